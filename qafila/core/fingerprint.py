@@ -1,0 +1,52 @@
+"""Digests: of texts, of rows, and of everything that makes one generation what it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+_NAMESPACE = uuid.UUID("7d0f4c1e-6c1b-5f0e-9a55-3f2c8f3f0d11")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that decides a generation's content; two generations never mix."""
+
+    source: str
+    chunker: str
+    chunker_version: int
+    model: str
+    model_revision: str
+    dimensions: int
+    distance: str
+    normalised: bool
+
+    @property
+    def digest(self) -> str:
+        """Return the first 16 hex digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:16]
+
+
+def canonical_json(value: object) -> bytes:
+    """Return JSON with sorted keys, no spaces and UTF-8: the same bytes for the same value."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str
+    ).encode()
+
+
+def text_digest(text: str) -> bytes:
+    """Return the SHA-256 (32 bytes) of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def key_text(key: Sequence[object]) -> str:
+    """Return a source key (one value per key column) as one unambiguous text."""
+    return str(key[0]) if len(key) == 1 else json.dumps([str(k) for k in key], ensure_ascii=False)
+
+
+def chunk_id(source_key: str, chunk_number: int) -> uuid.UUID:
+    """Return the UUIDv5 of source key and chunk number: a second pass overwrites the first."""
+    return uuid.uuid5(_NAMESPACE, f"{source_key}\x1f{chunk_number}")

@@ -1,0 +1,96 @@
+"""The phase table: the only place that says which phase may follow which.
+
+A phase belongs to one *generation* of a workload: the next generation starts at
+``registered`` while the one before it stays where its own migration ended.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from qafila.errors import Refused
+
+
+class Phase(StrEnum):
+    """Where the migration of one generation stands."""
+
+    REGISTERED = "registered"
+    AUDITED = "audited"
+    DESIGNED = "designed"
+    BACKFILLING = "backfilling"
+    BACKFILLED = "backfilled"
+    VALIDATED = "validated"
+    DRILLED = "drilled"
+    CANARY = "canary"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    SETTLED = "settled"
+    CLEANED = "cleaned"
+
+
+class Event(StrEnum):
+    """What may move a phase."""
+
+    AUDIT_ACCEPTED = "audit accepted"
+    DECISION_APPROVED = "decision approved"
+    PLAN_APPLIED = "preflight passed, plan applied"
+    ALL_LOADED = "all shards loaded"
+    LADDER_PASS = "ladder PASS"
+    DRILL_PASS = "drill PASS"
+    FIRST_WEIGHT = "first weight written"
+    STEP_PASS = "step PASS"
+    BAKE_PASS = "bake PASS"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+    SETTLE = "hold elapsed, approved"
+    CLEAN_UP = "clean-up approved"
+    CAUSE_RECORDED = "cause recorded"
+
+
+TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
+    # inventory-audit
+    (Phase.REGISTERED, Event.AUDIT_ACCEPTED): Phase.AUDITED,
+    # a person, answering target-architecture's question
+    (Phase.AUDITED, Event.DECISION_APPROVED): Phase.DESIGNED,
+    # embedding-backfill, after preflight let it
+    (Phase.DESIGNED, Event.PLAN_APPLIED): Phase.BACKFILLING,
+    # embedding-backfill
+    (Phase.BACKFILLING, Event.ALL_LOADED): Phase.BACKFILLED,
+    # benchmark-validation
+    (Phase.BACKFILLED, Event.LADDER_PASS): Phase.VALIDATED,
+    # rollback-drill
+    (Phase.VALIDATED, Event.DRILL_PASS): Phase.DRILLED,
+    # canary-cutover
+    (Phase.DRILLED, Event.FIRST_WEIGHT): Phase.CANARY,
+    (Phase.CANARY, Event.STEP_PASS): Phase.CANARY,
+    (Phase.CANARY, Event.BAKE_PASS): Phase.PROMOTED,
+    # anyone: automation may always abort
+    (Phase.CANARY, Event.ABORT): Phase.ROLLED_BACK,
+    # an operator or an alarm, through rollback
+    (Phase.CANARY, Event.ROLLBACK): Phase.ROLLED_BACK,
+    (Phase.PROMOTED, Event.ROLLBACK): Phase.ROLLED_BACK,
+    # a person
+    (Phase.PROMOTED, Event.SETTLE): Phase.SETTLED,
+    (Phase.SETTLED, Event.CLEAN_UP): Phase.CLEANED,
+    (Phase.ROLLED_BACK, Event.CAUSE_RECORDED): Phase.BACKFILLED,
+}
+
+# A generation in one of these is finished: migrating again opens the next generation.
+ENDED = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.SETTLED, Phase.CLEANED})
+
+
+def next_phase(phase: Phase, event: Event) -> Phase:
+    """Return the phase that ``event`` leads to.
+
+    Raises:
+        Refused: the table has no such arrow.
+    """
+    try:
+        return TRANSITIONS[phase, event]
+    except KeyError:
+        allowed = ", ".join(f"{e.value!r}" for p, e in TRANSITIONS if p is phase) or "nothing"
+        raise Refused(
+            f"a generation in phase {phase.value!r} cannot take the event {event.value!r}.",
+            kept="the phase is unchanged.",
+            remedy=f"from {phase.value!r} these events are possible: {allowed}.",
+        ) from None

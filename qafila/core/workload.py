@@ -1,0 +1,221 @@
+"""What a workload file says. Unknown fields are refused; every field has a meaning and a bound."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=40)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
+
+
+class Model(BaseModel):
+    """Base of all parts: frozen, and unknown fields are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PostgresSource(Model):
+    """A table read in the order of its key."""
+
+    kind: Literal["postgres"]
+    block: Name = Field(description="Connection to the source database.")
+    table: Identifier = Field(description="Table or view; may be schema.table.")
+    key: list[Identifier] = Field(min_length=1, description="Columns that order and identify rows.")
+    text: list[Identifier] = Field(
+        min_length=1,
+        description="Text columns, joined by a line break. Of several, the first is the title.",
+    )
+    acl: Identifier | None = Field(
+        None, description="text[] column with the groups that may read the row; none: everybody."
+    )
+
+
+class Chunking(Model):
+    """How a document becomes chunks."""
+
+    method: Literal["whole", "window"] = "whole"
+    max_characters: int = Field(2000, ge=100, le=100_000, description="Only for 'window'.")
+    overlap_characters: int = Field(200, ge=0, le=10_000, description="Only for 'window'.")
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> Chunking:
+        if self.overlap_characters * 2 > self.max_characters:
+            raise ValueError("overlap_characters must be at most half of max_characters")
+        return self
+
+
+class WordLlamaEmbedder(Model):
+    """The static model that ships inside the wordllama package; runs in process."""
+
+    kind: Literal["wordllama"]
+    dimensions: Literal[64, 128, 256] = 256
+    lowercase: bool = Field(True, description="The model is sensitive to case; lower-case first.")
+
+
+class PgvectorTarget(Model):
+    """A generation table behind a pointer row."""
+
+    kind: Literal["pgvector"]
+    block: Name
+    index: Literal["hnsw", "none"] = "hnsw"
+    ef_search: int = Field(100, ge=10, le=1000, description="HNSW candidates a query looks at.")
+
+
+class QdrantTarget(Model):
+    """A collection a generation behind an alias."""
+
+    kind: Literal["qdrant"]
+    block: Name
+
+
+class Corpus(Model):
+    """What is embedded, how, and where to."""
+
+    source: PostgresSource
+    chunking: Chunking = Chunking()
+    embedder: WordLlamaEmbedder
+    target: Annotated[PgvectorTarget | QdrantTarget, Field(discriminator="kind")]
+
+
+class Endpoint(Model):
+    """One arm of the service."""
+
+    url: Url
+
+
+class EnvoyFileRouter(Model):
+    """Envoy that watches a folder for its routes."""
+
+    kind: Literal["envoy-file"]
+    block: Name
+
+
+class Service(Model):
+    """The service in front of the corpus: what serves now, what is on trial, what routes."""
+
+    baseline: Endpoint
+    candidate: Endpoint
+    router: EnvoyFileRouter
+
+
+class TableQueries(Model):
+    """Judged queries in a table of the source: query_id, text, relevant key, grade."""
+
+    kind: Literal["table"]
+    table: Identifier
+
+
+class Queries(Model):
+    judged: TableQueries
+
+
+class AtMost(Model):
+    at_most: float = Field(ge=0, le=1)
+
+
+class AtMostRatio(Model):
+    at_most_ratio: float = Field(ge=1, le=10, description="Candidate over baseline.")
+
+
+class AtLeastDelta(Model):
+    at_least_delta: float = Field(ge=-1, le=1, description="Candidate minus baseline.")
+
+
+class Objectives(Model):
+    """What must hold for the candidate to serve."""
+
+    error_rate: AtMost = AtMost(at_most=0.001)
+    latency_p95: AtMostRatio = AtMostRatio(at_most_ratio=1.25)
+    ndcg_at_10: AtLeastDelta = AtLeastDelta(at_least_delta=0.0)
+    recall_at_10: float = Field(
+        0.9, gt=0, le=1, description="Least share of the exact ten nearest that the index finds."
+    )
+    harm_ratio: float = Field(
+        2.0, gt=1.05, le=10, description="Relative rate of bad answers the canary must rule out."
+    )
+
+
+class Rollout(Model):
+    """How fast the canary goes up, and when a person is asked."""
+
+    weights: list[Annotated[int, Field(ge=1, le=100)]] = [1, 5, 25, 50, 100]
+    approve_above: int = Field(25, ge=0, le=100)
+    drill_weight: int = Field(1, ge=1, le=50)
+    deadline_minutes: float = Field(60, gt=0, le=10_080)
+    hold_hours: float = Field(24, ge=0, le=2_160)
+    bake_seconds: float = Field(10, ge=1, le=86_400)
+    minimum_requests: int = Field(
+        200, ge=10, description="Requests (both arms) a step sees before it may pass."
+    )
+    blast_radius: int = Field(
+        100, ge=1, description="Bad answers the canary may give in one rollout, whatever the test."
+    )
+
+    @model_validator(mode="after")
+    def _weights_rise_to_100(self) -> Rollout:
+        if self.weights != sorted(set(self.weights)) or not self.weights or self.weights[-1] != 100:
+            raise ValueError("weights must rise and end at 100")
+        return self
+
+
+class Budget(Model):
+    """Money is in one currency, named once."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    spend_cap: float = Field(5, ge=0, description="What one backfill may spend on embeddings.")
+    monthly: float = Field(800, ge=0, description="What the workload may cost in a month.")
+
+
+class Projection(Model):
+    """What the next 12 months need: the volumes that the architecture is costed for."""
+
+    queries_per_month: int = Field(ge=0)
+    documents: int | None = Field(None, ge=0, description="None: what the source holds today.")
+    growth_per_year: float = Field(0.5, ge=-0.9, le=100, description="0.5 is +50 % a year.")
+    generated_tokens_per_query: int = Field(
+        0, ge=0, description="0: search only; else what a language model writes per query."
+    )
+
+
+class Compliance(Model):
+    """Facts for GDPR and the Moroccan law 09-08."""
+
+    personal_data: Literal["none", "ordinary", "sensitive"]
+    hosting: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(min_length=1)
+    purpose: str = Field(min_length=3)
+
+
+class Monitoring(Model):
+    """Where language-model traces and infrastructure metrics are to go."""
+
+    traces: str | None = None
+    metrics: str | None = None
+
+
+class Skills(Model):
+    """Who can run this, and how gaps will be closed."""
+
+    ai: list[str] = []
+    infrastructure: list[str] = []
+    gaps: list[str] = Field([], description="Each gap with its plan: 'GPU ops: course in June'.")
+
+
+class Workload(Model):
+    """One service with its corpus, embedder, target, router, queries, objectives and facts."""
+
+    name: Name
+    owner: str = Field(min_length=3, description="Who is asked; an address or a team.")
+    criticality: Literal["low", "medium", "high"]
+    corpus: Corpus
+    service: Service
+    queries: Queries
+    objectives: Objectives = Objectives()
+    rollout: Rollout = Rollout()
+    budget: Budget = Budget()
+    projection: Projection
+    compliance: Compliance
+    monitoring: Monitoring = Monitoring()
+    skills: Skills = Skills()

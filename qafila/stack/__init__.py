@@ -1,0 +1,1 @@
+"""The embedded stack, a file a piece: start, wait, stop, health."""

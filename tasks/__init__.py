@@ -1,0 +1,1 @@
+"""Ports (one file per system) and the steps that compose them with the core."""

@@ -1,0 +1,70 @@
+"""Turn the name of a connection into a block, also when the Prefect server is down.
+
+The ledger keeps every connection's settings without its secret. A secret comes from the variable
+``QAFILA_SECRET_<NAME>`` or, failing that, from the Prefect block of the same name.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+from prefect.blocks.core import Block
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+
+from qafila.errors import Refused
+from qafila.sql import statement
+from tasks.ledger import Connection
+
+B = TypeVar("B", bound=Block)
+
+
+def record_connection(ledger: Connection, name: str, block: Block) -> None:
+    """Keep a block's settings, without secrets, in the ledger. The newest wins."""
+    secrets = _secret_fields(type(block))
+    settings = {
+        k: v for k in type(block).model_fields if k not in secrets
+        and (v := getattr(block, k)) is not None and not k.startswith("_")
+    }  # fmt: skip
+    ledger.execute(
+        statement("ledger", "put_connection"),
+        {
+            "name": name,
+            "kind": type(block).get_block_type_slug(),
+            "settings": Jsonb(settings),
+            "has_secret": any(getattr(block, s) is not None for s in secrets),
+        },
+    )
+
+
+def connection(ledger: Connection, name: str, kind: type[B]) -> B:
+    """Return the connection ``name`` as a block of ``kind``.
+
+    Raises:
+        Refused: it was never recorded, or is of another kind.
+    """
+    row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
+    slug = kind.get_block_type_slug()
+    if row is None:
+        raise Refused(
+            f"there is no connection {name!r} of kind {slug!r}.",
+            remedy=f"create a block {slug}/{name} in the Prefect UI, then: qafila apply FILE",
+        )
+    found, settings, has_secret = row
+    if found != slug:
+        raise Refused(f"the connection {name!r} is a {found!r}, this needs a {slug!r}.")
+    return kind(**settings, **(_secrets(name, kind) if has_secret else {}))
+
+
+def _secret_fields(kind: type[Block]) -> list[str]:
+    return [n for n, f in kind.model_fields.items() if "SecretStr" in str(f.annotation)]
+
+
+def _secrets(name: str, kind: type[Block]) -> dict[str, Any]:
+    variable = "QAFILA_SECRET_" + name.upper().replace("-", "_")
+    fields = _secret_fields(kind)
+    if variable in os.environ:
+        return {fields[0]: SecretStr(os.environ[variable])}
+    block: Any = kind.load(name)
+    return {f: getattr(block, f) for f in fields}

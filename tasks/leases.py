@@ -1,0 +1,155 @@
+"""The lease: the right to move a workload's weights, with a heartbeat and a rising epoch."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.rows import class_row
+
+from qafila.errors import Refused, StaleEpoch
+from qafila.sql import statement
+from tasks.ledger import Connection, open_ledger
+
+TTL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class LeaseRow:
+    """What the ledger says about a lease; ``age_seconds`` is since the last heartbeat."""
+
+    workload: str
+    epoch: int
+    holder: str | None
+    holder_pid: int | None
+    holder_run: str | None
+    generation: int | None
+    ttl_seconds: float
+    age_seconds: float | None
+
+    @property
+    def lapsed(self) -> bool:
+        return (
+            self.holder is not None
+            and self.age_seconds is not None
+            and self.age_seconds > self.ttl_seconds
+        )
+
+
+def take_lease(
+    ledger: Connection,
+    workload: str,
+    holder: str,
+    *,
+    generation: int | None = None,
+    run_id: str | None = None,
+    ttl_seconds: float = TTL_SECONDS,
+    force: bool = False,
+) -> int:
+    """Take the lease and return its epoch; ``force`` takes it from whoever holds it (rollback).
+
+    Raises:
+        Refused: somebody else holds it and is alive.
+    """
+    row = ledger.execute(
+        statement("ledger", "take_lease"),
+        {
+            "workload": workload,
+            "holder": holder,
+            "pid": os.getpid(),
+            "run": run_id,
+            "generation": generation,
+            "ttl": ttl_seconds,
+            "force": force,
+        },
+    ).fetchone()
+    if row is None:
+        held = read_lease(ledger, workload)
+        who = held.holder if held else "somebody"
+        age = held.age_seconds if held and held.age_seconds is not None else 0.0
+        raise Refused(
+            f"{who} holds the lease of {workload} and was alive {age:.1f} s ago.",
+            kept="all weights.",
+            remedy=f"wait for it to end, or take everything back: qafila rollback {workload}",
+        )
+    return int(row[0])
+
+
+def beat_lease(ledger: Connection, workload: str, holder: str, epoch: int) -> None:
+    """Renew the heartbeat.
+
+    Raises:
+        StaleEpoch: somebody else took the lease.
+    """
+    key = {"workload": workload, "holder": holder, "epoch": epoch}
+    if ledger.execute(statement("ledger", "beat_lease"), key).fetchone() is None:
+        raise StaleEpoch(f"the lease of {workload} (epoch {epoch}) was taken from {holder}.")
+
+
+def release_lease(ledger: Connection, workload: str, epoch: int) -> None:
+    """Give the lease back; harmless when it is not ours any more."""
+    ledger.execute(statement("ledger", "release_lease"), {"workload": workload, "epoch": epoch})
+
+
+def read_lease(ledger: Connection, workload: str) -> LeaseRow | None:
+    """Return the lease's row, if the workload ever had one."""
+    with ledger.cursor(row_factory=class_row(LeaseRow)) as cursor:
+        return cursor.execute(statement("ledger", "read_lease"), {"workload": workload}).fetchone()
+
+
+def lapsed_leases(ledger: Connection) -> list[LeaseRow]:
+    """Return the leases that are held without a sign of life."""
+    with ledger.cursor(row_factory=class_row(LeaseRow)) as cursor:
+        return cursor.execute(statement("ledger", "lapsed_leases")).fetchall()
+
+
+class Heart:
+    """Beats a lease in the background; ``lost`` is set when it was taken or cannot be renewed."""
+
+    def __init__(self, workload: str, holder: str, epoch: int, ledger_address: str | None) -> None:
+        self.epoch = epoch
+        self.lost = threading.Event()
+        self._stop = threading.Event()
+        self._key = (workload, holder, epoch)
+        self._address = ledger_address
+        self._thread = threading.Thread(target=self._beat, name=f"heart {workload}", daemon=True)
+
+    def _beat(self) -> None:
+        workload, holder, epoch = self._key
+        try:
+            with open_ledger(self._address) as ledger:
+                while not self._stop.wait(1.0):
+                    beat_lease(ledger, workload, holder, epoch)
+        except (StaleEpoch, psycopg.Error):
+            self.lost.set()
+
+
+@contextmanager
+def held_lease(
+    ledger: Connection,
+    workload: str,
+    holder: str,
+    *,
+    generation: int | None = None,
+    run_id: str | None = None,
+    ledger_address: str | None = None,
+    ttl_seconds: float = TTL_SECONDS,
+    force: bool = False,
+) -> Iterator[Heart]:
+    """Hold the lease for the block, beating once a second; release it at the end."""
+    epoch = take_lease(
+        ledger, workload, holder, generation=generation, run_id=run_id,
+        ttl_seconds=ttl_seconds, force=force,
+    )  # fmt: skip
+    heart = Heart(workload, holder, epoch, ledger_address)
+    heart._thread.start()
+    try:
+        yield heart
+    finally:
+        heart._stop.set()
+        heart._thread.join(5)
+        release_lease(ledger, workload, epoch)
