@@ -1,0 +1,1 @@
+"""Embedders behind one port: texts in, unit vectors out."""

@@ -1,0 +1,73 @@
+"""Ask one person one question, and write the answer to the ledger."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow, get_run_logger, task
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from pydantic import Field
+
+from qafila.core.parameters import ForWorkload
+from qafila.errors import Refused
+from tasks import approvals
+from tasks.ledger import open_ledger
+from tasks.runs import operator_told
+
+
+class Question(ForWorkload):
+    """Which question of the ledger to show."""
+
+    approval_id: str = Field(
+        min_length=3, max_length=200, description="Id of the question in the ledger."
+    )
+
+
+class Answer(RunInput):
+    """What a person decides. Nothing is prefilled that would decide for them."""
+
+    decision: Literal["approve", "reject"] = Field("reject", description="Go on?")
+    approved_by: str = Field(..., min_length=2, description="Your name.")
+    notes: str = Field("", max_length=2000, description="Why; kept as evidence.")
+
+
+@flow(name="approval", flow_run_name="approve {request.approval_id}")
+def approval(request: Question) -> dict[str, str | None]:
+    """Asks one person one question; the run suspends and shows a form under "Resume".
+
+    Changes nothing but the answer's row in the ledger. An answer given elsewhere
+    (``qafila approve``) ends this run as well. Unanswered, the question lapses at its time and
+    whoever asked goes back. There is nothing to undo.
+    """
+    with operator_told():
+        row = read_question(request.approval_id)
+        if row.state == "pending":
+            remaining = (row.expires_at - row.asked_at).total_seconds()
+            answer = suspend_flow_run(
+                wait_for_input=Answer.with_initial_data(description=row.question),
+                timeout=max(1, int(remaining)),
+                key=request.approval_id,
+            )
+            row = write_answer(request.approval_id, answer)
+        get_run_logger().info("%s: %s by %s", row.subject, row.state, row.decided_by or "nobody")
+        return {"id": row.id, "state": row.state, "decided_by": row.decided_by}
+
+
+@task(task_run_name="read question {approval_id}")
+def read_question(approval_id: str) -> approvals.Approval:
+    """Read the question as it stands."""
+    with open_ledger() as ledger:
+        return approvals.read_approval(ledger, approval_id)
+
+
+@task(task_run_name="write answer to {approval_id}")
+def write_answer(approval_id: str, answer: Answer) -> approvals.Approval:
+    """Write the answer; when somebody was faster, keep theirs. Idempotent by the question's id."""
+    with open_ledger() as ledger:
+        try:
+            return approvals.answer(
+                ledger, approval_id, answer.decision, by=answer.approved_by, notes=answer.notes
+            )
+        except Refused:
+            return approvals.read_approval(ledger, approval_id)

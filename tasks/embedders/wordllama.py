@@ -1,0 +1,58 @@
+"""The static model inside the wordllama package: in process, offline, no account."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MODEL = "wordllama-l2_supercat"
+
+
+class WordLlamaEmbedder:
+    """Embeds texts as unit vectors; thread-safe.
+
+    A text without one token that the model knows gives a zero vector, never NaN.
+    """
+
+    model = MODEL
+
+    def __init__(self, dimensions: int = 256, *, lowercase: bool = True) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import wordllama
+
+            # its own default looks in the wrong folder and would reach for the network
+            folder = Path(wordllama.__file__).parent
+            self._model: Any = wordllama.WordLlama.load(
+                cache_dir=folder, disable_download=True, trunc_dim=dimensions
+            )
+        self.dimensions = dimensions
+        self.lowercase = lowercase
+
+    @property
+    def revision(self) -> str:
+        """Return what, beside the model's name, decides its vectors."""
+        from importlib.metadata import version
+
+        return f"{version('wordllama')}{'+lower' if self.lowercase else ''}"
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return an array of shape (texts, dimensions): rows of length 1, or all zero."""
+        if not texts:
+            return np.zeros((0, self.dimensions), np.float32)
+        prepared = [t.lower() for t in texts] if self.lowercase else list(texts)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            raw: NDArray[np.float32] = self._model.embed(prepared, batch_size=64)
+        raw = np.nan_to_num(raw.astype(np.float32, copy=False))
+        lengths = np.linalg.norm(raw, axis=1, keepdims=True)
+        return np.divide(raw, lengths, out=np.zeros_like(raw), where=lengths > 0)
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens the model reads in these texts."""
+        prepared = [t.lower() for t in texts] if self.lowercase else list(texts)
+        return sum(len(e.ids) for e in self._model.tokenizer.encode_batch(prepared))

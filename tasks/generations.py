@@ -1,0 +1,32 @@
+"""Open a generation: what its fingerprint is made of."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from qafila.core import chunking
+from qafila.core.fingerprint import Fingerprint, canonical_json
+from qafila.core.workload import Workload
+from tasks.embedders.wordllama import MODEL
+from tasks.ledger import Connection, Generation, open_generation
+
+
+def fingerprint_of(workload: Workload) -> Fingerprint:
+    """Return what decides the content of a generation of this workload, without loading a model."""
+    corpus = workload.corpus
+    lower = "+lower" if corpus.embedder.lowercase else ""
+    return Fingerprint(
+        source=canonical_json(corpus.source.model_dump()).decode(),
+        chunker=canonical_json(corpus.chunking.model_dump()).decode(),
+        chunker_version=chunking.VERSION,
+        model=MODEL,
+        model_revision=f"{version('wordllama')}{lower}",
+        dimensions=corpus.embedder.dimensions,
+        distance="cosine",
+        normalised=True,
+    )
+
+
+def open_for(ledger: Connection, workload: Workload) -> Generation:
+    """Return the workload's generation in migration; open the next when the newest has ended."""
+    return open_generation(ledger, workload, fingerprint_of(workload))
