@@ -35,7 +35,8 @@ def split(text: str, chunking: Chunking) -> Sequence[Span]:
         return []
     if chunking.method == "whole":
         return [Span(0, 0, len(text))]
-    spans, start = [], 0
+    spans: list[Span] = []
+    start = 0
     while True:
         end = _end_of_window(text, start, chunking.max_characters)
         spans.append(Span(len(spans), start, end))

@@ -50,7 +50,10 @@ class WordLlamaEmbedder:
             raw: NDArray[np.float32] = self._model.embed(prepared, batch_size=64)
         raw = np.nan_to_num(raw.astype(np.float32, copy=False))
         lengths = np.linalg.norm(raw, axis=1, keepdims=True)
-        return np.divide(raw, lengths, out=np.zeros_like(raw), where=lengths > 0)
+        unit: NDArray[np.float32] = np.divide(
+            raw, lengths, out=np.zeros_like(raw), where=lengths > 0
+        )
+        return unit
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return how many tokens the model reads in these texts."""

@@ -1,0 +1,69 @@
+"""The true fake: passes the same contract as the real stores, and forgets at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from qafila.errors import StaleEpoch
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Vectors
+
+
+class MemoryStore:
+    """A generation in this process's memory; exact brute force."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._rows: dict[tuple[str, int], tuple[Chunk, Vectors]] = {}
+        self._checkpoints: dict[int, Checkpoint] = {}
+
+    def problems(self) -> list[str]:
+        return []
+
+    def prepare(self) -> None:
+        pass
+
+    def claim(self, shard: int, epoch: int) -> Checkpoint:
+        held = self._checkpoints.get(shard, Checkpoint(shard, 0))
+        if held.epoch >= epoch:
+            raise StaleEpoch(f"shard {shard} is at epoch {held.epoch}, we came with {epoch}.")
+        claimed = Checkpoint(shard, epoch, held.last_key, held.rows, held.chunks, held.finished)
+        self._checkpoints[shard] = claimed
+        return claimed
+
+    def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
+        if self._checkpoints[checkpoint.shard].epoch != checkpoint.epoch:
+            raise StaleEpoch(f"shard {checkpoint.shard} was claimed by a newer epoch.")
+        for chunk, vector in zip(chunks, vectors, strict=True):
+            self._rows[chunk.source_key, chunk.number] = (chunk, vector)
+        self._checkpoints[checkpoint.shard] = checkpoint
+
+    def build_index(self) -> None:
+        pass
+
+    def count(self) -> int:
+        return len(self._rows)
+
+    def repeated(self) -> int:
+        return 0
+
+    def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
+        wanted = set(source_keys)
+        return {
+            key: (chunk.digest, self._place.fingerprint)
+            for key, (chunk, _) in self._rows.items()
+            if key[0] in wanted
+        }
+
+    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        return self.search_exact(vector, k, groups)
+
+    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        seen = [(c, v) for c, v in self._rows.values() if set(c.acl) & set(groups)]
+        hits = [Hit(c.source_key, c.number, float(np.dot(v, vector))) for c, v in seen]
+        return sorted(hits, key=lambda h: (-h.score, h.source_key, h.chunk_number))[:k]
+
+    def drop(self) -> None:
+        self._rows.clear()
+        self._checkpoints.clear()

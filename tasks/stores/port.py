@@ -1,0 +1,110 @@
+"""What every vector store can do. One object is one generation of one workload."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which generation of which workload, and what its vectors are."""
+
+    workload: str
+    generation: int
+    fingerprint: str
+    dimensions: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of the table or collection."""
+        return f"chunk_{re.sub(r'[^a-z0-9]', '_', self.workload)}_g{self.generation}"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One piece of text with its place in the source; offsets count code points."""
+
+    id: uuid.UUID
+    source_key: str
+    number: int
+    start: int
+    end: int
+    title: str
+    text: str
+    digest: bytes
+    acl: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a shard is: the last key that is safely in the target with everything before it."""
+
+    shard: int
+    epoch: int
+    last_key: list[Any] | None = None
+    rows: int = 0
+    chunks: int = 0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One search result; ``score`` is the cosine similarity."""
+
+    source_key: str
+    chunk_number: int
+    score: float
+
+
+class VectorStore(Protocol):
+    """A generation in a vector store. Writing is fenced by the shard's epoch."""
+
+    def problems(self) -> list[str]:
+        """Return what stands in the way of writing here, each with its remedy."""
+
+    def prepare(self) -> None:
+        """Create the place for this generation; harmless when it is there."""
+
+    def claim(self, shard: int, epoch: int) -> Checkpoint:
+        """Fence off all older epochs of this shard and return its checkpoint.
+
+        Raises:
+            StaleEpoch: a newer epoch has claimed it already.
+        """
+
+    def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
+        """Write a batch and its checkpoint; vectors have shape (chunks, dimensions).
+
+        Raises:
+            StaleEpoch: the shard was claimed by a newer epoch; nothing of the batch is kept.
+        """
+
+    def build_index(self) -> None:
+        """Build what search needs, after the load."""
+
+    def count(self) -> int:
+        """Return the number of chunks in this generation."""
+
+    def repeated(self) -> int:
+        """Return how many chunks are there more than once, by source key and chunk number."""
+
+    def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
+        """Return (text digest, fingerprint) of every chunk of these source keys."""
+
+    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        """Return the k nearest chunks that ``groups`` may read, by the index."""
+
+    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        """Return the k nearest chunks that ``groups`` may read, by looking at every one."""
+
+    def drop(self) -> None:
+        """Delete this generation and its checkpoints. Cannot be undone."""

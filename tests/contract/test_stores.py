@@ -1,0 +1,122 @@
+"""One suite for every vector store: the fake, pgvector and Qdrant's local mode."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import psycopg
+import pytest
+from qdrant_client import QdrantClient
+
+from qafila.core.fingerprint import chunk_id, text_digest
+from qafila.errors import Refused, StaleEpoch
+from tasks.stores.memory import MemoryStore
+from tasks.stores.pgvector import PgvectorStore
+from tasks.stores.port import Checkpoint, Chunk, Place, Vectors, VectorStore
+from tasks.stores.qdrant import QdrantStore
+
+PLACE = Place("docs-search", 1, "f" * 16, 8)
+Reopen = Callable[[Place], VectorStore]
+
+
+@pytest.fixture(params=["memory", "pgvector", "qdrant"])
+def reopen(request: pytest.FixtureRequest) -> Iterator[Reopen]:
+    """Return a function that opens the same store again, as another process would."""
+    if request.param == "pgvector":
+        url = request.getfixturevalue("target_url")
+        with psycopg.connect(url, autocommit=True) as connection:
+            yield lambda place: PgvectorStore(connection, place)
+    elif request.param == "qdrant":
+        client = QdrantClient(":memory:")
+        yield lambda place: QdrantStore(client, place)
+    else:
+        kept: dict[str, MemoryStore] = {}
+        yield lambda place: kept.setdefault(place.name, MemoryStore(place))
+
+
+@pytest.fixture
+def store(reopen: Reopen) -> VectorStore:
+    opened = reopen(PLACE)
+    assert opened.problems() == []
+    opened.prepare()
+    opened.prepare()
+    return opened
+
+
+def chunks(*keys: str, acl: str = "public") -> list[Chunk]:
+    return [
+        Chunk(chunk_id(k, 0), k, 0, 0, len(k), "", f"text {k}", text_digest(f"text {k}"), [acl])
+        for k in keys
+    ]
+
+
+def vectors(n: int, seed: int = 0) -> Vectors:
+    raw = np.random.default_rng(seed).normal(size=(n, 8)).astype(np.float32)
+    unit: Vectors = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    return unit
+
+
+def test_what_was_written_is_there_with_its_checkpoint(store: VectorStore) -> None:
+    store.claim(0, 1)
+    store.write(chunks("a", "b"), vectors(2), Checkpoint(0, 1, ["b"], 2, 2, False))
+    assert (store.count(), store.repeated()) == (2, 0)
+    resumed = store.claim(0, 2)
+    assert (resumed.last_key, resumed.rows, resumed.finished) == (["b"], 2, False)
+    assert store.digests(["a", "x"]) == {("a", 0): (text_digest("text a"), PLACE.fingerprint)}
+
+
+def test_a_worker_whose_shard_was_claimed_cannot_write(store: VectorStore) -> None:
+    old = store.claim(0, 1)
+    store.claim(0, 2)
+    with pytest.raises(StaleEpoch):
+        store.write(chunks("a"), vectors(1), dataclasses.replace(old, last_key=["a"], rows=1))
+    assert store.count() == 0
+
+
+def test_an_older_epoch_cannot_claim(store: VectorStore) -> None:
+    store.claim(0, 5)
+    with pytest.raises(StaleEpoch):
+        store.claim(0, 5)
+
+
+def test_another_fingerprint_is_refused(store: VectorStore, reopen: Reopen) -> None:
+    store.claim(0, 1)
+    if isinstance(store, MemoryStore):
+        pytest.skip("the fake is gone with its process, so nobody can come with another model")
+    with pytest.raises(Refused, match="mix"):
+        reopen(dataclasses.replace(PLACE, fingerprint="0" * 16)).claim(0, 2)
+
+
+def test_exact_search_agrees_with_brute_force(store: VectorStore) -> None:
+    keys = [f"k{n:03}" for n in range(60)]
+    known = vectors(60)
+    store.claim(0, 1)
+    store.write(chunks(*keys), known, Checkpoint(0, 1, ["k059"], 60, 60, True))
+    store.build_index()
+    query = vectors(1, seed=9)[0]
+    expected = [keys[i] for i in np.argsort(-(known @ query))[:5]]
+    assert [h.source_key for h in store.search_exact(query, 5, ["public"])] == expected
+    assert len(store.search(query, 5, ["public"])) == 5
+
+
+def test_a_chunk_is_only_found_by_those_who_may_read_it(store: VectorStore) -> None:
+    store.claim(0, 1)
+    store.write(chunks("open"), vectors(1), Checkpoint(0, 1, ["open"], 1, 1))
+    store.write(chunks("secret", acl="hr"), vectors(1), Checkpoint(0, 1, ["secret"], 2, 2))
+    for search in (store.search, store.search_exact):
+        assert {h.source_key for h in search(vectors(1)[0], 10, ["public"])} == {"open"}
+        assert {h.source_key for h in search(vectors(1)[0], 10, ["hr"])} == {"secret"}
+
+
+def test_a_dropped_generation_leaves_the_others(store: VectorStore, reopen: Reopen) -> None:
+    other = reopen(dataclasses.replace(PLACE, generation=2))
+    other.prepare()
+    for s in (store, other):
+        s.claim(0, 1)
+        s.write(chunks("a"), vectors(1), Checkpoint(0, 1, ["a"], 1, 1, True))
+    store.drop()
+    assert other.count() == 1
+    store.prepare()
+    assert (store.count(), store.claim(0, 1).last_key) == (0, None)
