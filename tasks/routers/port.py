@@ -9,11 +9,15 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class RouterState:
-    """Weights as the router's own configuration has them; ``candidate_percent`` is 0 … 100."""
+    """Weights as the router's own configuration has them; both percents are 0 … 100.
+
+    ``twin_percent`` is the share of the baseline's second name, used only in an A/A bake.
+    """
 
     candidate_percent: int
     epoch: int
     version: str
+    twin_percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Request:
     """
 
     started_at: float
-    arm: str  # "baseline" or "candidate"
+    arm: str  # "baseline", "candidate", or in an A/A bake "twin": the baseline once more
     status: int
     latency_ms: float
     attempts: int
@@ -40,12 +44,17 @@ class Router(Protocol):
     def name(self) -> str: ...
 
     def read(self) -> RouterState:
-        """Return the weights as configured now."""
+        """Return the weights as configured now.
 
-    def write(self, candidate_percent: int, *, epoch: int, why: str) -> str:
+        Raises:
+            Unavailable: nothing is configured, or it cannot be read.
+        """
+
+    def write(self, candidate_percent: int, *, epoch: int, why: str, twin_percent: int = 0) -> str:
         """Set the weights; return the version to wait for.
 
         Raises:
+            BadInput: a weight outside 0 … 100, or both arms of a trial at once.
             StaleEpoch: a newer epoch has written already.
         """
 

@@ -1,0 +1,64 @@
+"""The true fake: the same contract as Envoy, in memory, for tests of what is above a router."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+from qafila.errors import BadInput, StaleEpoch, Unavailable
+from tasks.routers.envoy_config import version_text
+from tasks.routers.port import Request, RouterState
+
+
+class MemoryRouter:
+    """Splits by the hash of a key and keeps its own log; ``send`` plays one user request."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.candidate_fails = False
+        self._name = name
+        self._state = RouterState(0, 0, version_text(0, 1, 0, 0))
+        self._sequence = 1
+        self._log: list[Request] = []
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def read(self) -> RouterState:
+        return self._state
+
+    def write(self, candidate_percent: int, *, epoch: int, why: str, twin_percent: int = 0) -> str:
+        if not (0 <= candidate_percent <= 100 and 0 <= twin_percent <= 100) or (
+            candidate_percent and twin_percent
+        ):
+            raise BadInput(f"weights {candidate_percent} and {twin_percent} do not fit.")
+        if epoch < self._state.epoch:
+            raise StaleEpoch(f"epoch {epoch} is older than {self._state.epoch}.")
+        self._sequence += 1
+        version = version_text(epoch, self._sequence, candidate_percent, twin_percent)
+        self._state = RouterState(candidate_percent, epoch, version, twin_percent)
+        return version
+
+    def acknowledged(self, version: str, *, timeout_s: float = 5.0) -> float:
+        if version != self._state.version:
+            raise Unavailable(f"{self._name} reports {self._state.version}, not {version}.")
+        return 0.0
+
+    def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
+        return ([] if cursor is None else self._log[cursor:]), len(self._log)
+
+    def arm_of(self, key: str) -> str:
+        """Return the arm that the present weights send a key to."""
+        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10_000
+        if place < self._state.candidate_percent * 100:
+            return "candidate"
+        return "twin" if place < self._state.twin_percent * 100 else "baseline"
+
+    def send(self, key: str, *, latency_ms: float = 1.0, results: int = 3) -> Request:
+        """Play one idempotent user request; a failing candidate is retried at the baseline."""
+        arm = self.arm_of(key)
+        retried = arm == "candidate" and self.candidate_fails
+        request = Request(time.time(), arm, 200, latency_ms, 2 if retried else 1, results)
+        self._log.append(request)
+        return request

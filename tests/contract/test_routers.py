@@ -1,0 +1,224 @@
+"""One suite for every router: the fake in memory and the real Envoy pass the same sentences."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+import pytest
+from edges import Edge, running_edge
+
+from qafila.errors import BadInput, StaleEpoch, Unavailable
+from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.memory import MemoryRouter
+from tasks.routers.port import Request, Router
+
+
+class Setup(Protocol):
+    router: Router
+
+    def send(self, key: str) -> None: ...
+    def break_candidate(self) -> None: ...
+
+
+class MemorySetup:
+    def __init__(self) -> None:
+        self.router = MemoryRouter()
+
+    def send(self, key: str) -> None:
+        self.router.send(key)
+
+    def break_candidate(self) -> None:
+        self.router.candidate_fails = True
+
+
+class EnvoySetup:
+    def __init__(self, edge: Edge) -> None:
+        self.edge, self.router = edge, edge.router
+        self.client = httpx.Client(base_url=edge.listen_url)
+
+    def send(self, key: str) -> None:
+        assert self.client.get("/search", headers={"x-tenant-id": key}).status_code == 200
+
+    def break_candidate(self) -> None:
+        self.edge.candidate.errors = 1.0
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with running_edge(tmp_path_factory.mktemp("edge")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "envoy"])
+def setup(request: pytest.FixtureRequest) -> Iterator[Setup]:
+    if request.param == "memory":
+        yield MemorySetup()
+        return
+    edge: Edge = request.getfixturevalue("edge")
+    edge.candidate.errors = 0.0
+    edge.router.write(0, epoch=edge.router.read().epoch, why="next test")
+    envoy = EnvoySetup(edge)
+    yield envoy
+    envoy.client.close()
+
+
+def weigh(router: Router, percent: int, *, twin: int = 0) -> None:
+    epoch = router.read().epoch
+    router.acknowledged(router.write(percent, epoch=epoch, why="test", twin_percent=twin))
+
+
+def seen_after(setup: Setup, send: Callable[[], None], count: int) -> list[Request]:
+    _, cursor = setup.router.observed(None)
+    send()
+    seen: list[Request] = []
+    end = time.monotonic() + 5
+    while len(seen) < count and time.monotonic() < end:
+        more, cursor = setup.router.observed(cursor)
+        seen.extend(more)
+        time.sleep(0.02)
+    assert len(seen) == count
+    return seen
+
+
+def send_many(setup: Setup, count: int) -> list[Request]:
+    def send() -> None:
+        for n in range(count):
+            setup.send(f"tenant-{n}")
+
+    return seen_after(setup, send, count)
+
+
+def test_what_is_written_is_read_and_acknowledged(setup: Setup) -> None:
+    epoch = setup.router.read().epoch
+    version = setup.router.write(5, epoch=epoch + 1, why="test")
+    assert setup.router.acknowledged(version) < 2
+    state = setup.router.read()
+    assert (state.candidate_percent, state.epoch, state.version) == (5, epoch + 1, version)
+
+
+def test_a_stale_epoch_never_writes(setup: Setup) -> None:
+    epoch = setup.router.read().epoch
+    setup.router.write(0, epoch=epoch + 2, why="newer")
+    with pytest.raises(StaleEpoch):
+        setup.router.write(50, epoch=epoch + 1, why="older")
+    assert setup.router.read().candidate_percent == 0
+
+
+def test_the_same_epoch_may_write_again(setup: Setup) -> None:
+    epoch = setup.router.read().epoch
+    first = setup.router.write(1, epoch=epoch, why="up")
+    second = setup.router.write(1, epoch=epoch, why="up again")
+    assert first != second
+
+
+@pytest.mark.parametrize(("candidate", "twin"), [(101, 0), (-1, 0), (5, 50), (0, 101)])
+def test_weights_that_do_not_fit_are_refused(setup: Setup, candidate: int, twin: int) -> None:
+    before = setup.router.read()
+    with pytest.raises(BadInput):
+        setup.router.write(candidate, epoch=before.epoch, why="test", twin_percent=twin)
+    assert setup.router.read() == before
+
+
+def test_a_version_that_nobody_wrote_is_never_acknowledged(setup: Setup) -> None:
+    with pytest.raises(Unavailable):
+        setup.router.acknowledged("e999/1/5pct", timeout_s=0.05)
+
+
+def test_at_weight_0_the_candidate_gets_nothing_and_at_100_everything(setup: Setup) -> None:
+    weigh(setup.router, 0)
+    assert {r.arm for r in send_many(setup, 60)} == {"baseline"}
+    weigh(setup.router, 100)
+    assert {r.arm for r in send_many(setup, 60)} == {"candidate"}
+
+
+def test_a_key_keeps_its_arm_and_those_of_a_small_weight_stay_at_a_larger_one(
+    setup: Setup,
+) -> None:
+    weigh(setup.router, 25)
+    first = [r.arm for r in send_many(setup, 120)]
+    assert [r.arm for r in send_many(setup, 120)] == first
+    assert 10 <= first.count("candidate") <= 60
+    weigh(setup.router, 50)
+    later = [r.arm for r in send_many(setup, 120)]
+    assert all(b == "candidate" for a, b in zip(first, later, strict=True) if a == "candidate")
+
+
+def test_the_twin_is_the_baseline_under_a_second_name(setup: Setup) -> None:
+    weigh(setup.router, 0, twin=50)
+    assert (setup.router.read().candidate_percent, setup.router.read().twin_percent) == (0, 50)
+    arms = [r.arm for r in send_many(setup, 120)]
+    assert set(arms) == {"baseline", "twin"}
+    assert 30 <= arms.count("twin") <= 90
+
+
+def test_a_failing_candidate_is_seen_although_users_are_answered_by_the_baseline(
+    setup: Setup,
+) -> None:
+    weigh(setup.router, 100)
+    setup.break_candidate()
+    seen = send_many(setup, 20)
+    assert {(r.arm, r.status) for r in seen} == {("candidate", 200)}
+    assert all(r.attempts == 2 for r in seen)
+
+
+def test_what_is_observed_carries_time_latency_and_results(setup: Setup) -> None:
+    weigh(setup.router, 0)
+    before = time.time()
+    seen = send_many(setup, 3)
+    assert all(before - 1 <= r.started_at <= time.time() + 1 for r in seen)
+    assert all(r.latency_ms >= 0 and r.results == 3 and r.attempts == 1 for r in seen)
+
+
+# -- what only Envoy has -----------------------------------------------------------------------
+
+
+def test_envoy_comes_back_with_the_weights_of_the_file(edge: Edge) -> None:
+    weigh(edge.router, 100)
+    edge.restart()
+    assert edge.router.reported_version() == edge.router.read().version
+    assert httpx.get(edge.listen_url + "/search").json() == {"from": "candidate"}
+
+
+def test_a_probe_chooses_its_arm_and_is_no_user(edge: Edge) -> None:
+    weigh(edge.router, 0)
+    _, cursor = edge.router.observed(None)
+    probe = httpx.get(edge.listen_url + "/search", headers={"x-qafila-arm": "candidate"})
+    assert probe.headers["x-qafila-served"] == "probe-candidate"
+    httpx.get(edge.listen_url + "/search")
+    time.sleep(0.4)
+    seen, _ = edge.router.observed(cursor)
+    assert [r.arm for r in seen] == ["baseline"]
+
+
+def test_a_request_that_may_not_be_asked_twice_is_not_retried(edge: Edge) -> None:
+    weigh(edge.router, 100)
+    edge.candidate.errors = 1.0
+    assert httpx.post(edge.listen_url + "/search").status_code == 500
+    edge.candidate.errors = 0.0
+
+
+def test_installing_again_keeps_the_weights_and_another_address_takes_them_to_0(
+    edge: Edge, tmp_path: Path
+) -> None:
+    weigh(edge.router, 25)
+    before = edge.router.read()
+    assert edge.router.install(edge.baseline.url, edge.candidate.url) == before
+    state = edge.router.install(edge.baseline.url, edge.baseline.url)
+    assert (state.candidate_percent, state.epoch) == (0, before.epoch)
+    assert edge.router.acknowledged(state.version) < 2
+    edge.router.install(edge.baseline.url, edge.candidate.url)
+
+
+def test_addresses_that_envoy_cannot_route_to_are_refused_together(tmp_path: Path) -> None:
+    router = EnvoyRouter(
+        "e", directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url=""
+    )
+    with pytest.raises(BadInput) as refusal:
+        router.install("https://a.example.org", "http://b.example.org/path")
+    assert len(refusal.value.problems) == 2
+    assert not (tmp_path / "cds.json").exists()
+    router.close()

@@ -1,0 +1,248 @@
+"""A real Envoy in front of two small HTTP services, for tests and trials: loopback, free ports."""
+
+from __future__ import annotations
+
+import json
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tasks.routers.envoy import EnvoyRouter
+
+_LUA = """
+function envoy_on_request(h)
+  local d = h:headers()
+  local k = d:get('x-tenant-id') or d:get('x-request-id')
+  d:replace('x-qafila-key', k)
+end
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that went away
+
+
+@dataclass
+class Service:
+    """One arm: ``errors`` and ``empties`` are shares, ``delay_s`` a pause before each answer."""
+
+    name: str
+    errors: float = 0.0
+    empties: float = 0.0
+    delay_s: float = 0.0
+    port: int = field(default_factory=free_port)
+    served: int = 0
+
+    def __post_init__(self) -> None:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                time.sleep(service.delay_s)
+                if self.path.startswith("/health"):
+                    return self.reply(200, 1)
+                service.served += 1
+                if random.random() < service.errors:
+                    return self.reply(500, 0)
+                return self.reply(200, 0 if random.random() < service.empties else 3)
+
+            do_POST = do_GET
+
+            def reply(self, status: int, results: int) -> None:
+                body = json.dumps({"from": service.name}).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.send_header("x-qafila-results", str(results))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self._server = _Server(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Edge:
+    """A running Envoy with its two arms."""
+
+    router: EnvoyRouter
+    baseline: Service
+    candidate: Service
+    folder: Path
+    admin_url: str
+    listen_url: str
+    process: subprocess.Popen[bytes]
+
+    def restart(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process = _run_envoy(self.folder)
+        _await_ready(self.admin_url)
+
+    def settings(self) -> dict[str, str]:
+        """Return what the ledger keeps of the connection."""
+        return {
+            "directory": str(self.folder),
+            "admin_url": self.admin_url,
+            "listen_url": self.listen_url,
+        }
+
+
+def _bootstrap(folder: Path, listen_port: int, admin_port: int) -> dict[str, Any]:
+    t = "type.googleapis.com/envoy."
+    watched = {"path": str(folder)}
+
+    def source(name: str) -> dict[str, Any]:
+        return {
+            "resource_api_version": "V3",
+            "path_config_source": {"path": str(folder / name), "watched_directory": watched},
+        }
+
+    log = {
+        "ts": "%START_TIME(%s.%6f)%",
+        "key": "%REQ(X-QAFILA-KEY)%",
+        "arm": "%UPSTREAM_CLUSTER%",
+        "served": "%RESP(X-QAFILA-SERVED)%",
+        "code": "%RESPONSE_CODE%",
+        "ms": "%DURATION%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "flags": "%RESPONSE_FLAGS%",
+        "results": "%RESP(X-QAFILA-RESULTS)%",
+    }
+    manager = {
+        "@type": t + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "ingress",
+        "access_log": [
+            {
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": t + "extensions.access_loggers.file.v3.FileAccessLog",
+                    "path": str(folder / "access.jsonl"),
+                    "log_format": {"json_format": log},
+                },
+            }
+        ],
+        "rds": {"route_config_name": "main", "config_source": source("rds.json")},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.lua",
+                "typed_config": {
+                    "@type": t + "extensions.filters.http.lua.v3.Lua",
+                    "default_source_code": {"inline_string": _LUA},
+                },
+            },
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": t + "extensions.filters.http.router.v3.Router"},
+            },
+        ],
+    }
+
+    def address(port: int) -> dict[str, Any]:
+        return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+    return {
+        "node": {"id": "edge-1", "cluster": "qafila"},
+        "admin": {"address": address(admin_port)},
+        "dynamic_resources": {"cds_config": source("cds.json")},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "ingress",
+                    "address": address(listen_port),
+                    "filter_chains": [
+                        {
+                            "filters": [
+                                {
+                                    "name": "envoy.filters.network.http_connection_manager",
+                                    "typed_config": manager,
+                                }
+                            ]
+                        }
+                    ],
+                }
+            ]
+        },
+    }
+
+
+def _run_envoy(folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "envoy.log").open("ab") as log:
+        return subprocess.Popen(
+            [
+                str(Path(sys.executable).parent / "envoy"),
+                "-c", str(folder / "bootstrap.json"), "--concurrency", "1",
+                "--file-flush-interval-msec", "100", "--disable-hot-restart", "-l", "warning",
+            ],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+
+
+def _await_ready(admin_url: str) -> None:
+    end = time.monotonic() + 15
+    while time.monotonic() < end:
+        try:
+            if httpx.get(admin_url + "/ready").status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    raise TimeoutError("Envoy did not become ready")
+
+
+@contextmanager
+def running_edge(folder: Path) -> Iterator[Edge]:
+    """Start two services and an Envoy, the candidate at weight 0; stop them at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    baseline, candidate = Service("baseline"), Service("candidate")
+    listen, admin = free_port(), free_port()
+    admin_url, listen_url = f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{listen}"
+    router = EnvoyRouter(
+        "edge-1", directory=str(folder), admin_url=admin_url, listen_url=listen_url
+    )
+    router.install(baseline.url, candidate.url)
+    (folder / "bootstrap.json").write_text(json.dumps(_bootstrap(folder, listen, admin)))
+    edge = Edge(router, baseline, candidate, folder, admin_url, listen_url, _run_envoy(folder))
+    try:
+        _await_ready(admin_url)
+        yield edge
+    finally:
+        edge.process.terminate()
+        edge.process.wait(10)
+        router.close()
+        baseline.stop()
+        candidate.stop()
