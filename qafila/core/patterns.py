@@ -1,13 +1,12 @@
-"""Candidate architectures for one workload, what each costs a month, and which one to take.
+"""Candidate architectures for one workload, and what each needs and costs a month.
 
 A pattern is compute x storage x topology. Capacity figures are stated assumptions; prices are data.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
@@ -331,72 +330,3 @@ def _pick(machines: Sequence[Price], hosting: tuple[str, ...], needed_bytes: int
         if group:
             return group[0]
     return max(machines, key=lambda p: (p.country in hosting, memory(p)))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which pattern to take, in one sentence; why each of the others was not taken."""
-
-    chosen: Assessment | None
-    sentence: str
-    rejected: tuple[tuple[str, str], ...]
-
-
-def choose(assessments: Sequence[Assessment], need: Need) -> Choice:
-    """Take the cheapest P50 that serves the need, fits, resides and is within the budget.
-
-    "Stay" is always costed, as the baseline, and always loses on need: it has no vectors.
-    """
-    rejected: list[tuple[str, str]] = []
-    standing: list[Assessment] = []
-    for a in sorted(assessments, key=lambda a: (a.monthly.p50, a.pattern.name)):
-        if reason := _disqualified(a, need):
-            rejected.append((a.pattern.name, reason))
-        else:
-            standing.append(a)
-    if not standing:
-        return Choice(None, "no pattern serves the need, fits, resides and is within the budget.",
-                      tuple(rejected))  # fmt: skip
-    best = standing[0]
-    for a in standing[1:]:
-        more = a.monthly.p50 - best.monthly.p50
-        rejected.append((a.pattern.name, f"feasible, but {more} a month more at the median"))
-    stay = next((a for a in assessments if a.pattern.compute == "as today"), None)
-    beside = "" if stay is None else (
-        f' Staying would cost {stay.monthly.p50}, but {stay.serves_why}.'
-    )  # fmt: skip
-    return Choice(
-        best,
-        f"{best.pattern.name}: {best.monthly.p50} a month at the median ({best.monthly.p90} at "
-        f"P90), the cheapest that serves, fits, resides and is within the budget.{beside}",
-        tuple(rejected),
-    )
-
-
-def _disqualified(a: Assessment, need: Need) -> str:
-    if not a.serves:
-        return f"loses on need: {a.serves_why}"
-    if not a.fits:
-        return (
-            f"does not fit: needs {a.memory_bytes / sizing.GIB:.1f} GiB, the largest machine has "
-            f"{a.memory_available_bytes / sizing.GIB:.0f}"
-        )
-    if not a.resides:
-        outside = ", ".join(c for c in a.countries if c not in need.hosting)
-        return f"data would be in {outside}; allowed: {', '.join(need.hosting)}"
-    if a.monthly.p50 > need.monthly_budget:
-        return f"over the monthly budget of {need.monthly_budget}"
-    return ""
-
-
-def with_volumes(
-    need: Need, *, documents: float | None = None, queries: float | None = None
-) -> Need:
-    """Return the same need at other volumes; text grows with the documents."""
-    docs = need.documents if documents is None else math.ceil(documents)
-    return replace(
-        need,
-        documents=docs,
-        text_bytes=math.ceil(docs * need.bytes_per_document),
-        queries_per_month=need.queries_per_month if queries is None else math.ceil(queries),
-    )

@@ -1,4 +1,4 @@
-"""The price book: dated, sourced list prices in one currency; and what a month costs, P50 to P90."""
+"""The price book: dated, sourced list prices in one currency; what a month costs, P50 and P90."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def draw_volumes(
     *,
     seed: int,
     samples: int,
-    uncertainty: Uncertainty = Uncertainty(),  # noqa: B008  frozen
+    uncertainty: Uncertainty = Uncertainty(),
 ) -> Volumes:
     """Draw ``samples`` months from a seeded generator: the same seed, the same months."""
     random = np.random.default_rng(seed)
