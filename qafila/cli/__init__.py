@@ -1,0 +1,48 @@
+"""The command line: parses, calls, prints, exits. Commands live in one file per group.
+
+Exit codes: 0 PASS, 1 FAIL or refused, 2 bad usage or input, 3 INCONCLUSIVE, 4 ERROR.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+
+import typer
+
+from qafila.cli import screen
+from qafila.errors import QafilaError
+
+GROUPS = ("stack",)  # a file each, with a function `register(app)`; imports stay inside commands
+
+app = typer.Typer(
+    name="qafila",
+    help="Move AI workloads onto AI-ready infrastructure, one reversible step at a time.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _qafila() -> None:
+    """Keep `qafila COMMAND` the shape of every call, also while there is one command only."""
+
+
+for _group in GROUPS:
+    importlib.import_module(f"qafila.cli.{_group}").register(app)
+
+
+def main() -> None:
+    """Run a command; turn our errors into their message on stderr and their exit code."""
+    try:
+        app()
+    except QafilaError as error:
+        screen.complain(error.render())
+        sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - the outermost edge: a bug is an ERROR, never a verdict
+        screen.complain(traceback.format_exc())
+        screen.complain("This is a fault in Qafila itself, not in your input.")
+        sys.exit(4)

@@ -1,0 +1,89 @@
+"""Tell the Prefect server and the ledger what there is: connections, then deployments.
+
+Runs as a process of its own (``python -m qafila.cli.registering``), because Prefect reads its
+settings when it is imported, and does everything in one process, because that import is slow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from importlib.metadata import version
+
+from qafila import settings
+from qafila.errors import Unavailable
+from qafila.stack import prefect
+from qafila.stack.environment import root
+
+
+def digest() -> str:
+    """Return what the deployments depend on, as one hash: prefect.yaml, flows, their models."""
+    total = hashlib.sha256(version("prefect").encode())
+    base = root()
+    files = [*base.glob("flows/*.py"), *base.glob("qafila/core/*.py"), *base.glob("blocks/*.py")]
+    for file in [base / "prefect.yaml", *sorted(files)]:
+        if file.is_file():
+            total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def register_connections() -> None:
+    """Store the demo's four connections as Prefect blocks and in the ledger; repeatable."""
+    from pydantic import SecretStr
+
+    from blocks import ALL, AwsAccount, EnvoyEdge, PostgresDatabase
+    from tasks.connections import record_connection
+    from tasks.ledger import open_ledger
+
+    stack = settings.stack_state()
+    edge = stack["envoy"]
+    connections = {
+        "demo-source": PostgresDatabase(url=stack["postgres"]["source_url"]),
+        "demo-target": PostgresDatabase(url=stack["postgres"]["target_url"]),
+        "demo-edge": EnvoyEdge(
+            directory=edge["directory"],
+            admin_url=edge["admin_url"],
+            listen_url=edge["listen_url"],
+        ),
+        "demo-aws": AwsAccount(
+            regions=["eu-west-3"],
+            endpoint_url=stack["moto"]["url"],
+            access_key_id="demo",
+            secret_access_key=SecretStr("demo"),
+        ),
+    }
+    _wait_for_server(stack["prefect"]["api_url"])
+    for kind in ALL:
+        kind.register_type_and_schema()
+    with open_ledger() as ledger:
+        for name, block in connections.items():
+            block.save(name, overwrite=True)
+            record_connection(ledger, name, block)
+
+
+def register_deployments() -> int:
+    """Run `prefect deploy --all` on prefect.yaml in this process; return its exit code."""
+    from prefect.cli import app
+
+    sys.argv = ["prefect", "--no-prompt", "deploy", "--all"]
+    try:
+        app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _wait_for_server(api: str, timeout_s: float = 90.0) -> None:
+    """Wait for the server, which starts while this process was busy importing Prefect."""
+    deadline = time.monotonic() + timeout_s
+    while not prefect.healthy(api):
+        if time.monotonic() > deadline:
+            raise Unavailable(f"the Prefect server at {api} does not answer.", remedy="qafila up")
+        time.sleep(0.1)
+    prefect.ensure_pool(api)
+
+
+if __name__ == "__main__":
+    register_connections()
+    sys.exit(register_deployments())

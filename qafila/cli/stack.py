@@ -1,0 +1,93 @@
+"""qafila up, down, doctor: the embedded stack."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qafila.cli import screen
+from qafila.cli.screen import AsJson
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(doctor)
+
+
+def up(as_json: AsJson = False) -> None:
+    """Start whatever of the embedded stack is not running yet, and wait until it is ready."""
+    from dataclasses import asdict
+
+    from qafila.cli.registering import digest
+    from qafila.stack.up import bring_up
+
+    def tell(line: str) -> None:
+        if not as_json:
+            screen.say(f"  {line}")
+
+    report = bring_up(digest(), tell)
+    if as_json:
+        screen.print_json(asdict(report))
+        return
+    if report.found:
+        screen.say(f"  found running: {', '.join(report.found)}")
+    screen.say(f"Stack ready in {report.seconds:.1f} s.")
+    screen.say(f"Prefect UI  {report.ui_url}")
+    screen.say("Stop it with: qafila down")
+
+
+def down(
+    wipe: Annotated[
+        bool, typer.Option("--wipe", help="Delete the data too. There is no undo.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --wipe.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Stop exactly what `up` and the demo started; the data stays unless --wipe."""
+    from dataclasses import asdict
+
+    from qafila import settings
+    from qafila.stack.down import bring_down
+
+    if wipe and not yes:
+        home = settings.home()
+        typed = typer.prompt(f"This deletes {home} with ledger and evidence. Type {home.name!r}")
+        if typed != home.name:
+            from qafila.errors import BadInput
+
+            raise BadInput(f"{typed!r} is not {home.name!r}.", remedy="qafila down --wipe")
+    report = bring_down(wipe=wipe)
+    if as_json:
+        screen.print_json(asdict(report))
+        return
+    if report.pieces:
+        screen.say(f"Stopped: {', '.join(report.pieces)}.")
+    else:
+        screen.say("Nothing was running.")
+    if report.killed:
+        screen.say(f"Killed after waiting: {', '.join(map(str, report.killed))}.")
+    screen.say("The data was deleted." if report.wiped else f"Data kept in {settings.home()}.")
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Show each piece with version, address and health; exit 4 when one is not well."""
+    from dataclasses import asdict
+
+    from qafila.stack.health import examine
+
+    pieces = examine()
+    if as_json:
+        screen.print_json([asdict(p) for p in pieces])
+    else:
+        screen.print_table(
+            ["", "piece", "version", "address", "health"],
+            [["✓" if p.well else "✗", p.piece, p.version, p.address, p.health] for p in pieces],
+        )
+        for piece in pieces:
+            if not piece.well:
+                screen.say(f"\n{piece.piece}: {piece.health}.\nNext:  {piece.remedy}")
+    if not all(p.well for p in pieces):
+        raise typer.Exit(4)

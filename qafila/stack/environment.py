@@ -1,0 +1,60 @@
+"""The variables that make Prefect, and whatever we start, speak to this stack and to no other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import qafila
+from qafila import settings
+from qafila.errors import Unavailable
+from qafila.stack.processes import MARK
+
+_NOT_OURS = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+
+
+def root() -> Path:
+    """Return the checkout: the folder with prefect.yaml, flows, tasks and blocks."""
+    return Path(qafila.__file__).resolve().parent.parent
+
+
+def prefect_variables(api_url: str) -> dict[str, str]:
+    """Return what a Prefect client or server of this stack needs to know."""
+    return {
+        "QAFILA_HOME": str(settings.home()),
+        "QAFILA_ROOT": str(root()),
+        "PREFECT_HOME": str(settings.home() / "prefect"),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_UI_API_URL": api_url,
+        "PREFECT_UI_URL": api_url.removesuffix("/api"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def environment(api_url: str, mark: str) -> dict[str, str]:
+    """Return the whole environment of a process we start."""
+    kept = {k: v for k, v in os.environ.items() if k not in _NOT_OURS}
+    return {**kept, **prefect_variables(api_url), MARK: mark, "PYTHONUNBUFFERED": "1"}
+
+
+def speak_to_stack() -> str:
+    """Point this process at the running stack's Prefect server; return the UI's address.
+
+    Call it before Prefect is imported: it reads its settings once.
+
+    Raises:
+        Unavailable: the stack was not started.
+    """
+    section = settings.stack_state().get("prefect")
+    if not section:
+        raise Unavailable(
+            f"no Prefect server was started in {settings.home()}.",
+            kept="nothing was touched.",
+            remedy="qafila up",
+        )
+    for variable in _NOT_OURS:
+        os.environ.pop(variable, None)
+    os.environ.update(prefect_variables(section["api_url"]))
+    return str(section["ui_url"])

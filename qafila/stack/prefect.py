@@ -1,0 +1,94 @@
+"""The Prefect server, its work pool and one worker: commands, addresses, health."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import httpx
+
+POOL = "qafila"
+
+
+def api_url(port: int) -> str:
+    """Return the API's address; the UI stands at the same address without ``/api``."""
+    return f"http://127.0.0.1:{port}/api"
+
+
+def server_command(port: int) -> list[str]:
+    """Return the command that serves API and UI on loopback only."""
+    return [
+        sys.executable, "-m", "prefect", "server", "start",
+        "--host", "127.0.0.1", "--port", str(port), "--log-level", "WARNING",
+    ]  # fmt: skip
+
+
+def worker_command() -> list[str]:
+    """Return the command of the worker; it makes the work pool's job template when empty."""
+    return [
+        sys.executable, "-m", "prefect", "worker", "start",
+        "--pool", POOL, "--type", "process", "--name", "qafila-worker",
+    ]  # fmt: skip
+
+
+WORKER_VARIABLES = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "5"}
+
+
+def healthy(api: str, timeout_s: float = 2.0) -> bool:
+    """Say whether the server answers its health check."""
+    try:
+        return httpx.get(f"{api}/health", timeout=timeout_s).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def version(api: str) -> str:
+    """Return the server's own version."""
+    return str(_get(api, "/admin/version"))
+
+
+def ensure_pool(api: str) -> None:
+    """Create the work pool when it is missing; the worker fills in its job template."""
+    answer = httpx.post(
+        f"{api}/work_pools/",
+        json={
+            "name": POOL,
+            "type": "process",
+            "description": "Runs every flow of Qafila as a process on this machine.",
+        },
+        timeout=10,
+    )
+    if answer.status_code != 409:  # 409: it is there already
+        answer.raise_for_status()
+
+
+def worker_age_s(api: str, now: float) -> float | None:
+    """Return the seconds since a worker of the pool was last heard; None when there is none."""
+    from datetime import datetime
+
+    workers = _post(api, f"/work_pools/{POOL}/workers/filter", {})
+    beats = [
+        datetime.fromisoformat(w["last_heartbeat_time"].replace("Z", "+00:00")).timestamp()
+        for w in workers
+        if w.get("last_heartbeat_time")
+    ]
+    return max(0.0, now - max(beats)) if beats else None
+
+
+def deployments(api: str) -> set[str]:
+    """Return the names of the deployments that the server knows, as ``name`` without the flow."""
+    found: set[str] = set()
+    while page := _post(api, "/deployments/filter", {"limit": 100, "offset": len(found)}):
+        before = len(found)
+        found |= {d["name"] for d in page}
+        if len(page) < 100 or len(found) == before:
+            break
+    return found
+
+
+def _get(api: str, path: str) -> Any:
+    return httpx.get(api + path, timeout=10).raise_for_status().json()
+
+
+def _post(api: str, path: str, body: dict[str, Any]) -> Any:
+    return httpx.post(api + path, json=body, timeout=10).raise_for_status().json()

@@ -1,0 +1,283 @@
+"""Start what is missing, in an order that keeps two cores busy, and wait until all of it is ready.
+
+The Prefect server takes longest, so it starts first; PostgreSQL, Envoy and moto start meanwhile.
+Every process is recorded as soon as it exists: a start that dies half-way is stopped by
+`qafila down` and completed by the next `qafila up`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from qafila import settings
+from qafila.errors import BadInput, Unavailable
+from qafila.sql import apply_schema
+from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
+from qafila.stack.environment import environment, root
+from qafila.stack.processes import Recorded, family, launch, stop
+
+READY_S = 90.0
+WATCHDOG = (sys.executable, "-m", "qafila.cli", "watchdog")
+REGISTER = (sys.executable, "-m", "qafila.cli.registering")
+DATABASES = {
+    "ledger_url": "qafila_ledger",
+    "source_url": "demo_source",
+    "target_url": "demo_target",
+}
+
+
+@dataclass
+class Report:
+    """What an `up` found running, what it started, and how long it took until all was ready."""
+
+    started: list[str] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    registered: bool = False
+    seconds: float = 0.0
+    ui_url: str = ""
+
+
+def bring_up(digest: str, tell: Callable[[str], None] = lambda _line: None) -> Report:
+    """Start every missing piece and wait until all are ready; safe to call at any time.
+
+    ``digest`` names the deployments as they are in the checkout; they are registered again only
+    when it, an address, or the server's memory of them changed. ``tell`` gets a line a step.
+
+    Raises:
+        BadInput: ports, disk, Python or home forbid the start; nothing was started.
+        Unavailable: a piece did not become ready; names its log.
+    """
+    begun = time.monotonic()
+    home = settings.home()
+    found = ground.problems(home, root())
+    choice = ports.choose(settings.stack_state().get("ports", {}), _running_ports())
+    if problems := [*found, *choice.problems]:
+        raise BadInput("the stack cannot start.", problems, remedy="mend these, then: qafila up")
+    with state.alone("qafila up"):
+        report = _Start(home, choice.ports, tell).run(digest)
+    report.seconds = round(time.monotonic() - begun, 2)
+    return report
+
+
+def _running_ports() -> dict[str, int]:
+    """Return the ports of the pieces that run now."""
+    recorded = settings.stack_state()
+    running = {}
+    for piece, names in {
+        "prefect": ("prefect",),
+        "moto": ("moto",),
+        "envoy": ("edge", "edge_admin"),
+    }.items():
+        if (process := state.recorded(piece)) is not None and process.alive:
+            running.update({name: int(recorded["ports"][name]) for name in names})
+    return running
+
+
+class _Start:
+    """One run of `up`: the choices made, and what was started so far."""
+
+    def __init__(self, home: Path, chosen: Mapping[str, int], tell: Callable[[str], None]) -> None:
+        self.home = home
+        self.ports = dict(chosen)
+        self.tell = tell
+        self.report = Report()
+        self.api = prefect.api_url(self.ports["prefect"])
+        self.env = environment(self.api, state.mark())
+        state.record("ports", self.ports)
+
+    def run(self, digest: str) -> Report:
+        self._leave_an_old_server()
+        self._prefect()
+        self._envoy()
+        self._moto()
+        self._postgres()
+        registering = self._start_registering(digest)
+        self._wait("prefect", lambda: prefect.healthy(self.api))
+        prefect.ensure_pool(self.api)
+        self._worker()
+        if find_spec("qafila.cli.rollout") is not None:
+            self._watchdog()
+        if registering is None and self._forgotten_by_server():
+            registering = self._start_registering("")
+        section = settings.stack_state()
+        self._wait("envoy", lambda: envoy.healthy(section["envoy"]["admin_url"]))
+        self._wait("moto", lambda: moto.healthy(section["moto"]["url"]))
+        self._wait("worker", self._worker_heard)
+        if registering is not None:
+            self._finish_registering(registering, digest)
+        self.report.ui_url = section["prefect"]["ui_url"]
+        return self.report
+
+    def _prefect(self) -> None:
+        facts = {
+            "port": self.ports["prefect"],
+            "api_url": self.api,
+            "ui_url": self.api.removesuffix("/api"),
+        }
+        self._piece("prefect", prefect.server_command(self.ports["prefect"]), facts)
+
+    def _envoy(self) -> None:
+        directory = self.home / "envoy"
+        port, admin_port = self.ports["edge"], self.ports["edge_admin"]
+        if self._runs("envoy"):
+            return
+        bootstrap = envoy.prepare(directory, port=port, admin_port=admin_port)
+        facts = {
+            "listen_url": f"http://127.0.0.1:{port}",
+            "admin_url": f"http://127.0.0.1:{admin_port}",
+            "directory": str(directory),
+        }
+        self._launch("envoy", envoy.command(bootstrap), facts)
+
+    def _postgres(self) -> None:
+        runs = self._runs("postgres")
+        server = postgres.start(self.home / "postgres")
+        urls = {key: postgres.ensure_database(server, name) for key, name in DATABASES.items()}
+        state.record("postgres", {**Recorded.of(server.pid).section(), **urls})
+        for key, schema in (("ledger_url", "ledger"), ("target_url", "target")):
+            with psycopg.connect(urls[key]) as connection:
+                apply_schema(connection, "ledger" if schema == "ledger" else "target")
+        if not runs:
+            self.report.started.append("postgres")
+            self.tell("postgres ready")
+
+    def _moto(self) -> None:
+        port = self.ports["moto"]
+        self._piece("moto", moto.command(port), {"port": port, "url": f"http://127.0.0.1:{port}"})
+
+    def _leave_an_old_server(self) -> None:
+        """Stop a worker or watchdog that speaks to a server address which is no longer ours."""
+        for piece in ("worker", "watchdog"):
+            section = settings.stack_state().get(piece, {})
+            record = Recorded.read(section)
+            if record is not None and section.get("api_url") not in (None, self.api):
+                stop(family(record), patience_s=10)
+
+    def _worker(self) -> None:
+        self._piece(
+            "worker",
+            prefect.worker_command(),
+            {"api_url": self.api},
+            variables=prefect.WORKER_VARIABLES,
+        )
+
+    def _watchdog(self) -> None:
+        self._piece("watchdog", list(WATCHDOG), {"api_url": self.api})
+
+    def _worker_heard(self) -> bool:
+        """Say whether the worker of *this* record was heard, not an earlier one of its name."""
+        record = state.recorded("worker")
+        age_s = prefect.worker_age_s(self.api, time.time())
+        return record is not None and age_s is not None and time.time() - age_s > record.started
+
+    def _facts_to_register(self, digest: str) -> dict[str, Any]:
+        recorded = settings.stack_state()
+        addresses = [recorded["postgres"][key] for key in DATABASES]
+        addresses += [recorded["envoy"]["admin_url"], recorded["moto"]["url"]]
+        return {"digest": digest, "addresses": addresses}
+
+    def _start_registering(self, digest: str) -> subprocess.Popen[bytes] | None:
+        """Start registering, unless all of it is as recorded; it waits for the server itself."""
+        known = settings.stack_state().get("registered", {})
+        if all(known.get(k) == v for k, v in self._facts_to_register(digest).items()):
+            return None
+        with self._log("registering").open("wb") as output:
+            return subprocess.Popen(
+                REGISTER, stdout=output, stderr=subprocess.STDOUT, env=self.env, cwd=root()
+            )
+
+    def _forgotten_by_server(self) -> bool:
+        known = settings.stack_state().get("registered", {}).get("deployments", [])
+        return not set(known) <= prefect.deployments(self.api)
+
+    def _finish_registering(self, registering: subprocess.Popen[bytes], digest: str) -> None:
+        try:
+            code = registering.wait(READY_S)
+        except subprocess.TimeoutExpired:
+            registering.kill()
+            code = registering.wait()
+        if code != 0:
+            log = self._log("registering")
+            raise Unavailable(
+                f"the deployments and connections were not registered: {_last_line(log)}",
+                kept="the pieces that run go on running.",
+                remedy=f"read {log}, mend it, then: qafila up",
+            )
+        names = sorted(prefect.deployments(self.api))
+        state.record("registered", {**self._facts_to_register(digest), "deployments": names})
+        self.report.registered = True
+        self.tell(f"{len(names)} deployments and the demo's connections registered")
+
+    def _log(self, piece: str) -> Path:
+        log = self.home / "logs" / f"{piece}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log
+
+    def _runs(self, piece: str) -> bool:
+        record = state.recorded(piece)
+        if record is None or not record.alive:
+            return False
+        self.report.found.append(piece)
+        return True
+
+    def _piece(
+        self,
+        piece: str,
+        command: list[str],
+        facts: Mapping[str, Any],
+        *,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        if not self._runs(piece):
+            self._launch(piece, command, facts, variables=variables)
+
+    def _launch(
+        self,
+        piece: str,
+        command: list[str],
+        facts: Mapping[str, Any],
+        *,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        record = launch(
+            command,
+            log=self._log(piece),
+            env={**self.env, **(variables or {})},
+            cwd=root(),
+        )
+        state.record(piece, {**record.section(), **facts})
+        self.report.started.append(piece)
+
+    def _wait(self, piece: str, ready: Callable[[], bool]) -> None:
+        record = state.recorded(piece)
+        deadline = time.monotonic() + READY_S
+        while not ready():
+            log = self._log(piece)
+            ended = record is None or not record.alive
+            if ended or time.monotonic() > deadline:
+                how = "ended at once" if ended else f"was not ready after {READY_S:.0f} s"
+                raise Unavailable(
+                    f"{piece} {how}: {_last_line(log)}",
+                    kept="the pieces that run go on running.",
+                    remedy=f"read {log}, then: qafila down && qafila up",
+                )
+            time.sleep(0.1)
+        if piece in self.report.started:
+            self.tell(f"{piece} ready")
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    except OSError:
+        return "it wrote no log."
+    return next((line for line in reversed(lines) if line), "its log is empty.")
