@@ -16,7 +16,6 @@ from prefect.futures import as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
-from tasks.routers.opening import open_router
 
 from blocks import PostgresDatabase
 from qafila.core.parameters import ForWorkload
@@ -28,6 +27,7 @@ from qafila.errors import BackfillHalted, Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial
 from tasks.connections import connection
+from tasks.edges import router_of
 from tasks.evidence import evidence_of, latest_evidence, record_evidence
 from tasks.generations import open_for
 from tasks.ledger import (
@@ -111,7 +111,7 @@ def find_generation(name: str, dry_run: bool) -> Generation:
                     kept="everything; nothing was loaded.",
                     remedy=f"qafila run preflight {name}",
                 )
-        share = open_router(ledger, workload).read().candidate_percent
+        share = router_of(ledger, workload).read().candidate_percent
         if share > 0:
             raise Refused(
                 f"the candidate of {name} gets {share} % of the traffic: a new generation would "

@@ -1,0 +1,97 @@
+"""Read a workload file: every mistake at once, each with its line."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from qafila.core.workload import Workload
+from qafila.errors import BadInput
+
+_VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+def read_file(path: Path) -> Workload:
+    """Return the workload that a YAML file describes.
+
+    ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, so that one file serves
+    several places.
+
+    Raises:
+        BadInput: the file is missing, is no YAML, or has mistakes; names every one with its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(
+            f"{path} cannot be read: {error}", remedy="name an existing workload file."
+        ) from error
+    missing: list[str] = []
+    text = _VARIABLE.sub(lambda m: _variable(m, text, missing), text)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{path} holds no workload.", remedy="see workloads/aws-docs-search.yaml")
+    try:
+        workload = Workload.model_validate(content)
+    except ValidationError as error:
+        problems = [_sentence(e["loc"], e["type"], e["msg"], node) for e in error.errors()]
+        raise BadInput(
+            f"{path} has {_count(len(problems) + len(missing))}:",
+            [*missing, *problems],
+            remedy=f"mend the file, then: qafila apply {path}",
+        ) from error
+    if missing:
+        raise BadInput(f"{path} has {_count(len(missing))}:", missing)
+    return workload
+
+
+def _count(n: int) -> str:
+    return "one mistake" if n == 1 else f"{n} mistakes"
+
+
+def _variable(match: re.Match[str], text: str, missing: list[str]) -> str:
+    value = os.environ.get(match["name"], match["default"])
+    if value is None:
+        line = text.count("\n", 0, match.start()) + 1
+        missing.append(f"line {line}: the variable {match['name']} is not set and has no default.")
+        return "unset"
+    return value
+
+
+def _sentence(place: tuple[int | str, ...], kind: str, message: str, node: yaml.Node | None) -> str:
+    path = [p for p in place if p not in ("pgvector", "qdrant")]  # a union's tag is no field
+    line, reached = _line_of(node, path)
+    name = ".".join(str(p) for p in path)
+    if kind == "extra_forbidden":
+        return f"line {line}: {name} is not a field; remove it or correct its name."
+    if kind == "missing":
+        where = "" if reached == len(path) else " here"
+        return f"line {line}: {name} is missing{where}."
+    return f"line {line}: {name}: {message[0].lower() + message[1:]}."
+
+
+def _line_of(node: yaml.Node | None, path: list[Any]) -> tuple[int, int]:
+    """Return the 1-based line of the deepest part of ``path`` that exists, and how deep it is."""
+    line, depth = 1, 0
+    for part in path:
+        found: yaml.Node | None = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, found = key.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+            found = node.value[part]
+            line = found.start_mark.line + 1
+        if found is None:
+            return line, depth
+        node, depth = found, depth + 1
+    return line, depth

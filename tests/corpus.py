@@ -1,0 +1,53 @@
+"""A small real table to migrate, and a ledger that knows it: shared by tests of the steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from blocks import PostgresDatabase
+from qafila.core.phases import Event
+from qafila.core.workload import Workload
+from tasks.connections import record_connection
+from tasks.generations import open_for
+from tasks.ledger import Generation, apply_workload, move_phase
+from tasks.workloads import read_file
+
+FILE = Path(__file__).parents[1] / "workloads" / "aws-docs-search.yaml"
+
+
+def demo_workload(**corpus: Any) -> Workload:
+    """Return the demo's workload, parts of its corpus replaced."""
+    workload = read_file(FILE)
+    merged = {**workload.corpus.model_dump(), **corpus}
+    return Workload.model_validate({**workload.model_dump(), "corpus": merged})
+
+
+def make_source(url: str, rows: int) -> None:
+    """Create the table that the demo's workload names, with ``rows`` short documents."""
+    with psycopg.connect(url, autocommit=True) as source:
+        source.execute(
+            "CREATE TABLE operation (operation_id text PRIMARY KEY, title text, body text,"
+            " readers text[] NOT NULL DEFAULT '{public}')"
+        )
+        source.execute(
+            "INSERT INTO operation SELECT 'op-' || lpad(n::text, 6, '0'), 'Put thing ' || n,"
+            " 'Stores thing number ' || n || ' in the bucket ' || md5(n::text)"
+            " FROM generate_series(1, %s) AS n",
+            [rows],
+        )
+
+
+def ready_generation(
+    ledger: psycopg.Connection, workload: Workload, source_url: str, target_url: str
+) -> Generation:
+    """Apply a workload on two databases; return its generation, ready to be filled."""
+    record_connection(ledger, "demo-source", PostgresDatabase(url=source_url))
+    record_connection(ledger, "demo-target", PostgresDatabase(url=target_url))
+    apply_workload(ledger, workload)
+    generation = open_for(ledger, workload)
+    for event in (Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED):
+        generation = move_phase(ledger, generation, event)
+    return generation

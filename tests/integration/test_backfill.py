@@ -1,0 +1,206 @@
+"""The backfill against real databases: killed, taken over, changed under its feet."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from qafila.core.workload import Workload
+from qafila.errors import BadInput, StaleEpoch
+from qafila.stack import postgres
+from tasks import backfill
+from tasks.ledger import Generation
+from tasks.stores.port import Vectors
+from tests.corpus import demo_workload, make_source, ready_generation
+
+ROWS = 1500
+
+
+@pytest.fixture
+def source_url(pg_server: postgres.Postgres) -> str:
+    url = postgres.ensure_database(pg_server, f"source_{uuid.uuid4().hex[:8]}")
+    make_source(url, ROWS)
+    return url
+
+
+@pytest.fixture
+def generation(
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Generation:
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+    generation = ready_generation(ledger, demo_workload(), source_url, target_url)
+    _, ranges = plan = backfill.plan_load.fn(generation.workload, generation, 200, 2)
+    assert [r.rows for r in ranges] == [200] * 7 + [100]
+    backfill.apply_plan.fn(generation, *plan)
+    return generation
+
+
+def load_all(generation: Generation) -> int:
+    loaded = [backfill.load_shard.fn(generation, n, 8, 50, None) for n in range(8)]
+    return sum(part.rows for part in loaded if part)
+
+
+def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
+    ledger: psycopg.Connection, generation: Generation
+) -> None:
+    assert load_all(generation) == ROWS
+    assert load_all(generation) == 0
+    backfill.build_index.fn(generation)
+    compared = backfill.verify_generation(ledger, generation)
+    assert compared.complete
+    assert (compared.rows_source, compared.rows_target, compared.chunks_target) == (ROWS,) * 3
+
+
+LOADER = """
+import sys
+from tasks import backfill
+from tasks.ledger import newest_generation, open_ledger
+with open_ledger() as ledger:
+    generation = newest_generation(ledger, sys.argv[1])
+    backfill.let_go_of_the_dead(ledger, generation)
+for number in range(8):
+    backfill.load_shard.fn(generation, number, 8, 25, None)
+print("done", flush=True)
+"""
+
+
+def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_twice(
+    ledger: psycopg.Connection, generation: Generation
+) -> None:
+    chance = random.Random(5)
+    for _ in range(5):
+        worker = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", LOADER, generation.workload],
+            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, env=dict(os.environ),
+        )  # fmt: skip
+        before = backfill_rows(ledger, generation)
+        deadline = time.monotonic() + 30
+        wanted = before + chance.randrange(20, 400)
+        while worker.poll() is None and backfill_rows(ledger, generation) < min(wanted, ROWS - 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+        assert worker.stdout
+        worker.stdout.close()
+        if backfill_rows(ledger, generation) >= ROWS - 100:
+            break
+    backfill.let_go_of_the_dead(ledger, generation)
+    load_all(generation)
+    backfill.build_index.fn(generation)
+    compared = backfill.verify_generation(ledger, generation)
+    assert compared.complete, compared
+    assert compared.rows_target == ROWS
+
+
+def backfill_rows(ledger: psycopg.Connection, generation: Generation) -> int:
+    return sum(s.rows_loaded for s in backfill.list_shards(ledger, generation))
+
+
+def test_a_worker_whose_shard_was_taken_cannot_commit(
+    ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = backfill.embedder_of
+
+    def steal_then_embed(settings: object) -> object:
+        ledger.execute("UPDATE qafila.shard SET heartbeat = '-infinity' WHERE number = 0")
+        monkeypatch.setattr(backfill, "embedder_of", embed)
+        assert backfill.load_shard.fn(generation, 0, 8, 50, None).rows == 200  # type: ignore[union-attr]
+        return embed(settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backfill, "embedder_of", steal_then_embed)
+    with pytest.raises(StaleEpoch):
+        backfill.load_shard.fn(generation, 0, 8, 50, None)
+    load_all(generation)
+    assert backfill.verify_generation(ledger, generation).complete
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("INSERT INTO operation VALUES ('zz', 't', 'b')", {"missing": 1}),
+        ("UPDATE operation SET body = 'other' WHERE operation_id = 'op-000007'", {"stale": 1}),
+        ("DELETE FROM operation WHERE operation_id = 'op-000007'", {"extra": 1}),
+    ],
+)
+def test_a_source_that_changed_is_found_out(
+    ledger: psycopg.Connection,
+    generation: Generation,
+    source_url: str,
+    change: str,
+    expected: dict[str, int],
+) -> None:
+    load_all(generation)
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute(change)
+    compared = backfill.verify_generation(ledger, generation)
+    assert not compared.complete
+    found = {k: getattr(compared, k) for k in ("missing", "stale", "extra", "duplicates")}
+    assert {k: v for k, v in found.items() if v} == expected
+
+
+def test_a_text_without_a_vector_is_set_aside_with_its_reason(
+    ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = backfill.embedder_of(demo_workload().corpus.embedder)
+
+    class Forgetful:
+        """The real model, but for one text it knows nothing."""
+
+        def embed(self, texts: list[str]) -> Vectors:
+            vectors = real.embed(texts)
+            vectors[[n for n, text in enumerate(texts) if text.startswith("Put thing 3\n")]] = 0
+            return vectors
+
+    monkeypatch.setattr(backfill, "embedder_of", lambda settings: Forgetful())
+    load_all(generation)
+    compared = backfill.verify_generation(ledger, generation)
+    assert (compared.complete, compared.dead_letters, compared.chunks_target) == (True, 1, ROWS - 1)
+    row = ledger.execute("SELECT source_key, reason FROM qafila.dead_letter").fetchone()
+    assert row is not None
+    assert row[0] == "op-000003"
+    assert "no vector" in row[1]
+
+
+def test_everything_wrong_with_the_source_is_said_at_once(
+    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+    source = {**demo_workload().corpus.source.model_dump(), "key": ["id"], "text": ["heading"],
+              "acl": "title"}  # fmt: skip
+    workload: Workload = demo_workload(source=source)
+    generation = ready_generation(ledger, workload, source_url, target_url)
+    with pytest.raises(BadInput) as refused:
+        backfill.plan_load.fn(workload.name, generation, 200, 2)
+    assert len(refused.value.problems) == 3
+
+
+def test_the_same_port_fills_qdrant(
+    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from blocks import QdrantServer
+    from tasks.connections import record_connection
+
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+    record_connection(ledger, "local-qdrant", QdrantServer(path=str(tmp_path / "qdrant")))
+    workload = demo_workload(target={"kind": "qdrant", "block": "local-qdrant"})
+    generation = ready_generation(ledger, workload, source_url, target_url)
+    plan = backfill.plan_load.fn(workload.name, generation, 200, 2)
+    backfill.apply_plan.fn(generation, *plan)
+    assert load_all(generation) == ROWS
+    assert backfill.verify_generation(ledger, generation).complete
