@@ -1,0 +1,163 @@
+"""A bill as values: exact amounts by period, service, network route and resource.
+
+Currencies are never added to each other; a period is closed when the vendor has issued its
+invoice, which FOCUS 1.2 shows by ``InvoiceId`` and older versions do not show at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from qafila.errors import BadInput
+
+# Columns without which an amount cannot be placed; all three FOCUS versions have them.
+REQUIRED = (
+    "BilledCost", "BillingCurrency", "BillingPeriodStart", "ChargeCategory", "ServiceName",
+)  # fmt: skip
+OPTIONAL = (
+    "ChargeDescription", "ChargePeriodEnd", "InvoiceId", "ProviderName", "RegionId",
+    "ResourceId", "SkuMeter",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Period:
+    """One billing month in one currency. ``closed`` None: this format cannot say."""
+
+    currency: str
+    start: date
+    amount: Decimal
+    usage: Decimal
+    rows: int
+    closed: bool | None
+
+    @property
+    def month(self) -> str:
+        return f"{self.start:%Y-%m}"
+
+    @property
+    def state(self) -> str:
+        return {True: "closed", False: "open", None: "not known"}[self.closed]
+
+
+@dataclass(frozen=True)
+class Spend:
+    """An amount of one subject (a service, a vendor or a network route) in one month."""
+
+    currency: str
+    start: date
+    subject: str
+    amount: Decimal
+    rows: int
+
+
+@dataclass(frozen=True)
+class BilledItem:
+    """What one resource was billed, by the first day of the month."""
+
+    resource_id: str
+    service: str
+    region: str
+    currency: str
+    amounts: Mapping[date, Decimal]
+
+    def in_period(self, start: date) -> Decimal:
+        """Return the amount of one month; zero when the bill has no line for it."""
+        return self.amounts.get(start, Decimal(0))
+
+    def largest_period(self) -> Decimal:
+        """Return the amount of the month that cost most: a full month, where there is one."""
+        return max(self.amounts.values(), default=Decimal(0))
+
+
+@dataclass(frozen=True)
+class Bill:
+    """One bill, whatever its vendor; every amount is exact."""
+
+    name: str
+    format: str
+    rows: int
+    periods: tuple[Period, ...]
+    services: tuple[Spend, ...]
+    vendors: tuple[Spend, ...]
+    network: tuple[Spend, ...]
+    items: tuple[BilledItem, ...]
+    defects: tuple[str, ...] = ()
+
+    @property
+    def currencies(self) -> tuple[str, ...]:
+        """Return the currencies, the one with most rows first."""
+        rows: dict[str, int] = {}
+        for period in self.periods:
+            rows[period.currency] = rows.get(period.currency, 0) + period.rows
+        return tuple(sorted(rows, key=lambda c: (-rows[c], c)))
+
+    def total(self, currency: str) -> Decimal:
+        """Return the sum over all periods of one currency."""
+        return sum((p.amount for p in self.periods if p.currency == currency), Decimal(0))
+
+    def newest_period(self, currency: str) -> Period | None:
+        """Return the last month of the bill, open or not."""
+        return max((p for p in self.periods if p.currency == currency), default=None,
+                   key=lambda p: p.start)  # fmt: skip
+
+    def reference_period(self, currency: str) -> Period | None:
+        """Return the last closed month; when none is closed, the last month."""
+        closed = [p for p in self.periods if p.currency == currency and p.closed]
+        return max(closed, key=lambda p: p.start) if closed else self.newest_period(currency)
+
+    def network_share(self, period: Period) -> float | None:
+        """Return network cost over usage cost of one month; None when nothing was used."""
+        if period.usage <= 0:
+            return None
+        network = sum(
+            (s.amount for s in self.network
+             if s.currency == period.currency and s.start == period.start),
+            Decimal(0),
+        )  # fmt: skip
+        return float(network / period.usage)
+
+    def spend_of(self, spends: Sequence[Spend], period: Period) -> list[Spend]:
+        """Return the amounts of one month, the largest first."""
+        found = [s for s in spends if (s.currency, s.start) == (period.currency, period.start)]
+        return sorted(found, key=lambda s: (-s.amount, s.subject))
+
+
+def main_currency(bill: Bill, preferred: str) -> str | None:
+    """Return the preferred currency when the bill has it, else the one with most rows."""
+    return preferred if preferred in bill.currencies else next(iter(bill.currencies), None)
+
+
+def recognise(columns: Sequence[str], name: str) -> str:
+    """Return the FOCUS version that a bill's columns speak of.
+
+    Told by the columns that each version added (FOCUS_Spec tags 1.0, 1.1 and 1.2): 1.1 brought
+    ``SkuMeter``, 1.2 ``InvoiceId``.
+
+    Raises:
+        BadInput: columns are missing; names each of them.
+    """
+    missing = [c for c in REQUIRED if c not in columns]
+    if missing:
+        raise BadInput(
+            f"{name} is not a FOCUS bill we can read:",
+            [f"the column {c} is missing" for c in missing],
+            remedy="export the bill as FOCUS 1.0, 1.1 or 1.2, CSV or Parquet.",
+        )
+    if "InvoiceId" in columns:
+        return "FOCUS 1.2"
+    return "FOCUS 1.1" if "SkuMeter" in columns else "FOCUS 1.0"
+
+
+def exact(amount: Decimal) -> str:
+    """Return an amount as plain digits: every digit that matters, never an exponent."""
+    text = f"{amount:f}"
+    return (text.rstrip("0").rstrip(".") or "0") if "." in text else text
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Return an amount for a reader: two decimals and the currency's code."""
+    return f"{amount:,.2f} {currency}"

@@ -1,0 +1,391 @@
+"""The demo's AWS account: a small company on a moto server, found or created by name.
+
+Planted for the audit to find: a disk attached to nothing, a GPU instance without a tag, a
+reader that may not look into IAM. (The bill plants the rest.) Moto enforces the reader's policy
+for real once its authentication is switched on, so the denial is the service's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pydoc_data.topics
+import urllib.request
+import zipfile
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from tasks.collectors import read_only_policy
+
+REGION = "eu-west-3"
+READER = "qafila-audit"
+DENIED = frozenset({"iam"})
+
+# name, type, zone, app, security group; the last one has no tag at all
+INSTANCES = (
+    ("shop-web-1", "t3.medium", "a", "shop", "web"),
+    ("shop-web-2", "t3.medium", "b", "shop", "web"),
+    ("shop-web-3", "t3.medium", "a", "shop", "web"),
+    ("orders-api-1", "m6i.large", "a", "orders", "api"),
+    ("orders-api-2", "m6i.large", "b", "orders", "api"),
+    ("docs-search-1", "r6i.large", "a", "docs", "search"),
+    ("docs-search-2", "r6i.large", "b", "docs", "search"),
+    ("worker-1", "c6i.xlarge", "a", "orders", "worker"),
+    ("worker-2", "c6i.xlarge", "b", "orders", "worker"),
+    ("assistant-gpu-1", "g5.xlarge", "a", "assistant", "gpu"),
+    ("", "g6.xlarge", "b", "", "gpu"),
+)
+OWNERS = {
+    "shop": "shop@example.org", "orders": "orders@example.org", "docs": "search@example.org",
+    "assistant": "assistant@example.org",
+}  # fmt: skip
+DISKS = (
+    ("docs-search-data-1", 200, "docs-search-1"),
+    ("docs-search-data-2", 200, "docs-search-2"),
+    ("assistant-models", 150, "assistant-gpu-1"),
+    ("old-reporting-data", 500, None),
+)
+# group: ports open to whom
+GROUPS = {
+    "balancer": [(443, "internet")],
+    "web": [(8080, "balancer")],
+    "api": [(8081, "web"), (8081, "balancer")],
+    "search": [(9200, "web")],
+    "worker": [],
+    "gpu": [(8000, "api")],
+    "database": [(5432, "api"), (5432, "worker")],
+}
+DATABASES = (("orders-db", "db.r6g.large", 200, "orders"), ("shop-db", "db.r6g.large", 100, "shop"))
+# bucket, app, objects, suffix; texts are the topics that ship with Python
+BUCKETS = (
+    ("northbazaar-product-manuals", "docs", 12, ".md"),
+    ("northbazaar-support-tickets", "assistant", 12, ".txt"),
+    ("northbazaar-shop-images", "shop", 4, ".jpg"),
+    ("northbazaar-order-exports", "orders", 4, ".csv"),
+    ("northbazaar-backups", "orders", 2, ".dump"),
+)
+BALANCERS = (("shop", ("shop-web",)), ("docs", ("docs-search", "orders-api")))
+FUNCTIONS = (
+    ("orders-invoice", "orders", "orders-db"),
+    ("orders-export", "orders", "orders-db"),
+    ("shop-thumbnails", "shop", None),
+    ("assistant-feedback", "assistant", None),
+)
+TABLES = (("shop-sessions", "shop"), ("orders-events", "orders"), ("assistant-chats", "assistant"))
+QUEUES = (
+    ("orders-new", "orders"), ("orders-dead", "orders"), ("shop-mail", "shop"),
+    ("assistant-jobs", "assistant"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """One thing that stands in the account and that a bill may name."""
+
+    id: str
+    name: str
+    kind: str
+    spec: str
+    app: str
+    size_gib: int = 0
+
+
+@dataclass(frozen=True)
+class Estate:
+    """The seeded account and the keys of its read-only reader."""
+
+    endpoint_url: str
+    regions: tuple[str, ...]
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    seeded: tuple[Seeded, ...]
+
+
+def seed_estate(endpoint_url: str) -> Estate:
+    """Find or create every resource of the demo, and make new keys for the reader.
+
+    Idempotent by name (the untagged instance by its type): a second call adds nothing. Keys of
+    an earlier call stop working, since a secret cannot be read back.
+    """
+    _enforce_policies(endpoint_url, False)
+    maker = _Maker(endpoint_url)
+    groups = maker.security_groups()
+    instances = maker.instances(groups)
+    seeded = [*instances.values(), *maker.disks(instances), *maker.databases(groups)]
+    maker.addresses(instances)
+    seeded += maker.buckets()
+    seeded += maker.balancers(groups, instances)
+    seeded += maker.functions()
+    seeded += maker.tables() + maker.queues()
+    key, secret = maker.reader()
+    _enforce_policies(endpoint_url, True)
+    return Estate(endpoint_url, (REGION,), key, secret, tuple(seeded))
+
+
+def _enforce_policies(endpoint_url: str, on: bool) -> None:
+    """Switch moto's check of signatures and policies: ``inf`` is "never", 0 "from now on"."""
+    request = urllib.request.Request(
+        f"{endpoint_url}/moto-api/reset-auth",
+        data=b"0" if on else b"inf",
+        headers={"Content-Type": "text/plain"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        answer.read()
+
+
+def _tags(name: str, app: str) -> list[dict[str, str]]:
+    tags = {"Name": name, "app": app, "owner": OWNERS[app], "env": "production"}
+    return [{"Key": k, "Value": v} for k, v in tags.items()]
+
+
+def _lower_tags(name: str, app: str) -> dict[str, str]:
+    return {t["Key"]: t["Value"] for t in _tags(name, app)}
+
+
+class _Maker:
+    """Creates what is missing; every method returns what stands afterwards."""
+
+    def __init__(self, endpoint_url: str) -> None:
+        self._session = boto3.Session("testing", "testing", region_name=REGION)
+        self._endpoint_url = endpoint_url
+        self._ec2 = self._client("ec2")
+
+    def _client(self, service: str) -> Any:
+        return self._session.client(service, endpoint_url=self._endpoint_url)
+
+    def security_groups(self) -> dict[str, str]:
+        found = {
+            g["GroupName"]: g["GroupId"]
+            for g in self._ec2.describe_security_groups()["SecurityGroups"]
+        }
+        new = [name for name in GROUPS if name not in found]
+        vpc = self._ec2.describe_vpcs()["Vpcs"][0]["VpcId"]
+        for name in new:
+            answer = self._ec2.create_security_group(
+                GroupName=name, Description=f"{name} of the demo", VpcId=vpc
+            )
+            found[name] = answer["GroupId"]
+        for name in new:
+            for port, source in GROUPS[name]:
+                opened: dict[str, Any] = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port}
+                if source == "internet":
+                    opened["IpRanges"] = [{"CidrIp": "0.0.0.0/0"}]
+                else:
+                    opened["UserIdGroupPairs"] = [{"GroupId": found[source]}]
+                self._ec2.authorize_security_group_ingress(
+                    GroupId=found[name], IpPermissions=[opened]
+                )
+        return found
+
+    def instances(self, groups: dict[str, str]) -> dict[str, Seeded]:
+        found = {}
+        for reservation in self._ec2.describe_instances()["Reservations"]:
+            for instance in reservation["Instances"]:
+                tags = {t["Key"]: t["Value"] for t in instance.get("Tags", [])}
+                if instance["State"]["Name"] != "terminated":
+                    found[tags.get("Name", ""), instance["InstanceType"]] = instance["InstanceId"]
+        image = ""
+        for name, kind, zone, app, group in INSTANCES:
+            if (name, kind) in found:
+                continue
+            image = image or self._ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+            tags = [{"ResourceType": "instance", "Tags": _tags(name, app)}] if name else []
+            answer = self._ec2.run_instances(
+                ImageId=image, InstanceType=kind, MinCount=1, MaxCount=1,
+                SecurityGroupIds=[groups[group]], TagSpecifications=tags,
+                Placement={"AvailabilityZone": f"{REGION}{zone}"},
+            )  # fmt: skip
+            found[name, kind] = answer["Instances"][0]["InstanceId"]
+        return {
+            name: Seeded(found[name, kind], name, "instance", kind, app)
+            for name, kind, _, app, _ in INSTANCES
+        }
+
+    def disks(self, instances: dict[str, Seeded]) -> list[Seeded]:
+        volumes = self._ec2.describe_volumes()["Volumes"]
+        names = {
+            t["Value"]: v["VolumeId"]
+            for v in volumes for t in v.get("Tags", []) if t["Key"] == "Name"
+        }  # fmt: skip
+        zones = {name: zone for name, _, zone, _, _ in INSTANCES}
+        for number, (name, size, owner) in enumerate(DISKS):
+            if name in names:
+                continue
+            app = instances[owner].app if owner else "orders"
+            volume = self._ec2.create_volume(
+                Size=size, VolumeType="gp3",
+                AvailabilityZone=f"{REGION}{zones[owner] if owner else 'a'}",
+                TagSpecifications=[{"ResourceType": "volume", "Tags": _tags(name, app)}],
+            )  # fmt: skip
+            names[name] = volume["VolumeId"]
+            if owner:
+                self._ec2.attach_volume(
+                    VolumeId=names[name], InstanceId=instances[owner].id,
+                    Device=f"/dev/sd{'fghi'[number]}",
+                )  # fmt: skip
+        by_id = {v: n for n, v in names.items()}
+        return [
+            Seeded(v["VolumeId"], by_id.get(v["VolumeId"], "root disk"), "volume",
+                   v["VolumeType"], "", v["Size"])
+            for v in self._ec2.describe_volumes()["Volumes"]
+        ]  # fmt: skip
+
+    def addresses(self, instances: dict[str, Seeded]) -> None:
+        if not self._ec2.describe_addresses()["Addresses"]:
+            for name in ("shop-web-1", "docs-search-1"):
+                address = self._ec2.allocate_address(Domain="vpc")
+                self._ec2.associate_address(
+                    AllocationId=address["AllocationId"], InstanceId=instances[name].id
+                )
+
+    def databases(self, groups: dict[str, str]) -> list[Seeded]:
+        rds = self._client("rds")
+        found = {
+            d["DBInstanceIdentifier"]: d["DBInstanceArn"]
+            for d in rds.describe_db_instances()["DBInstances"]
+        }
+        for name, kind, size, app in DATABASES:
+            if name not in found:
+                answer = rds.create_db_instance(
+                    DBInstanceIdentifier=name, DBInstanceClass=kind, Engine="postgres",
+                    AllocatedStorage=size, MasterUsername="admin0",
+                    ManageMasterUserPassword=True, Tags=_tags(name, app),
+                    VpcSecurityGroupIds=[groups["database"]],
+                )  # fmt: skip
+                found[name] = answer["DBInstance"]["DBInstanceArn"]
+        return [Seeded(found[n], n, "database", kind, a, size) for n, kind, size, a in DATABASES]
+
+    def buckets(self) -> list[Seeded]:
+        s3 = self._client("s3")
+        found = {b["Name"] for b in s3.list_buckets()["Buckets"]}
+        topics = sorted(pydoc_data.topics.topics.items())
+        for name, app, objects, suffix in BUCKETS:
+            if name in found:
+                continue
+            s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+            s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": _tags(name, app)})
+            for key, text in topics[:objects]:
+                s3.put_object(Bucket=name, Key=f"{key}{suffix}", Body=text.encode())
+        return [
+            Seeded(f"arn:aws:s3:::{name}", name, "bucket", "", app) for name, app, _, _ in BUCKETS
+        ]
+
+    def balancers(self, groups: dict[str, str], instances: dict[str, Seeded]) -> list[Seeded]:
+        elb = self._client("elbv2")
+        subnets = self._ec2.describe_subnets()["Subnets"]
+        zones = {s["AvailabilityZone"]: s["SubnetId"] for s in subnets}
+        found = {
+            b["LoadBalancerName"]: b["LoadBalancerArn"]
+            for b in elb.describe_load_balancers()["LoadBalancers"]
+        }
+        for name, backends in BALANCERS:
+            if name in found:
+                continue
+            balancer = elb.create_load_balancer(
+                Name=name, Subnets=[zones[f"{REGION}a"], zones[f"{REGION}b"]], Type="application",
+                SecurityGroups=[groups["balancer"]], Tags=_tags(name, name),
+            )["LoadBalancers"][0]  # fmt: skip
+            found[name] = balancer["LoadBalancerArn"]
+            for backend in backends:
+                group = elb.create_target_group(
+                    Name=backend, Protocol="HTTP", Port=8080, VpcId=balancer["VpcId"],
+                    TargetType="instance", Tags=_tags(backend, name),
+                )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
+                elb.register_targets(
+                    TargetGroupArn=group,
+                    Targets=[{"Id": s.id} for n, s in instances.items() if n.startswith(backend)],
+                )
+                elb.create_listener(
+                    LoadBalancerArn=found[name], Protocol="HTTP", Port=80 + backends.index(backend),
+                    DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
+                )  # fmt: skip
+        return [Seeded(found[n], n, "balancer", "application", n) for n, _ in BALANCERS]
+
+    def functions(self) -> list[Seeded]:
+        client = self._client("lambda")
+        found = {f["FunctionName"]: f["FunctionArn"] for f in client.list_functions()["Functions"]}
+        role = self._role() if any(n not in found for n, _, _ in FUNCTIONS) else ""
+        addresses = {
+            d["DBInstanceIdentifier"]: d["Endpoint"]["Address"]
+            for d in self._client("rds").describe_db_instances()["DBInstances"]
+        }
+        for name, app, database in FUNCTIONS:
+            if name not in found:
+                variables = {"LOG_LEVEL": "info"}
+                if database:
+                    variables["DATABASE_HOST"] = addresses[database]
+                answer = client.create_function(
+                    FunctionName=name, Runtime="python3.12", Role=role, Handler="main.handler",
+                    Code={"ZipFile": _package()}, MemorySize=256,
+                    Environment={"Variables": variables}, Tags=_lower_tags(name, app),
+                )  # fmt: skip
+                found[name] = answer["FunctionArn"]
+        return [Seeded(found[n], n, "function", "256", app) for n, app, _ in FUNCTIONS]
+
+    def tables(self) -> list[Seeded]:
+        client = self._client("dynamodb")
+        found = set(client.list_tables()["TableNames"])
+        for name, app in TABLES:
+            if name not in found:
+                client.create_table(
+                    TableName=name, BillingMode="PAY_PER_REQUEST", Tags=_tags(name, app),
+                    KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                )  # fmt: skip
+        return [
+            Seeded(client.describe_table(TableName=n)["Table"]["TableArn"], n, "table", "", a)
+            for n, a in TABLES
+        ]
+
+    def queues(self) -> list[Seeded]:
+        client = self._client("sqs")
+        seeded = []
+        for name, app in QUEUES:  # creating a queue that exists returns it
+            url = client.create_queue(QueueName=name, tags=_lower_tags(name, app))["QueueUrl"]
+            answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+            seeded.append(Seeded(answer["Attributes"]["QueueArn"], name, "queue", "", app))
+        return seeded
+
+    def reader(self) -> tuple[str, str]:
+        iam = self._client("iam")
+        if READER not in {u["UserName"] for u in iam.list_users()["Users"]}:
+            iam.create_user(UserName=READER)
+        iam.put_user_policy(
+            UserName=READER,
+            PolicyName="read-only",
+            PolicyDocument=json.dumps(read_only_policy(without=DENIED)),
+        )
+        for old in iam.list_access_keys(UserName=READER)["AccessKeyMetadata"]:
+            iam.delete_access_key(UserName=READER, AccessKeyId=old["AccessKeyId"])
+        key = iam.create_access_key(UserName=READER)["AccessKey"]
+        return key["AccessKeyId"], key["SecretAccessKey"]
+
+    def _role(self) -> str:
+        iam = self._client("iam")
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
+                 "Action": "sts:AssumeRole"}
+            ],
+        }  # fmt: skip
+        try:
+            answer = iam.create_role(
+                RoleName="demo-functions", AssumeRolePolicyDocument=json.dumps(trust)
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "EntityAlreadyExists":
+                raise
+            answer = iam.get_role(RoleName="demo-functions")
+        return str(answer["Role"]["Arn"])
+
+
+def _package() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("main.py", "def handler(event, context):\n    return event\n")
+    return buffer.getvalue()

@@ -1,0 +1,28 @@
+"""Security groups: who may reach whom."""
+
+from __future__ import annotations
+
+from qafila.core.audit import Resource
+from tasks.collectors.port import Account, tags_of
+
+ACTIONS = ("ec2:DescribeSecurityGroups",)
+_EVERYBODY = {"0.0.0.0/0", "::/0"}
+
+
+def read(account: Account) -> None:
+    """Add each group with the groups and the internet that its rules let in."""
+    ec2 = account.client("ec2")
+    for group in account.pages(ec2, "describe_security_groups", "SecurityGroups"):
+        allows = []
+        for rule in group["IpPermissions"]:
+            port = "all" if rule["IpProtocol"] == "-1" else str(rule.get("FromPort", "all"))
+            sources = [pair["GroupId"] for pair in rule.get("UserIdGroupPairs", [])]
+            ranges = [r["CidrIp"] for r in rule.get("IpRanges", [])]
+            ranges += [r["CidrIpv6"] for r in rule.get("Ipv6Ranges", [])]
+            if _EVERYBODY & set(ranges):
+                sources.append("internet")
+            allows += [{"from": source, "port": port} for source in sources]
+        account.found.append(
+            Resource(group["GroupId"], "ec2:security-group", group["GroupName"], account.region,
+                     None, tags_of(group.get("Tags")), {"allows_from": allows})
+        )  # fmt: skip
