@@ -1,0 +1,72 @@
+# Everything a fresh clone needs: Python 3.11 or newer, git and make. `make` alone runs the tests.
+#   make demo [BAD=1]   one real workload crosses; BAD=1 breaks the candidate and shows the abort
+#   make test | lint    linters and tests | linters only
+#   make up | down      start | stop the embedded stack
+#   make lock           resolve the locked requirements again (needs uv)
+
+SHELL  := /bin/sh
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+
+# The lock files hold every dependency with its hashes, so nothing is resolved here. setuptools is
+# locked as well, which lets the project itself be installed without an isolated, unlocked build.
+ifeq ($(UV),)
+MAKE_VENV = $(PYTHON) -m venv $(VENV)
+PIP       = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+else
+MAKE_VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+PIP       = $(UV) pip install --quiet --python $(BIN)/python
+endif
+
+.DEFAULT_GOAL := test
+.PHONY: demo test lint up down lock
+
+demo: $(VENV)/run.stamp
+	@$(BIN)/qafila demo $(if $(BAD),--bad-candidate)
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+up down: $(VENV)/run.stamp
+	@$(BIN)/qafila $@
+
+$(VENV)/run.stamp: requirements.txt pyproject.toml | $(BIN)/python
+	$(call install,requirements.txt)
+	@touch $@
+
+# The development lock contains the other one, so both are in place after it.
+$(VENV)/dev.stamp: requirements-dev.txt pyproject.toml | $(BIN)/python
+	$(call install,requirements-dev.txt)
+	@touch $(VENV)/run.stamp $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'Qafila needs Python 3.11 or newer; "$(PYTHON)" is' \
+	    "$$($(PYTHON) --version 2>&1 || true). Next: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	  exit 2; }
+	@$(MAKE_VENV)
+
+define install
+	@echo '  set-up    installing $(1) into $(VENV) ...'
+	@begun=$$(date +%s); \
+	$(PIP) --no-deps --require-hashes -r $(1) && \
+	$(PIP) --no-deps --no-build-isolation --editable . && \
+	echo "  set-up    $$($(BIN)/python --version) · $$(grep -c '^[A-Za-z0-9].*==' $(1)) packages from $(1)" \
+	  "· $$(( $$(date +%s) - begun )) s"
+endef
+
+COMPILE = printf 'setuptools>=77\n' | uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -
+
+lock:
+	@command -v uv >/dev/null || { echo 'make lock needs uv: https://docs.astral.sh/uv/' >&2; exit 2; }
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
