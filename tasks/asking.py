@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Literal
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
-from tasks.approvals import Approval, ask, attach_approval_run
+from tasks.approvals import Approval, answer, ask, attach_approval_run
 from tasks.ledger import Connection
 from tasks.runs import current_run_id
 
@@ -48,3 +51,29 @@ def ask_person(
         else:
             attach_approval_run(ledger, approval_id, str(run.id))  # type: ignore[union-attr]
     return approval
+
+
+def answer_question(
+    ledger: Connection,
+    approval_id: str,
+    decision: Literal["approve", "reject"],
+    *,
+    by: str,
+    notes: str = "",
+) -> Approval:
+    """Write the answer to the ledger, then end the run that shows the form, if it can be reached.
+
+    Raises:
+        Refused: nobody is named, or the question was answered or has lapsed already.
+    """
+    answered = answer(ledger, approval_id, decision, by=by, notes=notes)
+    if answered.approval_run is not None:
+        try:
+            with get_client(sync_client=True) as client:
+                client.resume_flow_run(
+                    UUID(answered.approval_run),
+                    run_input={"decision": decision, "approved_by": by, "notes": notes},
+                )
+        except Exception as error:  # noqa: BLE001  the ledger has the answer; the form is a view
+            _LOG.warning("The form of %s could not be closed: %s", approval_id, error)
+    return answered

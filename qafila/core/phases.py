@@ -94,3 +94,26 @@ def next_phase(phase: Phase, event: Event) -> Phase:
             kept="the phase is unchanged.",
             remedy=f"from {phase.value!r} these events are possible: {allowed}.",
         ) from None
+
+# Which flow moves a generation on from a phase; a phase without one is where a migration ends.
+STEP_FROM: dict[Phase, str] = {
+    Phase.REGISTERED: "inventory-audit",
+    Phase.AUDITED: "target-architecture",
+    Phase.DESIGNED: "embedding-backfill",  # after preflight, which moves no phase
+    Phase.BACKFILLING: "embedding-backfill",
+    Phase.BACKFILLED: "benchmark-validation",
+    Phase.VALIDATED: "rollback-drill",
+    Phase.DRILLED: "canary-cutover",
+}
+
+
+def next_step(phase: Phase | None, *, preflight_passed: bool) -> str | None:
+    """Return the flow to run next; None when this migration has reached its end.
+
+    ``phase`` is that of the newest generation, None when there is none yet.
+    """
+    if phase is None:
+        return STEP_FROM[Phase.REGISTERED]
+    if phase is Phase.DESIGNED and not preflight_passed:
+        return "preflight"
+    return STEP_FROM.get(phase)

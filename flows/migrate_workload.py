@@ -1,0 +1,123 @@
+"""Take one workload through all phases, each a run of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from pydantic import Field
+
+from qafila.core.parameters import ForWorkload
+from qafila.core.phases import Phase, next_step
+from qafila.core.verdict import Verdict
+from qafila.errors import Refused
+from tasks.evidence import evidence_of, latest_evidence
+from tasks.generations import open_for
+from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
+from tasks.runs import operator_told
+
+
+class MigrateWorkload(ForWorkload):
+    """Which workload, and how stubborn to be."""
+
+    resumes: int = Field(
+        2, ge=0, le=10, description="How often a crashed backfill is started again by itself."
+    )
+
+
+@flow(name="migrate-workload", flow_run_name="migrate {request.workload}")
+def migrate_workload(request: MigrateWorkload) -> dict[str, Any]:
+    """Runs audit, architecture, preflight, backfill, validation, drill and canary in order.
+
+    Each phase is a run of its own below this one. Where the migration stands is read from the
+    ledger, so a run that was stopped anywhere is simply started again and goes on there. Changes
+    outside are those of the phases; undo them with `rollback`.
+    """
+    with operator_told():
+        generation = open_generation(request.workload)
+        done: list[str] = []
+        while step := find_step(generation):
+            if done.count(step) > 0:
+                raise Refused(
+                    f"{step} ended without moving {generation.workload} on.",
+                    kept="everything that the phases before it did.",
+                    remedy=f"qafila status {generation.workload}",
+                )
+            run_step(step, request)
+            done.append(step)
+        return summarise(generation, done)
+
+
+@task(task_run_name="open generation of {name}", cache_policy=NO_CACHE)
+def open_generation(name: str) -> Generation:
+    """Return the generation in migration, or open the next one."""
+    with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, name)
+        return open_for(ledger, workload)
+
+
+def find_step(generation: Generation) -> str | None:
+    """Return which phase comes next, from the ledger alone."""
+    with open_ledger() as ledger:
+        now = newest_generation(ledger, generation.workload)
+        preflight = latest_evidence(
+            ledger, generation.workload, "preflight", generation=generation.number
+        )
+    passed = preflight is not None and preflight.verdict == Verdict.PASS
+    return next_step(Phase(now.phase) if now else None, preflight_passed=passed)
+
+
+def run_step(step: str, request: MigrateWorkload) -> None:
+    """Run one phase as a run below this one; a crashed backfill is started again.
+
+    Raises:
+        Refused: the phase ended in anything but success.
+    """
+    log = get_run_logger()
+    tries = 1 + (request.resumes if step == "embedding-backfill" else 0)
+    for attempt in range(1, tries + 1):
+        run = run_deployment(
+            f"{step}/{step}",
+            parameters={"request": {"workload": request.workload}},
+            poll_interval=0.5,
+        )
+        assert isinstance(run, FlowRun)
+        state = run.state
+        if state is not None and state.is_completed():
+            log.info("%s: done", step)
+            return
+        kind = state.name if state else "without a state"
+        if state is not None and state.is_crashed() and attempt < tries:
+            log.warning("%s died; it goes on at its checkpoints (%d/%d)", step, attempt, tries - 1)
+            continue
+        message = (state.message or "").strip() if state else ""
+        raise Refused(
+            f"the migration of {request.workload} stopped: {step} ended {kind}. {message}",
+            kept="everything that the phases before it did; traffic is where the router has it.",
+            remedy=f"qafila status {request.workload}",
+        )
+
+
+@task(task_run_name="summarise {generation.workload}", cache_policy=NO_CACHE)
+def summarise(generation: Generation, done: list[str]) -> dict[str, Any]:
+    """Write one page on what happened, from evidence."""
+    with open_ledger() as ledger:
+        rows = evidence_of(ledger, generation.workload, generation=generation.number)
+        now = newest_generation(ledger, generation.workload)
+    phase = now.phase if now else "unknown"
+    lines = "\n".join(
+        f"| {r.recorded_at:%H:%M:%S} | {r.kind} | {r.verdict or ''} | {r.sentence} |"
+        for r in reversed(rows)
+    )
+    create_markdown_artifact(
+        key="migration",
+        markdown=f"# {generation.workload} g{generation.number}: {phase}\n\n"
+        f"| when (UTC) | what | verdict | sentence |\n|---|---|---|---|\n{lines}\n\n"
+        f"One word brings it back: `qafila rollback {generation.workload}`",
+    )
+    return {"workload": generation.workload, "generation": generation.number, "phase": phase,
+            "ran": done}  # fmt: skip
