@@ -11,9 +11,3 @@ SELECT snapshot_at, item, unit, currency, amount, source, as_of
 FROM qafila.price
 WHERE snapshot_at = (SELECT max(snapshot_at) FROM qafila.price)
 ORDER BY item;
-
--- name: connection_exists
--- Whether a connection was recorded, and of which kind. Reads only.
-SELECT kind
-FROM qafila.connection
-WHERE name = %(name)s;

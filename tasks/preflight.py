@@ -1,0 +1,209 @@
+"""Steps of preflight: gather facts, keep the answers, and an override where a person gives one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from psycopg.rows import dict_row
+
+from qafila.core import preflight as core
+from qafila.core.preflight import Answer, Certificate, Facts
+from qafila.core.verdict import Verdict
+from qafila.errors import Refused
+from qafila.sql import statement
+from tasks.approvals import Approval, read_approval
+from tasks.asking import ask_person
+from tasks.decision import wait_for_answer
+from tasks.evidence import latest_evidence, record_evidence
+from tasks.ledger import Connection, open_ledger, read_workload
+from tasks.runs import current_run_id
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The newest outcome of one generation: its verdict, and who overrode a FAIL, and why."""
+
+    verdict: Verdict
+    sentence: str
+    overridden_by: str | None
+    reason: str
+
+    @property
+    def allows(self) -> bool:
+        """Tell whether a backfill may start."""
+        return self.verdict is Verdict.PASS or self.overridden_by is not None
+
+
+# --- ports -------------------------------------------------------------------------------------
+
+
+def latest_preflight(ledger: Connection, workload: str, generation: int) -> Preflight | None:
+    """Return the newest preflight of a generation, if it ever ran."""
+    found = latest_evidence(ledger, workload, "preflight", generation=generation)
+    if found is None:
+        return None
+    override = found.body.get("override") or {}
+    return Preflight(
+        Verdict(found.verdict or Verdict.ERROR),
+        found.sentence,
+        override.get("by"),
+        str(override.get("reason", "")),
+    )
+
+
+def gather_facts(ledger: Connection, workload: str, generation: int) -> Facts:
+    """Read everything the six questions are answered from."""
+    spec, _ = read_workload(ledger, workload)
+    audit = latest_evidence(ledger, workload, "audit")
+    decision = latest_evidence(ledger, workload, "decision", generation=generation)
+    router = ledger.execute(
+        statement("ledger", "get_connection"), {"name": spec.service.router.block}
+    ).fetchone()
+    with ledger.cursor(row_factory=dict_row) as cursor:
+        drilled = cursor.execute(
+            statement("ledger", "newest_certificate"), {"workload": workload}
+        ).fetchone()
+    return Facts(
+        workload=spec,
+        generation=generation,
+        audit=None if audit is None else audit.body,
+        decision=None if decision is None else decision.body,
+        router_kind=None if router is None else str(router[0]),
+        certificate=None
+        if drilled is None
+        else Certificate(
+            drilled["generation"],
+            drilled["seconds_to_zero"],
+            f"{drilled['expires_at']:%Y-%m-%d %H:%M %Z}",
+            drilled["expires_at"] > datetime.now(UTC),
+        ),
+    )
+
+
+def override_question(workload: str, generation: int) -> str:
+    """Return the id of the question whether to go on in spite of a no."""
+    return f"preflight-{workload}-g{generation}-override"
+
+
+def override_subject(workload: str, generation: int, answers: Sequence[Answer]) -> str:
+    """Return the subject: it names the open questions, so that an override covers only these."""
+    keys = ", ".join(a.key for a in answers if not a.answer)
+    return f"preflight of {workload} g{generation} without: {keys}"
+
+
+def override_slot(
+    ledger: Connection, workload: str, generation: int, answers: Sequence[Answer]
+) -> tuple[str, Approval | None]:
+    """Return the id under which to ask about exactly these open questions, and what stands there.
+
+    A question that is over, or was about other open questions, or was approved without a reason,
+    does not count: the next one gets a number behind its id.
+    """
+    subject = override_subject(workload, generation, answers)
+    base = override_question(workload, generation)
+    number, approval_id = 1, base
+    while True:
+        try:
+            asked = read_approval(ledger, approval_id)
+        except Refused:
+            return approval_id, None
+        reasoned = asked.state == "approved" and asked.notes.strip()
+        if asked.subject == subject and (asked.state == "pending" or reasoned):
+            return approval_id, asked
+        number += 1
+        approval_id = f"{base}-{number}"
+
+
+# --- steps -------------------------------------------------------------------------------------
+
+
+@task(task_run_name="answer six questions about {workload} g{generation}")
+def answer_questions(workload: str, generation: int) -> tuple[Answer, ...]:
+    """Answer the six questions from the ledger and the workload file. Reads only."""
+    with open_ledger() as ledger:
+        return core.ask_all(gather_facts(ledger, workload, generation))
+
+
+@task(task_run_name="find override for {workload} g{generation}")
+def find_override(
+    workload: str, generation: int, answers: Sequence[Answer], ask: bool, timeout_minutes: float
+) -> Approval | None:
+    """Return the person's approval with a reason that stands, asking for one when ``ask``."""
+    with open_ledger() as ledger:
+        approval_id, asked = override_slot(ledger, workload, generation, answers)
+        if asked is not None and asked.state == "approved":
+            return asked
+        if not ask:
+            return None
+        lines = [f"- {a.key}: {a.because}. {a.remedy}" for a in answers if not a.answer]
+        ask_person(
+            ledger, approval_id, workload=workload, generation=generation,
+            subject=override_subject(workload, generation, answers),
+            question="\n".join(
+                [f"**Load {workload} g{generation} in spite of these?** A reason in the notes is "
+                 "needed and is kept as evidence.", "", *lines]
+            ),
+            expires_s=timeout_minutes * 60,
+        )  # fmt: skip
+        answer = wait_for_answer(ledger, approval_id, get_run_logger().info)
+    return answer if answer.state == "approved" and answer.notes.strip() else None
+
+
+@task(task_run_name="record preflight of {workload} g{generation}")
+def record_preflight(
+    workload: str, generation: int, answers: Sequence[Answer], override: Approval | None
+) -> int:
+    """Keep the answers, and an override with its reason, as evidence; the verdict stays FAIL."""
+    body: dict[str, Any] = {
+        "questions": [asdict(a) for a in answers],
+        "answered": sum(a.answer for a in answers),
+    }
+    sentence = core.sentence(answers)
+    if override is not None:
+        body["override"] = {
+            "approval": override.id, "by": override.decided_by, "reason": override.notes,
+        }  # fmt: skip
+        sentence += f" Overridden by {override.decided_by}: {override.notes}"
+    with open_ledger() as ledger:
+        return record_evidence(
+            ledger, "preflight", sentence, workload=workload, generation=generation,
+            verdict=core.verdict(answers), body=body, run_id=current_run_id(),
+        )  # fmt: skip
+
+
+@task(task_run_name="show preflight of {workload} g{generation}")
+def show_preflight(
+    workload: str, generation: int, answers: Sequence[Answer], override: Approval | None
+) -> None:
+    """Put the answers into the run."""
+    create_markdown_artifact(
+        key="preflight",
+        markdown=markdown(workload, generation, answers, override),
+        description=f"Six questions about {workload}, generation {generation}",
+    )
+
+
+def markdown(
+    workload: str, generation: int, answers: Sequence[Answer], override: Approval | None
+) -> str:
+    """Return the six answers as a page, the open ones with what would close them."""
+    lines = [
+        f"# Preflight of {workload}, generation {generation}: {core.verdict(answers)}",
+        "",
+        f"**{core.sentence(answers)}**",
+        "",
+        "| question | answer | because | what would answer it |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {a.question} | {'yes' if a.answer else '**no**'} | {a.because} | {a.remedy} |"
+            for a in answers
+        ),
+    ]
+    if override is not None:
+        lines += ["", f"Overridden by {override.decided_by}: {override.notes}"]
+    return "\n".join([*lines, ""])
