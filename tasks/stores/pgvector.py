@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from qafila.errors import BackfillHalted, Refused, StaleEpoch
 from qafila.sql import statement
+from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shares
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Vectors
 
 OLDEST = (0, 8, 4)
@@ -128,6 +129,7 @@ class PgvectorStore:
                 remedy=f"raise the memory of the target above {2 * needed_mb} MB and run again.",
             )
         self._connection.execute(sql.SQL("ANALYZE {}").format(self._table))
+        write_lexeme_shares(self._connection, generation_table(self._place.name))
 
     def count(self) -> int:
         row = self._run("count_chunks").fetchone()
@@ -157,6 +159,7 @@ class PgvectorStore:
     def drop(self) -> None:
         with self._connection.transaction():
             self._run("drop_generation")
+            drop_lexeme_shares(self._connection, generation_table(self._place.name))
             self._connection.execute(statement("pgvector", "forget_checkpoints"), self._key)
 
     def _nearest(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:

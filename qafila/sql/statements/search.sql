@@ -1,0 +1,75 @@
+-- name: create_lexeme_shares
+-- The share of {table}'s rows that each lexeme occurs in: what tells a rare word from a common one.
+CREATE TABLE IF NOT EXISTS {shares} (
+    lexeme text COLLATE "C" PRIMARY KEY,
+    share real NOT NULL
+);
+
+-- name: fill_lexeme_shares
+-- Only into an empty table; {query} is SELECT lexemes of {table} as a literal, as ts_stat wants it.
+INSERT INTO {shares} (lexeme, share)
+SELECT word, ndoc::real / greatest(1, (SELECT count(*) FROM {table}))
+FROM ts_stat({query})
+WHERE NOT EXISTS (SELECT FROM {shares})
+ON CONFLICT (lexeme) DO NOTHING;
+
+-- name: analyze_lexeme_shares
+ANALYZE {shares};
+
+-- name: drop_lexeme_shares
+DROP TABLE IF EXISTS {shares};
+
+-- name: keyword_terms
+-- The head of every keyword search. The few rarest lexemes of the question select the rows, more
+-- of them rank what was selected: ranking is what costs, and common words select too much.
+WITH word AS MATERIALIZED (
+    SELECT '''' || replace(replace(s.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
+           row_number() OVER (ORDER BY s.share, s.lexeme) AS number
+    FROM unnest(tsvector_to_array(to_tsvector('english', %(text)s))) AS asked (lexeme)
+    JOIN {shares} AS s ON s.lexeme = asked.lexeme COLLATE "C"
+    WHERE s.share < %(common)s
+    ORDER BY s.share, s.lexeme
+    LIMIT %(ranking)s
+), term AS MATERIALIZED (
+    SELECT (string_agg(quoted, ' | ') FILTER (WHERE number <= %(selecting)s))::tsquery AS selects,
+           string_agg(quoted, ' | ')::tsquery AS ranks
+    FROM word
+), keyword AS MATERIALIZED (
+    SELECT {key} AS source_key,
+           ts_rank(lexemes, term.ranks, 32) AS score
+    FROM {table}, term
+    WHERE lexemes @@ term.selects
+      AND {acl} && %(groups)s
+    ORDER BY score DESC, {key}
+    LIMIT %(k)s
+)
+
+-- name: keyword_search
+-- After keyword_terms.
+SELECT source_key, score
+FROM keyword
+ORDER BY score DESC, source_key;
+
+-- name: both_searches
+-- After keyword_terms: the keyword list and the vector list in one round trip.
+, nearest AS MATERIALIZED (
+    SELECT {key} AS source_key,
+           embedding <=> %(vector)s AS distance
+    FROM {table}
+    WHERE {acl} && %(groups)s
+    ORDER BY embedding <=> %(vector)s
+    LIMIT %(k)s
+)
+SELECT 'keyword', source_key, score
+FROM keyword
+UNION ALL
+SELECT 'vector', source_key, 1 - distance
+FROM nearest;
+
+-- name: vector_search
+-- By the index, or by looking at every row when the caller has switched index scans off.
+SELECT {key}, 1 - (embedding <=> %(vector)s) AS score
+FROM {table}
+WHERE {acl} && %(groups)s
+ORDER BY embedding <=> %(vector)s
+LIMIT %(k)s;
