@@ -38,6 +38,24 @@ def record_connection(ledger: Connection, name: str, block: Block) -> None:
     )
 
 
+def adopt_block(ledger: Connection, name: str, kind: type[B]) -> str | None:
+    """Record the Prefect block ``kind``/``name`` in the ledger; return what is wrong, if anything.
+
+    When the Prefect server has no such block, or does not answer, what the ledger knows is kept.
+    """
+    slug = kind.get_block_type_slug()
+    try:
+        block: Any = kind.load(name)
+    except Exception as error:  # noqa: BLE001  Prefect raises ValueError, HTTP and socket errors
+        row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
+        if row is not None and row[0] == slug:
+            return None
+        why = "there is none" if isinstance(error, ValueError) else "the Prefect server is silent"
+        return f"no connection {name!r}: create the block {slug}/{name} in the Prefect UI ({why})"
+    record_connection(ledger, name, block)
+    return None
+
+
 def connection(ledger: Connection, name: str, kind: type[B]) -> B:
     """Return the connection ``name`` as a block of ``kind``.
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.runtime import flow_run
 
 from qafila.errors import QafilaError
+
+NEXT_STEP = "next-step"
 
 
 def current_run_id() -> str | None:
@@ -25,9 +27,17 @@ def operator_told() -> Iterator[None]:
         yield
     except QafilaError as error:
         get_run_logger().error(error.render())
-        create_markdown_artifact(
-            key="next-step",
-            markdown=f"```\n{error.render()}\n```",
+        create_table_artifact(
+            key=NEXT_STEP,
+            table=[
+                {
+                    "error": type(error).__name__,
+                    "what happened": error.what,
+                    "what was kept": error.kept,
+                    "what to do next": error.remedy,
+                    "exit code": error.exit_code,
+                }
+            ],
             description="What stopped this run, what was kept, what to do next.",
         )
         raise

@@ -1,0 +1,119 @@
+"""qafila run, approve: start a phase, answer a question."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qafila.cli import screen
+from qafila.cli.screen import AsJson
+
+if TYPE_CHECKING:
+    from tasks.approvals import Approval
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(run)
+    app.command()(approve)
+
+
+def run(
+    phase: Annotated[str, typer.Argument(help="Flow, for instance embedding-backfill.")],
+    workload: Annotated[str, typer.Argument(help="Name of an applied workload.")],
+    watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Follow it to its end.")] = True,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="Another field: --set dry_run=true.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start one phase of a workload as a run in Prefect, and follow it to its end."""
+    request = {"workload": workload, **_settings(setting or [])}
+    from qafila.stack.environment import speak_to_stack
+
+    ui = speak_to_stack()
+    from tasks.starting import follow, start
+
+    started = start(phase, request)
+    address = f"{ui}/runs/flow-run/{started}"
+    if not as_json:
+        screen.say(f"{phase} {workload}: {address}")
+    if not watch:
+        if as_json:
+            screen.print_json({"flow_run_id": str(started), "address": address})
+        return
+    ended = follow(started, (lambda _: None) if as_json else screen.say)
+    if as_json:
+        screen.print_json(
+            {"flow_run_id": str(started), "address": address, "state": ended.state,
+             "message": ended.message, "exit_code": ended.exit_code}
+        )  # fmt: skip
+    elif ended.exit_code:
+        screen.complain(ended.message)
+    else:
+        screen.say(f"{phase} {workload}: done.")
+    raise typer.Exit(ended.exit_code)
+
+
+def approve(
+    run: Annotated[str, typer.Argument(help="Question, its run, or a workload with one question.")],
+    by: Annotated[str, typer.Option("--by", help="Your name; kept as evidence.")],
+    reject: Annotated[bool, typer.Option("--reject", help="Say no.")] = False,
+    notes: Annotated[str, typer.Option(help="Why; kept as evidence.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question that waits for a person; works without the Prefect server too."""
+    from contextlib import suppress
+    from dataclasses import asdict
+
+    from qafila.errors import Unavailable
+    from qafila.stack.environment import speak_to_stack
+
+    with suppress(Unavailable):  # the ledger has the question; the form is only its view
+        speak_to_stack()
+    from tasks.asking import answer_question
+    from tasks.ledger import open_ledger
+
+    with open_ledger() as ledger:
+        question = _find_question(ledger, run)
+        answered = answer_question(
+            ledger, question, "reject" if reject else "approve", by=by, notes=notes
+        )
+    if as_json:
+        screen.print_json(asdict(answered))
+    else:
+        screen.say(f"{answered.subject}: {answered.state} by {answered.decided_by}.")
+
+
+def _find_question(ledger: Any, run: str) -> str:
+    from qafila.errors import Refused
+    from tasks.approvals import pending_approvals, read_approval
+
+    pending: list[Approval] = pending_approvals(ledger)
+    fitting = [a for a in pending if run in (a.id, a.approval_run, a.workload)]
+    if len(fitting) == 1:
+        return fitting[0].id
+    if len(fitting) > 1:
+        raise Refused(
+            f"{run} has {len(fitting)} open questions: {', '.join(a.id for a in fitting)}.",
+            remedy="name one of them.",
+        )
+    return read_approval(ledger, run).id  # answered already: the refusal says by whom
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    import json
+
+    from qafila.errors import BadInput
+
+    wrong = [p for p in pairs if "=" not in p]
+    if wrong:
+        raise BadInput("--set takes NAME=VALUE:", [f"{p!r} has no '='" for p in wrong])
+    values: dict[str, Any] = {}
+    for name, text in (p.split("=", 1) for p in pairs):
+        try:
+            values[name] = json.loads(text)
+        except json.JSONDecodeError:
+            values[name] = text
+    return values

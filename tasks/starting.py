@@ -1,0 +1,120 @@
+"""Start a deployment and follow its run, as the command line and the demo do."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+from qafila.errors import BadInput, Unavailable
+from tasks.runs import NEXT_STEP
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended; ``exit_code`` as the command line exits with it."""
+
+    state: str
+    message: str
+    exit_code: int
+
+
+def start(phase: str, request: Mapping[str, Any]) -> UUID:
+    """Start the deployment of a phase; return the id of its run.
+
+    Raises:
+        BadInput: there is no such phase, or a field of the request is wrong; no run exists then.
+        Unavailable: the Prefect server does not answer.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            try:
+                deployment = client.read_deployment_by_name(f"{phase}/{phase}")
+            except ObjectNotFound:
+                known = sorted(d.name for d in client.read_deployments())
+                raise BadInput(
+                    f"there is no phase {phase!r}.",
+                    remedy=f"one of: {', '.join(known) or 'none; run qafila up'}",
+                ) from None
+            run = client.create_flow_run_from_deployment(
+                deployment.id, parameters={"request": dict(request)}
+            )
+            return run.id
+    except PrefectHTTPStatusError as error:
+        raise BadInput(
+            f"{phase} does not take this request:", [_reason(error)],
+            remedy=f"see the form of {phase} in the Prefect UI.",
+        ) from error  # fmt: skip
+    except (httpx.HTTPError, OSError) as error:
+        raise Unavailable(
+            "the Prefect server does not answer.", kept="nothing was started.",
+            remedy="qafila doctor",
+        ) from error  # fmt: skip
+
+
+def _reason(error: PrefectHTTPStatusError) -> str:
+    try:
+        return str(error.response.json()["detail"])
+    except (ValueError, KeyError):
+        return str(error).splitlines()[0]
+
+
+def read_state(run_id: UUID) -> State | None:
+    """Return the state of a run now."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run_id).state
+
+
+def follow(run_id: UUID, tell: Callable[[str], None], *, poll_s: float = 0.5) -> Ended:
+    """Tell each new log line of a run until it ends; return how it ended.
+
+    A run that waits for a person keeps being followed: the answer may come from elsewhere.
+    """
+    told = 0
+    with get_client(sync_client=True) as client:
+        while True:
+            state = client.read_flow_run(run_id).state
+            mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
+            lines = client.read_logs(mine, limit=200, offset=told)
+            for line in lines:
+                if line.level >= 20:
+                    tell(f"  {line.timestamp:%H:%M:%S} {line.message.splitlines()[0]}")
+            told += len(lines)
+            if state is not None and state.is_final():
+                return _ended(client, run_id, state)
+            time.sleep(poll_s)
+
+
+def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:
+    name = state.name or state.type.value
+    if state.is_completed():
+        return Ended(name, name, 0)
+    stops = client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]),
+            key=ArtifactFilterKey(any_=[NEXT_STEP]),
+        )
+    )
+    for stop in stops:
+        data: Any = json.loads(stop.data) if isinstance(stop.data, str) else stop.data
+        row = data[0] if data else {}
+        if "exit code" in row:
+            lines = (f"{row['error']}: {row['what happened']}", f"Kept:  {row['what was kept']}",
+                     f"Next:  {row['what to do next']}")  # fmt: skip
+            return Ended(name, "\n".join(lines), int(row["exit code"]))
+    return Ended(name, f"{name}: {state.message or 'no reason given'}", 4)

@@ -1,0 +1,72 @@
+"""A workload file with mistakes: every one at once, each with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qafila.errors import BadInput
+from tasks.workloads import read_file
+
+FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
+
+
+def refused(tmp_path: Path, text: str) -> tuple[str, ...]:
+    file = tmp_path / "w.yaml"
+    file.write_text(text)
+    with pytest.raises(BadInput) as error:
+        read_file(file)
+    return error.value.problems
+
+
+def test_the_example_is_read_with_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QAFILA_DEMO_BASELINE_URL", "http://127.0.0.1:9")
+    workload = read_file(FILE)
+    assert workload.service.baseline.url == "http://127.0.0.1:9"
+    assert workload.service.candidate.url == "http://127.0.0.1:18082"
+
+
+def test_three_mistakes_are_three_sentences_with_their_lines(tmp_path: Path) -> None:
+    text = (
+        FILE.read_text()
+        .replace("criticality: low ", "criticality: lo ")
+        .replace("  approve_above: 25", "  approve_over: 25")
+        .replace("owner: search@example.org\n", "")
+    )
+    line = {
+        part: next(n for n, row in enumerate(text.splitlines(), 1) if part in row)
+        for part in ("criticality: lo ", "approve_over")
+    }
+    problems = refused(tmp_path, text)
+    assert len(problems) == 3
+    assert any(p.startswith(f"line {line['criticality: lo ']}: criticality: ") for p in problems)
+    unknown = f"line {line['approve_over']}: rollout.approve_over is not a field"
+    assert any(p.startswith(unknown) for p in problems)
+    assert any("owner is missing" in p for p in problems)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("dimensions: 256", "dimensions: 255"), "corpus.embedder.dimensions"),
+        (("weights: [1, 5, 25, 50, 100]", "weights: [5, 1, 100]"), "weights must rise"),
+        (("kind: pgvector", "kind: faiss"), "corpus.target"),
+        (("table: operation", "table: drop table x"), "corpus.source.table"),
+        (("${QAFILA_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "${QAFILA_NOWHERE}"),
+         "the variable QAFILA_NOWHERE is not set"),
+    ],
+)  # fmt: skip
+def test_one_mistake_is_named(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
+    problems = refused(tmp_path, FILE.read_text().replace(*change))
+    assert any(expected in p for p in problems), problems
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [\n", "name: *x\n"])
+def test_what_is_no_workload_is_refused(tmp_path: Path, text: str) -> None:
+    refused(tmp_path, text)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_file(tmp_path / "none.yaml")
