@@ -15,14 +15,16 @@ from qafila.sql import statement
 # 18 digits before the point and 20 behind: a cast rounds nothing that a vendor writes.
 _AMOUNT = "DECIMAL(38, 20)"
 _COLUMNS = {
-    "BilledCost": f"TRY_CAST({{}} AS {_AMOUNT}) AS amount, length(split_part({{}}, '.', 2)) AS decimals",
+    "BilledCost": (
+        f"TRY_CAST({{}} AS {_AMOUNT}) AS amount, length(split_part({{}}, '.', 2)) AS decimals"
+    ),
     "BillingCurrency": "{} AS currency",
     "BillingPeriodStart": "TRY_CAST(substr({}, 1, 10) AS DATE) AS period_start",
     "ChargeCategory": "{} AS category",
     "ServiceName": "coalesce({}, 'not named') AS service",
     "ChargeDescription": "{} AS description",
-    "ChargePeriodEnd": "{} AS charged_until",
     "InvoiceId": "{} AS invoice",
+    "InvoiceIssuerName": "{} AS issuer",
     "ProviderName": "{} AS vendor",
     "RegionId": "{} AS region",
     "ResourceId": "{} AS resource",
@@ -46,7 +48,7 @@ def read_bill(path: Path) -> Bill:
         connection.execute("SET threads = 2")
         connection.execute("SET memory_limit = '1GB'")
         try:
-            columns = _load(connection, path)
+            form = _load(connection, path)
         except duckdb.Error as error:
             raise BadInput(
                 f"the bill {path.name} cannot be read: {str(error).splitlines()[0]}",
@@ -55,10 +57,11 @@ def read_bill(path: Path) -> Bill:
         defects = _check(connection, path)
         return Bill(
             name=path.name,
-            format=columns,
+            format=form,
             rows=_one(connection, "SELECT count(*) FROM line"),
+            issuers=tuple(str(row[0]) for row in _rows(connection, "issuers")),
             periods=tuple(
-                Period(currency, start, amount, usage, rows, closed if _dated(columns) else None)
+                Period(currency, start, amount, usage, rows, closed if _dated(form) else None)
                 for currency, start, amount, usage, rows, closed in _rows(connection, "periods")
             ),
             services=_spends(connection, "services"),
@@ -89,18 +92,24 @@ def _load(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
 
 def _check(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[str, ...]:
     rows, amounts, periods, currencies, long = _rows(connection, "defects")[0]
+    unreadable = {
+        "BilledCost": amounts,
+        "BillingPeriodStart": periods,
+        "BillingCurrency": currencies,
+    }
     problems = [
-        f"{count} of {rows} lines have no {what} that can be read"
-        for count, what in (
-            (amounts, "BilledCost"), (periods, "BillingPeriodStart"), (currencies, "BillingCurrency"),
-        )
+        f"{count} of {rows} lines have no {column} that can be read"
+        for column, count in unreadable.items()
         if count
-    ]  # fmt: skip
+    ]
     if not rows:
         problems.append("it has no lines")
     if problems:
-        raise BadInput(f"the bill {path.name} cannot be added up:", problems,
-                       remedy="export it again; amounts with a decimal point, dates as ISO 8601.")  # fmt: skip
+        raise BadInput(
+            f"the bill {path.name} cannot be added up:",
+            problems,
+            remedy="export it again: amounts with a decimal point, dates as ISO 8601.",
+        )
     return (f"{long} amounts have more than 20 decimals and were rounded",) if long else ()
 
 

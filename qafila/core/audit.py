@@ -206,7 +206,8 @@ def reconcile(
     items = [i for i in bill.items if i.currency == currency and i.in_period(newest.start) > 0]
     billed = {s for i in items for s in (i.resource_id, _tail(i.resource_id))}
 
-    not_found, not_judged = [], []
+    not_found: list[Finding] = []
+    not_judged: list[Finding] = []
     for item in items:
         if item.resource_id in known or _tail(item.resource_id) in unique_tails:
             continue

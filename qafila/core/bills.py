@@ -18,7 +18,7 @@ REQUIRED = (
     "BilledCost", "BillingCurrency", "BillingPeriodStart", "ChargeCategory", "ServiceName",
 )  # fmt: skip
 OPTIONAL = (
-    "ChargeDescription", "ChargePeriodEnd", "InvoiceId", "ProviderName", "RegionId",
+    "ChargeDescription", "InvoiceId", "InvoiceIssuerName", "ProviderName", "RegionId",
     "ResourceId", "SkuMeter",
 )  # fmt: skip
 
@@ -80,6 +80,7 @@ class Bill:
     name: str
     format: str
     rows: int
+    issuers: tuple[str, ...]
     periods: tuple[Period, ...]
     services: tuple[Spend, ...]
     vendors: tuple[Spend, ...]

@@ -193,10 +193,10 @@ class _Maker:
             if (name, kind) in found:
                 continue
             image = image or self._ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-            tags = [{"ResourceType": "instance", "Tags": _tags(name, app)}] if name else []
+            tagged = [{"ResourceType": "instance", "Tags": _tags(name, app)}] if name else []
             answer = self._ec2.run_instances(
                 ImageId=image, InstanceType=kind, MinCount=1, MaxCount=1,
-                SecurityGroupIds=[groups[group]], TagSpecifications=tags,
+                SecurityGroupIds=[groups[group]], TagSpecifications=tagged,
                 Placement={"AvailabilityZone": f"{REGION}{zone}"},
             )  # fmt: skip
             found[name, kind] = answer["Instances"][0]["InstanceId"]

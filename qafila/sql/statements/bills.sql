@@ -50,6 +50,13 @@ WHERE route IS NOT NULL
 GROUP BY ALL
 ORDER BY currency, period_start, route;
 
+-- name: issuers
+-- DuckDB. Who issued the bill; a bill that is not real says so here.
+SELECT DISTINCT issuer
+FROM line
+WHERE issuer IS NOT NULL
+ORDER BY issuer;
+
 -- name: items
 -- DuckDB. What each named resource was billed, by month.
 SELECT resource, min(service), min(coalesce(region, '')), currency, period_start, sum(amount)
