@@ -14,7 +14,7 @@ import typer
 from qafila.cli import screen
 from qafila.errors import QafilaError
 
-GROUPS = ("stack",)  # a file each, with a function `register(app)`; imports stay inside commands
+GROUPS = ("stack", "workloads", "runs", "evidence")  # a file each, with `register(app)`
 
 app = typer.Typer(
     name="qafila",

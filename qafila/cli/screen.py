@@ -47,18 +47,19 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table without borders; piped, a line is never cut or wrapped."""
+    """Print a table without borders; piped, columns are aligned and a line is never cut."""
+    table = [list(headings), *[list(row) for row in rows]]
+    screen = console()
+    if not screen.is_terminal:
+        widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
+        for row in table:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            typer.echo("   ".join(cells).rstrip())
+        return
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
-    screen = console()
-    for heading in headings:
-        table.add_column(heading, overflow="fold" if screen.is_terminal else "ignore",
-                         no_wrap=not screen.is_terminal)  # fmt: skip
-    for row in rows:
-        table.add_row(*[Text(cell) for cell in row])
-    if screen.is_terminal:
-        screen.print(table)
-    else:
-        screen.print(table, width=10_000, crop=False)
+    shown = Table(*headings, box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for row in table[1:]:
+        shown.add_row(*[Text(cell) for cell in row])
+    screen.print(shown)

@@ -83,11 +83,15 @@ def doctor(as_json: AsJson = False) -> None:
         screen.print_json([asdict(p) for p in pieces])
     else:
         screen.print_table(
-            ["", "piece", "version", "address", "health"],
-            [["✓" if p.well else "✗", p.piece, p.version, p.address, p.health] for p in pieces],
+            ["piece", "version", "address", "health"],
+            [[_tick(p.well) + p.piece, p.version, p.address, p.health] for p in pieces],
         )
         for piece in pieces:
             if not piece.well:
                 screen.say(f"\n{piece.piece}: {piece.health}.\nNext:  {piece.remedy}")
     if not all(p.well for p in pieces):
         raise typer.Exit(4)
+
+
+def _tick(well: bool) -> str:
+    return "✓ " if well else "✗ "

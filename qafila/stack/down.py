@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -11,7 +12,7 @@ import psutil
 from qafila import settings
 from qafila.errors import Refused
 from qafila.stack import state
-from qafila.stack.processes import family, marked, stop
+from qafila.stack.processes import Recorded, family, marked, stop
 
 
 @dataclass
@@ -33,25 +34,18 @@ def bring_down(*, wipe: bool = False) -> Stopped:
     if not settings.home().is_dir():
         return report
     with state.alone("qafila down"):
-        recorded = settings.stack_state()
-        workers = {p: state.recorded(p) for p in ("worker", "watchdog")} | state.services()
-        servers = {p: state.recorded(p) for p in ("envoy", "moto", "prefect")}
-        for wave, patience_s in ((workers, 8.0), (servers, 8.0)):
-            processes = []
-            for name, record in wave.items():
-                if record is not None and (members := family(record)):
-                    report.pieces.append(name)
-                    processes += members
-            report.killed += stop(processes, patience_s=patience_s)
-        if (mark := recorded.get("id")) and (orphans := _orphans(str(mark))):
+        first = _families({p: state.recorded(p) for p in ("worker", "watchdog")} | state.services())
+        servers = _families({p: state.recorded(p) for p in ("envoy", "moto", "prefect")})
+        database = _families({"postgres": state.recorded("postgres")})
+        if strays := _strays([first, servers, database]):
             # Flow runs of a worker that was killed: no parent leads to them, our mark does.
-            report.pieces.append("flow runs without a worker")
-            report.killed += stop(orphans, patience_s=5.0)
-        database = state.recorded("postgres")
-        if database is not None and (process := database.process()) is not None:
-            report.pieces.append("postgres")
-            # SIGINT is PostgreSQL's fast shutdown: sessions are ended, everything is written.
-            report.killed += stop([process], patience_s=20.0, ask=signal.SIGINT)
+            first["flow runs without a worker"] = strays
+        report.killed += stop(_members(first), patience_s=8.0)
+        report.killed += stop(_members(servers), patience_s=8.0)
+        # SIGINT is PostgreSQL's fast shutdown: it ends its own sessions and writes everything.
+        postmaster = [members[0] for members in database.values()]
+        report.killed += stop(postmaster, patience_s=20.0, ask=signal.SIGINT)
+        report.pieces = [*first, *servers, *database]
         state.forget_running()
     if wipe:
         _wipe()
@@ -59,10 +53,21 @@ def bring_down(*, wipe: bool = False) -> Stopped:
     return report
 
 
-def _orphans(mark: str) -> list[psutil.Process]:
-    database = state.recorded("postgres")
-    spared = {p.pid for p in family(database)} if database is not None else set()
-    return [p for p in marked(mark) if p.pid not in spared]
+def _families(records: Mapping[str, Recorded | None]) -> dict[str, list[psutil.Process]]:
+    """Return the live processes of every record that still runs, its own first."""
+    found = {name: family(record) for name, record in records.items() if record is not None}
+    return {name: members for name, members in found.items() if members}
+
+
+def _members(families: Mapping[str, list[psutil.Process]]) -> list[psutil.Process]:
+    return [process for members in families.values() for process in members]
+
+
+def _strays(known: Sequence[Mapping[str, list[psutil.Process]]]) -> list[psutil.Process]:
+    """Return processes that carry this stack's mark and belong to none of its pieces."""
+    mark = settings.stack_state().get("id")
+    pids = {process.pid for families in known for process in _members(families)}
+    return [p for p in marked(str(mark)) if p.pid not in pids] if mark else []
 
 
 def _wipe() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 POOL = "qafila"
 
@@ -64,8 +67,6 @@ def ensure_pool(api: str) -> None:
 
 def worker_age_s(api: str, now: float) -> float | None:
     """Return the seconds since a worker of the pool was last heard; None when there is none."""
-    from datetime import datetime
-
     workers = _post(api, f"/work_pools/{POOL}/workers/filter", {})
     beats = [
         datetime.fromisoformat(w["last_heartbeat_time"].replace("Z", "+00:00")).timestamp()
@@ -84,6 +85,11 @@ def deployments(api: str) -> set[str]:
         if len(page) < 100 or len(found) == before:
             break
     return found
+
+
+def declared(file: Path) -> set[str]:
+    """Return the names of the deployments that a prefect.yaml declares."""
+    return {str(entry["name"]) for entry in yaml.safe_load(file.read_text())["deployments"]}
 
 
 def _get(api: str, path: str) -> Any:

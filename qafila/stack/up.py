@@ -212,10 +212,16 @@ class _Start:
                 kept="the pieces that run go on running.",
                 remedy=f"read {log}, mend it, then: qafila up",
             )
-        names = sorted(prefect.deployments(self.api))
+        names = sorted(prefect.declared(root() / "prefect.yaml"))
+        if missing := sorted(set(names) - prefect.deployments(self.api)):
+            raise Unavailable(
+                f"Prefect did not register {', '.join(missing)}.",
+                kept="the pieces that run go on running.",
+                remedy=f"read {self._log('registering')}, mend it, then: qafila up",
+            )
         state.record("registered", {**self._facts_to_register(digest), "deployments": names})
         self.report.registered = True
-        self.tell(f"{len(names)} deployments and the demo's connections registered")
+        self.tell(f"registered: the demo's connections and {', '.join(names)}")
 
     def _log(self, piece: str) -> Path:
         log = self.home / "logs" / f"{piece}.log"
@@ -280,4 +286,5 @@ def _last_line(log: Path) -> str:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     except OSError:
         return "it wrote no log."
-    return next((line for line in reversed(lines) if line), "its log is empty.")
+    words = (line for line in reversed(lines) if any(c.isalnum() for c in line))
+    return next(words, "its log is empty.")
