@@ -71,3 +71,9 @@ SET stamp = excluded.stamp,
 -- name: analyze_corpus
 -- Plans need statistics.
 ANALYZE operation, operation_lexeme, known_item_query;
+
+-- name: query_texts
+-- What the demo's users ask.
+SELECT text
+FROM known_item_query
+ORDER BY query_id;

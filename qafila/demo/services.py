@@ -1,0 +1,300 @@
+"""The demo's two services: keyword search (the baseline) and hybrid search (the candidate).
+
+Run one as a process of its own:
+
+    python -m qafila.demo.services baseline --port 18081
+    python -m qafila.demo.services candidate --port 18082 --workload aws-docs-search
+
+``GET /search?q=TEXT&k=10`` answers ``{"results": [{"id", "score"}, …]}`` and says in the header
+``x-qafila-results`` how many there are. ``GET /health`` says what is served. The candidate also
+takes ``mode=vector|keyword|hybrid``, follows the pointer row of its workload, and answers 503 as
+long as that names no generation. With ``--breakable``, ``POST /_demo/break`` with
+``{"errors": 0.2, "empty": 0.1, "slow_ms": 50}`` makes it bad on purpose; zeros mend it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Literal, Protocol
+
+import anyio.to_thread
+import psycopg
+import uvicorn
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from qafila.errors import Unavailable
+from qafila.settings import stack_state
+from tasks.alias import read_alias
+from tasks.embedders.wordllama import WordLlamaEmbedder
+from tasks.search import (
+    Found,
+    Searchable,
+    generation_table,
+    place_name,
+    prepare_connection,
+    search_hybrid,
+    search_keywords,
+    search_vectors,
+)
+
+THREADS = 8
+ALIAS_SECONDS = 0.2  # how old what we know of the pointer row may be
+RESULTS_HEADER = "x-qafila-results"
+
+OPERATIONS = Searchable(
+    table=("operation",), key="operation_id", acl="readers", shares=("operation_lexeme",)
+)
+
+Mode = Literal["keyword", "vector", "hybrid"]
+
+
+class Faults(BaseModel):
+    """What the candidate does wrong on purpose."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    errors: float = Field(0.0, ge=0, le=1, description="Share of answers that are a 500.")
+    empty: float = Field(0.0, ge=0, le=1, description="Share of answers without results.")
+    slow_ms: float = Field(0.0, ge=0, le=10_000, description="Milliseconds added to each answer.")
+
+
+class Question(BaseModel):
+    """A search request as it comes in."""
+
+    q: str = Field(min_length=1, max_length=2000, pattern="^[^\\x00]*$")
+    k: int = Field(10, ge=1, le=100)
+    mode: Mode | None = None
+
+
+class Service(Protocol):
+    """What answers questions; raises ``Unavailable`` while it cannot."""
+
+    arm: str
+
+    def search(self, question: Question) -> Sequence[Found]: ...
+
+    def health(self) -> dict[str, object]: ...
+
+
+class Connections:
+    """A few connections, opened when needed, the last used first; a broken one is replaced."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], size: int = THREADS) -> None:
+        self._connect = connect
+        self._idle: queue.LifoQueue[psycopg.Connection[Any] | None] = queue.LifoQueue()
+        for _ in range(size):
+            self._idle.put(None)
+
+    @contextmanager
+    def one(self) -> Iterator[psycopg.Connection[Any]]:
+        """Lend one connection.
+
+        Raises:
+            Unavailable: the database does not answer, or has not what we look for.
+        """
+        connection = self._idle.get()
+        try:
+            if connection is None or connection.closed:
+                connection = self._connect()
+            yield connection
+        except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
+            if connection is not None:
+                connection.close()
+            raise Unavailable(f"the database: {str(error).strip().splitlines()[0]}") from error
+        finally:
+            self._idle.put(connection)
+
+
+class Baseline:
+    """Keyword search over the source table: PostgreSQL full-text search at its best."""
+
+    arm = "baseline"
+
+    def __init__(self, url: str) -> None:
+        self._connections = Connections(
+            lambda: psycopg.connect(
+                url,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=5,
+                options="-c jit=off",
+            )
+        )
+
+    def search(self, question: Question) -> Sequence[Found]:
+        with self._connections.one() as connection:
+            return search_keywords(connection, OPERATIONS, question.q, question.k)
+
+    def health(self) -> dict[str, object]:
+        with self._connections.one() as connection:
+            connection.execute("SELECT FROM operation LIMIT 1")
+        return {"status": "ok", "arm": self.arm}
+
+
+class Candidate:
+    """Hybrid search over the generation that the pointer row names."""
+
+    arm = "candidate"
+
+    def __init__(
+        self, url: str, workload: str, embedder: WordLlamaEmbedder, ef_search: int
+    ) -> None:
+        self._workload = workload
+        self._embedder = embedder
+
+        def connect() -> psycopg.Connection[Any]:
+            connection = psycopg.connect(
+                url, autocommit=True, prepare_threshold=None, connect_timeout=5
+            )
+            prepare_connection(connection, ef_search=ef_search)
+            return connection
+
+        self._connections = Connections(connect)
+        self._lock = threading.Lock()
+        self._known: tuple[float, int | None] = (float("-inf"), None)
+
+    def search(self, question: Question) -> Sequence[Found]:
+        mode = question.mode or "hybrid"
+        with self._connections.one() as connection:
+            where = generation_table(place_name(self._workload, self._generation(connection)))
+            if mode == "keyword":
+                return search_keywords(connection, where, question.q, question.k)
+            vector = self._embedder.embed([question.q])[0]
+            if not vector.any():  # the model knows no word of it
+                return (
+                    []
+                    if mode == "vector"
+                    else search_keywords(connection, where, question.q, question.k)
+                )
+            if mode == "vector":
+                return search_vectors(connection, where, vector, question.k)
+            return search_hybrid(connection, where, question.q, vector, question.k)
+
+    def health(self) -> dict[str, object]:
+        with self._connections.one() as connection:
+            generation = self._generation(connection)
+        return {"status": "ok", "arm": self.arm, "generation": generation}
+
+    def _generation(self, connection: psycopg.Connection[Any]) -> int:
+        """Return the generation on trial, else the one that serves.
+
+        Raises:
+            Unavailable: there is neither.
+        """
+        with self._lock:
+            read_at, generation = self._known
+            if time.monotonic() - read_at > ALIAS_SECONDS:
+                alias = read_alias(connection, self._workload)
+                generation = None if alias is None else alias.trial or alias.generation
+                self._known = (time.monotonic(), generation)
+        if generation is None:
+            raise Unavailable(f"no generation of {self._workload} serves or is on trial yet")
+        return generation
+
+
+def application(service: Service, *, breakable: bool = False) -> Starlette:
+    """Return the HTTP application around a service."""
+    faults = Faults()
+
+    def search(request: Request) -> Response:
+        try:
+            question = Question.model_validate(dict(request.query_params))
+        except ValidationError as error:
+            return JSONResponse({"error": _problems(error)}, 400)
+        if faults.slow_ms:
+            time.sleep(faults.slow_ms / 1000)
+        if random.random() < faults.errors:
+            return JSONResponse({"error": "broken on purpose"}, 500)
+        try:
+            found = service.search(question)
+        except Unavailable as error:
+            return JSONResponse({"error": error.what}, 503)
+        if random.random() < faults.empty:
+            found = []
+        results = [{"id": f.source_key, "score": f.score} for f in found]
+        return JSONResponse({"results": results}, headers={RESULTS_HEADER: str(len(results))})
+
+    def health(_: Request) -> Response:
+        try:
+            return JSONResponse({**service.health(), "faults": faults.model_dump()})
+        except Unavailable as error:
+            return JSONResponse({"status": "unavailable", "arm": service.arm,
+                                 "error": error.what}, 503)  # fmt: skip
+
+    async def break_it(request: Request) -> Response:
+        nonlocal faults
+        try:
+            faults = Faults.model_validate_json(await request.body())
+        except ValidationError as error:
+            return JSONResponse({"error": _problems(error)}, 400)
+        return JSONResponse(faults.model_dump())
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        # the first question of a fresh process should not pay for the model's first use
+        await run_in_threadpool(_warm_up, service)
+        yield
+
+    routes = [Route("/search", search), Route("/health", health)]
+    if breakable:
+        routes.append(Route("/_demo/break", break_it, methods=["POST"]))
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _warm_up(service: Service) -> None:
+    try:
+        service.search(Question(q="list the buckets of an account"))
+    except Unavailable:
+        return  # nothing to serve yet: /health says so
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve one arm on loopback until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m qafila.demo.services", description=__doc__)
+    parser.add_argument("arm", choices=["baseline", "candidate"])
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--database", help="address; default: the embedded stack's")
+    parser.add_argument("--workload", default="aws-docs-search", help="only candidate")
+    parser.add_argument("--dimensions", type=int, default=256, help="only candidate")
+    parser.add_argument("--ef-search", type=int, default=100, help="only candidate")
+    parser.add_argument("--breakable", action="store_true", help="serve POST /_demo/break")
+    given = parser.parse_args(arguments)
+    which = "source_url" if given.arm == "baseline" else "target_url"
+    url = given.database or stack_state().get("postgres", {}).get(which)
+    if not url:
+        parser.error("no database: start the embedded stack with qafila up, or give --database")
+    service: Service = (
+        Baseline(url)
+        if given.arm == "baseline"
+        else Candidate(url, given.workload, WordLlamaEmbedder(given.dimensions), given.ef_search)
+    )
+    uvicorn.run(
+        application(service, breakable=given.breakable),
+        host="127.0.0.1",
+        port=given.port,
+        access_log=False,
+        log_level="warning",
+        # longer than a proxy keeps its idle connections busy, so that we never close first
+        timeout_keep_alive=300,
+        timeout_graceful_shutdown=2,
+    )
+
+
+if __name__ == "__main__":
+    main()
