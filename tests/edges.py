@@ -6,7 +6,6 @@ import json
 import random
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,19 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import httpx
 
+from qafila.stack import envoy
 from tasks.routers.envoy import EnvoyRouter
-
-_LUA = """
-function envoy_on_request(h)
-  local d = h:headers()
-  local k = d:get('x-tenant-id') or d:get('x-request-id')
-  d:replace('x-qafila-key', k)
-end
-"""
 
 
 def free_port() -> int:
@@ -122,94 +113,9 @@ class Edge:
         }
 
 
-def _bootstrap(folder: Path, listen_port: int, admin_port: int) -> dict[str, Any]:
-    t = "type.googleapis.com/envoy."
-    watched = {"path": str(folder)}
-
-    def source(name: str) -> dict[str, Any]:
-        return {
-            "resource_api_version": "V3",
-            "path_config_source": {"path": str(folder / name), "watched_directory": watched},
-        }
-
-    log = {
-        "ts": "%START_TIME(%s.%6f)%",
-        "key": "%REQ(X-QAFILA-KEY)%",
-        "arm": "%UPSTREAM_CLUSTER%",
-        "served": "%RESP(X-QAFILA-SERVED)%",
-        "code": "%RESPONSE_CODE%",
-        "ms": "%DURATION%",
-        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-        "flags": "%RESPONSE_FLAGS%",
-        "results": "%RESP(X-QAFILA-RESULTS)%",
-    }
-    manager = {
-        "@type": t + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "ingress",
-        "access_log": [
-            {
-                "name": "envoy.access_loggers.file",
-                "typed_config": {
-                    "@type": t + "extensions.access_loggers.file.v3.FileAccessLog",
-                    "path": str(folder / "access.jsonl"),
-                    "log_format": {"json_format": log},
-                },
-            }
-        ],
-        "rds": {"route_config_name": "main", "config_source": source("rds.json")},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.lua",
-                "typed_config": {
-                    "@type": t + "extensions.filters.http.lua.v3.Lua",
-                    "default_source_code": {"inline_string": _LUA},
-                },
-            },
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": t + "extensions.filters.http.router.v3.Router"},
-            },
-        ],
-    }
-
-    def address(port: int) -> dict[str, Any]:
-        return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-    return {
-        "node": {"id": "edge-1", "cluster": "qafila"},
-        "admin": {"address": address(admin_port)},
-        "dynamic_resources": {"cds_config": source("cds.json")},
-        "static_resources": {
-            "listeners": [
-                {
-                    "name": "ingress",
-                    "address": address(listen_port),
-                    "filter_chains": [
-                        {
-                            "filters": [
-                                {
-                                    "name": "envoy.filters.network.http_connection_manager",
-                                    "typed_config": manager,
-                                }
-                            ]
-                        }
-                    ],
-                }
-            ]
-        },
-    }
-
-
 def _run_envoy(folder: Path) -> subprocess.Popen[bytes]:
     with (folder / "envoy.log").open("ab") as log:
-        return subprocess.Popen(
-            [
-                str(Path(sys.executable).parent / "envoy"),
-                "-c", str(folder / "bootstrap.json"), "--concurrency", "1",
-                "--file-flush-interval-msec", "100", "--disable-hot-restart", "-l", "warning",
-            ],
-            stdout=log, stderr=log,
-        )  # fmt: skip
+        return subprocess.Popen(envoy.command(folder / "bootstrap.json"), stdout=log, stderr=log)
 
 
 def _await_ready(admin_url: str) -> None:
@@ -234,11 +140,11 @@ def running_edge(folder: Path) -> Iterator[Edge]:
     router = EnvoyRouter(
         "edge-1", directory=str(folder), admin_url=admin_url, listen_url=listen_url
     )
-    router.install(baseline.url, candidate.url)
-    (folder / "bootstrap.json").write_text(json.dumps(_bootstrap(folder, listen, admin)))
+    envoy.prepare(folder, port=listen, admin_port=admin)
     edge = Edge(router, baseline, candidate, folder, admin_url, listen_url, _run_envoy(folder))
     try:
         _await_ready(admin_url)
+        router.acknowledged(router.install(baseline.url, candidate.url).version)
         yield edge
     finally:
         edge.process.terminate()

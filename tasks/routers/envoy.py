@@ -81,7 +81,7 @@ class EnvoyRouter:
             raise Unavailable(
                 f"router {self.name} has no routes yet ({self.directory / 'rds.json'}).",
                 kept="nothing was touched.",
-                remedy="qafila up",
+                remedy="qafila apply FILE, with the stack up",
             )
         return state
 
@@ -182,8 +182,8 @@ class EnvoyRouter:
 
     def _stored(self) -> tuple[RouterState | None, int]:
         content = self._read_json("rds.json")
-        if content is None:
-            return None, 0
+        if content is None or content.get("version_info") == "none":
+            return None, 0  # a new edge, without a workload behind it
         try:
             return envoy_config.parse_version(str(content["version_info"]))
         except (KeyError, ValueError) as error:

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import httpx
 import pytest
-from edges import Edge, running_edge
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.memory import MemoryRouter
 from tasks.routers.port import Request, Router
+from tests.edges import Edge, running_edge
 
 
 class Setup(Protocol):

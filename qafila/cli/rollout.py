@@ -1,0 +1,80 @@
+"""qafila rollback, watchdog: the way back, and who takes it when nobody else can."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qafila.cli import screen
+from qafila.cli.screen import AsJson
+
+_POLL_S = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(rollback)
+    app.command()(watchdog)
+
+
+def rollback(
+    workload: Annotated[str, typer.Argument(help="Name of the workload.")],
+    why: Annotated[
+        str, typer.Option("--why", help="Kept as evidence.")
+    ] = "an operator asked for it",
+    as_json: AsJson = False,
+) -> None:
+    """Give the baseline all traffic and put the pointer row back; needs no Prefect server."""
+    from tasks.ledger import open_ledger
+    from tasks.rolling_back import refuse_if_unproven, roll_back
+
+    with open_ledger() as ledger:
+        outcome = roll_back(ledger, workload, why, holder="qafila rollback")
+    if as_json:
+        screen.print_json(outcome.body())
+    elif outcome.already:
+        screen.say(outcome.sentence)
+    else:
+        screen.say(f"{outcome.verdict}  {outcome.sentence}")
+    refuse_if_unproven(outcome)
+
+
+def watchdog(
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+) -> None:
+    """Watch the leases; a rollout whose holder died goes back to the baseline. Runs until stopped.
+
+    Survives a restart of the ledger; says a line when something changes.
+    """
+    import time
+
+    import psycopg
+
+    from qafila.errors import Unavailable
+    from tasks.ledger import Connection, open_ledger
+    from tasks.watching import take_back_lapsed
+
+    ledger: Connection | None = None
+    silent = False
+    while True:
+        try:
+            if ledger is None:
+                ledger = open_ledger()
+                if silent or not once:
+                    typer.echo("watchdog: the ledger answers; watching.")
+                silent = False
+            take_back_lapsed(ledger, typer.echo)
+        except (psycopg.Error, Unavailable) as error:
+            if once:
+                raise
+            if not silent:
+                first = str(error).strip().splitlines()[0]
+                typer.echo(f"watchdog: the ledger does not answer ({first}); trying again.")
+            silent = True
+            if ledger is not None:
+                ledger.close()
+            ledger = None
+        if once:
+            return
+        time.sleep(_POLL_S)

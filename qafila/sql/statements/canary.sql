@@ -1,0 +1,31 @@
+-- name: generations_on_the_road
+-- Every generation that users may meet through the candidate; newest first.
+SELECT workload, number, revision, fingerprint, phase, phase_since
+FROM qafila.generation
+WHERE workload = %(workload)s
+  AND phase IN ('canary', 'promoted')
+ORDER BY number DESC;
+
+-- name: put_look
+-- One look of the judge. A number is written once: the primary key refuses a second rollout.
+INSERT INTO qafila.look
+    (workload, generation, rollout, number, looked_at, step, weight, acknowledged, observed,
+     counts, e_values, verdict, sentence)
+VALUES
+    (%(workload)s, %(generation)s, %(rollout)s, %(number)s, now(), %(step)s, %(weight)s,
+     %(acknowledged)s, %(observed)s, %(counts)s, %(e_values)s, %(verdict)s, %(sentence)s);
+
+-- name: looks_of
+-- A rollout's looks in order.
+SELECT number, looked_at, step, weight, acknowledged, observed, counts, e_values, verdict, sentence
+FROM qafila.look
+WHERE rollout = %(rollout)s
+ORDER BY number;
+
+-- name: newest_rollout
+-- The rollout that was looked at last, for status and reports.
+SELECT rollout
+FROM qafila.look
+WHERE workload = %(workload)s
+ORDER BY looked_at DESC
+LIMIT 1;

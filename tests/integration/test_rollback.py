@@ -1,0 +1,246 @@
+"""The way back on a real Envoy and a real ledger, without a Prefect server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from qafila.core.fingerprint import Fingerprint
+from qafila.core.phases import Phase
+from qafila.core.verdict import Verdict
+from qafila.core.workload import Workload
+from qafila.sql import statement
+from tasks.alias import Alias, move_alias, read_alias, set_trial
+from tasks.evidence import check_chain, latest_evidence
+from tasks.leases import read_lease, take_lease
+from tasks.ledger import apply_workload, newest_generation, open_generation
+from tasks.rolling_back import roll_back
+from tasks.watching import take_back_lapsed
+from tasks.workloads import read_file
+from tests.edges import Edge, running_edge
+
+FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
+NAME = "aws-docs-search"
+FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with running_edge(tmp_path_factory.mktemp("edge")) as running:
+        yield running
+
+
+@pytest.fixture
+def workload(edge: Edge, ledger: psycopg.Connection, target_url: str) -> Workload:
+    """Apply the demo's workload with its two connections, generation 1 open."""
+    spec = read_file(FILE)
+    for name, kind, settings in (
+        (spec.service.router.block, "qafila-envoy", edge.settings()),
+        (spec.corpus.target.block, "qafila-postgres", {"url": target_url}),
+    ):
+        ledger.execute(
+            statement("ledger", "put_connection"),
+            {"name": name, "kind": kind, "settings": Jsonb(settings), "has_secret": False},
+        )
+    apply_workload(ledger, spec)
+    open_generation(ledger, spec, FINGERPRINT)
+    edge.router.write(0, epoch=edge.router.read().epoch, why="next test")
+    return spec
+
+
+@pytest.fixture
+def traffic(edge: Edge) -> Iterator[None]:
+    """Send about a hundred user requests a second while the test runs."""
+    stop = threading.Event()
+
+    def send() -> None:
+        with httpx.Client(base_url=edge.listen_url) as client:
+            n = 0
+            while not stop.wait(0.01):
+                client.get("/search", headers={"x-tenant-id": f"t{n % 500}"})
+                n += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def stand(ledger: psycopg.Connection, phase: Phase) -> None:
+    ledger.execute("UPDATE qafila.generation SET phase = %s", [phase.value])
+
+
+def weigh(edge: Edge, percent: int, epoch: int) -> None:
+    epoch = max(epoch, edge.router.read().epoch)
+    edge.router.acknowledged(edge.router.write(percent, epoch=epoch, why="test"))
+
+
+def phase_of(ledger: psycopg.Connection) -> str:
+    generation = newest_generation(ledger, NAME)
+    assert generation is not None
+    return generation.phase
+
+
+def test_on_the_baseline_already_nothing_is_changed(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload
+) -> None:
+    before = edge.router.read()
+    outcome = roll_back(ledger, NAME, "to be sure")
+    assert outcome.already
+    assert outcome.verdict is Verdict.PASS
+    assert edge.router.read() == before
+    assert latest_evidence(ledger, NAME, "rollback") is None
+
+
+@pytest.mark.usefixtures("traffic")
+def test_a_promoted_generation_goes_back_with_weights_and_pointer(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str
+) -> None:
+    stand(ledger, Phase.PROMOTED)
+    with psycopg.connect(target_url, autocommit=True) as target:
+        move_alias(target, NAME, 1, 1)
+    weigh(edge, 100, 1)
+    time.sleep(0.3)
+    outcome = roll_back(ledger, NAME, "quality fell")
+    assert outcome.verdict is Verdict.PASS, outcome.sentence
+    assert (outcome.from_weight, outcome.final_weight) == (100, 0)
+    assert outcome.seconds_to_zero < 0.5
+    assert outcome.requests_after > 30
+    assert outcome.canary_requests_after == 0
+    assert phase_of(ledger) == Phase.ROLLED_BACK
+    with psycopg.connect(target_url, autocommit=True) as target:
+        alias = read_alias(target, NAME)
+    assert alias is not None
+    assert (alias.generation, alias.trial, alias.previous) == (None, None, None)
+    kept = latest_evidence(ledger, NAME, "rollback")
+    assert kept is not None
+    assert kept.body["why"] == "quality fell"
+    assert check_chain(ledger).intact
+    lease = read_lease(ledger, NAME)
+    assert lease is not None
+    assert lease.holder is None
+    assert roll_back(ledger, NAME, "again").already
+
+
+@pytest.mark.usefixtures("traffic")
+def test_the_lease_is_taken_from_a_living_canary(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str
+) -> None:
+    stand(ledger, Phase.CANARY)
+    epoch = take_lease(ledger, NAME, "canary", generation=1)
+    with psycopg.connect(target_url, autocommit=True) as target:
+        set_trial(target, NAME, 1, epoch)
+    weigh(edge, 50, epoch)
+    outcome = roll_back(ledger, NAME, "an operator at three in the morning")
+    assert outcome.verdict is Verdict.PASS, outcome.sentence
+    lease = read_lease(ledger, NAME)
+    assert lease is not None
+    assert lease.epoch == epoch + 1
+    with psycopg.connect(target_url, autocommit=True) as target:
+        assert read_alias(target, NAME) == Alias(NAME, None, None, None, edge.router.read().epoch)
+
+
+def test_with_the_router_down_its_file_holds_the_baseline(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload
+) -> None:
+    stand(ledger, Phase.CANARY)
+    weigh(edge, 25, 1)
+    edge.process.kill()
+    edge.process.wait()
+    outcome = roll_back(ledger, NAME, "the edge died", proof_seconds=0.1)
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    edge.restart()
+    assert edge.router.reported_version() == edge.router.read().version
+    assert edge.router.read().candidate_percent == 0
+
+
+def test_with_the_target_down_the_weights_fall_all_the_same(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload
+) -> None:
+    ledger.execute(
+        statement("ledger", "put_connection"),
+        {"name": workload.corpus.target.block, "kind": "qafila-postgres",
+         "settings": Jsonb({"url": "postgresql://u@127.0.0.1:9/none"}), "has_secret": False},
+    )  # fmt: skip
+    stand(ledger, Phase.CANARY)
+    weigh(edge, 25, 1)
+    outcome = roll_back(ledger, NAME, "all at once", proof_seconds=0.1)
+    assert outcome.verdict is Verdict.ERROR
+    assert "the pointer row was not moved" in outcome.sentence
+    assert edge.router.read().candidate_percent == 0
+    assert phase_of(ledger) == Phase.ROLLED_BACK
+
+
+@pytest.mark.usefixtures("traffic")
+def test_the_watchdog_takes_back_what_a_dead_holder_left(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload
+) -> None:
+    stand(ledger, Phase.CANARY)
+    epoch = take_lease(ledger, NAME, "canary", generation=1, ttl_seconds=0.5)
+    weigh(edge, 25, epoch)
+    assert take_back_lapsed(ledger, lambda line: None) == []
+    time.sleep(0.6)
+    lines: list[str] = []
+    (outcome,) = take_back_lapsed(ledger, lines.append)
+    assert outcome.verdict is Verdict.PASS, outcome.sentence
+    assert "lease lapsed: canary" in lines[0]
+    assert phase_of(ledger) == Phase.ROLLED_BACK
+    assert take_back_lapsed(ledger, lambda line: None) == []
+
+
+def test_a_lapsed_lease_without_weight_is_only_released(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload
+) -> None:
+    take_lease(ledger, NAME, "drill", generation=1, ttl_seconds=0.1)
+    time.sleep(0.2)
+    assert len(take_back_lapsed(ledger, lambda line: None)) == 1
+    assert take_back_lapsed(ledger, lambda line: None) == []
+    assert edge.router.read().candidate_percent == 0
+
+
+def test_the_command_and_the_watchdog_work_in_fresh_processes(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, tmp_path: Path
+) -> None:
+    environment = {**os.environ, "QAFILA_LEDGER_URL": ledger_url, "QAFILA_HOME": str(tmp_path),
+                   "PREFECT_API_URL": "http://127.0.0.1:9/api"}  # fmt: skip
+    dog = subprocess.Popen(
+        [sys.executable, "-m", "qafila.cli", "watchdog"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert dog.stdout is not None
+        assert "watching" in dog.stdout.readline()
+        stand(ledger, Phase.CANARY)
+        weigh(edge, 25, take_lease(ledger, NAME, "canary", generation=1, ttl_seconds=1.0))
+        started = time.monotonic()
+        while edge.router.read().candidate_percent and time.monotonic() - started < 10:
+            time.sleep(0.02)
+        assert time.monotonic() - started < 1.0 + 2.0  # the lease time and two seconds
+        assert "lease lapsed" in dog.stdout.readline()
+    finally:
+        dog.send_signal(signal.SIGTERM)
+        dog.wait(10)
+        assert dog.stdout is not None
+        dog.stdout.close()
+    stand(ledger, Phase.CANARY)
+    weigh(edge, 25, 1)
+    done = subprocess.run(
+        [sys.executable, "-m", "qafila.cli", "rollback", NAME, "--why", "drill of the page"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "is on its baseline" in done.stdout
+    assert edge.router.read().candidate_percent == 0
