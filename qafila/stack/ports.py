@@ -83,7 +83,7 @@ def choose(remembered: Mapping[str, int], running: Mapping[str, int]) -> Choice:
         else:
             old = remembered.get(piece)
             keep = old is not None and old not in chosen.values() and is_free(old)
-            chosen[piece] = wanted or (old if keep and old else _another(chosen))
+            chosen[piece] = wanted or (old if keep and old else another(chosen))
     return Choice(chosen, tuple(problems))
 
 
@@ -91,7 +91,8 @@ def _as_port(text: str) -> int | None:
     return int(text) if text.isdecimal() and 1024 <= int(text) <= 65535 else None
 
 
-def _another(taken: Mapping[str, int]) -> int:
+def another(taken: Mapping[str, int]) -> int:
+    """Return a free loopback port that is none of those taken."""
     while True:
         port = random.choice(_RANGE)
         if port not in taken.values() and is_free(port):

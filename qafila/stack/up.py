@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +103,7 @@ class _Start:
         self._wait("prefect", lambda: prefect.healthy(self.api))
         prefect.ensure_pool(self.api)
         self._worker()
-        if find_spec("qafila.cli.rollout") is not None:
-            self._watchdog()
+        self._watchdog()
         if registering is None and self._forgotten_by_server():
             registering = self._start_registering("")
         section = settings.stack_state()

@@ -1,0 +1,72 @@
+"""One whole stack a session, started as an operator starts it, stopped at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A started stack: its home, the environment that reaches it, and its command line."""
+
+    home: Path
+    env: dict[str, str]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What stack.json says now."""
+        state: dict[str, Any] = json.loads((self.home / "stack.json").read_text())
+        return state
+
+    def cli(
+        self, *args: str, check: bool = True, timeout_s: float = 300.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of `qafila`; with ``check``, a non-zero exit fails the test."""
+        done = subprocess.run(
+            [sys.executable, "-m", "qafila.cli", *args],
+            env=self.env,
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            timeout=timeout_s,
+        )
+        if check and done.returncode != 0:
+            said = f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+            pytest.fail(f"qafila {' '.join(args)}: {said}")
+        return done
+
+    def json(self, *args: str) -> Any:
+        """Run a command with ``--json`` and return what it printed."""
+        return json.loads(self.cli(*args, "--json").stdout)
+
+
+def new_stack() -> Stack:
+    """Return a stack that is not started yet, in a folder of its own, on ports of its own."""
+    home = Path(tempfile.mkdtemp(prefix="qafila-stack-"))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("QAFILA_", "PREFECT_"))}
+    return Stack(home, {**kept, "QAFILA_HOME": str(home), "DO_NOT_TRACK": "1"})
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A running stack; whatever a test starts through it is stopped with it."""
+    fresh = new_stack()
+    try:
+        fresh.cli("up")
+        yield fresh
+    finally:
+        fresh.cli("down", check=False)
+        shutil.rmtree(fresh.home, ignore_errors=True)

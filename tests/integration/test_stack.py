@@ -1,0 +1,131 @@
+"""The embedded stack as an operator meets it: up, doctor, a lost piece, up again, down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from qafila.stack.processes import Recorded, family
+from tests.acceptance.conftest import Stack, new_stack
+
+PIECES = ("postgres", "prefect", "worker", "moto", "envoy", "watchdog")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Stack]:
+    fresh = new_stack()
+    try:
+        fresh.cli("up")
+        yield fresh
+    finally:
+        fresh.cli("down", "--wipe", "--yes", check=False)
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    return {piece: int(stack.state[piece]["pid"]) for piece in PIECES}
+
+
+def processes(stack: Stack) -> list[psutil.Process]:
+    """Everything that runs for this stack: recorded processes and what is below them."""
+    records = [Recorded.read(stack.state[piece]) for piece in PIECES]
+    return [member for record in records if record is not None for member in family(record)]
+
+
+def ill(stack: Stack) -> dict[str, str]:
+    """Return the remedy by piece, as `qafila doctor` gives it."""
+    pieces = json.loads(stack.cli("doctor", "--json", check=False).stdout)
+    return {piece["piece"]: piece["remedy"] for piece in pieces if not piece["well"]}
+
+
+def test_after_up_the_doctor_finds_every_piece_well(started: Stack) -> None:
+    done = started.cli("doctor", "--json", check=False)
+    pieces = {piece["piece"]: piece for piece in json.loads(done.stdout)}
+    assert [p for p in pieces.values() if not p["well"]] == []
+    assert done.returncode == 0
+    assert {*PIECES, "machine", "deployments"} == set(pieces)
+    assert "pgvector 0.8" in pieces["postgres"]["version"]
+    assert "routes none" in pieces["envoy"]["health"]
+
+
+def test_everything_listens_on_loopback_only(started: Stack) -> None:
+    heard = {
+        (process.name(), connection.laddr.ip)
+        for process in processes(started)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert heard
+    assert {ip for _, ip in heard} == {"127.0.0.1"}
+
+
+def test_a_second_up_starts_nothing(started: Stack) -> None:
+    before = pids(started)
+    report = started.json("up")
+    assert report["started"] == []
+    assert pids(started) == before
+    assert report["seconds"] < 10
+
+
+def test_a_lost_piece_is_named_and_only_it_is_started_again(started: Stack) -> None:
+    before = pids(started)
+    routes = (started.home / "envoy" / "rds.json").read_text()
+    os.kill(before["envoy"], signal.SIGKILL)
+    psutil.wait_procs([p for p in processes(started) if p.pid == before["envoy"]], timeout=5)
+    assert started.cli("doctor", check=False).returncode == 4
+    assert "qafila up" in ill(started)["envoy"]
+    assert started.json("up")["started"] == ["envoy"]
+    after = pids(started)
+    assert {piece for piece in PIECES if after[piece] != before[piece]} == {"envoy"}
+    assert (started.home / "envoy" / "rds.json").read_text() == routes
+    assert ill(started) == {}
+
+
+def test_a_stranger_with_a_recorded_pid_is_not_ours() -> None:
+    own = Recorded.of(os.getpid())
+    assert own.alive
+    assert not Recorded(own.pid, own.started - 60).alive
+
+
+def test_down_leaves_no_process_and_keeps_the_data(started: Stack) -> None:
+    running = processes(started)
+    assert len(running) >= len(PIECES)
+    stopped = started.json("down")
+    assert stopped["killed"] == []
+    assert [p for p in running if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    mark = started.state["id"]
+    assert [p for p in psutil.process_iter() if _carries(p, mark)] == []
+    assert (started.home / "postgres" / "PG_VERSION").is_file()
+    assert started.json("down")["pieces"] == []
+
+
+def _carries(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get("QAFILA_STACK") == mark
+    except (psutil.Error, OSError):
+        return False
+
+
+def test_every_problem_is_named_at_once_and_nothing_is_started() -> None:
+    refused = new_stack()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused.env["QAFILA_PORT_PREFECT"] = str(port)
+        refused.env["QAFILA_PORT_MOTO"] = "eighty"
+        done = refused.cli("up", check=False)
+    assert done.returncode == 2
+    assert f"port {port}" in done.stderr
+    assert f"pid {os.getpid()}" in done.stderr
+    assert "QAFILA_PORT_PREFECT" in done.stderr
+    assert "QAFILA_PORT_MOTO='eighty'" in done.stderr
+    assert not (refused.home / "stack.json").exists()
+    refused.home.rmdir()
