@@ -30,7 +30,7 @@ def make_source(url: str, rows: int) -> None:
     with psycopg.connect(url, autocommit=True) as source:
         source.execute(
             "CREATE TABLE operation (operation_id text PRIMARY KEY, title text, body text,"
-            " readers text[] NOT NULL DEFAULT '{public}')"
+            " readers text[] NOT NULL DEFAULT '{everyone}')"
         )
         source.execute(
             "INSERT INTO operation SELECT 'op-' || lpad(n::text, 6, '0'), 'Put thing ' || n,"

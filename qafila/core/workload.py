@@ -10,6 +10,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
 
+EVERYBODY = "everyone"  # the group of a reader that nobody has identified
+
 
 class Model(BaseModel):
     """Base of all parts: frozen, and unknown fields are an error."""

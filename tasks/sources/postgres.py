@@ -15,11 +15,11 @@ import psycopg
 from psycopg import sql
 
 from qafila.core.fingerprint import key_text
+from qafila.core.workload import EVERYBODY
 from qafila.core.workload import PostgresSource as Settings
 from qafila.sql import statement
 
 Key = list[Any]
-PUBLIC = ["public"]
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class PostgresSource:
                 key=key,
                 title=texts[0] or "" if len(texts) > 1 else "",
                 text="\n".join(t for t in texts if t),
-                acl=list(acl) if acl is not None else PUBLIC,
+                acl=list(acl) if acl is not None else [EVERYBODY],
             )
             for key, acl, *texts in self._connection.execute(query, values).fetchall()
         ]

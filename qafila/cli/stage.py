@@ -1,0 +1,105 @@
+"""The demo's view of a migration: a line for what was shown, one for what happens now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from qafila.cli import screen
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+    from tasks.evidence import Evidence
+
+TITLES = {
+    "audit": "1 audit",
+    "decision": "2 architecture",
+    "preflight": "3 preflight",
+    "backfill": "4 backfill",
+    "validation": "5 validation",
+    "drill": "6 drill",
+    "rollout": "7 canary",
+    "rollback": "  rollback",
+}
+_NAME, _QUIET = 16, {"backfill-attempt", "validation-arm"}
+
+
+class ScreenStage:
+    """Prints to the terminal; piped, the same lines without redrawing."""
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+        self._since = time.monotonic()
+
+    def __enter__(self) -> ScreenStage:
+        if screen.console().is_terminal:
+            self._status = screen.console().status("starting", spinner="dots")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def progress(self, text: str) -> None:
+        """Replace the one line about what happens now; piped, say nothing."""
+        if self._status is not None:
+            from rich.text import Text
+
+            self._status.update(Text(f"{'':<{_NAME - 2}}{text}"))
+
+    def note(self, text: str) -> None:
+        """Show a line that stays."""
+        screen.say(f"  {'':<{_NAME}}! {text}")
+
+    def told(self, row: Evidence) -> None:
+        """Show one piece of evidence in one to three lines."""
+        if row.kind in _QUIET:
+            return
+        if row.kind == "approval":
+            screen.say(f"  {'':<{_NAME}}{row.sentence}")
+            return
+        seconds = time.monotonic() - self._since
+        self._since = time.monotonic()
+        title = TITLES.get(row.kind, row.kind)
+        lines = _lines(row)
+        screen.say(f"  {title:<{_NAME}}{lines[0]}      {row.verdict or ''}   {seconds:.0f} s")
+        for line in lines[1:]:
+            screen.say(f"  {'':<{_NAME}}{line}")
+
+
+def _lines(row: Evidence) -> list[str]:
+    body = row.body
+    if row.kind == "backfill":
+        rate = body.get("rows_per_s")
+        return [row.sentence, f"{rate:.0f} rows/s in this run · attempts {body['attempts']}"
+                if rate else f"attempts {body['attempts']}"]  # fmt: skip
+    if row.kind == "validation":
+        return [_quality(body), *_validation_details(body)]
+    return [row.sentence]
+
+
+def _quality(body: dict[str, Any]) -> str:
+    systems, verdicts = body["systems"], body["verdicts"]
+    labels = (("keyword", "baseline"), ("vectors alone", "vector_only"), ("hybrid", "candidate"))
+    parts = [
+        f"{label} {systems[name]['ndcg_at_10']:.3f} {verdicts.get(name, '')}".strip()
+        for label, name in labels
+        if name in systems and systems[name].get("ndcg_at_10") is not None
+    ]
+    return "nDCG@10   " + "   ".join(parts)
+
+
+def _validation_details(body: dict[str, Any]) -> list[str]:
+    lines = []
+    paired = body.get("paired", {}).get("candidate")
+    if paired:
+        lines.append(
+            f"{paired['delta']:+.3f} (95 % CI {paired['ci_low']:+.3f} … {paired['ci_high']:+.3f}) "
+            f"on {body['queries']} queries"
+        )
+    low, high = body.get("recall_ci") or (None, None)
+    if body.get("recall_at_10") is not None and low is not None:
+        lines.append(f"recall@10 against exact {body['recall_at_10']:.3f} ({low:.3f} … {high:.3f})")
+    return lines

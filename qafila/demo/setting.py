@@ -1,0 +1,170 @@
+"""Set the demo's scene: an estate, a bill, a corpus, two services behind Envoy, and traffic."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psycopg
+from pydantic import SecretStr
+
+from blocks import AwsAccount
+from qafila import settings
+from qafila.core.phases import Phase
+from qafila.core.workload import Workload
+from qafila.demo.bill import write_bill
+from qafila.demo.corpus import CorpusCounts, Scale, load_corpus
+from qafila.demo.estate import seed_estate
+from qafila.errors import Unavailable
+from qafila.stack import ports, state
+from qafila.stack.environment import environment, root
+from qafila.stack.processes import Recorded, launch, stop
+from tasks.connections import record_connection
+from tasks.edges import router_of
+from tasks.ledger import apply_workload, newest_generation, open_ledger
+from tasks.rolling_back import roll_back
+from tasks.workloads import read_file
+
+WORKLOAD = "aws-docs-search"
+RATE = 60.0  # requests a second, all users together
+LOAD_SECONDS = 1800.0  # the load ends by itself, whatever becomes of the demo
+_READY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What stands when the story begins."""
+
+    workload: Workload
+    corpus: CorpusCounts
+    listen_url: str
+    candidate_url: str
+    load_log: Path
+
+    @property
+    def load_statistics(self) -> Path:
+        return self.load_log.with_name(self.load_log.name + ".stats.json")
+
+
+def set_scene(scale: Scale, tell: Callable[[str], None]) -> Scene:
+    """Prepare everything the story needs on a running stack; safe to call again.
+
+    A promotion of an earlier demo is rolled back first, so that every story begins with the
+    keyword service.
+    """
+    stack = settings.stack_state()
+    seed_account(stack["moto"]["url"])
+    with psycopg.connect(stack["postgres"]["source_url"], autocommit=True) as source:
+        corpus = load_corpus(source, scale=scale)
+    tell(f"corpus    {corpus.documents} documents, {corpus.queries} real queries")
+    baseline = start_service("baseline")
+    candidate = start_service("candidate", "--breakable")
+    os.environ["QAFILA_DEMO_BASELINE_URL"] = baseline
+    os.environ["QAFILA_DEMO_CANDIDATE_URL"] = candidate
+    workload = read_file(root() / "workloads" / f"{WORKLOAD}.yaml")
+    with open_ledger() as ledger:
+        apply_workload(ledger, workload)
+        router = router_of(ledger, workload)
+        router.install(baseline, candidate)
+        before = newest_generation(ledger, workload.name)
+        if before is not None and before.phase == Phase.PROMOTED:
+            outcome = roll_back(ledger, workload.name, "the demo starts from the keyword service")
+            tell(f"before    generation {before.number} rolled back: {outcome.sentence}")
+    httpx.post(f"{candidate}/_demo/break", json={}, timeout=5).raise_for_status()
+    log = settings.home() / "demo" / "load.jsonl"
+    start_load(stack["envoy"]["listen_url"], stack["postgres"]["source_url"], log)
+    return Scene(workload, corpus, stack["envoy"]["listen_url"], candidate, log)
+
+
+def seed_account(moto_url: str) -> None:
+    """Fill the AWS account, store the reader's keys, and write its bill."""
+    estate = seed_estate(moto_url)
+    account = AwsAccount(
+        regions=list(estate.regions),
+        endpoint_url=moto_url,
+        access_key_id=estate.access_key_id,
+        secret_access_key=SecretStr(estate.secret_access_key),
+    )
+    account.save("demo-aws", overwrite=True)
+    with open_ledger() as ledger:
+        record_connection(ledger, "demo-aws", account)
+    write_bill(settings.home() / "demo" / "bill.csv", estate, datetime.now(UTC).date())
+
+
+def start_service(arm: str, *more: str) -> str:
+    """Start one arm of the service, or find the one that runs; return its address.
+
+    Raises:
+        Unavailable: it did not become ready; names its log.
+    """
+    section = settings.stack_state().get("services", {}).get(arm, {})
+    record = Recorded.read(section)
+    if record is not None and record.alive:
+        return str(section["url"])
+    port = _free_port(section.get("port"))
+    url = f"http://127.0.0.1:{port}"
+    log = settings.home() / "logs" / f"{arm}.log"
+    process = launch(
+        [sys.executable, "-m", "qafila.demo.services", arm, "--port", str(port), *more],
+        log=log, env=_environment(), cwd=root(),
+    )  # fmt: skip
+    state.record_service(arm, process, url=url, port=port)
+    _wait_for(url, process, log)
+    return url
+
+
+def start_load(url: str, source_url: str, log: Path) -> None:
+    """Start the users: open-loop traffic on the real queries, bounded in rate and time."""
+    stop_load()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for old in (log, log.with_name(log.name + ".stats.json")):
+        old.unlink(missing_ok=True)
+    process = launch(
+        [sys.executable, "-m", "qafila.demo.load", "--url", url, "--rate", str(RATE),
+         "--seconds", str(LOAD_SECONDS), "--queries-from", source_url, "--log", log],
+        log=settings.home() / "logs" / "load.log", env=_environment(), cwd=root(),
+    )  # fmt: skip
+    state.record_service("load", process)
+
+
+def stop_load() -> None:
+    """Let the users go home; the last statistics are written first."""
+    record = state.services().get("load")
+    if record is not None:
+        process = record.process()
+        if process is not None:
+            stop([process], patience_s=5)
+        state.forget_service("load")
+
+
+def _environment() -> dict[str, str]:
+    return environment(settings.stack_state()["prefect"]["api_url"], state.mark())
+
+
+def _free_port(remembered: int | None) -> int:
+    if remembered is not None and ports.is_free(remembered):
+        return remembered
+    taken = settings.stack_state().get("ports", {})
+    services = settings.stack_state().get("services", {})
+    taken = {**taken, **{n: s["port"] for n, s in services.items() if "port" in s}}
+    return ports.another(taken)
+
+
+def _wait_for(url: str, process: Recorded, log: Path) -> None:
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline and process.alive:
+        try:
+            httpx.get(f"{url}/health", timeout=2)
+        except httpx.TransportError:
+            time.sleep(0.1)
+            continue
+        return
+    raise Unavailable(
+        f"the service at {url} did not become ready.", kept="the stack.", remedy=f"read {log}"
+    )
