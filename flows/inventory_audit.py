@@ -54,9 +54,9 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
     You see one task for each service, named "collect SERVICE in REGION", then the bill, the
     corpus, and the reconciliation; the artifact "inventory" is the page to read first. Only the
     ledger is written: the account is read with Describe, List and Get calls alone. A service
-    that is denied to us is named, never taken for empty. When it fails, its evidence is all it kept; the
-    audit can be run again at any time: earlier audits stay, there is nothing to undo. A first
-    audit opens the workload's generation and moves it to "audited".
+    that is denied to us is named, never taken for empty. It can be run again at any time, also
+    after a failure: earlier audits stay as they are, and there is nothing to undo. A first audit
+    opens the workload's generation and moves it to "audited".
     """
     with operator_told(), open_ledger() as ledger:
         started_at, log = datetime.now(UTC), get_run_logger()
@@ -65,9 +65,9 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
         source = connection(ledger, workload.corpus.source.block, PostgresDatabase)
         path = None if request.bill is None else settings.home() / request.bill
         bill = None if path is None else audit.read_bill(path)
-        regions = request.regions or account.regions
+        session, regions = account.session(), request.regions or account.regions
         collected = [
-            audit.collect(collector.name, account, region, request.pages)
+            audit.collect(collector.name, account, session, region, request.pages)
             for region in regions
             for collector in COLLECTORS
             if collector.scope == "region" or region == regions[0]

@@ -26,6 +26,7 @@ from qafila.core.audit import (
     look_closer,
     outcomes_by_collector,
     reconcile,
+    watch_the_network,
 )
 from qafila.core.bills import Bill, main_currency
 from qafila.core.inventory import Inventory
@@ -47,10 +48,16 @@ _ABOUT = {
 
 
 @task(task_run_name="collect {collector} in {region}", cache_policy=NO_CACHE)
-def collect(collector: str, account: AwsAccount, region: str, pages: int) -> Collected:
-    """Read one service in one region. The SDK retries; a refusal is a result, not an error."""
+def collect(
+    collector: str, account: AwsAccount, session: Any, region: str, pages: int
+) -> Collected:
+    """Read one service in one region. The SDK retries; a refusal is a result, not an error.
+
+    ``session`` is the account's, made once: it caches the service models that clients are built
+    from, which costs more than the calls.
+    """
     return _BY_NAME[collector].collect(
-        account.session(), region, endpoint_url=account.endpoint_url, limits=Limits(pages=pages)
+        session, region, endpoint_url=account.endpoint_url, limits=Limits(pages=pages)
     )
 
 
@@ -118,7 +125,10 @@ def take_stock(
         bill=bill,
         currency=currency,
         reconciliation=reconciliation,
-        findings=tuple(look_closer(resources, items)),
+        findings=(
+            *look_closer(resources, items),
+            *(watch_the_network(bill, currency) if bill and currency else ()),
+        ),
         candidates=(
             assess_workload(workload, corpus),
             *assess_estate(resources, outcomes_by_collector(collected)),

@@ -15,6 +15,7 @@ from qafila.core.audit import Outcome, Resource, has_gpu
 from qafila.core.workload import Workload
 
 LEAST_COVERAGE = 0.8
+_SERVES = frozenset({"ec2:instance", "elb:load-balancer", "elb:target-group", "lambda:function"})
 _MEANT_FOR_SEARCH = ("search", "assistant", "chat", "answer")
 
 
@@ -121,7 +122,11 @@ def assess_estate(
         if not text and not gpus:
             continue
         owner = next((o for r in members if (o := r.tags.get("owner"))), "owner unknown")
-        searching = [r for r in members if any(w in r.name for w in _MEANT_FOR_SEARCH)]
+        searching = [
+            r
+            for r in members
+            if r.kind in _SERVES and any(word in r.name for word in _MEANT_FOR_SEARCH)
+        ]
         candidates.append(
             Candidate(
                 app,

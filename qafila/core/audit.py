@@ -10,7 +10,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from qafila.core.bills import Bill, BilledItem
+from qafila.core.bills import CROSS_ZONE, Bill, BilledItem
 from qafila.core.verdict import Judgement, Verdict
 
 
@@ -128,6 +128,9 @@ _COLLECTOR_OF_SERVICE = {
 _BILLED_BY_EXISTENCE = frozenset(
     {"ec2:instance", "ec2:volume", "rds:instance", "elb:load-balancer"}
 )
+
+
+_NOTEWORTHY = Decimal("0.05")  # share of usage from which a route is worth a line
 
 
 def has_gpu(instance_type: str) -> bool:
@@ -258,6 +261,26 @@ def look_closer(resources: Sequence[Resource], items: Iterable[BilledItem]) -> l
             )
         )  # fmt: skip
     return result
+
+
+def watch_the_network(bill: Bill, currency: str) -> list[Finding]:
+    """Return traffic between availability zones, when it is a noteworthy share of usage.
+
+    Traffic to the internet is what a service is for; traffic between zones is a matter of where
+    things stand, so it can be avoided.
+    """
+    period = bill.reference_period(currency)
+    if period is None or period.usage <= 0:
+        return []
+    return [
+        Finding(
+            "cross-AZ traffic", spend.subject,
+            f"traffic between availability zones is {spend.amount / period.usage:.1%} of usage",
+            spend.amount, currency,
+        )
+        for spend in bill.spend_of(bill.network, period)
+        if spend.subject == CROSS_ZONE and spend.amount / period.usage >= _NOTEWORTHY
+    ]  # fmt: skip
 
 
 def volumes_by_kind(resources: Iterable[Resource]) -> dict[str, dict[str, int | None]]:

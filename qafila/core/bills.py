@@ -23,6 +23,9 @@ OPTIONAL = (
 )  # fmt: skip
 
 
+CROSS_ZONE = "cross-AZ"  # as the statement "network" names this route
+
+
 @dataclass(frozen=True)
 class Period:
     """One billing month in one currency. ``closed`` None: this format cannot say."""

@@ -87,6 +87,7 @@ _SERVICES = {
     "queue": ("Amazon Simple Queue Service", "Integration"),
     "network": ("Amazon Virtual Private Cloud", "Networking"),
 }
+_TALKING = frozenset({"shop", "orders", "docs"})
 _REQUESTS_A_DAY = {"function": 40_000, "queue": 150_000, "table": 400_000}
 
 
@@ -137,7 +138,7 @@ def _charges(estate: Estate, days: int, dice: random.Random) -> Iterator[_Charge
             price = PRICES[subject.spec]
             text = f"${price.usd} per GB-month of {subject.spec} provisioned storage"
             share = Decimal(subject.size_gib) / days
-            yield _Charge(subject, "Storage", text, price, share.quantize(Decimal("0.000001")))
+            yield _Charge(subject, "Storage", text, price, share.quantize(Decimal("1e-12")))
         elif subject.kind == "balancer":
             price = PRICES["balancer"]
             text = f"${price.usd} per Application LoadBalancer-hour (or partial hour)"
@@ -151,7 +152,7 @@ def _charges(estate: Estate, days: int, dice: random.Random) -> Iterator[_Charge
             requests = Decimal(int(_REQUESTS_A_DAY[subject.kind] * dice.uniform(0.8, 1.2)))
             yield _Charge(subject, "Requests", f"${price.usd} per request", price, requests)
     for subject in estate.seeded:
-        if subject.kind == "instance" and subject.app in ("shop", "orders", "docs"):
+        if subject.name != UNBILLED and subject.app in _TALKING and subject.kind == "instance":
             yield from _traffic(subject, dice)
     gateway = Seeded("", "", "network", "", "")
     text = "$0.045 per GB Data Processed by NAT Gateways"
@@ -163,7 +164,7 @@ def _traffic(subject: Seeded, dice: random.Random) -> Iterator[_Charge]:
     chatty = subject.app == "orders"  # the planted chatter
     yield _Charge(
         subject, "Data Transfer", f"$0.010 per GB - {across}", PRICES["cross-AZ"],
-        _gigabytes(dice, 420 if chatty else 20),
+        _gigabytes(dice, 560 if chatty else 20),
     )  # fmt: skip
     if subject.app == "shop":
         text = "$0.090 per GB - first 10 TB / month data transfer out beyond the global free tier"
