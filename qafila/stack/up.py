@@ -100,18 +100,23 @@ class _Start:
         self._moto()
         self._postgres()
         registering = self._start_registering(digest)
-        self._wait("prefect", lambda: prefect.healthy(self.api))
-        prefect.ensure_pool(self.api)
-        self._worker()
-        self._watchdog()
-        if registering is None and self._forgotten_by_server():
-            registering = self._start_registering("")
-        section = settings.stack_state()
-        self._wait("envoy", lambda: envoy.healthy(section["envoy"]["admin_url"]))
-        self._wait("moto", lambda: moto.healthy(section["moto"]["url"]))
-        self._wait("worker", self._worker_heard)
-        if registering is not None:
-            self._finish_registering(registering, digest)
+        try:
+            self._wait("prefect", lambda: prefect.healthy(self.api))
+            prefect.ensure_pool(self.api)
+            self._worker()
+            self._watchdog()
+            if registering is None and self._forgotten_by_server():
+                registering = self._start_registering("")
+            section = settings.stack_state()
+            self._wait("envoy", lambda: envoy.healthy(section["envoy"]["admin_url"]))
+            self._wait("moto", lambda: moto.healthy(section["moto"]["url"]))
+            self._wait("worker", self._worker_heard)
+            if registering is not None:
+                self._finish_registering(registering, digest)
+        finally:
+            if registering is not None and registering.poll() is None:
+                registering.kill()
+                registering.wait()
         self.report.ui_url = section["prefect"]["ui_url"]
         return self.report
 
@@ -138,12 +143,21 @@ class _Start:
 
     def _postgres(self) -> None:
         runs = self._runs("postgres")
-        server = postgres.start(self.home / "postgres")
+        try:
+            server = postgres.start(self.home / "postgres")
+        except (OSError, subprocess.SubprocessError) as error:
+            log = self.home / "postgres" / "log"
+            raise Unavailable(
+                f"PostgreSQL did not start: {_last_line(log)}",
+                kept="the pieces that run go on running; the data folder is as it was.",
+                remedy=f"read {log}, then: qafila up",
+            ) from error
         urls = {key: postgres.ensure_database(server, name) for key, name in DATABASES.items()}
         state.record("postgres", {**Recorded.of(server.pid).section(), **urls})
-        for key, schema in (("ledger_url", "ledger"), ("target_url", "target")):
-            with psycopg.connect(urls[key]) as connection:
-                apply_schema(connection, "ledger" if schema == "ledger" else "target")
+        with psycopg.connect(urls["ledger_url"]) as connection:
+            apply_schema(connection, "ledger")
+        with psycopg.connect(urls["target_url"]) as connection:
+            apply_schema(connection, "target")
         if not runs:
             self.report.started.append("postgres")
             self.tell("postgres ready")
@@ -198,13 +212,12 @@ class _Start:
         return not set(known) <= prefect.deployments(self.api)
 
     def _finish_registering(self, registering: subprocess.Popen[bytes], digest: str) -> None:
+        log = self._log("registering")
         try:
             code = registering.wait(READY_S)
         except subprocess.TimeoutExpired:
-            registering.kill()
-            code = registering.wait()
+            code = None
         if code != 0:
-            log = self._log("registering")
             raise Unavailable(
                 f"the deployments and connections were not registered: {_last_line(log)}",
                 kept="the pieces that run go on running.",

@@ -7,16 +7,18 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
+from qafila.stack import envoy, ground, ports
 from qafila.stack.processes import Recorded, family
 from tests.acceptance.conftest import Stack, new_stack
 
 PIECES = ("postgres", "prefect", "worker", "moto", "envoy", "watchdog")
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,7 @@ def ill(stack: Stack) -> dict[str, str]:
     return {piece["piece"]: piece["remedy"] for piece in pieces if not piece["well"]}
 
 
+@slow
 def test_after_up_the_doctor_finds_every_piece_well(started: Stack) -> None:
     done = started.cli("doctor", "--json", check=False)
     pieces = {piece["piece"]: piece for piece in json.loads(done.stdout)}
@@ -55,6 +58,7 @@ def test_after_up_the_doctor_finds_every_piece_well(started: Stack) -> None:
     assert "routes none" in pieces["envoy"]["health"]
 
 
+@slow
 def test_everything_listens_on_loopback_only(started: Stack) -> None:
     heard = {
         (process.name(), connection.laddr.ip)
@@ -66,6 +70,7 @@ def test_everything_listens_on_loopback_only(started: Stack) -> None:
     assert {ip for _, ip in heard} == {"127.0.0.1"}
 
 
+@slow
 def test_a_second_up_starts_nothing(started: Stack) -> None:
     before = pids(started)
     report = started.json("up")
@@ -74,6 +79,7 @@ def test_a_second_up_starts_nothing(started: Stack) -> None:
     assert report["seconds"] < 10
 
 
+@slow
 def test_a_lost_piece_is_named_and_only_it_is_started_again(started: Stack) -> None:
     before = pids(started)
     routes = (started.home / "envoy" / "rds.json").read_text()
@@ -94,6 +100,7 @@ def test_a_stranger_with_a_recorded_pid_is_not_ours() -> None:
     assert not Recorded(own.pid, own.started - 60).alive
 
 
+@slow
 def test_down_leaves_no_process_and_keeps_the_data(started: Stack) -> None:
     running = processes(started)
     assert len(running) >= len(PIECES)
@@ -129,3 +136,47 @@ def test_every_problem_is_named_at_once_and_nothing_is_started() -> None:
     assert "QAFILA_PORT_MOTO='eighty'" in done.stderr
     assert not (refused.home / "stack.json").exists()
     refused.home.rmdir()
+
+
+def test_a_taken_port_is_replaced_when_it_was_only_remembered() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        choice = ports.choose({"prefect": port, "moto": 28_111}, {"edge": 28_112})
+    assert choice.problems == ()
+    assert choice.ports["prefect"] != port
+    assert choice.ports["edge"] == 28_112
+    assert len(set(choice.ports.values())) == 4
+
+
+def test_a_fixed_port_must_be_that_of_the_running_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QAFILA_PORT_EDGE", "28113")
+    choice = ports.choose({}, {"edge": 28_112, "edge_admin": 28_114})
+    assert len(choice.problems) == 1
+    assert "qafila down" in choice.problems[0]
+
+
+def test_a_home_that_cannot_be_and_a_missing_checkout_are_two_problems(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    found = ground.problems(file / "home", tmp_path)
+    assert len(found) == 2
+    assert "QAFILA_HOME" in found[0]
+    assert "prefect.yaml" in found[1]
+
+
+def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ground, "DISK_BYTES", 10**18)
+    (tmp_path / "prefect.yaml").write_text("")
+    assert "MB free" in ground.problems(tmp_path, tmp_path)[0]
+
+
+def test_the_edge_binds_loopback_only_and_keeps_written_routes(tmp_path: Path) -> None:
+    envoy.prepare(tmp_path, port=28_120, admin_port=28_121)
+    (tmp_path / "rds.json").write_text('{"version_info": "kept"}')
+    bootstrap = envoy.prepare(tmp_path, port=28_122, admin_port=28_123).read_text()
+    assert '"kept"' in (tmp_path / "rds.json").read_text()
+    assert "28122" in bootstrap
+    assert "0.0.0.0" not in bootstrap
+    assert bootstrap.count("127.0.0.1") == 2
