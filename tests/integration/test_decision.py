@@ -1,0 +1,194 @@
+"""Target-architecture's steps against a real ledger and a real source."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import psycopg
+import pytest
+
+from qafila.core import sizing
+from qafila.core.pricing import PriceBook
+from qafila.core.verdict import Verdict
+from qafila.core.workload import PostgresSource
+from qafila.errors import BadInput, Refused
+from tasks import approvals, decision
+from tasks.evidence import check_chain, latest_evidence, record_evidence
+from tasks.ledger import newest_generation
+from tests.integration.applied import DOCUMENTS, apply_demo, audit, fill_source
+
+NAME = "aws-docs-search"
+OPERATIONS = PostgresSource(
+    kind="postgres", block="demo-source", table="operation", key=["operation_id"],
+    text=["title", "body"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def source_url(target_url: str) -> str:
+    fill_source(target_url)
+    return target_url
+
+
+@pytest.fixture(autouse=True)
+def _ledger_is_found(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+
+
+def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> None:
+    _, generation = apply_demo(ledger, source_url)
+    with pytest.raises(Refused, match="qafila run inventory-audit aws-docs-search"):
+        decision.read_audit.fn(NAME)
+    generation = audit(ledger, generation)
+    need, how = decision.measure_need.fn(NAME)
+    assert (need.documents, how) == (DOCUMENTS, "counted in the source")
+    assert need.text_bytes >= DOCUMENTS * 100
+    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    assert len(body["patterns"]) >= 5
+    assert body["chosen"] == "in-process-pgvector"
+    assert "Not fully seen: iam." in body["context"]["audit"]
+    decision.record_decision.fn(NAME, generation.number, body)
+    stored = latest_evidence(ledger, NAME, "decision", generation=generation.number)
+    assert stored is not None
+    assert (stored.verdict, stored.body["chosen"]) == ("PASS", body["chosen"])
+    assert {p.item for p in decision.newest_prices(ledger)} >= {"aws-m6i-large-paris"}
+    assert decision.standing_decision(ledger, generation) is None  # nobody was asked yet
+
+    question = decision.decision_question(NAME, generation.number)
+    approvals.ask(ledger, question, workload=NAME, generation=generation.number, subject="s",
+                  question="?", expires_s=60)  # fmt: skip
+    assert decision.standing_decision(ledger, generation) == stored.body
+    approvals.answer(ledger, question, "approve", by="Amal")
+    assert decision.wait_for_answer(ledger, question, print).state == "approved"
+    decision.accept_decision.fn(NAME, generation.number, generation)
+    designed = newest_generation(ledger, NAME)
+    assert designed is not None
+    assert designed.phase == "designed"
+    assert decision.is_designed(designed)
+    assert check_chain(ledger).intact
+
+
+def test_a_question_that_is_over_is_asked_again(ledger: psycopg.Connection) -> None:
+    def ask(approval_id: str, expires_s: float) -> None:
+        approvals.ask(ledger, approval_id, workload=NAME, generation=1, subject="s", question="?",
+                      expires_s=expires_s)  # fmt: skip
+
+    assert decision.open_question(ledger, "d") == ("d", None)
+    ask("d", 0)  # lapses at once
+    assert decision.open_question(ledger, "d") == ("d-2", None)
+    ask("d-2", 60)
+    approvals.answer(ledger, "d-2", "reject", by="Amal")
+    assert decision.open_question(ledger, "d")[0] == "d-3"
+    ask("d-3", 60)
+    assert decision.open_question(ledger, "d")[1] is not None
+
+
+def test_waiting_ends_with_the_answer_and_says_so_once(
+    ledger: psycopg.Connection, ledger_url: str
+) -> None:
+    approvals.ask(ledger, "d", workload=NAME, generation=1, subject="s", question="?",
+                  expires_s=30)  # fmt: skip
+
+    def answer() -> None:
+        time.sleep(0.2)
+        with psycopg.connect(ledger_url, autocommit=True) as other:
+            approvals.answer(other, "d", "reject", by="Amal", notes="too dear")
+
+    person = threading.Thread(target=answer)
+    person.start()
+    said: list[str] = []
+    found = decision.wait_for_answer(ledger, "d", said.append)
+    person.join()
+    assert (found.state, found.notes) == ("rejected", "too dear")
+    assert len(said) == 1
+    assert "qafila approve d --by NAME" in said[0]
+
+
+def test_a_budget_in_another_currency_is_refused(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    apply_demo(ledger, source_url, budget={"currency": "EUR", "monthly": 800})
+    with pytest.raises(BadInput, match="never mixed"):
+        decision.measure_need.fn(NAME)
+
+
+def test_a_projection_scales_the_text(ledger: psycopg.Connection, source_url: str) -> None:
+    apply_demo(ledger, source_url, projection={"queries_per_month": 5, "documents": 1_200_000})
+    need, how = decision.measure_need.fn(NAME)
+    assert need.documents == 1_200_000
+    assert need.text_bytes == pytest.approx(1_200_000 * 108, rel=0.02)
+    assert how.startswith("projected; 120 counted")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"table": "nowhere"}, "no table 'nowhere'"), ({"text": ["title", "novel"]}, "novel")],
+)
+def test_a_wrong_table_or_column_is_named(
+    source_url: str, change: dict[str, Any], says: str
+) -> None:
+    with psycopg.connect(source_url, autocommit=True) as source, pytest.raises(Refused, match=says):
+        decision.measure_corpus(source, OPERATIONS.model_copy(update=change))
+
+
+def test_a_slow_count_becomes_an_estimate(source_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute(
+            "CREATE VIEW slow AS SELECT operation_id, title,"
+            " body || left(pg_sleep(0.01)::text, 0) AS body FROM operation"
+        )
+        source.execute("ANALYZE operation")
+        monkeypatch.setattr(decision, "COUNT_TIMEOUT_MS", 50)
+        settings = OPERATIONS.model_copy(update={"table": "slow"})
+        found = decision.measure_corpus(source, settings)
+    assert found.how == "estimated from the source's statistics"
+
+
+def test_prices_are_kept_once_until_they_change(ledger: psycopg.Connection) -> None:
+    book, now = decision.load_price_book(), datetime.now(UTC)
+    assert decision.store_prices(ledger, book, now)
+    assert not decision.store_prices(ledger, book, now + timedelta(days=1))
+    item = next(iter(book.prices))
+    dearer = {
+        **book.prices,
+        item: book.prices[item].__class__(**{**vars(book.prices[item]), "amount": Decimal("99.5")}),
+    }
+    changed = PriceBook(dearer, book.tariffs, book.models, book.gpus)
+    assert decision.store_prices(ledger, changed, now + timedelta(days=2))
+    newest = {p.item: p.amount for p in decision.newest_prices(ledger)}
+    assert newest[item] == Decimal("99.5")
+    assert len(newest) == len(book.prices)
+
+
+def test_no_pattern_is_a_fail_and_never_stands(ledger: psycopg.Connection, source_url: str) -> None:
+    _, generation = apply_demo(ledger, source_url, budget={"currency": "USD", "monthly": 1})
+    generation = audit(ledger, generation)
+    need, how = decision.measure_need.fn(NAME)
+    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    assert body["chosen"] is None
+    decision.record_decision.fn(NAME, generation.number, body)
+    stored = latest_evidence(ledger, NAME, "decision")
+    assert stored is not None
+    assert stored.verdict == Verdict.FAIL
+    assert decision.standing_decision(ledger, generation) is None
+    record_evidence(ledger, "other", "chain goes on")
+    assert check_chain(ledger).intact
+
+
+@pytest.mark.parametrize("dimensions", [64, 256])
+def test_the_index_size_formula_agrees_with_pgvector(target_url: str, dimensions: int) -> None:
+    rows, random_ = 2_000, random.Random(1)
+    with psycopg.connect(target_url, autocommit=True) as target:
+        target.execute(f"CREATE TABLE v (embedding vector({dimensions}))")
+        with target.cursor().copy("COPY v FROM STDIN") as copy:
+            for _ in range(rows):
+                copy.write_row([str([round(random_.random(), 3) for _ in range(dimensions)])])
+        target.execute("CREATE INDEX v_hnsw ON v USING hnsw (embedding vector_cosine_ops)")
+        row = target.execute("SELECT pg_relation_size('v_hnsw')").fetchone()
+    assert row is not None
+    assert sizing.hnsw_bytes(rows, dimensions) == pytest.approx(row[0], rel=0.15)
