@@ -1,0 +1,198 @@
+"""The night against a real ledger, a real source and a real HTTP service."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import psycopg
+import pytest
+
+from qafila.core.verdict import Verdict
+from qafila.errors import Refused
+from tasks import drift
+from tasks.evidence import record_evidence
+from tasks.ledger import Generation
+from tests.integration.applied import apply_demo, audit, fill_source
+
+NAME = "aws-docs-search"
+
+
+class Search(BaseHTTPRequestHandler):
+    """Answers "find N" with op-N first, or, when ``broken``, with something else."""
+
+    broken = False
+
+    def do_GET(self) -> None:
+        words = parse_qs(urlparse(self.path).query)["q"][0]
+        found = "nothing" if Search.broken else words.replace("find ", "op-")
+        body = json.dumps({"results": [{"id": found, "score": 1.0}]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def service_url() -> Iterator[str]:
+    Search.broken = False
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Search)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def _ledger_is_found(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+
+
+@pytest.fixture
+def source_url(target_url: str) -> str:
+    fill_source(target_url)
+    return target_url
+
+
+def promote(ledger: psycopg.Connection[Any], generation: Generation, ndcg: float) -> None:
+    """Put the generation where a finished migration leaves it."""
+    record_evidence(
+        ledger, "validation", "PASS", workload=NAME, generation=generation.number,
+        verdict=Verdict.PASS,
+        body={"systems": {"candidate": {"ndcg_at_10": ndcg, "p50_ms": 5.0, "p95_ms": 500.0}}},
+    )  # fmt: skip
+    ledger.execute(
+        "UPDATE qafila.generation SET phase = 'promoted' WHERE workload = %s AND number = %s",
+        [NAME, generation.number],
+    )
+
+
+def night(seconds: float = 20) -> list[drift.Finding]:
+    now = datetime.now(UTC)
+    return [
+        drift.check_prices.fn("0.01", 0.05),
+        drift.check_spend.fn(NAME, "20", 0.15),
+        drift.check_forecast.fn(NAME, now),
+        drift.check_certificate.fn(NAME, 48, now),
+        *drift.check_service.fn(NAME, 60, seconds, 7),
+    ]
+
+
+def with_candidate(url: str) -> dict[str, Any]:
+    return {
+        "service": {
+            "baseline": {"url": "http://127.0.0.1:1"},
+            "candidate": {"url": url},
+            "router": {"kind": "envoy-file", "block": "demo-edge"},
+        }
+    }
+
+
+def test_a_fresh_system_has_nothing_to_compare(ledger: psycopg.Connection) -> None:
+    assert drift.workloads_to_check.fn(None) == []
+    assert not drift.check_prices.fn("0.01", 0.05).compared
+    assert drift.check_prices.fn("0.01", 0.05).compared  # the first run left a snapshot
+
+
+def test_an_applied_workload_without_history_says_so(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    apply_demo(ledger, source_url)
+    assert drift.workloads_to_check.fn(None) == [NAME]
+    with pytest.raises(Refused):
+        drift.workloads_to_check.fn("unknown")
+    findings = night()
+    assert not any(f.compared for f in findings)
+    assert drift.night_verdict(findings) is Verdict.INCONCLUSIVE
+    assert all("nothing to" in f.lines[0] for f in findings)
+    assert "not compared: prices, spend, forecast, certificate, quality, latency" in (
+        drift.night_sentence(findings)
+    )
+
+
+def test_a_night_after_promotion(
+    ledger: psycopg.Connection, source_url: str, service_url: str
+) -> None:
+    _, generation = apply_demo(ledger, source_url, **with_candidate(service_url))
+    generation = audit(ledger, generation, period="2026-09", spend_total="1000")
+    record_evidence(ledger, "audit", "again", workload=NAME, body={
+        "spend_total": "1500", "currency": "USD", "period": "2026-10", "period_closed": True,
+        "spend_by_service": {"EC2": "1500"},
+    })  # fmt: skip
+    promote(ledger, generation, ndcg=1.0)
+    found = {f.subject: f for f in night()}
+    assert found["quality"].compared
+    assert found["quality"].numbers["ndcg_at_10"] == 1.0
+    assert found["quality"].alerts == ()
+    assert found["latency"].compared
+    assert [a.kind for a in found["spend"].alerts] == ["spend"]
+    assert "not decomposed" in " ".join(found["spend"].lines)
+    assert drift.night_verdict(list(found.values())) is Verdict.PASS
+    page = drift.markdown(NAME, list(found.values()))
+    assert "## quality" in page
+    assert "⚠ 2026-10: 1500 USD" in page
+
+    Search.broken = True
+    findings = night()
+    assert [a.kind for f in findings for a in f.alerts if a.kind == "quality"] == ["quality"]
+    assert drift.night_verdict(findings) is Verdict.FAIL
+
+
+def test_a_service_that_is_down_is_not_measured_and_not_bad(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    _, generation = apply_demo(ledger, source_url, **with_candidate("http://127.0.0.1:9"))
+    promote(ledger, generation, ndcg=0.6)
+    found = drift.check_service.fn(NAME, 60, 5, 7)
+    assert [f.compared for f in found] == [False, False]
+    assert "did not answer" in found[0].lines[0]
+
+
+def test_the_sample_is_fixed_and_keeps_every_judgement(source_url: str) -> None:
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute("ALTER TABLE known_item_query DROP CONSTRAINT known_item_query_pkey")
+        source.execute(
+            "INSERT INTO known_item_query SELECT query_id, text, 'other', 2 FROM known_item_query"
+        )
+        first, again, other = (
+            drift.sample_queries(source, "known_item_query", queries=30, seed=s) for s in (1, 1, 2)
+        )
+    assert first == again != other
+    assert len(first) == 30
+    assert all(len(q.grades) == 2 for q in first)
+
+
+def test_paid_calls_are_forecast_to_the_months_end(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    apply_demo(ledger, source_url, budget={"currency": "USD", "monthly": 50})
+    ledger.execute(
+        "INSERT INTO qafila.cost_entry (workload, what, quantity, unit, expected, actual, currency)"
+        " VALUES (%s, 'embedding', 1, 'token', 1, 30, 'USD'), (%s, 'embedding', 1, 'token', 30,"
+        " NULL, 'USD')",
+        [NAME, NAME],
+    )
+    now = datetime.now(UTC)
+    found = drift.check_forecast.fn(NAME, now)
+    assert found.compared
+    assert f"paid calls: {60} USD so far" in found.lines[0]
+    assert [a.kind for a in found.alerts] == ["forecast"]
+
+
+def test_odd_spend_rows_are_not_decomposed() -> None:
+    assert drift._line_items([{"service": "EC2", "amount": "x"}]) is None
+    assert drift._line_items([]) is None
+    rows = drift._line_items([{"service": "EC2", "amount": "3", "quantity": "2", "unit": "h"}])
+    assert rows is not None
+    assert (rows[0].item, str(rows[0].cost), str(rows[0].quantity)) == ("EC2", "3", "2")

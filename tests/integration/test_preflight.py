@@ -1,0 +1,101 @@
+"""Preflight's steps against a real ledger: the gate, and an override that covers one gap only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from qafila.core.phases import Event
+from qafila.core.verdict import Verdict
+from tasks import approvals, decision, preflight
+from tasks.ledger import Generation, move_phase
+from tests.integration.applied import apply_demo, audit, fill_source
+
+NAME = "aws-docs-search"
+
+
+@pytest.fixture(autouse=True)
+def _ledger_is_found(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+
+
+@pytest.fixture
+def source_url(target_url: str) -> str:
+    fill_source(target_url)
+    return target_url
+
+
+def design(ledger: psycopg.Connection[Any], source_url: str, **changes: Any) -> Generation:
+    _, generation = apply_demo(ledger, source_url, **changes)
+    generation = audit(ledger, generation)
+    need, how = decision.measure_need.fn(NAME)
+    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    decision.record_decision.fn(NAME, generation.number, body)
+    return move_phase(ledger, generation, Event.DECISION_APPROVED)
+
+
+def test_six_yes_let_the_backfill_start(ledger: psycopg.Connection, source_url: str) -> None:
+    generation = design(ledger, source_url)
+    assert preflight.latest_preflight(ledger, NAME, generation.number) is None
+    answers = preflight.answer_questions.fn(NAME, generation.number)
+    assert [a.key for a in answers if not a.answer] == []
+    preflight.record_preflight.fn(NAME, generation.number, answers, None)
+    found = preflight.latest_preflight(ledger, NAME, generation.number)
+    assert found is not None
+    assert found.allows
+    page = preflight.markdown(NAME, generation.number, answers, None)
+    assert "6 of 6 questions answered yes" in page
+
+
+def test_a_generation_without_anything_answers_no_with_commands(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    _, generation = apply_demo(ledger, source_url)
+    answers = preflight.answer_questions.fn(NAME, generation.number)
+    remedies = {a.key: a.remedy for a in answers if not a.answer}
+    assert remedies == {
+        "workloads": f"qafila run inventory-audit {NAME}",
+        "cost": f"qafila run target-architecture {NAME}",
+    }
+    preflight.record_preflight.fn(NAME, generation.number, answers, None)
+    found = preflight.latest_preflight(ledger, NAME, generation.number)
+    assert found is not None
+    assert (found.verdict, found.allows) == (Verdict.FAIL, False)
+
+
+def test_an_override_needs_a_reason_and_covers_these_questions_only(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    generation = design(ledger, source_url, monitoring={"traces": None, "metrics": "prometheus"})
+    number = generation.number
+    answers = preflight.answer_questions.fn(NAME, number)
+    assert [a.key for a in answers if not a.answer] == ["monitoring"]
+    assert preflight.find_override.fn(NAME, number, answers, False, 1) is None
+
+    def ask_and_approve(notes: str) -> str:
+        approval_id, standing = preflight.override_slot(ledger, NAME, number, answers)
+        assert standing is None
+        approvals.ask(
+            ledger, approval_id, workload=NAME, generation=number, expires_s=60, question="?",
+            subject=preflight.override_subject(NAME, number, answers),
+        )  # fmt: skip
+        approvals.answer(ledger, approval_id, "approve", by="Amal", notes=notes)
+        return approval_id
+
+    assert ask_and_approve("") == f"preflight-{NAME}-g{number}-override"
+    assert preflight.find_override.fn(NAME, number, answers, False, 1) is None
+    assert ask_and_approve("traces follow in March").endswith("-2")
+    override = preflight.find_override.fn(NAME, number, answers, False, 1)
+    assert override is not None
+    preflight.record_preflight.fn(NAME, number, answers, override)
+    found = preflight.latest_preflight(ledger, NAME, number)
+    assert found is not None
+    assert found.verdict is Verdict.FAIL  # an override does not turn a no into a yes
+    assert found.allows
+    assert (found.overridden_by, found.reason) == ("Amal", "traces follow in March")
+
+    apply_demo(ledger, source_url, monitoring={}, skills={"ai": ["a"], "infrastructure": []})
+    wider = preflight.answer_questions.fn(NAME, number)
+    assert preflight.find_override.fn(NAME, number, wider, False, 1) is None
