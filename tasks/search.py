@@ -18,10 +18,9 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from qafila.core.ranking import reciprocal_rank_fusion
+from qafila.core.workload import EVERYBODY
 from qafila.sql import statement
 from tasks.stores.port import Place
-
-EVERYBODY = "everyone"  # the group of a reader that nobody has identified
 
 # Measured on 17 422 documents and 1 337 queries: selecting by 4 of 12 lexemes ranks a third of
 # the rows that all 12 would, and loses nothing (nDCG@10 .610 against .607).

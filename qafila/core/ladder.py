@@ -8,26 +8,13 @@ system that answered with errors was not measured: ERROR, never FAIL.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
+from qafila.core.judged import ArmMeasurement
 from qafila.core.statistics import PairedComparison
 from qafila.core.verdict import Judgement, Verdict, worst
 
 FEWEST_QUERIES = 30  # below this a percentile bootstrap promises more than it keeps
-
-
-@dataclass(frozen=True)
-class ArmMeasurement:
-    """What one system did over the judged queries; None where nothing could be measured."""
-
-    queries: int
-    errors: int
-    ndcg_at_10: float | None
-    mrr: float | None
-    p50_ms: float | None
-    p95_ms: float | None
-    mean_ms: float | None
 
 
 def judge_interval(what: str, low: float, high: float, at_least: float) -> Judgement:
@@ -54,12 +41,7 @@ def judge_quality(arm: str, comparison: PairedComparison, at_least_delta: float)
         "smallest_effect": comparison.smallest_effect,
     }
     if comparison.pairs < FEWEST_QUERIES:
-        return Judgement(
-            Verdict.INCONCLUSIVE,
-            f"{arm}: {comparison.pairs} judged queries are too few, "
-            f"at least {FEWEST_QUERIES} are needed.",
-            numbers,
-        )
+        return too_few(arm, comparison.pairs)
     judged = judge_interval(
         f"{arm}: nDCG@10 minus the baseline's is {comparison.delta:+.3f} and",
         comparison.ci_low,
@@ -67,6 +49,16 @@ def judge_quality(arm: str, comparison: PairedComparison, at_least_delta: float)
         at_least_delta,
     )
     return Judgement(judged.verdict, judged.sentence, {**judged.numbers, **numbers})
+
+
+def too_few(arm: str, pairs: int) -> Judgement:
+    """Say that an arm cannot be judged on so few queries that both systems answered."""
+    return Judgement(
+        Verdict.INCONCLUSIVE,
+        f"{arm}: {pairs} judged queries with both answers are too few, at least {FEWEST_QUERIES} "
+        "are needed.",
+        {"pairs": pairs, "at_least": FEWEST_QUERIES},
+    )
 
 
 def judge_latency(

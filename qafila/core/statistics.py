@@ -73,6 +73,22 @@ def bootstrap_mean(
     return float(low), float(high)
 
 
+def mean_share(
+    shares: Sequence[float], *, seed: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return an interval for the mean of shares that were each taken over one query.
+
+    The bootstrap over queries, because neighbours of one query are found or missed together. When
+    all queries reach the same share it would promise certainty: Wilson's interval with one trial a
+    query takes its place. Of nothing it is (0, 1).
+    """
+    if not shares:
+        return 0.0, 1.0
+    if min(shares) == max(shares):
+        return wilson(round(shares[0] * len(shares)), len(shares), confidence=confidence)
+    return bootstrap_mean(np.asarray(shares, np.float64), seed=seed, confidence=confidence)
+
+
 def randomisation_test(
     differences: NDArray[np.float64], *, seed: int, resamples: int = 10_000
 ) -> float:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import psycopg
 
+from qafila.core.workload import EVERYBODY
 from qafila.sql import statement
 
 FORMAT = 1  # raise it when reading or loading changes: loaded copies are then replaced
@@ -86,7 +87,7 @@ def load_corpus(
             cursor.copy(statement("demo", "copy_operations")) as copy,
         ):
             for o in operations:
-                copy.write_row((o.operation_id, o.service, o.title, o.body, ["everyone"]))
+                copy.write_row((o.operation_id, o.service, o.title, o.body, [EVERYBODY]))
         with connection.cursor() as cursor, cursor.copy(statement("demo", "copy_queries")) as copy:
             for q in queries:
                 copy.write_row((q.query_id, q.text, q.relevant, 1))
