@@ -167,12 +167,11 @@ class _Start:
         self._piece("moto", moto.command(port), {"port": port, "url": f"http://127.0.0.1:{port}"})
 
     def _leave_an_old_server(self) -> None:
-        """Stop a worker or watchdog that speaks to a server address which is no longer ours."""
-        for piece in ("worker", "watchdog"):
-            section = settings.stack_state().get(piece, {})
-            record = Recorded.read(section)
-            if record is not None and section.get("api_url") not in (None, self.api):
-                stop(family(record), patience_s=10)
+        """Stop a worker that speaks to a server address which is no longer ours."""
+        section = settings.stack_state().get("worker", {})
+        record = Recorded.read(section)
+        if record is not None and section.get("api_url") not in (None, self.api):
+            stop(family(record), patience_s=5)
 
     def _worker(self) -> None:
         self._piece(
@@ -183,7 +182,7 @@ class _Start:
         )
 
     def _watchdog(self) -> None:
-        self._piece("watchdog", list(WATCHDOG), {"api_url": self.api})
+        self._piece("watchdog", list(WATCHDOG), {})
 
     def _worker_heard(self) -> bool:
         """Say whether the worker of *this* record was heard, not an earlier one of its name."""
