@@ -14,7 +14,7 @@ import typer
 from qafila.cli import screen
 from qafila.errors import QafilaError
 
-GROUPS = ("stack", "workloads", "runs", "rollout", "evidence", "demo")  # a file each, with `register(app)`
+GROUPS = ("stack", "workloads", "runs", "rollout", "evidence", "demo")  # each has `register(app)`
 
 app = typer.Typer(
     name="qafila",

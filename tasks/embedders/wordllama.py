@@ -46,9 +46,12 @@ class WordLlamaEmbedder:
         if not texts:
             return np.zeros((0, self.dimensions), np.float32)
         prepared = [t.lower() for t in texts] if self.lowercase else list(texts)
+        # a batch is padded to its longest text, so texts of like length go together
+        order = np.argsort([len(t) for t in prepared], kind="stable")
+        raw = np.empty((len(prepared), self.dimensions), np.float32)
         with np.errstate(invalid="ignore", divide="ignore"):
-            raw: NDArray[np.float32] = self._model.embed(prepared, batch_size=64)
-        raw = np.nan_to_num(raw.astype(np.float32, copy=False))
+            raw[order] = self._model.embed([prepared[i] for i in order], batch_size=64)
+        np.nan_to_num(raw, copy=False)
         lengths = np.linalg.norm(raw, axis=1, keepdims=True)
         unit: NDArray[np.float32] = np.divide(
             raw, lengths, out=np.zeros_like(raw), where=lengths > 0
