@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from qafila.core.audit import (
     Collected,
@@ -63,7 +64,7 @@ class Account:
             ),
         )
         client.meta.events.register("before-sign", _sign_the_payload)
-        client.meta.events.register("before-send", self._count)
+        client.meta.events.register_first("before-send", self._count)
         return client
 
     def pages(self, client: Any, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
@@ -99,7 +100,7 @@ class Account:
             self.missed(
                 outcome_of_error(code, status), f"{what}: {error.operation_name} said {code}"
             )
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError) as error:
             self.missed(Outcome.UNSUPPORTED, f"{what}: no usable answer ({type(error).__name__})")
 
     def collected(self, name: str) -> Collected:

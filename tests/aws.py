@@ -1,0 +1,68 @@
+"""A real moto server for tests, started once where it is asked for and stopped by its own id."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+
+from qafila.demo.estate import Estate
+from qafila.stack import moto
+
+
+@contextmanager
+def running_moto() -> Iterator[str]:
+    """Yield the address of an empty moto server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen(
+        moto.command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not moto.healthy(url):
+            assert process.poll() is None, "the moto server ended before it answered"
+            assert time.monotonic() < deadline, "the moto server did not answer within 60 s"
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def session_of(estate: Estate) -> Any:
+    """Return a session with the keys of the estate's read-only reader."""
+    return boto3.Session(
+        aws_access_key_id=estate.access_key_id,
+        aws_secret_access_key=estate.secret_access_key,
+        region_name=estate.regions[0],
+    )
+
+
+class _Body:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self._content
+
+
+def answering(session: Any, answer: Callable[[Any], tuple[int, bytes] | None]) -> Any:
+    """Let ``answer`` speak for the service; where it returns None the real server is asked."""
+
+    def intercept(request: Any, **_: object) -> AWSResponse | None:
+        spoken = answer(request)
+        if spoken is None:
+            return None
+        return AWSResponse(request.url, spoken[0], {}, _Body(spoken[1]))
+
+    session.events.register("before-send", intercept)
+    return session

@@ -1,0 +1,159 @@
+"""One suite for every collector: what it sees, and that a refusal is never an empty account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from qafila.core.audit import Collected, Outcome
+from qafila.demo.estate import DENIED, Estate, seed_estate
+from tasks.collectors import COLLECTORS, Collector, Limits, read_only_policy
+from tests.aws import answering, running_moto, session_of
+
+LEAST = {
+    "ec2": 28, "security-groups": 8, "rds": 2, "s3": 5, "elb": 5, "lambda": 4, "dynamodb": 3,
+    "sqs": 4, "iam": 0,
+}  # fmt: skip
+# An empty refusal in the shape of each protocol.
+EC2 = b"<Response><Errors><Error><Code>No</Code></Error></Errors></Response>"
+QUERY = b"<ErrorResponse><Error><Code>No</Code></Error></ErrorResponse>"
+REST_XML = b"<Error><Code>No</Code></Error>"
+REFUSAL = {
+    "ec2": EC2, "security-groups": EC2, "rds": QUERY, "elb": QUERY, "iam": QUERY, "s3": REST_XML,
+}  # fmt: skip
+ENDLESS = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated>
+<NextContinuationToken>more</NextContinuationToken>
+<Contents><Key>a.txt</Key><Size>7</Size></Contents></ListBucketResult>"""
+BY_NAME = {c.name: c for c in COLLECTORS}
+each = pytest.mark.parametrize("collector", COLLECTORS, ids=lambda c: c.name)
+
+
+@pytest.fixture(scope="module")
+def estate() -> Iterator[Estate]:
+    with running_moto() as url:
+        yield seed_estate(url)
+
+
+@each
+def test_it_sees_the_estate_or_says_that_it_may_not(collector: Collector, estate: Estate) -> None:
+    seen = collector.collect(
+        session_of(estate), estate.regions[0], endpoint_url=estate.endpoint_url
+    )
+    expected = Outcome.DENIED if collector.name in DENIED else Outcome.COMPLETE
+    assert (seen.outcome, bool(seen.missed)) == (expected, collector.name in DENIED)
+    assert len(seen.resources) >= LEAST[collector.name]
+    assert len({r.id for r in seen.resources}) == len(seen.resources)
+    assert all(r.kind and r.name for r in seen.resources)
+    assert all(0 < e.confidence <= 1 for e in seen.edges)
+    assert seen.calls > 0
+
+
+def refused(collector: Collector, status: int) -> Collected:
+    body = REFUSAL.get(collector.name, b"{}")
+    session = answering(boto3.Session("k", "s", region_name="eu-west-3"), lambda _: (status, body))
+    return collector.collect(
+        session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1)
+    )
+
+
+@each
+def test_a_denied_service_is_named_and_never_raises(collector: Collector) -> None:
+    seen = refused(collector, 403)
+    assert (seen.outcome, seen.resources) == (Outcome.DENIED, ())
+    assert seen.missed.startswith(collector.name)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (401, Outcome.DENIED),
+        (429, Outcome.THROTTLED),
+        (503, Outcome.THROTTLED),
+        (404, Outcome.UNSUPPORTED),
+        (500, Outcome.UNSUPPORTED),
+    ],
+)
+def test_every_other_refusal_is_an_outcome(status: int, outcome: Outcome) -> None:
+    assert refused(BY_NAME["sqs"], status).outcome is outcome
+
+
+def test_an_answer_that_is_no_answer_is_an_outcome_too() -> None:
+    session = answering(boto3.Session("k", "s", region_name="eu-west-3"), lambda _: (502, b"oops"))
+    seen = BY_NAME["ec2"].collect(
+        session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1)
+    )
+    assert seen.outcome is Outcome.UNSUPPORTED
+
+
+def test_an_address_that_does_not_answer_is_an_outcome_too() -> None:
+    seen = BY_NAME["sqs"].collect(
+        boto3.Session("k", "s", region_name="eu-west-3"), "eu-west-3",
+        endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1),
+    )  # fmt: skip
+    assert seen.outcome is Outcome.UNSUPPORTED
+    assert "EndpointConnectionError" in seen.missed
+
+
+def test_a_throttled_call_is_tried_again_and_counted(estate: Estate) -> None:
+    refusals = iter([(429, QUERY)])
+    session = answering(session_of(estate), lambda _: next(refusals, None))
+    seen = BY_NAME["rds"].collect(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    assert (seen.outcome, len(seen.resources), seen.calls) == (Outcome.COMPLETE, 2, 2)
+
+
+def test_one_closed_bucket_does_not_hide_the_others(estate: Estate) -> None:
+    closed = "northbazaar-backups"
+    session = answering(
+        session_of(estate), lambda request: (403, REST_XML) if closed in request.url else None
+    )
+    seen = BY_NAME["s3"].collect(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    sizes = {r.name: r.size_bytes for r in seen.resources}
+    assert seen.outcome is Outcome.DENIED
+    assert closed in seen.missed
+    assert sizes.pop(closed) is None
+    assert len(sizes) == 4
+    assert all(sizes.values())
+
+
+def test_a_list_without_end_is_cut_and_its_size_a_lower_bound(estate: Estate) -> None:
+    session = answering(
+        session_of(estate), lambda request: (200, ENDLESS) if "list-type=2" in request.url else None
+    )
+    seen = BY_NAME["s3"].collect(
+        session, estate.regions[0], endpoint_url=estate.endpoint_url, limits=Limits(pages=3)
+    )
+    assert seen.outcome is Outcome.TRUNCATED
+    assert "list_objects_v2 northbazaar-backups has more than 3 pages" in seen.missed
+    assert {r.size_bytes for r in seen.resources} == {3 * 7}
+
+
+def test_values_of_variables_are_not_kept(estate: Estate) -> None:
+    session = session_of(estate)
+    seen = BY_NAME["lambda"].collect(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    invoice = next(r for r in seen.resources if r.name == "orders-invoice")
+    assert invoice.facts["variables"] == ["DATABASE_HOST", "LOG_LEVEL"]
+    assert set(invoice.facts["hosts"]) == {"DATABASE_HOST"}
+    assert "info" not in str(invoice.facts)
+
+
+def test_the_policy_reads_and_nothing_else(estate: Estate) -> None:
+    statements = read_only_policy()["Statement"]
+    assert isinstance(statements, list)
+    verbs = ("Describe", "List", "Get")
+    assert all(a.split(":")[1].startswith(verbs) for a in statements[0]["Action"])
+    ec2 = session_of(estate).client("ec2", endpoint_url=estate.endpoint_url)
+    with pytest.raises(ClientError, match="not authorized"):
+        ec2.create_vpc(CidrBlock="10.9.0.0/16")
+
+
+def test_seeding_again_adds_nothing_and_replaces_the_keys(estate: Estate) -> None:
+    again = seed_estate(estate.endpoint_url)
+    assert again.seeded == estate.seeded
+    assert again.access_key_id != estate.access_key_id
+    assert estate.secret_access_key not in repr(estate)
+    session = session_of(estate)
+    seen = BY_NAME["ec2"].collect(session, again.regions[0], endpoint_url=again.endpoint_url)
+    assert seen.outcome is Outcome.DENIED
