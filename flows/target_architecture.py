@@ -71,9 +71,9 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
         if answer.state != "approved":
             who = f" by {answer.decided_by}" if answer.decided_by else ""
             why = f": {answer.notes}" if answer.notes else ""
+            was = "was rejected" if answer.state == "rejected" else "got no answer in time"
             raise Refused(
-                f"the architecture {body['chosen']} of {workload} g{number} was {answer.state}"
-                f"{who}{why}.",
+                f"the architecture {body['chosen']} of {workload} g{number} {was}{who}{why}.",
                 kept="everything; the phase stays audited.",
                 remedy=f"to ask again: qafila run target-architecture {workload}",
             )

@@ -98,24 +98,34 @@ def measure_service(url: str, queries: Sequence[Query], *, seconds: float) -> Sa
 
 
 def audited_spend(audits: Sequence[Evidence]) -> list[PeriodSpend]:
-    """Return what audits say was spent; those without a bill or a period are left out."""
-    periods = []
+    """Return what audits say was spent, in the currency of each audit; a bill may hold several
+    periods. An audit without a bill is left out."""
+    found = []
     for audit in audits:
         body = audit.body
-        total = _decimal(body.get("spend_total"))
-        if total is None or not body.get("period"):
-            continue
-        periods.append(
-            PeriodSpend(
-                period=str(body["period"]),
-                closed=bool(body.get("period_closed")),
-                currency=str(body.get("currency") or ""),
-                total=total,
-                audited_on=audit.recorded_at.astimezone(UTC).date(),
-                items=_line_items(body.get("spend_by_service")),
+        currency = str(body.get("currency") or "")
+        rows = [
+            (row["period"], row.get("amount"), row.get("state") == "closed")
+            for row in body.get("periods") or ()
+            if row.get("currency") == currency and row.get("period") != body.get("period")
+        ]
+        rows.append((body.get("period"), body.get("spend_total"), bool(body.get("period_closed"))))
+        for period, amount, closed in rows:
+            total = _decimal(amount)
+            if total is None or not period:
+                continue
+            own = period == body.get("period")
+            found.append(
+                PeriodSpend(
+                    period=str(period),
+                    closed=closed,
+                    currency=currency,
+                    total=total,
+                    audited_on=audit.recorded_at.astimezone(UTC).date(),
+                    items=_line_items(body.get("spend_by_service")) if own else None,
+                )
             )
-        )
-    return periods
+    return found
 
 
 def _line_items(entries: object) -> tuple[LineItem, ...] | None:

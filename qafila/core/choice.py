@@ -17,7 +17,7 @@ from qafila.core.patterns import (
     planned_cost,
     planned_memory,
 )
-from qafila.core.pricing import PriceBook, break_even_utilisation, first_where
+from qafila.core.pricing import CURRENCY, PriceBook, break_even_utilisation, first_where
 
 _TOP_DOCUMENTS = 1e9
 _TOP_QUERIES = 1e10
@@ -47,13 +47,12 @@ def choose(assessments: Sequence[Assessment], need: Need) -> Choice:
         else:
             standing.append(a)
     stay = next((a for a in assessments if a.pattern.compute == "as today"), None)
-    beside = (
-        "" if stay is None else f" Staying would cost {stay.monthly.p50:,}, but {stay.serves_why}."
-    )
+    beside = "" if stay is None else f' "stay" {_range(stay)}, but {stay.serves_why}.'
+    compared = f"{len(assessments)} patterns compared"
     if not standing:
         return Choice(
             None,
-            f"No pattern serves the need, fits, resides and is within the budget.{beside}",
+            f"{compared}; none serves the need, fits, resides and is within the budget.{beside}",
             tuple(rejected),
         )
     best = standing[0]
@@ -62,10 +61,14 @@ def choose(assessments: Sequence[Assessment], need: Need) -> Choice:
         rejected.append((a.pattern.name, f"feasible, but {more:,} a month more at the median"))
     return Choice(
         best,
-        f"{best.pattern.name}: {best.monthly.p50:,} a month at the median, {best.monthly.p90:,} at "
-        f"P90; the cheapest that serves, fits, resides and is within the budget.{beside}",
+        f"{compared}; {best.pattern.name} {_range(best)} a month (P50–P90) is the cheapest that "
+        f"serves, fits, resides and is within the budget.{beside}",
         tuple(rejected),
     )
+
+
+def _range(a: Assessment) -> str:
+    return f"{a.monthly.p50:,}–{a.monthly.p90:,} {CURRENCY}"
 
 
 def _disqualified(a: Assessment, need: Need) -> str:

@@ -149,6 +149,25 @@ def test_a_night_after_promotion(
     assert drift.night_verdict(findings) is Verdict.FAIL
 
 
+def test_one_bill_of_several_months_is_compared_at_once(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    _, generation = apply_demo(ledger, source_url)
+    months = [("2026-08", "100", "closed"), ("2026-09", "110", "closed"),
+              ("2026-10", "180", "closed"), ("2026-11", "7", "open")]  # fmt: skip
+    audit(
+        ledger, generation, period="2026-11", spend_total="7", period_closed=False,
+        periods=[
+            {"period": p, "currency": "USD", "amount": a, "state": s} for p, a, s in months
+        ] + [{"period": "2026-10", "currency": "EUR", "amount": "9", "state": "closed"}],
+    )  # fmt: skip
+    found = drift.check_spend.fn(NAME, "20", 0.15)
+    assert found.compared
+    assert found.lines[0] == "2026-10: 180 USD; the 2 before it on average 105.00"
+    assert "2026-11 still open" in " ".join(found.lines)
+    assert len(found.alerts) == 1
+
+
 def test_a_service_that_is_down_is_not_measured_and_not_bad(
     ledger: psycopg.Connection, source_url: str
 ) -> None:
