@@ -168,14 +168,14 @@ class State:
     blast: int = 0
 
 
-def count(answers: Iterable[Answer], slow_ms: float) -> Counts:
-    """Count answers by arm. The twin of an A/A bake counts as the baseline, which it is."""
+def count(answers: Iterable[Answer], slow_ms: float, *, trial: str = "candidate") -> Counts:
+    """Count answers by arm: ``trial`` is on trial, anything else is the baseline."""
     tallies = {"baseline": [0] * 5, "candidate": [0] * 5}
     for answer in answers:
         error = answer.status >= 500 or answer.status == 0 or answer.attempts > 1
         slow = answer.latency_ms > slow_ms
         empty = not error and answer.results == 0
-        tally = tallies["candidate" if answer.arm == "candidate" else "baseline"]
+        tally = tallies["candidate" if answer.arm == trial else "baseline"]
         for place, happened in enumerate((True, error, slow, empty, error or slow or empty)):
             tally[place] += happened
     return Counts(ArmCounts(*tallies["baseline"]), ArmCounts(*tallies["candidate"]))

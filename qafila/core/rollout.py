@@ -73,6 +73,7 @@ class Situation:
     step_requests: int
     step_seconds: float
     rollout_seconds: float
+    step_canary_requests: int = 0
     errors_in_a_row: int = 0
     answered: Answered = Answered.NOT_ASKED
 
@@ -168,7 +169,8 @@ def decide(step: Step, situation: Situation, judged: Judgement, rollout: Rollout
     proof = (
         judged.sentence
         if judged.verdict is Verdict.PASS
-        else f"{situation.step_requests} requests without harm; proved nothing more."
+        else f"{situation.step_requests} requests, {situation.step_canary_requests} on the canary, "
+        "without harm; proved nothing more."
     )
     if step.asks_before_next and situation.answered is not Answered.APPROVED:
         asked = situation.answered is Answered.PENDING

@@ -93,7 +93,7 @@ def test_decisions(
 
 situations = st.builds(
     Situation, st.integers(0, 10_000), st.floats(0, 1e4), st.floats(0, 1e5),
-    st.integers(0, 9), st.sampled_from(Answered),
+    st.integers(0, 9), st.integers(0, 9), st.sampled_from(Answered),
 )  # fmt: skip
 steps = st.sampled_from(list(STEPS.values()))
 
@@ -121,7 +121,7 @@ def test_past_the_deadline_nothing_goes_on(
     step: Step, situation: Situation, verdict: Verdict
 ) -> None:
     late = Situation(situation.step_requests, situation.step_seconds, 600.0,
-                     5, situation.answered)  # fmt: skip
+                     0, 5, situation.answered)  # fmt: skip
     assert decide(step, late, judged(verdict), ROLLOUT).action is Action.ABORT
 
 

@@ -1,0 +1,246 @@
+"""Move users to the candidate step by step, judged all the way; back at the first proof of harm."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from prefect import Flow, flow, get_run_logger, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.runtime import flow_run as this_run
+from pydantic import Field
+
+from qafila.core import rollout
+from qafila.core.parameters import ForWorkload
+from qafila.core.phases import Event, Phase
+from qafila.core.rollout import Decision, Step
+from qafila.core.verdict import Verdict
+from qafila.report.canary_chart import canary_timeline
+from tasks import canary
+from tasks.approvals import Approval
+from tasks.asking import ask_person
+from tasks.canary import StepDone, Trial
+from tasks.edges import router_of
+from tasks.evidence import record_evidence
+from tasks.leases import held_lease, read_lease
+from tasks.ledger import newest_generation, open_ledger
+from tasks.preconditions import (
+    put_on_trial,
+    require_certificate,
+    require_ready,
+    require_weightless,
+    versions_of,
+)
+from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
+from tasks.runs import current_run_id, operator_told
+
+
+class CanaryCutover(ForWorkload):
+    """Which workload goes up, and how often the judge looks."""
+
+    look_seconds: float = Field(1.0, ge=0.2, le=3600, description="Seconds between two looks.")
+    aa_seconds: float = Field(
+        8.0, ge=2, le=86_400, description="Seconds the baseline is compared with itself first."
+    )
+
+
+def _run_name() -> str:
+    request = this_run.parameters["request"]
+    name = request["workload"] if isinstance(request, dict) else request.workload
+    with open_ledger() as ledger:
+        generation = newest_generation(ledger, name)
+    return f"canary {name} g{generation.number if generation else 1}"
+
+
+def take_back_if_ours(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Roll back what a cancelled or crashed run left; the watchdog does it where this cannot.
+
+    Another rollout of the same workload is left alone: only this run's lease counts, or a
+    generation in canary that nobody holds a lease for.
+    """
+    name = flow_run.parameters["request"]["workload"]
+    with open_ledger() as ledger:
+        lease = read_lease(ledger, name)
+        ours = lease is not None and lease.holder_run == str(flow_run.id)
+        orphan = (lease is None or lease.holder is None) and any(
+            g.phase == Phase.CANARY for g in generations_on_the_road(ledger, name)
+        )
+        if ours or orphan:
+            why = f"the canary run ended {state.name}"
+            roll_back(ledger, name, why, holder="hook", run_id=str(flow_run.id), event=Event.ABORT)
+
+
+@flow(
+    name="canary-cutover",
+    flow_run_name=_run_name,
+    on_cancellation=[take_back_if_ours],
+    on_crashed=[take_back_if_ours],
+)
+def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
+    """Compares the baseline with itself, then gives the candidate weight by weight, and bakes.
+
+    You see a task a step and a line a look; above the workload's approval weight an ``approval``
+    run asks a person while this one goes on judging. Outside, the router's weights move and, at
+    the end, the pointer row. On proof of harm, at the deadline, on a lost lease, an error or a
+    cancel, all traffic goes back to the baseline by itself. To undo a promotion: ``rollback``.
+    """
+    with operator_told(), open_ledger() as ledger:
+        generation, spec = require_ready(ledger, request.workload, Phase.DRILLED)
+        router = router_of(ledger, spec)
+        try:
+            require_certificate(ledger, spec, generation, versions_of(router, generation.revision))
+            require_weightless(router, spec)
+            with held_lease(
+                ledger, spec.name, "canary-cutover", generation=generation.number,
+                run_id=current_run_id(),
+            ) as heart:  # fmt: skip
+                name = f"{spec.name}-g{generation.number}-e{heart.epoch}"
+                trial = Trial(ledger, spec, generation, router, heart, name)
+                try:
+                    prepare(trial)
+                    first, *steps = rollout.plan_steps(spec.rollout)
+                    compare_baseline_with_itself(trial, first, request)
+                    for step in steps:
+                        judge(step, trial, request.look_seconds)
+                    cut_over(trial)
+                except BaseException as error:
+                    decision = canary.reason_of(trial, error)
+                    back = canary.go_back(trial, decision.sentence, current_run_id())
+                    if not isinstance(error, Exception):
+                        raise  # cancelled: Prefect is not to be spoken to any more
+                    report(trial, decision, back)
+                    raise canary.error_of(decision, spec.name) from error
+            done = Decision(
+                rollout.Action.PASS, Verdict.PASS, f"promoted; {trial.steps[-1].sentence}"
+            )
+            return report(trial, done, None)
+        finally:
+            router.close()
+
+
+@task(task_run_name="put g{trial.generation.number} on trial", cache_policy=NO_CACHE)
+def prepare(trial: Trial) -> None:
+    """Point the candidate at the generation and wait until it is healthy with it."""
+    put_on_trial(trial.ledger, trial.spec, trial.generation, trial.heart.epoch)
+
+
+@task(task_run_name="compare the baseline with itself", cache_policy=NO_CACHE)
+def compare_baseline_with_itself(trial: Trial, step: Step, request: CanaryCutover) -> None:
+    """Bake A/A, then show how many requests proof would take at each weight."""
+    canary.bake_aa(trial, step, request.aa_seconds, request.look_seconds, _tell(), ask)
+    assert trial.calibration is not None
+    plan = rollout.describe_plan(
+        rollout.plan_steps(trial.spec.rollout),
+        bad_rate=trial.calibration.bad_share,
+        requests_per_s=trial.requests_per_s,
+        limits=trial.limits,
+    )
+    for row in plan:
+        seconds = row["seconds_to_prove"]
+        _tell()(
+            f"plan · {row['weight']} %: about {row['requests_to_prove'] or 'no number of'} "
+            f"requests to prove by ratio"
+            + ("" if seconds is None else f", {seconds} s at this traffic")
+        )
+
+
+@task(task_run_name="judge {step.name}", cache_policy=NO_CACHE)
+def judge(step: Step, trial: Trial, look_seconds: float) -> StepDone:
+    """Set the weight of one step and look until it passes; anything else goes back."""
+    return canary.judge_step(trial, step, look_seconds, _tell(), ask)
+
+
+@task(task_run_name="move the pointer to g{trial.generation.number}", cache_policy=NO_CACHE)
+def cut_over(trial: Trial) -> None:
+    """Let the generation serve. Idempotent by workload and generation."""
+    canary.cut_over(trial)
+
+
+def ask(trial: Trial, step: Step, evidence: str) -> Approval:
+    """Ask a person once whether to go above a weight; the canary goes on meanwhile."""
+    spec, counts = trial.spec, trial.seen
+    remaining_s = spec.rollout.deadline_minutes * 60 - trial.seconds
+    approval = ask_person(
+        trial.ledger,
+        f"canary-{trial.name}-above-{step.weight}",
+        workload=spec.name,
+        generation=trial.generation.number,
+        subject=f"{spec.name} above {step.weight} %",
+        question=(
+            f"**{spec.name}** g{trial.generation.number} is at {step.weight} %. Go above?\n\n"
+            f"- {evidence}\n"
+            f"- canary: {counts.candidate.bad} bad of {counts.candidate.requests}\n"
+            f"- baseline: {counts.baseline.bad} bad of {counts.baseline.requests}\n"
+            f"- rollback is drilled and certified; back in one word: `qafila rollback {spec.name}`"
+            f"\n- without an answer all traffic goes back in {remaining_s / 60:.0f} min"
+        ),
+        expires_s=max(5.0, remaining_s),
+    )
+    _tell()(f"asked for approval above {step.weight} %: qafila approve {approval.id} --by NAME")
+    return approval
+
+
+def _tell() -> Callable[[str], None]:
+    log = get_run_logger()
+    return lambda line: log.info("%s", line)
+
+
+@task(task_run_name="write the verdict", cache_policy=NO_CACHE)
+def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[str, Any]:
+    """Keep the rollout as evidence and show it: sentence, table, timeline, next command."""
+    counts = trial.seen
+    final_weight = trial.router.read().candidate_percent
+    body: dict[str, Any] = {
+        "rollout": trial.name,
+        "requests": counts.requests,
+        "failed_requests": trial.failed,
+        "saved_by_retry": counts.baseline.errors + counts.candidate.errors - trial.failed,
+        "weights": [s.weight for s in trial.steps if s.weight],
+        "steps": [asdict(s) for s in trial.steps],
+        "approvals": int(trial.answered is rollout.Answered.APPROVED),
+        "final_weight": final_weight,
+        "seconds": round(trial.seconds, 1),
+        "p95_ms": None if trial.calibration is None else trial.calibration.p95_ms,
+        "seconds_to_zero": None if back is None else back.seconds_to_zero,
+    }
+    spec = trial.spec
+    record_evidence(
+        trial.ledger, "rollout", f"{spec.name} g{trial.generation.number}: {decision.sentence}",
+        workload=spec.name, generation=trial.generation.number, verdict=decision.verdict,
+        body=body, run_id=current_run_id(),
+    )  # fmt: skip
+    rows = "\n".join(
+        f"| {s.step} | {s.verdict} | {s.requests} | {s.sentence} |" for s in trial.steps
+    )
+    went_back = "" if back is None else f"\n\n{back.sentence}"
+    create_markdown_artifact(
+        key="verdict",
+        markdown=f"**{decision.verdict}** {spec.name} g{trial.generation.number}: "
+        f"{decision.sentence}{went_back}\n\n"
+        f"| step | verdict | requests | why |\n|---|---|---|---|\n{rows}\n\n"
+        f"{counts.requests} requests, {trial.failed} failed for their users, {trial.looks} looks, "
+        f"candidate at {final_weight} %.",
+    )
+    svg = canary_timeline(
+        canary.looks_of(trial.ledger, trial.name),
+        title=f"{trial.name}: {decision.verdict}",
+        abort_at=trial.limits.abort_at,
+        promote_at=trial.limits.promote_at,
+    )
+    create_image_artifact(
+        key="canary-timeline",
+        image_url="data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
+        description="Weights asked and seen, bad answers a look, evidence with its thresholds.",
+    )
+    promoted = decision.verdict is Verdict.PASS
+    next_step = "rollback" if promoted else "status"
+    create_markdown_artifact(
+        key="next-step",
+        markdown=("The old side stays warm. One word brings it back:" if promoted else "Look at:")
+        + f"\n```\nqafila {next_step} {spec.name}\n```",
+    )
+    return {"verdict": decision.verdict.value, **body}

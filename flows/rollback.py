@@ -1,0 +1,59 @@
+"""Bring a workload back to its baseline, from the Prefect UI or an automation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from qafila.core.parameters import ForWorkload
+from tasks.ledger import open_ledger
+from tasks.rolling_back import RolledBack, refuse_if_unproven, roll_back
+from tasks.runs import current_run_id, operator_told
+
+
+class Rollback(ForWorkload):
+    """What to bring back, and why."""
+
+    why: str = Field(
+        "an operator asked for it", min_length=3, max_length=500, description="Kept as evidence."
+    )
+
+
+@flow(name="rollback", flow_run_name="rollback {request.workload}")
+def rollback(request: Rollback) -> dict[str, Any]:
+    """Gives the baseline all traffic, proves it by the router's log, and puts the pointer row back.
+
+    Always allowed: a running canary loses its lease and ends. Changes the router's weights and the
+    target's pointer row; the generation and its evidence stay. Running it twice changes nothing
+    the second time. To go up again, run canary-cutover after a new drill. When the Prefect server
+    is down, ``qafila rollback WORKLOAD`` does the same.
+    """
+    with operator_told():
+        outcome = take_back(request.workload, request.why)
+        refuse_if_unproven(outcome)
+        return outcome.body()
+
+
+@task(task_run_name="take {workload} back to its baseline", cache_policy=NO_CACHE)
+def take_back(workload: str, why: str) -> RolledBack:
+    """Roll back and show the proof. Idempotent by the router's state and the phase."""
+    with open_ledger() as ledger:
+        outcome = roll_back(ledger, workload, why, holder="rollback flow", run_id=current_run_id())
+    get_run_logger().info("%s · %s", outcome.verdict, outcome.sentence)
+    acknowledged = (
+        "not" if outcome.acknowledged_s is None else f"in {outcome.acknowledged_s * 1000:.0f} ms"
+    )
+    create_markdown_artifact(
+        key="verdict",
+        markdown=f"**{outcome.verdict}** {outcome.sentence}\n\n"
+        "| from weight | to weight | acknowledged | seconds to zero | user requests since "
+        "| of those on the canary |\n|---|---|---|---|---|---|\n"
+        f"| {outcome.from_weight} % | {outcome.final_weight} % | {acknowledged} "
+        f"| {outcome.seconds_to_zero} | {outcome.requests_after} "
+        f"| {outcome.canary_requests_after} |\n\nWhy: {why}",
+    )
+    return outcome
