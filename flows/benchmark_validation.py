@@ -25,7 +25,7 @@ class BenchmarkValidation(ForWorkload):
     )
     concurrency: int = Field(2, ge=1, le=64, description="Users who ask at the same time.")
     recall_queries: int = Field(
-        200, ge=10, le=10_000, description="Queries on which the index meets exact search."
+        120, ge=10, le=10_000, description="Queries on which the index meets exact search."
     )
     machine: str = Field(
         "aws-m6i-large-paris",

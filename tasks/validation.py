@@ -302,7 +302,13 @@ def judge_climb(
 
 def judge_recall(workload: Workload, recall: Recall) -> Judgement:
     """Judge recall@10 against the workload's objective."""
-    return ladder.judge_recall(recall.ci_low, recall.ci_high, workload.objectives.recall_at_10)
+    return ladder.judge_recall(
+        recall.recall_at_10,
+        recall.ci_low,
+        recall.ci_high,
+        workload.objectives.recall_at_10,
+        queries=recall.queries,
+    )
 
 
 def _judge_service(

@@ -91,20 +91,38 @@ def judge_errors(arm: str, measured: ArmMeasurement, at_most: float) -> Judgemen
     )
 
 
-def judge_recall(low: float, high: float, at_least: float) -> Judgement:
-    """Judge recall@10 of the index against exact search."""
-    return judge_interval("recall@10 of the index against exact search", low, high, at_least)
+def judge_recall(
+    recall: float | None, low: float, high: float, at_least: float, *, queries: int
+) -> Judgement:
+    """Judge recall@10 of the index against exact search; None: no query could be compared."""
+    numbers = {"queries": queries, "recall_at_10": recall, "at_least": at_least}
+    if recall is None:
+        return Judgement(
+            Verdict.INCONCLUSIVE,
+            "recall@10: no query could be compared with exact search.",
+            numbers,
+        )
+    judged = judge_interval(
+        f"recall@10 against exact search is {recall:.3f} on {queries} queries and",
+        low,
+        high,
+        at_least,
+    )
+    return Judgement(judged.verdict, judged.sentence, {**judged.numbers, **numbers})
 
 
 def judge_arm(arm: str, rungs: Sequence[Judgement]) -> Judgement:
-    """Return the worst of an arm's rungs with the sentence of the rung that decided."""
+    """Return the worst of an arm's rungs with the sentences of the rungs that decided."""
     verdict = worst(r.verdict for r in rungs)
     deciding = [r.sentence for r in rungs if r.verdict is verdict]
     numbers: Mapping[str, object] = {
         "rungs": [{"verdict": r.verdict.value, "sentence": r.sentence} for r in rungs]
     }
-    sentence = " ".join(deciding) if deciding else f"{arm}: nothing was measured."
-    return Judgement(verdict, sentence, numbers)
+    if not deciding:
+        return Judgement(verdict, f"{arm}: nothing was measured.", numbers)
+    if verdict is Verdict.PASS:
+        return Judgement(verdict, f"{arm}: all {len(rungs)} rungs hold.", numbers)
+    return Judgement(verdict, " ".join(deciding), numbers)
 
 
 def cost_per_thousand(hourly_price: Decimal, mean_ms: float, vcpus: int) -> Decimal:
