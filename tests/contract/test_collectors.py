@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import boto3
@@ -25,7 +26,7 @@ REFUSAL = {
     "ec2": EC2, "security-groups": EC2, "rds": QUERY, "elb": QUERY, "iam": QUERY, "s3": REST_XML,
 }  # fmt: skip
 ENDLESS = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated>
-<NextContinuationToken>more</NextContinuationToken>
+<NextContinuationToken>%d</NextContinuationToken>
 <Contents><Key>a.txt</Key><Size>7</Size></Contents></ListBucketResult>"""
 BY_NAME = {c.name: c for c in COLLECTORS}
 each = pytest.mark.parametrize("collector", COLLECTORS, ids=lambda c: c.name)
@@ -119,8 +120,10 @@ def test_one_closed_bucket_does_not_hide_the_others(estate: Estate) -> None:
 
 
 def test_a_list_without_end_is_cut_and_its_size_a_lower_bound(estate: Estate) -> None:
+    number = itertools.count()
     session = answering(
-        session_of(estate), lambda request: (200, ENDLESS) if "list-type=2" in request.url else None
+        session_of(estate),
+        lambda request: (200, ENDLESS % next(number)) if "list-type=2" in request.url else None,
     )
     seen = BY_NAME["s3"].collect(
         session, estate.regions[0], endpoint_url=estate.endpoint_url, limits=Limits(pages=3)

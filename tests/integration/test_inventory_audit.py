@@ -1,0 +1,149 @@
+"""The audit's steps against a real moto, a real PostgreSQL and the demo's bill."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from blocks.aws import AwsAccount
+from blocks.postgres import PostgresDatabase
+from flows.inventory_audit import AuditRequest, inventory_audit
+from qafila.core.audit import Collected, Outcome
+from qafila.core.verdict import Verdict
+from qafila.core.workload import Workload
+from qafila.demo.bill import GHOST, write_bill
+from qafila.demo.estate import Estate, seed_estate
+from qafila.errors import BadInput
+from qafila.stack import postgres
+from tasks import audit
+from tasks.collectors import COLLECTORS
+from tasks.evidence import check_chain, latest_evidence
+from tasks.workloads import read_file
+from tests.aws import running_moto
+
+FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
+
+
+@pytest.fixture(scope="module")
+def estate() -> Iterator[Estate]:
+    with running_moto() as url:
+        yield seed_estate(url)
+
+
+@pytest.fixture(scope="module")
+def collected(estate: Estate) -> list[Collected]:
+    account = AwsAccount(
+        regions=list(estate.regions),
+        endpoint_url=estate.endpoint_url,
+        access_key_id=estate.access_key_id,
+        secret_access_key=SecretStr(estate.secret_access_key),
+    )
+    session = account.session()
+    return [
+        audit.collect.fn(collector.name, account, session, estate.regions[0], 100)
+        for collector in COLLECTORS
+    ]
+
+
+@pytest.fixture
+def source(pg_server: postgres.Postgres) -> PostgresDatabase:
+    url = postgres.ensure_database(pg_server, "audit_source")
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS operation"
+            " (operation_id text PRIMARY KEY, title text, body text, readers text[])"
+        )
+        connection.execute(
+            "INSERT INTO operation VALUES ('a', 'titre', 'é', '{}'), ('b', NULL, 'body', '{}')"
+            " ON CONFLICT DO NOTHING"
+        )
+    return PostgresDatabase(url=url)
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    return read_file(FILE)
+
+
+def test_the_demo_audit_finds_everything_that_was_planted(
+    ledger: psycopg.Connection[Any], source: PostgresDatabase, workload: Workload,
+    estate: Estate, collected: list[Collected], tmp_path: Path,
+) -> None:  # fmt: skip
+    bill = audit.read_bill.fn(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24)))
+    corpus = audit.measure_corpus.fn(workload.name, source, workload.corpus.source)
+    # titre 5 + é 2 + NULL 0 + body 4 bytes
+    assert (corpus.rows, corpus.size_bytes) == (2, 11)
+    inventory = audit.take_stock.fn(workload, collected, bill, corpus)
+    assert len(inventory.resources) == 59
+
+    names = {r.id: r for r in inventory.resources}
+    found = {f.kind: f for f in inventory.to_look_at}
+    assert set(found) == {
+        "billed not found", "found not billed", "untagged gpu", "orphan disk", "cross-AZ traffic",
+    }  # fmt: skip
+    assert len(inventory.to_look_at) == 5
+    assert found["billed not found"].resource == GHOST
+    assert names[found["found not billed"].resource].name == "worker-2"
+    assert names[found["untagged gpu"].resource].facts["type"] == "g6.xlarge"
+    assert names[found["orphan disk"].resource].name == "old-reporting-data"
+    page = inventory.markdown()
+    assert all(f.sentence in page for f in found.values())
+    assert "iam is denied" in page
+
+    links = {(names[e.from_id].name, names[e.to_id].name, e.kind)
+             for e in inventory.edges if e.from_id in names and e.to_id in names}  # fmt: skip
+    assert {
+        ("docs", "docs-search", "routes"),
+        ("docs-search", "docs-search-1", "routes"),
+        ("orders-invoice", "orders-db", "calls"),
+        ("orders-api-1", "orders-db", "network-allows"),
+    } <= links
+    assert inventory.candidates[0].score is not None
+    assert all(c.score is None and c.questions for c in inventory.candidates[1:])
+
+    for _ in range(2):  # each audit is one more snapshot
+        body = audit.keep_audit.fn(
+            ledger, inventory, started_at=datetime.now(UTC), generation=None, run_id=None
+        )
+    kept = latest_evidence(ledger, workload.name, "audit")
+    assert kept is not None
+    assert (kept.verdict, kept.body) == (Verdict.PASS.value, body)
+    assert check_chain(ledger).intact
+    assert [
+        ledger.execute(f"SELECT count(*) FROM qafila.{table} WHERE audit_id = 2").fetchone()
+        for table in ("resource", "resource_edge", "collector_outcome")
+    ] == [(59,), (len(inventory.edges),), (9,)]
+    assert estate.secret_access_key not in str(kept.body)
+
+
+def test_an_account_that_shows_nothing_is_an_error(
+    workload: Workload, collected: list[Collected]
+) -> None:
+    closed = [
+        dataclasses.replace(c, outcome=Outcome.DENIED, resources=(), edges=()) for c in collected
+    ]
+    nothing = audit.take_stock.fn(workload, closed, None, audit.CorpusVolume(0, 0))
+    assert nothing.judgement().verdict is Verdict.ERROR
+
+
+def test_a_missing_table_is_told_with_the_remedy(
+    source: PostgresDatabase, workload: Workload
+) -> None:
+    missing = workload.corpus.source.model_copy(update={"table": "nowhere"})
+    with pytest.raises(BadInput, match='"nowhere" does not exist') as refused:
+        audit.measure_corpus.fn(workload.name, source, missing)
+    assert "qafila apply" in refused.value.remedy
+
+
+def test_the_form_explains_every_field_and_forbids_others() -> None:
+    schema = inventory_audit.parameters.definitions["AuditRequest"]
+    assert all(field["description"] for field in schema["properties"].values())
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        AuditRequest.model_validate({"workload": "w", "acount": "x"})
