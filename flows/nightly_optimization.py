@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -25,14 +24,14 @@ class Night(BaseModel):
     workload: Name | None = Field(
         None, description="Name of an applied workload; empty: every one that was applied."
     )
-    spend_floor: Decimal = Field(
-        Decimal("20"), ge=0, description="Least change of a period's spend, in the bill's currency."
+    spend_floor: float = Field(
+        20, ge=0, description="Least change of a period's spend, in the bill's currency."
     )
     spend_floor_ratio: float = Field(
         0.15, ge=0, le=10, description="And least relative change; both must be passed."
     )
-    price_floor: Decimal = Field(
-        Decimal("0.01"), ge=0, description="Least change of a list price, in its own unit."
+    price_floor: float = Field(
+        0.01, ge=0, description="Least change of a list price, in its own unit."
     )
     price_floor_ratio: float = Field(
         0.05, ge=0, le=10, description="And least relative change; both must be passed."
@@ -57,7 +56,7 @@ def _run_name() -> str:
 
 @flow(name="nightly-optimization", flow_run_name=_run_name)
 def nightly_optimization(request: Night) -> dict[str, Any]:
-    """Compares prices, spend, quality, latency and certificates with what was promised.
+    """Compares prices, spend, quality, latency, certificates and the decision with the promise.
 
     In the run: one artifact `nightly` a workload, and a custom event `qafila.drift.*` for every
     alert. Changes the ledger only (evidence, a price snapshot). Whatever has no history yet says
@@ -77,6 +76,7 @@ def nightly_optimization(request: Night) -> dict[str, Any]:
                 drift.check_spend(name, str(request.spend_floor), request.spend_floor_ratio),
                 drift.check_forecast(name, now),
                 drift.check_certificate(name, request.certificate_hours, now),
+                drift.check_decision(name),
                 *drift.check_service(
                     name, request.sample_queries, request.sample_seconds, request.seed
                 ),

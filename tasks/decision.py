@@ -120,6 +120,43 @@ def measure_corpus(source: psycopg.Connection[Any], settings: PostgresSource) ->
         ) from error
 
 
+def measure_workload(workload: str) -> tuple[Need, str]:
+    """Return what the workload needs, its corpus measured now, and how it was measured.
+
+    Raises:
+        BadInput: the budget is in a currency that the price book does not have.
+    """
+    with open_ledger() as ledger:
+        spec, _ = read_workload(ledger, workload)
+        budget, projection = spec.budget, spec.projection
+        if budget.currency != load_price_book().currency:
+            raise BadInput(
+                f"the budget of {workload} is in {budget.currency}, the price book in "
+                f"{load_price_book().currency}; currencies are never mixed.",
+                remedy="give budget.currency and budget.monthly in USD, then: qafila apply FILE",
+            )
+        settings = spec.corpus.source
+        with connection(ledger, settings.block, PostgresDatabase).connect() as source:
+            size = measure_corpus(source, settings)
+    documents, how = size.documents, size.how
+    if projection.documents is not None:
+        documents, how = projection.documents, f"projected; {size.documents:,} {size.how}"
+    each = size.text_bytes / max(size.documents, 1)
+    return (
+        Need(
+            documents=documents,
+            text_bytes=int(documents * each),
+            dimensions=spec.corpus.embedder.dimensions,
+            queries_per_month=projection.queries_per_month,
+            growth_per_year=projection.growth_per_year,
+            generated_tokens_per_query=projection.generated_tokens_per_query,
+            hosting=tuple(spec.compliance.hosting),
+            monthly_budget=Decimal(str(budget.monthly)),
+        ),
+        how,
+    )
+
+
 def newest_prices(ledger: Connection) -> list[StoredPrice]:
     """Return the newest price snapshot of the ledger, empty when none was ever taken."""
     with ledger.cursor(row_factory=class_row(StoredPrice)) as cursor:
@@ -202,40 +239,8 @@ def read_audit(workload: str) -> Evidence:
 
 @task(task_run_name="measure corpus of {workload}")
 def measure_need(workload: str) -> tuple[Need, str]:
-    """Return what the workload needs, its corpus measured now, and how it was measured.
-
-    Raises:
-        BadInput: the budget is in a currency that the price book does not have.
-    """
-    with open_ledger() as ledger:
-        spec, _ = read_workload(ledger, workload)
-        budget, projection = spec.budget, spec.projection
-        if budget.currency != load_price_book().currency:
-            raise BadInput(
-                f"the budget of {workload} is in {budget.currency}, the price book in "
-                f"{load_price_book().currency}; currencies are never mixed.",
-                remedy="give budget.currency and budget.monthly in USD, then: qafila apply FILE",
-            )
-        settings = spec.corpus.source
-        with connection(ledger, settings.block, PostgresDatabase).connect() as source:
-            size = measure_corpus(source, settings)
-    documents, how = size.documents, size.how
-    if projection.documents is not None:
-        documents, how = projection.documents, f"projected; {size.documents:,} {size.how}"
-    each = size.text_bytes / max(size.documents, 1)
-    return (
-        Need(
-            documents=documents,
-            text_bytes=int(documents * each),
-            dimensions=spec.corpus.embedder.dimensions,
-            queries_per_month=projection.queries_per_month,
-            growth_per_year=projection.growth_per_year,
-            generated_tokens_per_query=projection.generated_tokens_per_query,
-            hosting=tuple(spec.compliance.hosting),
-            monthly_budget=Decimal(str(budget.monthly)),
-        ),
-        how,
-    )
+    """Return what the workload needs, its corpus measured now, and how it was measured."""
+    return measure_workload(workload)
 
 
 @task(task_run_name="compare patterns for {workload}")

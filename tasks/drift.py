@@ -19,14 +19,16 @@ from psycopg.rows import dict_row
 
 from blocks.postgres import PostgresDatabase
 from qafila.core import drift as core
+from qafila.core.choice import choose
 from qafila.core.drift import Finding, Floors, LineItem, PeriodSpend, Quote, Sample
 from qafila.core.metrics import ndcg_at_k
+from qafila.core.patterns import assess_patterns
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError
 from qafila.sql import statement
 from tasks.connections import connection
-from tasks.decision import load_price_book, newest_prices, store_prices
+from tasks.decision import load_price_book, measure_workload, newest_prices, store_prices
 from tasks.evidence import Evidence, evidence_of, latest_evidence, record_evidence
 from tasks.ledger import Connection, list_workloads, open_ledger, read_workload
 from tasks.runs import current_run_id
@@ -239,6 +241,26 @@ def check_certificate(workload: str, warn_hours: float, now: datetime) -> Findin
         None if row is None else row["expires_at"], now, warn_hours=warn_hours,
         drilled=None if row is None else row["generation"], serving=serving,
     )  # fmt: skip
+
+
+@task(task_run_name="decide again on {workload}")
+def check_decision(workload: str) -> Finding:
+    """Choose an architecture again on today's prices and volumes; say if it would change."""
+    with open_ledger() as ledger:
+        decided = latest_evidence(ledger, workload, "decision")
+    if decided is None or decided.body.get("chosen") is None:
+        return core.compare_decision(None, None, "")
+    try:
+        need, _ = measure_workload(workload)
+    except (QafilaError, psycopg.Error) as error:
+        why = f"not compared: the corpus could not be measured ({type(error).__name__})"
+        return Finding("decision", False, (why,))
+    body = decided.body
+    again = choose(
+        assess_patterns(need, load_price_book(), seed=body["seed"], samples=body["samples"]), need
+    )
+    now = None if again.chosen is None else again.chosen.pattern.name
+    return core.compare_decision(body["chosen"], now, again.sentence)
 
 
 @task(task_run_name="measure quality and latency of {workload}")

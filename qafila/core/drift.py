@@ -225,6 +225,23 @@ def forecast(spent: Decimal, today: date) -> Decimal:
     return (spent / today.day * days).quantize(Decimal("0.01"))
 
 
+# --- the decision ------------------------------------------------------------------------------
+
+
+def compare_decision(decided: str | None, now: str | None, sentence: str) -> Finding:
+    """Say whether today's prices and volumes would lead to the same architecture."""
+    if decided is None:
+        return Finding("decision", False, ("nothing to compare yet: no architecture was chosen",))
+    if decided == now:
+        return Finding("decision", True, (f"{decided} would be chosen again",))
+    line = f"{decided} was chosen; today it would be {now or 'none'}: {sentence}"
+    return Finding(
+        "decision", True, (line,),
+        (Alert("decision", line, {"decided": decided, "today": now}),),
+        {"decided": decided, "today": now},
+    )  # fmt: skip
+
+
 # --- quality, latency, certificates ------------------------------------------------------------
 
 

@@ -85,6 +85,7 @@ def night(seconds: float = 20) -> list[drift.Finding]:
         drift.check_spend.fn(NAME, "20", 0.15),
         drift.check_forecast.fn(NAME, now),
         drift.check_certificate.fn(NAME, 48, now),
+        drift.check_decision.fn(NAME),
         *drift.check_service.fn(NAME, 60, seconds, 7),
     ]
 
@@ -116,7 +117,7 @@ def test_an_applied_workload_without_history_says_so(
     assert not any(f.compared for f in findings)
     assert drift.night_verdict(findings) is Verdict.INCONCLUSIVE
     assert all("nothing to" in f.lines[0] for f in findings)
-    assert "not compared: prices, spend, forecast, certificate, quality, latency" in (
+    assert "not compared: prices, spend, forecast, certificate, decision, quality, latency" in (
         drift.night_sentence(findings)
     )
 
@@ -166,6 +167,18 @@ def test_one_bill_of_several_months_is_compared_at_once(
     assert found.lines[0] == "2026-10: 180 USD; the 2 before it on average 105.00"
     assert "2026-11 still open" in " ".join(found.lines)
     assert len(found.alerts) == 1
+
+
+def test_the_decision_is_taken_again(ledger: psycopg.Connection, source_url: str) -> None:
+    apply_demo(ledger, source_url)
+    body = {"chosen": "in-process-pgvector", "seed": 1, "samples": 400}
+    record_evidence(ledger, "decision", "s", workload=NAME, body=body)
+    assert drift.check_decision.fn(NAME).alerts == ()
+    apply_demo(ledger, source_url, budget={"currency": "USD", "monthly": 1})
+    assert "today it would be none" in drift.check_decision.fn(NAME).lines[0]
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute("DROP TABLE operation")
+    assert not drift.check_decision.fn(NAME).compared
 
 
 def test_a_service_that_is_down_is_not_measured_and_not_bad(

@@ -18,6 +18,7 @@ from qafila.core.drift import (
     Quote,
     Sample,
     check_certificate,
+    compare_decision,
     compare_latency,
     compare_prices,
     compare_quality,
@@ -207,3 +208,14 @@ def test_certificates(hours: float | None, alerts: int, says: str) -> None:
     assert len(found.alerts) == alerts
     assert says in found.lines[0]
     assert hours is None or "generation 4 serves" in found.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("decided", "now", "compared", "alerts"),
+    [(None, "a", False, 0), ("a", "a", True, 0), ("a", "b", True, 1), ("a", None, True, 1)],
+)
+def test_the_decision_again(
+    decided: str | None, now: str | None, compared: bool, alerts: int
+) -> None:
+    found = compare_decision(decided, now, "because")
+    assert (found.compared, len(found.alerts)) == (compared, alerts)
