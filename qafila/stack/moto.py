@@ -17,7 +17,7 @@ def command(port: int) -> list[str]:
 def healthy(url: str, timeout_s: float = 2.0) -> bool:
     """Say whether the server answers."""
     try:
-        return httpx.get(f"{url}/moto-api/data.json", timeout=timeout_s).status_code == 200
+        return httpx.get(f"{url}/moto-api/", timeout=timeout_s).status_code == 200
     except httpx.TransportError:
         return False
 
