@@ -7,6 +7,7 @@ Every process is recorded as soon as it exists: a start that dies half-way is st
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -292,9 +293,11 @@ class _Start:
 
 
 def _last_line(log: Path) -> str:
+    """Return the line of a log that says most: its last error, else its last words."""
     try:
         lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
     except OSError:
         return "it wrote no log."
-    words = (line for line in reversed(lines) if any(c.isalnum() for c in line))
-    return next(words, "its log is empty.")
+    said = [line for line in lines if any(c.isalnum() for c in line)]
+    errors = [line for line in said if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (errors or said or ["its log is empty."])[-1]
