@@ -6,17 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.fingerprint import Fingerprint
 from qafila.core.phases import Phase
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
@@ -24,59 +20,13 @@ from qafila.sql import statement
 from tasks.alias import Alias, move_alias, read_alias, set_trial
 from tasks.evidence import check_chain, latest_evidence
 from tasks.leases import read_lease, take_lease
-from tasks.ledger import apply_workload, newest_generation, open_generation
+from tasks.ledger import newest_generation
 from tasks.rolling_back import roll_back
 from tasks.watching import take_back_lapsed
-from tasks.workloads import read_file
-from tests.edges import Edge, running_edge
+from tests.edges import Edge
 
-FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 NAME = "aws-docs-search"
-FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    with running_edge(tmp_path_factory.mktemp("edge")) as running:
-        yield running
-
-
-@pytest.fixture
-def workload(edge: Edge, ledger: psycopg.Connection, target_url: str) -> Workload:
-    """Apply the demo's workload with its two connections, generation 1 open."""
-    spec = read_file(FILE)
-    for name, kind, settings in (
-        (spec.service.router.block, "qafila-envoy", edge.settings()),
-        (spec.corpus.target.block, "qafila-postgres", {"url": target_url}),
-    ):
-        ledger.execute(
-            statement("ledger", "put_connection"),
-            {"name": name, "kind": kind, "settings": Jsonb(settings), "has_secret": False},
-        )
-    apply_workload(ledger, spec)
-    open_generation(ledger, spec, FINGERPRINT)
-    edge.router.write(0, epoch=edge.router.read().epoch, why="next test")
-    return spec
-
-
-@pytest.fixture
-def traffic(edge: Edge) -> Iterator[None]:
-    """Send about a hundred user requests a second while the test runs."""
-    stop = threading.Event()
-
-    def send() -> None:
-        with httpx.Client(base_url=edge.listen_url) as client:
-            n = 0
-            while not stop.wait(0.01):
-                client.get("/search", headers={"x-tenant-id": f"t{n % 500}"})
-                n += 1
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 def stand(ledger: psycopg.Connection, phase: Phase) -> None:
