@@ -32,7 +32,6 @@ class AuditRequest(ForWorkload):
     )
     bill: str | None = Field(
         "demo/bill.csv",
-        min_length=1,
         max_length=1000,
         description="FOCUS export, CSV or Parquet; a relative path starts at QAFILA_HOME. "
         "Empty: no bill, and cost is reported as not known.",
@@ -63,7 +62,7 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
         workload, _ = read_workload(ledger, request.workload)
         account = connection(ledger, request.account, AwsAccount)
         source = connection(ledger, workload.corpus.source.block, PostgresDatabase)
-        path = None if request.bill is None else settings.home() / request.bill
+        path = settings.home() / request.bill if request.bill else None
         bill = None if path is None else audit.read_bill(path)
         session, regions = account.session(), request.regions or account.regions
         collected = [

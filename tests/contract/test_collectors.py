@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
@@ -150,6 +152,12 @@ def test_the_policy_reads_and_nothing_else(estate: Estate) -> None:
     ec2 = session_of(estate).client("ec2", endpoint_url=estate.endpoint_url)
     with pytest.raises(ClientError, match="not authorized"):
         ec2.create_vpc(CidrBlock="10.9.0.0/16")
+
+
+def test_the_published_policy_is_the_one_that_is_needed() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/audit-an-aws-account.md").read_text()
+    published = page.split("```json")[1].split("```")[0]
+    assert json.loads(published) == read_only_policy()
 
 
 def test_seeding_again_adds_nothing_and_replaces_the_keys(estate: Estate) -> None:
