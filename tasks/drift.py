@@ -354,7 +354,8 @@ def night_sentence(findings: Sequence[Finding]) -> str:
     compared = [f for f in findings if f.compared]
     missing = [f.subject for f in findings if not f.compared]
     alerts = sum(len(f.alerts) for f in findings)
-    text = f"{len(compared)} of {len(findings)} comparisons made, {alerts} alert{'' if alerts == 1 else 's'}"
+    plural = "" if alerts == 1 else "s"
+    text = f"{len(compared)} of {len(findings)} comparisons made, {alerts} alert{plural}"
     return f"{text}; not compared: {', '.join(missing)}." if missing else f"{text}."
 
 
