@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,14 +42,23 @@ from tasks.ledger import (
 )
 from tasks.runs import current_run_id, operator_told
 
+MOST_WORKERS = 32
 _PHASES = (Phase.DESIGNED, Phase.BACKFILLING, Phase.BACKFILLED)
+_RELOADABLE = (Phase.BACKFILLING, Phase.BACKFILLED, Phase.VALIDATED, Phase.DRILLED)
 
 
 class EmbeddingBackfill(ForWorkload):
     """What to fill, and how."""
 
     dry_run: bool = Field(False, description="Only compute and show the plan; change nothing.")
-    workers: int = Field(2, ge=1, le=32, description="Shards loaded at the same time in this run.")
+    reload: bool = Field(
+        False,
+        description="Empty this generation first: when source and target differ. Not while it "
+        "is on its way to users.",
+    )
+    workers: int = Field(
+        2, ge=1, le=MOST_WORKERS, description="Shards loaded at the same time in this run."
+    )
     rows_per_shard: int = Field(
         1000, ge=100, le=1_000_000, description="Only before a plan is frozen; later ignored."
     )
@@ -65,7 +76,7 @@ def _run_name() -> str:
 @flow(
     name="embedding-backfill",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type]
+    task_runner=ThreadPoolTaskRunner(max_workers=MOST_WORKERS),  # type: ignore[arg-type]
 )
 def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
     """Fills the next generation of the index: plan, load, index, compare.
@@ -75,24 +86,26 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
     it goes on at its checkpoints, and no row is there twice. To undo, drop the generation.
     """
     with operator_told():
-        generation = find_generation(request.workload, request.dry_run)
+        generation = find_generation(request.workload, request.dry_run, request.reload)
         plan, ranges = backfill.plan_load(
             request.workload, generation, request.rows_per_shard, request.workers
         )
         show_plan(generation, plan)
         if request.dry_run:
             return {"dry_run": True, **asdict(plan)}
+        if request.reload:
+            generation = backfill.empty_generation(generation)
         if generation.phase != Phase.BACKFILLED:
             backfill.apply_plan(generation, plan, ranges)
             generation = begin(generation)
-        rows, seconds = load_shards(generation, request.batch_rows)
+        rows, seconds = load_shards(generation, request.workers, request.batch_rows)
         index_seconds = backfill.build_index(generation)
         comparison = backfill.compare(generation)
         return accept(generation, comparison, rows, seconds, index_seconds)
 
 
 @task(task_run_name="find generation of {name}", cache_policy=NO_CACHE)
-def find_generation(name: str, dry_run: bool) -> Generation:
+def find_generation(name: str, dry_run: bool, reload: bool) -> Generation:
     """Return the generation to fill.
 
     Raises:
@@ -102,7 +115,8 @@ def find_generation(name: str, dry_run: bool) -> Generation:
         workload, _ = read_workload(ledger, name)
         if dry_run:
             return open_for(ledger, workload)
-        generation = require_generation(ledger, name, *_PHASES)
+        phases = _RELOADABLE if reload else _PHASES
+        generation = require_generation(ledger, name, *phases)
         if generation.phase == Phase.DESIGNED:
             passed = latest_evidence(ledger, name, "preflight", generation=generation.number)
             if passed is None or passed.verdict != Verdict.PASS:
@@ -165,33 +179,30 @@ def begin(generation: Generation) -> Generation:
     return generation
 
 
-def load_shards(generation: Generation, batch_rows: int) -> tuple[int, float]:
-    """Load every shard that is not loaded; return this run's rows and seconds of wall time.
+def load_shards(generation: Generation, workers: int, batch_rows: int) -> tuple[int, float]:
+    """Load every shard that is not loaded; return this run's rows and its seconds of wall time.
 
     Raises:
         BackfillHalted: shards are left: one failed, or another live worker still holds it.
     """
-    log = get_run_logger()
+    log, begun = get_run_logger(), time.perf_counter()
     with open_ledger() as ledger:
         shards = backfill.list_shards(ledger, generation)
     left = [s for s in shards if s.state != "loaded"]
     total = sum(s.rows_planned for s in shards)
     at_start = sum(s.rows_loaded for s in shards)
     bar = create_progress_artifact(_percent(at_start, total), key="progress")
-    futures = [
-        backfill.load_shard.submit(generation, s.number, len(shards), batch_rows, current_run_id())
-        for s in left
-    ]
-    rows, seconds, failed = 0, 0.0, 0
-    for done, future in enumerate(as_completed(futures), 1):
-        loaded = future.result(raise_on_failure=False)
+    rows = failed = 0
+    for done, loaded in enumerate(_at_most(workers, left, generation, len(shards), batch_rows), 1):
         if isinstance(loaded, backfill.Loaded):
-            rows, seconds = rows + loaded.rows, seconds + loaded.seconds
+            rows += loaded.rows
         else:
             failed += 1
         update_progress_artifact(bar, _percent(at_start + rows, total))  # type: ignore[arg-type]
-        log.info("loaded %d/%d rows, shard %d/%d, %d held elsewhere or failed",
-                 at_start + rows, total, done, len(left), failed)  # fmt: skip
+        rate = rows / (time.perf_counter() - begun)
+        log.info("loaded %d/%d rows at %.0f rows/s, shard %d/%d, %d held elsewhere or failed",
+                 at_start + rows, total, rate, done, len(left), failed)  # fmt: skip
+    seconds = time.perf_counter() - begun
     with open_ledger() as ledger:
         open_shards = [s for s in backfill.list_shards(ledger, generation) if s.state != "loaded"]
     if open_shards:
@@ -201,6 +212,22 @@ def load_shards(generation: Generation, batch_rows: int) -> tuple[int, float]:
             remedy=f"qafila run embedding-backfill {generation.workload}",
         )
     return rows, seconds
+
+
+def _at_most(
+    workers: int, shards: Sequence[backfill.Shard], generation: Generation, of: int, batch_rows: int
+) -> Iterator[object]:
+    """Yield the outcome of each shard's task, never more than ``workers`` of them at work."""
+    waiting, at_work = list(reversed(shards)), []
+    while waiting or at_work:
+        while waiting and len(at_work) < workers:
+            number = waiting.pop().number
+            at_work.append(
+                backfill.load_shard.submit(generation, number, of, batch_rows, current_run_id())
+            )
+        ended = next(as_completed(at_work))
+        at_work.remove(ended)
+        yield ended.result(raise_on_failure=False)
 
 
 def _percent(rows: int, total: int) -> float:
@@ -248,7 +275,8 @@ def accept(
             raise VerificationFailed(
                 comparison.sentence(),
                 kept="the generation as it is; nobody reads it.",
-                remedy="stop writes to the source (or drop the generation), then run again.",
+                remedy="when nothing writes to the source: "
+                f"qafila run embedding-backfill {name} --set reload=true",
             )
         workload, _ = read_workload(ledger, name)
         target = workload.corpus.target

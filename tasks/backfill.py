@@ -21,13 +21,21 @@ from psycopg.types.json import Jsonb
 from blocks import PostgresDatabase, QdrantServer
 from qafila.core.chunking import split
 from qafila.core.fingerprint import chunk_id, text_digest
+from qafila.core.phases import Event
 from qafila.core.plan import BackfillPlan, Comparison, Sample, plan_backfill
 from qafila.core.workload import PgvectorTarget, WordLlamaEmbedder, Workload
 from qafila.errors import BadInput, StaleEpoch
 from qafila.sql import statement
 from tasks.connections import connection
 from tasks.embedders.port import Embedder, make_embedder
-from tasks.ledger import Connection, Generation, open_ledger, put_plan, read_workload
+from tasks.ledger import (
+    Connection,
+    Generation,
+    move_phase,
+    open_ledger,
+    put_plan,
+    read_workload,
+)
 from tasks.sources.postgres import KeyRange, PostgresSource, SourceRow
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
@@ -192,6 +200,26 @@ def apply_plan(generation: Generation, plan: BackfillPlan, ranges: list[KeyRange
         workload, _ = read_workload(ledger, generation.workload)
         with open_store(ledger, workload, generation) as store:
             store.prepare()
+
+
+@task(task_run_name="empty g{generation.number}", cache_policy=NO_CACHE)
+def empty_generation(generation: Generation) -> Generation:
+    """Delete the generation's rows and checkpoints, so that every shard is loaded anew.
+
+    Nobody reads the rows: the candidate has no traffic. A worker that still runs is fenced off,
+    since epochs go on rising. Idempotent; return the generation in its new phase.
+    """
+    key = {"workload": generation.workload, "generation": generation.number}
+    with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, generation.workload)
+        with ledger.transaction():
+            moved = move_phase(ledger, generation, Event.RELOAD)
+            ledger.execute(statement("backfill", "plan_again"), key)
+            ledger.execute(statement("backfill", "forget_dead_letters"), key)
+        with open_store(ledger, workload, generation) as store:
+            store.drop()
+            store.prepare()
+    return moved
 
 
 def list_shards(ledger: Connection, generation: Generation) -> list[Shard]:

@@ -75,7 +75,7 @@ def _lines(row: Evidence) -> list[str]:
         rate = body.get("rows_per_s")
         return [row.sentence, f"{rate:.0f} rows/s in this run · attempts {body['attempts']}"
                 if rate else f"attempts {body['attempts']}"]  # fmt: skip
-    if row.kind == "validation":
+    if row.kind == "validation" and body["systems"]:
         return [_quality(body), *_validation_details(body)]
     return [row.sentence]
 

@@ -35,6 +35,7 @@ class Event(StrEnum):
     DECISION_APPROVED = "decision approved"
     PLAN_APPLIED = "preflight passed, plan applied"
     ALL_LOADED = "all shards loaded"
+    RELOAD = "reload asked for"
     LADDER_PASS = "ladder PASS"
     DRILL_PASS = "drill PASS"
     FIRST_WEIGHT = "first weight written"
@@ -56,6 +57,11 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.DESIGNED, Event.PLAN_APPLIED): Phase.BACKFILLING,
     # embedding-backfill
     (Phase.BACKFILLING, Event.ALL_LOADED): Phase.BACKFILLED,
+    # an operator: source and target differ, so the generation is emptied and loaded anew
+    (Phase.BACKFILLING, Event.RELOAD): Phase.BACKFILLING,
+    (Phase.BACKFILLED, Event.RELOAD): Phase.BACKFILLING,
+    (Phase.VALIDATED, Event.RELOAD): Phase.BACKFILLING,
+    (Phase.DRILLED, Event.RELOAD): Phase.BACKFILLING,
     # benchmark-validation
     (Phase.BACKFILLED, Event.LADDER_PASS): Phase.VALIDATED,
     # rollback-drill

@@ -152,6 +152,18 @@ def test_a_source_that_changed_is_found_out(
     assert {k: v for k, v in found.items() if v} == expected
 
 
+def test_a_generation_that_differs_is_emptied_and_loaded_anew(
+    ledger: psycopg.Connection, generation: Generation, source_url: str
+) -> None:
+    load_all(generation)
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute("UPDATE operation SET body = 'other' WHERE operation_id = 'op-000007'")
+    assert not backfill.verify_generation(ledger, generation).complete
+    assert backfill.empty_generation.fn(generation).phase == "backfilling"
+    assert load_all(generation) == ROWS
+    assert backfill.verify_generation(ledger, generation).complete
+
+
 def test_a_text_without_a_vector_is_set_aside_with_its_reason(
     ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

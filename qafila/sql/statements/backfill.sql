@@ -65,12 +65,21 @@ WHERE workload = %(workload)s
   AND state = 'claimed'
   AND owner_pid = %(pid)s;
 
--- name: progress
-SELECT count(*) AS shards,
-       count(*) FILTER (WHERE state = 'loaded') AS loaded,
-       coalesce(sum(rows_planned), 0)::bigint AS rows_planned,
-       coalesce(sum(rows_loaded), 0)::bigint AS rows_loaded
-FROM qafila.shard
+-- name: plan_again
+-- After the generation was emptied. Ranges stay frozen and epochs stay high, so that a worker of
+-- before is fenced off.
+UPDATE qafila.shard
+SET state = 'planned',
+    rows_loaded = 0,
+    owner = NULL,
+    owner_pid = NULL,
+    owner_run = NULL,
+    heartbeat = NULL
+WHERE workload = %(workload)s
+  AND generation = %(generation)s;
+
+-- name: forget_dead_letters
+DELETE FROM qafila.dead_letter
 WHERE workload = %(workload)s
   AND generation = %(generation)s;
 
