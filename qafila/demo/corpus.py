@@ -22,14 +22,14 @@ import psycopg
 from qafila.core.workload import EVERYBODY
 from qafila.sql import statement
 
-FORMAT = 1  # raise it when reading or loading changes: loaded copies are then replaced
+FORMAT = 2  # raise it when reading or loading changes: loaded copies are then replaced
 SHORTEST_BODY = 41  # characters
 SHORTEST_QUERY = 21  # characters
-SMALL = 2_500  # documents of the sample that tests load
+SMALL = 2_500  # documents at most of the sample that tests load: services that have queries
 
 _LOCK = 0x0_C0_4B_05  # one advisory lock: two demos must not load the same database at once
 _TAG = re.compile(r"<[^>]*>")
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|\d+")
+_WORD = re.compile(r"[A-Z]+s?(?![a-z])\d*|[A-Z][a-z]+\d*|[a-z]+\d*|\d+")
 
 Scale = Literal["full", "small"]
 
@@ -106,33 +106,27 @@ def read_corpus(
     """Read documents and queries from botocore's data folder, in the order of the services."""
     operations: list[Operation] = []
     queries: list[KnownItemQuery] = []
-    services = list(_services(only_with_examples=scale == "small"))
+    services = sorted(p for p in Path(str(files("botocore") / "data")).iterdir() if p.is_dir())
     for service in services[:limit_services]:
         found = list(_operations(service))
-        if scale == "small" and len(operations) + len(found) > SMALL:
+        asked = list(_queries(service, {o.operation_id for o in found}))
+        if scale == "small" and (not asked or len(operations) + len(found) > SMALL):
             continue
         operations += found
-        queries += _queries(service, {o.operation_id for o in found})
+        queries += asked
     return operations, queries
 
 
 def split_words(name: str) -> str:
-    """Split an operation's name into words: ``CreateDBInstance`` is ``Create DB Instance``."""
-    # The last capital of a run belongs to the word that follows it.
-    spaced = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    """Split an operation's name into words: ``ListEC2DBInstances`` is ``List EC2 DB Instances``."""
+    # The last capital of a run belongs to the word that follows it, unless that is a plural's "s".
+    spaced = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])(?![A-Z]s(?![a-z]))", " ", name)
     return " ".join(_WORD.findall(spaced)) or name
 
 
 def strip_html(text: str) -> str:
     """Return the text without tags and entities, its white space collapsed."""
     return " ".join(html.unescape(_TAG.sub(" ", text)).split())
-
-
-def _services(*, only_with_examples: bool) -> Iterator[Path]:
-    data = Path(str(files("botocore") / "data"))
-    for service in sorted(p for p in data.iterdir() if p.is_dir()):
-        if not only_with_examples or any(service.glob("*/examples-1.json*")):
-            yield service
 
 
 def _newest(service: Path, name: str) -> Path | None:
