@@ -23,7 +23,7 @@ from qafila.report.canary_chart import canary_timeline
 from tasks import canary
 from tasks.approvals import Approval
 from tasks.asking import ask_person
-from tasks.canary import StepDone, Trial
+from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import held_lease, read_lease
@@ -103,9 +103,9 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
                 try:
                     prepare(trial)
                     first, *steps = rollout.plan_steps(spec.rollout)
-                    compare_baseline_with_itself(trial, first, request)
+                    _go_on(compare_baseline_with_itself(trial, first, request))
                     for step in steps:
-                        judge(step, trial, request.look_seconds)
+                        _go_on(judge(step, trial, request.look_seconds))
                     cut_over(trial)
                 except BaseException as error:
                     decision = canary.reason_of(trial, error)
@@ -113,7 +113,9 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
                     if not isinstance(error, Exception):
                         raise  # cancelled: Prefect is not to be spoken to any more
                     report(trial, decision, back)
-                    raise canary.error_of(decision, spec.name) from error
+                    raise canary.error_of(decision, spec.name) from (
+                        None if isinstance(error, Aborted) else error
+                    )
             done = Decision(
                 rollout.Action.PASS, Verdict.PASS, f"promoted; {trial.steps[-1].sentence}"
             )
@@ -129,9 +131,14 @@ def prepare(trial: Trial) -> None:
 
 
 @task(task_run_name="compare the baseline with itself", cache_policy=NO_CACHE)
-def compare_baseline_with_itself(trial: Trial, step: Step, request: CanaryCutover) -> None:
-    """Bake A/A, then show how many requests proof would take at each weight."""
-    canary.bake_aa(trial, step, request.aa_seconds, request.look_seconds, _tell(), ask)
+def compare_baseline_with_itself(
+    trial: Trial, step: Step, request: CanaryCutover
+) -> Decision | None:
+    """Bake A/A, then show how many requests proof would take; return a decision to go back."""
+    try:
+        canary.bake_aa(trial, step, request.aa_seconds, request.look_seconds, _tell(), ask)
+    except Aborted as aborted:
+        return aborted.decision
     assert trial.calibration is not None
     plan = rollout.describe_plan(
         rollout.plan_steps(trial.spec.rollout),
@@ -146,12 +153,23 @@ def compare_baseline_with_itself(trial: Trial, step: Step, request: CanaryCutove
             f"requests to prove by ratio"
             + ("" if seconds is None else f", {seconds} s at this traffic")
         )
+    return None
 
 
 @task(task_run_name="judge {step.name}", cache_policy=NO_CACHE)
-def judge(step: Step, trial: Trial, look_seconds: float) -> StepDone:
-    """Set the weight of one step and look until it passes; anything else goes back."""
-    return canary.judge_step(trial, step, look_seconds, _tell(), ask)
+def judge(step: Step, trial: Trial, look_seconds: float) -> Decision | None:
+    """Set the weight of one step and look until it passes; return a decision to go back."""
+    try:
+        canary.judge_step(trial, step, look_seconds, _tell(), ask)
+    except Aborted as aborted:
+        return aborted.decision
+    return None
+
+
+def _go_on(stop: Decision | None) -> None:
+    """Leave the steps when one decided to go back: a verdict is no failure of its task."""
+    if stop is not None:
+        raise Aborted(stop)
 
 
 @task(task_run_name="move the pointer to g{trial.generation.number}", cache_policy=NO_CACHE)

@@ -44,16 +44,23 @@ def take_back(workload: str, why: str) -> RolledBack:
     with open_ledger() as ledger:
         outcome = roll_back(ledger, workload, why, holder="rollback flow", run_id=current_run_id())
     get_run_logger().info("%s · %s", outcome.verdict, outcome.sentence)
-    acknowledged = (
-        "not" if outcome.acknowledged_s is None else f"in {outcome.acknowledged_s * 1000:.0f} ms"
-    )
     create_markdown_artifact(
         key="verdict",
-        markdown=f"**{outcome.verdict}** {outcome.sentence}\n\n"
-        "| from weight | to weight | acknowledged | seconds to zero | user requests since "
+        markdown=f"**{outcome.verdict}** {outcome.sentence}{_table(outcome)}\n\nWhy: {why}",
+    )
+    return outcome
+
+
+def _table(outcome: RolledBack) -> str:
+    if outcome.already:
+        return ""
+    acknowledged = (
+        "no" if outcome.acknowledged_s is None else f"in {outcome.acknowledged_s * 1000:.0f} ms"
+    )
+    return (
+        "\n\n| from weight | to weight | acknowledged | seconds to zero | user requests since "
         "| of those on the canary |\n|---|---|---|---|---|---|\n"
         f"| {outcome.from_weight} % | {outcome.final_weight} % | {acknowledged} "
         f"| {outcome.seconds_to_zero} | {outcome.requests_after} "
-        f"| {outcome.canary_requests_after} |\n\nWhy: {why}",
+        f"| {outcome.canary_requests_after} |"
     )
-    return outcome

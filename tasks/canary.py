@@ -327,8 +327,14 @@ def _look(trial: Trial, version: str, since: float, alone: bool) -> tuple[Counts
     trial.errors_in_a_row = 0
     trial.failed += sum(a.status >= 500 or a.status == 0 for a in answers)
     trial.state = analysis.update(trial.state, look, trial.calibration, trial.limits)
-    judge = analysis.judge_alone if alone else analysis.judge
-    return look, judge(trial.state, trial.calibration, trial.limits)
+    if alone:
+        return look, analysis.judge_alone(trial.state, trial.calibration, trial.limits)
+    return look, analysis.judge(
+        trial.state,
+        trial.calibration,
+        trial.limits,
+        reasonable_requests=rollout.reasonable_requests(trial.spec.rollout),
+    )
 
 
 def _await_answer(trial: Trial, step: Step, approval: Approval, look_seconds: float) -> None:

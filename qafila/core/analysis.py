@@ -32,6 +32,7 @@ SKEW_MARGIN = 1.15
 _SKEW_PRIOR = 20.0  # bad answers' worth of belief that the split is even
 _SKEW_BOUNDS = (1 / 1.5, 1.5)
 SLOW_SHARE = 0.05  # what a p95 objective allows to be slower
+SLOW_LOOKS = 5  # slowness comes in bursts: that many looks at least until it is proven
 
 
 class Guardrail(StrEnum):
@@ -229,8 +230,12 @@ def update(state: State, look: Counts, calibration: Calibration, limits: Limits)
             _theta(worst, w),
         )
     over = {
-        g: _rate(state.over[g], look.candidate, g, allowed(g, calibration, limits))
-        for g in Guardrail
+        g: _rate(state.over[g], look.candidate, g, allowed(g, calibration, limits), most_gain)
+        for g, most_gain in (
+            (Guardrail.ERRORS, math.inf),
+            (Guardrail.LATENCY, math.log(limits.abort_at) / SLOW_LOOKS),
+            (Guardrail.EMPTY, math.inf),
+        )
     }
     most = tolerated(calibration, limits)
     good = look.candidate.requests - look.candidate.bad
@@ -268,7 +273,8 @@ def e_values(state: State) -> dict[str, float]:
     Latency counts as harm only when the canary is slow more often than the baseline *and* more
     often than the p95 objective allows: the smaller of the two e-values, which is an e-value for
     "one of the two does not hold". So a candidate that does more work, within its objective, is
-    not aborted for it; and a machine that is slow for both is not the canary's fault.
+    not aborted for it; and a machine that is slow for both is not the canary's fault. One look
+    counts for at most a fifth of a proof: requests that waited for the same hiccup are one event.
     """
     relative = {g: _mean(state.harm[g]) for g in Guardrail}
     over_p95 = _mean(state.over[Guardrail.LATENCY])
@@ -282,14 +288,15 @@ def e_values(state: State) -> dict[str, float]:
 
 
 def judge(
-    state: State, calibration: Calibration, limits: Limits, *, reasonable_requests: int = 4000
+    state: State, calibration: Calibration, limits: Limits, *, reasonable_requests: float = 1000
 ) -> Judgement:
     """Judge a canary that runs beside its baseline.
 
     FAIL when one guardrail is proven worse, or the blast radius is used up. PASS when a bad rate
     of ``harm_ratio`` times the baseline's is rejected; or, where at today's bad rate that proof
     would take more than ``reasonable_requests``, when the canary's bad rate is proven to be under
-    what the objectives add up to. Anything else is INCONCLUSIVE.
+    what the objectives add up to and no guardrail is under suspicion (E(harm) under 1/β).
+    Anything else is INCONCLUSIVE.
     """
     e = e_values(state)
     counts = state.counts
@@ -316,7 +323,8 @@ def judge(
     share = counts.share
     rate = (counts.baseline.bad + counts.candidate.bad + 0.5) / (counts.requests + 1)
     needed = requests_to_prove(share, rate, limits) if share is not None else math.inf
-    if e["under"] >= limits.promote_at and needed > reasonable_requests:
+    suspicion = max(e[g.value] for g in Guardrail)
+    if e["under"] >= limits.promote_at > suspicion and needed > reasonable_requests:
         return Judgement(
             Verdict.PASS,
             f"bad answers too rare for a ratio; under {tolerated(calibration, limits):.1%} "
@@ -325,7 +333,7 @@ def judge(
         )
     return Judgement(
         Verdict.INCONCLUSIVE,
-        f"E(harm) {_short(max(e[g.value] for g in Guardrail))} of {limits.abort_at:.0f}, "
+        f"E(harm) {_short(suspicion)} of {limits.abort_at:.0f}, "
         f"E(fine) {_short(max(e['fine'], e['under']))} of {limits.promote_at:.0f}.",
         numbers,
     )
@@ -396,10 +404,12 @@ def _add(logs: Logs, hits: int, misses: int, grid: Sequence[float], null: float)
     return tuple((np.asarray(logs) + gain).tolist())
 
 
-def _rate(logs: Logs, arm: ArmCounts, guardrail: Guardrail, most: float) -> Logs:
+def _rate(logs: Logs, arm: ArmCounts, guardrail: Guardrail, most: float, most_gain: float) -> Logs:
+    """Add one look against ``most``; a gain cut off at ``most_gain`` only makes it safer."""
     grid = [min(most * f, (1 + most) / 2) for f in _OVER_GRID]
     bad = arm.of(guardrail)
-    return _add(logs, bad, arm.requests - bad, grid, most)
+    gain = _add((0.0,) * len(logs), bad, arm.requests - bad, grid, most)
+    return tuple(log + min(more, most_gain) for log, more in zip(logs, gain, strict=True))
 
 
 def _mean(logs: Logs) -> float:

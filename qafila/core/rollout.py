@@ -97,6 +97,11 @@ def limits_of(objectives: Objectives, rollout: Rollout) -> Limits:
     )
 
 
+def reasonable_requests(rollout: Rollout) -> int:
+    """Return how many requests a proof by ratio may take before the objectives are the bound."""
+    return 5 * rollout.minimum_requests
+
+
 def plan_steps(rollout: Rollout) -> tuple[Step, ...]:
     """Return the steps in order: the A/A bake, each weight below 100, the bake at 100 %."""
     steps = [Step(0, StepKind.AA, 0, False, False)]

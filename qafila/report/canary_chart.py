@@ -60,7 +60,11 @@ def canary_timeline(
                     _panel(
                         evidence,
                         {"type": "line", "strokeWidth": 2},
-                        {**_number("E", "evidence (E)"), "scale": {"type": "log"}},
+                        {
+                            **_number("E", "evidence (E)"),
+                            "scale": {"type": "log"},
+                            "axis": {"tickCount": 6, "format": "~g"},
+                        },
                         color=proof,
                     ),
                     {
@@ -86,7 +90,11 @@ def _panel(
         "height": _HEIGHT,
         "data": {"values": list(values)},
         "mark": mark,
-        "encoding": {"x": _number("s", "seconds"), "y": y, **channels},
+        "encoding": {
+            "x": {**_number("s", "seconds"), "scale": {"domainMin": 0}},
+            "y": y,
+            **channels,
+        },
     }
 
 

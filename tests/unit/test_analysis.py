@@ -105,7 +105,6 @@ def test_calibration_takes_p95_and_the_skew_of_the_split() -> None:
     [
         (Guardrail.ERRORS, 0, 4, Verdict.FAIL),  # of 20 requests at 20 %: 4 failed, baseline none
         (Guardrail.EMPTY, 0, 4, Verdict.FAIL),
-        (Guardrail.LATENCY, 0, 12, Verdict.FAIL),
         (Guardrail.ERRORS, 0, 1, Verdict.INCONCLUSIVE),  # one failure is no proof
         (Guardrail.ERRORS, 4, 1, Verdict.INCONCLUSIVE),  # as many as its share
         (Guardrail.LATENCY, 40, 10, Verdict.PASS),  # the machine is slow for both alike
@@ -117,6 +116,24 @@ def test_a_look_of_a_hundred_requests(
     # Twice, for a canary that goes on like this
     judged = judge(run([look(80, 20, base, cand, kind)] * 2), EVEN, LIMITS)
     assert judged.verdict is verdict, judged.sentence
+
+
+def test_a_hiccup_is_no_proof_but_slowness_that_stays_is() -> None:
+    hiccup = look(80, 20, 0, 20, Guardrail.LATENCY)
+    calm = look(80, 20, 0, 0)
+    judged = judge(run([calm, hiccup, hiccup, calm, calm]), EVEN, LIMITS)
+    assert judged.verdict is not Verdict.FAIL, judged.sentence
+    assert judge(run([hiccup] * 6), EVEN, LIMITS).verdict is Verdict.FAIL
+    alone = Counts(ArmCounts(), ArmCounts(45, latency=10, bad=10))
+    assert judge_alone(run([alone]), EVEN, LIMITS).verdict is Verdict.INCONCLUSIVE
+    assert judge_alone(run([alone] * 6), EVEN, LIMITS).verdict is Verdict.FAIL
+
+
+def test_under_suspicion_the_objectives_are_not_enough() -> None:
+    looks = [look(200, 60, 0, 1)] * 3  # 1.7 % errors where the baseline has none
+    judged = judge(run(looks), EVEN, LIMITS)
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert judge(run(looks * 2), EVEN, LIMITS).verdict is Verdict.FAIL
 
 
 def test_slower_than_the_baseline_but_within_the_objective_is_no_harm() -> None:
@@ -157,7 +174,7 @@ def test_the_blast_radius_stops_whatever_the_statistics_say() -> None:
     [
         (ArmCounts(800), Verdict.PASS),
         (ArmCounts(800, latency=16, bad=16), Verdict.PASS),  # 2 % slow: p95 holds
-        (ArmCounts(800, latency=80, bad=80), Verdict.FAIL),  # 10 % slow
+        (ArmCounts(800, latency=80, bad=80), Verdict.INCONCLUSIVE),  # 10 % slow, in one look
         (ArmCounts(800, errors=6, bad=6), Verdict.FAIL),  # 0.75 % where 0.1 % is allowed
         (ArmCounts(20), Verdict.INCONCLUSIVE),
         (ArmCounts(), Verdict.INCONCLUSIVE),
@@ -192,7 +209,7 @@ def simulate(
                 EVEN, limits,
             )  # fmt: skip
             # never reasonable: only the ratio may pass
-            verdict = judge(state, EVEN, limits, reasonable_requests=10**12).verdict
+            verdict = judge(state, EVEN, limits, reasonable_requests=math.inf).verdict
             if verdict is not Verdict.INCONCLUSIVE:
                 break
         outcomes.append(verdict)
