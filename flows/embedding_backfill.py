@@ -14,7 +14,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
@@ -30,7 +30,7 @@ from tasks import backfill
 from tasks.alias import set_trial
 from tasks.connections import connection
 from tasks.edges import router_of
-from tasks.evidence import evidence_of, latest_evidence, record_evidence
+from tasks.evidence import evidence_of, record_evidence
 from tasks.generations import open_for
 from tasks.ledger import (
     Generation,
@@ -40,6 +40,7 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
+from tasks.preflight import latest_preflight
 from tasks.runs import current_run_id, operator_told
 
 MOST_WORKERS = 32
@@ -118,8 +119,8 @@ def find_generation(name: str, dry_run: bool, reload: bool) -> Generation:
         phases = _RELOADABLE if reload else _PHASES
         generation = require_generation(ledger, name, *phases)
         if generation.phase == Phase.DESIGNED:
-            passed = latest_evidence(ledger, name, "preflight", generation=generation.number)
-            if passed is None or passed.verdict != Verdict.PASS:
+            preflight = latest_preflight(ledger, name, generation.number)
+            if preflight is None or not preflight.allows:
                 raise Refused(
                     f"preflight has not passed for generation {generation.number} of {name}.",
                     kept="everything; nothing was loaded.",
@@ -218,7 +219,8 @@ def _at_most(
     workers: int, shards: Sequence[backfill.Shard], generation: Generation, of: int, batch_rows: int
 ) -> Iterator[object]:
     """Yield the outcome of each shard's task, never more than ``workers`` of them at work."""
-    waiting, at_work = list(reversed(shards)), []
+    waiting = list(reversed(shards))
+    at_work: list[PrefectFuture[Any]] = []
     while waiting or at_work:
         while waiting and len(at_work) < workers:
             number = waiting.pop().number

@@ -13,11 +13,11 @@ from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Phase, next_step
-from qafila.core.verdict import Verdict
 from qafila.errors import Refused
-from tasks.evidence import evidence_of, latest_evidence
+from tasks.evidence import evidence_of
 from tasks.generations import open_for
 from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
+from tasks.preflight import latest_preflight
 from tasks.runs import operator_told
 
 
@@ -64,10 +64,8 @@ def find_step(generation: Generation) -> str | None:
     """Return which phase comes next, from the ledger alone."""
     with open_ledger() as ledger:
         now = newest_generation(ledger, generation.workload)
-        preflight = latest_evidence(
-            ledger, generation.workload, "preflight", generation=generation.number
-        )
-    passed = preflight is not None and preflight.verdict == Verdict.PASS
+        preflight = latest_preflight(ledger, generation.workload, generation.number)
+    passed = preflight is not None and preflight.allows
     return next_step(Phase(now.phase) if now else None, preflight_passed=passed)
 
 

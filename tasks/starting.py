@@ -18,11 +18,13 @@ from prefect.client.schemas.filters import (
     LogFilter,
     LogFilterFlowRunId,
 )
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import Log, State
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from qafila.errors import BadInput, Unavailable
 from tasks.runs import NEXT_STEP
+
+_SPEAKERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,17 @@ def follow(run_id: UUID, tell: Callable[[str], None], *, poll_s: float = 0.5) ->
             mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
             lines = client.read_logs(mine, limit=200, offset=told)
             for line in lines:
-                if line.level >= 20:
+                if line.level >= 20 and not _is_machinery(line):
                     tell(f"  {line.timestamp:%H:%M:%S} {line.message.splitlines()[0]}")
             told += len(lines)
             if state is not None and state.is_final():
                 return _ended(client, run_id, state)
             time.sleep(poll_s)
+
+
+def _is_machinery(line: Log) -> bool:
+    """Say whether a line is about how Prefect runs the run, not about what it does."""
+    return line.name not in _SPEAKERS or line.message == "Finished in state Completed()"
 
 
 def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:

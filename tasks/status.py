@@ -9,7 +9,6 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from qafila.core.phases import Phase, next_step
-from qafila.core.verdict import Verdict
 from qafila.errors import QafilaError
 from qafila.sql import statement
 from tasks.approvals import Approval, pending_approvals
@@ -17,6 +16,7 @@ from tasks.edges import router_of
 from tasks.evidence import Evidence, latest_evidence
 from tasks.leases import LeaseRow, read_lease
 from tasks.ledger import Connection, Generation, newest_generation, read_workload
+from tasks.preflight import latest_preflight
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ def read_status(ledger: Connection, name: str) -> Status:
         with ledger.cursor(row_factory=dict_row) as cursor:
             certificate = cursor.execute(statement("ledger", "valid_certificate"), key).fetchone()
             look = cursor.execute(statement("status", "last_look"), key).fetchone()
-        preflight = latest_evidence(ledger, name, "preflight", generation=generation.number)
+        preflight = latest_preflight(ledger, name, generation.number)
         for kind in ("rollback", "rollout", "drill", "validation", "backfill", "decision", "audit"):
             row = latest_evidence(ledger, name, kind, generation=generation.number)
             if row is not None and (latest is None or row.number > latest.number):
                 latest = row
     lease = read_lease(ledger, name)
-    passed = preflight is not None and preflight.verdict == Verdict.PASS
+    passed = preflight is not None and preflight.allows
     return Status(
         workload=name,
         owner=workload.owner,

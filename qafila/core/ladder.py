@@ -121,7 +121,7 @@ def judge_arm(arm: str, rungs: Sequence[Judgement]) -> Judgement:
     if not deciding:
         return Judgement(verdict, f"{arm}: nothing was measured.", numbers)
     if verdict is Verdict.PASS:
-        return Judgement(verdict, f"{arm}: all {len(rungs)} rungs hold.", numbers)
+        return Judgement(verdict, f"{arm}: every rung holds ({len(rungs)}).", numbers)
     return Judgement(verdict, " ".join(deciding), numbers)
 
 
