@@ -1,0 +1,120 @@
+"""Ranking metrics against values worked out by hand, in trec_eval's definitions."""
+
+from __future__ import annotations
+
+from math import log2
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qafila.core.judged import (
+    Answer,
+    JudgedQuery,
+    both_measured,
+    measure_arm,
+    ndcg_scores,
+    worst_changes,
+)
+from qafila.core.metrics import mean, ndcg_at_k, percentile, recall_at_k, reciprocal_rank
+from qafila.core.ranking import reciprocal_rank_fusion
+
+RANKINGS = st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True)
+GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), max_size=8)
+
+
+@pytest.mark.parametrize(
+    ("ranking", "grades", "expected"),
+    [
+        ("a", {"a": 1}, 1.0),
+        ("xa", {"a": 1}, 1 / log2(3)),  # rank 2: 1/log2(3) over 1
+        ("xyz", {"a": 1}, 0.0),
+        # linear gain: (1/1 + 3/log2 3) over (3/1 + 1/log2 3); 2^g - 1 would give another number
+        ("ab", {"a": 1, "b": 3}, (1 + 3 / log2(3)) / (3 + 1 / log2(3))),
+        ("aa", {"a": 1, "b": 1}, 1 / (1 + 1 / log2(3))),  # named twice, counted once
+        ("xxxxxxxxxxa", {"a": 1}, 1 / log2(3)),  # the same stranger ten times is one rank
+        ("a", {}, None),
+        ("a", {"a": 0}, None),
+    ],
+)
+def test_ndcg(ranking: str, grades: dict[str, float], expected: float | None) -> None:
+    assert ndcg_at_k(list(ranking), grades) == (
+        None if expected is None else pytest.approx(expected)
+    )
+
+
+def test_ndcg_looks_at_the_first_k_only() -> None:
+    eleven = [f"x{n}" for n in range(10)] + ["a"]
+    assert ndcg_at_k(eleven, {"a": 1}) == 0.0
+    assert ndcg_at_k(eleven, {"a": 1}, k=11) == pytest.approx(1 / log2(12))
+
+
+@given(RANKINGS, GRADES)
+def test_ndcg_never_leaves_0_to_1_and_the_ideal_order_is_1(
+    ranking: list[str], grades: dict[str, float]
+) -> None:
+    value = ndcg_at_k(ranking, grades)
+    assert value is None or 0.0 <= value <= 1.0 + 1e-12
+    ideal = sorted(grades, key=lambda d: -grades[d])
+    assert ndcg_at_k(ideal, grades) in (None, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize(
+    ("ranking", "rr", "recall"),
+    [("ab", 1.0, 1.0), ("xa", 0.5, 0.5), ("xy", 0.0, 0.0), ("", 0.0, 0.0), ("xbya", 0.5, 1.0)],
+)
+def test_reciprocal_rank_and_recall(ranking: str, rr: float, recall: float) -> None:
+    grades = {"a": 1.0, "b": 2.0, "c": 0.0}
+    assert reciprocal_rank(list(ranking), grades) == rr
+    assert recall_at_k(list(ranking), grades) == recall
+
+
+def test_what_was_not_judged_or_not_measured_is_none() -> None:
+    assert reciprocal_rank(["a"], {}) is None
+    assert recall_at_k(["a"], {}) is None
+    assert mean([None, None]) is None
+    assert mean([None, 1.0, 0.0]) == 0.5
+    assert percentile([], 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.5, 5), (0.95, 10), (0.9, 9), (0.91, 10), (0.0, 1), (1.0, 10)],  # nearest rank of 1 … 10
+)
+def test_percentile_is_a_measured_value(share: float, expected: float) -> None:
+    assert percentile([10, 9, 8, 7, 6, 5, 4, 3, 2, 1], share) == expected
+
+
+def test_fusion_adds_reciprocal_ranks() -> None:
+    fused = reciprocal_rank_fusion([["a", "b"], ["b", "c"]])
+    assert [key for key, _ in fused] == ["b", "a", "c"]
+    assert dict(fused)["b"] == pytest.approx(1 / 62 + 1 / 61)
+    assert reciprocal_rank_fusion([["a", "a"]]) == [("a", 1 / 61)]
+    assert [key for key, _ in reciprocal_rank_fusion([["z"], ["y"]])] == ["y", "z"]  # tie: by key
+
+
+@given(st.lists(RANKINGS, max_size=4))
+def test_fusion_never_loses_nor_repeats_a_key(rankings: list[list[str]]) -> None:
+    keys = [key for key, _ in reciprocal_rank_fusion(rankings)]
+    assert sorted(keys) == sorted({key for ranking in rankings for key in ranking})
+
+
+QUERIES = [JudgedQuery(f"q{n}", "text", {"a": 1.0}) for n in range(3)]
+
+
+def test_an_error_is_counted_and_has_neither_quality_nor_latency() -> None:
+    answers = [Answer(("a",), 10.0), Answer(("x", "a"), 30.0), Answer(None, 9_999.0)]
+    arm = measure_arm(QUERIES, answers)
+    assert (arm.queries, arm.errors) == (3, 1)
+    assert arm.ndcg_at_10 == pytest.approx((1 + 1 / log2(3)) / 2)
+    assert (arm.mrr, arm.p50_ms, arm.p95_ms, arm.mean_ms) == (0.75, 10.0, 30.0, 20.0)
+    assert ndcg_scores(QUERIES, answers)[2] is None
+    assert both_measured([1.0, None, 0.5], [0.0, 1.0, None]) == ([1.0], [0.0])
+
+
+def test_the_greatest_loss_comes_first() -> None:
+    before = [Answer(("a",), 1.0), Answer(("a",), 1.0), Answer(("x",), 1.0)]
+    after = [Answer(("x", "a"), 1.0), Answer(("x",), 1.0), Answer(("a",), 1.0)]
+    changes = worst_changes(QUERIES, before, after, limit=5)
+    assert [c.query.query_id for c in changes] == ["q1", "q0"]
+    assert changes[0].delta == -1.0
