@@ -14,8 +14,10 @@ from psycopg.types.json import Jsonb
 from qafila.core.fingerprint import Fingerprint
 from qafila.core.workload import Service, Workload
 from qafila.sql import statement
+from qafila.stack import postgres
 from tasks.ledger import apply_workload, open_generation
 from tasks.workloads import read_file
+from tests.demo_services import Demo, running_demo
 from tests.edges import Edge, running_edge
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
@@ -73,3 +75,10 @@ def traffic(edge: Edge) -> Iterator[None]:
     yield
     stop.set()
     thread.join()
+
+
+@pytest.fixture(scope="session")
+def search_demo(pg_server: postgres.Postgres) -> Iterator[Demo]:
+    """Both search services up over the small corpus, generation 1 filled, no pointer row."""
+    with running_demo(pg_server) as demo:
+        yield demo

@@ -17,16 +17,14 @@ import pytest
 
 from qafila.demo.corpus import load_corpus, split_words, strip_html
 from qafila.demo.load import read_texts, run_load
-from qafila.stack import postgres
 from tasks.alias import move_alias, return_alias, set_trial
-from tests.demo_services import Demo, running_demo
+from tests.demo_services import Demo
 from tests.edges import free_port
 
 
-@pytest.fixture(scope="module")
-def demo(pg_server: postgres.Postgres) -> Iterator[Demo]:
-    with running_demo(pg_server) as demo:
-        yield demo
+@pytest.fixture
+def demo(search_demo: Demo) -> Demo:
+    return search_demo
 
 
 @pytest.fixture
