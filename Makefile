@@ -17,7 +17,7 @@ MAKE_VENV = $(PYTHON) -m venv $(VENV)
 PIP       = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 else
 MAKE_VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-PIP       = $(UV) pip install --quiet --python $(BIN)/python
+PIP       = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 endif
 
 .DEFAULT_GOAL := test
@@ -50,7 +50,7 @@ $(VENV)/dev.stamp: requirements-dev.txt pyproject.toml | $(BIN)/python
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo 'Qafila needs Python 3.11 or newer; "$(PYTHON)" is' \
-	    "$$($(PYTHON) --version 2>&1 || true). Next: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
+	    "$$($(PYTHON) --version 2>/dev/null || echo not there). Next: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; \
 	  exit 2; }
 	@$(MAKE_VENV)
 
