@@ -43,7 +43,7 @@ class RollbackDrill(ForWorkload):
         "/health", pattern=r"^/\S*$", description="Path that probes ask for on both arms."
     )
     most_seconds: float = Field(
-        1.0, gt=0, le=300, description="Slower than this to the last canary answer fails the drill."
+        1.0, gt=0, le=300, description="Slower than this until nobody meets the canary: FAIL."
     )
     valid_hours: float = Field(168, gt=0, le=2160, description="Hours the certificate holds.")
 
@@ -115,7 +115,7 @@ def there_and_back(
         hold_s=request.hold_seconds,
     )  # fmt: skip
     get_run_logger().info(
-        "%d/%d · last canary answer %.1f ms after the decision · acknowledged in %.1f ms · "
+        "%d/%d · off the canary %.1f ms after the decision · acknowledged in %.1f ms · "
         "%d failed of %d",
         number, request.flips, flip.seconds_to_zero * 1000, flip.acknowledged_s * 1000,
         flip.failed, flip.probes + flip.users,
@@ -150,7 +150,7 @@ def certify(
     create_markdown_artifact(
         key="verdict",
         markdown=f"**{judged.verdict}** {spec.name} g{generation.number}: {judged.sentence}\n\n"
-        "| there and back | ms to the last canary answer | ms to acknowledge | canary before "
+        "| there and back | ms until nobody met the canary | ms to acknowledge | canary before "
         f"| canary after | requests | failed |\n|---|---|---|---|---|---|---|\n{rows}",
     )
     if "certificate_id" in body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -43,9 +44,10 @@ class Shot:
 class Flip:
     """One way to the drill weight and back.
 
-    ``seconds_to_zero`` is from the decision to the end of the last answer that a client had from
-    the candidate; ``log_after`` counts user requests on the candidate by the router's log that
-    started after it had acknowledged weight 0.
+    ``seconds_to_zero`` is from the decision to the moment a client had the baseline's answer and
+    never the candidate's again: an upper bound, as fine as the probes are dense. ``log_after``
+    counts user requests on the candidate, by the router's log, that started after it had
+    acknowledged weight 0.
     """
 
     seconds_to_zero: float
@@ -95,9 +97,10 @@ def _measure(
     acknowledged_s: float,
 ) -> Flip:
     canary = [s for s in shots if s.served == "candidate"]
-    after = [s.ended_at - decided_at for s in canary if s.ended_at > decided_at]
+    last = max((s.ended_at for s in canary), default=0.0)
+    proofs = [s.ended_at for s in shots if not s.failed and s.ended_at > max(last, decided_at)]
     return Flip(
-        seconds_to_zero=max(after, default=0.0),
+        seconds_to_zero=min(proofs, default=math.inf) - decided_at,
         acknowledged_s=acknowledged_s,
         probes=len(shots),
         canary_before=sum(s.ended_at <= decided_at for s in canary),
@@ -191,8 +194,8 @@ def judge_flips(flips: Sequence[Flip], most_seconds: float) -> Judgement:
         "flips": len(flips),
     }
     shown = (
-        f"to the drill weight and back {len(flips)} times under load: {seconds * 1000:.0f} ms to "
-        f"the last canary answer, {failed} of {requests} failed"
+        f"to the drill weight and back {len(flips)} times under load: {seconds * 1000:.0f} ms "
+        f"until nobody met the canary, {failed} of {requests} failed"
     )
     if not reached:
         return Judgement(Verdict.INCONCLUSIVE, f"{shown}; no probe met the canary before.", numbers)

@@ -36,8 +36,8 @@ _PROBES = 20
 class RolledBack:
     """How a rollback ended.
 
-    ``seconds_to_zero`` is from the decision to the start of the last user request that reached
-    the candidate, by the router's log; 0.0 when none came after the decision. ``acknowledged_s``
+    ``seconds_to_zero`` is from the decision to the router's acknowledgement or to the start of the
+    last user request that reached the candidate by its log, whichever is later. ``acknowledged_s``
     is None when the router does not run: its file then holds the weights it will start with.
     """
 
@@ -123,17 +123,17 @@ def _roll_back(
         for generation in road:
             onward = event if generation.phase == Phase.CANARY else Event.ROLLBACK
             move_phase(ledger, generation, onward)
+        seconds_to_zero = max([acknowledged_s or 0.0, *(at - decided_at for at in late)])
         verdict, sentence = _verdict(
-            spec.name, acknowledged_s, len(after), canary_after, problem,
-            max((at - decided_at for at in late), default=0.0),
-        )  # fmt: skip
+            spec.name, acknowledged_s, len(after), canary_after, problem, seconds_to_zero
+        )
         outcome = RolledBack(
             workload=spec.name,
             generations=tuple(g.number for g in road),
             already=False,
             from_weight=before.candidate_percent,
             final_weight=router.read().candidate_percent,
-            seconds_to_zero=round(max((at - decided_at for at in late), default=0.0), 4),
+            seconds_to_zero=round(seconds_to_zero, 4),
             acknowledged_s=None if acknowledged_s is None else round(acknowledged_s, 4),
             requests_after=len(after),
             canary_requests_after=canary_after,
@@ -232,8 +232,8 @@ def _verdict(
         )
     seen = f"{requests_after} user requests since, none of them on the candidate"
     return Verdict.PASS, (
-        f"{name} is on its baseline: last candidate request {seconds_to_zero * 1000:.0f} ms after "
-        f"the decision, acknowledged in {acknowledged_s * 1000:.0f} ms; {seen}."
+        f"{name} is on its baseline {seconds_to_zero * 1000:.0f} ms after the decision, "
+        f"acknowledged in {acknowledged_s * 1000:.0f} ms; {seen}."
     )
 
 

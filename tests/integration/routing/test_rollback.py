@@ -26,7 +26,21 @@ from tasks.watching import take_back_lapsed
 from tests.edges import Edge
 
 NAME = "aws-docs-search"
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+
+
+HOLDER_TTL_S = 2.0
+HOLDER = f"""
+import sys, time
+from tasks.leases import held_lease
+from tasks.ledger import open_ledger
+with open_ledger() as ledger:
+    ledger.execute("INSERT INTO qafila.lease (workload, epoch, ttl_seconds) VALUES (%s, %s, 5)"
+                   " ON CONFLICT DO NOTHING", ["{NAME}", int(sys.argv[1])])
+    with held_lease(ledger, "{NAME}", "canary", generation=1, ttl_seconds={HOLDER_TTL_S}) as heart:
+        print(heart.epoch, flush=True)
+        time.sleep(60)
+"""
 
 
 def stand(ledger: psycopg.Connection, phase: Phase) -> None:
@@ -174,11 +188,21 @@ def test_the_command_and_the_watchdog_work_in_fresh_processes(
         assert dog.stdout is not None
         assert "watching" in dog.stdout.readline()
         stand(ledger, Phase.CANARY)
-        weigh(edge, 25, take_lease(ledger, NAME, "canary", generation=1, ttl_seconds=1.0))
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLDER, str(edge.router.read().epoch)],
+            cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert holder.stdout is not None
+        weigh(edge, 25, int(holder.stdout.readline()))
+        time.sleep(3)  # longer than the lease: its heart beats
+        assert edge.router.read().candidate_percent == 25
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
         started = time.monotonic()
         while edge.router.read().candidate_percent and time.monotonic() - started < 10:
             time.sleep(0.02)
-        assert time.monotonic() - started < 1.0 + 2.0  # the lease time and two seconds
+        assert time.monotonic() - started < HOLDER_TTL_S + 2.0
         assert "lease lapsed" in dog.stdout.readline()
     finally:
         dog.send_signal(signal.SIGTERM)

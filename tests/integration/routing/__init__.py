@@ -1,0 +1,1 @@
+"""Routers, canaries and rollbacks on a real edge."""
