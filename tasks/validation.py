@@ -320,18 +320,21 @@ def _judge_service(
 ) -> dict[str, Judgement]:
     objectives = workload.objectives
     measured, baseline = systems[name], systems["baseline"]
-    return {
+    rungs = {
         "baseline errors": ladder.judge_errors("baseline", baseline, objectives.error_rate.at_most),
         "errors": ladder.judge_errors(name, measured, objectives.error_rate.at_most),
-        "quality": (
-            ladder.too_few(name, pairs)
-            if pair is None
-            else ladder.judge_quality(name, pair, objectives.ndcg_at_10.at_least_delta)
-        ),
-        "latency": ladder.judge_latency(
-            name, measured, baseline, objectives.latency_p95.at_most_ratio
-        ),
     }
+    if any(r.verdict is Verdict.ERROR for r in rungs.values()):
+        return rungs  # what is left after errors is no fair sample: nothing more is judged
+    rungs["quality"] = (
+        ladder.too_few(name, pairs)
+        if pair is None
+        else ladder.judge_quality(name, pair, objectives.ndcg_at_10.at_least_delta)
+    )
+    rungs["latency"] = ladder.judge_latency(
+        name, measured, baseline, objectives.latency_p95.at_most_ratio
+    )
+    return rungs
 
 
 @task(task_run_name="record verdict of g{generation.number}", cache_policy=NO_CACHE)

@@ -1,84 +1,17 @@
-"""What tests of routers, canaries and rollbacks share: an edge, a workload behind it, users."""
+"""The demo's services over the small corpus: started once for all tests that ask them."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
-import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
-from qafila.core.fingerprint import Fingerprint
-from qafila.core.workload import Service, Workload
-from qafila.sql import statement
 from qafila.stack import postgres
-from tasks.ledger import apply_workload, open_generation
-from tasks.workloads import read_file
 from tests.demo_services import Demo, running_demo
-from tests.edges import Edge, running_edge
-
-FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
-FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)
-
-
-@pytest.fixture(scope="module")
-def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
-    with running_edge(tmp_path_factory.mktemp("edge")) as running:
-        yield running
-
-
-@pytest.fixture
-def workload(edge: Edge, ledger: psycopg.Connection, target_url: str) -> Workload:
-    """Apply the demo's workload with its two connections, generation 1 open."""
-    spec = read_file(FILE).model_copy(
-        update={
-            "service": Service.model_validate(
-                {
-                    "baseline": {"url": edge.baseline.url},
-                    "candidate": {"url": edge.candidate.url},
-                    "router": {"kind": "envoy-file", "block": "edge-1"},
-                }
-            )
-        }
-    )
-    for name, kind, settings in (
-        (spec.service.router.block, "qafila-envoy", edge.settings()),
-        (spec.corpus.target.block, "qafila-postgres", {"url": target_url}),
-    ):
-        ledger.execute(
-            statement("ledger", "put_connection"),
-            {"name": name, "kind": kind, "settings": Jsonb(settings), "has_secret": False},
-        )
-    apply_workload(ledger, spec)
-    open_generation(ledger, spec, FINGERPRINT)
-    edge.router.write(0, epoch=edge.router.read().epoch, why="next test")
-    return spec
-
-
-@pytest.fixture
-def traffic(edge: Edge) -> Iterator[None]:
-    """Send about a hundred user requests a second while the test runs."""
-    stop = threading.Event()
-
-    def send() -> None:
-        with httpx.Client(base_url=edge.listen_url) as client:
-            n = 0
-            while not stop.wait(0.01):
-                client.get("/search", headers={"x-tenant-id": f"t{n % 500}"})
-                n += 1
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 @pytest.fixture(scope="session")
 def search_demo(pg_server: postgres.Postgres) -> Iterator[Demo]:
-    """Both search services up over the small corpus, generation 1 filled, no pointer row."""
+    """Both services up, generation 1 filled, the pointer row empty."""
     with running_demo(pg_server) as demo:
         yield demo
