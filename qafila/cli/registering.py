@@ -74,7 +74,7 @@ def register_deployments() -> int:
     return 0
 
 
-def _wait_for_server(api: str, timeout_s: float = 90.0) -> None:
+def _wait_for_server(api: str, timeout_s: float = 180.0) -> None:
     """Wait for the server, which starts while this process was busy importing Prefect."""
     deadline = time.monotonic() + timeout_s
     while not prefect.healthy(api):

@@ -25,7 +25,7 @@ from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
 from qafila.stack.environment import environment, root
 from qafila.stack.processes import Recorded, family, launch, stop
 
-READY_S = 90.0
+READY_S = 180.0  # a dead process is noticed at once; this is for a busy machine
 WATCHDOG = (sys.executable, "-m", "qafila.cli", "watchdog")
 REGISTER = (sys.executable, "-m", "qafila.cli.registering")
 DATABASES = {
