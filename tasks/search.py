@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,11 @@ def search_hybrid(
     return [Found(key, score) for key, score in reciprocal_rank_fusion(rankings)[:k]]
 
 
-def _compose(where: Searchable, *names: str) -> sql.Composed:
+@lru_cache(maxsize=64)
+def _compose(where: Searchable, *names: str) -> bytes:
+    """Return a statement ready to send: composing it takes as long as a cheap search."""
     text = "\n".join(statement("search", name) for name in names)
-    return sql.SQL(text).format(**where.parts())
+    return sql.SQL(text).format(**where.parts()).as_bytes()
 
 
 def _keyword_values(text: str, groups: Sequence[str], selecting: int) -> dict[str, object]:

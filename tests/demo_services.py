@@ -17,7 +17,7 @@ import psycopg
 
 from qafila.core.phases import Event
 from qafila.core.workload import Workload
-from qafila.demo.corpus import CorpusCounts, load_corpus
+from qafila.demo.corpus import CorpusCounts, Scale, load_corpus
 from qafila.sql import apply_schema
 from qafila.stack import postgres
 from tasks import backfill
@@ -57,8 +57,8 @@ def ledger_of(url: str) -> Iterator[None]:
 
 
 @contextmanager
-def running_demo(server: postgres.Postgres) -> Iterator[Demo]:
-    """Load the small corpus and its vectors, start both services, stop them at the end."""
+def running_demo(server: postgres.Postgres, *, scale: Scale = "small") -> Iterator[Demo]:
+    """Load the corpus and its vectors, start both services, stop them at the end."""
     mark = uuid.uuid4().hex[:8]
     source, target, ledger = (
         postgres.ensure_database(server, f"{name}_{mark}") for name in ("source", "target", "led")
@@ -68,7 +68,7 @@ def running_demo(server: postgres.Postgres) -> Iterator[Demo]:
     with psycopg.connect(target) as connection:
         apply_schema(connection, "target")
     with psycopg.connect(source, autocommit=True) as connection:
-        corpus = load_corpus(connection, scale="small")
+        corpus = load_corpus(connection, scale=scale)
     ports = free_port(), free_port()
     urls = [f"http://127.0.0.1:{p}" for p in ports]
     workload = demo_workload()

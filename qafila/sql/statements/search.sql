@@ -54,10 +54,10 @@ ORDER BY score DESC, source_key;
 -- After keyword_terms: the keyword list and the vector list in one round trip.
 , nearest AS MATERIALIZED (
     SELECT {key} AS source_key,
-           embedding <=> %(vector)s AS distance
+           embedding <=> %(vector)b AS distance
     FROM {table}
     WHERE {acl} && %(groups)s
-    ORDER BY embedding <=> %(vector)s
+    ORDER BY embedding <=> %(vector)b
     LIMIT %(k)s
 )
 SELECT 'keyword', source_key, score
@@ -68,8 +68,8 @@ FROM nearest;
 
 -- name: vector_search
 -- By the index, or by looking at every row when the caller has switched index scans off.
-SELECT {key}, 1 - (embedding <=> %(vector)s) AS score
+SELECT {key}, 1 - (embedding <=> %(vector)b) AS score
 FROM {table}
 WHERE {acl} && %(groups)s
-ORDER BY embedding <=> %(vector)s
+ORDER BY embedding <=> %(vector)b
 LIMIT %(k)s;
