@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
-from qdrant_client import QdrantClient
+
+if TYPE_CHECKING:  # a second of import time that only Qdrant's users should pay
+    from qdrant_client import QdrantClient
 
 
 class QdrantServer(Block):
@@ -21,6 +25,8 @@ class QdrantServer(Block):
 
     def client(self) -> QdrantClient:
         """Return a client; local mode when there is no address."""
+        from qdrant_client import QdrantClient
+
         if self.url is None:
             return (
                 QdrantClient(path=self.path)

@@ -39,7 +39,6 @@ from tasks.ledger import (
 from tasks.sources.postgres import KeyRange, PostgresSource, SourceRow
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
-from tasks.stores.qdrant import QdrantStore
 
 CLAIM_TTL_SECONDS = 10.0
 _SAMPLE_BATCH, _SAMPLE_BATCHES = 64, 6
@@ -95,6 +94,8 @@ def open_store(
         with block.connect() as database:
             yield PgvectorStore(database, place, index=target.index, ef_search=target.ef_search)
     else:
+        from tasks.stores.qdrant import QdrantStore  # slow to import, and rarely needed
+
         client = connection(ledger, target.block, QdrantServer).client()
         try:
             yield QdrantStore(client, place)
