@@ -120,9 +120,6 @@ def _roll_back(
         late = [r.started_at for r in seen if r.arm == "candidate" and r.started_at > decided_at]
         canary_after = sum(r.arm == "candidate" for r in after) + strays
         problem = _return_pointer(ledger, spec, [g.number for g in road], epoch)
-        for generation in road:
-            onward = event if generation.phase == Phase.CANARY else Event.ROLLBACK
-            move_phase(ledger, generation, onward)
         seconds_to_zero = max([acknowledged_s or 0.0, *(at - decided_at for at in late)])
         verdict, sentence = _verdict(
             spec.name, acknowledged_s, len(after), canary_after, problem, seconds_to_zero
@@ -151,6 +148,9 @@ def _roll_back(
             body=outcome.body(),
             run_id=run_id,
         )
+        for generation in road:  # last, so that who sees the phase finds the evidence
+            onward = event if generation.phase == Phase.CANARY else Event.ROLLBACK
+            move_phase(ledger, generation, onward)
         return outcome
     finally:
         release_lease(ledger, spec.name, epoch)
