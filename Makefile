@@ -2,6 +2,7 @@
 #   make demo [BAD=1]   one real workload crosses; BAD=1 breaks the candidate and shows the abort
 #   make test | lint    linters and tests | linters only
 #   make up | down      start | stop the embedded stack
+#   make docs           write docs/reference/ again, from the code
 #   make lock           resolve the locked requirements again (needs uv)
 
 SHELL  := /bin/sh
@@ -21,7 +22,7 @@ PIP       = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
 endif
 
 .DEFAULT_GOAL := test
-.PHONY: demo test lint up down lock
+.PHONY: demo test lint docs up down lock
 
 demo: $(VENV)/run.stamp
 	@$(BIN)/qafila demo $(if $(BAD),--bad-candidate)
@@ -34,6 +35,9 @@ lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(VENV)/dev.stamp
+	@$(BIN)/python -m docs.generate_reference
 
 up down: $(VENV)/run.stamp
 	@$(BIN)/qafila $@

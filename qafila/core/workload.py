@@ -22,7 +22,7 @@ class Model(BaseModel):
 class PostgresSource(Model):
     """A table read in the order of its key."""
 
-    kind: Literal["postgres"]
+    kind: Literal["postgres"] = Field(description="A PostgreSQL table or view.")
     block: Name = Field(description="Connection to the source database.")
     table: Identifier = Field(description="Table or view; may be schema.table.")
     key: list[Identifier] = Field(min_length=1, description="Columns that order and identify rows.")
@@ -38,7 +38,9 @@ class PostgresSource(Model):
 class Chunking(Model):
     """How a document becomes chunks."""
 
-    method: Literal["whole", "window"] = "whole"
+    method: Literal["whole", "window"] = Field(
+        "whole", description="One chunk a document, or windows that overlap."
+    )
     max_characters: int = Field(2000, ge=100, le=100_000, description="Only for 'window'.")
     overlap_characters: int = Field(200, ge=0, le=10_000, description="Only for 'window'.")
 
@@ -52,25 +54,27 @@ class Chunking(Model):
 class WordLlamaEmbedder(Model):
     """The static model that ships inside the wordllama package; runs in process."""
 
-    kind: Literal["wordllama"]
-    dimensions: Literal[64, 128, 256] = 256
+    kind: Literal["wordllama"] = Field(description="Runs in process and costs nothing a token.")
+    dimensions: Literal[64, 128, 256] = Field(256, description="Length of a vector.")
     lowercase: bool = Field(True, description="The model is sensitive to case; lower-case first.")
 
 
 class PgvectorTarget(Model):
     """A generation table behind a pointer row."""
 
-    kind: Literal["pgvector"]
-    block: Name
-    index: Literal["hnsw", "none"] = "hnsw"
+    kind: Literal["pgvector"] = Field(description="PostgreSQL with pgvector.")
+    block: Name = Field(description="Connection to the target database.")
+    index: Literal["hnsw", "none"] = Field(
+        "hnsw", description="Built after the load; none: every search looks at every row."
+    )
     ef_search: int = Field(100, ge=10, le=1000, description="HNSW candidates a query looks at.")
 
 
 class QdrantTarget(Model):
     """A collection a generation behind an alias."""
 
-    kind: Literal["qdrant"]
-    block: Name
+    kind: Literal["qdrant"] = Field(description="Qdrant, a server or local mode.")
+    block: Name = Field(description="Connection to Qdrant.")
 
 
 class Corpus(Model):
@@ -85,14 +89,14 @@ class Corpus(Model):
 class Endpoint(Model):
     """One arm of the service."""
 
-    url: Url
+    url: Url = Field(description="Address of this arm; Envoy takes http://host:port only.")
 
 
 class EnvoyFileRouter(Model):
     """Envoy that watches a folder for its routes."""
 
-    kind: Literal["envoy-file"]
-    block: Name
+    kind: Literal["envoy-file"] = Field(description="Envoy with file-based configuration.")
+    block: Name = Field(description="Connection to the Envoy in front of both arms.")
 
 
 class Service(Model):
@@ -106,16 +110,20 @@ class Service(Model):
 class TableQueries(Model):
     """Judged queries in a table of the source: query_id, text, relevant key, grade."""
 
-    kind: Literal["table"]
-    table: Identifier
+    kind: Literal["table"] = Field(description="A table beside the documents.")
+    table: Identifier = Field(
+        description="Table with query_id, text, relevant, grade; a row a judgement."
+    )
 
 
 class Queries(Model):
+    """Questions whose right answers are known; the ladder judges quality by them."""
+
     judged: TableQueries
 
 
 class AtMost(Model):
-    at_most: float = Field(ge=0, le=1)
+    at_most: float = Field(ge=0, le=1, description="Share of answers that may be errors.")
 
 
 class AtMostRatio(Model):
@@ -143,12 +151,22 @@ class Objectives(Model):
 class Rollout(Model):
     """How fast the canary goes up, and when a person is asked."""
 
-    weights: list[Annotated[int, Field(ge=1, le=100)]] = [1, 5, 25, 50, 100]
-    approve_above: int = Field(25, ge=0, le=100)
-    drill_weight: int = Field(1, ge=1, le=50)
-    deadline_minutes: float = Field(60, gt=0, le=10_080)
-    hold_hours: float = Field(24, ge=0, le=2_160)
-    bake_seconds: float = Field(10, ge=1, le=86_400)
+    weights: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        [1, 5, 25, 50, 100], description="Percent on the candidate, step by step; ends at 100."
+    )
+    approve_above: int = Field(
+        25, ge=0, le=100, description="A person is asked before the first weight above this."
+    )
+    drill_weight: int = Field(1, ge=1, le=50, description="Percent that the drill goes to.")
+    deadline_minutes: float = Field(
+        60, gt=0, le=10_080, description="Not through by then, all traffic goes back."
+    )
+    hold_hours: float = Field(
+        24, ge=0, le=2_160, description="How long the old index is meant to be kept."
+    )
+    bake_seconds: float = Field(
+        10, ge=1, le=86_400, description="Least seconds at 100 % before the pointer row moves."
+    )
     minimum_requests: int = Field(
         200, ge=10, description="Requests (both arms) a step sees before it may pass."
     )
@@ -166,7 +184,9 @@ class Rollout(Model):
 class Budget(Model):
     """Money is in one currency, named once."""
 
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
+        "USD", description="The price book is in USD; another currency is refused."
+    )
     spend_cap: float = Field(5, ge=0, description="What one backfill may spend on embeddings.")
     monthly: float = Field(800, ge=0, description="What the workload may cost in a month.")
 
@@ -174,7 +194,7 @@ class Budget(Model):
 class Projection(Model):
     """What the next 12 months need: the volumes that the architecture is costed for."""
 
-    queries_per_month: int = Field(ge=0)
+    queries_per_month: int = Field(ge=0, description="Searches in a month.")
     documents: int | None = Field(None, ge=0, description="None: what the source holds today.")
     growth_per_year: float = Field(0.5, ge=-0.9, le=100, description="0.5 is +50 % a year.")
     generated_tokens_per_query: int = Field(
@@ -185,32 +205,38 @@ class Projection(Model):
 class Compliance(Model):
     """Facts for GDPR and the Moroccan law 09-08."""
 
-    personal_data: Literal["none", "ordinary", "sensitive"]
-    hosting: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(min_length=1)
-    purpose: str = Field(min_length=3)
+    personal_data: Literal["none", "ordinary", "sensitive"] = Field(
+        description="What the corpus holds about persons."
+    )
+    hosting: list[Annotated[str, Field(pattern=r"^[A-Z]{2}$")]] = Field(
+        min_length=1, description="Countries, two letters, where the data may be."
+    )
+    purpose: str = Field(min_length=3, description="What the data is used for, in words.")
 
 
 class Monitoring(Model):
     """Where language-model traces and infrastructure metrics are to go."""
 
-    traces: str | None = None
-    metrics: str | None = None
+    traces: str | None = Field(None, description="For instance langfuse.")
+    metrics: str | None = Field(None, description="For instance prometheus.")
 
 
 class Skills(Model):
     """Who can run this, and how gaps will be closed."""
 
-    ai: list[str] = []
-    infrastructure: list[str] = []
+    ai: list[str] = Field([], description="Who knows models and retrieval.")
+    infrastructure: list[str] = Field([], description="Who runs databases and routers.")
     gaps: list[str] = Field([], description="Each gap with its plan: 'GPU ops: course in June'.")
 
 
 class Workload(Model):
     """One service with its corpus, embedder, target, router, queries, objectives and facts."""
 
-    name: Name
+    name: Name = Field(description="Lower-case words joined by '-'; the key of everything else.")
     owner: str = Field(min_length=3, description="Who is asked; an address or a team.")
-    criticality: Literal["low", "medium", "high"]
+    criticality: Literal["low", "medium", "high"] = Field(
+        description="How much hangs on it; shown beside its status."
+    )
     corpus: Corpus
     service: Service
     queries: Queries
