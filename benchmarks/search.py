@@ -32,6 +32,7 @@ from qafila.core.judged import both_measured, measure_arm, ndcg_scores
 from qafila.core.metrics import percentile
 from qafila.core.statistics import compare_paired
 from qafila.demo.load import read_texts, run_load
+from qafila.demo.services import ALIAS_SECONDS
 from qafila.stack import postgres
 from tasks.alias import set_trial
 from tasks.validation import CHALLENGERS, SYSTEMS, ask_both, read_judged_queries
@@ -53,6 +54,7 @@ def main() -> None:
             ready = time.perf_counter() - begun
             with demo.target() as target:
                 set_trial(target, demo.workload.name, demo.generation.number, 0)
+            time.sleep(2 * ALIAS_SECONDS)  # until the candidate has seen the pointer row
             result = {
                 "benchmark": "search",
                 "cores": os.cpu_count(),

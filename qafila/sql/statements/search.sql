@@ -20,18 +20,23 @@ ANALYZE {shares};
 DROP TABLE IF EXISTS {shares};
 
 -- name: keyword_terms
--- The head of every keyword search. The few rarest lexemes of the question select the rows, more
--- of them rank what was selected: ranking is what costs, and common words select too much.
+-- The head of every keyword search. The rarest lexemes of the question select the rows: the rarest
+-- one always, further ones up to a number and as long as their shares do not add up to too many
+-- rows. More of them rank what was selected: ranking is what costs.
 WITH word AS MATERIALIZED (
     SELECT '''' || replace(replace(s.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
-           row_number() OVER (ORDER BY s.share, s.lexeme) AS number
+           row_number() OVER rarest_first AS number,
+           sum(s.share) OVER rarest_first AS rows
     FROM unnest(tsvector_to_array(to_tsvector('english', %(text)s))) AS asked (lexeme)
     JOIN {shares} AS s ON s.lexeme = asked.lexeme COLLATE "C"
     WHERE s.share < %(common)s
+    WINDOW rarest_first AS (ORDER BY s.share, s.lexeme)
     ORDER BY s.share, s.lexeme
     LIMIT %(ranking)s
 ), term AS MATERIALIZED (
-    SELECT (string_agg(quoted, ' | ') FILTER (WHERE number <= %(selecting)s))::tsquery AS selects,
+    SELECT (string_agg(quoted, ' | ') FILTER (
+               WHERE number = 1 OR (number <= %(words)s AND rows <= %(rows)s)
+           ))::tsquery AS selects,
            string_agg(quoted, ' | ')::tsquery AS ranks
     FROM word
 ), keyword AS MATERIALIZED (
