@@ -89,10 +89,10 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
     cancel, all traffic goes back to the baseline by itself. To undo a promotion: ``rollback``.
     """
     with operator_told(), open_ledger() as ledger:
-        generation, spec = require_ready(ledger, request.workload, Phase.DRILLED)
+        generation, spec, revision = require_ready(ledger, request.workload, Phase.DRILLED)
         router = router_of(ledger, spec)
         try:
-            require_certificate(ledger, spec, generation, versions_of(router, generation.revision))
+            require_certificate(ledger, spec, generation, versions_of(router, revision))
             require_weightless(router, spec)
             with held_lease(
                 ledger, spec.name, "canary-cutover", generation=generation.number,

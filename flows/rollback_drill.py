@@ -66,7 +66,9 @@ def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
     certificate is written. There is nothing to undo.
     """
     with operator_told(), open_ledger() as ledger:
-        generation, spec = require_ready(ledger, request.workload, Phase.VALIDATED, Phase.DRILLED)
+        generation, spec, revision = require_ready(
+            ledger, request.workload, Phase.VALIDATED, Phase.DRILLED
+        )
         router = router_of(ledger, spec)
         try:
             with held_lease(
@@ -83,7 +85,7 @@ def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
                     roll_back(ledger, spec.name, f"the drill broke: {error}", holder="drill")
                     raise
             judged = drilling.judge_flips(flips, request.most_seconds)
-            body = certify(ledger, router, generation, spec, judged, flips, request)
+            body = certify(ledger, router, generation, spec, revision, judged, flips, request)
         finally:
             router.close()
         if judged.verdict is not Verdict.PASS:
@@ -129,12 +131,13 @@ def certify(
     router: EnvoyRouter,
     generation: Generation,
     spec: Workload,
+    revision: int,
     judged: Judgement,
     flips: list[Flip],
     request: RollbackDrill,
 ) -> dict[str, Any]:
     """Write evidence and certificate, move the phase, show both."""
-    versions = versions_of(router, generation.revision)
+    versions = versions_of(router, revision)
     body = drilling.issue_certificate(
         ledger, generation, spec, judged, versions,
         valid_hours=request.valid_hours, run_id=current_run_id(),

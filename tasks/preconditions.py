@@ -78,13 +78,15 @@ def require_certificate(
     )
 
 
-def require_ready(ledger: Connection, workload: str, *phases: Phase) -> tuple[Generation, Workload]:
-    """Return generation and workload when the generation stands in one of ``phases``.
+def require_ready(
+    ledger: Connection, workload: str, *phases: Phase
+) -> tuple[Generation, Workload, int]:
+    """Return generation, workload and its revision when the generation is in one of ``phases``.
 
     Raises:
         Refused: it does not; a rollout under way is named with the way out of it.
     """
-    spec, _ = read_workload(ledger, workload)
+    spec, revision = read_workload(ledger, workload)
     generation = require_generation(ledger, workload)
     if generation.phase == Phase.CANARY and Phase.CANARY not in phases:
         raise Refused(
@@ -93,7 +95,7 @@ def require_ready(ledger: Connection, workload: str, *phases: Phase) -> tuple[Ge
             kept="all weights.",
             remedy=f"wait for its end, or take it back: qafila rollback {workload}",
         )
-    return require_generation(ledger, workload, *phases), spec
+    return require_generation(ledger, workload, *phases), spec, revision
 
 
 def require_weightless(router: EnvoyRouter, spec: Workload) -> None:
