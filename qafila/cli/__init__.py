@@ -14,7 +14,15 @@ import typer
 from qafila.cli import screen
 from qafila.errors import QafilaError
 
-GROUPS = ("stack", "workloads", "runs", "rollout", "evidence", "demo")  # each has `register(app)`
+GROUPS = (
+    "stack",
+    "workloads",
+    "runs",
+    "rollout",
+    "evidence",
+    "report",
+    "demo",
+)  # each has `register(app)`
 
 app = typer.Typer(
     name="qafila",

@@ -1,0 +1,163 @@
+"""Collect what the ledger knows about one generation and write it as one HTML file."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from psycopg.rows import class_row, dict_row
+
+from qafila.core.phases import Phase, next_step
+from qafila.core.rollout import limits_of
+from qafila.core.workload import Objectives, Rollout
+from qafila.errors import BadInput, Refused
+from qafila.report.facts import ApprovalRow, ChainState, EvidenceRow, Facts
+from qafila.report.page import render
+from qafila.settings import home
+from qafila.sql import statement
+from tasks.evidence import check_chain
+from tasks.ledger import Connection, Generation, read_workload
+
+MOST_ROWS = 1000
+
+
+def write_report(
+    ledger: Connection, workload: str, generation: int | None = None, to: Path | None = None
+) -> Path:
+    """Write the report of one generation, the newest by default, and return the file.
+
+    Works at any phase: what has not happened yet says so. Reads the ledger only; needs neither
+    Prefect nor the router.
+
+    Raises:
+        Refused: there is no such workload or generation.
+        BadInput: the file cannot be written.
+    """
+    return save_report(collect_facts(ledger, workload, generation), to)
+
+
+def save_report(facts: Facts, to: Path | None = None) -> Path:
+    """Write a report and return its file: ``to``, else ``reports/`` under the home folder.
+
+    A reader never meets half a page: the file appears whole, or stays as it was.
+
+    Raises:
+        BadInput: the file cannot be written.
+    """
+    path = (to or default_file(facts)).absolute()
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    page = render(facts)
+    try:
+        if to is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(page, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise BadInput(
+            f"the report cannot be written to {path}: {error.strerror}.",
+            remedy="name another file with --to",
+        ) from error
+    return path
+
+
+def default_file(facts: Facts) -> Path:
+    """Return where a report goes by itself; an older generation does not replace the newest."""
+    newest = facts.generations[-1][0]
+    suffix = "" if facts.generation == newest else f"-g{facts.generation}"
+    return home() / "reports" / f"{facts.workload}{suffix}.html"
+
+
+def collect_facts(ledger: Connection, workload: str, generation: int | None = None) -> Facts:
+    """Return what the ledger says about one generation now, the newest by default.
+
+    Raises:
+        Refused: there is no such workload or generation.
+    """
+    read_workload(ledger, workload)  # refuses an unknown name, naming those that are known
+    with ledger.transaction():
+        chain = _chain(ledger)  # first: it holds the chain's head, so that the rows below agree
+        generations = _generations(ledger, workload)
+        about = _choose(workload, generations, generation)
+        return _collect(ledger, about, generations, chain)
+
+
+def _collect(
+    ledger: Connection, about: Generation, generations: list[Generation], chain: ChainState
+) -> Facts:
+    key = {"workload": about.workload, "generation": about.number, "most": MOST_ROWS}
+    spec = _rows(ledger, "spec_at", {**key, "revision": about.revision})[0]["spec"]
+    with ledger.cursor(row_factory=class_row(EvidenceRow)) as cursor:
+        evidence = tuple(cursor.execute(statement("report", "evidence_for"), key))
+    with ledger.cursor(row_factory=class_row(ApprovalRow)) as cursor:
+        approvals = tuple(cursor.execute(statement("report", "approvals_of"), key))
+    whole = _rows(ledger, "count_evidence_for", key)[0]["count"]
+    kinds = {row.kind: row for row in evidence if row.generation == about.number}
+    audit = kinds["audit"].body.get("audit_id") if "audit" in kinds else None
+    # An older revision may lack what the file says today: the models fill in their defaults.
+    limits = limits_of(
+        Objectives.model_validate(spec.get("objectives", {})),
+        Rollout.model_validate(spec.get("rollout", {})),
+    )
+    return Facts(
+        workload=about.workload,
+        spec=spec,
+        revision=about.revision,
+        generation=about.number,
+        fingerprint=about.fingerprint,
+        phase=about.phase,
+        phase_since=about.phase_since,
+        next_step=next_step(
+            Phase(about.phase),
+            preflight_passed="preflight" in kinds and kinds["preflight"].holds,
+        ),
+        generations=tuple((g.number, g.phase) for g in generations),
+        evidence=evidence,
+        left_off=whole - len(evidence),
+        approvals=approvals,
+        certificates=tuple(_rows(ledger, "certificates_of", key)),
+        outcomes=tuple(_rows(ledger, "outcomes_of", {"audit_id": audit})),
+        looks=tuple(_rows(ledger, "looks_of_newest_rollout", key)),
+        abort_at=limits.abort_at,
+        promote_at=limits.promote_at,
+        chain=chain,
+        made_at=datetime.now(UTC),
+    )
+
+
+def _choose(workload: str, generations: list[Generation], number: int | None) -> Generation:
+    if not generations:
+        raise Refused(
+            f"{workload} has no generation yet, so there is nothing to report.",
+            remedy=f"qafila run migrate-workload {workload}",
+        )
+    if number is None:
+        return generations[-1]
+    for generation in generations:
+        if generation.number == number:
+            return generation
+    known = ", ".join(str(g.number) for g in generations)
+    raise Refused(
+        f"{workload} has no generation {number}; it has: {known}.",
+        remedy=f"qafila report {workload} --generation {generations[-1].number}",
+    )
+
+
+def _generations(ledger: Connection, workload: str) -> list[Generation]:
+    with ledger.cursor(row_factory=class_row(Generation)) as cursor:
+        return cursor.execute(
+            statement("report", "generations_of"), {"workload": workload}
+        ).fetchall()
+
+
+def _chain(ledger: Connection) -> ChainState:
+    check = check_chain(ledger)
+    head = _rows(ledger, "evidence_head", {})[0]
+    return ChainState(check.rows, check.problems, head["number"], head["digest"])
+
+
+def _rows(ledger: Connection, name: str, key: dict[str, Any]) -> list[dict[str, Any]]:
+    with ledger.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement("report", name), key).fetchall()
