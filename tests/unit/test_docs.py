@@ -25,12 +25,12 @@ def place(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("name", reference.PAGES)
+@pytest.mark.parametrize("name", list(reference.PAGES))
 def test_a_generated_page_is_current(name: str) -> None:
     assert on_disk(name) == reference.page(name), "make docs"
 
 
-@pytest.mark.parametrize("command", reference.commands(), ids=lambda c: c.name)
+@pytest.mark.parametrize("command", list(reference.commands()), ids=lambda c: c.name)
 def test_every_command_and_option_is_explained(command: reference.Command) -> None:
     page = on_disk("cli.md")
     assert f"\n## qafila {command.name}\n" in page
@@ -48,7 +48,7 @@ def test_every_flow_and_parameter_is_explained(deployment: reference.Deployment)
         assert field.description, name
 
 
-@pytest.mark.parametrize("leaf", reference.leaves(Workload), ids=lambda leaf: leaf.name)
+@pytest.mark.parametrize("leaf", list(reference.leaves(Workload)), ids=lambda leaf: leaf.name)
 def test_every_field_of_a_workload_file_is_explained(leaf: reference.Leaf) -> None:
     assert f"| `{leaf.name}` |" in on_disk("workload-file.md")
     assert leaf.field.description, "describe it in qafila/core/workload.py"
