@@ -10,6 +10,7 @@ import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
+from qafila.core.phases import Phase
 
 if TYPE_CHECKING:
     from tasks.status import Status
@@ -105,7 +106,8 @@ def lines_of(status: Status, now: datetime) -> list[tuple[str, str]]:
                 f"qafila approve {question.id} --by NAME",
             )
         )
-    if status.last_look is not None:
+    on_trial = generation is not None and generation.phase == Phase.CANARY
+    if status.last_look is not None and on_trial:
         look = status.last_look
         lines.append((f"since {look['looked_at']:%H:%M}", f"{look['verdict']}: {look['sentence']}"))
     elif status.latest is not None:
