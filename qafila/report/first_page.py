@@ -90,7 +90,9 @@ def _way_back(facts: Facts, rollout: EvidenceRow | None) -> str:
 
 def _users(rollout: EvidenceRow) -> str:
     requests, failed = rollout.body.get("requests"), rollout.body.get("failed_requests")
-    return f"{wording.number(failed)} of {wording.number(requests)} requests failed"
+    saved = rollout.body.get("saved_by_retry")
+    retried = f" for their users ({wording.number(saved)} saved by a retry)" if saved else ""
+    return f"{wording.number(failed)} of {wording.number(requests)} requests failed{retried}"
 
 
 def _last_judgement(facts: Facts) -> EvidenceRow | None:
@@ -154,9 +156,9 @@ def _cost(facts: Facts) -> Figure:
     each = facts.body("validation").get("cost_per_1000_queries") or {}
     paid = [wording.money(each.get(name), places=6) for name in ("baseline", "candidate")]
     per_query = (
-        f"per 1,000 queries {NOT_MEASURED}"
+        f"machine time per 1,000 queries {NOT_MEASURED}"
         if NOT_MEASURED in paid
-        else f"per 1,000 queries {paid[0]} before, {paid[1]} after, measured"
+        else f"machine time per 1,000 queries {paid[0]} before, {paid[1]} after"
     )
     return Figure(
         name="Cost a month",

@@ -20,6 +20,8 @@ from qafila.report.wording import (
     text,
 )
 
+_MOST_LOOKS = 300
+
 
 @dataclass(frozen=True)
 class Table:
@@ -279,7 +281,7 @@ def _drill(facts: Facts) -> Section:
 
 
 def _canary(facts: Facts) -> Section:
-    body = facts.body("rollout")
+    body, left_off = facts.body("rollout"), len(facts.looks) > _MOST_LOOKS
     tables = [
         _table(
             f"Steps of {text(body.get('rollout'))}",
@@ -307,10 +309,11 @@ def _canary(facts: Facts) -> Section:
             body,
         ),
         _table(
-            "Looks of the judge",
+            "Looks of the judge"
+            + (f", the newest {_MOST_LOOKS} of {len(facts.looks):,}" if left_off else ""),
             ("look", "time", "step", "asked", "seen", "baseline", "canary", "E harm", "E fine",
              "verdict", "sentence"),
-            (_look(look) for look in facts.looks),
+            (_look(look) for look in facts.looks[-_MOST_LOOKS:]),
             0, 2, 3, 4, 5, 6, 7, 8,
         ),
     ]  # fmt: skip

@@ -94,6 +94,7 @@ VALIDATION = evidence(
     cost_per_1000_queries={"baseline": "0.0003", "candidate": "0.0004", "currency": "USD"},
 )
 ROLLOUT: Mapping[str, Any] = {"requests": 670, "failed_requests": 0, "weights": [1, 5, 25]}
+RETRIED = {**ROLLOUT, "saved_by_retry": 8}
 
 
 def test_the_four_numbers_stand_before_and_after_with_their_interval() -> None:
@@ -147,10 +148,11 @@ def test_what_was_not_measured_says_so_and_is_never_zero(rows: tuple[EvidenceRow
             "rolled_back",
             [
                 evidence(1, "rollback", why="errors: 8 of 63.", seconds_to_zero=0.0105),
-                evidence(2, "rollout", "FAIL", **ROLLOUT),
+                evidence(2, "rollout", "FAIL", **RETRIED),
             ],
             "was tried on up to 25 % of the users and taken back to the baseline, 10.5 ms after the"
-            " decision; 0 of 670 requests failed. Why: errors: 8 of 63.",
+            " decision; 0 of 670 requests failed for their users (8 saved by a retry). Why: "
+            "errors: 8 of 63.",
         ),
         (
             "rolled_back",
