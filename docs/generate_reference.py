@@ -312,7 +312,7 @@ def _parameter(name: str, kind: Any, default: Any, info: ParameterInfo) -> tuple
         return f"`{upper}`", upper if needed else f"[{upper}]", "needed" if needed else "none"
     assert isinstance(info, OptionInfo)
     flag = kind is bool
-    declared = [d for d in (info.default, *(info.param_decls or ())) if _is_option(d)]
+    declared = [str(d) for d in (info.default, *(info.param_decls or ())) if _is_option(d)]
     option = declared[0] if declared else f"--{name.replace('_', '-')}"
     choices = typing.get_args(kind) if typing.get_origin(kind) is typing.Literal else ()
     value = "" if flag else " " + ("|".join(choices) if choices else _metavar(name, info))
