@@ -31,7 +31,7 @@ from tasks.alias import set_trial
 from tasks.connections import connection
 from tasks.edges import router_of
 from tasks.evidence import evidence_of, record_evidence
-from tasks.generations import open_for
+from tasks.generations import preview_for
 from tasks.ledger import (
     Generation,
     move_phase,
@@ -94,6 +94,13 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
         show_plan(generation, plan)
         if request.dry_run:
             return {"dry_run": True, **asdict(plan)}
+        if plan.over_cap:
+            raise Refused(
+                f"the load would cost {plan.cost_estimated:.2f} {plan.currency}, "
+                f"the cap is {plan.spend_cap:.2f}.",
+                kept="everything; nothing was loaded.",
+                remedy="raise budget.spend_cap in the workload file, then: qafila apply FILE",
+            )
         if request.reload:
             generation = backfill.empty_generation(generation)
         if generation.phase != Phase.BACKFILLED:
@@ -115,7 +122,7 @@ def find_generation(name: str, dry_run: bool, reload: bool) -> Generation:
     with open_ledger() as ledger:
         workload, _ = read_workload(ledger, name)
         if dry_run:
-            return open_for(ledger, workload)
+            return preview_for(ledger, workload)
         phases = _RELOADABLE if reload else _PHASES
         generation = require_generation(ledger, name, *phases)
         if generation.phase == Phase.DESIGNED:

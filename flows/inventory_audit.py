@@ -15,7 +15,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Name
-from qafila.errors import Unavailable
+from qafila.errors import Refused, Unavailable
 from tasks import audit
 from tasks.collectors import COLLECTORS
 from tasks.connections import connection
@@ -27,14 +27,16 @@ from tasks.runs import current_run_id, operator_told
 class AuditRequest(ForWorkload):
     """Which account and which bill to read."""
 
-    account: Name = Field(
-        "demo-aws", description="Connection to the AWS account; read only is enough."
+    account: Name | None = Field(
+        None,
+        description="Connection to the AWS account; read only is enough. Empty: the workload "
+        "file's audit.account.",
     )
     bill: str | None = Field(
-        "demo/bill.csv",
+        None,
         max_length=1000,
         description="FOCUS export, CSV or Parquet; a relative path starts at QAFILA_HOME. "
-        "Empty: no bill, and cost is reported as not known.",
+        "Empty: the workload file's audit.bill; neither: cost is reported as not known.",
     )
     regions: list[str] = Field(
         [], max_length=40, description="Regions to look at; empty: those of the connection."
@@ -60,9 +62,17 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
     with operator_told(), open_ledger() as ledger:
         started_at, log = datetime.now(UTC), get_run_logger()
         workload, _ = read_workload(ledger, request.workload)
-        account = connection(ledger, request.account, AwsAccount)
+        name = request.account or workload.audit.account
+        if name is None:
+            raise Refused(
+                f"no account to audit for {workload.name}: neither the run nor the workload "
+                "file names one.",
+                remedy="set audit.account in the file and apply it, or add --set account=NAME",
+            )
+        account = connection(ledger, name, AwsAccount)
         source = connection(ledger, workload.corpus.source.block, PostgresDatabase)
-        path = settings.home() / request.bill if request.bill else None
+        wanted = request.bill or workload.audit.bill
+        path = settings.home() / wanted if wanted else None
         bill = None if path is None else audit.read_bill(path)
         session, regions = account.session(), request.regions or account.regions
         collected = [
@@ -89,7 +99,7 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
             raise Unavailable(
                 f"no collector saw everything: {judged.sentence}",
                 kept="the audit's evidence; no generation was opened.",
-                remedy=f"check the connection {request.account!r} and its read-only policy, "
+                remedy=f"check the connection {name!r} and its read-only policy, "
                 f"then: qafila run inventory-audit {workload.name}",
             )
         if generation.phase == Phase.REGISTERED:

@@ -29,8 +29,8 @@ def rollback(request: Rollback) -> dict[str, Any]:
 
     Always allowed: a running canary loses its lease and ends. Changes the router's weights and the
     target's pointer row; the generation and its evidence stay. Running it twice changes nothing
-    the second time. To go up again, run canary-cutover after a new drill. When the Prefect server
-    is down, ``qafila rollback WORKLOAD`` does the same.
+    the second time. To go up again, start migrate-workload: it opens the next generation. When
+    the Prefect server is down, ``qafila rollback WORKLOAD`` does the same.
     """
     with operator_told():
         outcome = take_back(request.workload, request.why)

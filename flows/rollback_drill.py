@@ -101,8 +101,7 @@ def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
 def prepare(
     ledger: Connection, router: EnvoyRouter, spec: Workload, generation: Generation, heart: Heart
 ) -> None:
-    """Install the routes, point the candidate at the generation, wait until it is healthy."""
-    router.install(spec.service.baseline.url, spec.service.candidate.url)
+    """Point the candidate at the generation and wait until it is healthy."""
     require_weightless(router, spec)
     put_on_trial(ledger, spec, generation, heart.epoch)
 

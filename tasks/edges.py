@@ -5,10 +5,46 @@ from __future__ import annotations
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
-from tasks.ledger import Connection
+from tasks.ledger import Connection, list_workloads, read_workload
 from tasks.routers.envoy import EnvoyRouter
 
 _SLUG = "qafila-envoy"
+
+
+def install_routes(ledger: Connection, workload: Workload) -> EnvoyRouter:
+    """Write the clusters and routes of a workload to its router; return the router.
+
+    Weights stay as they are. With the same addresses installed already nothing changes.
+
+    Raises:
+        Refused: the router serves another workload, or the candidate has traffic and an address
+            changed.
+        BadInput: an address that the router cannot route to.
+    """
+    others = [
+        name
+        for name in list_workloads(ledger)
+        if name != workload.name
+        and read_workload(ledger, name)[0].service.router == workload.service.router
+    ]
+    if others:
+        raise Refused(
+            f"router {workload.service.router.block!r} serves {others[0]} already; "
+            "one workload a router.",
+            kept="its routes.",
+            remedy="name another router in service.router.block.",
+        )
+    router = router_of(ledger, workload)
+    service = workload.service
+    share = router.candidate_percent_if_installed()
+    if share and not router.serves(service.baseline.url, service.candidate.url):
+        raise Refused(
+            f"the candidate of {workload.name} has {share} % of the traffic at other addresses.",
+            kept="routes and weights.",
+            remedy=f"qafila rollback {workload.name}",
+        )
+    router.install(service.baseline.url, service.candidate.url)
+    return router
 
 
 def router_of(ledger: Connection, workload: Workload) -> EnvoyRouter:

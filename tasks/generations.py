@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib.metadata import version
 
 from qafila.core import chunking
 from qafila.core.fingerprint import Fingerprint, canonical_json
+from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from tasks.embedders.wordllama import MODEL
-from tasks.ledger import Connection, Generation, open_generation
+from tasks.ledger import Connection, Generation, newest_generation, open_generation
 
 
 def fingerprint_of(workload: Workload) -> Fingerprint:
@@ -30,3 +32,18 @@ def fingerprint_of(workload: Workload) -> Fingerprint:
 def open_for(ledger: Connection, workload: Workload) -> Generation:
     """Return the workload's generation in migration; open the next when the newest has ended."""
     return open_generation(ledger, workload, fingerprint_of(workload))
+
+
+def preview_for(ledger: Connection, workload: Workload) -> Generation:
+    """Return the generation that would be filled, without opening it."""
+    newest = newest_generation(ledger, workload.name)
+    if newest is not None and not newest.ended:
+        return newest
+    return Generation(
+        workload=workload.name,
+        number=1 if newest is None else newest.number + 1,
+        revision=0,
+        fingerprint=fingerprint_of(workload).digest,
+        phase=Phase.REGISTERED.value,
+        phase_since=datetime.now(UTC),
+    )

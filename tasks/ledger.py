@@ -23,6 +23,7 @@ from qafila.settings import ledger_url
 from qafila.sql import statement
 
 Connection = psycopg.Connection[Any]
+_UNDECIDED = (Phase.REGISTERED, Phase.AUDITED)
 
 
 @dataclass(frozen=True)
@@ -113,20 +114,21 @@ def open_generation(ledger: Connection, workload: Workload, fingerprint: Fingerp
             statement("ledger", "newest_generation"), {"workload": workload.name}
         ).fetchone()
         if newest is not None and not newest.ended:
-            if newest.fingerprint == fingerprint.digest or newest.phase == Phase.REGISTERED:
+            if newest.fingerprint == fingerprint.digest:
                 return newest
+            if newest.phase in _UNDECIDED:
+                return _mean_anew(cursor, newest, workload, fingerprint)
             raise Refused(
                 f"generation {newest.number} of {workload.name} is {newest.phase} with fingerprint "
                 f"{newest.fingerprint}; the workload now means {fingerprint.digest}.",
                 kept="the open generation and its rows.",
-                remedy=f"apply the former file, or end it: qafila rollback {workload.name}",
+                remedy=f"apply the former file, or: qafila abandon {workload.name} --why TEXT",
             )
-        _, revision = read_workload(ledger, workload.name)
         opened = cursor.execute(
             statement("ledger", "open_generation"),
             {
                 "workload": workload.name,
-                "revision": revision,
+                "revision": latest_revision(ledger, workload.name),
                 "fingerprint": fingerprint.digest,
                 "body": Jsonb(asdict(fingerprint)),
                 "phase": Phase.REGISTERED.value,
@@ -134,6 +136,33 @@ def open_generation(ledger: Connection, workload: Workload, fingerprint: Fingerp
         ).fetchone()
     assert opened is not None
     return opened
+
+
+def _mean_anew(
+    cursor: psycopg.Cursor[Generation],
+    generation: Generation,
+    workload: Workload,
+    fingerprint: Fingerprint,
+) -> Generation:
+    """Let a generation that holds no content yet mean what the workload means now."""
+    revision = latest_revision(cursor.connection, workload.name)
+    changed = cursor.execute(
+        statement("ledger", "mean_anew"),
+        {
+            "workload": generation.workload,
+            "number": generation.number,
+            "revision": revision,
+            "fingerprint": fingerprint.digest,
+            "body": Jsonb(asdict(fingerprint)),
+        },
+    ).fetchone()
+    assert changed is not None
+    return changed
+
+
+def latest_revision(ledger: Connection, name: str) -> int:
+    """Return the revision that the workload is at."""
+    return read_workload(ledger, name)[1]
 
 
 def newest_generation(ledger: Connection, workload: str) -> Generation | None:

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(apply)
     app.command()(status)
+    app.command()(abandon)
 
 
 def apply(
@@ -36,6 +37,7 @@ def apply(
     from blocks import EnvoyEdge, PostgresDatabase, QdrantServer
     from qafila.errors import BadInput
     from tasks.connections import adopt_block
+    from tasks.edges import install_routes
     from tasks.ledger import apply_workload, open_ledger
 
     target = workload.corpus.target
@@ -52,12 +54,31 @@ def apply(
                 problems,
                 remedy=f"create them, then: qafila apply {file}",
             )
+        install_routes(ledger, workload).close()
         revision = apply_workload(ledger, workload)
     if as_json:
         screen.print_json({"workload": workload.name, "revision": revision})
         return
     screen.say(f"{workload.name} is revision {revision}.")
     screen.say(f"Next:  qafila run migrate-workload {workload.name}")
+
+
+def abandon(
+    workload: Annotated[str, typer.Argument(help="Name of the workload.")],
+    why: Annotated[str, typer.Option("--why", help="Kept as evidence.")],
+    as_json: AsJson = False,
+) -> None:
+    """End a generation that no user has met yet; the next migration opens a new one."""
+    from tasks.abandoning import abandon_generation
+    from tasks.ledger import open_ledger
+
+    with open_ledger() as ledger:
+        ended = abandon_generation(ledger, workload, why)
+    if as_json:
+        screen.print_json({"workload": workload, "generation": ended.number, "phase": ended.phase})
+        return
+    screen.say(f"Generation {ended.number} of {workload} is abandoned; its rows are kept.")
+    screen.say(f"Next:  qafila run migrate-workload {workload}")
 
 
 def status(

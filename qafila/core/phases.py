@@ -26,6 +26,7 @@ class Phase(StrEnum):
     ROLLED_BACK = "rolled_back"
     SETTLED = "settled"
     CLEANED = "cleaned"
+    ABANDONED = "abandoned"
 
 
 class Event(StrEnum):
@@ -46,6 +47,7 @@ class Event(StrEnum):
     SETTLE = "hold elapsed, approved"
     CLEAN_UP = "clean-up approved"
     CAUSE_RECORDED = "cause recorded"
+    ABANDON = "abandoned before any user saw it"
 
 
 TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
@@ -79,10 +81,20 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.PROMOTED, Event.SETTLE): Phase.SETTLED,
     (Phase.SETTLED, Event.CLEAN_UP): Phase.CLEANED,
     (Phase.ROLLED_BACK, Event.CAUSE_RECORDED): Phase.BACKFILLED,
+    # a person: no user has met this generation yet, and none will
+    (Phase.REGISTERED, Event.ABANDON): Phase.ABANDONED,
+    (Phase.AUDITED, Event.ABANDON): Phase.ABANDONED,
+    (Phase.DESIGNED, Event.ABANDON): Phase.ABANDONED,
+    (Phase.BACKFILLING, Event.ABANDON): Phase.ABANDONED,
+    (Phase.BACKFILLED, Event.ABANDON): Phase.ABANDONED,
+    (Phase.VALIDATED, Event.ABANDON): Phase.ABANDONED,
+    (Phase.DRILLED, Event.ABANDON): Phase.ABANDONED,
 }
 
 # A generation in one of these is finished: migrating again opens the next generation.
-ENDED = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK, Phase.SETTLED, Phase.CLEANED})
+ENDED = frozenset(
+    {Phase.PROMOTED, Phase.ROLLED_BACK, Phase.SETTLED, Phase.CLEANED, Phase.ABANDONED}
+)
 
 
 def next_phase(phase: Phase, event: Event) -> Phase:
@@ -100,6 +112,7 @@ def next_phase(phase: Phase, event: Event) -> Phase:
             kept="the phase is unchanged.",
             remedy=f"from {phase.value!r} these events are possible: {allowed}.",
         ) from None
+
 
 # Which flow moves a generation on from a phase; a phase without one is where a migration ends.
 STEP_FROM: dict[Phase, str] = {

@@ -37,7 +37,12 @@ class BackfillPlan:
     seconds_p50: float
     seconds_p95: float
     sampled_rows: int
+    spend_cap: float
     risks: tuple[str, ...]
+
+    @property
+    def over_cap(self) -> bool:
+        return self.cost_estimated > self.spend_cap
 
 
 def plan_backfill(
@@ -83,6 +88,7 @@ def plan_backfill(
         seconds_p50=batches * median(timings),
         seconds_p95=batches * max(timings),
         sampled_rows=sample.rows,
+        spend_cap=spend_cap,
         risks=tuple(risks),
     )
 

@@ -191,6 +191,18 @@ class Budget(Model):
     monthly: float = Field(800, ge=0, description="What the workload may cost in a month.")
 
 
+class AuditSources(Model):
+    """What inventory-audit reads unless a run says otherwise."""
+
+    account: Name | None = Field(None, description="Connection to the AWS account.")
+    bill: str | None = Field(
+        None,
+        max_length=1000,
+        description="FOCUS export, CSV or Parquet; a relative path starts at QAFILA_HOME. "
+        "None: cost is reported as not known.",
+    )
+
+
 class Projection(Model):
     """What the next 12 months need: the volumes that the architecture is costed for."""
 
@@ -245,5 +257,6 @@ class Workload(Model):
     budget: Budget = Budget()
     projection: Projection
     compliance: Compliance
+    audit: AuditSources = Field(AuditSources(), description="What the audit reads.")
     monitoring: Monitoring = Monitoring()
     skills: Skills = Skills()

@@ -26,7 +26,7 @@ from qafila.stack import ports, state
 from qafila.stack.environment import environment, root
 from qafila.stack.processes import Recorded, launch, stop
 from tasks.connections import record_connection
-from tasks.edges import router_of
+from tasks.edges import install_routes
 from tasks.ledger import apply_workload, newest_generation, open_ledger
 from tasks.rolling_back import roll_back
 from tasks.workloads import read_file
@@ -69,13 +69,12 @@ def set_scene(scale: Scale, tell: Callable[[str], None]) -> Scene:
     os.environ["QAFILA_DEMO_CANDIDATE_URL"] = candidate
     workload = read_file(root() / "workloads" / f"{WORKLOAD}.yaml")
     with open_ledger() as ledger:
-        apply_workload(ledger, workload)
-        router = router_of(ledger, workload)
-        router.install(baseline, candidate)
         before = newest_generation(ledger, workload.name)
         if before is not None and before.phase == Phase.PROMOTED:
             outcome = roll_back(ledger, workload.name, "the demo starts from the keyword service")
             tell(f"before    generation {before.number} rolled back: {outcome.sentence}")
+        install_routes(ledger, workload).close()
+        apply_workload(ledger, workload)
     httpx.post(f"{candidate}/_demo/break", json={}, timeout=5).raise_for_status()
     log = settings.home() / "demo" / "load.jsonl"
     start_load(stack["envoy"]["listen_url"], stack["postgres"]["source_url"], log)

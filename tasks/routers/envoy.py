@@ -70,6 +70,15 @@ class EnvoyRouter:
                 self._replace("rds.json", weightless)
         return RouterState(0, epoch, version)
 
+    def serves(self, baseline_url: str, candidate_url: str) -> bool:
+        """Say whether exactly these addresses are installed."""
+        return self._read_json("cds.json") == envoy_config.clusters(baseline_url, candidate_url)
+
+    def candidate_percent_if_installed(self) -> int:
+        """Return the candidate's weight; 0 also when nothing was installed yet."""
+        state, _ = self._stored()
+        return 0 if state is None else state.candidate_percent
+
     def read(self) -> RouterState:
         """Return the weights that the route file holds.
 

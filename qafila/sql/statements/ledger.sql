@@ -45,6 +45,16 @@ FROM qafila.generation
 WHERE workload = %(workload)s
 RETURNING workload, number, revision, fingerprint, phase, phase_since;
 
+-- name: mean_anew
+-- Only before anything was loaded, under the workload's advisory lock.
+UPDATE qafila.generation
+SET revision = %(revision)s,
+    fingerprint = %(fingerprint)s,
+    fingerprint_body = %(body)s
+WHERE workload = %(workload)s
+  AND number = %(number)s
+RETURNING workload, number, revision, fingerprint, phase, phase_since;
+
 -- name: newest_generation
 -- The generation that a migration is about.
 SELECT workload, number, revision, fingerprint, phase, phase_since

@@ -1,0 +1,214 @@
+"""The whole product on the demo's corpus: it crosses, comes back, and survives kill -9.
+
+The tests of this file tell one story on one stack, in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tasks.backfill import list_shards
+from tasks.evidence import latest_evidence
+from tasks.leases import TTL_SECONDS, read_lease
+from tasks.ledger import newest_generation
+from tests.acceptance.conftest import ROOT, Stack
+from tests.acceptance.crossing import (
+    WORKLOAD,
+    access_log,
+    last_weight,
+    open_ledger,
+    phase_of,
+    set_scene,
+    wait_for,
+)
+
+pytestmark = pytest.mark.slow
+
+
+def run_demo(stack: Stack, *more: str) -> tuple[dict[str, Any], str]:
+    file = stack.home / "demo.json"
+    done = stack.cli("demo", "--json", str(file), *more, timeout_s=600)
+    return json.loads(file.read_text()), done.stdout
+
+
+def candidate_share_since(stack: Stack, since: float) -> float:
+    """Return the candidate's share of the user requests that Envoy logged after ``since``."""
+    arms = [
+        row["served"]
+        for line in access_log(stack).read_text().splitlines()
+        if float((row := json.loads(line))["ts"]) > since and row["served"] != "-"
+    ]
+    assert arms, "no user request was logged"
+    return arms.count("candidate") / len(arms)
+
+
+def test_the_demo_crosses_although_its_backfill_is_killed(stack: Stack) -> None:
+    result, said = run_demo(stack)
+    assert result["outcome"] == "promoted", said
+    filled = result["backfill"]
+    assert filled["killed_and_resumed"]
+    assert (filled["missing"], filled["duplicates"]) == (0, 0)
+    assert filled["rows_source"] == filled["rows_target"] > 15_000
+    assert result["validation"]["verdict"] == {"vector_only": "FAIL", "candidate": "PASS"}
+    assert result["drill"]["failed_requests"] == 0
+    assert result["drill"]["seconds_to_zero"] <= 1
+    canary = result["canary"]
+    assert (canary["failed_requests"], canary["final_weight"]) == (0, 100)
+    assert canary["weights"] == [1, 5, 25, 50, 100]
+    assert result["evidence"]["chain_ok"]
+    assert {p["verdict"] for p in result["phases"]} == {"PASS"}
+    assert len(result["architecture"]["patterns"]) >= 4
+    assert result["audit"]["collectors"]["iam"] == "denied"
+    assert said.rstrip().endswith("qafila down")
+
+
+def test_with_the_prefect_server_killed_rollback_still_works(stack: Stack) -> None:
+    os.kill(stack.state["prefect"]["pid"], signal.SIGKILL)
+    decided = time.time()
+    done = stack.json("rollback", WORKLOAD, "--why", "the server was killed")
+    assert done["verdict"] == "PASS"
+    assert done["final_weight"] == 0
+    assert done["seconds_to_zero"] <= 1
+    again = stack.cli("rollback", WORKLOAD)
+    assert "already" in again.stdout
+    status = stack.json("status", WORKLOAD)
+    assert status["generation"]["phase"] == "rolled_back"
+    assert status["candidate_percent"] == 0
+    assert time.time() - decided < 30
+    stack.cli("up")
+
+
+def test_a_bad_candidate_is_stopped_and_everything_goes_back_by_itself(stack: Stack) -> None:
+    result, said = run_demo(stack, "--bad-candidate")
+    assert result["outcome"] == "rolled_back", said
+    assert result["canary"]["final_weight"] == 0
+    assert result["canary"]["failed_requests"] == 0, "errors are retried on the baseline"
+    assert result["rollback"]["seconds_to_zero"] <= 1
+    assert result["evidence"]["chain_ok"]
+    with open_ledger(stack) as ledger:
+        verdict = latest_evidence(ledger, WORKLOAD, "rollout", generation=result["generation"])
+    assert verdict is not None
+    assert verdict.verdict == "FAIL"
+    assert re.search(r"canary \d+ of \d+, baseline \d+ of \d+ \(E = ", verdict.sentence)
+
+
+def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:
+    set_scene(stack)
+    stack.cli("run", "migrate-workload", WORKLOAD, "--no-watch")
+    with open_ledger(stack) as ledger:
+        asked = wait_for(
+            "the question of the architecture",
+            lambda: stack.json("status", WORKLOAD)["waits_for"],
+            within_s=60,
+            every_s=0.5,
+        )
+        stack.cli("approve", asked[0]["id"], "--by", "A. Tester", "--notes", "reads well")
+
+        def loading() -> bool:
+            generation = newest_generation(ledger, WORKLOAD)
+            assert generation is not None
+            return any(s.state == "claimed" for s in list_shards(ledger, generation))
+
+        wait_for("the load", loading, within_s=60, every_s=0.01)
+        os.kill(stack.state["worker"]["pid"], signal.SIGKILL)
+        stack.cli("up")
+        wait_for("the end of the load", lambda: phase_of(ledger) not in
+                 ("designed", "backfilling"), within_s=60)  # fmt: skip
+        filled = latest_evidence(ledger, WORKLOAD, "backfill")
+        assert filled is not None
+        assert (filled.verdict, filled.body["missing"], filled.body["duplicates"]) == ("PASS", 0, 0)
+
+
+def test_a_canary_killed_with_traffic_leaves_all_of_it_on_the_baseline(stack: Stack) -> None:
+    with open_ledger(stack) as ledger:
+        wait_for("a weight", lambda: last_weight(ledger) >= 1, within_s=120)
+        lease = read_lease(ledger, WORKLOAD)
+        assert lease is not None
+        assert lease.holder_pid is not None
+        killed = time.time()
+        os.kill(lease.holder_pid, signal.SIGKILL)
+        wait_for("the baseline", lambda: phase_of(ledger) == "rolled_back", within_s=30)
+        back = latest_evidence(ledger, WORKLOAD, "rollback")
+    assert back is not None
+    assert back.body["final_weight"] == 0
+    limit = killed + TTL_SECONDS + 2
+    last_canary = max(
+        (
+            float(row["ts"])
+            for line in access_log(stack).read_text().splitlines()
+            if (row := json.loads(line))["served"] == "candidate"
+        ),
+        default=0.0,
+    )
+    assert last_canary <= limit
+    time.sleep(max(0.0, limit - time.time()) + 1)
+    assert candidate_share_since(stack, limit) == 0
+
+
+def test_the_evidence_of_all_this_is_one_intact_chain(stack: Stack) -> None:
+    checked = stack.json("evidence", "verify")
+    assert checked["chain_ok"]
+    assert checked["rows"] > 20
+    exported = stack.cli("evidence", "export", WORKLOAD).stdout.splitlines()
+    assert {json.loads(line)["kind"] for line in exported} >= {"audit", "approval", "rollback"}
+
+
+REFUSALS = [
+    (("run", "canary-cutover", WORKLOAD), 1, "Next:"),
+    (("run", "no-such-phase", WORKLOAD), 2, "one of: "),
+    (("run", "embedding-backfill", WORKLOAD, "--set", "workers=99"), 2, "workers"),
+    (("run", "embedding-backfill", "Not A Name"), 2, "workload"),
+    (("run", "inventory-audit", "unknown-workload"), 1, "applied so far"),
+    (("status", "unknown-workload"), 1, "applied so far: aws-docs-search"),
+    (("approve", "nothing", "--by", "A. Tester"), 1, "no question"),
+    (("apply", "missing.yaml"), 2, "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "says"), REFUSALS, ids=lambda v: str(v)[:40])
+def test_a_wrong_request_is_refused_with_its_remedy(
+    stack: Stack, command: tuple[str, ...], code: int, says: str
+) -> None:
+    done = stack.cli(*command, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_three_mistakes_in_a_workload_file_are_three_sentences(
+    stack: Stack, tmp_path: Path
+) -> None:
+    text = (ROOT / "workloads" / f"{WORKLOAD}.yaml").read_text()
+    file = tmp_path / "wrong.yaml"
+    file.write_text(
+        text.replace("criticality: low ", "criticality: lo ")
+        .replace("dimensions: 256", "dimensions: 257")
+        .replace("owner:", "owners:")
+    )
+    done = stack.cli("apply", str(file), check=False)
+    assert done.returncode == 2
+    assert re.findall(r"^  (\d)\. line \d+", done.stderr, re.MULTILINE) == ["1", "2", "3", "4"]
+
+
+def test_down_leaves_no_process_behind(stack: Stack) -> None:
+    before = stack.state
+    stack.cli("down")
+    mark = before["id"]
+    left = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("QAFILA_STACK") == mark:
+                left.append(process.cmdline())
+        except (psutil.Error, OSError):
+            continue
+    assert left == []
+    assert not psutil.pid_exists(before["postgres"]["pid"])
