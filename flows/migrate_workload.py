@@ -1,7 +1,8 @@
-"""Take one workload through all phases, each a run of its own."""
+"""Take one workload through all phases, each a run below one parent."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -11,6 +12,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from pydantic import Field
 
+from flows.benchmark_validation import BenchmarkValidation, benchmark_validation
+from flows.inventory_audit import AuditRequest, inventory_audit
+from flows.preflight import Preflight, preflight
+from flows.rollback_drill import RollbackDrill, rollback_drill
+from flows.target_architecture import Architecture, target_architecture
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Phase, next_step
 from qafila.errors import Refused
@@ -19,6 +25,16 @@ from tasks.generations import open_for
 from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
 from tasks.preflight import latest_preflight
 from tasks.runs import operator_told
+
+# Phases that only read, or that last seconds. The load and the canary run alone: each may be
+# killed, cancelled or resumed without the others.
+INSIDE: dict[str, tuple[Callable[..., Any], type[ForWorkload]]] = {
+    "inventory-audit": (inventory_audit, AuditRequest),
+    "target-architecture": (target_architecture, Architecture),
+    "preflight": (preflight, Preflight),
+    "benchmark-validation": (benchmark_validation, BenchmarkValidation),
+    "rollback-drill": (rollback_drill, RollbackDrill),
+}
 
 
 class MigrateWorkload(ForWorkload):
@@ -33,7 +49,7 @@ class MigrateWorkload(ForWorkload):
 def migrate_workload(request: MigrateWorkload) -> dict[str, Any]:
     """Runs audit, architecture, preflight, backfill, validation, drill and canary in order.
 
-    Each phase is a run of its own below this one. Where the migration stands is read from the
+    Each phase is a run below this one. Where the migration stands is read from the
     ledger, so a run that was stopped anywhere is simply started again and goes on there. Changes
     outside are those of the phases; undo them with `rollback`.
     """
@@ -70,10 +86,25 @@ def find_step(generation: Generation) -> str | None:
 
 
 def run_step(step: str, request: MigrateWorkload) -> None:
-    """Run one phase as a run below this one; a crashed backfill is started again.
+    """Run one phase below this run: light ones in this process, the others on the work pool.
 
     Raises:
-        Refused: the phase ended in anything but success.
+        QafilaError: the phase said no; its own words.
+        Refused: a phase on the work pool ended in anything but success.
+    """
+    if step in INSIDE:
+        phase, parameters = INSIDE[step]
+        phase(parameters(workload=request.workload))
+    else:
+        run_on_pool(step, request)
+    get_run_logger().info("%s: done", step)
+
+
+def run_on_pool(step: str, request: MigrateWorkload) -> None:
+    """Run a phase as a process of its own; a backfill that crashed is started again.
+
+    Raises:
+        Refused: it ended in anything but success.
     """
     log = get_run_logger()
     tries = 1 + (request.resumes if step == "embedding-backfill" else 0)
@@ -86,12 +117,11 @@ def run_step(step: str, request: MigrateWorkload) -> None:
         assert isinstance(run, FlowRun)
         state = run.state
         if state is not None and state.is_completed():
-            log.info("%s: done", step)
             return
-        kind = state.name if state else "without a state"
         if state is not None and state.is_crashed() and attempt < tries:
             log.warning("%s died; it goes on at its checkpoints (%d/%d)", step, attempt, tries - 1)
             continue
+        kind = state.name if state else "without a state"
         message = (state.message or "").strip() if state else ""
         raise Refused(
             f"the migration of {request.workload} stopped: {step} ended {kind}. {message}",

@@ -56,6 +56,7 @@ def demo(
     from qafila.demo.story import Story
     from qafila.demo.summary import summarise
     from tasks.ledger import open_ledger
+    from tasks.reporting import write_report
 
     scene: Scene = set_scene(scale, lambda line: screen.say(f"  {line}"))
     screen.say(
@@ -70,16 +71,17 @@ def demo(
             stop_load()
     with open_ledger() as ledger:
         result = summarise(ledger, story, phase)
+        report = write_report(ledger, story.workload)
     result["seconds"] = round(time.monotonic() - begun, 1)
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    _close(result)
+    _close(result, report)
     wanted = "rolled_back" if bad_candidate else "promoted"
     if result["outcome"] != wanted:
         raise typer.Exit(1)
 
 
-def _close(result: dict[str, Any]) -> None:
+def _close(result: dict[str, Any], report: Path) -> None:
     name, traffic = result["workload"], result["traffic"] or {}
     if result["outcome"] == "promoted":
         screen.say("  promoted      the keyword service is kept warm; one word brings it back:")
@@ -93,7 +95,7 @@ def _close(result: dict[str, Any]) -> None:
         f"  users         {traffic.get('requests')} requests, {traffic.get('failed')} failed"
     )
     chain = "intact" if result["evidence"]["chain_ok"] else "BROKEN"
-    screen.say(f"  evidence      {result['evidence']['rows']} rows, chain {chain}")
+    screen.say(f"  evidence      {result['evidence']['rows']} rows, chain {chain} · report {report}")
     screen.say(f"  took          {result['seconds']:.0f} s")
     screen.say(f"  Prefect UI    {result['prefect_ui']}")
     screen.say("  stop it with  qafila down")
