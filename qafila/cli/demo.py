@@ -95,7 +95,8 @@ def _close(result: dict[str, Any], report: Path) -> None:
         f"  users         {traffic.get('requests')} requests, {traffic.get('failed')} failed"
     )
     chain = "intact" if result["evidence"]["chain_ok"] else "BROKEN"
-    screen.say(f"  evidence      {result['evidence']['rows']} rows, chain {chain} · report {report}")
+    rows = result["evidence"]["rows"]
+    screen.say(f"  evidence      {rows} rows, chain {chain} · report {report}")
     screen.say(f"  took          {result['seconds']:.0f} s")
     screen.say(f"  Prefect UI    {result['prefect_ui']}")
     screen.say("  stop it with  qafila down")
