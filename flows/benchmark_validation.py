@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow, get_run_logger
-from prefect.runtime import flow_run
 from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
 from qafila.core.verdict import Judgement, Verdict
 from qafila.errors import Inconclusive, Refused, Unavailable
 from tasks import validation
-from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
-from tasks.runs import operator_told
+from tasks.ledger import Generation, open_ledger, read_workload
+from tasks.runs import about_generation, operator_told
 from tasks.validation import Result
 
 
@@ -34,15 +33,7 @@ class BenchmarkValidation(ForWorkload):
     seed: int = Field(7, ge=0, description="Same seed, same samples and same intervals.")
 
 
-def _run_name() -> str:
-    request = flow_run.parameters["request"]
-    name = request["workload"] if isinstance(request, dict) else request.workload
-    with open_ledger() as ledger:
-        generation = newest_generation(ledger, name)
-    return f"validate {name} g{generation.number if generation else 1}"
-
-
-@flow(name="benchmark-validation", flow_run_name=_run_name)
+@flow(name="benchmark-validation", flow_run_name=about_generation("validate"))
 def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
     """Judges the new generation against what serves now; a FAIL stops the migration here.
 

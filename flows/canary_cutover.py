@@ -11,7 +11,6 @@ from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.runtime import flow_run as this_run
 from pydantic import Field
 
 from qafila.core import rollout
@@ -27,7 +26,7 @@ from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import held_lease, read_lease
-from tasks.ledger import newest_generation, open_ledger
+from tasks.ledger import open_ledger
 from tasks.preconditions import (
     put_on_trial,
     require_certificate,
@@ -36,7 +35,7 @@ from tasks.preconditions import (
     versions_of,
 )
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
-from tasks.runs import current_run_id, operator_told
+from tasks.runs import about_generation, current_run_id, operator_told, rename_run
 
 
 class CanaryCutover(ForWorkload):
@@ -46,14 +45,6 @@ class CanaryCutover(ForWorkload):
     aa_seconds: float = Field(
         8.0, ge=2, le=86_400, description="Seconds the baseline is compared with itself first."
     )
-
-
-def _run_name() -> str:
-    request = this_run.parameters["request"]
-    name = request["workload"] if isinstance(request, dict) else request.workload
-    with open_ledger() as ledger:
-        generation = newest_generation(ledger, name)
-    return f"canary {name} g{generation.number if generation else 1}"
 
 
 def take_back_if_ours(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -76,7 +67,7 @@ def take_back_if_ours(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 
 @flow(
     name="canary-cutover",
-    flow_run_name=_run_name,
+    flow_run_name=about_generation("canary"),
     on_cancellation=[take_back_if_ours],
     on_crashed=[take_back_if_ours],
 )
@@ -159,6 +150,8 @@ def compare_baseline_with_itself(
 @task(task_run_name="judge {step.name}", cache_policy=NO_CACHE)
 def judge(step: Step, trial: Trial, look_seconds: float) -> Decision | None:
     """Set the weight of one step and look until it passes; return a decision to go back."""
+    name, generation = trial.spec.name, trial.generation.number
+    rename_run(f"canary {name} g{generation} → {step.weight} %")
     try:
         canary.judge_step(trial, step, look_seconds, _tell(), ask)
     except Aborted as aborted:

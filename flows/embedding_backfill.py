@@ -15,7 +15,6 @@ from prefect.artifacts import (
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, as_completed
-from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -35,13 +34,12 @@ from tasks.generations import preview_for
 from tasks.ledger import (
     Generation,
     move_phase,
-    newest_generation,
     open_ledger,
     read_workload,
     require_generation,
 )
 from tasks.preflight import latest_preflight
-from tasks.runs import current_run_id, operator_told
+from tasks.runs import about_generation, current_run_id, operator_told
 
 MOST_WORKERS = 32
 _PHASES = (Phase.DESIGNED, Phase.BACKFILLING, Phase.BACKFILLED)
@@ -66,17 +64,9 @@ class EmbeddingBackfill(ForWorkload):
     batch_rows: int = Field(250, ge=16, le=10_000, description="Rows a transaction writes.")
 
 
-def _run_name() -> str:
-    request = flow_run.parameters["request"]
-    name = request["workload"] if isinstance(request, dict) else request.workload
-    with open_ledger() as ledger:
-        generation = newest_generation(ledger, name)
-    return f"backfill {name} g{generation.number if generation else 1}"
-
-
 @flow(
     name="embedding-backfill",
-    flow_run_name=_run_name,
+    flow_run_name=about_generation("backfill"),
     task_runner=ThreadPoolTaskRunner(max_workers=MOST_WORKERS),  # type: ignore[arg-type]
 )
 def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.runtime import flow_run
 from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
@@ -19,11 +18,11 @@ from tasks import drilling
 from tasks.drilling import Flip
 from tasks.edges import router_of
 from tasks.leases import Heart, held_lease
-from tasks.ledger import Connection, Generation, move_phase, newest_generation, open_ledger
+from tasks.ledger import Connection, Generation, move_phase, open_ledger
 from tasks.preconditions import put_on_trial, require_ready, require_weightless, versions_of
 from tasks.rolling_back import roll_back
 from tasks.routers.envoy import EnvoyRouter
-from tasks.runs import current_run_id, operator_told
+from tasks.runs import about_generation, current_run_id, operator_told
 
 
 class RollbackDrill(ForWorkload):
@@ -48,15 +47,7 @@ class RollbackDrill(ForWorkload):
     valid_hours: float = Field(168, gt=0, le=2160, description="Hours the certificate holds.")
 
 
-def _run_name() -> str:
-    request = flow_run.parameters["request"]
-    name = request["workload"] if isinstance(request, dict) else request.workload
-    with open_ledger() as ledger:
-        generation = newest_generation(ledger, name)
-    return f"drill {name} g{generation.number if generation else 1}"
-
-
-@flow(name="rollback-drill", flow_run_name=_run_name)
+@flow(name="rollback-drill", flow_run_name=about_generation("drill"))
 def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
     """Goes to the drill weight and back under live traffic, timed at the user's side.
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
 
+import httpx
 from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from qafila.errors import QafilaError
+from tasks.ledger import newest_generation, open_ledger
 
 NEXT_STEP = "next-step"
 
@@ -18,6 +22,27 @@ def current_run_id() -> str | None:
     """Return the id of the flow run we are in, if we are in one."""
     run_id = flow_run.id
     return None if run_id is None else str(run_id)
+
+
+def about_generation(doing: str) -> Callable[[], str]:
+    """Return what names a run: "DOING WORKLOAD gN", N being the newest generation or the first."""
+
+    def name() -> str:
+        request = flow_run.parameters["request"]
+        workload = request["workload"] if isinstance(request, dict) else request.workload
+        with open_ledger() as ledger:
+            generation = newest_generation(ledger, workload)
+        return f"{doing} {workload} g{generation.number if generation else 1}"
+
+    return name
+
+
+def rename_run(name: str) -> None:
+    """Give this run another name, for instance with its weight; a silent server changes nothing."""
+    run_id = flow_run.id
+    if run_id is not None:
+        with suppress(httpx.HTTPError, OSError), get_client(sync_client=True) as client:
+            client.update_flow_run(UUID(str(run_id)), name=name)
 
 
 @contextmanager
