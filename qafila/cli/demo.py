@@ -25,9 +25,6 @@ def demo(
     bad_candidate: Annotated[
         bool, typer.Option("--bad-candidate", help="Break the candidate at 25 % on purpose.")
     ] = False,
-    scale: Annotated[
-        Literal["full", "small"], typer.Option(help="small: a part of the corpus, for tests.")
-    ] = "full",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write what was measured to this file.")
     ] = None,
@@ -58,7 +55,7 @@ def demo(
     from tasks.ledger import open_ledger
     from tasks.reporting import write_report
 
-    scene: Scene = set_scene(scale, lambda line: screen.say(f"  {line}"))
+    scene: Scene = set_scene(lambda line: screen.say(f"  {line}"))
     screen.say(
         f"\n  Moving {scene.workload.name}: {scene.corpus.documents} documents, "
         f"{scene.corpus.queries} real queries, traffic {RATE:.0f} requests/s, all through Envoy\n"

@@ -19,7 +19,7 @@ from qafila import settings
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.demo.bill import write_bill
-from qafila.demo.corpus import CorpusCounts, Scale, load_corpus
+from qafila.demo.corpus import CorpusCounts, load_corpus
 from qafila.demo.estate import seed_estate
 from qafila.errors import Unavailable
 from qafila.stack import ports, state
@@ -52,19 +52,24 @@ class Scene:
         return self.load_log.with_name(self.load_log.name + ".stats.json")
 
 
-def set_scene(scale: Scale, tell: Callable[[str], None]) -> Scene:
+def set_scene(tell: Callable[[str], None]) -> Scene:
     """Prepare everything the story needs on a running stack; safe to call again.
 
     A promotion of an earlier demo is rolled back first, so that every story begins with the
     keyword service.
     """
     stack = settings.stack_state()
-    seed_account(stack["moto"]["url"])
     with psycopg.connect(stack["postgres"]["source_url"], autocommit=True) as source:
-        corpus = load_corpus(source, scale=scale)
+        corpus = load_corpus(source)
     tell(f"corpus    {corpus.documents} documents, {corpus.queries} real queries")
-    baseline = start_service("baseline")
-    candidate = start_service("candidate", "--breakable")
+    starting = {
+        "baseline": start_service("baseline"),
+        "candidate": start_service("candidate", "--breakable"),
+    }
+    seed_account(stack["moto"]["url"])  # meanwhile the services come up
+    for service in starting.values():
+        wait_until_ready(service)
+    baseline, candidate = starting["baseline"].url, starting["candidate"].url
     os.environ["QAFILA_DEMO_BASELINE_URL"] = baseline
     os.environ["QAFILA_DEMO_CANDIDATE_URL"] = candidate
     workload = read_file(root() / "workloads" / f"{WORKLOAD}.yaml")
@@ -96,26 +101,51 @@ def seed_account(moto_url: str) -> None:
     write_bill(settings.home() / "demo" / "bill.csv", estate, datetime.now(UTC).date())
 
 
-def start_service(arm: str, *more: str) -> str:
-    """Start one arm of the service, or find the one that runs; return its address.
+@dataclass(frozen=True)
+class Started:
+    """One arm of the service as it was started: its address, process and log."""
 
-    Raises:
-        Unavailable: it did not become ready; names its log.
-    """
+    url: str
+    process: Recorded
+    log: Path
+
+
+def start_service(arm: str, *more: str) -> Started:
+    """Start one arm of the service, or find the one that runs; do not wait for it."""
     section = settings.stack_state().get("services", {}).get(arm, {})
+    log = settings.home() / "logs" / f"{arm}.log"
     record = Recorded.read(section)
     if record is not None and record.alive:
-        return str(section["url"])
+        return Started(str(section["url"]), record, log)
     port = _free_port(section.get("port"))
     url = f"http://127.0.0.1:{port}"
-    log = settings.home() / "logs" / f"{arm}.log"
     process = launch(
         [sys.executable, "-m", "qafila.demo.services", arm, "--port", str(port), *more],
         log=log, env=_environment(), cwd=root(),
     )  # fmt: skip
     state.record_service(arm, process, url=url, port=port)
-    _wait_for(url, process, log)
-    return url
+    return Started(url, process, log)
+
+
+def wait_until_ready(service: Started) -> None:
+    """Wait until a service answers.
+
+    Raises:
+        Unavailable: it ended, or did not answer in time; names its log.
+    """
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline and service.process.alive:
+        try:
+            httpx.get(f"{service.url}/health", timeout=2)
+        except httpx.TransportError:
+            time.sleep(0.1)
+            continue
+        return
+    raise Unavailable(
+        f"the service at {service.url} did not become ready.",
+        kept="the stack.",
+        remedy=f"read {service.log}, then: qafila down",
+    )
 
 
 def start_load(url: str, source_url: str, log: Path) -> None:
@@ -153,17 +183,3 @@ def _free_port(remembered: int | None) -> int:
     services = settings.stack_state().get("services", {})
     taken = {**taken, **{n: s["port"] for n, s in services.items() if "port" in s}}
     return ports.another(taken)
-
-
-def _wait_for(url: str, process: Recorded, log: Path) -> None:
-    deadline = time.monotonic() + _READY_S
-    while time.monotonic() < deadline and process.alive:
-        try:
-            httpx.get(f"{url}/health", timeout=2)
-        except httpx.TransportError:
-            time.sleep(0.1)
-            continue
-        return
-    raise Unavailable(
-        f"the service at {url} did not become ready.", kept="the stack.", remedy=f"read {log}"
-    )

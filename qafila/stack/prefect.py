@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,25 @@ def deployments(api: str) -> set[str]:
         if len(page) < 100 or len(found) == before:
             break
     return found
+
+
+def end_orphans(api: str) -> int:
+    """Mark every run that a dead worker had begun as crashed; return how many there were.
+
+    Only to be called while no worker and none of its flow runs lives: Prefect itself would show
+    them as running for ever, and their deployments' concurrency slots would stay taken.
+    """
+    begun = {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}
+    runs = _post(api, "/flow_runs/filter", {"flow_runs": {"state": begun}, "limit": 200})
+    crashed = {"type": "CRASHED", "message": "The worker ended, and this run with it."}
+    for run in runs:
+        _post(api, f"/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+    return len(runs)
+
+
+def is_flow_run(command: Sequence[str]) -> bool:
+    """Say whether a process's command line is that of a flow run which a worker started."""
+    return "prefect.engine" in command
 
 
 def declared(file: Path) -> set[str]:

@@ -23,7 +23,7 @@ from qafila.errors import BadInput, Unavailable
 from qafila.sql import apply_schema
 from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
 from qafila.stack.environment import environment, root
-from qafila.stack.processes import Recorded, family, launch, stop
+from qafila.stack.processes import Recorded, family, launch, marked, stop
 
 READY_S = 180.0  # a dead process is noticed at once; this is for a busy machine
 WATCHDOG = (sys.executable, "-m", "qafila.cli", "watchdog")
@@ -175,12 +175,26 @@ class _Start:
             stop(family(record), patience_s=5)
 
     def _worker(self) -> None:
+        record = state.recorded("worker")
+        if record is None or not record.alive:
+            self._leave_no_orphans()
         self._piece(
             "worker",
             prefect.worker_command(),
             {"api_url": self.api},
             variables=prefect.WORKER_VARIABLES,
         )
+
+    def _leave_no_orphans(self) -> None:
+        """End the flow runs of a worker that is gone, so that nothing looks alive and is not.
+
+        What they had done stands in the ledger; started again, they go on there.
+        """
+        runs = [p for p in marked(state.mark()) if prefect.is_flow_run(p.cmdline())]
+        stop(runs, patience_s=2.0)
+        ended = prefect.end_orphans(self.api)
+        if ended:
+            self.tell(f"{ended} runs had lost their worker; start them again")
 
     def _watchdog(self) -> None:
         self._piece("watchdog", list(WATCHDOG), {})

@@ -20,7 +20,7 @@ _SET_SCENE = """
 from qafila.stack.environment import speak_to_stack
 speak_to_stack()
 from qafila.demo.setting import set_scene
-set_scene("full", print)
+set_scene(print)
 """
 
 

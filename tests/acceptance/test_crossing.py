@@ -121,6 +121,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:
         wait_for("the load", loading, within_s=60, every_s=0.01)
         os.kill(stack.state["worker"]["pid"], signal.SIGKILL)
         stack.cli("up")
+        stack.cli("run", "migrate-workload", WORKLOAD, "--no-watch")
         wait_for("the end of the load", lambda: phase_of(ledger) not in
                  ("designed", "backfilling"), within_s=60)  # fmt: skip
         filled = latest_evidence(ledger, WORKLOAD, "backfill")
