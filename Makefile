@@ -27,8 +27,10 @@ endif
 demo: $(VENV)/run.stamp
 	@$(BIN)/qafila demo $(if $(BAD),--bad-candidate)
 
+# The acceptance tests have the machine to themselves: they judge latency under load.
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest tests/acceptance
+	@$(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/integration
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .

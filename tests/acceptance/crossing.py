@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from qafila.core.phases import Event
 from tasks import ledger as ledgers
 from tests.acceptance.conftest import ROOT, Stack
 
@@ -51,11 +52,20 @@ def phase_of(ledger: psycopg.Connection[Any]) -> str:
     return "none" if generation is None else generation.phase
 
 
-def last_weight(ledger: psycopg.Connection[Any]) -> int:
-    """Return the weight at the newest look of the newest generation; 0 before the first."""
+def move(ledger: psycopg.Connection[Any], *events: Event) -> None:
+    """Move the newest generation along the table, as a person or an earlier run did."""
+    for event in events:
+        generation = ledgers.newest_generation(ledger, WORKLOAD)
+        assert generation is not None
+        ledgers.move_phase(ledger, generation, event)
+
+
+def last_weight(ledger: psycopg.Connection[Any], since: float) -> int:
+    """Return the weight at the newest look after ``since``; 0 before the first."""
     row = ledger.execute(
-        "SELECT weight FROM qafila.look WHERE generation ="
-        " (SELECT max(number) FROM qafila.generation) ORDER BY looked_at DESC LIMIT 1"
+        "SELECT weight FROM qafila.look WHERE looked_at > to_timestamp(%s)"
+        " ORDER BY looked_at DESC LIMIT 1",
+        [since],
     ).fetchone()
     return int(row[0]) if row else 0
 

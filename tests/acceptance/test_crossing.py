@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from qafila.core.phases import Event
+from tasks.approvals import ask
 from tasks.backfill import list_shards
 from tasks.evidence import latest_evidence
 from tasks.leases import TTL_SECONDS, read_lease
@@ -25,6 +27,7 @@ from tests.acceptance.crossing import (
     WORKLOAD,
     access_log,
     last_weight,
+    move,
     open_ledger,
     phase_of,
     set_scene,
@@ -103,35 +106,36 @@ def test_a_bad_candidate_is_stopped_and_everything_goes_back_by_itself(stack: St
 
 def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:
     set_scene(stack)
-    stack.cli("run", "migrate-workload", WORKLOAD, "--no-watch")
     with open_ledger(stack) as ledger:
-        asked = wait_for(
-            "the question of the architecture",
-            lambda: stack.json("status", WORKLOAD)["waits_for"],
-            within_s=60,
-            every_s=0.5,
-        )
-        stack.cli("approve", asked[0]["id"], "--by", "A. Tester", "--notes", "reads well")
+        move(ledger, Event.CAUSE_RECORDED)
 
         def loading() -> bool:
             generation = newest_generation(ledger, WORKLOAD)
             assert generation is not None
             return any(s.state == "claimed" for s in list_shards(ledger, generation))
 
+        before = latest_evidence(ledger, WORKLOAD, "backfill")
+        assert before is not None
+        stack.cli("run", "embedding-backfill", WORKLOAD, "--set", "reload=true", "--no-watch")
         wait_for("the load", loading, within_s=60, every_s=0.01)
         os.kill(stack.state["worker"]["pid"], signal.SIGKILL)
         stack.cli("up")
-        stack.cli("run", "migrate-workload", WORKLOAD, "--no-watch")
-        wait_for("the end of the load", lambda: phase_of(ledger) not in
-                 ("designed", "backfilling"), within_s=60)  # fmt: skip
+        stack.cli("run", "embedding-backfill", WORKLOAD)
         filled = latest_evidence(ledger, WORKLOAD, "backfill")
         assert filled is not None
+        assert filled.number > before.number
+        assert filled.body["rows_source"] == filled.body["rows_target"]
         assert (filled.verdict, filled.body["missing"], filled.body["duplicates"]) == ("PASS", 0, 0)
+        assert phase_of(ledger) == "backfilled"
 
 
 def test_a_canary_killed_with_traffic_leaves_all_of_it_on_the_baseline(stack: Stack) -> None:
     with open_ledger(stack) as ledger:
-        wait_for("a weight", lambda: last_weight(ledger) >= 1, within_s=120)
+        # this generation was validated and drilled before; its certificate still holds
+        move(ledger, Event.LADDER_PASS, Event.DRILL_PASS)
+        begun = time.time()
+        stack.cli("run", "canary-cutover", WORKLOAD, "--no-watch")
+        wait_for("a weight", lambda: last_weight(ledger, begun) >= 1, within_s=60)
         lease = read_lease(ledger, WORKLOAD)
         assert lease is not None
         assert lease.holder_pid is not None
@@ -163,12 +167,23 @@ def test_the_evidence_of_all_this_is_one_intact_chain(stack: Stack) -> None:
     assert {json.loads(line)["kind"] for line in exported} >= {"audit", "approval", "rollback"}
 
 
+def test_a_question_is_answered_from_the_shell(stack: Stack) -> None:
+    with open_ledger(stack) as ledger:
+        ask(ledger, "test-question", workload=WORKLOAD, generation=1, subject="a test",
+            question="Go on?", expires_s=60)  # fmt: skip
+    assert stack.json("status", WORKLOAD)["waits_for"][0]["id"] == "test-question"
+    said = stack.cli("approve", WORKLOAD, "--by", "A. Tester", "--notes", "reads well").stdout
+    assert said == "a test: approved by A. Tester.\n"
+    again = stack.cli("approve", "test-question", "--by", "Somebody", "--reject", check=False)
+    assert again.returncode == 1
+    assert "approved already by A. Tester" in again.stderr
+
+
 REFUSALS = [
     (("run", "canary-cutover", WORKLOAD), 1, "Next:"),
     (("run", "no-such-phase", WORKLOAD), 2, "one of: "),
     (("run", "embedding-backfill", WORKLOAD, "--set", "workers=99"), 2, "workers"),
     (("run", "embedding-backfill", "Not A Name"), 2, "workload"),
-    (("run", "inventory-audit", "unknown-workload"), 1, "applied so far"),
     (("status", "unknown-workload"), 1, "applied so far: aws-docs-search"),
     (("approve", "nothing", "--by", "A. Tester"), 1, "no question"),
     (("apply", "missing.yaml"), 2, "cannot be read"),
