@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from prefect import flow, get_run_logger, task
@@ -43,7 +44,7 @@ def approval(request: Question) -> dict[str, str | None]:
     with operator_told():
         row = read_question(request.approval_id)
         if row.state == "pending":
-            remaining = (row.expires_at - row.asked_at).total_seconds()
+            remaining = (row.expires_at - datetime.now(UTC)).total_seconds()
             answer = suspend_flow_run(
                 wait_for_input=Answer.with_initial_data(description=row.question),
                 timeout=max(1, int(remaining)),
