@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from qafila.cli import screen
+from qafila.core.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -22,7 +24,8 @@ TITLES = {
     "rollout": "7 canary",
     "rollback": "  rollback",
 }
-_NAME, _QUIET = 16, {"backfill-attempt", "validation-arm"}
+_NAME, _WIDTH = 16, 92
+_QUIET = {"backfill-attempt", "validation-arm"}
 
 
 class ScreenStage:
@@ -63,9 +66,9 @@ class ScreenStage:
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
         title = TITLES.get(row.kind, row.kind)
-        lines = _lines(row)
-        screen.say(f"  {title:<{_NAME}}{lines[0]}      {row.verdict or ''}   {seconds:.0f} s")
-        for line in lines[1:]:
+        first, *more = [part for line in _lines(row) for part in wrap(line, _WIDTH)]
+        screen.say(f"  {title:<{_NAME}}{first:<{_WIDTH}}  {row.verdict or '':<12} {seconds:.0f} s")
+        for line in more:
             screen.say(f"  {'':<{_NAME}}{line}")
 
 
@@ -77,6 +80,12 @@ def _lines(row: Evidence) -> list[str]:
                 if rate else f"attempts {body['attempts']}"]  # fmt: skip
     if row.kind == "validation" and body["systems"]:
         return [_quality(body), *_validation_details(body)]
+    if row.kind == "rollout":
+        steps = "  ".join(
+            f"{s['step']} {'✓' if s['verdict'] == Verdict.PASS else '✗'}" for s in body["steps"]
+        )
+        counted = f"{body['requests']} requests judged, {body['failed_requests']} failed for users"
+        return [row.sentence, f"{steps}   {counted}"]
     return [row.sentence]
 
 

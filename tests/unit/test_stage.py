@@ -1,0 +1,38 @@
+"""What the demo shows of a piece of evidence: few lines, none too long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from qafila.cli.stage import ScreenStage
+from tasks.evidence import Evidence
+
+
+def shown(capsys: pytest.CaptureFixture[str], kind: str, sentence: str, **body: Any) -> list[str]:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    stage = ScreenStage()
+    stage.told(Evidence(1, "w", 1, kind, None, "PASS", sentence, now, body, "d"))
+    return capsys.readouterr().out.splitlines()
+
+
+def test_a_long_sentence_is_wrapped_under_its_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, "decision", "seven patterns compared, and one of them chosen " * 6)
+    assert lines[0].startswith("  2 architecture  seven patterns")
+    assert "PASS" in lines[0]
+    assert len(lines) > 2
+    assert all(len(line) < 130 for line in lines)
+    assert all(line.startswith(" " * 18) for line in lines[1:])
+
+
+def test_a_rollout_shows_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [{"step": "A/A", "verdict": "PASS"}, {"step": "1 %", "verdict": "FAIL"}]
+    lines = shown(capsys, "rollout", "errors", steps=steps, requests=9, failed_requests=0)
+    assert "A/A ✓  1 % ✗   9 requests judged, 0 failed for users" in lines[1]
+
+
+def test_a_validation_that_stopped_early_shows_why(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, "validation", "3 rows are stale", systems={}, verdicts={})
+    assert "3 rows are stale" in lines[0]
