@@ -1,5 +1,6 @@
 # Everything a fresh clone needs: Python 3.11 or newer, git and make. `make` alone runs the tests.
 #   make demo [BAD=1]   one real workload crosses; BAD=1 breaks the candidate and shows the abort
+#                       (what was measured stands in demo.json)
 #   make test | lint    linters and tests | linters only
 #   make up | down      start | stop the embedded stack
 #   make docs           write docs/reference/ again, from the code
@@ -25,7 +26,7 @@ endif
 .PHONY: demo test lint docs up down lock
 
 demo: $(VENV)/run.stamp
-	@$(BIN)/qafila demo $(if $(BAD),--bad-candidate)
+	@$(BIN)/qafila demo --json demo.json $(if $(BAD),--bad-candidate)
 
 # The acceptance tests have the machine to themselves: they judge latency under load.
 test: lint
