@@ -8,7 +8,7 @@ import psycopg
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
-from qafila.errors import Unavailable
+from qafila.connecting import connect_postgres
 
 
 class PostgresDatabase(Block):
@@ -28,21 +28,5 @@ class PostgresDatabase(Block):
         Raises:
             Unavailable: the server does not answer, or refuses us.
         """
-        secret: dict[str, Any] = (
-            {} if self.password is None else {"password": self.password.get_secret_value()}
-        )
-        try:
-            return psycopg.connect(
-                self.url,
-                autocommit=True,
-                prepare_threshold=None,
-                connect_timeout=self.connect_timeout_seconds,
-                **secret,
-            )
-        except psycopg.OperationalError as error:
-            first = str(error).strip().splitlines()[0]
-            raise Unavailable(
-                f"the database {self.url} does not answer: {first}",
-                kept="nothing was touched.",
-                remedy="check the address in the block, then: qafila doctor",
-            ) from error
+        secret = None if self.password is None else self.password.get_secret_value()
+        return connect_postgres(self.url, secret, self.connect_timeout_seconds)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
+from qafila.connecting import connect_qdrant
+
 if TYPE_CHECKING:  # a second of import time that only Qdrant's users should pay
     from qdrant_client import QdrantClient
 
@@ -25,13 +27,5 @@ class QdrantServer(Block):
 
     def client(self) -> QdrantClient:
         """Return a client; local mode when there is no address."""
-        from qdrant_client import QdrantClient
-
-        if self.url is None:
-            return (
-                QdrantClient(path=self.path)
-                if self.path != ":memory:"
-                else QdrantClient(":memory:")
-            )
         key = None if self.api_key is None else self.api_key.get_secret_value()
-        return QdrantClient(url=self.url, api_key=key, timeout=self.timeout_seconds)
+        return connect_qdrant(self.url, self.path, key, self.timeout_seconds)

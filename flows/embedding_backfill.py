@@ -19,11 +19,11 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from blocks import PostgresDatabase
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.plan import BackfillPlan, Comparison
 from qafila.core.verdict import Verdict
-from qafila.core.workload import PgvectorTarget
 from qafila.errors import BackfillHalted, Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial

@@ -9,12 +9,11 @@ from prefect import flow, get_run_logger
 from pydantic import Field
 
 from blocks.aws import AwsAccount
-from blocks.postgres import PostgresDatabase
 from qafila import settings
+from qafila.core.corpus import Name
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
-from qafila.core.workload import Name
 from qafila.errors import Refused, Unavailable
 from tasks import audit
 from tasks.collectors import COLLECTORS
@@ -70,7 +69,6 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
                 remedy="set audit.account in the file and apply it, or add --set account=NAME",
             )
         account = connection(ledger, name, AwsAccount)
-        source = connection(ledger, workload.corpus.source.block, PostgresDatabase)
         wanted = request.bill or workload.audit.bill
         path = settings.home() / wanted if wanted else None
         bill = None if path is None else audit.read_bill(path)
@@ -81,7 +79,7 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
             for collector in COLLECTORS
             if collector.scope == "region" or region == regions[0]
         ]
-        corpus = audit.measure_corpus(workload.name, source, workload.corpus.source)
+        corpus = audit.measure_corpus(workload)
         inventory = audit.take_stock(workload, collected, bill, corpus)
         judged = inventory.judgement()
 

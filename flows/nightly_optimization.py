@@ -9,8 +9,8 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
+from qafila.core.corpus import Name
 from qafila.core.verdict import Verdict
-from qafila.core.workload import Name
 from qafila.errors import Refused
 from tasks import drift
 from tasks.runs import operator_told

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from blocks import PostgresDatabase
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event
-from qafila.core.workload import PgvectorTarget
 from tasks.alias import return_alias
 from tasks.connections import connection
 from tasks.evidence import record_evidence

@@ -7,15 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from blocks.aws import AwsAccount
-from blocks.postgres import PostgresDatabase
 from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload
 from qafila.core.audit import (
     Collected,
@@ -30,13 +27,13 @@ from qafila.core.audit import (
 )
 from qafila.core.bills import Bill, main_currency
 from qafila.core.inventory import Inventory
-from qafila.core.workload import PostgresSource, Workload
-from qafila.errors import BadInput
+from qafila.core.workload import Workload
 from qafila.sql import statement
 from tasks import bills
 from tasks.collectors import COLLECTORS, Limits
 from tasks.evidence import record_evidence
-from tasks.ledger import Connection
+from tasks.ledger import Connection, open_ledger
+from tasks.opening import open_source, volume_of
 
 _BY_NAME = {collector.name: collector for collector in COLLECTORS}
 _ABOUT = {
@@ -67,39 +64,16 @@ def read_bill(bill: Path) -> Bill:
     return bills.read_bill(bill)
 
 
-@task(task_run_name="measure the corpus of {workload}", cache_policy=NO_CACHE)
-def measure_corpus(
-    workload: str, source: PostgresDatabase, settings: PostgresSource
-) -> CorpusVolume:
+@task(task_run_name="measure the corpus of {workload.name}", cache_policy=NO_CACHE)
+def measure_corpus(workload: Workload) -> CorpusVolume:
     """Count the documents of a workload and the bytes of their text.
 
     Raises:
-        BadInput: the table or one of its columns does not exist, or may not be read.
+        BadInput: the source cannot be read as the workload says; names every problem.
     """
-    query = sql.SQL("SELECT count(*), {size} FROM {table}").format(
-        size=sql.SQL(" + ").join(
-            sql.SQL("coalesce(sum(octet_length({}::text)), 0)").format(sql.Identifier(column))
-            for column in settings.text
-        ),
-        table=sql.Identifier(*settings.table.split(".")),
-    )
-    with source.connect() as connection:
-        connection.execute("SET statement_timeout = '120s'")
-        try:
-            row = connection.execute(query).fetchone()
-        except (
-            psycopg.errors.UndefinedTable,
-            psycopg.errors.UndefinedColumn,
-            psycopg.errors.InsufficientPrivilege,
-        ) as error:
-            raise BadInput(
-                f"the corpus of {workload} cannot be measured:",
-                [str(error).splitlines()[0]],
-                remedy=f"correct corpus.source in workloads/{workload}.yaml, then: "
-                f"qafila apply workloads/{workload}.yaml",
-            ) from error
-    assert row is not None
-    return CorpusVolume(rows=int(row[0]), size_bytes=int(row[1]))
+    with open_ledger() as ledger, open_source(ledger, workload) as source:
+        found = volume_of(source, workload.name)
+    return CorpusVolume(rows=found.rows, size_bytes=found.text_bytes)
 
 
 @task(task_run_name="reconcile bill and account of {workload.name}", cache_policy=NO_CACHE)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,16 +16,13 @@ from prefect.cache_policies import NO_CACHE
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from blocks import PostgresDatabase, QdrantServer
 from qafila.core.chunking import split
-from qafila.core.fingerprint import chunk_id, text_digest
+from qafila.core.fingerprint import text_digest
 from qafila.core.phases import Event
 from qafila.core.plan import BackfillPlan, Comparison, Sample, plan_backfill
-from qafila.core.workload import PgvectorTarget, WordLlamaEmbedder, Workload
+from qafila.core.workload import Workload
 from qafila.errors import BadInput, StaleEpoch
 from qafila.sql import statement
-from tasks.connections import connection
-from tasks.embedders.port import Embedder, make_embedder
 from tasks.ledger import (
     Connection,
     Generation,
@@ -36,9 +31,9 @@ from tasks.ledger import (
     put_plan,
     read_workload,
 )
-from tasks.sources.postgres import KeyRange, PostgresSource, SourceRow
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
+from tasks.opening import embedder_of, open_source, open_store
+from tasks.sources.port import KeyRange, Source, SourceRow
+from tasks.stores.port import Checkpoint, Chunk, VectorStore
 
 CLAIM_TTL_SECONDS = 10.0
 _SAMPLE_BATCH, _SAMPLE_BATCHES = 64, 6
@@ -69,44 +64,6 @@ class Loaded:
     dead_letters: int
     seconds: float
     resumed_at: int
-
-
-@contextmanager
-def open_source(ledger: Connection, workload: Workload) -> Iterator[PostgresSource]:
-    """Open the workload's source for reading."""
-    settings = workload.corpus.source
-    with connection(ledger, settings.block, PostgresDatabase).connect() as source:
-        yield PostgresSource(source, settings)
-
-
-@contextmanager
-def open_store(
-    ledger: Connection, workload: Workload, generation: Generation
-) -> Iterator[VectorStore]:
-    """Open the workload's target for one generation."""
-    target = workload.corpus.target
-    place = Place(
-        workload.name, generation.number, generation.fingerprint,
-        workload.corpus.embedder.dimensions,
-    )  # fmt: skip
-    if isinstance(target, PgvectorTarget):
-        block = connection(ledger, target.block, PostgresDatabase)
-        with block.connect() as database:
-            yield PgvectorStore(database, place, index=target.index, ef_search=target.ef_search)
-    else:
-        from tasks.stores.qdrant import QdrantStore  # slow to import, and rarely needed
-
-        client = connection(ledger, target.block, QdrantServer).client()
-        try:
-            yield QdrantStore(client, place)
-        finally:
-            client.close()
-
-
-@cache
-def embedder_of(settings: WordLlamaEmbedder) -> Embedder:
-    """Return the embedder, loaded once a process."""
-    return make_embedder(settings)
 
 
 @task(task_run_name="plan backfill of {name} g{generation.number}", cache_policy=NO_CACHE)
@@ -145,7 +102,7 @@ def plan_load(
     return plan, ranges
 
 
-def _sample(source: PostgresSource, workload: Workload) -> Sample:
+def _sample(source: Source, workload: Workload) -> Sample:
     embedder = embedder_of(workload.corpus.embedder)
     embedder.embed(["warm up"])
     rows = chunks = tokens = characters = 0
@@ -167,7 +124,6 @@ def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
     """Return the chunks of some rows, in order; a row without text has none."""
     return [
         Chunk(
-            id=chunk_id(row.key_text, span.number),
             source_key=row.key_text,
             number=span.number,
             start=span.start,
@@ -176,6 +132,7 @@ def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
             text=row.text[span.start : span.end],
             digest=text_digest(row.text[span.start : span.end]),
             acl=row.acl,
+            metadata=row.metadata,
         )
         for row in rows
         for span in split(row.text, workload.corpus.chunking)
@@ -280,7 +237,7 @@ def _load(
     workload: Workload,
     generation: Generation,
     shard: Shard,
-    source: PostgresSource,
+    source: Source,
     store: VectorStore,
     batch_rows: int,
 ) -> Loaded:

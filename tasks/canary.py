@@ -18,10 +18,11 @@ from psycopg.types.json import Jsonb
 from blocks import PostgresDatabase
 from qafila.core import analysis, rollout
 from qafila.core.analysis import Calibration, Counts, State
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event, Phase
 from qafila.core.rollout import Action, Answered, Decision, Situation, Step, StepKind
 from qafila.core.verdict import Judgement, Verdict
-from qafila.core.workload import PgvectorTarget, Workload
+from qafila.core.workload import Workload
 from qafila.errors import Inconclusive, QafilaError, Refused, StaleEpoch, Unavailable
 from qafila.sql import statement
 from tasks.alias import move_alias

@@ -10,41 +10,27 @@ from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
-import psycopg
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from psycopg import sql
 from psycopg.rows import class_row
 
-from blocks.postgres import PostgresDatabase
 from qafila.core import decision_record
 from qafila.core.choice import choose, what_would_change_our_mind
 from qafila.core.patterns import Need, assess_patterns
 from qafila.core.phases import Event, Phase
 from qafila.core.pricing import PriceBook, parse_price_book
 from qafila.core.verdict import Verdict
-from qafila.core.workload import PostgresSource
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, read_approval
 from tasks.asking import ask_person
-from tasks.connections import connection
 from tasks.evidence import Evidence, latest_evidence, record_evidence
 from tasks.ledger import Connection, Generation, move_phase, open_ledger, read_workload
+from tasks.opening import open_source, volume_of
 from tasks.runs import current_run_id
 
-COUNT_TIMEOUT_MS = 3_000  # past this a planner's estimate is good enough for costing
 POLL_S = 0.5
 LINE_EVERY_S = 30.0
-
-
-@dataclass(frozen=True)
-class CorpusSize:
-    """Rows and bytes of text in the source, and whether they were counted or estimated."""
-
-    documents: int
-    text_bytes: int
-    how: str
 
 
 @dataclass(frozen=True)
@@ -77,49 +63,6 @@ def load_price_book() -> PriceBook:
     )
 
 
-def measure_corpus(source: psycopg.Connection[Any], settings: PostgresSource) -> CorpusSize:
-    """Count the source's rows and bytes of text; estimate from statistics when that takes long."""
-    table = sql.Identifier(*settings.table.split("."))
-    size = sql.SQL(" + ").join(
-        sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(column))
-        for column in settings.text
-    )
-    query = sql.SQL("SELECT count(*), coalesce(sum({size}), 0) FROM {table}")
-    sample = sql.SQL(
-        "SELECT coalesce(avg({size}), 0) FROM (SELECT * FROM {table} LIMIT 1000) AS first"
-    )
-    try:
-        with source.transaction():
-            source.execute(
-                sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(COUNT_TIMEOUT_MS))
-            )
-            row = source.execute(query.format(size=size, table=table)).fetchone()
-        assert row is not None
-        return CorpusSize(int(row[0]), int(row[1]), "counted in the source")
-    except psycopg.errors.QueryCanceled:
-        guess = source.execute(
-            "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = %s::regclass",
-            [settings.table],
-        ).fetchone()
-        mean = source.execute(sample.format(size=size, table=table)).fetchone()
-        rows = 0 if guess is None else int(guess[0])
-        each = 0.0 if mean is None else float(mean[0])
-        return CorpusSize(rows, int(rows * each), "estimated from the source's statistics")
-    except psycopg.errors.UndefinedTable as error:
-        raise Refused(
-            f"the source has no table {settings.table!r}.",
-            kept="nothing was changed.",
-            remedy="correct corpus.source.table in the workload file, then: qafila apply FILE",
-        ) from error
-    except psycopg.errors.UndefinedColumn as error:
-        raise Refused(
-            f"the table {settings.table!r} lacks a column of corpus.source.text: "
-            f"{str(error).splitlines()[0]}",
-            kept="nothing was changed.",
-            remedy="correct the workload file, then: qafila apply FILE",
-        ) from error
-
-
 def measure_workload(workload: str) -> tuple[Need, str]:
     """Return what the workload needs, its corpus measured now, and how it was measured.
 
@@ -135,13 +78,12 @@ def measure_workload(workload: str) -> tuple[Need, str]:
                 f"{load_price_book().currency}; currencies are never mixed.",
                 remedy="give budget.currency and budget.monthly in USD, then: qafila apply FILE",
             )
-        settings = spec.corpus.source
-        with connection(ledger, settings.block, PostgresDatabase).connect() as source:
-            size = measure_corpus(source, settings)
-    documents, how = size.documents, size.how
+        with open_source(ledger, spec) as source:
+            size = volume_of(source, workload)
+    documents, how = size.rows, size.how
     if projection.documents is not None:
-        documents, how = projection.documents, f"projected; {size.documents:,} {size.how}"
-    each = size.text_bytes / max(size.documents, 1)
+        documents, how = projection.documents, f"projected; {size.rows:,} {size.how}"
+    each = size.text_bytes / max(size.rows, 1)
     return (
         Need(
             documents=documents,

@@ -292,7 +292,7 @@ def _sample(
     ledger: Connection, spec: Workload, queries: int, seconds: float, seed: int
 ) -> tuple[Sample | None, str]:
     """Return the sample, or why there is none: a broken probe is not bad quality."""
-    block = spec.corpus.source.block
+    block = spec.queries_block
     try:
         with connection(ledger, block, PostgresDatabase).connect() as source:
             judged = sample_queries(source, spec.queries.judged.table, queries=queries, seed=seed)

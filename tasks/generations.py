@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from qafila.core import chunking
+from qafila.core.corpus import Embedder, WordLlamaEmbedder
 from qafila.core.fingerprint import Fingerprint, canonical_json
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
@@ -16,17 +17,24 @@ from tasks.ledger import Connection, Generation, newest_generation, open_generat
 def fingerprint_of(workload: Workload) -> Fingerprint:
     """Return what decides the content of a generation of this workload, without loading a model."""
     corpus = workload.corpus
-    lower = "+lower" if corpus.embedder.lowercase else ""
+    model, revision = _model_of(corpus.embedder)
     return Fingerprint(
         source=canonical_json(corpus.source.model_dump()).decode(),
         chunker=canonical_json(corpus.chunking.model_dump()).decode(),
         chunker_version=chunking.VERSION,
-        model=MODEL,
-        model_revision=f"{version('wordllama')}{lower}",
+        model=model,
+        model_revision=revision,
         dimensions=corpus.embedder.dimensions,
         distance="cosine",
         normalised=True,
     )
+
+
+def _model_of(embedder: Embedder) -> tuple[str, str]:
+    """Return model and revision of an embedder, as it names them itself."""
+    if isinstance(embedder, WordLlamaEmbedder):
+        return MODEL, f"{version('wordllama')}{'+lower' if embedder.lowercase else ''}"
+    return embedder.model, embedder.revision
 
 
 def open_for(ledger: Connection, workload: Workload) -> Generation:

@@ -10,8 +10,9 @@ import httpx
 from psycopg.rows import dict_row
 
 from blocks import PostgresDatabase
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Phase
-from qafila.core.workload import PgvectorTarget, Workload
+from qafila.core.workload import Workload
 from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
 from tasks.alias import set_trial

@@ -14,9 +14,10 @@ from typing import Any
 import httpx
 from psycopg.rows import class_row
 
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
-from qafila.core.workload import PgvectorTarget, Workload
+from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, Unavailable
 from qafila.sql import statement
 from tasks.alias import read_alias, return_alias

@@ -19,8 +19,8 @@ from pgvector import Vector
 from pgvector.psycopg import register_vector
 from psycopg import sql
 
+from qafila.core.corpus import EVERYBODY
 from qafila.core.ranking import reciprocal_rank_fusion
-from qafila.core.workload import EVERYBODY
 from qafila.sql import statement
 from tasks.stores.port import Place
 

@@ -19,6 +19,7 @@ from psycopg import sql
 
 from blocks import PostgresDatabase
 from qafila.core import ladder
+from qafila.core.corpus import EVERYBODY
 from qafila.core.judged import (
     Answer,
     ArmMeasurement,
@@ -34,10 +35,10 @@ from qafila.core.metrics import mean
 from qafila.core.phases import Event, Phase
 from qafila.core.statistics import PairedComparison, compare_paired, mean_share
 from qafila.core.verdict import Judgement, Verdict
-from qafila.core.workload import EVERYBODY, Workload
+from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
-from tasks.backfill import embedder_of, open_store, verify_generation
+from tasks.backfill import verify_generation
 from tasks.connections import connection
 from tasks.decision import load_price_book
 from tasks.evidence import record_evidence
@@ -48,6 +49,7 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
+from tasks.opening import embedder_of, open_store
 from tasks.runs import current_run_id
 from tasks.search_service import SearchService
 
@@ -207,7 +209,7 @@ def read_queries(name: str, max_queries: int | None, seed: int) -> list[JudgedQu
     """Return all judged queries, or a seeded sample of them, in a stable order."""
     with open_ledger() as ledger:
         workload, _ = read_workload(ledger, name)
-        block = connection(ledger, workload.corpus.source.block, PostgresDatabase)
+        block = connection(ledger, workload.queries_block, PostgresDatabase)
     with block.connect() as source:
         queries = read_judged_queries(source, workload.queries.judged.table)
     if max_queries is None or len(queries) <= max_queries:

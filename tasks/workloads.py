@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 
+_UNIONS = ("source", "embedder", "target")  # pydantic puts the chosen kind after their name
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -68,7 +69,7 @@ def _variable(match: re.Match[str], text: str, missing: list[str]) -> str:
 
 
 def _sentence(place: tuple[int | str, ...], kind: str, message: str, node: yaml.Node | None) -> str:
-    path = [p for p in place if p not in ("pgvector", "qdrant")]  # a union's tag is no field
+    path = [p for n, p in enumerate(place) if n != 2 or place[1] not in _UNIONS]
     line, reached = _line_of(node, path)
     name = ".".join(str(p) for p in path)
     if kind == "extra_forbidden":

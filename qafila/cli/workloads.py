@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -34,20 +34,16 @@ def apply(
     from qafila.stack.environment import speak_to_stack
 
     speak_to_stack()
-    from blocks import EnvoyEdge, PostgresDatabase, QdrantServer
     from qafila.errors import BadInput
     from tasks.connections import adopt_block
     from tasks.edges import install_routes
     from tasks.ledger import apply_workload, open_ledger
+    from tasks.opening import blocks_of
 
-    target = workload.corpus.target
-    wanted: list[tuple[str, Any]] = [
-        (workload.corpus.source.block, PostgresDatabase),
-        (target.block, PostgresDatabase if target.kind == "pgvector" else QdrantServer),
-        (workload.service.router.block, EnvoyEdge),
-    ]
     with open_ledger() as ledger:
-        problems = [p for name, kind in wanted if (p := adopt_block(ledger, name, kind))]
+        problems = [
+            p for name, kind in blocks_of(workload) if (p := adopt_block(ledger, name, kind))
+        ]
         if problems:
             raise BadInput(
                 f"{file} names connections that are not there:",

@@ -80,7 +80,7 @@ def assess_workload(workload: Workload, corpus: CorpusVolume) -> Candidate:
             Signal(
                 "text corpus", 3, corpus.rows > 0,
                 f"{corpus.rows} documents, {corpus.size_bytes} bytes of text, counted in "
-                f"{workload.corpus.source.table}",
+                f"{workload.corpus.source.name}",
             ),
             Signal(
                 "people search it", 3, projection.queries_per_month > 0,

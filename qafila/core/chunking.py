@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qafila.core.workload import Chunking
+from qafila.core.corpus import Chunking
 
 VERSION = 1
 _JOINERS = {"\u200c", "\u200d"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from qafila.core.workload import Name
+from qafila.core.corpus import Name
 
 
 class ForWorkload(BaseModel):

@@ -4,86 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=40)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+from qafila.core.corpus import Corpus, Identifier, Model, Name
+
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
-
-EVERYBODY = "everyone"  # the group of a reader that nobody has identified
-
-
-class Model(BaseModel):
-    """Base of all parts: frozen, and unknown fields are an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class PostgresSource(Model):
-    """A table read in the order of its key."""
-
-    kind: Literal["postgres"] = Field(description="A PostgreSQL table or view.")
-    block: Name = Field(description="Connection to the source database.")
-    table: Identifier = Field(description="Table or view; may be schema.table.")
-    key: list[Identifier] = Field(min_length=1, description="Columns that order and identify rows.")
-    text: list[Identifier] = Field(
-        min_length=1,
-        description="Text columns, joined by a line break. Of several, the first is the title.",
-    )
-    acl: Identifier | None = Field(
-        None, description="text[] column with the groups that may read the row; none: everybody."
-    )
-
-
-class Chunking(Model):
-    """How a document becomes chunks."""
-
-    method: Literal["whole", "window"] = Field(
-        "whole", description="One chunk a document, or windows that overlap."
-    )
-    max_characters: int = Field(2000, ge=100, le=100_000, description="Only for 'window'.")
-    overlap_characters: int = Field(200, ge=0, le=10_000, description="Only for 'window'.")
-
-    @model_validator(mode="after")
-    def _overlap_is_smaller(self) -> Chunking:
-        if self.overlap_characters * 2 > self.max_characters:
-            raise ValueError("overlap_characters must be at most half of max_characters")
-        return self
-
-
-class WordLlamaEmbedder(Model):
-    """The static model that ships inside the wordllama package; runs in process."""
-
-    kind: Literal["wordllama"] = Field(description="Runs in process and costs nothing a token.")
-    dimensions: Literal[64, 128, 256] = Field(256, description="Length of a vector.")
-    lowercase: bool = Field(True, description="The model is sensitive to case; lower-case first.")
-
-
-class PgvectorTarget(Model):
-    """A generation table behind a pointer row."""
-
-    kind: Literal["pgvector"] = Field(description="PostgreSQL with pgvector.")
-    block: Name = Field(description="Connection to the target database.")
-    index: Literal["hnsw", "none"] = Field(
-        "hnsw", description="Built after the load; none: every search looks at every row."
-    )
-    ef_search: int = Field(100, ge=10, le=1000, description="HNSW candidates a query looks at.")
-
-
-class QdrantTarget(Model):
-    """A collection a generation behind an alias."""
-
-    kind: Literal["qdrant"] = Field(description="Qdrant, a server or local mode.")
-    block: Name = Field(description="Connection to Qdrant.")
-
-
-class Corpus(Model):
-    """What is embedded, how, and where to."""
-
-    source: PostgresSource
-    chunking: Chunking = Chunking()
-    embedder: WordLlamaEmbedder
-    target: Annotated[PgvectorTarget | QdrantTarget, Field(discriminator="kind")]
 
 
 class Endpoint(Model):
@@ -108,12 +33,13 @@ class Service(Model):
 
 
 class TableQueries(Model):
-    """Judged queries in a table of the source: query_id, text, relevant key, grade."""
+    """Judged queries in a table: query_id, text, relevant key, grade."""
 
     kind: Literal["table"] = Field(description="A table beside the documents.")
     table: Identifier = Field(
         description="Table with query_id, text, relevant, grade; a row a judgement."
     )
+    block: Name | None = Field(None, description="Its database; none: the source's.")
 
 
 class Queries(Model):
@@ -260,3 +186,19 @@ class Workload(Model):
     audit: AuditSources = Field(AuditSources(), description="What the audit reads.")
     monitoring: Monitoring = Monitoring()
     skills: Skills = Skills()
+
+    @property
+    def queries_block(self) -> str:
+        """Return the connection to the judged queries."""
+        block = self.queries.judged.block or self.corpus.source.block
+        assert block is not None  # see below
+        return block
+
+    @model_validator(mode="after")
+    def _queries_are_somewhere(self) -> Workload:
+        if self.corpus.source.kind not in ("postgres", "pgvector"):
+            if self.queries.judged.block is None:
+                raise ValueError("queries.judged.block is needed: the source is no database")
+            if self.corpus.live_sync:
+                raise ValueError("corpus.live_sync follows a PostgreSQL table only")
+        return self

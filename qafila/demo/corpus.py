@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import psycopg
 
-from qafila.core.workload import EVERYBODY
+from qafila.core.corpus import EVERYBODY
 from qafila.sql import statement
 
 FORMAT = 2  # raise it when reading or loading changes: loaded copies are then replaced

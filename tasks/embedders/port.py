@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qafila.core.workload import WordLlamaEmbedder as Settings
+from qafila.core.corpus import WordLlamaEmbedder as Settings
 from tasks.embedders.wordllama import WordLlamaEmbedder
 
 

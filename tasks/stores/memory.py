@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from qafila.errors import StaleEpoch
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Vectors
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 
 class MemoryStore:
@@ -17,6 +17,7 @@ class MemoryStore:
         self._place = place
         self._rows: dict[tuple[str, int], tuple[Chunk, Vectors]] = {}
         self._checkpoints: dict[int, Checkpoint] = {}
+        self._sync = SyncMark(0)
 
     def problems(self) -> list[str]:
         return []
@@ -39,6 +40,23 @@ class MemoryStore:
             self._rows[chunk.source_key, chunk.number] = (chunk, vector)
         self._checkpoints[checkpoint.shard] = checkpoint
 
+    def claim_sync(self, epoch: int) -> SyncMark:
+        if self._sync.epoch >= epoch:
+            raise StaleEpoch(f"live sync is at epoch {self._sync.epoch}, we came with {epoch}.")
+        self._sync = SyncMark(epoch, self._sync.position)
+        return self._sync
+
+    def replace(
+        self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
+    ) -> None:
+        if self._sync.epoch != mark.epoch:
+            raise StaleEpoch("live sync of this generation was claimed by a newer epoch.")
+        gone = set(source_keys)
+        self._rows = {key: row for key, row in self._rows.items() if key[0] not in gone}
+        for chunk, vector in zip(chunks, vectors, strict=True):
+            self._rows[chunk.source_key, chunk.number] = (chunk, vector)
+        self._sync = mark
+
     def build_index(self) -> None:
         pass
 
@@ -56,6 +74,12 @@ class MemoryStore:
             if key[0] in wanted
         }
 
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        ordered = [self._rows[key] for key in sorted(self._rows)]
+        for start in range(0, len(ordered), batch_rows):
+            part = ordered[start : start + batch_rows]
+            yield [c for c, _ in part], np.array([v for _, v in part], np.float32)
+
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         return self.search_exact(vector, k, groups)
 
@@ -67,3 +91,4 @@ class MemoryStore:
     def drop(self) -> None:
         self._rows.clear()
         self._checkpoints.clear()
+        self._sync = SyncMark(0)

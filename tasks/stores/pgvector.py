@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import psycopg
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from qafila.core.corpus import PgvectorTarget
 from qafila.errors import BackfillHalted, Refused, StaleEpoch
 from qafila.sql import statement
 from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shares
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Vectors
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 OLDEST = (0, 8, 4)
-_COPY_TYPES = ["uuid", "text", "int4", "int4", "int4", "text", "text", "bytea", "text[]", "text",
-               "int4", "vector"]  # fmt: skip
+_COPY_TYPES = ["text", "int4", "int4", "int4", "text", "text", "bytea", "text[]", "jsonb",
+               "text", "int4", "vector"]  # fmt: skip
 
 
 class PgvectorStore:
@@ -29,14 +31,11 @@ class PgvectorStore:
         self,
         connection: psycopg.Connection[Any],
         place: Place,
-        *,
-        index: str = "hnsw",
-        ef_search: int = 100,
+        settings: PgvectorTarget | None = None,
     ) -> None:
         self._connection = connection
         self._place = place
-        self._index = index
-        self._ef_search = ef_search
+        self._settings = settings or PgvectorTarget(kind="pgvector", block="unnamed")
         self._table = sql.Identifier("qafila", place.name)
         self._key = {"workload": place.workload, "generation": place.generation}
         if self._version() is not None:
@@ -78,7 +77,6 @@ class PgvectorStore:
         return Checkpoint(shard, epoch, row[0], int(row[1]), int(row[2]), row[3])
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
-        place = self._place
         with self._connection.transaction():
             moved = self._connection.execute(
                 statement("pgvector", "move_checkpoint"),
@@ -88,15 +86,42 @@ class PgvectorStore:
             ).fetchone()  # fmt: skip
             if moved is None:
                 raise StaleEpoch(f"shard {checkpoint.shard} was claimed by a newer epoch.")
-            if not chunks:
-                return
+            self._copy(chunks, vectors)
+
+    def _copy(self, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+        place = self._place
+        if chunks:
             with self._connection.cursor().copy(self._statement("copy_chunks")) as copy:
                 copy.set_types(_COPY_TYPES)
                 for c, vector in zip(chunks, vectors, strict=True):
                     copy.write_row(
-                        (c.id, c.source_key, c.number, c.start, c.end, c.title, c.text, c.digest,
-                         list(c.acl), place.fingerprint, place.generation, Vector(vector))
+                        (c.source_key, c.number, c.start, c.end, c.title, c.text, c.digest,
+                         list(c.acl), Jsonb(dict(c.metadata)), place.fingerprint,
+                         place.generation, Vector(vector))
                     )  # fmt: skip
+
+    def claim_sync(self, epoch: int) -> SyncMark:
+        row = self._connection.execute(
+            statement("pgvector", "claim_sync"), {**self._key, "epoch": epoch}
+        ).fetchone()
+        if row is None:
+            raise StaleEpoch(f"live sync of {self._place.name} is past epoch {epoch}.")
+        return SyncMark(epoch, row[0])
+
+    def replace(
+        self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
+    ) -> None:
+        with self._connection.transaction():
+            moved = self._connection.execute(
+                statement("pgvector", "move_sync"),
+                {**self._key, "epoch": mark.epoch, "position": mark.position},
+            ).fetchone()
+            if moved is None:
+                raise StaleEpoch(f"live sync of {self._place.name} was claimed by a newer epoch.")
+            self._connection.execute(
+                self._statement("delete_documents"), {"keys": list(source_keys)}
+            )
+            self._copy(chunks, vectors)
 
     def build_index(self) -> None:
         """Build the unique key, the full-text index and HNSW with memory that holds the graph.
@@ -118,7 +143,7 @@ class PgvectorStore:
                 self._set_local("max_parallel_maintenance_workers", str(workers))
                 self._run("unique_key", index=self._index_name("key"))
                 self._run("lexeme_index", index=self._index_name("lexemes"))
-                if self._index == "hnsw":
+                if self._settings.index == "hnsw":
                     self._run("vector_index", index=self._index_name("hnsw"))
         finally:
             self._connection.remove_notice_handler(notice)
@@ -145,9 +170,21 @@ class PgvectorStore:
         ).fetchall()
         return {(key, number): (bytes(digest), mark) for key, number, digest, mark in rows}
 
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        after, number = "", -1
+        while True:
+            rows = self._connection.execute(
+                self._statement("scan"), {"after": after, "number": number, "limit": batch_rows}
+            ).fetchall()
+            if not rows:
+                return
+            chunks = [Chunk(*row[:5], *row[5:9]) for row in rows]
+            yield chunks, np.array([row[9].to_numpy() for row in rows], np.float32)
+            after, number = chunks[-1].source_key, chunks[-1].number
+
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         with self._connection.transaction():
-            self._set_local("hnsw.ef_search", str(self._ef_search))
+            self._set_local("hnsw.ef_search", str(self._settings.ef_search))
             self._set_local("hnsw.iterative_scan", "relaxed_order")
             return self._nearest(vector, k, groups)
 
@@ -161,6 +198,7 @@ class PgvectorStore:
             self._run("drop_generation")
             drop_lexeme_shares(self._connection, generation_table(self._place.name))
             self._connection.execute(statement("pgvector", "forget_checkpoints"), self._key)
+            self._connection.execute(statement("pgvector", "forget_sync"), self._key)
 
     def _nearest(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         rows = self._connection.execute(

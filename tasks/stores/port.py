@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from qafila.core.fingerprint import chunk_id
 
 Vectors = NDArray[np.float32]
 
@@ -29,11 +31,10 @@ class Place:
         return f"chunk_{re.sub(r'[^a-z0-9]', '_', self.workload)}_g{self.generation}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """One piece of text with its place in the source; offsets count code points."""
 
-    id: uuid.UUID
     source_key: str
     number: int
     start: int
@@ -42,6 +43,12 @@ class Chunk:
     text: str
     digest: bytes
     acl: Sequence[str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> uuid.UUID:
+        """Return the UUIDv5 of source key and number, for stores that take no key of ours."""
+        return chunk_id(self.source_key, self.number)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,14 @@ class Checkpoint:
     rows: int = 0
     chunks: int = 0
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class SyncMark:
+    """How far live sync is in one generation: everything before ``position`` is applied."""
+
+    epoch: int
+    position: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,8 +103,30 @@ class VectorStore(Protocol):
             StaleEpoch: the shard was claimed by a newer epoch; nothing of the batch is kept.
         """
 
+    def claim_sync(self, epoch: int) -> SyncMark:
+        """Fence off all older epochs of live sync in this generation and return its mark.
+
+        Raises:
+            StaleEpoch: a newer epoch has claimed it already.
+        """
+
+    def replace(
+        self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
+    ) -> None:
+        """Make ``chunks`` all that there is of these documents, and move the mark with it.
+
+        A document of which there is no chunk is gone afterwards. Idempotent. Shards must be loaded.
+
+        Raises:
+            StaleEpoch: a newer epoch of live sync has claimed the generation; nothing is changed.
+        """
+
     def build_index(self) -> None:
-        """Build what search needs, after the load."""
+        """Build what search needs, after the load; return when it serves every row.
+
+        Raises:
+            BackfillHalted: it cannot be built with the memory there is; names the setting.
+        """
 
     def count(self) -> int:
         """Return the number of chunks in this generation."""
@@ -99,6 +136,9 @@ class VectorStore(Protocol):
 
     def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
         """Return (text digest, fingerprint) of every chunk of these source keys."""
+
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        """Yield every chunk with its vector as stored, in the store's own order of keys."""
 
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         """Return the k nearest chunks that ``groups`` may read, by the index."""

@@ -15,18 +15,23 @@ from typing import Any
 import numpy as np
 from qdrant_client import QdrantClient, models
 
+from qafila.core.corpus import QdrantTarget
 from qafila.errors import Refused, StaleEpoch
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Vectors
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 _BATCH = 128
+_SYNC = 2**63 - 1  # the id of live sync's mark among the checkpoints, which count from 0
 
 
 class QdrantStore:
     """One generation in a Qdrant collection; also in the client's local mode."""
 
-    def __init__(self, client: QdrantClient, place: Place) -> None:
+    def __init__(
+        self, client: QdrantClient, place: Place, settings: QdrantTarget | None = None
+    ) -> None:
         self._client = client
         self._place = place
+        self._settings = settings or QdrantTarget(kind="qdrant", block="unnamed")
         self._marks = f"{place.name}_checkpoint"
 
     def problems(self) -> list[str]:
@@ -37,7 +42,10 @@ class QdrantStore:
             self._client.create_collection(
                 self._place.name,
                 vectors_config=models.VectorParams(
-                    size=self._place.dimensions, distance=models.Distance.COSINE
+                    # vectors are unit vectors, so this is the cosine; under COSINE, Qdrant would
+                    # normalise them anew and not give back what was written
+                    size=self._place.dimensions,
+                    distance=models.Distance.DOT,
                 ),
             )
             with _local_mode_quiet():
@@ -71,14 +79,40 @@ class QdrantStore:
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
         self._require_epoch(checkpoint)
+        self._upsert(chunks, vectors)
+        self._require_epoch(checkpoint)
+        self._save(checkpoint)
+
+    def _upsert(self, chunks: Sequence[Chunk], vectors: Vectors) -> None:
         points = [
             models.PointStruct(id=str(c.id), vector=v.tolist(), payload=self._payload(c))
             for c, v in zip(chunks, vectors, strict=True)
         ]
         for start in range(0, len(points), _BATCH):
             self._client.upsert(self._place.name, points[start : start + _BATCH], wait=True)
-        self._require_epoch(checkpoint)
-        self._save(checkpoint)
+
+    def claim_sync(self, epoch: int) -> SyncMark:
+        held = self._read_sync()
+        if held.epoch >= epoch:
+            raise StaleEpoch(f"live sync is at epoch {held.epoch}, we came with {epoch}.")
+        self._save_sync(SyncMark(epoch, held.position))
+        return SyncMark(epoch, held.position)
+
+    def replace(
+        self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
+    ) -> None:
+        if self._read_sync().epoch != mark.epoch:
+            raise StaleEpoch("live sync of this generation was claimed by a newer epoch.")
+        keys = [*source_keys]
+        new = {str(c.id) for c in chunks}
+        old = self._ids_of(keys)
+        self._upsert(chunks, vectors)
+        gone: list[Any] = [i for i in old if i not in new]
+        if gone:
+            self._client.delete(self._place.name, points_selector=gone, wait=True)
+        if self._read_sync().epoch != mark.epoch:
+            raise StaleEpoch("live sync of this generation was claimed by a newer epoch.")
+        self._save_sync(mark)
 
     def build_index(self) -> None:
         """Qdrant indexes by itself; nothing is held back at this size."""
@@ -119,6 +153,19 @@ class QdrantStore:
             if offset is None:
                 return found
 
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        offset = None
+        while True:
+            points, offset = self._client.scroll(
+                self._place.name, limit=batch_rows, offset=offset, with_payload=True,
+                with_vectors=True,
+            )  # fmt: skip
+            if points:
+                chunks = [_chunk(p.payload or {}) for p in points]
+                yield chunks, np.array([p.vector for p in points], np.float32)
+            if offset is None:
+                return
+
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         return self._nearest(vector, k, groups, exact=False)
 
@@ -156,9 +203,33 @@ class QdrantStore:
             "text": c.text,
             "text_digest": c.digest.hex(),
             "acl": list(c.acl),
+            "metadata": dict(c.metadata),
             "fingerprint": self._place.fingerprint,
             "generation": self._place.generation,
         }
+
+    def _ids_of(self, source_keys: Sequence[str]) -> list[str]:
+        wanted = models.FieldCondition(key="source_key", match=models.MatchAny(any=[*source_keys]))
+        found: list[str] = []
+        offset = None
+        while True:
+            points, offset = self._client.scroll(
+                self._place.name, models.Filter(must=[wanted]), limit=1000, offset=offset,
+                with_payload=False,
+            )  # fmt: skip
+            found += [str(p.id) for p in points]
+            if offset is None:
+                return found
+
+    def _read_sync(self) -> SyncMark:
+        points = self._client.retrieve(self._marks, [_SYNC], with_payload=True)
+        held = points[0].payload if points else None
+        return SyncMark(held["epoch"], held["position"]) if held else SyncMark(0)
+
+    def _save_sync(self, mark: SyncMark) -> None:
+        payload = {"epoch": mark.epoch, "position": mark.position}
+        point = models.PointStruct(id=_SYNC, vector=[1.0], payload=payload)
+        self._client.upsert(self._marks, [point], wait=True)
 
     def _read(self, shard: int) -> dict[str, Any] | None:
         points = self._client.retrieve(self._marks, [shard], with_payload=True)
@@ -180,6 +251,13 @@ class QdrantStore:
         held = self._read(mark.shard)
         if held is None or held["epoch"] != mark.epoch:
             raise StaleEpoch(f"shard {mark.shard} was claimed by a newer epoch.")
+
+
+def _chunk(p: Mapping[str, Any]) -> Chunk:
+    return Chunk(
+        p["source_key"], p["chunk_number"], p["start_offset"], p["end_offset"], p["title"],
+        p["text"], bytes.fromhex(p["text_digest"]), p["acl"], p["metadata"],
+    )  # fmt: skip
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qafila.core.workload import WordLlamaEmbedder as Settings
+from qafila.core.corpus import WordLlamaEmbedder as Settings
 from tasks.embedders.port import Embedder, make_embedder
 from tasks.generations import fingerprint_of
 from tests.corpus import demo_workload

@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from qdrant_client import QdrantClient
 
-from qafila.core.fingerprint import chunk_id, text_digest
+from qafila.core.fingerprint import text_digest
 from qafila.errors import Refused, StaleEpoch
 from tasks.stores.memory import MemoryStore
 from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors, VectorStore
+from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
 from tasks.stores.qdrant import QdrantStore
 
 PLACE = Place("docs-search", 1, "f" * 16, 8)
@@ -46,10 +46,7 @@ def store(reopen: Reopen) -> VectorStore:
 
 
 def chunks(*keys: str, acl: str = "public") -> list[Chunk]:
-    return [
-        Chunk(chunk_id(k, 0), k, 0, 0, len(k), "", f"text {k}", text_digest(f"text {k}"), [acl])
-        for k in keys
-    ]
+    return [Chunk(k, 0, 0, len(k), "", f"text {k}", text_digest(f"text {k}"), [acl]) for k in keys]
 
 
 def vectors(n: int, seed: int = 0) -> Vectors:
@@ -120,3 +117,41 @@ def test_a_dropped_generation_leaves_the_others(store: VectorStore, reopen: Reop
     assert other.count() == 1
     store.prepare()
     assert (store.count(), store.claim(0, 1).last_key) == (0, None)
+
+
+def test_a_document_is_replaced_whole_and_a_deleted_one_is_gone(store: VectorStore) -> None:
+    store.claim(0, 1)
+    two = [*chunks("a"), dataclasses.replace(chunks("a")[0], number=1), *chunks("b", "c")]
+    store.write(two, vectors(4), Checkpoint(0, 1, ["c"], 3, 4, True))
+    store.build_index()
+    assert store.claim_sync(1) == SyncMark(1, "")
+    for _ in range(2):  # a second time changes nothing
+        store.replace(["a", "b"], chunks("a"), vectors(1, seed=3), SyncMark(1, "7"))
+    assert {key for key, _ in store.digests(["a", "b", "c"])} == {"a", "c"}
+    assert store.count() == 2
+    assert store.claim_sync(2) == SyncMark(2, "7")
+
+
+def test_a_live_sync_of_before_cannot_write(store: VectorStore) -> None:
+    store.claim_sync(1)
+    store.claim_sync(2)
+    with pytest.raises(StaleEpoch):
+        store.replace(["a"], chunks("a"), vectors(1), SyncMark(1, "9"))
+    with pytest.raises(StaleEpoch):
+        store.claim_sync(2)
+    assert store.count() == 0
+
+
+def test_a_scan_returns_every_chunk_and_vector_as_written(store: VectorStore) -> None:
+    keys = [f"k{n:02}" for n in range(25)]
+    known = vectors(25)
+    store.claim(0, 1)
+    store.write(chunks(*keys), known, Checkpoint(0, 1, ["k24"], 25, 25, True))
+    seen = {
+        c.source_key: (c, v) for part, vs in store.scan(10) for c, v in zip(part, vs, strict=True)
+    }
+    assert sorted(seen) == keys
+    for key, vector in zip(keys, known, strict=True):
+        chunk, stored = seen[key]
+        assert chunk == chunks(key)[0]
+        np.testing.assert_array_equal(stored, vector)

@@ -13,13 +13,15 @@ import psycopg
 import pytest
 
 from qafila.core import sizing
+from qafila.core.corpus import PostgresSource
 from qafila.core.pricing import PriceBook
 from qafila.core.verdict import Verdict
-from qafila.core.workload import PostgresSource
 from qafila.errors import BadInput, Refused
 from tasks import approvals, decision
 from tasks.evidence import check_chain, latest_evidence, record_evidence
 from tasks.ledger import newest_generation
+from tasks.opening import volume_of
+from tasks.sources.postgres import PostgresSource as PostgresTable
 from tests.integration.applied import DOCUMENTS, apply_demo, audit, fill_source
 
 NAME = "aws-docs-search"
@@ -132,8 +134,11 @@ def test_a_projection_scales_the_text(ledger: psycopg.Connection, source_url: st
 def test_a_wrong_table_or_column_is_named(
     source_url: str, change: dict[str, Any], says: str
 ) -> None:
-    with psycopg.connect(source_url, autocommit=True) as source, pytest.raises(Refused, match=says):
-        decision.measure_corpus(source, OPERATIONS.model_copy(update=change))
+    with (
+        psycopg.connect(source_url, autocommit=True) as source,
+        pytest.raises(BadInput, match=says),
+    ):
+        volume_of(PostgresTable(source, OPERATIONS.model_copy(update=change)), "docs")
 
 
 def test_a_slow_count_becomes_an_estimate(source_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,9 +148,9 @@ def test_a_slow_count_becomes_an_estimate(source_url: str, monkeypatch: pytest.M
             " body || left(pg_sleep(0.01)::text, 0) AS body FROM operation"
         )
         source.execute("ANALYZE operation")
-        monkeypatch.setattr(decision, "COUNT_TIMEOUT_MS", 50)
+        monkeypatch.setattr("tasks.sources.postgres.COUNT_TIMEOUT_MS", 50)
         settings = OPERATIONS.model_copy(update={"table": "slow"})
-        found = decision.measure_corpus(source, settings)
+        found = volume_of(PostgresTable(source, settings), "docs")
     assert found.how == "estimated from the source's statistics"
 
 

@@ -25,6 +25,8 @@ from qafila.stack import postgres
 from tasks import audit
 from tasks.collectors import COLLECTORS
 from tasks.evidence import check_chain, latest_evidence
+from tasks.opening import volume_of
+from tasks.sources.postgres import PostgresSource as PostgresTable
 from tasks.workloads import read_file
 from tests.aws import running_moto
 
@@ -77,7 +79,9 @@ def test_the_demo_audit_finds_everything_that_was_planted(
     estate: Estate, collected: list[Collected], tmp_path: Path,
 ) -> None:  # fmt: skip
     bill = audit.read_bill.fn(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24)))
-    corpus = audit.measure_corpus.fn(workload.name, source, workload.corpus.source)
+    with source.connect() as database:
+        found = volume_of(PostgresTable(database, workload.corpus.source), workload.name)
+    corpus = audit.CorpusVolume(found.rows, found.text_bytes)
     # titre 5 + é 2 + NULL 0 + body 4 bytes
     assert (corpus.rows, corpus.size_bytes) == (2, 11)
     inventory = audit.take_stock.fn(workload, collected, bill, corpus)
@@ -137,8 +141,11 @@ def test_a_missing_table_is_told_with_the_remedy(
     source: PostgresDatabase, workload: Workload
 ) -> None:
     missing = workload.corpus.source.model_copy(update={"table": "nowhere"})
-    with pytest.raises(BadInput, match='"nowhere" does not exist') as refused:
-        audit.measure_corpus.fn(workload.name, source, missing)
+    with (
+        source.connect() as database,
+        pytest.raises(BadInput, match="no table 'nowhere'") as refused,
+    ):
+        volume_of(PostgresTable(database, missing), workload.name)
     assert "qafila apply" in refused.value.remedy
 
 

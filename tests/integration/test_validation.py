@@ -131,8 +131,8 @@ def test_a_lost_and_a_changed_row_stop_the_climb(demo: Demo) -> None:
     finally:
         with demo.target() as target:
             columns = (
-                "id, source_key, chunk_number, start_offset, end_offset, title, text,"
-                " text_digest, acl, fingerprint, generation, embedding"
+                "source_key, chunk_number, start_offset, end_offset, title, text,"
+                " text_digest, acl, metadata, fingerprint, generation, embedding"
             )
             target.execute(f"DELETE FROM {table} WHERE source_key IN (SELECT source_key FROM kept)")
             target.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM kept")

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qafila.core.chunking import split
+from qafila.core.corpus import Chunking
 from qafila.core.evidence import GENESIS, Link, link_digest, verify_chain
 from qafila.core.fingerprint import chunk_id, key_text
 from qafila.core.phases import ENDED, STEP_FROM, TRANSITIONS, Event, Phase, next_phase, next_step
 from qafila.core.plan import Sample, plan_backfill
 from qafila.core.verdict import Verdict, worst
-from qafila.core.workload import Chunking
 from qafila.errors import Refused
 
 

@@ -7,7 +7,6 @@ WHERE extname = 'vector';
 -- name: create_generation
 -- {table} is ours alone; nothing reads it before the pointer row names it.
 CREATE TABLE IF NOT EXISTS {table} (
-    id uuid NOT NULL,
     source_key text NOT NULL,
     chunk_number integer NOT NULL,
     start_offset integer NOT NULL,
@@ -16,6 +15,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     text text NOT NULL,
     text_digest bytea NOT NULL,
     acl text[] NOT NULL,
+    metadata jsonb NOT NULL,
     fingerprint text NOT NULL,
     generation integer NOT NULL,
     embedding vector({dimensions}) NOT NULL,
@@ -59,8 +59,8 @@ RETURNING shard;
 
 -- name: copy_chunks
 -- Binary COPY; types are set by the caller.
-COPY {table} (id, source_key, chunk_number, start_offset, end_offset, title, text, text_digest,
-              acl, fingerprint, generation, embedding)
+COPY {table} (source_key, chunk_number, start_offset, end_offset, title, text, text_digest, acl,
+              metadata, fingerprint, generation, embedding)
 FROM STDIN (FORMAT BINARY);
 
 -- name: unique_key
@@ -110,3 +110,40 @@ DROP TABLE IF EXISTS {table};
 DELETE FROM qafila.checkpoint
 WHERE workload = %(workload)s
   AND generation = %(generation)s;
+
+-- name: claim_sync
+-- Raise the fence of live sync; an older epoch matches no row afterwards.
+INSERT INTO qafila.sync_mark (workload, generation, epoch)
+VALUES (%(workload)s, %(generation)s, %(epoch)s)
+ON CONFLICT (workload, generation) DO UPDATE
+SET epoch = excluded.epoch
+WHERE qafila.sync_mark.epoch < excluded.epoch
+RETURNING position;
+
+-- name: move_sync
+-- First statement of every application of changes: locks the row, matches nothing once stale.
+UPDATE qafila.sync_mark
+SET position = %(position)s,
+    written_at = now()
+WHERE workload = %(workload)s
+  AND generation = %(generation)s
+  AND epoch = %(epoch)s
+RETURNING position;
+
+-- name: forget_sync
+DELETE FROM qafila.sync_mark
+WHERE workload = %(workload)s
+  AND generation = %(generation)s;
+
+-- name: delete_documents
+DELETE FROM {table}
+WHERE source_key = ANY(%(keys)s);
+
+-- name: scan
+-- By the unique key, in the order of the database's collation; pages by key.
+SELECT source_key, chunk_number, start_offset, end_offset, title, text, text_digest, acl, metadata,
+       embedding
+FROM {table}
+WHERE (source_key, chunk_number) > (%(after)s, %(number)s)
+ORDER BY source_key, chunk_number
+LIMIT %(limit)s;

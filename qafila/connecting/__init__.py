@@ -1,0 +1,10 @@
+"""Open connections from plain settings: what blocks hold, for processes that know no Prefect.
+
+Settings are the fields of a block with its secrets as plain text. They live in memory and travel
+over a pipe to a child process; they are never written down or logged.
+"""
+
+from qafila.connecting.postgres import connect_postgres
+from qafila.connecting.qdrant import connect_qdrant
+
+__all__ = ["connect_postgres", "connect_qdrant"]

@@ -1,0 +1,267 @@
+"""What a workload file says of its corpus: what is embedded, how, and where to.
+
+Unknown fields are refused; every field has a meaning and a bound.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=40)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
+Field_ = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
+
+EVERYBODY = "everyone"  # the group of a reader that nobody has identified
+
+
+class Model(BaseModel):
+    """Base of all parts: frozen, and unknown fields are an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VectorOrigin(Model):
+    """What made the vectors that an index holds already; equal to the embedder's: they are copied.
+
+    Nothing in an index says which model made it, so a person has to.
+    """
+
+    model: str = Field(min_length=1, description="Model, as the embedder names it.")
+    revision: str = Field("", description="What, beside the name, decides its vectors.")
+    normalised: bool = Field(True, description="Every vector has length 1.")
+
+
+class PostgresSource(Model):
+    """A table or a query, read in the order of its key."""
+
+    kind: Literal["postgres"] = Field(description="A PostgreSQL table, view or query.")
+    block: Name = Field(description="Connection to the source database.")
+    table: Identifier | None = Field(None, description="Table or view; may be schema.table.")
+    query: str | None = Field(
+        None,
+        max_length=20_000,
+        description="Instead of a table: one SELECT whose columns are named here.",
+    )
+    key: list[Identifier] = Field(min_length=1, description="Columns that order and identify rows.")
+    text: list[Identifier] = Field(
+        min_length=1,
+        description="Text columns, joined by a line break. Of several, the first is the title.",
+    )
+    acl: Identifier | None = Field(
+        None, description="text[] column with the groups that may read the row; none: everybody."
+    )
+    metadata: list[Identifier] = Field([], description="Columns that are kept beside each chunk.")
+
+    @model_validator(mode="after")
+    def _table_or_query(self) -> PostgresSource:
+        if (self.table is None) == (self.query is None):
+            raise ValueError("name either table or query")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Return what a person calls it."""
+        return self.table or "the query"
+
+
+class ObjectSource(Model):
+    """Files: a folder, one file, or a prefix in an S3 bucket."""
+
+    kind: Literal["objects"] = Field(description="Files or S3 objects.")
+    location: str = Field(
+        min_length=1, max_length=1000,
+        description="Folder, file or s3://bucket/prefix; a relative path starts at QAFILA_HOME.",
+    )  # fmt: skip
+    block: Name | None = Field(None, description="Connection to AWS, for s3://.")
+    format: Literal["jsonl", "parquet", "csv", "markdown", "html", "pdf"] = Field(
+        description="One format a source. jsonl, parquet and csv hold a document a record; of the "
+        "others, a file is a document and its path the key."
+    )
+    key: Field_ = Field("id", description="Field that identifies a record.")
+    text: list[Field_] = Field(
+        ["text"], min_length=1,
+        description="Text fields, joined by a line break. Of several, the first is the title.",
+    )  # fmt: skip
+    acl: Field_ | None = Field(None, description="Field with a list of groups; none: everybody.")
+    metadata: list[Field_] = Field([], description="Fields that are kept beside each chunk.")
+
+    @property
+    def name(self) -> str:
+        """Return what a person calls it."""
+        return self.location
+
+
+class PgvectorSource(Model):
+    """A table that holds chunks and their vectors already: Qafila's own, or anybody's."""
+
+    kind: Literal["pgvector"] = Field(description="An existing pgvector table.")
+    block: Name = Field(description="Connection to its database.")
+    table: Identifier = Field(description="Table; may be schema.table.")
+    key: list[Identifier] = Field(
+        ["source_key", "chunk_number"], min_length=1,
+        description="Columns that order and identify chunks. Two, of which the second is an "
+        "integer: document and number of the chunk.",
+    )  # fmt: skip
+    text: Identifier = Field("text", description="Column with the text of the chunk.")
+    embedding: Identifier = Field("embedding", description="Column with the vector.")
+    title: Identifier | None = Field(None, description="Column with the title.")
+    acl: Identifier | None = Field(None, description="text[] column with groups.")
+    metadata: list[Identifier] = Field([], description="Columns that are kept beside each chunk.")
+    vectors: VectorOrigin = Field(description="What made the vectors in it.")
+
+    @property
+    def name(self) -> str:
+        """Return what a person calls it."""
+        return self.table
+
+
+class QdrantSource(Model):
+    """A collection that holds chunks and their vectors already: Qafila's own, or anybody's."""
+
+    kind: Literal["qdrant"] = Field(description="An existing Qdrant collection.")
+    block: Name = Field(description="Connection to Qdrant.")
+    collection: str = Field(min_length=1, max_length=255, description="Collection.")
+    vector_name: str = Field("", description="Name of the vector; empty: the unnamed one.")
+    key: Field_ | None = Field(
+        "source_key", description="Payload field with the document's key; none: the point's id."
+    )
+    number: Field_ | None = Field(
+        "chunk_number", description="Payload field with the chunk's number; none: always 0."
+    )
+    text: Field_ = Field("text", description="Payload field with the text; dots go deeper.")
+    title: Field_ | None = Field(None, description="Payload field with the title.")
+    acl: Field_ | None = Field(None, description="Payload field with groups.")
+    metadata: list[Field_] = Field([], description="Payload fields kept beside each chunk.")
+    vectors: VectorOrigin = Field(description="What made the vectors in it.")
+
+    @property
+    def name(self) -> str:
+        """Return what a person calls it."""
+        return self.collection
+
+
+Source = Annotated[
+    PostgresSource | ObjectSource | PgvectorSource | QdrantSource, Field(discriminator="kind")
+]
+
+
+class Chunking(Model):
+    """How a document becomes chunks."""
+
+    method: Literal["whole", "window", "tokens", "sentences", "headings"] = Field(
+        "whole",
+        description="One chunk a document; windows of characters or of the model's tokens; whole "
+        "sentences; or Markdown sections.",
+    )
+    max_characters: int = Field(
+        2000, ge=100, le=100_000, description="For window, sentences and headings."
+    )
+    overlap_characters: int = Field(
+        200, ge=0, le=10_000, description="For window, sentences and headings."
+    )
+    max_tokens: int = Field(256, ge=16, le=32_000, description="Only for tokens.")
+    overlap_tokens: int = Field(32, ge=0, le=8_000, description="Only for tokens.")
+
+    @model_validator(mode="after")
+    def _overlap_is_smaller(self) -> Chunking:
+        if self.overlap_characters * 2 > self.max_characters:
+            raise ValueError("overlap_characters must be at most half of max_characters")
+        if self.overlap_tokens * 2 > self.max_tokens:
+            raise ValueError("overlap_tokens must be at most half of max_tokens")
+        return self
+
+
+class WordLlamaEmbedder(Model):
+    """The static model that ships inside the wordllama package; runs in process."""
+
+    kind: Literal["wordllama"] = Field(description="Runs in process and costs nothing a token.")
+    dimensions: Literal[64, 128, 256] = Field(256, description="Length of a vector.")
+    lowercase: bool = Field(True, description="The model is sensitive to case; lower-case first.")
+
+
+class OpenAIEmbedder(Model):
+    """Any service that answers /v1/embeddings as OpenAI's does."""
+
+    kind: Literal["openai"] = Field(description="An OpenAI-compatible service over HTTP.")
+    block: Name = Field(description="Connection to the service.")
+    model: str = Field(min_length=1, max_length=200, description="Model, as the service names it.")
+    revision: str = Field(
+        "", max_length=200, description="Version, where the name says too little."
+    )
+    dimensions: int = Field(
+        ge=1, le=8192, description="Length of a vector; every reply is checked."
+    )
+    ask_dimensions: bool = Field(
+        False, description="Send dimensions with each request: the model can shorten its vectors."
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="Of the account; none: no limit."
+    )
+    tokens_per_minute: int | None = Field(None, ge=1, description="The account's limit.")
+    batch_texts: int = Field(64, ge=1, le=2048, description="Most texts a request.")
+    batch_tokens: int = Field(8000, ge=16, description="Most tokens a request.")
+    text_tokens: int = Field(8000, ge=16, description="Most tokens that the model reads of a text.")
+    price_per_million_tokens: float = Field(ge=0, description="In the budget's currency.")
+
+
+Embedder = Annotated[WordLlamaEmbedder | OpenAIEmbedder, Field(discriminator="kind")]
+
+
+class ColumnLayout(Model):
+    """A second column in the application's own table, swapped under the same name at cut-over."""
+
+    table: Identifier = Field(description="The application's table; may be schema.table.")
+    key: list[Identifier] = Field(min_length=1, description="Its primary key.")
+    column: Identifier = Field(description="Column that the application searches in.")
+
+
+class PgvectorTarget(Model):
+    """A generation table behind a pointer row, or a column of the application's own table."""
+
+    kind: Literal["pgvector"] = Field(description="PostgreSQL with pgvector.")
+    block: Name = Field(description="Connection to the target database.")
+    index: Literal["hnsw", "none"] = Field(
+        "hnsw", description="Built after the load; none: every search looks at every row."
+    )
+    ef_search: int = Field(100, ge=10, le=1000, description="HNSW candidates a query looks at.")
+    m: int = Field(16, ge=2, le=100, description="HNSW links a node.")
+    ef_construction: int = Field(64, ge=4, le=1000, description="HNSW candidates while building.")
+    vector_type: Literal["vector", "halfvec"] = Field(
+        "vector", description="halfvec: two bytes a number, up to 4 000 dimensions."
+    )
+    full_text: Literal["english", "french", "arabic", "simple", "none"] = Field(
+        "english", description="Language of the lexemes for keyword search; none: no lexemes."
+    )
+    column: ColumnLayout | None = Field(
+        None, description="Instead of a generation table: a column of the application's table."
+    )
+
+
+class QdrantTarget(Model):
+    """A collection a generation behind an alias."""
+
+    kind: Literal["qdrant"] = Field(description="Qdrant, a server or local mode.")
+    block: Name = Field(description="Connection to Qdrant.")
+    m: int = Field(16, ge=2, le=100, description="HNSW links a node.")
+    ef_construction: int = Field(100, ge=4, le=1000, description="HNSW candidates while building.")
+    ef_search: int = Field(100, ge=10, le=1000, description="HNSW candidates a query looks at.")
+
+
+Target = Annotated[PgvectorTarget | QdrantTarget, Field(discriminator="kind")]
+
+
+class Corpus(Model):
+    """What is embedded, how, and where to."""
+
+    source: Source
+    chunking: Chunking = Chunking()
+    embedder: Embedder
+    target: Target
+    cache: bool = Field(
+        False, description="Keep computed vectors beside the target and use them again."
+    )
+    live_sync: bool = Field(
+        False, description="Follow writes to the source (PostgreSQL tables) through an outbox."
+    )

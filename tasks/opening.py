@@ -1,0 +1,167 @@
+"""Open what a load reads and writes, with or without Prefect in the process.
+
+``reach_of`` looks the connections up, once, where Prefect's blocks may be asked for secrets; the
+rest takes what it found, also in a child process that got it over a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import SecretStr
+
+from qafila.connecting import connect_postgres, connect_qdrant
+from qafila.core.corpus import (
+    Embedder as EmbedderSettings,
+)
+from qafila.core.corpus import (
+    PgvectorTarget,
+    PostgresSource,
+    WordLlamaEmbedder,
+)
+from qafila.core.workload import Workload
+from qafila.errors import BadInput, Refused
+from tasks.embedders.port import Embedder
+from tasks.ledger import Connection, Generation
+from tasks.sources.port import Source, Volume
+from tasks.stores.port import Place, VectorStore
+
+
+@dataclass(frozen=True, repr=False)
+class Reach:
+    """Settings of the connections of one workload, secrets in clear: never stored, never logged."""
+
+    source: Mapping[str, Any] | None
+    target: Mapping[str, Any]
+    embedder: Mapping[str, Any] | None
+
+
+def _kinds() -> dict[str, Any]:
+    from blocks import AwsAccount, EmbeddingEndpoint, PostgresDatabase, QdrantServer
+
+    return {
+        "postgres": PostgresDatabase, "pgvector": PostgresDatabase, "qdrant": QdrantServer,
+        "objects": AwsAccount, "openai": EmbeddingEndpoint,
+    }  # fmt: skip
+
+
+def blocks_of(workload: Workload) -> list[tuple[str, Any]]:
+    """Return the name and the kind of every connection that a workload needs."""
+    from blocks import EnvoyEdge, PostgresDatabase
+
+    corpus, kinds = workload.corpus, _kinds()
+    parts = (corpus.source, corpus.target, corpus.embedder)
+    named = [(b, kinds[p.kind]) for p in parts if (b := getattr(p, "block", None))]
+    if workload.queries.judged.block is not None:
+        named.append((workload.queries.judged.block, PostgresDatabase))
+    return [*named, (workload.service.router.block, EnvoyEdge)]
+
+
+def reach_of(ledger: Connection, workload: Workload) -> Reach:
+    """Return how to reach source, target and embedder of a workload.
+
+    Raises:
+        Refused: a connection was never recorded, or is of another kind.
+    """
+    corpus = workload.corpus
+    target = _settings(ledger, corpus.target)
+    assert target is not None
+    return Reach(_settings(ledger, corpus.source), target, _settings(ledger, corpus.embedder))
+
+
+def _settings(ledger: Connection, part: Any) -> Mapping[str, Any] | None:
+    """Return the settings of the connection that a part of the workload names, if it does."""
+    from tasks.connections import connection
+
+    block, kinds = getattr(part, "block", None), _kinds()
+    if block is None:
+        return None
+    found = connection(ledger, block, kinds[part.kind])
+    return {name: _clear(getattr(found, name)) for name in _fields(kinds[part.kind])}
+
+
+def _fields(kind: Any) -> list[str]:
+    return [n for n in kind.model_fields if not n.startswith("_")]
+
+
+def _clear(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+@contextmanager
+def open_source(
+    ledger: Connection, workload: Workload, reach: Reach | None = None
+) -> Iterator[Source]:
+    """Open the workload's source for reading."""
+    settings = workload.corpus.source
+    found = reach.source if reach else _settings(ledger, settings)
+    if isinstance(settings, PostgresSource):
+        from tasks.sources.postgres import PostgresSource as PostgresTable
+
+        assert found is not None
+        with connect_postgres(**found) as source:
+            yield PostgresTable(source, settings)
+    else:
+        raise Refused(f"a source of kind {settings.kind!r} cannot be read yet.")
+
+
+def volume_of(source: Source, workload: str) -> Volume:
+    """Return how much a source holds.
+
+    Raises:
+        BadInput: it cannot be read as the workload says; names every problem.
+    """
+    problems = source.problems()
+    if problems:
+        raise BadInput(
+            f"the corpus of {workload} cannot be measured:",
+            problems,
+            remedy=f"correct corpus.source in workloads/{workload}.yaml, then: "
+            f"qafila apply workloads/{workload}.yaml",
+        )
+    return source.volume()
+
+
+@contextmanager
+def open_store(
+    ledger: Connection, workload: Workload, generation: Generation, reach: Reach | None = None
+) -> Iterator[VectorStore]:
+    """Open the workload's target for one generation."""
+    target = workload.corpus.target
+    found = reach.target if reach else _settings(ledger, target)
+    assert found is not None
+    place = Place(
+        workload.name, generation.number, generation.fingerprint,
+        workload.corpus.embedder.dimensions,
+    )  # fmt: skip
+    if isinstance(target, PgvectorTarget):
+        from tasks.stores.pgvector import PgvectorStore
+
+        with connect_postgres(**found) as database:
+            yield PgvectorStore(database, place, target)
+    else:
+        from tasks.stores.qdrant import QdrantStore
+
+        client = connect_qdrant(**found)
+        try:
+            yield QdrantStore(client, place, target)
+        finally:
+            client.close()
+
+
+@cache
+def embedder_of(settings: EmbedderSettings) -> Embedder:
+    """Return an embedder that works in this process alone, loaded once.
+
+    Raises:
+        Refused: it is behind a network, so a governor and a connection are needed.
+    """
+    if not isinstance(settings, WordLlamaEmbedder):
+        raise Refused(f"an embedder of kind {settings.kind!r} needs a connection.")
+    from tasks.embedders.wordllama import WordLlamaEmbedder as InProcess
+
+    return InProcess(settings.dimensions, lowercase=settings.lowercase)

@@ -1,0 +1,106 @@
+"""What every source can do: be read in the order of its key, from frozen boundaries.
+
+A source says three things about itself, since they decide what a backfill can promise: what orders
+its rows, which state a read shows, and what becomes of a change during the copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qafila.core.fingerprint import key_text
+
+Key = list[Any]  # JSON values, one a key column
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The place of a row that is a chunk already, in an index that was filled before."""
+
+    source_key: str
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """One document of the source, or one chunk of an existing index (then ``piece`` is set).
+
+    ``title`` is empty when there is only one text column; ``text`` holds the title too.
+    ``vector`` is float32, as the index holds it.
+    """
+
+    key: Key
+    title: str
+    text: str
+    acl: Sequence[str]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    piece: Piece | None = None
+    vector: NDArray[np.float32] | None = None
+
+    @property
+    def key_text(self) -> str:
+        """Return the key of the document as one text."""
+        return key_text(self.key) if self.piece is None else self.piece.source_key
+
+
+@dataclass(frozen=True)
+class KeyRange:
+    """A frozen range of keys: ``low`` is exclusive, ``high`` inclusive, None is open."""
+
+    low: Key | None
+    high: Key | None
+    rows: int
+
+
+@dataclass(frozen=True)
+class Semantics:
+    """Three sentences for the plan: what orders rows, what a read shows, what a change means."""
+
+    order: str
+    snapshot: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How much there is: rows, bytes of text, and how that was found out."""
+
+    rows: int
+    text_bytes: int
+    how: str
+
+
+class Source(Protocol):
+    """A source that is open; the caller closes what it opened."""
+
+    semantics: Semantics
+
+    def problems(self) -> list[str]:
+        """Return everything that stands in the way of reading it, each with its remedy."""
+
+    def shape(self) -> str:
+        """Return a digest of columns and types; another one later means: it changed its shape."""
+
+    def volume(self) -> Volume:
+        """Return how much there is now."""
+
+    def freeze(self, rows_per_shard: int) -> list[KeyRange]:
+        """Return key ranges of at most ``rows_per_shard`` rows that cover every possible key."""
+
+    def read(
+        self, low: Key | None, high: Key | None, batch_rows: int
+    ) -> Iterator[Sequence[SourceRow]]:
+        """Yield batches of rows with low < key <= high, in key order, paging by key."""
+
+    def fetch(self, keys: Sequence[str]) -> list[SourceRow]:
+        """Return the rows of these documents (``SourceRow.key_text``) as they are now.
+
+        A document that is not there any more has no row.
+        """
