@@ -22,6 +22,7 @@ GROUPS = (
     "evidence",
     "report",
     "demo",
+    "bench",
 )  # each has `register(app)`
 
 app = typer.Typer(
