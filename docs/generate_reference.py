@@ -87,6 +87,8 @@ def parameters(command: Command) -> list[tuple[str, Any, Any, ParameterInfo]]:
     hints = typing.get_type_hints(command.callback, include_extras=True)
     found = []
     for name, parameter in inspect.signature(command.callback).parameters.items():
+        if hints[name] is typer.Context:
+            continue  # what comes after the name belongs to somebody else
         kind, info = typing.get_args(hints[name])[:2]
         found.append((name, kind, parameter.default, info))
     return found
