@@ -6,6 +6,7 @@ A message answers three questions: what happened, what was kept, what to do next
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 
 class QafilaError(Exception):
@@ -58,6 +59,17 @@ class Unavailable(QafilaError):
 
 class BackfillHalted(QafilaError):
     """A backfill stopped before its end; what is loaded stays, and it can be resumed."""
+
+
+class SpendCapReached(BackfillHalted):
+    """The next call to a paid service could cross the spend cap, so it was not made."""
+
+    def __init__(
+        self, what: str, *, spent: Decimal, cap: Decimal, kept: str = "", remedy: str = ""
+    ) -> None:
+        self.spent = spent
+        self.cap = cap
+        super().__init__(what, kept=kept, remedy=remedy)
 
 
 class StaleEpoch(Refused):

@@ -6,7 +6,8 @@ rest takes what it found, also in a child process that got it over a pipe.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -165,3 +166,26 @@ def embedder_of(settings: EmbedderSettings) -> Embedder:
     from tasks.embedders.wordllama import WordLlamaEmbedder as InProcess
 
     return InProcess(settings.dimensions, lowercase=settings.lowercase)
+
+
+@contextmanager
+def open_embedder(
+    ledger_address: str | None,
+    workload: Workload,
+    reach: Reach,
+    wait: Callable[[float], None] = time.sleep,
+    *,
+    run_id: str | None = None,
+    generation: int | None = None,
+) -> Iterator[Embedder]:
+    """Open the workload's embedder, of any kind; give it to ``embed_carefully``.
+
+    One behind a network shares its limits, its pauses and the spend cap with every other caller
+    through the ledger. ``wait`` is asked for every sleep, and for ``wait(0)`` between requests; it
+    may raise to stop.
+    """
+    settings = workload.corpus.embedder
+    if isinstance(settings, WordLlamaEmbedder):
+        yield embedder_of(settings)
+        return
+    raise Refused(f"an embedder of kind {settings.kind!r} cannot be asked yet.")

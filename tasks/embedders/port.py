@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +28,33 @@ class Embedder(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return how many tokens the model reads in these texts."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Vectors as they came, in the order of the texts; zero where a text was refused.
+
+    ``rejected`` maps the place of a text to the reason; ``cost`` is in the budget's currency.
+    """
+
+    vectors: NDArray[np.float32]
+    rejected: Mapping[int, str]
+    tokens: int
+    cost: Decimal
+
+
+@runtime_checkable
+class MeteredEmbedder(Protocol):
+    """An embedder that knows what it read, what that cost, and why it refused a text."""
+
+    def ask(self, texts: Sequence[str]) -> Answer:
+        """Return a vector or a reason for every text.
+
+        Raises:
+            SpendCapReached: the next call could cross the cap, so it was not made.
+            BackfillHalted: the service gave no usable answer for longer than we try.
+            Refused: it does not let us in, or does not know the model.
+        """
 
 
 def make_embedder(settings: Settings) -> Embedder:
