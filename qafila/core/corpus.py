@@ -247,9 +247,26 @@ class QdrantTarget(Model):
     m: int = Field(16, ge=2, le=100, description="HNSW links a node.")
     ef_construction: int = Field(100, ge=4, le=1000, description="HNSW candidates while building.")
     ef_search: int = Field(100, ge=10, le=1000, description="HNSW candidates a query looks at.")
+    index_minutes: int = Field(
+        120, ge=1, le=10_080, description="Longest wait for the server to index what was loaded."
+    )
 
 
 Target = Annotated[PgvectorTarget | QdrantTarget, Field(discriminator="kind")]
+
+
+class LoadLimits(Model):
+    """Above any of these the load slows down by half, and says why; None: not looked at."""
+
+    probe_p95_ms: float | None = Field(
+        200, gt=0, description="Slowest of five trivial queries on source and target."
+    )
+    active_sessions: int | None = Field(
+        None, ge=1, description="Sessions at work on source or target, the load's own included."
+    )
+    replication_lag_seconds: float | None = Field(
+        30, gt=0, description="Of the slowest standby of source or target."
+    )
 
 
 class Corpus(Model):
@@ -265,3 +282,4 @@ class Corpus(Model):
     live_sync: bool = Field(
         False, description="Follow writes to the source (PostgreSQL tables) through an outbox."
     )
+    limits: LoadLimits = LoadLimits()
