@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from blocks import PostgresDatabase
@@ -24,13 +17,18 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.plan import BackfillPlan, Comparison
 from qafila.core.verdict import Verdict
-from qafila.errors import BackfillHalted, Refused, VerificationFailed
+from qafila.errors import Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial
 from tasks.connections import connection
+from tasks.coordinating import coordinate
 from tasks.edges import router_of
+from tasks.engine.claims import let_go_of_the_dead
+from tasks.engine.control import holding
+from tasks.engine.progress import read_progress
+from tasks.engine.worker import Assignment
 from tasks.evidence import evidence_of, record_evidence
-from tasks.generations import preview_for
+from tasks.generations import meaning_of, preview_for
 from tasks.ledger import (
     Generation,
     move_phase,
@@ -38,8 +36,10 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
+from tasks.opening import reach_of
 from tasks.preflight import latest_preflight
 from tasks.runs import about_generation, current_run_id, operator_told
+from tasks.workforce import Engine, at_work
 
 MOST_WORKERS = 32
 _PHASES = (Phase.DESIGNED, Phase.BACKFILLING, Phase.BACKFILLED)
@@ -55,26 +55,27 @@ class EmbeddingBackfill(ForWorkload):
         description="Empty this generation first: when source and target differ. Not while it "
         "is on its way to users.",
     )
-    workers: int = Field(
-        2, ge=1, le=MOST_WORKERS, description="Shards loaded at the same time in this run."
+    workers: int = Field(2, ge=1, le=MOST_WORKERS, description="Shards loaded at the same time.")
+    engine: Engine = Field(
+        "processes",
+        description="Where workers run: processes or threads of this run, Dask, Ray, or runs of "
+        "backfill-worker on the work pool.",
     )
-    rows_per_shard: int = Field(
-        1000, ge=100, le=1_000_000, description="Only before a plan is frozen; later ignored."
-    )
-    batch_rows: int = Field(250, ge=16, le=10_000, description="Rows a transaction writes.")
+    rows_per_shard: int | None = Field(
+        None, ge=100, le=1_000_000,
+        description="None: some 64 shards. Only before a plan is frozen; later ignored.",
+    )  # fmt: skip
+    batch_rows: int = Field(500, ge=16, le=10_000, description="Rows a transaction writes.")
 
 
-@flow(
-    name="embedding-backfill",
-    flow_run_name=about_generation("backfill"),
-    task_runner=ThreadPoolTaskRunner(max_workers=MOST_WORKERS),  # type: ignore[arg-type]
-)
+@flow(name="embedding-backfill", flow_run_name=about_generation("backfill"))
 def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
     """Fills the next generation of the index: plan, load, index, compare.
 
-    You see the plan, then a task a shard, then the comparison of every row. Only the target is
-    changed, in a table that nobody reads yet. Killed or cancelled at any moment, start it again:
-    it goes on at its checkpoints, and no row is there twice. To undo, drop the generation.
+    You see the plan, then a task a worker and a line a shard, then the comparison of every row.
+    Only the target is changed, in a table that nobody reads yet. It can be paused, slowed down and
+    stopped: qafila load. Killed or cancelled at any moment, start it again: it goes on at its
+    checkpoints, and no row is there twice. To undo, drop the generation.
     """
     with operator_told():
         generation = find_generation(request.workload, request.dry_run, request.reload)
@@ -96,7 +97,7 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
         if generation.phase != Phase.BACKFILLED:
             backfill.apply_plan(generation, plan, ranges)
             generation = begin(generation)
-        rows, seconds = load_shards(generation, request.workers, request.batch_rows)
+        rows, seconds = load_shards(generation, request.engine, request.workers, request.batch_rows)
         index_seconds = backfill.build_index(generation)
         comparison = backfill.compare(generation)
         return accept(generation, comparison, rows, seconds, index_seconds)
@@ -167,7 +168,6 @@ Estimated from {plan.sampled_rows} rows that were read and embedded for it.
 def begin(generation: Generation) -> Generation:
     """Move the phase when it is the first attempt, and note the attempt."""
     with open_ledger() as ledger:
-        backfill.let_go_of_the_dead(ledger, generation)
         if generation.phase == Phase.DESIGNED:
             generation = move_phase(ledger, generation, Event.PLAN_APPLIED)
         record_evidence(
@@ -177,60 +177,29 @@ def begin(generation: Generation) -> Generation:
     return generation
 
 
-def load_shards(generation: Generation, workers: int, batch_rows: int) -> tuple[int, float]:
+def load_shards(
+    generation: Generation, engine: Engine, workers: int, batch_rows: int
+) -> tuple[int, float]:
     """Load every shard that is not loaded; return this run's rows and its seconds of wall time.
 
     Raises:
-        BackfillHalted: shards are left: one failed, or another live worker still holds it.
+        Refused: another run loads this generation; says which.
+        BackfillHalted: it was cancelled, or some shards could not be loaded.
     """
-    log, begun = get_run_logger(), time.perf_counter()
-    with open_ledger() as ledger:
-        shards = backfill.list_shards(ledger, generation)
-    left = [s for s in shards if s.state != "loaded"]
-    total = sum(s.rows_planned for s in shards)
-    at_start = sum(s.rows_loaded for s in shards)
-    bar = create_progress_artifact(_percent(at_start, total), key="progress")
-    rows = failed = 0
-    for done, loaded in enumerate(_at_most(workers, left, generation, len(shards), batch_rows), 1):
-        if isinstance(loaded, backfill.Loaded):
-            rows += loaded.rows
-        else:
-            failed += 1
-        update_progress_artifact(bar, _percent(at_start + rows, total))  # type: ignore[arg-type]
-        rate = rows / (time.perf_counter() - begun)
-        log.info("loaded %d/%d rows at %.0f rows/s, shard %d/%d, %d held elsewhere or failed",
-                 at_start + rows, total, rate, done, len(left), failed)  # fmt: skip
-    seconds = time.perf_counter() - begun
-    with open_ledger() as ledger:
-        open_shards = [s for s in backfill.list_shards(ledger, generation) if s.state != "loaded"]
-    if open_shards:
-        raise BackfillHalted(
-            f"{len(open_shards)} of {len(shards)} shards of g{generation.number} are not loaded.",
-            kept=f"{total - sum(s.rows_planned for s in open_shards)} rows and all checkpoints.",
-            remedy=f"qafila run embedding-backfill {generation.workload}",
-        )
-    return rows, seconds
-
-
-def _at_most(
-    workers: int, shards: Sequence[backfill.Shard], generation: Generation, of: int, batch_rows: int
-) -> Iterator[object]:
-    """Yield the outcome of each shard's task, never more than ``workers`` of them at work."""
-    waiting = list(reversed(shards))
-    at_work: list[PrefectFuture[Any]] = []
-    while waiting or at_work:
-        while waiting and len(at_work) < workers:
-            number = waiting.pop().number
-            at_work.append(
-                backfill.load_shard.submit(generation, number, of, batch_rows, current_run_id())
-            )
-        ended = next(as_completed(at_work))
-        at_work.remove(ended)
-        yield ended.result(raise_on_failure=False)
-
-
-def _percent(rows: int, total: int) -> float:
-    return min(100.0, round(100 * rows / total, 1)) if total else 100.0
+    run_id = current_run_id()
+    assignment = Assignment(generation.workload, generation.number, batch_rows, run_id)
+    with open_ledger() as ledger, holding(ledger, generation, run_id) as epoch:
+        workload = meaning_of(ledger, generation)
+        reach = reach_of(ledger, workload)
+        let_go_of_the_dead(ledger, generation)
+        before, begun = read_progress(ledger, generation), time.perf_counter()
+        if before.shards_loaded < before.shards:
+            with at_work(engine, assignment, workers) as team:
+                coordinate(ledger, workload, generation, epoch, reach, team)
+                for worker in team:
+                    worker.result()
+        after = read_progress(ledger, generation)
+    return after.rows_loaded - before.rows_loaded, time.perf_counter() - begun
 
 
 @task(task_run_name="accept g{generation.number}", cache_policy=NO_CACHE)

@@ -2,73 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import psutil
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from qafila.core.chunking import split
-from qafila.core.fingerprint import text_digest
 from qafila.core.phases import Event
-from qafila.core.plan import BackfillPlan, Comparison, Sample, plan_backfill
+from qafila.core.plan import BackfillPlan, Comparison, Sample, plan_backfill, shard_rows
 from qafila.core.workload import Workload
-from qafila.errors import BadInput, StaleEpoch
+from qafila.errors import BadInput
 from qafila.sql import statement
-from tasks.ledger import (
-    Connection,
-    Generation,
-    move_phase,
-    open_ledger,
-    put_plan,
-    read_workload,
-)
-from tasks.opening import embedder_of, open_source, open_store
-from tasks.sources.port import KeyRange, Source, SourceRow
-from tasks.stores.port import Checkpoint, Chunk, VectorStore
+from tasks.engine.claims import claim_shard
+from tasks.engine.loading import Loaded, chunks_of
+from tasks.engine.pulse import Pulse
+from tasks.engine.supervisor import run_worker
+from tasks.engine.worker import Assignment, load_one, open_desk, work
+from tasks.generations import meaning_of
+from tasks.ledger import Generation, move_phase, open_ledger, put_plan, read_workload
+from tasks.opening import embedder_of, open_source, open_store, reach_of
+from tasks.sources.port import KeyRange, Source
+from tasks.verifying import verify_generation
 
-CLAIM_TTL_SECONDS = 10.0
 _SAMPLE_BATCH, _SAMPLE_BATCHES = 64, 6
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One frozen key range as the ledger has it."""
-
-    number: int
-    low_key: list[Any] | None
-    high_key: list[Any] | None
-    rows_planned: int
-    rows_loaded: int
-    state: str
-    owner: str | None
-    owner_pid: int | None
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What one worker did with one shard; ``rows`` counts only this claim's rows."""
-
-    shard: int
-    rows: int
-    chunks: int
-    dead_letters: int
-    seconds: float
-    resumed_at: int
 
 
 @task(task_run_name="plan backfill of {name} g{generation.number}", cache_policy=NO_CACHE)
 def plan_load(
-    name: str, generation: Generation, rows_per_shard: int, workers: int
+    name: str, generation: Generation, rows_per_shard: int | None, workers: int
 ) -> tuple[BackfillPlan, list[KeyRange]]:
     """Read state and compute the plan; changes nothing.
 
@@ -87,6 +49,8 @@ def plan_load(
                     f"{name} cannot be backfilled:", problems,
                     remedy=f"mend and apply the file, then: qafila run embedding-backfill {name}",
                 )  # fmt: skip
+            if rows_per_shard is None:
+                rows_per_shard = shard_rows(source.volume().rows)
             ranges = source.freeze(rows_per_shard)
             sample = _sample(source, workload)
     plan = plan_backfill(
@@ -118,25 +82,6 @@ def _sample(source: Source, workload: Workload) -> Sample:
         tokens += embedder.count_tokens(texts)
         characters += sum(map(len, texts))
     return Sample(rows, chunks, tokens, characters, _SAMPLE_BATCH, tuple(seconds))
-
-
-def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
-    """Return the chunks of some rows, in order; a row without text has none."""
-    return [
-        Chunk(
-            source_key=row.key_text,
-            number=span.number,
-            start=span.start,
-            end=span.end,
-            title=row.title,
-            text=row.text[span.start : span.end],
-            digest=text_digest(row.text[span.start : span.end]),
-            acl=row.acl,
-            metadata=row.metadata,
-        )
-        for row in rows
-        for span in split(row.text, workload.corpus.chunking)
-    ]
 
 
 @task(task_run_name="apply plan of g{generation.number}", cache_policy=NO_CACHE)
@@ -180,119 +125,49 @@ def empty_generation(generation: Generation) -> Generation:
     return moved
 
 
-def list_shards(ledger: Connection, generation: Generation) -> list[Shard]:
-    """Return the frozen shards in order; none before a plan was applied."""
-    key = {"workload": generation.workload, "generation": generation.number}
-    with ledger.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(statement("backfill", "list_shards"), key).fetchall()
-    return [Shard(**row) for row in rows]
-
-
-def let_go_of_the_dead(ledger: Connection, generation: Generation) -> int:
-    """Free shards that dead processes of this machine hold; return how many."""
-    key = {"workload": generation.workload, "generation": generation.number}
-    freed = 0
-    rows = ledger.execute(
-        statement("backfill", "claimed_here"), {**key, "owner": socket.gethostname()}
-    ).fetchall()
-    for number, pid in rows:
-        if not psutil.pid_exists(pid):
-            ledger.execute(statement("backfill", "let_go"), {**key, "number": number, "pid": pid})
-            freed += 1
-    return freed
-
-
 @task(task_run_name="load shard {number}/{of}", cache_policy=NO_CACHE)
 def load_shard(
     generation: Generation, number: int, of: int, batch_rows: int, run_id: str | None
 ) -> Loaded | None:
     """Claim one shard and load it from its checkpoint on; None when another worker has it.
 
-    Idempotent by (workload, generation, shard): rows and checkpoint commit together in the
-    target, fenced by the claim's epoch, so a second pass starts where the first one ended.
-
     Raises:
         StaleEpoch: another worker claimed the shard meanwhile; what it committed stays.
     """
-    key = {"workload": generation.workload, "generation": generation.number, "number": number}
     with open_ledger() as ledger:
-        row = ledger.execute(
-            statement("backfill", "claim_shard"),
-            {**key, "owner": socket.gethostname(), "pid": os.getpid(), "run": run_id,
-             "ttl": CLAIM_TTL_SECONDS},
-        ).fetchone()  # fmt: skip
-        if row is None:
+        shard = claim_shard(ledger, generation, number=number, run_id=run_id)
+        if shard is None:
             return None
-        shard = next(s for s in list_shards(ledger, generation) if s.number == number)
-        workload, _ = read_workload(ledger, generation.workload)
+        workload = meaning_of(ledger, generation)
+        assignment = Assignment(generation.workload, generation.number, batch_rows, run_id, False)
         with (
-            open_source(ledger, workload) as source,
-            open_store(ledger, workload, generation) as store,
+            Pulse(generation) as pulse,
+            open_desk(workload, generation, reach_of(ledger, workload), assignment, pulse) as desk,
         ):
-            return _load(ledger, workload, generation, shard, source, store, batch_rows)
+            return load_one(desk, workload, generation, shard, batch_rows, pulse)
 
 
-def _load(
-    ledger: Connection,
-    workload: Workload,
-    generation: Generation,
-    shard: Shard,
-    source: Source,
-    store: VectorStore,
-    batch_rows: int,
-) -> Loaded:
-    started = time.perf_counter()
-    embedder = embedder_of(workload.corpus.embedder)
-    first = mark = store.claim(shard.number, shard.epoch)
-    dead = 0
-    if not mark.finished:
-        for rows in source.read(mark.last_key or shard.low_key, shard.high_key, batch_rows):
-            chunks = chunks_of(rows, workload)
-            vectors = embedder.embed([c.text for c in chunks])
-            has_vector = np.any(vectors, axis=1)
-            kept = [chunks[i] for i in np.flatnonzero(has_vector)]
-            lost = [chunks[i] for i in np.flatnonzero(~has_vector)]
-            dead += _set_aside(ledger, generation, lost)
-            mark = replace(
-                mark,
-                last_key=rows[-1].key,
-                rows=mark.rows + len(rows),
-                chunks=mark.chunks + len(kept),
-            )
-            store.write(kept, vectors[has_vector], mark)
-            _beat(ledger, generation, mark)
-        mark = replace(mark, last_key=mark.last_key or shard.low_key, finished=True)
-        store.write([], embedder.embed([]), mark)
-    _beat(ledger, generation, mark)
-    return Loaded(
-        shard=shard.number,
-        rows=mark.rows - first.rows,
-        chunks=mark.chunks - first.chunks,
-        dead_letters=dead,
-        seconds=time.perf_counter() - started,
-        resumed_at=first.rows,
-    )
+@task(task_run_name="load shards, worker {number} of {of}", cache_policy=NO_CACHE)
+def load_in_process(assignment: Assignment, number: int, of: int) -> list[Loaded]:
+    """Load shards in a process of its own until none is left."""
+    log = get_run_logger()
+    with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, assignment.workload)
+        reach = reach_of(ledger, workload)
+    return run_worker(assignment, reach, tell=lambda done: _log_loaded(log, done), note=log.warning)
 
 
-def _set_aside(ledger: Connection, generation: Generation, chunks: Sequence[Chunk]) -> int:
-    for chunk in chunks:
-        ledger.execute(
-            statement("backfill", "put_dead_letter"),
-            {"workload": generation.workload, "generation": generation.number,
-             "source_key": chunk.source_key, "number": chunk.number,
-             "reason": "the model knows no token of this text, so it has no vector"},
-        )  # fmt: skip
-    return len(chunks)
+@task(task_run_name="load shards, worker {number} of {of}", cache_policy=NO_CACHE)
+def load_here(assignment: Assignment, number: int, of: int) -> list[Loaded]:
+    """Load shards in this very process until none is left: in a thread, a Dask or a Ray worker."""
+    log = get_run_logger()
+    return work(assignment, tell=lambda done: _log_loaded(log, done))
 
 
-def _beat(ledger: Connection, generation: Generation, mark: Checkpoint) -> None:
-    row = ledger.execute(
-        statement("backfill", "beat_shard"),
-        {"workload": generation.workload, "generation": generation.number, "number": mark.shard,
-         "epoch": mark.epoch, "rows": mark.rows, "finished": mark.finished},
-    ).fetchone()  # fmt: skip
-    if row is None:
-        raise StaleEpoch(f"shard {mark.shard} was claimed by another worker.")
+def _log_loaded(log: Any, done: Loaded) -> None:
+    rate = done.rows / done.seconds if done.seconds else 0.0
+    resumed = f", resumed at {done.resumed_at}" if done.resumed_at else ""
+    log.info("shard %d: %d rows at %.0f rows/s%s", done.shard, done.rows, rate, resumed)
 
 
 @task(task_run_name="build index of g{generation.number}", cache_policy=NO_CACHE)
@@ -311,48 +186,3 @@ def compare(generation: Generation) -> Comparison:
     """Compare every row of the source with the target, by key and digest."""
     with open_ledger() as ledger:
         return verify_generation(ledger, generation)
-
-
-def verify_generation(
-    ledger: Connection, generation: Generation, *, batch_rows: int = 2000
-) -> Comparison:
-    """Compare source and target by key and text digest; memory does not grow with rows."""
-    workload, _ = read_workload(ledger, generation.workload)
-    key = {"workload": generation.workload, "generation": generation.number}
-    rows = ledger.execute(statement("backfill", "dead_letters"), key).fetchall()
-    set_aside = {(r[0], r[1]) for r in rows}
-    rows_source = rows_found = missing = stale = extra = matched = 0
-    examples: list[str] = []
-    with (
-        open_source(ledger, workload) as source,
-        open_store(ledger, workload, generation) as store,
-    ):
-        for batch in source.read(None, None, batch_rows):
-            expected = {(c.source_key, c.number): c.digest for c in chunks_of(batch, workload)}
-            found = store.digests([r.key_text for r in batch])
-            rows_source += len(batch)
-            gone = [k for k in expected if k not in found and k not in set_aside]
-            changed = [
-                k for k, (digest, mark) in found.items()
-                if k in expected and (digest, mark) != (expected[k], generation.fingerprint)
-            ]  # fmt: skip
-            beyond = [k for k in found if k not in expected]
-            missing, stale, extra = (
-                missing + len(gone), stale + len(changed), extra + len(beyond),
-            )  # fmt: skip
-            matched += len(found)
-            rows_found += len(batch) - len({k[0] for k in gone})
-            examples += [f"missing {k}" for k in gone] + [f"stale {k}" for k in changed]
-            examples = examples[:10]
-        chunks_target, repeated = store.count(), store.repeated()
-    return Comparison(
-        rows_source=rows_source,
-        rows_target=rows_found,
-        chunks_target=chunks_target,
-        missing=missing,
-        stale=stale,
-        extra=extra + max(0, chunks_target - repeated - matched),
-        duplicates=repeated,
-        dead_letters=len(set_aside),
-        examples=tuple(examples),
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -10,8 +11,16 @@ from qafila.core.corpus import Embedder, WordLlamaEmbedder
 from qafila.core.fingerprint import Fingerprint, canonical_json
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
+from qafila.errors import Refused
 from tasks.embedders.wordllama import MODEL
-from tasks.ledger import Connection, Generation, newest_generation, open_generation
+from tasks.ledger import (
+    Connection,
+    Generation,
+    fingerprint_body,
+    newest_generation,
+    open_generation,
+    read_workload,
+)
 
 
 def fingerprint_of(workload: Workload) -> Fingerprint:
@@ -21,7 +30,7 @@ def fingerprint_of(workload: Workload) -> Fingerprint:
     return Fingerprint(
         source=canonical_json(corpus.source.model_dump()).decode(),
         chunker=canonical_json(corpus.chunking.model_dump()).decode(),
-        chunker_version=chunking.VERSION,
+        chunker_version=chunking.version_of(corpus.chunking),
         model=model,
         model_revision=revision,
         dimensions=corpus.embedder.dimensions,
@@ -54,4 +63,28 @@ def preview_for(ledger: Connection, workload: Workload) -> Generation:
         fingerprint=fingerprint_of(workload).digest,
         phase=Phase.REGISTERED.value,
         phase_since=datetime.now(UTC),
+    )
+
+
+def meaning_of(ledger: Connection, generation: Generation) -> Workload:
+    """Return the workload as it stands, when it still means what this generation holds.
+
+    Raises:
+        Refused: it means something else by now; names every difference.
+    """
+    workload, _ = read_workload(ledger, generation.workload)
+    now = fingerprint_of(workload)
+    if now.digest == generation.fingerprint:
+        return workload
+    before = fingerprint_body(ledger, generation)
+    differences = [
+        f"{name.replace('_', ' ')} was {before.get(name)!r} and is {value!r}"
+        for name, value in asdict(now).items()
+        if before.get(name) != value
+    ]
+    raise Refused(
+        f"generation {generation.number} of {generation.workload} was begun with another meaning: "
+        f"{'; '.join(differences)}. Two of them would mix.",
+        kept="all rows and checkpoints as they are.",
+        remedy=f"apply the former file, or: qafila abandon {generation.workload} --why TEXT",
     )

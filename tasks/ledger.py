@@ -160,6 +160,31 @@ def _mean_anew(
     return changed
 
 
+def generation_of(ledger: Connection, workload: str, number: int) -> Generation:
+    """Return one generation by its number.
+
+    Raises:
+        Refused: there is none.
+    """
+    with ledger.cursor(row_factory=class_row(Generation)) as cursor:
+        found = cursor.execute(
+            statement("ledger", "read_generation"), {"workload": workload, "number": number}
+        ).fetchone()
+    if found is None:
+        raise Refused(f"{workload} has no generation {number}.", remedy="qafila status")
+    return found
+
+
+def fingerprint_body(ledger: Connection, generation: Generation) -> dict[str, Any]:
+    """Return what a generation's fingerprint was made of when it was opened."""
+    row = ledger.execute(
+        statement("ledger", "fingerprint_body"),
+        {"workload": generation.workload, "number": generation.number},
+    ).fetchone()
+    assert row is not None
+    return dict(row[0])
+
+
 def latest_revision(ledger: Connection, name: str) -> int:
     """Return the revision that the workload is at."""
     return read_workload(ledger, name)[1]

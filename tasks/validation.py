@@ -38,7 +38,6 @@ from qafila.core.verdict import Judgement, Verdict
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
-from tasks.backfill import verify_generation
 from tasks.connections import connection
 from tasks.decision import load_price_book
 from tasks.evidence import record_evidence
@@ -52,6 +51,7 @@ from tasks.ledger import (
 from tasks.opening import embedder_of, open_store
 from tasks.runs import current_run_id
 from tasks.search_service import SearchService
+from tasks.verifying import verify_generation
 
 SYSTEMS = ("baseline", "vector_only", "candidate")
 CHALLENGERS = ("vector_only", "candidate")

@@ -21,6 +21,7 @@ from qafila.demo.corpus import CorpusCounts, Scale, load_corpus
 from qafila.sql import apply_schema
 from qafila.stack import postgres
 from tasks import backfill
+from tasks.engine.claims import list_shards
 from tasks.ledger import Generation, move_phase, open_ledger
 from tests.corpus import demo_workload, ready_generation
 from tests.edges import free_port
@@ -97,7 +98,7 @@ def _fill(workload: Workload, source: str, target: str) -> Generation:
         generation = ready_generation(ledger, workload, source, target)
         plan, ranges = backfill.plan_load.fn(workload.name, generation, 5000, 1)
         backfill.apply_plan.fn(generation, plan, ranges)
-        for shard in backfill.list_shards(ledger, generation):
+        for shard in list_shards(ledger, generation):
             backfill.load_shard.fn(generation, shard.number, len(ranges), 500, None)
         backfill.build_index.fn(generation)
         return move_phase(ledger, generation, Event.ALL_LOADED)

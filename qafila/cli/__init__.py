@@ -18,6 +18,7 @@ GROUPS = (
     "stack",
     "workloads",
     "runs",
+    "load",
     "rollout",
     "evidence",
     "report",

@@ -17,7 +17,7 @@ class Fingerprint:
 
     source: str
     chunker: str
-    chunker_version: int
+    chunker_version: int | str
     model: str
     model_revision: str
     dimensions: int

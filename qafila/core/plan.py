@@ -45,6 +45,15 @@ class BackfillPlan:
         return self.cost_estimated > self.spend_cap
 
 
+def shard_rows(rows: int) -> int:
+    """Return how many rows a shard gets: some 64 shards, of 1 000 to 50 000 rows.
+
+    A shard is what a worker claims: large enough that claims cost nothing, small enough that a
+    few workers end together.
+    """
+    return max(1000, min(50_000, -(-rows // 64)))
+
+
 def plan_backfill(
     *,
     rows: int,

@@ -20,7 +20,7 @@ from qafila.demo.setting import Scene
 from qafila.sql import statement
 from tasks.approvals import Approval, pending_approvals
 from tasks.asking import answer_question
-from tasks.backfill import list_shards
+from tasks.engine.claims import list_shards
 from tasks.evidence import Evidence, evidence_of
 from tasks.ledger import Connection, newest_generation, open_ledger
 from tasks.starting import read_state, start

@@ -18,7 +18,7 @@ import pytest
 
 from qafila.core.phases import Event
 from tasks.approvals import ask
-from tasks.backfill import list_shards
+from tasks.engine.claims import list_shards
 from tasks.evidence import latest_evidence
 from tasks.leases import TTL_SECONDS, read_lease
 from tasks.ledger import newest_generation

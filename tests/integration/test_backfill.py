@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -18,8 +19,13 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput, StaleEpoch
 from qafila.stack import postgres
 from tasks import backfill
+from tasks.embedders.wordllama import WordLlamaEmbedder
+from tasks.engine.claims import let_go_of_the_dead, list_shards
+from tasks.engine.loading import Vectored
+from tasks.engine.vectors import Vectorise
 from tasks.ledger import Generation
 from tasks.stores.port import Vectors
+from tasks.verifying import verify_generation
 from tests.corpus import demo_workload, make_source, ready_generation
 
 ROWS = 1500
@@ -59,7 +65,7 @@ def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
     assert load_all(generation) == ROWS
     assert load_all(generation) == 0
     backfill.build_index.fn(generation)
-    compared = backfill.verify_generation(ledger, generation)
+    compared = verify_generation(ledger, generation)
     assert compared.complete
     assert (compared.rows_source, compared.rows_target, compared.chunks_target) == (ROWS,) * 3
 
@@ -67,10 +73,11 @@ def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
 LOADER = """
 import sys
 from tasks import backfill
+from tasks.engine.claims import let_go_of_the_dead
 from tasks.ledger import newest_generation, open_ledger
 with open_ledger() as ledger:
     generation = newest_generation(ledger, sys.argv[1])
-    backfill.let_go_of_the_dead(ledger, generation)
+    let_go_of_the_dead(ledger, generation)
 for number in range(8):
     backfill.load_shard.fn(generation, number, 8, 25, None)
 print("done", flush=True)
@@ -98,34 +105,34 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_twice(
         worker.stdout.close()
         if backfill_rows(ledger, generation) >= ROWS - 100:
             break
-    backfill.let_go_of_the_dead(ledger, generation)
+    let_go_of_the_dead(ledger, generation)
     load_all(generation)
     backfill.build_index.fn(generation)
-    compared = backfill.verify_generation(ledger, generation)
+    compared = verify_generation(ledger, generation)
     assert compared.complete, compared
     assert compared.rows_target == ROWS
 
 
 def backfill_rows(ledger: psycopg.Connection, generation: Generation) -> int:
-    return sum(s.rows_loaded for s in backfill.list_shards(ledger, generation))
+    return sum(s.rows_loaded for s in list_shards(ledger, generation))
 
 
 def test_a_worker_whose_shard_was_taken_cannot_commit(
     ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    embed = backfill.embedder_of
+    real = Vectorise.__call__
 
-    def steal_then_embed(settings: object) -> object:
+    def steal_then_embed(self: Vectorise, *batch: Any) -> Vectored:
         ledger.execute("UPDATE qafila.shard SET heartbeat = '-infinity' WHERE number = 0")
-        monkeypatch.setattr(backfill, "embedder_of", embed)
+        monkeypatch.setattr(Vectorise, "__call__", real)
         assert backfill.load_shard.fn(generation, 0, 8, 50, None).rows == 200  # type: ignore[union-attr]
-        return embed(settings)  # type: ignore[arg-type]
+        return real(self, *batch)
 
-    monkeypatch.setattr(backfill, "embedder_of", steal_then_embed)
+    monkeypatch.setattr(Vectorise, "__call__", steal_then_embed)
     with pytest.raises(StaleEpoch):
         backfill.load_shard.fn(generation, 0, 8, 50, None)
     load_all(generation)
-    assert backfill.verify_generation(ledger, generation).complete
+    assert verify_generation(ledger, generation).complete
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ def test_a_source_that_changed_is_found_out(
     load_all(generation)
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute(change)
-    compared = backfill.verify_generation(ledger, generation)
+    compared = verify_generation(ledger, generation)
     assert not compared.complete
     found = {k: getattr(compared, k) for k in ("missing", "stale", "extra", "duplicates")}
     assert {k: v for k, v in found.items() if v} == expected
@@ -158,28 +165,26 @@ def test_a_generation_that_differs_is_emptied_and_loaded_anew(
     load_all(generation)
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute("UPDATE operation SET body = 'other' WHERE operation_id = 'op-000007'")
-    assert not backfill.verify_generation(ledger, generation).complete
+    assert not verify_generation(ledger, generation).complete
     assert backfill.empty_generation.fn(generation).phase == "backfilling"
     assert load_all(generation) == ROWS
-    assert backfill.verify_generation(ledger, generation).complete
+    assert verify_generation(ledger, generation).complete
 
 
 def test_a_text_without_a_vector_is_set_aside_with_its_reason(
     ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = backfill.embedder_of(demo_workload().corpus.embedder)
+    real = WordLlamaEmbedder.embed
 
-    class Forgetful:
+    def forgetful(self: WordLlamaEmbedder, texts: list[str]) -> Vectors:
         """The real model, but for one text it knows nothing."""
+        vectors = real(self, texts)
+        vectors[[n for n, text in enumerate(texts) if text.startswith("Put thing 3\n")]] = 0
+        return vectors
 
-        def embed(self, texts: list[str]) -> Vectors:
-            vectors = real.embed(texts)
-            vectors[[n for n, text in enumerate(texts) if text.startswith("Put thing 3\n")]] = 0
-            return vectors
-
-    monkeypatch.setattr(backfill, "embedder_of", lambda settings: Forgetful())
+    monkeypatch.setattr(WordLlamaEmbedder, "embed", forgetful)
     load_all(generation)
-    compared = backfill.verify_generation(ledger, generation)
+    compared = verify_generation(ledger, generation)
     assert (compared.complete, compared.dead_letters, compared.chunks_target) == (True, 1, ROWS - 1)
     row = ledger.execute("SELECT source_key, reason FROM qafila.dead_letter").fetchone()
     assert row is not None
@@ -215,4 +220,4 @@ def test_the_same_port_fills_qdrant(
     plan = backfill.plan_load.fn(workload.name, generation, 200, 2)
     backfill.apply_plan.fn(generation, *plan)
     assert load_all(generation) == ROWS
-    assert backfill.verify_generation(ledger, generation).complete
+    assert verify_generation(ledger, generation).complete

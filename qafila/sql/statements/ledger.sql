@@ -71,6 +71,19 @@ WHERE workload = %(workload)s
   AND number = %(number)s
 FOR UPDATE;
 
+-- name: read_generation
+SELECT workload, number, revision, fingerprint, phase, phase_since
+FROM qafila.generation
+WHERE workload = %(workload)s
+  AND number = %(number)s;
+
+-- name: fingerprint_body
+-- What the fingerprint was made of.
+SELECT fingerprint_body
+FROM qafila.generation
+WHERE workload = %(workload)s
+  AND number = %(number)s;
+
 -- name: set_phase
 -- Only after lock_generation, in the same transaction.
 UPDATE qafila.generation

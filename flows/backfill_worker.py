@@ -1,0 +1,36 @@
+"""Load shards of a load that another run coordinates: one worker of several, on any machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+from pydantic import Field
+
+from qafila.core.parameters import ForWorkload
+from tasks.backfill import load_here
+from tasks.engine.worker import Assignment
+from tasks.runs import about_generation, current_run_id, operator_told
+
+
+class BackfillWorker(ForWorkload):
+    """Which load to help."""
+
+    generation: int = Field(ge=1, description="Generation that is being loaded.")
+    batch_rows: int = Field(500, ge=16, le=10_000, description="Rows a transaction writes.")
+
+
+@flow(name="backfill-worker", flow_run_name=about_generation("worker for"))
+def backfill_worker(request: BackfillWorker) -> dict[str, Any]:
+    """Claims shards and loads them until none is left; embedding-backfill starts it.
+
+    You see a line a shard. Only the target is changed, in a table that nobody reads yet. It stops
+    by itself when nobody coordinates the load any more. Start more of them at any time: each claims
+    what is free. Killed, what it loaded stays, and others go on with its shard.
+    """
+    with operator_told():
+        assignment = Assignment(
+            request.workload, request.generation, request.batch_rows, current_run_id()
+        )
+        loaded = load_here(assignment, 1, 1)
+        return {"shards": len(loaded), "rows": sum(done.rows for done in loaded)}

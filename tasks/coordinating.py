@@ -1,0 +1,114 @@
+"""Coordinate a load: watch its workers, its databases and its rows until all of it is loaded."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from prefect import get_run_logger
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+from qafila.core.throttle import decide_speed
+from qafila.core.workload import Workload
+from qafila.errors import StaleEpoch
+from tasks.engine.control import FULL, beat_load, read_load
+from tasks.engine.health import HealthProbe
+from tasks.engine.progress import Progress, read_progress, tell
+from tasks.ledger import Connection, Generation
+from tasks.opening import Reach
+
+_LOOK_SECONDS = 0.5
+_HEALTH_SECONDS = 2.0
+_ARTIFACT_SECONDS = 3.0
+_LINE_SECONDS = 10.0
+_RATE_WINDOW_SECONDS = 15.0
+
+
+class Worker(Protocol):
+    """Something that loads and will end: a task run, or a flow run elsewhere."""
+
+    def ended(self) -> bool:
+        """Say whether it is over, well or not."""
+
+
+@dataclass
+class Rate:
+    """Rows a second over the last fifteen seconds."""
+
+    seen: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def note(self, rows: int, now: float) -> float | None:
+        """Add what is loaded by now; return the rate, None until it is known."""
+        self.seen.append((now, rows))
+        while self.seen[0][0] < now - _RATE_WINDOW_SECONDS:
+            self.seen.popleft()
+        began, before = self.seen[0]
+        return (rows - before) / (now - began) if rows > before else None
+
+
+def coordinate(
+    ledger: Connection,
+    workload: Workload,
+    generation: Generation,
+    epoch: int,
+    reach: Reach,
+    workers: Sequence[Worker],
+) -> Progress:
+    """Watch until every worker has ended: sign of life, speed, progress artifact, one steady line.
+
+    Raises:
+        StaleEpoch: another run coordinates this load by now.
+    """
+    log, currency = get_run_logger(), workload.budget.currency
+    progress = read_progress(ledger, generation)
+    bar = create_progress_artifact(_percent(progress), key="progress")
+    rate, speed = Rate(), FULL
+    next_health = next_artifact = 0.0
+    next_line = time.monotonic() + _LINE_SECONDS
+    before = ""
+    with _probes(workload, reach) as look:
+        while True:
+            over = all(w.ended() for w in workers)
+            now = time.monotonic()
+            if now >= next_health:
+                speed = decide_speed(look(), workload.corpus.limits, speed)
+                next_health = now + _HEALTH_SECONDS
+            if not beat_load(ledger, generation, epoch, speed):
+                raise StaleEpoch(
+                    f"the load of generation {generation.number} was taken over by another run.",
+                    kept="everything that is loaded.",
+                )
+            load, progress = read_load(ledger, generation), read_progress(ledger, generation)
+            state = load.sentence() if load else ""
+            current = rate.note(progress.rows_loaded, now)
+            if now >= next_artifact or over:
+                update_progress_artifact(bar, _percent(progress))  # type: ignore[arg-type]
+                next_artifact = now + _ARTIFACT_SECONDS
+            if now >= next_line or state != before or over:
+                log.info(tell(progress, current, state, currency))
+                next_line, before = now + _LINE_SECONDS, state
+            if over:
+                return progress
+            time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _probes(workload: Workload, reach: Reach) -> Iterator[Callable[[], list[Any]]]:
+    """Open a probe for each PostgreSQL of the load; what it yields looks at all of them."""
+    ends = (("source", workload.corpus.source, reach.source),
+            ("target", workload.corpus.target, reach.target))  # fmt: skip
+    with ExitStack() as opened:
+        probes = [
+            opened.enter_context(HealthProbe(name, settings))
+            for name, part, settings in ends
+            if settings is not None and part.kind in ("postgres", "pgvector")
+        ]
+        yield lambda: [probe.look() for probe in probes]
+
+
+def _percent(progress: Progress) -> float:
+    return round(100 * progress.share, 1)

@@ -1,0 +1,152 @@
+"""Load one shard: read, chunk, take vectors, write with the checkpoint, batch by batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from qafila.core.chunking import split
+from qafila.core.corpus import Chunking
+from qafila.core.fingerprint import text_digest
+from qafila.core.workload import Workload
+from qafila.errors import StaleEpoch
+from qafila.sql import statement
+from tasks.engine.claims import Shard, Spent, beat_shard
+from tasks.ledger import Connection, Generation
+from tasks.sources.port import Source, SourceRow
+from tasks.stores.port import Chunk, Vectors, VectorStore
+
+BEAT_SECONDS = 0.25  # the ledger hears of progress at most so often; the target's mark is the truth
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What one worker did with one shard; ``rows`` counts only this claim's rows."""
+
+    shard: int
+    rows: int
+    chunks: int
+    dead_letters: int
+    seconds: float
+    resumed_at: int
+
+
+@dataclass(frozen=True)
+class Vectored:
+    """Chunks with their vectors, and those that have none: key, chunk number and the reason."""
+
+    chunks: Sequence[Chunk]
+    vectors: Vectors
+    rejected: Sequence[tuple[Chunk, str]]
+    spent: Spent
+
+
+Vectorise = Callable[[Sequence[SourceRow], Sequence[Chunk]], Vectored]
+
+
+def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
+    """Return the chunks of some rows, in order; a row without text has none.
+
+    A row that is a chunk already keeps its place, when documents are taken whole.
+    """
+    chunking = workload.corpus.chunking
+    if chunking.method == "whole":
+        return [_whole(row) for row in rows if row.text]
+    return [chunk for row in rows for chunk in _split(row, chunking)]
+
+
+def _whole(row: SourceRow) -> Chunk:
+    text, piece = row.text, row.piece
+    if piece is None:
+        return Chunk(
+            row.key_text, 0, 0, len(text), row.title, text, text_digest(text), row.acl, row.metadata
+        )
+    return Chunk(
+        piece.source_key, piece.number, piece.start, piece.end, row.title, text, text_digest(text),
+        row.acl, row.metadata,
+    )  # fmt: skip
+
+
+def _split(row: SourceRow, chunking: Chunking) -> list[Chunk]:
+    text, key = row.text, row.key_text
+    return [
+        Chunk(
+            key, span.number, span.start, span.end, row.title, part := text[span.start : span.end],
+            text_digest(part), row.acl, row.metadata,
+        )
+        for span in split(text, chunking)
+    ]  # fmt: skip
+
+
+def load_claimed(
+    ledger: Connection,
+    workload: Workload,
+    generation: Generation,
+    shard: Shard,
+    source: Source,
+    store: VectorStore,
+    vectorise: Vectorise,
+    *,
+    batch_rows: int,
+    check: Callable[[], None],
+) -> Loaded:
+    """Load a claimed shard from its checkpoint to its end.
+
+    Idempotent by (workload, generation, shard): rows and checkpoint commit together in the target,
+    fenced by the claim's epoch, so a second pass starts where the first one ended. ``check`` is
+    called between batches and may raise.
+
+    Raises:
+        StaleEpoch: another worker claimed the shard meanwhile; what it committed stays.
+    """
+    started = beaten = time.perf_counter()
+    first = mark = store.claim(shard.number, shard.epoch)
+    dead, spent = 0, Spent()
+    if not mark.finished:
+        for rows in source.read(mark.last_key or shard.low_key, shard.high_key, batch_rows):
+            check()
+            done = vectorise(rows, chunks_of(rows, workload))
+            _set_aside(ledger, generation, done.rejected)
+            mark = replace(
+                mark,
+                last_key=rows[-1].key,
+                rows=mark.rows + len(rows),
+                chunks=mark.chunks + len(done.chunks),
+            )
+            store.write(done.chunks, done.vectors, mark)
+            dead, spent = dead + len(done.rejected), spent + done.spent
+            if time.perf_counter() - beaten > BEAT_SECONDS:
+                _beat(ledger, generation, mark, spent)
+                beaten, spent = time.perf_counter(), Spent()
+        mark = replace(mark, last_key=mark.last_key or shard.low_key, finished=True)
+        nothing = np.zeros((0, workload.corpus.embedder.dimensions), np.float32)
+        store.write([], nothing, mark)
+    _beat(ledger, generation, mark, spent)
+    return Loaded(
+        shard=shard.number,
+        rows=mark.rows - first.rows,
+        chunks=mark.chunks - first.chunks,
+        dead_letters=dead,
+        seconds=time.perf_counter() - started,
+        resumed_at=first.rows,
+    )
+
+
+def _beat(ledger: Connection, generation: Generation, mark: Any, spent: Spent) -> None:
+    if not beat_shard(ledger, generation, mark, spent):
+        raise StaleEpoch(f"shard {mark.shard} was claimed by another worker.")
+
+
+def _set_aside(
+    ledger: Connection, generation: Generation, rejected: Sequence[tuple[Chunk, str]]
+) -> None:
+    for chunk, reason in rejected:
+        ledger.execute(
+            statement("backfill", "put_dead_letter"),
+            {"workload": generation.workload, "generation": generation.number,
+             "source_key": chunk.source_key, "number": chunk.number, "reason": reason},
+        )  # fmt: skip

@@ -1,0 +1,61 @@
+"""A worker as a process of its own: ``python -m tasks.engine.process``.
+
+One JSON object on standard input says what to load and how to reach it (connections with their
+secrets, so that neither arguments nor environment hold any). One JSON object a line on standard
+output tells each loaded shard, and at the end how it ended. When standard input is closed, whoever
+started it is gone: the worker stops at its next batch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from dataclasses import asdict
+
+from qafila.errors import QafilaError
+from tasks.engine.pulse import Pulse, Stopped
+from tasks.engine.worker import Assignment, work
+from tasks.ledger import generation_of, open_ledger
+from tasks.opening import Reach
+
+_GRACE_SECONDS = 2.0
+
+
+def main() -> int:
+    """Work until nothing is left, or until whoever started us is gone. Return the exit code."""
+    told = json.loads(sys.stdin.readline())
+    assignment, reach = Assignment(**told["assignment"]), Reach(**told["reach"])
+    with open_ledger() as ledger:
+        generation = generation_of(ledger, assignment.workload, assignment.generation)
+    pulse = Pulse(generation, led=assignment.led)
+    threading.Thread(target=_stop_with_parent, args=[pulse], daemon=True).start()
+    try:
+        _say({"begun": os.getpid()})
+        work(assignment, reach=reach, pulse=pulse, tell=lambda done: _say({"loaded": asdict(done)}))
+    except Stopped as stopped:
+        _say({"stopped": stopped.what})
+        return 0
+    except QafilaError as error:
+        _say({"error": {"kind": type(error).__name__, "what": error.what, "kept": error.kept,
+                        "remedy": error.remedy}})  # fmt: skip
+        return 1
+    _say({"done": True})
+    return 0
+
+
+def _stop_with_parent(pulse: Pulse) -> None:
+    while sys.stdin.readline():
+        pass
+    pulse.cancel("the process that started this worker is gone")
+    threading.Event().wait(_GRACE_SECONDS)
+    os._exit(3)
+
+
+def _say(what: object) -> None:
+    print(json.dumps(what), flush=True)  # noqa: T201 - standard output is the protocol
+
+
+if __name__ == "__main__":
+    sys.exit(main())

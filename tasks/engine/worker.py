@@ -1,0 +1,186 @@
+"""One worker: claim, load, claim again, until nothing is left to load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+
+import psycopg
+
+from qafila.core.workload import Workload
+from qafila.errors import BackfillHalted, QafilaError, StaleEpoch, Unavailable
+from tasks.engine.claims import Shard, claim_shard, left_to_load, release_shard
+from tasks.engine.loading import Loaded, Vectorise, load_claimed
+from tasks.engine.pulse import Pulse, Stopped
+from tasks.engine.vectors import open_vectorise
+from tasks.generations import meaning_of
+from tasks.ledger import Connection, Generation, generation_of, open_ledger
+from tasks.opening import Reach, open_source, open_store, reach_of
+from tasks.sources.port import Source
+from tasks.stores.port import VectorStore
+
+PATIENCE_SECONDS = 120.0  # how long servers may be away before a worker gives up
+_IDLE_SECONDS = 0.2  # between looks for a shard whose worker may have died
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a worker is to load. ``led``: it stops when nobody coordinates the load any more."""
+
+    workload: str
+    generation: int
+    batch_rows: int
+    run_id: str | None = None
+    led: bool = True
+
+
+@dataclass
+class Desk:
+    """What a worker has open; everything is opened anew after a server was away."""
+
+    ledger: Connection
+    source: Source
+    store: VectorStore
+    vectorise: Vectorise
+
+
+@dataclass
+class _Shift:
+    """What a worker did so far, and the shards that it could not load."""
+
+    loaded: list[Loaded] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+
+
+def work(
+    assignment: Assignment,
+    *,
+    reach: Reach | None = None,
+    tell: Callable[[Loaded], None] = lambda _: None,
+    pulse: Pulse | None = None,
+) -> list[Loaded]:
+    """Load shards until none is left; ``tell`` hears of each one that is loaded.
+
+    Servers that go away are waited for; a shard that fails for its content is given back, and the
+    others are loaded all the same.
+
+    Raises:
+        Stopped: the load was cancelled; the shard is given back.
+        BackfillHalted: some shards failed; names them with their reasons.
+        Unavailable: a server was away for longer than two minutes.
+    """
+    with open_ledger() as ledger:
+        generation = generation_of(ledger, assignment.workload, assignment.generation)
+        workload = meaning_of(ledger, generation)
+        reach = reach or reach_of(ledger, workload)
+    shift, away_since = _Shift(), None
+    with pulse or Pulse(generation, led=assignment.led) as beating:
+        while True:
+            try:
+                with open_desk(workload, generation, reach, assignment, beating) as desk:
+                    away_since = None
+                    _load_all(desk, workload, generation, assignment, beating, shift, tell)
+                    break
+            except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable) as error:
+                away_since = away_since or time.monotonic()
+                if time.monotonic() - away_since > PATIENCE_SECONDS:
+                    raise Unavailable(
+                        f"a server was away for {PATIENCE_SECONDS:.0f} s: {_first_line(error)}",
+                        kept="everything up to the last checkpoints.",
+                        remedy="qafila doctor; then start the load again.",
+                    ) from error
+                beating.wait(0.5)
+    if shift.failed:
+        told = "; ".join(f"shard {n}: {why}" for n, why in sorted(shift.failed.items()))
+        raise BackfillHalted(
+            f"{len(shift.failed)} shards could not be loaded. {told}",
+            kept="all other shards and every checkpoint.",
+            remedy=f"mend the cause, then: qafila run embedding-backfill {workload.name}",
+        )
+    return shift.loaded
+
+
+@contextmanager
+def open_desk(
+    workload: Workload,
+    generation: Generation,
+    reach: Reach,
+    assignment: Assignment,
+    pulse: Pulse,
+) -> Iterator[Desk]:
+    """Open all that a worker needs."""
+    with (
+        open_ledger() as ledger,
+        open_source(ledger, workload, reach) as source,
+        open_store(ledger, workload, generation, reach) as store,
+        open_vectorise(
+            ledger, workload, generation, reach, wait=pulse.wait, run_id=assignment.run_id
+        ) as vectorise,
+    ):
+        yield Desk(ledger, source, store, vectorise)
+
+
+def _load_all(
+    desk: Desk,
+    workload: Workload,
+    generation: Generation,
+    assignment: Assignment,
+    pulse: Pulse,
+    shift: _Shift,
+    tell: Callable[[Loaded], None],
+) -> None:
+    claim = partial(claim_shard, desk.ledger, generation, run_id=assignment.run_id)
+    while True:
+        pulse.check()
+        shard = claim(except_for=list(shift.failed))
+        if shard is None:
+            if left_to_load(desk.ledger, generation) <= len(shift.failed):
+                return
+            pulse.wait(_IDLE_SECONDS)
+            continue
+        try:
+            done = load_one(desk, workload, generation, shard, assignment.batch_rows, pulse)
+        except StaleEpoch:
+            continue  # somebody else loads it now
+        except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable):
+            raise
+        except QafilaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one bad shard does not keep the others waiting
+            shift.failed[shard.number] = _first_line(error)
+            continue
+        shift.loaded.append(done)
+        tell(done)
+
+
+def load_one(
+    desk: Desk,
+    workload: Workload,
+    generation: Generation,
+    shard: Shard,
+    batch_rows: int,
+    pulse: Pulse,
+) -> Loaded:
+    """Load one claimed shard; give it back when anything stops it, with the reason."""
+    pulse.watch(shard)
+    try:
+        return load_claimed(
+            desk.ledger, workload, generation, shard, desk.source, desk.store, desk.vectorise,
+            batch_rows=batch_rows, check=pulse.check,
+        )  # fmt: skip
+    except BaseException as error:
+        told = None if isinstance(error, Stopped | StaleEpoch) else _first_line(error)
+        with suppress(psycopg.Error):
+            release_shard(desk.ledger, generation, shard, told)
+        raise
+    finally:
+        pulse.watch(None)
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, QafilaError):
+        return error.what
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -1,0 +1,54 @@
+"""Compare a source with a generation, row by row: what is missing, stale, extra, or there twice."""
+
+from __future__ import annotations
+
+from qafila.core.plan import Comparison
+from qafila.sql import statement
+from tasks.engine.loading import chunks_of
+from tasks.ledger import Connection, Generation, read_workload
+from tasks.opening import open_source, open_store
+
+
+def verify_generation(
+    ledger: Connection, generation: Generation, *, batch_rows: int = 2000
+) -> Comparison:
+    """Compare source and target by key and text digest; memory does not grow with rows."""
+    workload, _ = read_workload(ledger, generation.workload)
+    key = {"workload": generation.workload, "generation": generation.number}
+    rows = ledger.execute(statement("backfill", "dead_letters"), key).fetchall()
+    set_aside = {(r[0], r[1]) for r in rows}
+    rows_source = rows_found = missing = stale = extra = matched = 0
+    examples: list[str] = []
+    with (
+        open_source(ledger, workload) as source,
+        open_store(ledger, workload, generation) as store,
+    ):
+        for batch in source.read(None, None, batch_rows):
+            expected = {(c.source_key, c.number): c.digest for c in chunks_of(batch, workload)}
+            found = store.digests([r.key_text for r in batch])
+            rows_source += len(batch)
+            gone = [k for k in expected if k not in found and k not in set_aside]
+            changed = [
+                k for k, (digest, mark) in found.items()
+                if k in expected and (digest, mark) != (expected[k], generation.fingerprint)
+            ]  # fmt: skip
+            beyond = [k for k in found if k not in expected]
+            missing, stale, extra = (
+                missing + len(gone), stale + len(changed), extra + len(beyond),
+            )  # fmt: skip
+            matched += len(found)
+            rows_found += len(batch) - len({k[0] for k in gone})
+            examples += [f"missing {k}" for k in gone] + [f"stale {k}" for k in changed]
+            examples = examples[:10]
+        chunks_target, repeated = store.count(), store.repeated()
+    return Comparison(
+        rows_source=rows_source,
+        rows_target=rows_found,
+        chunks_target=chunks_target,
+        missing=missing,
+        stale=stale,
+        extra=extra + max(0, chunks_target - repeated - matched),
+        duplicates=repeated,
+        dead_letters=len(set_aside),
+        examples=tuple(examples),
+    )

@@ -1,0 +1,123 @@
+"""Put workers to work, in whatever a deployment has: processes, threads, Dask, Ray, a work pool.
+
+All of them run the same loop over the same claims, so that they may even be mixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from qafila.errors import BackfillHalted, BadInput
+from tasks.backfill import load_here, load_in_process
+from tasks.engine.worker import Assignment
+
+Engine = Literal["processes", "threads", "dask", "ray", "work-pool"]
+
+
+@dataclass(frozen=True)
+class TaskWorker:
+    """A worker that is a task of this run."""
+
+    future: PrefectFuture[Any]
+
+    def ended(self) -> bool:
+        return self.future.state.is_final()
+
+    def result(self) -> None:
+        """Raise what it raised."""
+        self.future.result()
+
+
+@dataclass(frozen=True)
+class FlowWorker:
+    """A worker that is a flow run on a work pool."""
+
+    run_id: UUID
+
+    def ended(self) -> bool:
+        state = self._state()
+        return state is not None and state.is_final()
+
+    def result(self) -> None:
+        """Raise when it did not end well.
+
+        Raises:
+            BackfillHalted: it failed, crashed or was cancelled.
+        """
+        state = self._state()
+        if state is None or not state.is_completed():
+            raise BackfillHalted(
+                f"the worker run {self.run_id} ended {state.name if state else 'without a state'}.",
+                kept="everything that is loaded.",
+                remedy="see that run in the Prefect UI, then start the load again.",
+            )
+
+    def _state(self) -> Any:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(self.run_id).state
+
+
+@contextmanager
+def at_work(
+    engine: Engine, assignment: Assignment, workers: int
+) -> Iterator[Sequence[TaskWorker | FlowWorker]]:
+    """Start workers, yield them, and let them end with the block."""
+    if engine == "work-pool":
+        yield [_on_pool(assignment) for _ in range(workers)]
+        return
+    task = load_in_process if engine == "processes" else load_here
+    with _runner(engine, workers) as runner:
+        yield [
+            TaskWorker(
+                runner.submit(
+                    task,
+                    parameters={"assignment": assignment, "number": n, "of": workers},
+                )
+            )
+            for n in range(1, workers + 1)
+        ]
+
+
+def _on_pool(assignment: Assignment) -> FlowWorker:
+    run = run_deployment(
+        "backfill-worker/backfill-worker",
+        parameters={"request": {"workload": assignment.workload,
+                                "generation": assignment.generation,
+                                "batch_rows": assignment.batch_rows}},
+        timeout=0,
+    )  # fmt: skip
+    return FlowWorker(run.id)  # type: ignore[union-attr]
+
+
+def _runner(engine: Engine, workers: int) -> TaskRunner[Any]:
+    if engine == "dask":
+        dask = _optional("prefect_dask", "prefect-dask")
+        kwargs = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+        return dask.DaskTaskRunner(cluster_kwargs=kwargs)  # type: ignore[no-any-return]
+    if engine == "ray":
+        ray = _optional("prefect_ray", "prefect-ray")
+        return ray.RayTaskRunner(  # type: ignore[no-any-return]
+            init_kwargs={"num_cpus": workers, "include_dashboard": False}
+        )
+    return ThreadPoolTaskRunner(max_workers=workers)
+
+
+def _optional(module: str, package: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise BadInput(
+            f"this engine needs the package {package}, which is not installed.",
+            remedy=f"pip install {package}, or choose engine=processes.",
+        ) from error
