@@ -1,0 +1,68 @@
+"""Where a text may be cut: between two grapheme clusters, never inside one.
+
+A grapheme cluster is what a reader takes for one letter (Unicode, UAX 29): a letter with its
+accents or harakat, a flag, a family of emoji joined by ZWJ, a Hangul syllable.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+import regex
+
+LIBRARY = f"regex {regex.__version__}"
+_CLUSTER = regex.compile(r"\X")
+_DEPENDENT = {"Mn", "Mc", "Me", "Cf", "Sk", "Lm"}
+
+
+def around(text: str, position: int) -> tuple[int, int]:
+    """Return the last boundary at or before ``position`` and the first one at or after it.
+
+    Both are ``position`` itself where the text may be cut. Costs as much as the cluster is long.
+    """
+    if position <= 0 or position >= len(text):
+        edge = max(0, min(position, len(text)))
+        return edge, edge
+    before, after = text[position - 1], text[position]
+    if before.isascii() and after.isascii():
+        if before == "\r" and after == "\n":
+            return around(text, position - 1)[0], position + 1
+        return position, position
+    at = position - 1
+    while at > 0 and _depends_on_what_came_before(text[at]):
+        at -= 1
+    first = at
+    while at < position:
+        cluster = _CLUSTER.match(text, at)
+        assert cluster is not None  # \X takes at least one character
+        if cluster.end() > position:
+            return (around(text, at)[0] if at == first else at), cluster.end()
+        at = cluster.end()
+    return position, position
+
+
+def is_boundary(text: str, position: int) -> bool:
+    """Say whether the text may be cut before the character at ``position``."""
+    return around(text, position)[0] == position
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """Return the range without white space at its ends; empty when there is nothing else.
+
+    A space that carries a combining mark stays.
+    """
+    while start < end and text[start].isspace() and is_boundary(text, start + 1):
+        start += 1
+    while end > start and text[end - 1].isspace():
+        if not is_boundary(text, end - 1) and text[end - 2 : end] != "\r\n":
+            break
+        end -= 1
+    return start, end
+
+
+def _depends_on_what_came_before(character: str) -> bool:
+    """Say whether the boundary after this character may depend on more than the character."""
+    return (
+        unicodedata.category(character) in _DEPENDENT
+        or "\U0001f1e6" <= character <= "\U0001f1ff"  # halves of flags pair up from the left
+    )
