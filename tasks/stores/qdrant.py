@@ -1,26 +1,49 @@
-"""Qdrant: one collection a generation, ids derived from the source, checkpoint after the points.
+"""Qdrant 1.16 or newer: one collection a generation, the checkpoint after the confirmed points.
 
-Qdrant has no transaction over points and checkpoint, so the order does the work: points first,
-confirmed, then the checkpoint. A batch that is written twice has the same ids and overwrites
-itself. Checkpoints live beside the data, in a collection of their own.
+What is guaranteed, and what is not. Qdrant has no transaction over points and checkpoint, so order
+and conditions do the work:
+
+- A checkpoint never runs ahead of its points: every request waits until it is applied, and only
+  then does the checkpoint move. A process that dies in between leaves points that the next one
+  writes again. That is harmless: ids are derived from source key and chunk number, so a point
+  written twice is one point.
+- A worker whose shard was taken cannot move the checkpoint: the move is conditional on its epoch.
+- Nor can it undo newer work. Every point carries the rank of its writer (the shard's epoch; live
+  sync stands above all shards), and an update touches a point only where no higher rank has
+  written. Whatever order requests arrive in, the highest rank stands.
+- Not guaranteed: a condition cannot hold back a point that is not there. The request of at most
+  256 points that was on its way when a shard was taken can still add points. The new owner writes
+  the same ids over them, unless their rows were deleted from the source in between. Such a point
+  is found by the comparison at the end, as one too many.
+- Not guaranteed: a server that loses power may forget what it confirmed. The points are counted
+  against the checkpoints before the index is built, and compared one by one afterwards.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
 from qafila.core.corpus import QdrantTarget
-from qafila.errors import Refused, StaleEpoch
+from qafila.core.fingerprint import chunk_id
+from qafila.errors import BackfillHalted
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
+from tasks.stores.qdrant_faults import asking_qdrant, require_completed
+from tasks.stores.qdrant_index import HELD_BACK, build_hnsw
+from tasks.stores.qdrant_marks import Marks
 
-_BATCH = 128
-_SYNC = 2**63 - 1  # the id of live sync's mark among the checkpoints, which count from 0
+OLDEST = (1, 16)
+_BATCH_POINTS, _BATCH_BYTES = 256, 16 * 2**20  # a server takes 32 MB a request, unless told other
+_FLOAT_BYTES, _POINT_BYTES = 22, 500  # in JSON; the second for payload beside the text
+_PAGE = 1000
+_SYNC_RANK = 2**40  # live sync stands above every epoch of a shard
 
 
 class QdrantStore:
@@ -32,139 +55,144 @@ class QdrantStore:
         self._client = client
         self._place = place
         self._settings = settings or QdrantTarget(kind="qdrant", block="unnamed")
-        self._marks = f"{place.name}_checkpoint"
+        self._marks = Marks(client, place)
 
     def problems(self) -> list[str]:
+        with asking_qdrant("asking for its version"):
+            version = self._client.info().version
+        numbers = re.match(r"v?(\d+)\.(\d+)", version)
+        if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST:
+            return [
+                f"Qdrant {version} has no conditional updates, so a worker whose shard was taken "
+                "could overwrite newer points: update the server to 1.16 or newer"
+            ]
+        return self._shape_problems()
+
+    def _shape_problems(self) -> list[str]:
+        name = self._place.name
+        with asking_qdrant(f"looking at {name}"):
+            if not self._client.collection_exists(name):
+                return []
+            vectors = self._client.get_collection(name).config.params.vectors
+        wanted = f"one unnamed vector of {self._place.dimensions} dimensions under Dot"
+        if not isinstance(vectors, models.VectorParams):
+            return [f"collection {name} is there with named vectors, not {wanted}: delete it"]
+        if (vectors.size, vectors.distance) != (self._place.dimensions, models.Distance.DOT):
+            return [
+                f"collection {name} is there with {vectors.size} dimensions under "
+                f"{vectors.distance}, not {wanted}: delete it"
+            ]
         return []
 
     def prepare(self) -> None:
-        if not self._client.collection_exists(self._place.name):
-            self._client.create_collection(
-                self._place.name,
-                vectors_config=models.VectorParams(
-                    # vectors are unit vectors, so this is the cosine; under COSINE, Qdrant would
-                    # normalise them anew and not give back what was written
-                    size=self._place.dimensions,
-                    distance=models.Distance.DOT,
-                ),
-            )
+        name = self._place.name
+        with asking_qdrant(f"creating {name}"):
+            if not self._client.collection_exists(name):
+                self._client.create_collection(
+                    name,
+                    vectors_config=models.VectorParams(
+                        # vectors are unit vectors, so this is the cosine; under COSINE, Qdrant
+                        # would normalise them anew and not give back what was written
+                        size=self._place.dimensions,
+                        distance=models.Distance.DOT,
+                    ),
+                    hnsw_config=HELD_BACK,
+                    # the rank is asked of the points of one batch only: an index on it would
+                    # cost a third of the load and find nothing faster
+                    strict_mode_config=models.StrictModeConfig(unindexed_filtering_update=True),
+                )
             with _local_mode_quiet():
                 for field in ("acl", "source_key"):  # payload indexes come before points
                     self._client.create_payload_index(
-                        self._place.name, field, models.PayloadSchemaType.KEYWORD
+                        name, field, models.PayloadSchemaType.KEYWORD, wait=True
                     )
-        if not self._client.collection_exists(self._marks):
-            self._client.create_collection(
-                self._marks,
-                vectors_config=models.VectorParams(size=1, distance=models.Distance.DOT),
-            )
+        self._marks.prepare()
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
-        held = self._read(shard)
-        if held is not None and held["fingerprint"] != self._place.fingerprint:
-            raise Refused(
-                f"shard {shard} was begun with fingerprint {held['fingerprint']}, we would write "
-                f"{self._place.fingerprint}: two models would mix.",
-                kept="all points as they are.",
-                remedy="open a new generation.",
-            )
-        if held is not None and held["epoch"] >= epoch:
-            raise StaleEpoch(f"shard {shard} is at epoch {held['epoch']}, we came with {epoch}.")
-        before = held or {"last_key": None, "rows": 0, "chunks": 0, "finished": False}
-        claimed = Checkpoint(
-            shard, epoch, before["last_key"], before["rows"], before["chunks"], before["finished"]
-        )
-        self._save(claimed)
-        return claimed
+        return self._marks.claim(shard, epoch)
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
-        self._require_epoch(checkpoint)
-        self._upsert(chunks, vectors)
-        self._require_epoch(checkpoint)
-        self._save(checkpoint)
-
-    def _upsert(self, chunks: Sequence[Chunk], vectors: Vectors) -> None:
-        points = [
-            models.PointStruct(id=str(c.id), vector=v.tolist(), payload=self._payload(c))
-            for c, v in zip(chunks, vectors, strict=True)
-        ]
-        for start in range(0, len(points), _BATCH):
-            self._client.upsert(self._place.name, points[start : start + _BATCH], wait=True)
+        self._marks.require(checkpoint)
+        for number, part in enumerate(_batches(chunks, self._place.dimensions)):
+            if number:  # asked anew before each request, so that one at most comes too late
+                self._marks.require(checkpoint)
+            self._upsert(chunks[part], vectors[part], checkpoint.epoch)
+        self._marks.move(checkpoint)
 
     def claim_sync(self, epoch: int) -> SyncMark:
-        held = self._read_sync()
-        if held.epoch >= epoch:
-            raise StaleEpoch(f"live sync is at epoch {held.epoch}, we came with {epoch}.")
-        self._save_sync(SyncMark(epoch, held.position))
-        return SyncMark(epoch, held.position)
+        return self._marks.claim_sync(epoch)
 
     def replace(
         self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
     ) -> None:
-        if self._read_sync().epoch != mark.epoch:
-            raise StaleEpoch("live sync of this generation was claimed by a newer epoch.")
-        keys = [*source_keys]
+        self._marks.require_sync(mark)
+        rank = _SYNC_RANK + mark.epoch
         new = {str(c.id) for c in chunks}
-        old = self._ids_of(keys)
-        self._upsert(chunks, vectors)
-        gone: list[Any] = [i for i in old if i not in new]
-        if gone:
-            self._client.delete(self._place.name, points_selector=gone, wait=True)
-        if self._read_sync().epoch != mark.epoch:
-            raise StaleEpoch("live sync of this generation was claimed by a newer epoch.")
-        self._save_sync(mark)
+        gone = [i for i in self._ids_of(source_keys) if i not in new]
+        for part in _batches(chunks, self._place.dimensions):
+            self._upsert(chunks[part], vectors[part], rank)
+        for start in range(0, len(gone), _PAGE):
+            self._delete(gone[start : start + _PAGE], rank)
+        self._marks.move_sync(mark)
 
     def build_index(self) -> None:
-        """Qdrant indexes by itself; nothing is held back at this size."""
+        """Count the points against the checkpoints, then have them indexed and wait for it."""
+        confirmed, synced = self._marks.confirmed_chunks()
+        there = self.count()
+        if there < confirmed and not synced:  # live sync may have deleted some, and rightly
+            raise BackfillHalted(
+                f"Qdrant confirmed {confirmed} points of {self._place.name} and holds {there}: "
+                f"{confirmed - there} were accepted and are gone.",
+                kept=f"{there} points and all checkpoints; no index was built.",
+                remedy="see the server's log and its disk, then run the backfill again: "
+                "its comparison names the rows, and loads them anew.",
+            )
+        build_hnsw(
+            self._client,
+            self._place.name,
+            self._settings,
+            wait=timedelta(minutes=self._settings.index_minutes),
+        )
 
     def count(self) -> int:
-        return self._client.count(self._place.name, exact=True).count
+        with asking_qdrant(f"counting {self._place.name}"):
+            return self._client.count(self._place.name, exact=True).count
 
     def repeated(self) -> int:
-        seen: set[tuple[str, int]] = set()
-        repeated, offset = 0, None
-        while True:
-            points, offset = self._client.scroll(
-                self._place.name, limit=1000, offset=offset, with_payload=True
-            )
-            for point in points:
-                key = (point.payload or {})["source_key"], (point.payload or {})["chunk_number"]
-                repeated += key in seen
-                seen.add(key)
-            if offset is None:
-                return repeated
+        """A second copy can only stand under an id that is not derived from its key."""
+        repeated: int = 0
+        strangers: set[str] = set()
+        for points in self._pages(None, with_payload=["source_key", "chunk_number"]):
+            derived = {
+                str(p.id): str(chunk_id(p.payload["source_key"], p.payload["chunk_number"]))
+                for p in points
+                if p.payload
+            }
+            foreign = [own for own_id, own in derived.items() if own_id != own]
+            if foreign:
+                with asking_qdrant("looking for repeated points"):
+                    found = self._client.retrieve(self._place.name, foreign, with_payload=False)
+                there = {str(p.id) for p in found}
+                for own in foreign:
+                    repeated += own in there or own in strangers
+                    strangers.add(own)
+        return repeated
 
     def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
-        found: dict[tuple[str, int], tuple[bytes, str]] = {}
-        wanted = models.Filter(
-            must=[
-                models.FieldCondition(key="source_key", match=models.MatchAny(any=[*source_keys]))
-            ]
-        )
-        offset = None
-        while True:
-            points, offset = self._client.scroll(
-                self._place.name, wanted, limit=1000, offset=offset, with_payload=True
+        fields = ["source_key", "chunk_number", "text_digest", "fingerprint"]
+        return {
+            (p["source_key"], p["chunk_number"]): (
+                bytes.fromhex(p["text_digest"]),
+                p["fingerprint"],
             )
-            for point in points:
-                p = point.payload or {}
-                digest = bytes.fromhex(p["text_digest"])
-                found[p["source_key"], p["chunk_number"]] = digest, p["fingerprint"]
-            if offset is None:
-                return found
+            for points in self._pages(_of_documents(source_keys), with_payload=fields)
+            for p in (point.payload or {} for point in points)
+        }
 
     def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
-        offset = None
-        while True:
-            points, offset = self._client.scroll(
-                self._place.name, limit=batch_rows, offset=offset, with_payload=True,
-                with_vectors=True,
-            )  # fmt: skip
-            if points:
-                chunks = [_chunk(p.payload or {}) for p in points]
-                yield chunks, np.array([p.vector for p in points], np.float32)
-            if offset is None:
-                return
+        for points in self._pages(None, with_payload=True, with_vectors=True, limit=batch_rows):
+            chunks = [_chunk(p.payload or {}) for p in points]
+            yield chunks, np.array([p.vector for p in points], np.float32)
 
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         return self._nearest(vector, k, groups, exact=False)
@@ -173,11 +201,45 @@ class QdrantStore:
         return self._nearest(vector, k, groups, exact=True)
 
     def drop(self) -> None:
-        self._client.delete_collection(self._place.name)
-        self._client.delete_collection(self._marks)
+        with asking_qdrant(f"deleting {self._place.name}"):
+            self._client.delete_collection(self._marks.collection)
+            self._client.delete_collection(self._place.name)
+
+    def _upsert(self, chunks: Sequence[Chunk], vectors: Vectors, rank: int) -> None:
+        doing = f"writing {len(chunks)} points to {self._place.name}"
+        kept = (
+            "everything up to the last checkpoint; points of this batch that did arrive are "
+            "written again, over themselves."
+        )
+        if vectors.shape != (len(chunks), self._place.dimensions) or not np.isfinite(vectors).all():
+            raise BackfillHalted(
+                f"vectors of shape {vectors.shape} with NaN, infinity or another length came for "
+                f"{len(chunks)} chunks of {self._place.name}.",
+                kept=kept,
+                remedy="see what the embedder answered.",
+            )
+        points = models.Batch(
+            ids=[str(c.id) for c in chunks],
+            vectors=vectors.tolist(),
+            payloads=[self._payload(c, rank) for c in chunks],
+        )
+        with asking_qdrant(doing, kept=kept):
+            result = self._client.upsert(
+                self._place.name, points, wait=True, update_filter=_not_above(rank)
+            )
+        require_completed(result, doing, kept=kept)
+
+    def _delete(self, ids: Sequence[str], rank: int) -> None:
+        doing = f"deleting {len(ids)} points of {self._place.name}"
+        chosen = models.Filter(
+            must=[models.HasIdCondition(has_id=[*ids])], must_not=_not_above(rank).must_not
+        )
+        with asking_qdrant(doing, kept="the mark of live sync: it is done again."):
+            result = self._client.delete(self._place.name, points_selector=chosen, wait=True)
+        require_completed(result, doing, kept="the mark of live sync: it is done again.")
 
     def _nearest(self, vector: Vectors, k: int, groups: Sequence[str], *, exact: bool) -> list[Hit]:
-        with _local_mode_quiet():
+        with _local_mode_quiet(), asking_qdrant(f"searching {self._place.name}"):
             answer = self._client.query_points(
                 self._place.name,
                 query=np.asarray(vector, np.float32).tolist(),
@@ -185,7 +247,7 @@ class QdrantStore:
                 query_filter=models.Filter(
                     must=[models.FieldCondition(key="acl", match=models.MatchAny(any=[*groups]))]
                 ),
-                search_params=models.SearchParams(exact=exact),
+                search_params=models.SearchParams(exact=exact, hnsw_ef=self._settings.ef_search),
                 with_payload=["source_key", "chunk_number"],
             )
         return [
@@ -193,7 +255,25 @@ class QdrantStore:
             for p in answer.points
         ]
 
-    def _payload(self, c: Chunk) -> dict[str, Any]:
+    def _ids_of(self, source_keys: Sequence[str]) -> list[str]:
+        pages = self._pages(_of_documents(source_keys), with_payload=False)
+        return [str(point.id) for points in pages for point in points]
+
+    def _pages(
+        self, chosen: models.Filter | None, *, limit: int = _PAGE, **what: Any
+    ) -> Iterator[list[models.Record]]:
+        offset = None
+        while True:
+            with asking_qdrant(f"reading {self._place.name}"):
+                points, offset = self._client.scroll(
+                    self._place.name, chosen, limit=limit, offset=offset, **what
+                )
+            if points:
+                yield points
+            if offset is None:
+                return
+
+    def _payload(self, c: Chunk, rank: int) -> dict[str, Any]:
         return {
             "source_key": c.source_key,
             "chunk_number": c.number,
@@ -206,51 +286,33 @@ class QdrantStore:
             "metadata": dict(c.metadata),
             "fingerprint": self._place.fingerprint,
             "generation": self._place.generation,
+            "writer_rank": rank,
         }
 
-    def _ids_of(self, source_keys: Sequence[str]) -> list[str]:
-        wanted = models.FieldCondition(key="source_key", match=models.MatchAny(any=[*source_keys]))
-        found: list[str] = []
-        offset = None
-        while True:
-            points, offset = self._client.scroll(
-                self._place.name, models.Filter(must=[wanted]), limit=1000, offset=offset,
-                with_payload=False,
-            )  # fmt: skip
-            found += [str(p.id) for p in points]
-            if offset is None:
-                return found
 
-    def _read_sync(self) -> SyncMark:
-        points = self._client.retrieve(self._marks, [_SYNC], with_payload=True)
-        held = points[0].payload if points else None
-        return SyncMark(held["epoch"], held["position"]) if held else SyncMark(0)
+def _batches(chunks: Sequence[Chunk], dimensions: int) -> Iterator[slice]:
+    """Yield slices of at most 256 chunks that fit into one request; a huge chunk goes alone."""
+    start = size = 0
+    for position, chunk in enumerate(chunks):
+        more = dimensions * _FLOAT_BYTES + len(chunk.text.encode(errors="replace")) + _POINT_BYTES
+        full = position - start == _BATCH_POINTS or size + more > _BATCH_BYTES
+        if position > start and full:
+            yield slice(start, position)
+            start, size = position, 0
+        size += more
+    if len(chunks) > start:
+        yield slice(start, len(chunks))
 
-    def _save_sync(self, mark: SyncMark) -> None:
-        payload = {"epoch": mark.epoch, "position": mark.position}
-        point = models.PointStruct(id=_SYNC, vector=[1.0], payload=payload)
-        self._client.upsert(self._marks, [point], wait=True)
 
-    def _read(self, shard: int) -> dict[str, Any] | None:
-        points = self._client.retrieve(self._marks, [shard], with_payload=True)
-        return dict(points[0].payload or {}) if points else None
+def _not_above(rank: int) -> models.Filter:
+    """Match points that no higher rank has written; an update changes only those."""
+    above = models.FieldCondition(key="writer_rank", range=models.Range(gt=rank))
+    return models.Filter(must_not=[above])
 
-    def _save(self, mark: Checkpoint) -> None:
-        payload = {
-            "fingerprint": self._place.fingerprint,
-            "epoch": mark.epoch,
-            "last_key": mark.last_key,
-            "rows": mark.rows,
-            "chunks": mark.chunks,
-            "finished": mark.finished,
-        }
-        point = models.PointStruct(id=mark.shard, vector=[1.0], payload=payload)
-        self._client.upsert(self._marks, [point], wait=True)
 
-    def _require_epoch(self, mark: Checkpoint) -> None:
-        held = self._read(mark.shard)
-        if held is None or held["epoch"] != mark.epoch:
-            raise StaleEpoch(f"shard {mark.shard} was claimed by a newer epoch.")
+def _of_documents(source_keys: Sequence[str]) -> models.Filter:
+    match = models.MatchAny(any=[*source_keys])
+    return models.Filter(must=[models.FieldCondition(key="source_key", match=match)])
 
 
 def _chunk(p: Mapping[str, Any]) -> Chunk:
