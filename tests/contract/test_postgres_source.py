@@ -1,0 +1,294 @@
+"""What a PostgreSQL source refuses, and which keys it carries unharmed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from qafila.core.corpus import PostgresSource as Settings
+from qafila.errors import BackfillHalted, BadInput
+from qafila.stack import postgres
+from tasks.sources.port import SourceRow
+from tasks.sources.postgres import PostgresSource
+
+
+@pytest.fixture(scope="module")
+def database(pg_server: postgres.Postgres) -> str:
+    return postgres.ensure_database(pg_server, f"sources_{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+        yield connection
+
+
+def source(db: psycopg.Connection[Any], **settings: Any) -> PostgresSource:
+    merged = {"kind": "postgres", "block": "b", "table": "t", "key": ["id"], "text": ["body"]}
+    if "query" in settings:
+        del merged["table"]
+    return PostgresSource(db, Settings.model_validate({**merged, **settings}))
+
+
+def read(opened: PostgresSource, rows_per_shard: int = 3, batch_rows: int = 2) -> list[SourceRow]:
+    return [
+        row
+        for shard in opened.freeze(rows_per_shard)
+        for batch in opened.read(shard.low, shard.high, batch_rows)
+        for row in batch
+    ]
+
+
+KEYS = {
+    "uuid": ["gen_random_uuid()"] * 7,
+    "timestamptz": [
+        "'2024-10-27 02:30:00+02'", "'2024-10-27 02:30:00+01'", "'2024-10-27 02:30:00.000001+01'",
+        "'infinity'", "'-infinity'", "'0044-03-15 00:00 BC'", "'12024-01-01'",
+    ],
+    "numeric": ["0.1", "1e-30", "1.10", "-5", "'NaN'", "12345678901234567890.123456789"],
+    "double precision": ["0.1", "1/3::float8", "'NaN'", "'-Infinity'", "1e308", "5e-324"],
+    "text": [
+        "''", "' '", "'a''b'", "'%s'", "'{}'", "'é'", "'e' || U&'\\0301'", "'كتاب'", "E'\\\\'",
+        "E'line\\nbreak'", "'null'", "repeat('x', 1900)", "'\"[]\"'", "U&'\\+01F42A'",
+    ],
+    'text COLLATE "C"': ["'b'", "'B'", "'a'", "'é'", "'Z'"],
+    'text COLLATE "pg_c_utf8"': ["'b'", "'B'", "'a'", "'é'", "'Z'"],
+    "character(5)": ["'a'", "'ab'", "'abcde'", "'é'"],
+    "character varying(3)": ["'a'", "'abc'", "'été'"],
+    "mood": ["'sad'", "'ok'", "'it''s; fine'"],
+    "label": ["'x'", "'y'", "'z'"],
+    "bytea": ["'\\x00ff'", "''", "'\\x27'"],
+    "date": ["'2024-01-31'", "'infinity'"],
+    "interval": ["'1 day 02:03:04'", "'-1 year'"],
+    "boolean": ["true", "false"],
+    "integer[]": ["'{1,2}'", "'{{1,2},{3,4}}'", "'{}'"],
+    "int4range": ["'[1,5)'", "'empty'"],
+    "inet": ["'10.0.0.1'", "'::1'"],
+    "jsonb": ["'{\"a\": 1}'", "'null'", "'[1]'"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_keys_of_every_type_come_and_go_as_text(db: psycopg.Connection[Any], kind: str) -> None:
+    db.execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'it''s; fine')")
+    db.execute("CREATE DOMAIN inner_label AS varchar(9)")
+    db.execute("CREATE DOMAIN label AS inner_label")
+    db.execute(f"CREATE TABLE t (id {kind} PRIMARY KEY, body text)")
+    for value in KEYS[kind]:
+        db.execute(f"INSERT INTO t VALUES ({value}, 'body')")
+    db.execute("SET DateStyle = 'SQL, DMY'")  # what another role may be set to
+    db.execute("SET TimeZone = 'Africa/Casablanca'")
+    opened = source(db)
+    assert opened.problems() == []
+    rows = read(opened)
+    assert len(rows) == len({r.key_text for r in rows}) == len(KEYS[kind])
+    ordered = db.execute("SELECT id::text FROM t ORDER BY t.id").fetchall()
+    assert [r.key_text for r in rows] == [k for (k,) in ordered]
+    assert [r.key_text for r in opened.fetch([r.key_text for r in rows])] == [k for (k,) in ordered]
+    for row in rows:
+        assert opened.fetch([row.key_text]) == [row]
+
+
+def test_a_key_of_several_columns_mixes_collations(db: psycopg.Connection[Any]) -> None:
+    db.execute('CREATE TABLE t (a text COLLATE "C", n numeric, body text, PRIMARY KEY (a, n))')
+    db.execute(
+        "INSERT INTO t SELECT k, n / 3.0, k || n"
+        " FROM unnest('{a,B,b,é,\"[\",%}'::text[]) AS k, generate_series(1, 4) AS n"
+    )
+    opened = source(db, key=["a", "n"])
+    assert opened.problems() == []
+    rows = read(opened, 5, 2)
+    assert len(rows) == 24
+    assert opened.fetch([rows[3].key_text, '["nobody", "1"]']) == [rows[3]]
+
+
+def test_a_number_written_otherwise_is_another_document(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id numeric PRIMARY KEY, body text)")
+    db.execute("INSERT INTO t VALUES (1.0, 'a')")
+    assert [r.text for r in source(db).fetch(["1.0"])] == ["a"]
+    assert source(db).fetch(["1.00"]) == []
+
+
+def test_a_query_may_hold_percent_signs_comments_and_a_semicolon(
+    db: psycopg.Connection[Any],
+) -> None:
+    db.execute("CREATE TABLE t AS SELECT n AS id, 'a%b' || n AS body FROM generate_series(1, 9) n")
+    query = (
+        "SELECT id, body || ' 100 %' AS body FROM t WHERE body LIKE 'a\\%%' AND id % 2 = 1; -- odd"
+    )
+    for asked in (query.replace("; -- odd", ";"), query.replace(";", "")):
+        opened = source(db, query=asked)
+        assert opened.problems() == []
+        assert [r.key_text for r in read(opened)] == ["1", "3", "5", "7", "9"]
+        assert opened.fetch(["3", "4"])[0].text == "a%b3 100 %"
+        assert opened.volume().rows == 5
+
+
+def test_a_query_of_the_operator_changes_nothing(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text)")
+    db.execute("CREATE FUNCTION harm() RETURNS text LANGUAGE sql AS 'DELETE FROM t RETURNING body'")
+    db.execute("INSERT INTO t VALUES (1, 'kept')")
+    (problem,) = source(db, query="SELECT id, harm() AS body FROM t").problems() or ["none"]
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        read(source(db, query="SELECT id, harm() AS body FROM t"))
+    assert problem
+    assert db.execute("SELECT count(*) FROM t").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT 1 AS id, 2 AS id, 'x' AS body", "two columns 'id'"),
+        ("SELECT 1 AS id", "no column 'body'"),
+        ("SELECT NULL::int AS id, 'x' AS body", "is NULL in some row"),
+        ("SELECT 1 AS id, '' AS body FROM generate_series(1, 2)", "unique, as in '1' (2 times)"),
+        ("SELECT '{}'::json AS id, 'x' AS body", "which has no order"),
+        ("SELECT 1::money AS id, 'x' AS body", "locale"),
+        ("SELECT repeat('x', 2001) AS id, 'x' AS body", "longer than 2000 bytes"),
+        ("SELECT 'a' COLLATE odd AS id, 'x' AS body", "different keys compare equal"),
+        ("SELECT 1 AS id, 'x'::bytea AS body", "convert_from(body"),
+        ("SELECT 1 AS id, 'x' AS body; DROP TABLE t", "syntax error"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_by_key_is_named(
+    db: psycopg.Connection[Any], query: str, named: str
+) -> None:
+    db.execute("CREATE TABLE t (id int)")
+    db.execute("CREATE COLLATION odd (provider = libc, locale = 'C')")
+    # as an ICU collation without regard for case is; this server is built without ICU
+    db.execute("UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'odd'")
+    (problem,) = source(db, query=query).problems()
+    assert named in problem
+
+
+def test_every_problem_of_a_table_is_named_at_once(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id json, at point, body text, readers text)")
+    told = source(db, key=["id", "at"], text=["body", "gone"], acl="readers").problems()
+    assert len(told) == 4
+    db.execute("CREATE TABLE u (id text, body text, readers text[])")
+    db.execute("INSERT INTO u VALUES ('a', '', NULL), ('a', '', '{x}'), (NULL, '', '{x}')")
+    told = source(db, table="u", acl="readers").problems()
+    assert [("not unique" in p, "NULL" in p) for p in told] == [
+        (True, False), (False, True), (False, True),
+    ]  # fmt: skip
+    assert "nobody could read" in told[2]
+
+
+def test_what_hides_rows_or_is_not_ours_to_read_is_named(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text)")
+    db.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    db.execute("DO $$ BEGIN CREATE ROLE meek; EXCEPTION WHEN duplicate_object THEN END $$")
+    db.execute("GRANT USAGE ON SCHEMA public TO meek")
+    db.execute("SET ROLE meek")
+    try:
+        assert "cannot be read whole" in source(db).problems()[0]
+        db.execute("RESET ROLE")
+        db.execute("GRANT SELECT ON t TO meek")
+        db.execute("SET ROLE meek")
+        assert "BYPASSRLS" in source(db).problems()[0]
+    finally:
+        db.execute("RESET ROLE")
+
+
+def test_a_quoted_name_and_a_view_are_read(db: psycopg.Connection[Any]) -> None:
+    db.execute('CREATE TABLE "Doc" ("Id" int PRIMARY KEY, body text)')
+    db.execute("""INSERT INTO "Doc" SELECT n, 'x' FROM generate_series(1, 5) n""")
+    db.execute('CREATE VIEW t AS SELECT "Id" AS id, body FROM "Doc"')
+    for opened in (source(db), source(db, table="public.Doc", key=["Id"])):
+        assert opened.problems() == []
+        assert len(read(opened)) == 5
+
+
+def test_tables_that_inherit_share_no_unique_index(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text)")
+    db.execute("CREATE TABLE child () INHERITS (t)")
+    db.execute("INSERT INTO t VALUES (1, 'a')")
+    db.execute("INSERT INTO child VALUES (1, 'b')")
+    assert "not unique" in source(db).problems()[0]
+
+
+def test_more_columns_than_a_function_takes_are_kept(db: psycopg.Connection[Any]) -> None:
+    names = [f"c{n}" for n in range(120)]
+    db.execute(
+        "CREATE TABLE t AS SELECT 1 AS id, 'x' AS body, "
+        + ", ".join(f"{n} AS c{n}" for n in range(120))
+    )
+    (row,) = read(source(db, metadata=names))
+    assert row.metadata == {name: n for n, name in enumerate(names)}
+
+
+def test_a_key_that_is_text_as_well_still_orders_as_a_key(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t AS SELECT n AS id, 'x' AS body FROM generate_series(1, 12) n")
+    opened = source(db, text=["id", "body"], metadata=["id"])
+    assert [r.key_text for r in read(opened)] == [str(n) for n in range(1, 13)]
+    assert [r.text for r in opened.fetch(["11", "9"])] == ["9\nx", "11\nx"]
+
+
+def test_texts_of_other_types_arrive_as_text(db: psycopg.Connection[Any]) -> None:
+    db.execute(
+        "CREATE TABLE t AS SELECT 1 AS id, '{\"a\": 1}'::jsonb AS j, 5 AS n, 'x'::char(9) AS c,"
+        " NULL::text AS nothing, '{b}'::text[] AS x"
+    )
+    (row,) = read(source(db, text=["j", "n", "c", "nothing", "x"]))
+    assert (row.title, row.text) == ('{"a": 1}', '{"a": 1}\n5\nx\n{b}')
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE t DROP COLUMN body",
+        "ALTER TABLE t RENAME COLUMN id TO key",
+        "ALTER TABLE t ALTER COLUMN id TYPE bigint USING ascii(id)",
+        'ALTER TABLE t ALTER COLUMN id TYPE text COLLATE "POSIX"',
+        "DROP TABLE t",
+    ],
+)
+def test_a_table_that_changes_shape_stops_the_load(
+    db: psycopg.Connection[Any], database: str, change: str
+) -> None:
+    db.execute("CREATE TABLE t (id text PRIMARY KEY, body text)")
+    db.execute("INSERT INTO t SELECT n, 'x' FROM generate_series(1, 9) n")
+    opened = source(db)
+    shape = opened.shape()
+    batches = opened.read(None, None, 2)
+    next(batches)
+    with psycopg.connect(database, autocommit=True) as other:
+        other.execute(change)
+    with pytest.raises(BackfillHalted, match="changed its shape"):
+        next(batches)
+    assert opened.shape() != shape
+
+
+def test_a_key_that_became_double_or_null_is_no_silent_gap(
+    db: psycopg.Connection[Any],
+) -> None:
+    db.execute("CREATE TABLE t (id text, body text)")
+    db.execute("INSERT INTO t SELECT chr(96 + n), 'x' FROM generate_series(1, 6) n")
+    opened = source(db)
+    assert opened.problems() == []
+    db.execute("INSERT INTO t VALUES ('b', 'again')")
+    with pytest.raises(BadInput, match="not unique any more"):
+        read(opened, 100, 2)
+    db.execute("UPDATE t SET id = NULL WHERE body = 'again'")
+    with pytest.raises(BadInput, match="NULL now"):
+        read(opened)
+
+
+def test_a_large_table_is_estimated(
+    db: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.execute(
+        "CREATE TABLE t AS SELECT n AS id, repeat('x', 10) AS body FROM generate_series(1, 200) n"
+    )
+    db.execute("ANALYZE t")
+    assert (source(db).volume().rows, source(db).volume().text_bytes) == (200, 2000)
+    monkeypatch.setattr("tasks.sources.relation.COUNT_TIMEOUT_MS", 1)
+    slow = source(db, query="SELECT id, body, pg_sleep(0.01) FROM t")
+    assert slow.volume().how == "estimated from the source's statistics"
