@@ -11,6 +11,33 @@ from dataclasses import asdict, dataclass
 _NAMESPACE = uuid.UUID("7d0f4c1e-6c1b-5f0e-9a55-3f2c8f3f0d11")
 
 
+@dataclass(frozen=True, slots=True)
+class VectorPart:
+    """What made a vector: all that decides whether one may stand in for another.
+
+    The text is not in it; that is what a text digest is for.
+    """
+
+    model: str
+    revision: str
+    dimensions: int
+    normalised: bool
+
+    @property
+    def digest(self) -> str:
+        """Return the first 16 hex digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:16]
+
+    def differences(self, other: VectorPart) -> list[str]:
+        """Return what is another in ``other``, in words; nothing when they are equal."""
+        mine, theirs = asdict(self), asdict(other)
+        return [
+            f"{name} {theirs[name]!r} instead of {value!r}"
+            for name, value in mine.items()
+            if theirs[name] != value
+        ]
+
+
 @dataclass(frozen=True)
 class Fingerprint:
     """Everything that decides a generation's content; two generations never mix."""
@@ -28,6 +55,16 @@ class Fingerprint:
     def digest(self) -> str:
         """Return the first 16 hex digits of the SHA-256 of the canonical JSON."""
         return hashlib.sha256(canonical_json(asdict(self))).hexdigest()[:16]
+
+    @property
+    def vectors(self) -> VectorPart:
+        """Return what made its vectors: what may be copied into it or reused decides by this."""
+        return VectorPart(self.model, self.model_revision, self.dimensions, self.normalised)
+
+
+def embedding_fingerprint(model: str, revision: str, dimensions: int, normalised: bool) -> str:
+    """Return the digest of what made a vector; the same digest and text: the same vector."""
+    return VectorPart(model, revision, dimensions, normalised).digest
 
 
 def canonical_json(value: object) -> bytes:

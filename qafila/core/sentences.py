@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unicodedata import combining
 
 import regex
 
@@ -26,8 +27,6 @@ _END = regex.compile(
     regex.VERBOSE,
 )
 _BLANK_LINE = regex.compile(r"(?:\r\n?|\n)[^\S\r\n]*(?:\r\n?|\n)")
-_LAST_WORD = regex.compile(r"\w[\w\p{M}]*$")
-_MARKS = regex.compile(r"\p{M}+")
 _OPENING = "«“‘\"'([{¿¡—–-•\u200e\u200f \u00a0\u202f"
 _ABBREVIATIONS = frozenset(
     """
@@ -70,11 +69,17 @@ def _ends(text: str, begun: int, match: Any) -> bool:
         return False
     if match.group("mark") != ".":
         return True
-    word = _LAST_WORD.search(text[max(begun, match.start() - 24) : match.start()])
-    if word is None:
+    word = _word_before(text, begun, match.start())
+    if not word:
         return True
-    found: str = word.group()
-    if found.isdecimal():
-        return bool(match.start() - len(found) > begun)  # else it numbers an item of a list
-    initial = len(_MARKS.sub("", found)) == 1  # J. Doe, د. محمد
-    return not initial and found.lower() not in _ABBREVIATIONS
+    if word.isdecimal():
+        return bool(match.start() - len(word) > begun)  # else it numbers an item of a list
+    initial = sum(c.isalnum() for c in word) == 1  # J. Doe, د. محمد
+    return not initial and word.lower() not in _ABBREVIATIONS
+
+
+def _word_before(text: str, begun: int, end: int) -> str:
+    start, limit = end, max(begun, end - 24)
+    while start > limit and (text[start - 1].isalnum() or combining(text[start - 1])):
+        start -= 1
+    return text[start:end]
