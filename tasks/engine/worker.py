@@ -12,7 +12,13 @@ import psycopg
 
 from qafila.core.workload import Workload
 from qafila.errors import BackfillHalted, QafilaError, StaleEpoch, Unavailable
-from tasks.engine.claims import Shard, claim_shard, left_to_load, release_shard
+from tasks.engine.claims import (
+    Shard,
+    claim_shard,
+    left_to_load,
+    let_go_of_the_dead,
+    release_shard,
+)
 from tasks.engine.loading import Loaded, Vectorise, load_claimed
 from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.vectors import open_vectorise
@@ -49,10 +55,11 @@ class Desk:
 
 @dataclass
 class _Shift:
-    """What a worker did so far, and the shards that it could not load."""
+    """What a worker did so far, what it could not load, and what it had in hand when cut off."""
 
     loaded: list[Loaded] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
+    in_hand: Shard | None = None
 
 
 def work(
@@ -133,19 +140,24 @@ def _load_all(
     tell: Callable[[Loaded], None],
 ) -> None:
     claim = partial(claim_shard, desk.ledger, generation, run_id=assignment.run_id)
+    if shift.in_hand is not None:  # it could not be given back while the ledger was away
+        release_shard(desk.ledger, generation, shift.in_hand)
+        shift.in_hand = None
     while True:
         pulse.check()
         shard = claim(except_for=list(shift.failed))
         if shard is None:
             if left_to_load(desk.ledger, generation) <= len(shift.failed):
                 return
-            pulse.wait(_IDLE_SECONDS)
+            if not let_go_of_the_dead(desk.ledger, generation):
+                pulse.wait(_IDLE_SECONDS)
             continue
         try:
             done = load_one(desk, workload, generation, shard, assignment.batch_rows, pulse)
         except StaleEpoch:
             continue  # somebody else loads it now
         except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable):
+            shift.in_hand = shard
             raise
         except QafilaError:
             raise

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import pytest
 
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, StaleEpoch
-from qafila.stack import postgres
 from tasks import backfill
 from tasks.embedders.wordllama import WordLlamaEmbedder
 from tasks.engine.claims import let_go_of_the_dead, list_shards
@@ -26,32 +24,8 @@ from tasks.engine.vectors import Vectorise
 from tasks.ledger import Generation
 from tasks.stores.port import Vectors
 from tasks.verifying import verify_generation
-from tests.corpus import demo_workload, make_source, ready_generation
-
-ROWS = 1500
-
-
-@pytest.fixture
-def source_url(pg_server: postgres.Postgres) -> str:
-    url = postgres.ensure_database(pg_server, f"source_{uuid.uuid4().hex[:8]}")
-    make_source(url, ROWS)
-    return url
-
-
-@pytest.fixture
-def generation(
-    ledger: psycopg.Connection,
-    ledger_url: str,
-    source_url: str,
-    target_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Generation:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
-    generation = ready_generation(ledger, demo_workload(), source_url, target_url)
-    _, ranges = plan = backfill.plan_load.fn(generation.workload, generation, 200, 2)
-    assert [r.rows for r in ranges] == [200] * 7 + [100]
-    backfill.apply_plan.fn(generation, *plan)
-    return generation
+from tests.corpus import demo_workload, ready_generation
+from tests.integration.loading.conftest import ROWS
 
 
 def load_all(generation: Generation) -> int:
@@ -91,7 +65,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_twice(
     for _ in range(5):
         worker = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", LOADER, generation.workload],
-            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, env=dict(os.environ),
+            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, env=dict(os.environ),
         )  # fmt: skip
         before = backfill_rows(ledger, generation)
         deadline = time.monotonic() + 30
