@@ -1,7 +1,8 @@
 """The pointer row in the target: which generation serves, and which one is on trial.
 
 A candidate service answers from the generation on trial, else from the one that serves. So a
-trial is set only while the router gives the candidate no traffic.
+trial is set only while the router gives the candidate no traffic. Where the generations are columns
+of the application's table, their names move with the row: tasks/column_swap.py.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from psycopg.rows import class_row
 
 from qafila.errors import Refused, StaleEpoch
 from qafila.sql import statement
+from tasks.column_swap import move_with_column
 
 Target = psycopg.Connection[Any]
 
@@ -64,16 +66,21 @@ def move_alias(target: Target, workload: str, generation: int, epoch: int) -> Al
 
     Raises:
         StaleEpoch: a newer epoch has moved the row already.
+        Unavailable: the generation is a column, and its table was never free for a moment.
     """
     key = {"workload": workload, "generation": generation, "epoch": epoch}
-    with target.cursor(row_factory=class_row(Alias)) as cursor:
-        row = cursor.execute(statement("alias", "move_alias"), key).fetchone()
-    if row is None:
-        raise StaleEpoch(
-            f"the pointer row of {workload} was moved by a newer epoch than {epoch}.",
-            kept="the pointer row.",
-        )
-    return row
+
+    def move() -> Alias:
+        with target.cursor(row_factory=class_row(Alias)) as cursor:
+            row = cursor.execute(statement("alias", "move_alias"), key).fetchone()
+        if row is None:
+            raise StaleEpoch(
+                f"the pointer row of {workload} was moved by a newer epoch than {epoch}.",
+                kept="the pointer row.",
+            )
+        return row
+
+    return move_with_column(target, workload, move)
 
 
 def return_alias(
@@ -85,13 +92,18 @@ def return_alias(
 
     Raises:
         StaleEpoch: a newer epoch has moved the row already.
+        Unavailable: the generation is a column, and its table was never free for a moment.
     """
     key = {"workload": workload, "generations": list(generations), "epoch": epoch}
-    with target.cursor(row_factory=class_row(Alias)) as cursor:
-        row = cursor.execute(statement("alias", "return_alias"), key).fetchone()
-    if row is None and read_alias(target, workload) is not None:
-        raise StaleEpoch(
-            f"the pointer row of {workload} was moved by a newer epoch than {epoch}.",
-            kept="the pointer row.",
-        )
-    return row
+
+    def move_back() -> Alias | None:
+        with target.cursor(row_factory=class_row(Alias)) as cursor:
+            row = cursor.execute(statement("alias", "return_alias"), key).fetchone()
+        if row is None and read_alias(target, workload) is not None:
+            raise StaleEpoch(
+                f"the pointer row of {workload} was moved by a newer epoch than {epoch}.",
+                kept="the pointer row.",
+            )
+        return row
+
+    return move_with_column(target, workload, move_back)

@@ -140,10 +140,15 @@ def open_store(
         workload.corpus.embedder.dimensions,
     )  # fmt: skip
     if isinstance(target, PgvectorTarget):
+        from tasks.stores.column import ColumnStore
+        from tasks.stores.column_table import table_of
         from tasks.stores.pgvector import PgvectorStore
 
         with connect_postgres(**found) as database:
-            yield PgvectorStore(database, place, target)
+            if target.column is not None:
+                yield ColumnStore(database, place, target, table_of(workload.corpus))
+            else:
+                yield PgvectorStore(database, place, target)
     else:
         from tasks.stores.qdrant import QdrantStore
 

@@ -1,0 +1,382 @@
+"""A generation as one more column of the application's own table, beside the one it searches in.
+
+The rows are the application's: it inserts, changes and deletes them while we fill a column. So a
+vector is only ever written into a row that still holds the text it was made of; the digest of that
+text stands beside it. At cut-over the columns change names (tasks/column_swap.py), so each
+transaction here takes the table's lock first and then asks what its column is called.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import psycopg
+from pgvector import HalfVector, Vector
+from pgvector.psycopg import register_vector
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from qafila.core.corpus import EVERYBODY, PgvectorTarget
+from qafila.core.fingerprint import key_text
+from qafila.errors import BackfillHalted, Refused, StaleEpoch
+from qafila.sql import statement
+from tasks.brief_lock import PATIENCE, Patience, change_briefly
+from tasks.column_swap import ORIGINAL, HeldColumn, column_of, list_columns, own_name
+from tasks.stores.column_index import build_hnsw
+from tasks.stores.column_problems import problems_of
+from tasks.stores.column_table import AppTable, describe
+from tasks.stores.column_words import Words
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
+
+_ROW_WAIT_MS = 400  # below deadlock_timeout: in a deadlock it is we who step back
+_ROW_TRIES = 20
+
+
+class ColumnStore:
+    """One generation in a column. The caller owns the connection; autocommit."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        place: Place,
+        settings: PgvectorTarget,
+        table: AppTable,
+        *,
+        patience: Patience = PATIENCE,
+    ) -> None:
+        assert settings.column is not None
+        self._connection = connection
+        self._place = place
+        self._settings = settings
+        self._layout = settings.column
+        self._app = table
+        self._patience = patience
+        self._key = {"workload": place.workload, "generation": place.generation}
+        self._own = own_name(self._layout.column, place.generation)
+        self._as_value: Callable[[Any], Any] = (
+            HalfVector if settings.vector_type == "halfvec" else Vector
+        )
+        if connection.execute("SELECT to_regtype('vector')").fetchone() != (None,):
+            register_vector(connection)
+
+    @cached_property
+    def _words(self) -> Words:
+        found = describe(self._connection, self._layout)
+        if found is None:
+            raise Refused(f"there is no table {self._layout.table} in the target.")
+        return Words(self._place, self._settings, self._app, found)
+
+    def problems(self) -> list[str]:
+        return problems_of(self._connection, self._settings, self._app, self._place)
+
+    def prepare(self) -> None:
+        """Add the column, empty; of the generation that serves, only what we remember of it.
+
+        The application must be able to write its rows without naming it: nullable, no default.
+        """
+        with self._connection.transaction():
+            for generation, name, fingerprint in self._to_be_known():
+                self._connection.execute(
+                    statement("column", "put_column"),
+                    {"workload": self._place.workload, "generation": generation,
+                     "schema": self._words.described.schema, "name": self._words.described.name,
+                     "column": self._layout.column, "held_as": name, "fingerprint": fingerprint},
+                )  # fmt: skip
+        held = self._held()
+        there = describe(self._connection, self._layout)
+        assert there is not None
+        if {held.held_as, f"{self._own}_digest"} <= there.types.keys():
+            return
+        adopted = "add_digest" if held.held_as in there.types else "add_columns"
+        change_briefly(
+            self._connection, held.table,
+            lambda: self._connection.execute(self._statement(adopted, held)),
+            what=f"adding column {held.held_as!r}", patience=self._patience,
+        )  # fmt: skip
+
+    def _to_be_known(self) -> list[tuple[int, str, str | None]]:
+        known = {c.generation: c for c in list_columns(self._connection, self._place.workload)}
+        mine = known.get(self._place.generation)
+        if mine is not None and mine.fingerprint not in (None, self._place.fingerprint):
+            raise Refused(
+                f"column {mine.held_as!r} was begun with fingerprint {mine.fingerprint}, we would "
+                f"write {self._place.fingerprint}: two models would mix.",
+                kept="all rows as they are.",
+                remedy="open a new generation.",
+            )
+        rows: list[tuple[int, str, str | None]] = []
+        if not known and self._place.generation != ORIGINAL:
+            rows.append((ORIGINAL, self._layout.column, None))
+        name = self._layout.column if self._place.generation == ORIGINAL else self._own
+        if mine is not None:
+            name = mine.held_as
+        elif name != self._layout.column and name in self._words.described.types:
+            raise Refused(
+                f"table {self._layout.table} has a column {name!r} already, and it is not ours.",
+                kept="the table.",
+                remedy=f"rename it: Qafila keeps generation {self._place.generation} there.",
+            )
+        return [*rows, (self._place.generation, name, self._place.fingerprint)]
+
+    def claim(self, shard: int, epoch: int) -> Checkpoint:
+        values = {**self._key, "shard": shard, "epoch": epoch,
+                  "fingerprint": self._place.fingerprint}  # fmt: skip
+        row = self._connection.execute(statement("pgvector", "claim_shard"), values).fetchone()
+        if row is None:
+            held = self._connection.execute(
+                statement("pgvector", "read_checkpoint"), values
+            ).fetchone()
+            assert held is not None
+            if held[1] != self._place.fingerprint:
+                raise Refused(
+                    f"shard {shard} was begun with fingerprint {held[1]}, we would write "
+                    f"{self._place.fingerprint}: two models would mix.",
+                    kept="all rows as they are.",
+                    remedy="open a new generation.",
+                )
+            raise StaleEpoch(f"shard {shard} is at epoch {held[0]}, we came with {epoch}.")
+        return Checkpoint(shard, epoch, row[0], int(row[1]), int(row[2]), row[3])
+
+    def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
+        """Write a batch and its checkpoint; a row that changed meanwhile is left to its change."""
+        values = {
+            **self._key, "shard": checkpoint.shard, "epoch": checkpoint.epoch,
+            "last_key": Jsonb(checkpoint.last_key), "rows": checkpoint.rows,
+            "chunks": checkpoint.chunks, "finished": checkpoint.finished,
+        }  # fmt: skip
+        stale = f"shard {checkpoint.shard} was claimed by a newer epoch."
+
+        def batch() -> None:
+            self._fence("move_checkpoint", values, stale)
+            if chunks:
+                with self._column("ROW EXCLUSIVE") as held:
+                    self._apply(held, chunks, vectors)
+
+        self._stepping_back(batch)
+
+    def claim_sync(self, epoch: int) -> SyncMark:
+        row = self._connection.execute(
+            statement("pgvector", "claim_sync"), {**self._key, "epoch": epoch}
+        ).fetchone()
+        if row is None:
+            raise StaleEpoch(f"live sync of {self._place.name} is past epoch {epoch}.")
+        return SyncMark(epoch, row[0])
+
+    def replace(
+        self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
+    ) -> None:
+        """Give these rows the vectors of their text; a row without a chunk has none afterwards.
+
+        A row that has changed again is left to that change, which is in the outbox behind this one.
+        """
+        values = {**self._key, "epoch": mark.epoch, "position": mark.position}
+        stale = f"live sync of {self._place.name} was claimed by a newer epoch."
+        empty = sorted(set(source_keys) - {c.source_key for c in chunks})
+
+        def batch() -> None:
+            self._fence("move_sync", values, stale)
+            with self._column("ROW EXCLUSIVE") as held:
+                if empty and not self._is_required(held):
+                    arrays = self._words.arrays(empty)
+                    self._connection.execute(self._statement("clear_rows", held), arrays)
+                if chunks:
+                    self._apply(held, chunks, vectors)
+
+        self._stepping_back(batch)
+
+    def _fence(self, name: str, values: Mapping[str, Any], stale: str) -> None:
+        if self._connection.execute(statement("pgvector", name), values).fetchone() is None:
+            raise StaleEpoch(stale)
+
+    def _stepping_back(self, batch: Callable[[], None]) -> None:
+        """Run a batch in a transaction; when a row is held for long, let go of all and try again.
+
+        Raises:
+            BackfillHalted: a row was held through all attempts.
+        """
+        for attempt in range(_ROW_TRIES):
+            try:
+                with self._connection.transaction():
+                    self._set_local(
+                        lock_timeout=f"{_ROW_WAIT_MS}ms", jit="off", enable_hashjoin="off",
+                        enable_mergejoin="off", enable_seqscan="off",
+                    )  # fmt: skip
+                    batch()
+                return
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+                if attempt == _ROW_TRIES - 1:
+                    raise BackfillHalted(
+                        f"a row of {self._layout.table} was held by another transaction through "
+                        f"{_ROW_TRIES} attempts.",
+                        kept="everything up to the last checkpoint.",
+                        remedy="end the transaction that is open for long "
+                        "(pg_stat_activity.xact_start), then run again.",
+                    ) from error
+                time.sleep(random.uniform(0.05, 0.5))
+
+    def _apply(self, held: HeldColumn, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+        several = [c.source_key for c in chunks if c.number]
+        if several:
+            raise Refused(
+                f"document {several[0]} has several chunks; a column holds one vector a row.",
+                kept="everything up to the last checkpoint.",
+                remedy="set corpus.chunking.method to whole, or use a generation table.",
+            )
+        self._connection.execute(self._statement("create_stage", held))
+        key_columns = len(self._layout.key)
+        with self._connection.cursor().copy(self._statement("copy_stage", held)) as copy:
+            copy.set_types(["text"] * key_columns + ["bytea", self._settings.vector_type])
+            for chunk, vector in zip(chunks, vectors, strict=True):
+                key = self._words.parts(chunk.source_key)
+                copy.write_row((*key, chunk.digest, self._as_value(vector)))
+        self._connection.execute(self._statement("apply_stage", held))
+
+    def build_index(self) -> None:
+        """Build HNSW on the live table, concurrently, after clearing what a broken build left.
+
+        Raises:
+            BackfillHalted: the graph did not fit; names the setting to raise.
+        """
+        held = self._held()
+        if self._settings.index == "hnsw":
+            build_hnsw(self._connection, self._words, held, self.count())
+        self._connection.execute(
+            sql.SQL("ANALYZE {} ({})").format(held.table, sql.Identifier(held.held_as))
+        )
+
+    def count(self) -> int:
+        with self._reading() as held:
+            row = self._connection.execute(self._statement("count_vectors", held)).fetchone()
+        return int(row[0]) if row else 0
+
+    def repeated(self) -> int:
+        return 0  # the application's own unique key says so
+
+    def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
+        with self._reading() as held:
+            rows = self._connection.execute(
+                self._statement("digests_of", held), self._words.arrays(source_keys)
+            ).fetchall()
+        return {(key_text(key), 0): (bytes(d), self._place.fingerprint) for key, d in rows}
+
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        beyond: sql.Composable = sql.SQL("true")
+        after: list[str] = []
+        while True:
+            with self._reading() as held:
+                rows = self._connection.execute(
+                    self._statement("scan", held, beyond=beyond, limit=sql.Literal(batch_rows)),
+                    after or None,
+                ).fetchall()
+            if not rows:
+                return
+            yield (
+                [
+                    Chunk(key_text(key), 0, 0, len(text), title or "", text,
+                          bytes(digest or b""), acl or [EVERYBODY], metadata or {})
+                    for key, title, text, digest, acl, metadata, _ in rows
+                ],
+                np.array([row[6].to_numpy() for row in rows], np.float32),
+            )  # fmt: skip
+            after = list(rows[-1][0])
+            key = self._words.described.key_parts()
+            beyond = sql.SQL("({}) > ({})").format(key["columns"], key["places"])
+
+    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        return self._nearest(
+            vector, k, groups,
+            {"hnsw.ef_search": str(self._settings.ef_search),
+             "hnsw.iterative_scan": "relaxed_order"},
+        )  # fmt: skip
+
+    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        return self._nearest(vector, k, groups, {"enable_indexscan": "off"})
+
+    def _nearest(
+        self, vector: Vectors, k: int, groups: Sequence[str], settings: Mapping[str, str]
+    ) -> list[Hit]:
+        with self._reading() as held:
+            self._set_local(**settings)
+            rows = self._connection.execute(
+                self._statement("nearest", held),
+                {"vector": self._as_value(vector), "k": k, "groups": list(groups),
+                 "everybody": EVERYBODY},
+            ).fetchall()  # fmt: skip
+        return [Hit(key_text(key), 0, float(score)) for key, score in rows]
+
+    def drop(self) -> None:
+        """Drop the column and its index. Cannot be undone.
+
+        Raises:
+            Refused: the application searches in it.
+        """
+        held = column_of(self._connection, self._place.workload, self._place.generation)
+        if held is not None:
+            if held.serves:
+                raise Refused(
+                    f"column {held.held_as!r} of {held.table_name} serves: generation "
+                    f"{held.generation} is not dropped.",
+                    kept="the column and its index.",
+                    remedy=f"first: qafila rollback {self._place.workload}",
+                )
+            self._connection.execute(self._statement("drop_index", held))
+            change_briefly(
+                self._connection, held.table, lambda: self._drop(held),
+                what=f"dropping column {held.held_as!r}", patience=self._patience,
+            )  # fmt: skip
+        self._connection.execute(statement("pgvector", "forget_checkpoints"), self._key)
+        self._connection.execute(statement("pgvector", "forget_sync"), self._key)
+
+    def _drop(self, held: HeldColumn) -> None:
+        now = column_of(self._connection, self._place.workload, self._place.generation)
+        if now != held:
+            raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
+        self._connection.execute(self._statement("drop_columns", held))
+        self._connection.execute(statement("column", "forget_column"), self._key)
+
+    @contextmanager
+    def _reading(self) -> Iterator[HeldColumn]:
+        with self._connection.transaction(), self._column("ACCESS SHARE") as held:
+            yield held
+
+    @contextmanager
+    def _column(self, lock: str) -> Iterator[HeldColumn]:
+        """Take the table's lock, then ask for the column's name: it stays until the end."""
+        self._connection.execute(
+            sql.SQL("LOCK TABLE {} IN " + lock + " MODE").format(self._words.described.table)
+        )
+        yield self._held()
+
+    def _held(self) -> HeldColumn:
+        held = column_of(self._connection, self._place.workload, self._place.generation)
+        if held is None:
+            raise Refused(
+                f"generation {self._place.generation} of {self._place.workload} has no column in "
+                f"{self._layout.table}.",
+                kept="the table.",
+                remedy="it was dropped, or never prepared: run the backfill again.",
+            )
+        return held
+
+    def _is_required(self, held: HeldColumn) -> bool:
+        row = self._connection.execute(
+            statement("column", "is_required"),
+            {"schema": held.table_schema, "name": held.table_name, "column": held.held_as},
+        ).fetchone()
+        return row is not None and bool(row[0])
+
+    def _set_local(self, **settings: str) -> None:
+        each = sql.SQL(", ").join(
+            sql.SQL("set_config({}, {}, true)").format(sql.Literal(n), sql.Literal(v))
+            for n, v in settings.items()
+        )
+        self._connection.execute(sql.SQL("SELECT {}").format(each))
+
+    def _statement(self, name: str, held: HeldColumn, **parts: sql.Composable) -> sql.Composed:
+        return self._words.statement(name, held, **parts)
