@@ -269,6 +269,25 @@ class LoadLimits(Model):
     )
 
 
+class Bridge(Model):
+    """Fill a generation with the old index's vectors, mapped, while the real one is being made.
+
+    A sample of texts is embedded with the new model too, and a linear map is fitted to the pairs.
+    """
+
+    calibration_texts: int = Field(
+        2000, ge=100, le=50_000, description="Texts that are embedded to fit and judge the map."
+    )
+    method: Literal["best", "ridge", "procrustes"] = Field(
+        "best", description="best: whichever does better on texts held out."
+    )
+    least_overlap: float = Field(
+        0.5, ge=0, le=1,
+        description="Share of the ten nearest texts that must be the same, on texts held out.",
+    )  # fmt: skip
+    seed: int = Field(7, ge=0, description="Decides which texts of the sample are held out.")
+
+
 class Corpus(Model):
     """What is embedded, how, and where to."""
 
@@ -283,3 +302,23 @@ class Corpus(Model):
         False, description="Follow writes to the source (PostgreSQL tables) through an outbox."
     )
     limits: LoadLimits = LoadLimits()
+    bridge: Bridge | None = Field(
+        None, description="Map the vectors of an existing index and make none, for the time being."
+    )
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Corpus:
+        problems = []
+        if self.target.kind != "pgvector":
+            problems += [
+                f"{part} needs a target of kind pgvector, where it is kept"
+                for part, wanted in (("cache", self.cache), ("bridge", self.bridge is not None))
+                if wanted
+            ]
+        if self.bridge is not None and self.source.kind not in ("pgvector", "qdrant"):
+            problems.append("bridge needs a source that holds vectors: pgvector or qdrant")
+        if self.bridge is not None and self.chunking.method != "whole":
+            problems.append("bridge needs chunking by whole: a vector is that of its whole text")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
