@@ -1,0 +1,417 @@
+"""Look at a pgvector table, read-only: its catalogue, and its rows or a sample of them.
+
+One transaction, declared READ ONLY, with limits on every statement and lock. Vectors come as bytes
+and are read here, so that it does not matter in which schema the extension lives.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from qafila.core.fingerprint import key_text
+from qafila.core.inspection import Access, Facts, Health, Index, Layout, Look, Metric
+from qafila.core.observed import Numbers, Row, observe
+from qafila.errors import BadInput, Unavailable
+from qafila.sql import statement
+from tasks.inspecting.layouts import (
+    ACCESS,
+    CHANGED,
+    MODEL_FIELDS,
+    TEXT_TYPES,
+    base_type,
+    layout_of_table,
+    model_in,
+    text_at,
+)
+
+COUNT_TIMEOUT_MS = 5_000  # past this the planner's estimate is good enough
+_BERNOULLI_BYTES = 1 << 30  # a table up to this size is walked whole to draw each row by itself
+_TEXT_CHARACTERS = 200_000  # no more of a text is fetched
+_BATCH = 500
+_VECTOR_TYPES = ("vector", "halfvec", "sparsevec")
+_METRICS: Mapping[str, Metric] = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
+
+_STORED = ("r", "p", "m")  # kinds of table that rows can be drawn from
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """How rows are drawn: in words, whether that is all of them, the seed, and the clause."""
+
+    how: str
+    complete: bool
+    seed: int | None
+    clause: sql.Composable
+
+
+class PgvectorInspector:
+    """Looks at tables through one connection that the caller owns; changes nothing."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        *,
+        sample_rows: int = 10_000,
+        seed: int = 7,
+        timeout_seconds: int = 60,
+    ) -> None:
+        self._connection = connection
+        self._sample_rows = sample_rows
+        self._seed = seed
+        self._timeout_ms = timeout_seconds * 1000
+
+    def candidates(self) -> list[tuple[str, str]]:
+        """Return table and column of everything with vectors that we may read."""
+        with self._reading():
+            return [(r["name"], r["vector"]) for r in self._rows("candidates")]
+
+    def inspect(
+        self, table: str, vector: str | None = None, layout: Layout | None = None
+    ) -> list[Facts]:
+        """Return the facts of each vector column of a table, or of one of them.
+
+        Raises:
+            BadInput: there is no such table or column.
+            Unavailable: it may not be read, or does not answer in time.
+        """
+        try:
+            with self._reading():
+                return self._inspect(table, vector, layout)
+        except psycopg.errors.QueryCanceled as error:
+            raise Unavailable(
+                f"{table} did not answer within {self._timeout_ms // 1000} s.",
+                kept="everything; it was only read.",
+                remedy="give it longer (--timeout-seconds), or look at fewer rows (--sample)",
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Unavailable(
+                f"{table} may not be read: {error.diag.message_primary}.",
+                kept="everything; nothing was touched.",
+                remedy=f"GRANT SELECT ON {table} TO the role in the address",
+            ) from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._connection.transaction():
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._limit(self._timeout_ms)
+            self._connection.execute("SELECT set_config('lock_timeout', '2s', true)")
+            yield
+
+    def _limit(self, milliseconds: int) -> None:
+        self._connection.execute(
+            "SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)]
+        )
+
+    def _inspect(self, table: str, vector: str | None, given: Layout | None) -> list[Facts]:
+        extension = self._connection.execute(statement("inspect", "extension")).fetchone()
+        if extension is None:
+            raise Unavailable(
+                "pgvector is not installed in this database.",
+                kept="nothing was touched.",
+                remedy="name the database that holds the vectors",
+            )
+        found = self._rows("table", {"table": table})
+        if not found:
+            known = ", ".join(r["name"] for r in self._rows("candidates")) or "none"
+            raise BadInput(
+                f"there is no table {table!r} here.",
+                remedy=f"name one of those with vectors: {known}",
+            )
+        about = found[0]
+        columns = {r["name"]: r for r in self._rows("columns", {"oid": about["oid"]})}
+        vectors = [n for n, c in columns.items() if c["base"] in _VECTOR_TYPES]
+        if not vectors or (vector is not None and vector not in vectors):
+            missing = f"no vector column {vector!r}" if vector else "no column of vectors"
+            raise BadInput(
+                f"{about['name']} has {missing}.",
+                remedy=f"its vector columns: {', '.join(vectors) or 'none'}; all: "
+                f"{', '.join(columns)}",
+            )
+        frame = self._frame(about, columns, extension[0])
+        wanted = [vector] if vector else vectors
+        return [self._facts(about, columns, frame, w, vectors, given) for w in wanted]
+
+    def _frame(
+        self, about: Mapping[str, Any], columns: Mapping[str, Any], version: str
+    ) -> dict[str, Any]:
+        """Return what is the same for every vector column of the table."""
+        oid = {"oid": about["oid"]}
+        keys = self._rows("keys", oid)
+        tracking = [r["what"] for r in self._rows("tracking", oid)]
+        tracking += [f"column {c}" for c in columns if CHANGED.match(c)]
+        indexed = {r["attname"] for r in self._rows("indexed_columns", oid)}
+        return {
+            "server": self._rows("server")[0],
+            "version": version,
+            "key": tuple(keys[0]["columns"]) if keys else (),
+            "health": self._rows("health", oid)[0],
+            "tracking": tuple(tracking),
+            "access": tuple(Access(c, c in indexed) for c in columns if ACCESS.match(c)),
+        }
+
+    def _facts(
+        self,
+        about: Mapping[str, Any],
+        columns: Mapping[str, Any],
+        frame: Mapping[str, Any],
+        vector: str,
+        vectors: Sequence[str],
+        given: Layout | None,
+    ) -> Facts:
+        layout = given or self._layout(about, columns, frame["key"])
+        rows, nulls, missing = self._count(about, layout.text, vector)
+        counted = rows is not None
+        total = rows if rows is not None else max(0, about["estimate"])
+        begun = time.perf_counter()
+        drawn = self._draw(about, total)
+        observed = observe(self._read(about, columns, layout, vector, drawn.clause))
+        seconds = time.perf_counter() - begun
+        look = Look(observed.rows, drawn.complete, drawn.how, drawn.seed, seconds)
+        server, health, kind = frame["server"], frame["health"], columns[vector]["base"]
+        modifier = columns[vector]["modifier"]
+        indexes = self._indexes(about["oid"], vector)
+        metric = next((i.metric for i in indexes if i.valid), None)
+        return Facts(
+            store="pgvector",
+            name=about["name"],
+            vector=vector,
+            vector_type=kind,
+            declared_dimensions=modifier if modifier > 0 else None,
+            server=f"PostgreSQL {server['version'].split()[0]}, pgvector {frame['version']}",
+            store_version=tuple(int(p) for p in frame["version"].split(".")[:3]),
+            rows=total,
+            rows_counted=counted,
+            look=look,
+            layout=layout,
+            observed=observed,
+            metric=metric,
+            indexes=indexes,
+            health=Health(
+                dead_rows=health["dead_rows"],
+                live_rows=health["live_rows"],
+                analysed=health["analysed"],
+                full_reads=health["full_reads"],
+            ),
+            unique_key=frame["key"],
+            tracking=frame["tracking"],
+            access=frame["access"],
+            rows_hidden=self._connection.info.user if about["hidden"] else "",
+            table_bytes=about["table_bytes"],
+            index_bytes=about["index_bytes"],
+            memory_bytes=server["memory_bytes"],
+            settings={
+                "hnsw.ef_search": server["ef_search"] or "40",
+                "ivfflat.probes": server["probes"] or "1",
+                "logical slots": str(server["slots"]),
+            },
+            other_vectors=tuple(v for v in vectors if v != vector),
+            counted_null_vectors=None if look.complete else nulls,
+            counted_missing_texts=None if look.complete else missing,
+            unseen=() if counted else ("rows: too many to count in 5 s, estimated",),
+        )
+
+    def _layout(
+        self, about: Mapping[str, Any], columns: Mapping[str, Any], key: Sequence[str]
+    ) -> Layout:
+        types = {n: c["type"] for n, c in columns.items()}
+        layout = layout_of_table(types, key, {n: c["width"] for n, c in columns.items()})
+        if layout.part_column != "collection_id":
+            return layout
+        parts = self._attempt(
+            sql.SQL(statement("inspect", "langchain_parts")).format(
+                table=sql.SQL(about["name"]),
+                collections=sql.Identifier(about["schema"], "langchain_pg_collection"),
+            )
+        )
+        counts = {r["part"]: r["rows"] for r in parts or []}
+        return replace(layout, parts=counts)
+
+    def _count(
+        self, about: Mapping[str, Any], text: str | None, vector: str
+    ) -> tuple[int | None, int | None, int | None]:
+        """Count rows, NULL vectors and empty texts; all None when that takes too long."""
+        empty = (
+            sql.SQL("{text} IS NULL OR octet_length({text}) = 0").format(text=sql.Identifier(text))
+            if text
+            else sql.SQL("false")
+        )
+        rows = self._attempt(
+            sql.SQL(statement("inspect", "count_rows")).format(
+                vector=sql.Identifier(vector),
+                no_text=empty,
+                table=sql.SQL(about["name"]),
+            )
+        )
+        if rows is None:
+            return None, None, None
+        return rows[0]["rows"], rows[0]["null_vectors"], rows[0]["missing_texts"]
+
+    def _draw(self, about: Mapping[str, Any], rows: int) -> _Draw:
+        if rows <= self._sample_rows:
+            return _Draw("every row", True, None, sql.SQL(""))
+        if about["kind"] not in _STORED:
+            first = sql.SQL("LIMIT {}").format(sql.Literal(self._sample_rows))
+            return _Draw("the first rows of a view, not drawn at random", False, None, first)
+        each = about["heap_bytes"] <= _BERNOULLI_BYTES
+        method = "BERNOULLI" if each else "SYSTEM"
+        clause = sql.SQL("TABLESAMPLE {} ({}) REPEATABLE ({})").format(
+            sql.SQL(method),
+            sql.Literal(100 * self._sample_rows / rows),
+            sql.Literal(self._seed),
+        )
+        told = "rows" if each else "whole pages, so that the intervals are too narrow,"
+        return _Draw(f"{told} drawn by TABLESAMPLE {method}", False, self._seed, clause)
+
+    def _read(
+        self,
+        about: Mapping[str, Any],
+        columns: Mapping[str, Any],
+        layout: Layout,
+        vector: str,
+        sampling: sql.Composable,
+    ) -> Iterator[Row]:
+        kind = columns[vector]["base"]
+        key = [k for k in layout.key if k in columns]
+        query = sql.SQL(statement("inspect", "sample")).format(
+            key=sql.SQL("ARRAY[{}]").format(
+                sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(k)) for k in key)
+            )
+            if key
+            else sql.SQL("ARRAY[ctid::text]" if about["kind"] in _STORED else "ARRAY['?']"),
+            vector=sql.Identifier(vector),
+            text=sql.SQL("left({}::text, {})").format(
+                sql.Identifier(layout.text), sql.Literal(_TEXT_CHARACTERS)
+            )
+            if layout.text
+            else sql.SQL("NULL::text"),
+            model=_model(columns, layout),
+            elsewhere=_elsewhere(columns, layout),
+            table=sql.SQL(about["name"]),
+            sample=sampling,
+        )
+        node = layout.maker.startswith("LlamaIndex")
+        with self._connection.cursor(name="qafila_inspect") as cursor:
+            cursor.itersize = _BATCH
+            cursor.execute(query, binary=True)
+            for parts, raw, text, model, elsewhere in cursor:
+                if node and elsewhere:
+                    inside = text_at(elsewhere, "text") or text_at(elsewhere, "text_resource.text")
+                    elsewhere = "metadata_ (_node_content)" if inside else ""
+                yield Row(
+                    key=key_text(parts),
+                    vector=None if raw is None else read_vector(raw, kind),
+                    text=text,
+                    model=model_in(model),
+                    elsewhere=elsewhere or "",
+                )
+
+    def _indexes(self, oid: int, vector: str) -> tuple[Index, ...]:
+        rows = self._rows("vector_indexes", {"oid": oid, "vector": vector})
+        return tuple(
+            Index(
+                name=r["name"],
+                kind=r["kind"],
+                metric=_metric(r["operators"]),
+                operators=r["operators"],
+                valid=r["valid"],
+                settings=_index_settings(r["kind"], r["settings"]),
+                size_bytes=r["size_bytes"],
+                scans=r["scans"],
+                partial=r["partial"],
+            )
+            for r in rows
+        )
+
+    def _rows(self, name: str, values: Mapping[str, Any] | None = None) -> Rows:
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(statement("inspect", name), values).fetchall()
+
+    def _attempt(self, query: sql.Composed) -> Rows | None:
+        """Run what may take long or be forbidden; None when it did not work out."""
+        try:
+            with self._connection.transaction():  # a savepoint: the look goes on after a refusal
+                self._limit(min(COUNT_TIMEOUT_MS, self._timeout_ms))
+                with self._connection.cursor(row_factory=dict_row) as cursor:
+                    rows = cursor.execute(query).fetchall()
+                self._limit(self._timeout_ms)
+                return rows
+        except (psycopg.errors.QueryCanceled, psycopg.errors.UndefinedTable):
+            return None
+
+
+def read_vector(raw: bytes, kind: str) -> Numbers:
+    """Return the numbers of a vector as pgvector sends it in binary; a sparse one is spread out."""
+    if kind == "sparsevec":
+        width, filled = struct.unpack_from(">ii", raw)
+        places = np.frombuffer(raw, ">i4", filled, 12)
+        dense = np.zeros(width, np.float32)
+        dense[places] = np.frombuffer(raw, ">f4", filled, 12 + 4 * filled)
+        return dense
+    stored = ">f2" if kind == "halfvec" else ">f4"
+    return np.frombuffer(raw, stored, offset=4).astype(np.float32)
+
+
+def _metric(operators: str) -> Metric:
+    part = next((p for p in operators.split("_") if p in _METRICS), None)
+    return _METRICS[part] if part else "other"
+
+
+def _index_settings(kind: str, options: Sequence[str]) -> dict[str, str]:
+    defaults = {"hnsw": {"m": "16", "ef_construction": "64"}, "ivfflat": {"lists": "100"}}
+    return {**defaults.get(kind, {}), **dict(o.split("=", 1) for o in options)}
+
+
+def _model(columns: Mapping[str, Any], layout: Layout) -> sql.Composable:
+    """Return an object of every field that may name a model, from columns and from metadata."""
+    found: list[sql.Composable] = [
+        sql.SQL("{}, {}::text").format(sql.Literal(c), sql.Identifier(c))
+        for c in MODEL_FIELDS
+        if c in columns
+    ]
+    for name in layout.metadata:
+        if name in columns and columns[name]["type"] in ("json", "jsonb"):
+            found += [
+                sql.SQL("{}, {} ->> {}").format(
+                    sql.Literal(f), sql.Identifier(name), sql.Literal(f)
+                )
+                for f in MODEL_FIELDS
+                if f not in columns
+            ]
+    if not found:
+        return sql.SQL("NULL::jsonb")
+    return sql.SQL("jsonb_strip_nulls(jsonb_build_object({}))").format(sql.SQL(", ").join(found))
+
+
+def _elsewhere(columns: Mapping[str, Any], layout: Layout) -> sql.Composable:
+    """Return where a row without text may have it: a blob, a node's JSON, another long column."""
+    if layout.text is None:
+        return sql.SQL("NULL::text")
+    empty = sql.SQL("coalesce({}::text, '') = ''").format(sql.Identifier(layout.text))
+    if layout.maker.startswith("Haystack"):
+        return sql.SQL("CASE WHEN {} AND blob_data IS NOT NULL THEN 'blob_data' END").format(empty)
+    if layout.maker.startswith("LlamaIndex"):
+        return sql.SQL("CASE WHEN {} THEN metadata_ ->> '_node_content' END").format(empty)
+    used = {layout.text, layout.title, layout.acl, *layout.key, *MODEL_FIELDS}
+    others = [c for c, d in columns.items() if base_type(d["type"]) in TEXT_TYPES and c not in used]
+    if not others:
+        return sql.SQL("NULL::text")
+    cases = sql.SQL(" ").join(
+        sql.SQL("WHEN {} AND octet_length({}) > 40 THEN {}").format(
+            empty, sql.Identifier(c), sql.Literal(c)
+        )
+        for c in others
+    )
+    return sql.SQL("CASE {} END").format(cases)
