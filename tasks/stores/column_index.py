@@ -29,7 +29,8 @@ def build_hnsw(
         notices.append(diagnostic.message_primary or "")
 
     name, needed_mb = words.index.as_string(), _graph_mb(words, rows)
-    if connection.execute(statement("column", "invalid_index"), {"index": name}).fetchone():
+    leftover = connection.execute(statement("column", "invalid_index"), {"index": name})
+    if leftover.fetchone() is not None:
         connection.execute(words.statement("drop_index", held))
     connection.add_notice_handler(notice)
     try:
