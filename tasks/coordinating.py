@@ -93,7 +93,13 @@ def coordinate(
                 next_line, before = now + _LINE_SECONDS, state
             if over:
                 return progress
-            time.sleep(_LOOK_SECONDS)
+            _wait_for_an_end(workers, _LOOK_SECONDS)
+
+
+def _wait_for_an_end(workers: Sequence[Worker], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not all(w.ended() for w in workers):
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -30,7 +30,13 @@ class TaskWorker:
     future: PrefectFuture[Any]
 
     def ended(self) -> bool:
-        return self.future.state.is_final()
+        """Ask the future itself: Prefect's own ``state`` would ask the server every time."""
+        wrapped: Any = self.future.wrapped_future  # type: ignore[attr-defined]
+        if hasattr(wrapped, "done"):
+            return bool(wrapped.done())
+        import ray
+
+        return bool(ray.wait([wrapped], timeout=0)[0])
 
     def result(self) -> None:
         """Raise what it raised."""

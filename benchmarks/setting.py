@@ -1,0 +1,116 @@
+"""What the loading benchmarks stand on: a PostgreSQL of their own, texts, a ready generation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from blocks import EnvoyEdge, PostgresDatabase
+from qafila.core.phases import Event
+from qafila.core.workload import Workload
+from qafila.demo.corpus import read_corpus
+from qafila.sql import apply_schema
+from qafila.stack import postgres
+from tasks.connections import record_connection
+from tasks.edges import install_routes
+from tasks.generations import open_for
+from tasks.ledger import Generation, apply_workload, move_phase
+from tasks.workloads import read_file
+
+ROOT = Path(__file__).parents[1]
+WORKLOAD = ROOT / "workloads" / "aws-docs-search.yaml"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Addresses of one run; ``server`` is the benchmark's own PostgreSQL."""
+
+    server: postgres.Postgres
+    folder: Path
+    ledger_url: str
+    source_url: str
+    target_url: str
+
+    def ledger(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.ledger_url, autocommit=True)
+
+    def source(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.source_url, autocommit=True)
+
+    def target(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.target_url, autocommit=True)
+
+
+@contextmanager
+def setting() -> Iterator[Setting]:
+    """Start a PostgreSQL with three databases; delete everything at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="qafila-bench-"))
+    server = postgres.start(folder / "pg")
+    before = os.environ.get("QAFILA_LEDGER_URL")
+    try:
+        urls = [postgres.ensure_database(server, n) for n in ("ledger", "source", "target")]
+        for url, schema in ((urls[0], "ledger"), (urls[2], "target")):
+            with psycopg.connect(url) as connection:
+                apply_schema(connection, schema)  # type: ignore[arg-type]
+        os.environ["QAFILA_LEDGER_URL"] = urls[0]
+        yield Setting(server, folder, *urls)
+    finally:
+        if before is None:
+            os.environ.pop("QAFILA_LEDGER_URL", None)
+        else:
+            os.environ["QAFILA_LEDGER_URL"] = before
+        os.kill(server.pid, signal.SIGINT)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill_source(here: Setting, rows: int, characters: int) -> None:
+    """Create the workload's table with ``rows`` real texts of at most so many characters each.
+
+    Texts are those of the demo's corpus, over and over, each with a number of its own.
+    """
+    operations, _ = read_corpus()
+    with here.source() as source:
+        source.execute(
+            "CREATE TABLE operation (operation_id text PRIMARY KEY, title text, body text,"
+            " readers text[] NOT NULL DEFAULT '{everyone}')"
+        )
+        with source.cursor().copy("COPY operation (operation_id, title, body) FROM STDIN") as copy:
+            for n in range(rows):
+                o = operations[n % len(operations)]
+                copy.write_row((f"op-{n:08}", f"{o.title} {n}", o.body[:characters]))
+        source.execute("ANALYZE operation")
+
+
+def ready(here: Setting, **corpus: Any) -> tuple[Workload, Generation]:
+    """Apply the demo's workload, parts of its corpus replaced; return a generation to be filled."""
+    workload = read_file(WORKLOAD)
+    merged = {**workload.corpus.model_dump(), **corpus}
+    workload = Workload.model_validate({**workload.model_dump(), "corpus": merged})
+    with here.ledger() as ledger:
+        record_connection(ledger, "demo-source", PostgresDatabase(url=here.source_url))
+        record_connection(ledger, "demo-target", PostgresDatabase(url=here.target_url))
+        edge = here.folder / "edge"
+        edge.mkdir(exist_ok=True)
+        record_connection(
+            ledger, "demo-edge",
+            EnvoyEdge(directory=str(edge), admin_url="http://127.0.0.1:9",
+                      listen_url="http://127.0.0.1:9"),
+        )  # fmt: skip
+        apply_workload(ledger, workload)
+        install_routes(ledger, workload).close()
+        generation = open_for(ledger, workload)
+        for event in (Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED):
+            generation = move_phase(ledger, generation, event)
+    return workload, generation
