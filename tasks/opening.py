@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -193,4 +194,20 @@ def open_embedder(
     if isinstance(settings, WordLlamaEmbedder):
         yield embedder_of(settings)
         return
-    raise Refused(f"an embedder of kind {settings.kind!r} cannot be asked yet.")
+    from tasks.embedders.governor import Purse
+    from tasks.embedders.openai_compatible import OpenAIEmbedder
+
+    assert reach.embedder is not None
+    purse = Purse(
+        workload=workload.name,
+        generation=generation,
+        run_id=run_id,
+        cap=Decimal(str(workload.budget.spend_cap)),
+        currency=workload.budget.currency,
+        price_per_million=Decimal(str(settings.price_per_million_tokens)),
+    )
+    embedder = OpenAIEmbedder(settings, reach.embedder, ledger_address, purse, wait)
+    try:
+        yield embedder
+    finally:
+        embedder.close()

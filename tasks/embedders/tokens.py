@@ -1,0 +1,52 @@
+"""Estimate how many tokens a service will read, with a tokenizer that is here already.
+
+Its own count, in ``usage`` of each reply, is the truth; the ratio of the two is learned from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+UNLEARNED, LEARNED = 1.5, 1.05  # how much more than estimated a reply may hold, at most
+_LONG_CHARACTERS = 200_000  # beyond that, counting takes longer than it is worth
+
+
+@cache
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+
+    found = find_spec("wordllama")
+    assert found is not None
+    assert found.origin is not None
+    folder = Path(found.origin).parent / "tokenizers"
+    tokenizer = Tokenizer.from_file(str(folder / "l2_supercat_tokenizer_config.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def estimate_tokens(texts: Sequence[str]) -> list[int]:
+    """Return tokens a text as the Llama 2 tokenizer counts them, at least 1.
+
+    A very long text is counted from its beginning.
+    """
+    heads = [t if len(t) <= _LONG_CHARACTERS else t[:_LONG_CHARACTERS] for t in texts]
+    counts = [len(e.ids) for e in _tokenizer().encode_batch(heads, add_special_tokens=False)]
+    return [
+        max(1, n if len(h) == len(t) else ceil(n * len(t) / len(h)))
+        for n, h, t in zip(counts, heads, texts, strict=True)
+    ]
+
+
+def on_the_safe_side(estimated: int, ratio: float | None, characters_utf8: int) -> int:
+    """Return tokens that a reply will hardly exceed; a byte is a token at most, give or take two.
+
+    ``ratio`` is tokens of the service per estimated token, None before its first reply.
+    """
+    factor = UNLEARNED if ratio is None else ratio * LEARNED
+    return max(1, min(ceil(estimated * factor), characters_utf8 + 2))
