@@ -174,7 +174,9 @@ def write_part(low: int, high: int, batch_rows: int) -> None:
     assert isinstance(settings, PgvectorTarget)
     with psycopg.connect(target["url"], autocommit=True) as database:
         store = PgvectorStore(database, Place("ceiling", 1, "c" * 16, 256), settings)
-        store.prepare()
+        with database.transaction():
+            database.execute("SELECT pg_advisory_xact_lock(1)")
+            store.prepare()
         store.claim(low, 1)
         began = time.perf_counter()
         for start in range(0, len(chunks), batch_rows):
