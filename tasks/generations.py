@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from qafila.core import chunking
-from qafila.core.corpus import Embedder, WordLlamaEmbedder
-from qafila.core.fingerprint import Fingerprint, canonical_json
+from qafila.core.corpus import Embedder, PgvectorSource, QdrantSource, WordLlamaEmbedder
+from qafila.core.fingerprint import Fingerprint, VectorPart, canonical_json
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused
+from tasks.embedders.mapped import mapped_part
 from tasks.embedders.wordllama import MODEL
 from tasks.ledger import (
     Connection,
@@ -21,16 +22,36 @@ from tasks.ledger import (
     open_generation,
     read_workload,
 )
+from tasks.tokenizing import tokenizer_name
 
 
-def fingerprint_of(workload: Workload) -> Fingerprint:
-    """Return what decides the content of a generation of this workload, without loading a model."""
+def fingerprint_of(workload: Workload, map_digest: str | None = None) -> Fingerprint:
+    """Return what decides the content of a generation of this workload, without loading a model.
+
+    ``map_digest`` names the map of a bridge.
+
+    Raises:
+        Refused: the workload is a bridge and no map is named.
+    """
     corpus = workload.corpus
     model, revision = _model_of(corpus.embedder)
+    if corpus.bridge is not None:
+        if map_digest is None:
+            raise Refused(
+                f"{workload.name} is a bridge, and its map is not fitted yet.",
+                kept="everything; nothing was written.",
+                remedy="take corpus.bridge out of the workload file, so that all texts are "
+                "embedded.",
+            )
+        assert isinstance(corpus.source, PgvectorSource | QdrantSource)  # the file was checked
+        origin, new = corpus.source.vectors, VectorPart(model, revision, 0, True)
+        old = VectorPart(origin.model, origin.revision, 0, origin.normalised)
+        part = mapped_part(new, old, map_digest)
+        model, revision = part.model, part.revision
     return Fingerprint(
         source=canonical_json(corpus.source.model_dump()).decode(),
         chunker=canonical_json(corpus.chunking.model_dump()).decode(),
-        chunker_version=chunking.version_of(corpus.chunking),
+        chunker_version=chunking.version_of(corpus.chunking, tokenizer_name(corpus.embedder)),
         model=model,
         model_revision=revision,
         dimensions=corpus.embedder.dimensions,
