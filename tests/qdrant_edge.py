@@ -40,6 +40,10 @@ class EdgeClient:
     def info(self) -> models.VersionInfo:
         return models.VersionInfo(title="qdrant - vector search engine", version="1.20.0")
 
+    def get_collections(self) -> models.CollectionsResponse:
+        there = [models.CollectionDescription(name=name) for name in self._shards]
+        return models.CollectionsResponse(collections=there)
+
     def collection_exists(self, name: str) -> bool:
         return name in self._shards
 

@@ -135,6 +135,8 @@ def _carry_out(engine: Any, stub: QdrantStub, method: str, path: str, body: byte
     if path == "/collections/aliases":
         wanted = models.ChangeAliasesOperation.model_validate_json(body)
         return engine.update_collection_aliases(wanted.actions)
+    if path == "/collections":
+        return _plain(engine.get_collections())
     found = re.fullmatch(r"/collections/([^/]+)(.*)", path)
     assert found is not None, path
     collection, what = found[1], f"{method} {found[2]}".strip()

@@ -61,8 +61,9 @@ def set_trial(client: QdrantClient, workload: str, generation: int, epoch: int) 
     ``epoch`` is the workload's lease epoch, or 0 when no lease is held; the kept one only rises.
 
     Raises:
-        Refused: a newer generation serves or is on trial.
+        Refused: a newer generation serves or is on trial, or there is no such generation.
     """
+    _require_collection(client, workload, generation)
     now = read_alias(client, workload)
     if now is not None and generation < max(now.generation or 0, now.trial or 0):
         raise Refused(
@@ -81,7 +82,9 @@ def move_alias(client: QdrantClient, workload: str, generation: int, epoch: int)
 
     Raises:
         StaleEpoch: a newer epoch has moved the aliases already.
+        Refused: there is no such generation.
     """
+    _require_collection(client, workload, generation)
     _require_raised(client, workload, epoch)
     now = read_alias(client, workload)
     served, before = (now.generation, now.previous) if now else (None, None)
@@ -142,6 +145,18 @@ def _switch(
             remedy=f"qafila status {workload}",
         )
     return found
+
+
+def _require_collection(client: QdrantClient, workload: str, generation: int) -> None:
+    name = _collection(workload, generation)
+    with asking_qdrant(f"looking for {name}", kept=_KEPT):
+        there = client.collection_exists(name)
+    if not there:
+        raise Refused(
+            f"there is no collection {name} to point at.",
+            kept=_KEPT,
+            remedy=f"qafila run embedding-backfill {workload}",
+        )
 
 
 def _require_raised(client: QdrantClient, workload: str, epoch: int) -> None:

@@ -37,10 +37,13 @@ def asking_qdrant(doing: str, *, kept: str = NOTHING) -> Iterator[None]:
             kept=kept,
             remedy="run it again then, with fewer workers.",
         ) from error
-    except (ResponseHandlingException, httpx.HTTPError) as error:
+    except (
+        ResponseHandlingException, httpx.HTTPError,
+        json.JSONDecodeError, UnicodeDecodeError,  # an answer that was cut short
+    ) as error:  # fmt: skip
         cause = getattr(error, "source", error)
         raise Unavailable(
-            f"Qdrant did not answer while {doing}: {_first_line(cause)}",
+            f"Qdrant gave no answer that can be read while {doing}: {_first_line(cause)}",
             kept=kept,
             remedy="see that the server is up and has disk and memory left, then run it again.",
         ) from error
