@@ -108,12 +108,11 @@ def paused(clock: Clock, now: float, seconds: float) -> Clock:
     return replace(clock, paused_until=max(clock.paused_until, now + seconds))
 
 
-def learned(ratio: float | None, estimated: int, actual: int) -> float | None:
+def learned(ratio: float | None, seen: float | None) -> float | None:
     """Return tokens of the service per token of our estimate: up at once, down slowly."""
-    if estimated <= 0 or actual <= 0:
-        return ratio
-    seen = actual / estimated
-    return seen if ratio is None else max(seen, 0.95 * ratio + 0.05 * seen)
+    if ratio is None or seen is None:
+        return ratio if seen is None else seen
+    return max(seen, 0.95 * ratio + 0.05 * seen)
 
 
 def price_of(tokens: int, price_per_million: Decimal) -> Decimal:

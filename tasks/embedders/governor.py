@@ -21,6 +21,7 @@ from qafila.sql import statement
 from tasks.ledger import Connection, open_ledger
 
 LIFETIME_SECONDS = 900.0  # of a permit: a wait for a place, a call, a pause
+LEAST_TO_LEARN_FROM = 200  # tokens: in a short request, marks of begin and end weigh too much
 _RECONNECTS, _RECONNECT_SECONDS = 30, 1.0
 
 Outcome = Literal["answered", "not answered", "not sent"]
@@ -136,7 +137,7 @@ class Governor:
         actual = price_of(known, self.purse.price_per_million)
         self._run("settle", id=permit.id, actual=actual, tokens=known, outcome=outcome)
         if tokens is not None and outcome == "answered":
-            ratio = tokens / estimated if estimated and tokens else None
+            ratio = tokens / estimated if estimated >= LEAST_TO_LEARN_FROM else None
             change = self.limits.seconds(tokens) - permit.seconds
             row = self._run("correct_service", seconds=change, ratio=ratio)
             assert row is not None
@@ -155,8 +156,8 @@ class Governor:
         where = f"generation {purse.generation}" if purse.generation else "calls of no generation"
         return SpendCapReached(
             f"{where} of {purse.workload} spent {settled:.4f} {purse.currency}; {reserved:.4f} "
-            f"more is reserved by open calls, the next one would take {expected:.4f}, and the cap is "
-            f"{purse.cap:.4f}.",
+            f"more is reserved by open calls, the next one would take {expected:.4f}, and the cap "
+            f"is {purse.cap:.4f}.",
             spent=settled,
             cap=purse.cap,
             kept="every batch that was written; the call was not made.",

@@ -12,7 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-UNLEARNED, LEARNED = 1.5, 1.05  # how much more than estimated a reply may hold, at most
+UNLEARNED, LEARNED = 1.5, 1.05  # how many times our count the service may count
 _LONG_CHARACTERS = 200_000  # beyond that, counting takes longer than it is worth
 
 
@@ -43,10 +43,11 @@ def estimate_tokens(texts: Sequence[str]) -> list[int]:
     ]
 
 
-def on_the_safe_side(estimated: int, ratio: float | None, characters_utf8: int) -> int:
-    """Return tokens that a reply will hardly exceed; a byte is a token at most, give or take two.
+def on_the_safe_side(estimated: int, ratio: float | None, size_bytes: int) -> int:
+    """Return tokens that the service will hardly exceed for a text of so many bytes in UTF-8.
 
-    ``ratio`` is tokens of the service per estimated token, None before its first reply.
+    ``ratio`` is tokens of the service per estimated token, None before its first reply. A byte is
+    one token at most; a mark of begin and one of end come on top.
     """
     factor = UNLEARNED if ratio is None else ratio * LEARNED
-    return max(1, min(ceil(estimated * factor), characters_utf8 + 2))
+    return min(ceil(estimated * factor), size_bytes) + 2

@@ -4,8 +4,8 @@
 -- One row a service (address and model): the end of its queue, and a pause that it asked for.
 CREATE TABLE qafila.governor (
     service text PRIMARY KEY,
-    free_at timestamptz NOT NULL DEFAULT '-infinity',
-    paused_until timestamptz NOT NULL DEFAULT '-infinity',
+    free_at timestamptz NOT NULL DEFAULT 'epoch',
+    paused_until timestamptz NOT NULL DEFAULT 'epoch',
     pauses bigint NOT NULL DEFAULT 0,
     token_ratio double precision
 );
