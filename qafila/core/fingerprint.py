@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 _NAMESPACE = uuid.UUID("7d0f4c1e-6c1b-5f0e-9a55-3f2c8f3f0d11")
@@ -87,3 +87,22 @@ def key_text(key: Sequence[object]) -> str:
 def chunk_id(source_key: str, chunk_number: int) -> uuid.UUID:
     """Return the UUIDv5 of source key and chunk number: a second pass overwrites the first."""
     return uuid.uuid5(_NAMESPACE, f"{source_key}\x1f{chunk_number}")
+
+
+def row_digest(source_key: str, chunk_number: int, digest: bytes, vector: bytes) -> int:
+    """Return a number of 256 bits for one stored row; ``vector`` is float32, little-endian."""
+    key = source_key.encode("utf-8", "surrogatepass")
+    parts = (len(key).to_bytes(8, "big"), key, str(chunk_number).encode(), b":", digest, vector)
+    return int.from_bytes(hashlib.sha256(b"".join(parts)).digest(), "big")
+
+
+def rows_digest(rows: Iterable[tuple[str, int, bytes, bytes]]) -> str:
+    """Return one digest of many rows, in whatever order they come.
+
+    It is the sum of the rows' digests, so a row that is missing, changed or there twice changes it;
+    no number of rows has to be in memory or sorted.
+    """
+    total = count = 0
+    for row in rows:
+        total, count = total + row_digest(*row), count + 1
+    return f"{count}:{total % 2**256:064x}"
