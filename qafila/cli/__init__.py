@@ -24,6 +24,7 @@ GROUPS = (
     "report",
     "demo",
     "bench",
+    "inspect",
 )  # each has `register(app)`
 
 app = typer.Typer(

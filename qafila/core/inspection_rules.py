@@ -16,10 +16,10 @@ Rule = Callable[[Facts], Iterator[Finding]]
 
 
 def inspect(facts: Facts) -> Inspection:
-    """Apply every rule; the most serious finding first, then the one about most rows."""
+    """Apply every rule; the most serious first, and of those what is about the whole index."""
     found = [finding for rule in RULES for finding in rule(facts)]
     order = list(Severity)
-    found.sort(key=lambda f: (order.index(f.severity), -(f.count or 0)))
+    found.sort(key=lambda f: (order.index(f.severity), f.count is not None, -(f.count or 0)))
     return Inspection(facts, tuple(found))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import vl_convert
 
+from qafila.core.observed import Norms
 from qafila.report.canary_chart import canary_timeline
 from qafila.report.facts import Facts
 
@@ -130,11 +131,32 @@ def monthly_costs(patterns: Sequence[Mapping[str, Any]], chosen: str | None) -> 
     )
 
 
+def lengths(norms: Norms | None) -> str | None:
+    """Draw how long the vectors of an index are; None when all have length 1, or there are none."""
+    if norms is None or norms.unit == norms.count:
+        return None
+    return _draw(
+        {
+            "data": {
+                "values": [{"from": a, "to": b, "vectors": n} for a, b, n in norms.histogram]
+            },
+            "mark": {"type": "bar", "color": "#7f8c8d"},
+            "encoding": {
+                "x": {"field": "from", "type": "quantitative", "title": "length of a vector",
+                      "bin": {"binned": True}, "scale": {"zero": False}},
+                "x2": {"field": "to"},
+                "y": {"field": "vectors", "type": "quantitative", "title": "vectors read"},
+            },
+        },
+        height=120,
+    )  # fmt: skip
+
+
 def as_address(svg: str) -> str:
     """Return a picture as an address that needs no other file."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _draw(spec: dict[str, Any], *, height: Mapping[str, int]) -> str:
+def _draw(spec: dict[str, Any], *, height: Mapping[str, int] | int) -> str:
     whole = {"$schema": _SCHEMA, "background": "white", "width": 480, "height": height, **spec}
     return as_address(str(vl_convert.vegalite_to_svg(whole)))

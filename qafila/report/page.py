@@ -1,36 +1,66 @@
-"""Render the report: one HTML file without script that loads nothing from anywhere."""
+"""Render reports: each one HTML file without script that loads nothing from anywhere."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from qafila.report import charts, first_page, wording
+from qafila.report import charts, first_page, inspection, wording
 from qafila.report.facts import Facts
+from qafila.report.inspection import Inspected
 from qafila.report.sections import sections
 
 
 def render(facts: Facts) -> str:
     """Return the page. Every name and sentence in it is escaped: data never becomes markup."""
-    return _template().render(
-        facts=facts,
-        sentence=first_page.sentence(facts),
-        figures=first_page.figures(facts),
-        unseen=first_page.unseen(facts),
-        timeline=charts.timeline(facts),
-        sections=sections(facts),
-        others=[(n, phase) for n, phase in facts.generations if n != facts.generation],
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            facts=facts,
+            sentence=first_page.sentence(facts),
+            figures=first_page.figures(facts),
+            unseen=first_page.unseen(facts),
+            timeline=charts.timeline(facts),
+            sections=sections(facts),
+            others=[(n, phase) for n, phase in facts.generations if n != facts.generation],
+        )
+    )
+
+
+def render_inspection(inspected: Sequence[Inspected]) -> str:
+    """Return the page of an inspection, escaped in the same way."""
+    return (
+        _environment()
+        .get_template("inspection.html")
+        .render(
+            inspected=[
+                {
+                    "title": inspection.title(one.facts),
+                    "looked": f"{inspection.place(one.facts)} · {inspection.looked(one.facts)}",
+                    "sentence": one.inspection.sentence,
+                    "serious": bool(one.inspection.serious),
+                    "findings": one.inspection.findings,
+                    "summary": inspection.summary(one.facts),
+                    "lengths": charts.lengths(one.facts.observed.norms),
+                    "source": one.source,
+                }
+                for one in inspected
+            ],
+        )
     )
 
 
 @cache
-def _template() -> Template:
+def _environment() -> Environment:
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: (files("qafila.report") / name).read_text("utf-8")),
+    )  # fmt: skip
     environment.filters["moment"] = wording.moment
     environment.filters["text"] = wording.text
     environment.globals["not_measured"] = wording.NOT_MEASURED
-    return environment.from_string((files("qafila.report") / "page.html").read_text("utf-8"))
+    return environment

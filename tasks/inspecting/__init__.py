@@ -2,17 +2,82 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from qafila.connecting import connect_postgres, connect_qdrant
 from qafila.core.corpus import PgvectorSource, QdrantSource
 from qafila.core.inspection import Inspection, Layout, Severity
 from qafila.core.inspection_rules import inspect
+from qafila.errors import Unavailable
 
 SAMPLE_ROWS = 10_000
 SEED = 7
+
+
+@dataclass(frozen=True)
+class Looking:
+    """A database or a Qdrant that is open for looking."""
+
+    inspector: Any
+
+    @classmethod
+    @contextmanager
+    def at(
+        cls, store: str, reach: Mapping[str, Any], sample_rows: int, seed: int, timeout_seconds: int
+    ) -> Iterator[Looking]:
+        """Open what ``reach`` says; ``store`` is pgvector or qdrant.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        if store == "pgvector":
+            from tasks.inspecting.pgvector import PgvectorInspector
+
+            with connect_postgres(**reach) as connection:
+                yield cls(
+                    PgvectorInspector(connection, sample_rows=sample_rows, seed=seed,
+                                      timeout_seconds=timeout_seconds)
+                )  # fmt: skip
+        else:
+            from tasks.inspecting.qdrant import QdrantInspector
+
+            if reach.get("url"):
+                reach = {**reach, "timeout_seconds": timeout_seconds}
+            with closing(_qdrant(reach)) as client:
+                yield cls(
+                    QdrantInspector(client, local=not reach.get("url"), sample_rows=sample_rows)
+                )
+
+    def one(self, name: str, vector: str | None = None) -> list[Inspection]:
+        """Inspect every vector of one table or collection, or the one that is named."""
+        return [inspect(facts) for facts in self.inspector.inspect(name, vector)]
+
+    def everything(self) -> tuple[list[Inspection], list[str]]:
+        """Inspect all that has vectors and may be read; return also what could not be looked at."""
+        found, problems = [], []
+        for name in self.inspector.candidates():
+            try:
+                found += self.one(name)
+            except Unavailable as error:
+                problems.append(error.what)
+        return found, problems
+
+
+def _qdrant(reach: Mapping[str, Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a server that does not answer is told below
+            return connect_qdrant(**reach)
+    except RuntimeError as error:  # local mode: another process has the folder
+        raise Unavailable(
+            f"{reach.get('path')} is in use: {str(error).splitlines()[0]}",
+            kept="everything; nothing was touched.",
+            remedy="stop the process that has it open, or give the address of a server",
+        ) from error
 
 
 def inspect_source(
@@ -21,6 +86,7 @@ def inspect_source(
     *,
     sample_rows: int = SAMPLE_ROWS,
     seed: int = SEED,
+    timeout_seconds: int = 60,
 ) -> Inspection:
     """Look at the source that a workload names, in the columns that it names; ``reach`` opens it.
 
@@ -36,22 +102,11 @@ def inspect_source(
         metadata=tuple(settings.metadata), number=getattr(settings, "number", None),
     )  # fmt: skip
     if isinstance(settings, PgvectorSource):
-        from tasks.inspecting.pgvector import PgvectorInspector
-
-        with connect_postgres(**reach) as connection:
-            table = PgvectorInspector(connection, sample_rows=sample_rows, seed=seed)
-            return inspect(table.inspect(settings.table, settings.embedding, layout)[0])
-    with open_qdrant(reach, sample_rows) as collections:
-        return inspect(collections.inspect(settings.collection, settings.vector_name, layout)[0])
-
-
-@contextmanager
-def open_qdrant(reach: Mapping[str, Any], sample_rows: int = SAMPLE_ROWS) -> Iterator[Any]:
-    """Open a server, or a folder of local mode, for looking."""
-    from tasks.inspecting.qdrant import QdrantInspector
-
-    with closing(connect_qdrant(**reach)) as client:
-        yield QdrantInspector(client, local=not reach.get("url"), sample_rows=sample_rows)
+        store, name, vector = "pgvector", settings.table, settings.embedding
+    else:
+        store, name, vector = "qdrant", settings.collection, settings.vector_name
+    with Looking.at(store, reach, sample_rows, seed, timeout_seconds) as looking:
+        return inspect(looking.inspector.inspect(name, vector, layout)[0])
 
 
 def risks(inspection: Inspection) -> list[str]:

@@ -72,10 +72,10 @@ class PgvectorInspector:
         self._seed = seed
         self._timeout_ms = timeout_seconds * 1000
 
-    def candidates(self) -> list[tuple[str, str]]:
-        """Return table and column of everything with vectors that we may read."""
+    def candidates(self) -> list[str]:
+        """Return the names of all tables with vectors that we may read."""
         with self._reading():
-            return [(r["name"], r["vector"]) for r in self._rows("candidates")]
+            return list(dict.fromkeys(r["name"] for r in self._rows("candidates")))
 
     def inspect(
         self, table: str, vector: str | None = None, layout: Layout | None = None
@@ -125,7 +125,7 @@ class PgvectorInspector:
             )
         found = self._rows("table", {"table": table})
         if not found:
-            known = ", ".join(r["name"] for r in self._rows("candidates")) or "none"
+            known = ", ".join(dict.fromkeys(r["name"] for r in self._rows("candidates"))) or "none"
             raise BadInput(
                 f"there is no table {table!r} here.",
                 remedy=f"name one of those with vectors: {known}",

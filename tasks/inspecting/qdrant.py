@@ -34,9 +34,9 @@ class QdrantInspector:
         self._sample_rows = sample_rows
 
     def candidates(self) -> list[str]:
-        """Return the names of all collections."""
+        """Return the names of all collections with a dense vector."""
         with _ours():
-            return sorted(c.name for c in self._client.get_collections().collections)
+            return [n for n in self._names() if _dense(self._client.get_collection(n))]
 
     def inspect(
         self, collection: str, vector: str | None = None, layout: Layout | None = None
@@ -47,7 +47,8 @@ class QdrantInspector:
             BadInput: there is no such collection or vector.
             Unavailable: it may not be read, or does not answer.
         """
-        known = self.candidates()
+        with _ours():
+            known = self._names()
         if collection not in known:
             raise BadInput(
                 f"there is no collection {collection!r} here.",
@@ -65,6 +66,9 @@ class QdrantInspector:
                 )
             wanted = [vector] if vector is not None else list(dense)
             return [self._facts(collection, info, dense, w, sparse, layout) for w in wanted]
+
+    def _names(self) -> list[str]:
+        return sorted(c.name for c in self._client.get_collections().collections)
 
     def _facts(
         self,

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,11 +28,11 @@ ROWS, WIDTH = 200, 16
 
 
 @pytest.fixture(scope="module")
-def url(pg_server: postgres.Postgres) -> Iterator[str]:
+def url(pg_server: postgres.Postgres) -> str:
     address = postgres.ensure_database(pg_server, f"inspected_{uuid.uuid4().hex[:8]}")
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute("CREATE EXTENSION vector")
-    yield address
+    return address
 
 
 @pytest.fixture
@@ -314,7 +311,7 @@ def test_bad_names_are_refused_with_those_that_are_there(
         look(database, "itme")
     with pytest.raises(BadInput, match="embedding"):
         PgvectorInspector(database).inspect("item", "vec")
-    assert PgvectorInspector(database).candidates() == [("public.item", "embedding")]
+    assert PgvectorInspector(database).candidates() == ["public.item"]
 
 
 # --- layouts -----------------------------------------------------------------------------------
@@ -503,8 +500,8 @@ def test_a_fault_in_points_is_found(
 
 def test_points_of_a_large_collection_are_drawn() -> None:
     seen = look_in(collection(points(vector={n: [0.0] * WIDTH for n in range(50)})), sample_rows=80)
-    assert (seen.facts.look.read, seen.facts.look.complete, seen.facts.look.seed) == (80, False,
-                                                                                      None)  # fmt: skip
+    drawn = seen.facts.look
+    assert (drawn.read, drawn.complete, drawn.seed) == (80, False, None)
     zero = the(seen, "zero-vectors")
     assert zero.low is not None
     assert zero.high is not None
