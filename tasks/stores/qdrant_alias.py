@@ -15,7 +15,6 @@ a watchdog does, sees that too.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Collection
 
 from qdrant_client import QdrantClient, models
@@ -24,7 +23,7 @@ from qafila.errors import BackfillHalted, Refused, StaleEpoch
 from tasks.alias import Alias
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
 
-_EPOCHS = "qafila_alias_epoch"
+_POINT = 0  # the only point of a workload's own collection
 _ROLES = ("serving", "trial", "previous")
 _KEPT = "all aliases as they were."
 
@@ -170,17 +169,16 @@ def _raise_epoch(client: QdrantClient, workload: str, epoch: int) -> int:
     """Raise the kept epoch, never lower it; return what it is afterwards."""
     doing = f"raising the alias epoch of {workload}"
     with asking_qdrant(doing, kept=_KEPT):
-        if not client.collection_exists(_EPOCHS):
+        if not client.collection_exists(_beside(workload)):
             client.create_collection(
-                _EPOCHS,
+                _beside(workload),
                 vectors_config=models.VectorParams(size=1, distance=models.Distance.DOT),
                 shard_number=1,
             )
         lower = models.FieldCondition(key="epoch", range=models.Range(lt=epoch))
-        payload = {"epoch": epoch, "workload": workload}
-        point = models.PointStruct(id=_id(workload), vector=[1.0], payload=payload)
+        point = models.PointStruct(id=_POINT, vector=[1.0], payload={"epoch": epoch})
         result = client.upsert(
-            _EPOCHS, [point], wait=True, ordering=models.WriteOrdering.STRONG,
+            _beside(workload), [point], wait=True, ordering=models.WriteOrdering.STRONG,
             update_filter=models.Filter(must=[lower]),
         )  # fmt: skip
         require_completed(result, doing, kept=_KEPT)
@@ -191,10 +189,10 @@ def _raise_epoch(client: QdrantClient, workload: str, epoch: int) -> int:
 
 def _read_epoch(client: QdrantClient, workload: str) -> int | None:
     with asking_qdrant(f"reading the alias epoch of {workload}", kept=_KEPT):
-        if not client.collection_exists(_EPOCHS):
+        if not client.collection_exists(_beside(workload)):
             return None
         points = client.retrieve(
-            _EPOCHS, [_id(workload)], with_payload=True,
+            _beside(workload), [_POINT], with_payload=True,
             consistency=models.ReadConsistencyType.MAJORITY,
         )  # fmt: skip
     return int((points[0].payload or {})["epoch"]) if points else None
@@ -213,5 +211,5 @@ def _safe(workload: str) -> str:
     return re.sub(r"[^a-z0-9]", "_", workload)
 
 
-def _id(workload: str) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"qafila:alias:{workload}"))
+def _beside(workload: str) -> str:
+    return f"chunk_{_safe(workload)}_epoch"
