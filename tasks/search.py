@@ -21,6 +21,7 @@ from psycopg import sql
 
 from qafila.core.corpus import EVERYBODY
 from qafila.core.ranking import reciprocal_rank_fusion
+from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.stores.port import Place
 
@@ -61,12 +62,17 @@ FRUGAL = Selection(words=RANKING, rows=0.06)
 
 @dataclass(frozen=True)
 class Searchable:
-    """A table to search in: its key, its readers and where the shares of its lexemes are."""
+    """A table to search in: its key, its readers and where the shares of its lexemes are.
+
+    ``full_text`` is the configuration its lexemes were made by, "none" when it has none.
+    """
 
     table: tuple[str, ...]
     key: str
     acl: str
     shares: tuple[str, ...]
+    full_text: str = "english"
+    vector_type: str = "vector"
 
     def parts(self) -> dict[str, sql.Composable]:
         """Return the identifiers that the statements have gaps for."""
@@ -75,16 +81,22 @@ class Searchable:
             "key": sql.Identifier(self.key),
             "acl": sql.Identifier(self.acl),
             "shares": sql.Identifier(*self.shares),
+            "config": sql.Literal(self.full_text),
+            "type": sql.Identifier(self.vector_type),
         }
 
 
-def generation_table(place_name: str) -> Searchable:
+def generation_table(
+    place_name: str, *, full_text: str = "english", vector_type: str = "vector"
+) -> Searchable:
     """Return how to search the generation whose table has this name (``Place.name``)."""
     return Searchable(
         table=("qafila", place_name),
         key="source_key",
         acl="acl",
         shares=("qafila", f"{place_name}_lexeme_share"),
+        full_text=full_text,
+        vector_type=vector_type,
     )
 
 
@@ -128,11 +140,16 @@ def search_keywords(
     *,
     selection: Selection = THOROUGH,
 ) -> list[Found]:
-    """Return the k best documents by the rarest words of the text."""
-    rows = connection.execute(
-        _compose(where, "keyword_terms", "keyword_search"),
+    """Return the k best documents by the rarest words of the text.
+
+    Raises:
+        Refused: the table has no lexemes.
+    """
+    rows = _ask(
+        connection,
+        _compose(_with_lexemes(where), "keyword_terms", "keyword_search"),
         {**_keyword_values(text, groups, selection), "k": _chunks(k)},
-    ).fetchall()
+    )
     return _documents(rows, k)
 
 
@@ -144,10 +161,11 @@ def search_vectors(
     groups: Sequence[str] = (EVERYBODY,),
 ) -> list[Found]:
     """Return the k documents with the nearest chunks, by the index."""
-    rows = connection.execute(
+    rows = _ask(
+        connection,
         _compose(where, "vector_search"),
         {"vector": Vector(vector), "groups": list(groups), "k": _chunks(k)},
-    ).fetchall()
+    )
     return _documents(sorted(rows, key=lambda row: -row[1]), k)
 
 
@@ -174,20 +192,44 @@ def search_hybrid(
     *,
     selection: Selection = FRUGAL,
 ) -> list[Found]:
-    """Return the k best documents of the keyword list and the vector list, fused by rank."""
-    rows = connection.execute(
-        _compose(where, "keyword_terms", "both_searches"),
+    """Return the k best documents of the keyword list and the vector list, fused by rank.
+
+    Raises:
+        Refused: the table has no lexemes.
+    """
+    rows = _ask(
+        connection,
+        _compose(_with_lexemes(where), "keyword_terms", "both_searches"),
         {
             **_keyword_values(text, groups, selection),
             "vector": Vector(vector),
             "k": _chunks(k),
         },
-    ).fetchall()
+    )
     lists: dict[str, list[tuple[float, str]]] = {"keyword": [], "vector": []}
     for which, key, score in rows:
         lists[which].append((-score, key))
     rankings = [[key for _, key in sorted(found)] for found in lists.values()]
     return [Found(key, score) for key, score in reciprocal_rank_fusion(rankings)[:k]]
+
+
+def _with_lexemes(where: Searchable) -> Searchable:
+    if where.full_text == "none":
+        raise Refused(
+            f"{where.table[-1]} has no lexemes (corpus.target.full_text is none), so there is no "
+            "keyword and no hybrid search in it.",
+            remedy="search it by vector, or set full_text and fill a new generation.",
+        )
+    return where
+
+
+def _ask(connection: Connection, query: bytes, values: dict[str, object]) -> list[Any]:
+    """Run a search that is planned anew each time, whatever the connection prepares.
+
+    A prepared plan outlives the setting it was made under (index scans switched off for an exact
+    search), and knows nothing of how much the groups may see.
+    """
+    return connection.execute(query, values, prepare=False).fetchall()
 
 
 @lru_cache(maxsize=64)

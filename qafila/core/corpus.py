@@ -87,6 +87,12 @@ class ObjectSource(Model):
     acl: Field_ | None = Field(None, description="Field with a list of groups; none: everybody.")
     metadata: list[Field_] = Field([], description="Fields that are kept beside each chunk.")
 
+    @model_validator(mode="after")
+    def _s3_by_a_connection(self) -> ObjectSource:
+        if self.location.startswith("s3://") and self.block is None:
+            raise ValueError("an s3:// location needs a block, the connection to AWS")
+        return self
+
     @property
     def name(self) -> str:
         """Return what a person calls it."""
@@ -230,6 +236,9 @@ class PgvectorTarget(Model):
     ef_construction: int = Field(64, ge=4, le=1000, description="HNSW candidates while building.")
     vector_type: Literal["vector", "halfvec"] = Field(
         "vector", description="halfvec: two bytes a number, up to 4 000 dimensions."
+    )
+    index_memory_mb: int | None = Field(
+        None, ge=64, description="Most memory for building the index; none: what its graph needs."
     )
     full_text: Literal["english", "french", "arabic", "simple", "none"] = Field(
         "english", description="Language of the lexemes for keyword search; none: no lexemes."

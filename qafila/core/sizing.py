@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 GIB = 1024**3
 _PAGE = 8192  # PostgreSQL's page
@@ -92,6 +93,27 @@ def hnsw_bytes(rows: int, dimensions: int, *, m: int = 16) -> int:
     if per_row > usable:
         return rows * math.ceil(per_row / usable) * _PAGE
     return math.ceil(rows / (usable // per_row)) * _PAGE
+
+
+def graph_memory_mb(
+    rows: int,
+    dimensions: int,
+    m: int = 16,
+    vector_type: Literal["vector", "halfvec"] = "vector",
+) -> int:
+    """Return the maintenance_work_mem that pgvector needs to build an HNSW graph in memory.
+
+    Per row an element of 128 bytes, its vector (8 + 4·d, halfvec 8 + 2·d), a list of 8 + 16·2·m
+    bytes for its neighbours on the lowest layer, one of 8 + 16·m on each of the expected 1/(m−1)
+    layers above, a pointer to each list, and 8 bytes for each of these allocations (HnswElementData
+    and HnswNeighborArray in pgvector's hnsw.h). A tenth on top, and 4 MB that a parallel build sets
+    aside; never less than PostgreSQL's own 64 MB.
+    """
+    number = 4 if vector_type == "vector" else 2
+    layers = 1 / max(m - 1, 1)
+    lists = 8 + 32 * m + layers * (8 + 16 * m)
+    row = 128 + 8 + number * dimensions + lists + 8 * (1 + layers) + 8 * (3 + layers) + 8
+    return max(64, math.ceil(rows * row * 1.1 / 2**20) + 4)
 
 
 def pgvector_table_bytes(rows: int, dimensions: int, text_bytes: int) -> int:

@@ -33,7 +33,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from qafila.errors import Unavailable
+from qafila.errors import Refused, Unavailable
 from qafila.settings import stack_state
 from tasks.alias import read_alias
 from tasks.embedders.wordllama import WordLlamaEmbedder
@@ -148,10 +148,18 @@ class Candidate:
     arm = "candidate"
 
     def __init__(
-        self, url: str, workload: str, embedder: WordLlamaEmbedder, ef_search: int
+        self,
+        url: str,
+        workload: str,
+        embedder: WordLlamaEmbedder,
+        ef_search: int,
+        full_text: str = "english",
+        vector_type: str = "vector",
     ) -> None:
         self._workload = workload
         self._embedder = embedder
+        self._full_text = full_text
+        self._vector_type = vector_type
 
         def connect() -> psycopg.Connection[Any]:
             connection = psycopg.connect(
@@ -167,7 +175,11 @@ class Candidate:
     def search(self, question: Question) -> Sequence[Found]:
         mode = question.mode or "hybrid"
         with self._connections.one() as connection:
-            where = generation_table(place_name(self._workload, self._generation(connection)))
+            where = generation_table(
+                place_name(self._workload, self._generation(connection)),
+                full_text=self._full_text,
+                vector_type=self._vector_type,
+            )
             if mode == "keyword":
                 return search_keywords(connection, where, question.q, question.k)
             vector = self._embedder.embed([question.q])[0]
@@ -220,6 +232,8 @@ def application(service: Service, *, breakable: bool = False) -> Starlette:
             found = service.search(question)
         except Unavailable as error:
             return JSONResponse({"error": error.what}, 503)
+        except Refused as error:
+            return JSONResponse({"error": error.what}, 400)
         if random.random() < faults.empty:
             found = []
         results = [{"id": f.source_key, "score": f.score} for f in found]
@@ -256,8 +270,8 @@ def application(service: Service, *, breakable: bool = False) -> Starlette:
 def _warm_up(service: Service) -> None:
     try:
         service.search(Question(q="list the buckets of an account"))
-    except Unavailable:
-        return  # nothing to serve yet: /health says so
+    except (Unavailable, Refused):
+        return  # nothing to serve yet, and /health says so; or no keyword search
 
 
 def _problems(error: ValidationError) -> list[str]:
@@ -273,6 +287,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workload", default="aws-docs-search", help="only candidate")
     parser.add_argument("--dimensions", type=int, default=256, help="only candidate")
     parser.add_argument("--ef-search", type=int, default=100, help="only candidate")
+    parser.add_argument("--full-text", default="english", help="only candidate: as in the target")
+    parser.add_argument("--vector-type", choices=["vector", "halfvec"], default="vector")
     parser.add_argument("--breakable", action="store_true", help="serve POST /_demo/break")
     given = parser.parse_args(arguments)
     which = "source_url" if given.arm == "baseline" else "target_url"
@@ -282,7 +298,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     service: Service = (
         Baseline(url)
         if given.arm == "baseline"
-        else Candidate(url, given.workload, WordLlamaEmbedder(given.dimensions), given.ef_search)
+        else Candidate(
+            url,
+            given.workload,
+            WordLlamaEmbedder(given.dimensions),
+            given.ef_search,
+            given.full_text,
+            given.vector_type,
+        )
     )
     uvicorn.run(
         application(service, breakable=given.breakable),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,15 +16,20 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from qafila.core.corpus import PgvectorTarget
+from qafila.core.admission import limits_of
+from qafila.core.corpus import PgvectorSource, PgvectorTarget
 from qafila.errors import BackfillHalted, Refused, StaleEpoch
 from qafila.sql import statement
 from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shares
+from tasks.sources.port import Key
+from tasks.stores.pgvector_copy import COLUMNS, Packer
+from tasks.stores.pgvector_index import build_indexes
+from tasks.stores.pgvector_raw import Passed, RawSource, Rejected
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 OLDEST = (0, 8, 4)
-_COPY_TYPES = ["text", "int4", "int4", "int4", "text", "text", "bytea", "text[]", "jsonb",
-               "text", "int4", "vector"]  # fmt: skip
+MOST_DIMENSIONS = {"vector": 2000, "halfvec": 4000}  # of HNSW; a page must hold an element
+MOST_STORED = 16_000
 
 
 class PgvectorStore:
@@ -38,6 +46,11 @@ class PgvectorStore:
         self._settings = settings or PgvectorTarget(kind="pgvector", block="unnamed")
         self._table = sql.Identifier("qafila", place.name)
         self._key = {"workload": place.workload, "generation": place.generation}
+        self._searchable = generation_table(
+            place.name,
+            full_text=self._settings.full_text,
+            vector_type=self._settings.vector_type,
+        )
         if self._version() is not None:
             register_vector(connection)
 
@@ -45,17 +58,57 @@ class PgvectorStore:
         version = self._version()
         if version is None:
             return ["pgvector is not installed in the target: run CREATE EXTENSION vector there"]
-        if tuple(int(p) for p in version.split(".")[:3]) < OLDEST:
+        if tuple(int(p) for p in re.findall(r"\d+", version)[:3]) < OLDEST:
             return [
                 f"pgvector {version} loses index entries under vacuum and parallel builds: "
-                "update to 0.8.4 or newer"
+                "update to 0.8.4 or newer, then run ALTER EXTENSION vector UPDATE in the target"
             ]
-        if self._place.dimensions > 2000:
-            return [f"HNSW on vector takes 2000 dimensions, not {self._place.dimensions}"]
-        return []
+        return [*self._problems_of_settings(), *self._problems_of_full_text()]
+
+    def _problems_of_settings(self) -> Iterator[str]:
+        settings, dimensions = self._settings, self._place.dimensions
+        kind = settings.vector_type
+        if settings.index == "none":
+            if dimensions > MOST_STORED:
+                yield f"{kind} holds {MOST_STORED} dimensions, not {dimensions}"
+            return
+        if dimensions > MOST_DIMENSIONS[kind]:
+            other = (
+                "; halfvec takes 4000: set corpus.target.vector_type"
+                if kind == "vector" and dimensions <= MOST_DIMENSIONS["halfvec"]
+                else "; set corpus.target.index to none, or take shorter vectors"
+            )
+            most = MOST_DIMENSIONS[kind]
+            yield f"HNSW on {kind} takes {most} dimensions, not {dimensions}{other}"
+        if settings.ef_construction < 2 * settings.m:
+            yield (
+                f"ef_construction {settings.ef_construction} is less than twice m "
+                f"({settings.m}), which pgvector refuses: raise it to {2 * settings.m}"
+            )
+
+    def _problems_of_full_text(self) -> Iterator[str]:
+        wanted = self._settings.full_text
+        known = self._connection.execute(
+            "SELECT cfgname FROM pg_ts_config WHERE cfgname = %s", [wanted]
+        ).fetchone()
+        if wanted != "none" and known is None:
+            yield (
+                f"the target has no text search configuration {wanted!r}: "
+                "set corpus.target.full_text to simple or none"
+            )
 
     def prepare(self) -> None:
-        self._run("create_generation", dimensions=sql.Literal(self._place.dimensions))
+        lexemes: sql.Composable = sql.SQL("")
+        if self._settings.full_text != "none":
+            lexemes = sql.SQL(statement("pgvector", "lexeme_column")).format(
+                config=sql.Literal(self._settings.full_text)
+            )
+        self._run(
+            "create_generation",
+            type=sql.Identifier(self._settings.vector_type),
+            dimensions=sql.Literal(self._place.dimensions),
+            lexemes=lexemes,
+        )
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
         values = {**self._key, "shard": shard, "epoch": epoch,
@@ -77,28 +130,107 @@ class PgvectorStore:
         return Checkpoint(shard, epoch, row[0], int(row[1]), int(row[2]), row[3])
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
-        with self._connection.transaction():
-            moved = self._connection.execute(
-                statement("pgvector", "move_checkpoint"),
-                {**self._key, "shard": checkpoint.shard, "epoch": checkpoint.epoch,
-                 "last_key": Jsonb(checkpoint.last_key), "rows": checkpoint.rows,
-                 "chunks": checkpoint.chunks, "finished": checkpoint.finished},
-            ).fetchone()  # fmt: skip
-            if moved is None:
-                raise StaleEpoch(f"shard {checkpoint.shard} was claimed by a newer epoch.")
+        with self._whole_batch():
+            self._move_checkpoint(checkpoint)
             self._copy(chunks, vectors)
 
-    def _copy(self, chunks: Sequence[Chunk], vectors: Vectors) -> None:
+    def copy_from(
+        self,
+        source: psycopg.Connection[Any],
+        settings: PgvectorSource,
+        high: Key | None,
+        checkpoint: Checkpoint,
+        batch_rows: int,
+        set_aside: Callable[[Sequence[Rejected]], None],
+        *,
+        low: Key | None = None,
+        on_batch: Callable[[Checkpoint], None] = lambda _: None,
+    ) -> Checkpoint:
+        """Copy a shard from another pgvector table, bytes as they are, from its checkpoint on.
+
+        Batch by batch, each with its checkpoint in one transaction and fenced as ``write`` is. Rows
+        that cannot be copied go to ``set_aside``, before their batch is committed; ``on_batch`` is
+        called after each commit and may raise to stop. Return the last checkpoint, finished.
+
+        Raises:
+            StaleEpoch: the shard was claimed by a newer epoch; nothing of its batch is kept.
+        """
         place = self._place
+        raw = RawSource(
+            source, settings, fingerprint=place.fingerprint, generation=place.generation,
+            vector_type=self._settings.vector_type,
+            limits=limits_of(self._settings, place.dimensions),
+        )  # fmt: skip
+        mark = checkpoint
+        while not mark.finished:
+            passed = Passed()
+            with self._whole_batch():
+                self._lock_checkpoint(mark)
+                self._send(raw.stream(mark.last_key or low, high, batch_rows, passed))
+                if passed.rejected:
+                    set_aside(passed.rejected)
+                mark = replace(
+                    mark,
+                    last_key=passed.last_key or mark.last_key or low,
+                    rows=mark.rows + passed.rows,
+                    chunks=mark.chunks + passed.chunks,
+                    finished=passed.rows < batch_rows,
+                )
+                self._move_checkpoint(mark)
+            on_batch(mark)
+        return mark
+
+    def _lock_checkpoint(self, mark: Checkpoint) -> None:
+        held = self._connection.execute(
+            statement("pgvector", "lock_checkpoint"),
+            {**self._key, "shard": mark.shard, "epoch": mark.epoch},
+        ).fetchone()
+        if held is None:
+            raise StaleEpoch(f"shard {mark.shard} was claimed by a newer epoch.")
+
+    def _move_checkpoint(self, mark: Checkpoint) -> None:
+        moved = self._connection.execute(
+            statement("pgvector", "move_checkpoint"),
+            {**self._key, "shard": mark.shard, "epoch": mark.epoch,
+             "last_key": Jsonb(mark.last_key), "rows": mark.rows,
+             "chunks": mark.chunks, "finished": mark.finished},
+        ).fetchone()  # fmt: skip
+        if moved is None:
+            raise StaleEpoch(f"shard {mark.shard} was claimed by a newer epoch.")
+
+    @contextmanager
+    def _whole_batch(self) -> Iterator[None]:
+        """Run a batch in one transaction.
+
+        Raises:
+            BackfillHalted: the target's disk is full; nothing of the batch is kept.
+        """
+        try:
+            with self._connection.transaction():
+                yield
+        except psycopg.errors.DiskFull as error:
+            raise BackfillHalted(
+                f"the target's disk is full: {str(error).splitlines()[0]}.",
+                kept="everything up to the last checkpoint.",
+                remedy="make room on the disk of the target, then run the backfill again.",
+            ) from error
+
+    @cached_property
+    def _packer(self) -> Packer:
+        place = self._place
+        return Packer(
+            place.dimensions, place.fingerprint, place.generation, self._settings.vector_type
+        )
+
+    def _copy(self, chunks: Sequence[Chunk], vectors: Vectors) -> None:
         if chunks:
-            with self._connection.cursor().copy(self._statement("copy_chunks")) as copy:
-                copy.set_types(_COPY_TYPES)
-                for c, vector in zip(chunks, vectors, strict=True):
-                    copy.write_row(
-                        (c.source_key, c.number, c.start, c.end, c.title, c.text, c.digest,
-                         list(c.acl), Jsonb(dict(c.metadata)), place.fingerprint,
-                         place.generation, Vector(vector))
-                    )  # fmt: skip
+            self._send(self._packer.pieces(chunks, vectors))
+
+    def _send(self, pieces: Iterable[bytes]) -> None:
+        columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
+        with self._connection.cursor().copy(self._statement("copy_chunks", columns=columns)) as to:
+            for piece in pieces:
+                to.write(piece)
 
     def claim_sync(self, epoch: int) -> SyncMark:
         row = self._connection.execute(
@@ -111,7 +243,7 @@ class PgvectorStore:
     def replace(
         self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
     ) -> None:
-        with self._connection.transaction():
+        with self._whole_batch():
             moved = self._connection.execute(
                 statement("pgvector", "move_sync"),
                 {**self._key, "epoch": mark.epoch, "position": mark.position},
@@ -127,34 +259,15 @@ class PgvectorStore:
         """Build the unique key, the full-text index and HNSW with memory that holds the graph.
 
         Raises:
-            BackfillHalted: the graph did not fit; names the setting to raise.
+            BackfillHalted: the graph did not fit, or the build was ended; names what to do.
         """
-        notices: list[str] = []
-
-        def notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-            notices.append(diagnostic.message_primary or "")
-
-        needed_mb = self._graph_mb()
-        self._connection.add_notice_handler(notice)
-        try:
-            with self._connection.transaction():
-                self._set_local("maintenance_work_mem", f"{needed_mb}MB")
-                workers = max(0, min(2, (os.cpu_count() or 1) - 1))
-                self._set_local("max_parallel_maintenance_workers", str(workers))
-                self._run("unique_key", index=self._index_name("key"))
-                self._run("lexeme_index", index=self._index_name("lexemes"))
-                if self._settings.index == "hnsw":
-                    self._run("vector_index", index=self._index_name("hnsw"))
-        finally:
-            self._connection.remove_notice_handler(notice)
-        if any("no longer fits" in n for n in notices):
-            raise BackfillHalted(
-                f"the HNSW graph of {self._place.name} did not fit into {needed_mb} MB.",
-                kept="all rows; the index is built, but slowly and worse than it should be.",
-                remedy=f"raise the memory of the target above {2 * needed_mb} MB and run again.",
-            )
+        build_indexes(
+            self._connection, self._place.name, self._settings,
+            rows=self.count(), dimensions=self._place.dimensions,
+        )  # fmt: skip
         self._connection.execute(sql.SQL("ANALYZE {}").format(self._table))
-        write_lexeme_shares(self._connection, generation_table(self._place.name))
+        if self._settings.full_text != "none":
+            write_lexeme_shares(self._connection, self._searchable)
 
     def count(self) -> int:
         row = self._run("count_chunks").fetchone()
@@ -196,28 +309,22 @@ class PgvectorStore:
     def drop(self) -> None:
         with self._connection.transaction():
             self._run("drop_generation")
-            drop_lexeme_shares(self._connection, generation_table(self._place.name))
+            drop_lexeme_shares(self._connection, self._searchable)
             self._connection.execute(statement("pgvector", "forget_checkpoints"), self._key)
             self._connection.execute(statement("pgvector", "forget_sync"), self._key)
 
     def _nearest(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
+        # planned anew each time: a prepared plan would outlive the settings of search_exact
         rows = self._connection.execute(
-            self._statement("nearest"), {"vector": Vector(vector), "k": k, "groups": list(groups)}
+            self._statement("nearest", type=sql.Identifier(self._settings.vector_type)),
+            {"vector": Vector(vector), "k": k, "groups": list(groups)},
+            prepare=False,
         ).fetchall()
         return [Hit(key, number, float(score)) for key, number, score in rows]
-
-    def _graph_mb(self) -> int:
-        # pgvector, README "Index Build Time": vectors and neighbour lists in memory; about
-        # 4·d bytes and 2·m·8 bytes a row, a third on top, and never less than 64 MB
-        row_bytes = 4 * self._place.dimensions + 2 * 16 * 8 + 200
-        return max(64, int(self.count() * row_bytes * 4 / 3 / 2**20) + 1)
 
     def _version(self) -> str | None:
         row = self._connection.execute(statement("pgvector", "extension_version")).fetchone()
         return None if row is None else str(row[0])
-
-    def _index_name(self, what: str) -> sql.Identifier:
-        return sql.Identifier(f"{self._place.name}_{what}")
 
     def _set_local(self, setting: str, value: str) -> None:
         self._connection.execute("SELECT set_config(%s, %s, true)", [setting, value])

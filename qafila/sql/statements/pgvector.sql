@@ -18,12 +18,19 @@ CREATE TABLE IF NOT EXISTS {table} (
     metadata jsonb NOT NULL,
     fingerprint text NOT NULL,
     generation integer NOT NULL,
-    embedding vector({dimensions}) NOT NULL,
-    lexemes tsvector GENERATED ALWAYS AS (
-        setweight(to_tsvector('english', title), 'A')
-        || setweight(to_tsvector('english', left(text, 200000)), 'B')
-    ) STORED
+    embedding {type}({dimensions}) NOT NULL
+    {lexemes}
 );
+
+-- name: lexeme_column
+-- Part of create_generation; {config} is one of PostgreSQL's own text search configurations. A
+-- tsvector holds 1 MB, and a word of few bytes takes up to five a letter there (with its parts,
+-- where it has a hyphen), so what is indexed of a very long text ends where no text can exceed it.
+, lexemes tsvector GENERATED ALWAYS AS (
+    setweight(to_tsvector({config}, left(title, 2000)), 'A')
+    || setweight(to_tsvector({config}, left(text,
+        CASE WHEN octet_length(left(text, 200000)) <= 400000 THEN 200000 ELSE 80000 END)), 'B')
+) STORED
 
 -- name: claim_shard
 -- Raise the fence: an older epoch's open transaction is waited for, its later ones match no row.
@@ -58,9 +65,8 @@ WHERE workload = %(workload)s
 RETURNING shard;
 
 -- name: copy_chunks
--- Binary COPY; types are set by the caller.
-COPY {table} (source_key, chunk_number, start_offset, end_offset, title, text, text_digest, acl,
-              metadata, fingerprint, generation, embedding)
+-- Binary COPY; {columns} in the order in which tasks/stores/pgvector_copy.py packs them.
+COPY {table} ({columns})
 FROM STDIN (FORMAT BINARY);
 
 -- name: unique_key
@@ -73,9 +79,27 @@ CREATE INDEX IF NOT EXISTS {index}
 ON {table} USING gin (lexemes);
 
 -- name: vector_index
--- After the load, with memory that fits; nobody reads the table yet, so not concurrently.
+-- After the load, with memory that fits; nobody reads the table yet, so not concurrently. Locks out
+-- live sync, which waits.
 CREATE INDEX IF NOT EXISTS {index}
-ON {table} USING hnsw (embedding vector_cosine_ops) WITH (m = 16, ef_construction = 64);
+ON {table} USING hnsw (embedding {opclass}) WITH (m = {m}, ef_construction = {ef_construction});
+
+-- name: invalid_index
+-- A row when the index is there and was left unfinished.
+SELECT
+FROM pg_index
+WHERE indexrelid = to_regclass(%(index)s)
+  AND NOT indisvalid;
+
+-- name: drop_index
+-- Only what invalid_index found: no query uses it, every write pays for it.
+DROP INDEX IF EXISTS {index};
+
+-- name: build_settings
+-- What the server allows an index build: its own workers, and whether they share memory as files.
+SELECT current_setting('max_parallel_workers')::integer,
+       current_setting('max_parallel_maintenance_workers')::integer,
+       current_setting('dynamic_shared_memory_type');
 
 -- name: count_chunks
 SELECT count(*)
@@ -97,10 +121,10 @@ WHERE source_key = ANY(%(keys)s);
 
 -- name: nearest
 -- By the index or, with index scans off, by looking at every row: the same question.
-SELECT source_key, chunk_number, 1 - (embedding <=> %(vector)s) AS score
+SELECT source_key, chunk_number, 1 - (embedding <=> %(vector)b::{type}) AS score
 FROM {table}
 WHERE acl && %(groups)s
-ORDER BY embedding <=> %(vector)s
+ORDER BY embedding <=> %(vector)b::{type}
 LIMIT %(k)s;
 
 -- name: drop_generation
@@ -147,3 +171,59 @@ FROM {table}
 WHERE (source_key, chunk_number) > (%(after)s, %(number)s)
 ORDER BY source_key, chunk_number
 LIMIT %(limit)s;
+
+-- name: lock_checkpoint
+-- Before a copy whose last key is not known yet: locks the row, matches nothing once the epoch is
+-- stale. The checkpoint moves by move_checkpoint in the same transaction.
+SELECT shard
+FROM qafila.checkpoint
+WHERE workload = %(workload)s
+  AND generation = %(generation)s
+  AND shard = %(shard)s
+  AND epoch = %(epoch)s
+FOR UPDATE;
+
+-- name: copy_out
+-- One batch of an existing table in the order of {key}, as the rows that copy_chunks reads. A row
+-- that cannot be copied comes with a NULL vector and its reason in place of the title. The digest is
+-- made of the text as it is, whatever the source says of it. Ties belong to the batch: a key that
+-- is there twice must not be cut in two.
+COPY (
+    SELECT CASE WHEN reason IS NULL THEN embedding::{type} END,
+           sha256(convert_to(coalesce(text, ''), 'UTF8')),
+           {generation}::integer,
+           {fingerprint}::text,
+           chunk_number::integer,
+           start_offset::integer,
+           end_offset::integer,
+           source_key,
+           coalesce(reason, title, ''),
+           coalesce(text, ''),
+           coalesce(acl, {everybody}::text[]),
+           metadata
+    FROM (
+        SELECT {source_key} AS source_key,
+               {number} AS chunk_number,
+               {start} AS start_offset,
+               {end} AS end_offset,
+               {text} AS text,
+               {title} AS title,
+               {acl} AS acl,
+               {metadata} AS metadata,
+               {embedding} AS embedding,
+               CASE
+                   WHEN coalesce({text}, '') = '' THEN 'it has no text'
+                   WHEN {embedding} IS NULL THEN 'it has no vector'
+                   WHEN vector_dims({embedding}) <> {dimensions}
+                       THEN 'its vector has ' || vector_dims({embedding}) || ' dimensions'
+                   WHEN {embedding} <#> {embedding} >= 0
+                       THEN 'its vector is zero, which no cosine search can find'
+                   WHEN octet_length({source_key}) > {key_bytes}
+                       THEN 'its key has ' || octet_length({source_key}) || ' bytes'
+               END AS reason
+        FROM {rows}
+        WHERE {where}
+        ORDER BY {key}
+        FETCH FIRST {limit} ROWS WITH TIES
+    ) AS batch
+) TO STDOUT (FORMAT BINARY);

@@ -27,7 +27,7 @@ WITH word AS MATERIALIZED (
     SELECT '''' || replace(replace(s.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
            row_number() OVER rarest_first AS number,
            sum(s.share) OVER rarest_first AS rows
-    FROM unnest(tsvector_to_array(to_tsvector('english', %(text)s))) AS asked (lexeme)
+    FROM unnest(tsvector_to_array(to_tsvector({config}, %(text)s))) AS asked (lexeme)
     JOIN {shares} AS s ON s.lexeme = asked.lexeme COLLATE "C"
     WHERE s.share < %(common)s
     WINDOW rarest_first AS (ORDER BY s.share, s.lexeme)
@@ -59,10 +59,10 @@ ORDER BY score DESC, source_key;
 -- After keyword_terms: the keyword list and the vector list in one round trip.
 , nearest AS MATERIALIZED (
     SELECT {key} AS source_key,
-           embedding <=> %(vector)b AS distance
+           embedding <=> %(vector)b::{type} AS distance
     FROM {table}
     WHERE {acl} && %(groups)s
-    ORDER BY embedding <=> %(vector)b
+    ORDER BY embedding <=> %(vector)b::{type}
     LIMIT %(k)s
 )
 SELECT 'keyword', source_key, score
@@ -73,8 +73,8 @@ FROM nearest;
 
 -- name: vector_search
 -- By the index, or by looking at every row when the caller has switched index scans off.
-SELECT {key}, 1 - (embedding <=> %(vector)b) AS score
+SELECT {key}, 1 - (embedding <=> %(vector)b::{type}) AS score
 FROM {table}
 WHERE {acl} && %(groups)s
-ORDER BY embedding <=> %(vector)b
+ORDER BY embedding <=> %(vector)b::{type}
 LIMIT %(k)s;
