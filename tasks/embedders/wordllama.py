@@ -61,4 +61,5 @@ class WordLlamaEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> int:
         """Return how many tokens the model reads in these texts."""
         prepared = [t.lower() for t in texts] if self.lowercase else list(texts)
-        return sum(len(e.ids) for e in self._model.tokenizer.encode_batch(prepared))
+        encoded = self._model.tokenizer.encode_batch(prepared, add_special_tokens=False)
+        return sum(sum(e.attention_mask) for e in encoded)  # padding is no token
