@@ -16,17 +16,20 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from qafila.connecting import connect_postgres, connect_qdrant
+from qafila.connecting import connect_postgres, connect_qdrant, connect_s3
 from qafila.core.corpus import (
     Embedder as EmbedderSettings,
 )
 from qafila.core.corpus import (
+    ObjectSource,
+    PgvectorSource,
     PgvectorTarget,
-    PostgresSource,
+    QdrantSource,
     WordLlamaEmbedder,
 )
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
+from qafila.settings import home
 from tasks.embedders.port import Embedder
 from tasks.ledger import Connection, Generation
 from tasks.sources.port import Source, Volume
@@ -101,14 +104,36 @@ def open_source(
     """Open the workload's source for reading."""
     settings = workload.corpus.source
     found = reach.source if reach else _settings(ledger, settings)
-    if isinstance(settings, PostgresSource):
-        from tasks.sources.postgres import PostgresSource as PostgresTable
+    if isinstance(settings, ObjectSource):
+        from tasks.sources.objects import ObjectSource as Objects
+        from tasks.sources.objects import files_of
 
-        assert found is not None
-        with connect_postgres(**found) as source:
+        s3 = connect_s3(**found) if found else None
+        objects = Objects(settings, files_of(settings, home(), s3), home())
+        try:
+            yield objects
+        finally:
+            objects.close()
+        return
+    assert found is not None, "every other source names its connection"
+    if isinstance(settings, QdrantSource):
+        from tasks.sources.qdrant import QdrantSource as Collection
+
+        client = connect_qdrant(**found)
+        try:
+            yield Collection(client, settings)
+        finally:
+            client.close()
+        return
+    with connect_postgres(**found) as source:
+        if isinstance(settings, PgvectorSource):
+            from tasks.sources.pgvector import PgvectorSource as Chunks
+
+            yield Chunks(source, settings)
+        else:
+            from tasks.sources.postgres import PostgresSource as PostgresTable
+
             yield PostgresTable(source, settings)
-    else:
-        raise Refused(f"a source of kind {settings.kind!r} cannot be read yet.")
 
 
 def volume_of(source: Source, workload: str) -> Volume:

@@ -1,0 +1,143 @@
+"""Documents out of Markdown, HTML and PDF files: a file is a document."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$\n?", re.DOTALL | re.MULTILINE)
+_HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
+_WEB_NAMES = {"iso-8859-1": "windows-1252", "ascii": "windows-1252", "latin1": "windows-1252"}
+
+
+class Unreadable(ValueError):
+    """A file holds no text that can be taken out; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Text of one file, with its title in it, and the fields that the file states of itself."""
+
+    title: str
+    text: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_markdown(path: Path) -> Document:
+    """Return the text without its front matter, whose entries are the fields."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"is not UTF-8 at byte {error.start + 1}: save it as UTF-8") from error
+    fields: Any = {}
+    if front := _FRONT_MATTER.match(text):
+        try:
+            fields = yaml.safe_load(front[1]) or {}
+        except yaml.YAMLError as error:
+            told = " ".join(str(error).split())
+            raise Unreadable(f"begins with front matter that is no YAML: {told}") from error
+        if isinstance(fields, dict):
+            text = text[front.end() :]
+        else:
+            fields = {}  # a rule and some prose, not front matter
+    heading = _HEADING.search(text)
+    title = str(fields.get("title") or (heading[1] if heading else ""))
+    return Document(title, _with_title(title, text.strip()), fields)
+
+
+def read_html(path: Path) -> Document:
+    """Return the page as Markdown, without scripts, navigation and footers.
+
+    Of a page with one ``main``, or else one ``article``, only that is taken. Fields are the page's
+    ``meta`` names, and ``lang``.
+    """
+    from bs4 import BeautifulSoup
+    from markdownify import MarkdownConverter
+
+    soup = BeautifulSoup(_decoded(path.read_bytes()), "html.parser")
+    fields = {
+        str(m["name"]): str(m["content"]) for m in soup.find_all("meta", attrs={"name": True})
+        if m.get("content")
+    }  # fmt: skip
+    if soup.html is not None and soup.html.get("lang"):
+        fields["lang"] = str(soup.html["lang"])
+    title = " ".join(soup.title.get_text().split()) if soup.title else ""
+    for tag in soup.find_all(_NO_TEXT):
+        tag.decompose()
+    part: Any = soup.body or soup
+    for name in ("main", "article"):
+        found = soup.find_all(name)
+        if len(found) == 1:
+            part = found[0]
+            break
+    else:
+        if soup.title:
+            soup.title.decompose()
+    try:
+        text = MarkdownConverter(
+            heading_style="ATX", bullets="-", strip=["a", "img"],
+            escape_asterisks=False, escape_underscores=False,
+        ).convert_soup(part)  # fmt: skip
+    except RecursionError as error:
+        raise Unreadable("is nested too deeply to be read") from error
+    text = re.sub(r"[ \t]+$", "", str(text), flags=re.MULTILINE)
+    text = re.sub(r"\n{3,}", "\n\n", text).strip()
+    return Document(title, _with_title(title, text), fields)
+
+
+def _decoded(raw: bytes) -> str:
+    from bs4.dammit import EncodingDetector
+
+    declared = None
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        declared = "utf-16"
+    elif not raw.startswith(b"\xef\xbb\xbf"):
+        declared = EncodingDetector.find_declared_encoding(raw, is_html=True)
+    name = _WEB_NAMES.get((declared or "").lower(), declared or "utf-8-sig")
+    try:
+        return raw.decode(name)
+    except LookupError as error:
+        raise Unreadable(f"says that it is {declared}, which is no known encoding") from error
+    except UnicodeDecodeError as error:
+        said = f"says that it is {declared}, and" if declared else "says no encoding and"
+        raise Unreadable(
+            f"{said} is not {declared or 'UTF-8'} at byte {error.start + 1}: save it as UTF-8"
+        ) from error
+
+
+def read_pdf(path: Path) -> Document:
+    """Return the text of all pages, an empty line between; fields are the PDF's information."""
+    import pypdf
+
+    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it comments on every odd file
+    try:
+        reader = pypdf.PdfReader(path)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise Unreadable("is encrypted: save it without a password")
+        pages = [page.extract_text() for page in reader.pages]
+        information = {k.lstrip("/"): str(v) for k, v in (reader.metadata or {}).items()}
+    except Unreadable:
+        raise
+    except Exception as error:
+        raise Unreadable(f"is no readable PDF: {type(error).__name__}: {error}") from error
+    # extraction leaves what no text may hold, where a font says no more than glyph numbers
+    text = "\n\n".join(p.strip() for p in pages).replace("\0", "").strip()
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if not text:
+        raise Unreadable("holds no text, as a scan does: run OCR on it first")
+    return Document("", text, information)
+
+
+READERS = {"markdown": read_markdown, "html": read_html, "pdf": read_pdf}
+
+
+def _with_title(title: str, text: str) -> str:
+    first = text.partition("\n")[0]
+    return text if not title or title in first else f"{title}\n\n{text}".strip()

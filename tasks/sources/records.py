@@ -1,0 +1,166 @@
+"""Records out of JSON lines, CSV and Parquet, one at a time, each with its line."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+_BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_DELIMITERS = ",;\t|"
+_ROWS = 1_000
+_DUCKDB: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,
+    "memory_limit": "256MB",
+    "autoinstall_known_extensions": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Fields of one record or, when it cannot be read, what is wrong with it."""
+
+    line: int
+    fields: Mapping[str, Any] | None
+    wrong: str = ""
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    """Yield one record a line; empty lines are passed over."""
+    for number, text in _lines(path):
+        if isinstance(text, Record):
+            yield text
+        elif text.strip():
+            yield _parsed(number, text)
+
+
+def _parsed(line: int, text: str) -> Record:
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        return Record(line, None, f"is no JSON: {error.msg} at column {error.colno}")
+    except (ValueError, RecursionError) as error:
+        return Record(line, None, f"is no JSON: {error}")
+    if not isinstance(value, dict):
+        return Record(line, None, "is no JSON object: one object a line is needed")
+    return Record(line, value)
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
+    """Yield one record a row, by the names of the first line; an empty cell is not there.
+
+    The delimiter is the first of comma, semicolon, tab and bar with which the first line names the
+    key.
+    """
+    wrong: list[Record] = []
+    lines = _texts(path, wrong)
+    first = next(lines, "")
+    delimiter = next(
+        (d for d in _DELIMITERS if key in next(csv.reader([first], delimiter=d), [])), ","
+    )
+    csv.field_size_limit(sys.maxsize)  # of the whole process; a document may be long
+    rows = csv.reader(_again(first, lines), delimiter=delimiter, strict=True)
+    try:
+        names = next(rows, [])
+        missing = [f for f in dict.fromkeys([key, *fields]) if f not in names]
+        if missing:
+            told = ", ".join(repr(f) for f in missing)
+            yield Record(1, None, f"has no column {told}; it has: {', '.join(names) or 'none'}")
+            return
+        for row in rows:
+            yield from wrong
+            wrong.clear()
+            if len(row) == len(names):
+                yield Record(rows.line_num, {n: v for n, v in zip(names, row, strict=True) if v})
+            elif row:
+                yield Record(
+                    rows.line_num, None, f"has {len(row)} fields, the first line names {len(names)}"
+                )
+    except csv.Error as error:
+        yield Record(rows.line_num, None, f"is no CSV: {error}; nothing behind it was read")
+    yield from wrong
+
+
+def _again(first: str, lines: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from lines
+
+
+def _texts(path: Path, wrong: list[Record]) -> Iterator[str]:
+    """Yield lines of text; one that is none goes to ``wrong`` and is empty."""
+    for _, text in _lines(path):
+        if isinstance(text, Record):
+            wrong.append(text)
+            yield "\n"
+        else:
+            yield text
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str | Record]]:
+    number = 0
+    try:
+        with _opened(path) as file:
+            for number, raw in enumerate(file, 1):
+                if number == 1:
+                    for bom, encoding in _BOMS:
+                        if raw.startswith(bom):
+                            yield 1, Record(1, None, f"is {encoding}: save the file as UTF-8")
+                            return
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                try:
+                    yield number, raw.decode()
+                except UnicodeDecodeError as error:
+                    yield number, Record(
+                        number, None,
+                        f"is not UTF-8 at its byte {error.start + 1}: save the file as UTF-8",
+                    )  # fmt: skip
+    except (EOFError, gzip.BadGzipFile) as error:
+        yield number + 1, Record(number + 1, None, f"is cut off or no gzip: {error}")
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as probe:
+        zipped = probe.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb")
+
+
+def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
+    """Yield one record a row with the columns that ``paths`` begin in; its line is its number."""
+    import duckdb
+
+    # a plain name, since DuckDB would take brackets and stars in one for a pattern
+    with tempfile.TemporaryDirectory(prefix="qafila-") as folder:
+        link = Path(folder) / "rows.parquet"
+        link.symlink_to(path.resolve())
+        with duckdb.connect(config=_DUCKDB) as connection:
+            try:
+                described = connection.execute(
+                    "SELECT * FROM read_parquet(?) LIMIT 0", [str(link)]
+                ).description
+                names = [column[0] for column in described or ()]
+                wanted = {p: p if p in names else p.split(".")[0] for p in paths}
+                missing = [p for p, name in wanted.items() if name not in names]
+                if missing:
+                    told = ", ".join(repr(p) for p in missing)
+                    yield Record(1, None, f"has no column {told}; it has: {', '.join(names)}")
+                    return
+                used = list(dict.fromkeys(wanted.values()))
+                listed = ", ".join('"' + name.replace('"', '""') + '"' for name in used)
+                rows = connection.execute(f"SELECT {listed} FROM read_parquet(?)", [str(link)])
+                number = 0
+                while batch := rows.fetchmany(_ROWS):
+                    for row in batch:
+                        number += 1
+                        yield Record(number, dict(zip(used, row, strict=True)))
+            except duckdb.Error as error:
+                yield Record(1, None, f"is no readable Parquet: {str(error).splitlines()[0]}")
