@@ -1,0 +1,303 @@
+"""Migrate under an application that goes on reading and writing, in both layouts.
+
+    qafila bench live --rows 200000 --writes-per-s 50
+
+Starts a PostgreSQL and an application of its own on loopback. The application inserts, changes,
+deletes and searches all the time: alone at first, then during the backfill, the index build, the
+cut-over and the rollback. ``write_p99_ratio`` is the p99 of its writes from the plan to the end,
+over that of the time before. ``longest_pause_cutover_ms`` and ``…_rollback_ms`` are the slowest
+call, reading or writing, that was under way within a second of the switch; a call is timed from
+the moment it was due. ``lost_writes`` counts rows that do not have, in the old or the new
+generation, the vector of what the application last wrote. On top stands the worse of both layouts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import live_migration as migration
+from benchmarks.live_application import Layout, Orders, as_json
+from benchmarks.machine import NotMeasured, show
+from benchmarks.setting import ROOT, Setting, setting
+
+TOP = ("write_p99_ratio", "longest_pause_cutover_ms", "longest_pause_rollback_ms", "lost_writes",
+       "errors")  # fmt: skip
+_WARM_UP_SECONDS = 3.0
+_AROUND_SECONDS = 1.0  # of a switch, on both sides
+_LEAST_CALLS = 200
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the application; ``ms`` is from the moment it was due."""
+
+    kind: str
+    key: int
+    text: int
+    due: float
+    begun: float
+    ended: float
+    error: str | None
+
+    @property
+    def ms(self) -> float:
+        return (self.ended - self.due) * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--writes-per-s", type=float, default=50.0)
+    parser.add_argument("--reads-per-s", type=float, default=50.0)
+    parser.add_argument("--alone-seconds", type=float, default=30.0, help="before we start")
+    parser.add_argument("--hold-seconds", type=float, default=5.0, help="after each switch")
+    parser.add_argument("--niceness", type=int, default=10, help="of all that is not the users'")
+    parser.add_argument("--layout", choices=["table", "column", "both"], default="both")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    layouts: list[Layout] = ["table", "column"] if given.layout == "both" else [given.layout]
+    figures: dict[str, dict[str, Any]] = {}
+    raw: dict[str, list[float]] = {}
+    for layout in layouts:
+        with setting() as here:
+            figures[layout], timings = measure(here, layout, given)
+        raw |= {f"{layout}_{name}": seconds for name, seconds in timings.items()}
+    show(
+        "live",
+        {**{name: max(found[name] for found in figures.values()) for name in TOP},
+         "rows": given.rows, "writes_per_s": given.writes_per_s,
+         "reads_per_s": given.reads_per_s, **figures},
+        seed=given.seed,
+        raw_seconds=raw,
+        notes={
+            "priority": f"our processes and their database sessions run at niceness "
+            f"{given.niceness}, with one loading process: what an operator would do on a machine "
+            "that the application needs itself",
+        },
+    )  # fmt: skip
+
+
+def measure(
+    here: Setting, layout: Layout, given: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Run one migration under the application; return its figures and raw timings."""
+    pool = migration.make_pool(here.folder / "pool.npz")
+    stage = migration.make_ready(here, layout, given.rows)
+    journal = here.folder / "journal.jsonl"
+    orders = Orders(
+        url=here.target_url, layout=layout, workload=stage.workload.name, journal=str(journal),
+        pool=str(pool), tables=stage.tables, new=stage.new, rows=given.rows,
+        writes_per_s=given.writes_per_s, reads_per_s=given.reads_per_s, seed=given.seed,
+    )  # fmt: skip
+    queries = np.load(pool)["new"]
+    at: dict[str, float] = {}
+
+    def mark(name: str) -> None:
+        at[name] = time.perf_counter()
+
+    with migration.migrating(here, stage, given.niceness) as moving:
+        with application(orders):
+            time.sleep(_WARM_UP_SECONDS)
+            mark("alone")
+            time.sleep(given.alone_seconds)
+            mark("begun")
+            with (
+                low_priority(given.niceness) as later,
+                following(moving, journal, given.niceness) as catch_up,
+            ):
+                later(moving.load)
+                mark("loaded")
+                later(moving.build_index)
+                mark("indexed")
+                later(catch_up)
+                later(lambda: moving.warm_up(queries))
+                time.sleep(2 * _AROUND_SECONDS)
+                mark("cutover")
+                moving.cut_over()
+                mark("cut_over")
+                time.sleep(given.hold_seconds)
+                mark("rollback")
+                moving.roll_back()
+                mark("rolled_back")
+                time.sleep(given.hold_seconds)
+                mark("ended")
+        calls = read_calls(journal)
+        moving.follow([str(c.key) for c in calls if c.kind != "search"])
+        lost = lost_writes(calls, moving, np.load(pool))
+        differences = moving.differences()
+    return figures_of(calls, at, lost, differences, given.rows), {
+        "writes_alone": [c.ms / 1e3 for c in calls if _writes(c, at["alone"], at["begun"])],
+        "writes_during": [c.ms / 1e3 for c in calls if _writes(c, at["begun"], at["ended"])],
+        "steps": [at[b] - at[a] for a, b in zip(list(at), list(at)[1:], strict=False)],
+    }
+
+
+def figures_of(
+    calls: Sequence[Call], at: dict[str, float], lost: int, differences: dict[str, int], rows: int
+) -> dict[str, Any]:
+    """Compute what is printed of one layout."""
+    spans = {"alone": ("alone", "begun"), "during": ("begun", "ended"), "load": ("begun", "loaded"),
+             "index": ("loaded", "indexed"), "after": ("indexed", "ended")}  # fmt: skip
+    writes = {n: [c.ms for c in calls if _writes(c, at[a], at[b])] for n, (a, b) in spans.items()}
+    reads = {
+        n: [c.ms for c in calls if c.kind == "search" and at[a] <= c.due < at[b]]
+        for n, (a, b) in spans.items()
+    }
+    if min(len(writes["alone"]), len(writes["during"])) < _LEAST_CALLS:
+        raise NotMeasured(f"fewer than {_LEAST_CALLS} writes: raise --rows or --alone-seconds")
+    errors = [c.error for c in calls if c.error]
+    quiet = [c.ms for c in calls if at["alone"] <= c.due < at["begun"]]
+    return {
+        "write_p99_ratio": round(_p99(writes["during"]) / _p99(writes["alone"]), 3),
+        "longest_pause_cutover_ms": _pause(calls, at["cutover"], at["cut_over"]),
+        "longest_pause_rollback_ms": _pause(calls, at["rollback"], at["rolled_back"]),
+        "longest_pause_alone_ms": round(max(quiet), 2),
+        "lost_writes": lost + sum(differences.values()),
+        "errors": len(errors),
+        "first_errors": sorted(set(errors))[:3],
+        "writes": sum(c.kind != "search" for c in calls),
+        "reads": sum(c.kind == "search" for c in calls),
+        "write_p99_ms": {n: round(_p99(ms), 2) for n, ms in writes.items() if ms},
+        "read_p99_ms": {n: round(_p99(ms), 2) for n, ms in reads.items() if ms},
+        "cutover_ms": round((at["cut_over"] - at["cutover"]) * 1e3, 2),
+        "rollback_ms": round((at["rolled_back"] - at["rollback"]) * 1e3, 2),
+        "load_rows_per_s": round(rows / (at["loaded"] - at["begun"])),
+        "index_s": round(at["indexed"] - at["loaded"], 1),
+        "new_generation_against_source": differences,
+    }
+
+
+def lost_writes(calls: Sequence[Call], moving: migration.Moving, pool: Any) -> int:
+    """Count rows of which a generation holds something else than the application last wrote."""
+    wrote = {c.key: c for c in calls if c.kind != "search" and c.error is None}
+    held = moving.vectors_of(list(wrote))
+    lost = set()
+    for name, found in held.items():
+        for key, call in wrote.items():
+            if call.kind == "delete":
+                right = key not in found
+            else:
+                vector = found.get(key)
+                right = vector is not None and np.allclose(vector, pool[name][call.text], atol=1e-4)
+            if not right:
+                lost.add(key)
+    return len(lost)
+
+
+def read_calls(journal: Path) -> list[Call]:
+    return [Call(*json.loads(line)) for line in journal.read_text().splitlines()]
+
+
+@contextmanager
+def low_priority(niceness: int) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Yield a function that runs another in a thread of lower priority, and its children too.
+
+    Linux gives each thread its own niceness, so that the switch keeps the usual one.
+    """
+    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(niceness,)) as pool:
+        yield lambda what: pool.submit(what).result()
+
+
+@contextmanager
+def following(
+    moving: migration.Moving, journal: Path, niceness: int
+) -> Iterator[Callable[[], None]]:
+    """Keep all generations in step for the block; yield a function that waits until they are."""
+    moving.begin_to_follow()
+    stop, idle = threading.Event(), threading.Event()
+    failed: list[BaseException] = []
+
+    def follow() -> None:
+        os.nice(niceness)
+        done = 0
+        try:
+            while not stop.wait(0.1):
+                if not moving.loaded.is_set():
+                    continue
+                new = read_calls(journal)[done:]
+                done += len(new)
+                keys = [str(c.key) for c in new if c.kind != "search"]
+                moving.follow(list(dict.fromkeys(keys)))
+                if len(keys) < 50:
+                    idle.set()
+        except BaseException as error:  # noqa: BLE001 - told where it is waited for
+            failed.append(error)
+            idle.set()
+
+    def catch_up() -> None:
+        idle.clear()
+        idle.wait()
+        if failed:
+            raise NotMeasured(f"live sync failed: {failed[0]}") from failed[0]
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    try:
+        yield catch_up
+    finally:
+        stop.set()
+        thread.join()
+    if failed:
+        raise NotMeasured(f"live sync failed: {failed[0]}") from failed[0]
+
+
+@contextmanager
+def application(orders: Orders) -> Iterator[None]:
+    """Run the application for the block, at the priority that it was given."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.live_application"], cwd=ROOT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    try:
+        child.stdin.write(as_json(orders) + "\n")
+        child.stdin.flush()
+        if child.stdout.readline().strip() != "begun":
+            raise NotMeasured("the application did not start")
+        yield
+        child.stdin.close()
+        if child.wait(30) != 0:
+            raise NotMeasured("the application ended with a fault")
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+def _writes(call: Call, since: float, until: float) -> bool:
+    return call.kind != "search" and since <= call.due < until
+
+
+def _pause(calls: Sequence[Call], since: float, until: float) -> float:
+    """Return the slowest call that was under way around a switch, in milliseconds."""
+    near = [
+        c.ms for c in calls
+        if c.ended >= since - _AROUND_SECONDS and c.due <= until + _AROUND_SECONDS
+    ]  # fmt: skip
+    return round(max(near), 2)
+
+
+def _p99(ms: Sequence[float]) -> float:
+    return float(np.quantile(np.array(ms), 0.99))
+
+
+if __name__ == "__main__":
+    main()
