@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from qafila.core.modes import Mode
+from qafila.core.spread import Limits, Sample, Share, Spread
 
-@dataclass(frozen=True)
-class Sample:
-    """What embedding a sample of real rows showed.
-
-    ``batch_seconds`` are wall seconds of equal batches of ``batch_rows`` rows on one worker.
-    """
-
-    rows: int
-    chunks: int
-    tokens: int
-    characters: int
-    batch_rows: int
-    batch_seconds: Sequence[float]
+__all__ = [
+    "BackfillPlan",
+    "Comparison",
+    "Limits",
+    "Sample",
+    "plan_backfill",
+    "render",
+    "shard_rows",
+]
+_FEW_ROWS, _FEW_BATCHES = 50, 4
 
 
 @dataclass(frozen=True)
 class BackfillPlan:
-    """Rows, tokens, cost and duration of one backfill; money in ``currency``, time in seconds."""
+    """Rows, tokens, cost and duration of one backfill; money in ``currency``, time in seconds.
+
+    ``cost_estimated`` is the P50. What could not be estimated is None. ``by_mode`` is empty when
+    the sample was not split by mode. ``promises`` are the source's sentences: what orders its
+    rows, which state a read shows, what a change during the copy means.
+    """
 
     rows: int
     shards: int
@@ -39,6 +42,14 @@ class BackfillPlan:
     sampled_rows: int
     spend_cap: float
     risks: tuple[str, ...]
+    sampled_batches: int = 0
+    tokens_p95: int | None = None
+    cost_p95: float | None = None
+    by_mode: tuple[Share, ...] = ()
+    limited_by: str = ""
+    source_rows_per_s: float | None = None
+    index_memory_mb: float | None = None
+    promises: tuple[str, ...] = ()
 
     @property
     def over_cap(self) -> bool:
@@ -64,42 +75,142 @@ def plan_backfill(
     price_per_million_tokens: float,
     currency: str,
     spend_cap: float,
+    limits: Limits | None = None,
+    index_memory_mb: float | None = None,
+    index_memory_available_mb: float | None = None,
+    promises: Sequence[str] = (),
+    seed: int = 0,
 ) -> BackfillPlan:
     """Extrapolate a sample to all rows.
 
-    Tokens and chunks scale with rows. Seconds are rows / batch_rows x seconds a batch / workers,
-    the median batch for P50 and the slowest of the sample for P95; index building comes on top.
-    A risk is a sentence that a person should read before applying.
+    Everything scales with rows. P50 is the sample's, P95 comes from the spread of its batches, by
+    2 000 resamples that ``seed`` decides: it says how far the sample may be off, not what a busy
+    machine or a slow provider may add. Seconds are divided by ``workers``, and no fewer than
+    ``limits`` allow; building the index comes on top.
+
+    Without ``sample.batches``, seconds are those of the median batch for P50 and of the slowest
+    for P95; money has no P95 then. A risk is a sentence that a person should read before applying.
     """
-    share = rows / sample.rows if sample.rows else 0.0
-    tokens = round(sample.tokens * share)
-    cost = tokens * price_per_million_tokens / 1e6
-    batches = rows / sample.batch_rows / max(1, workers)
-    timings = sample.batch_seconds or (0.0,)
-    risks = []
-    if cost > spend_cap:
-        risks.append(
-            f"{cost:.2f} {currency} of embeddings is over the cap of {spend_cap:.2f} {currency}"
-        )
-    if sample.rows and sample.chunks == 0:
-        risks.append("no sampled row has any text")
-    if 0 < sample.rows < min(rows, 50):
-        risks.append(f"estimated from {sample.rows} rows only")
-    return BackfillPlan(
+    limits = limits or Limits()
+    spread = Spread(rows, workers, sample, price_per_million_tokens / 1e6, limits, seed)
+    cost, cost_p95 = spread.cost
+    tokens, tokens_p95 = spread.tokens
+    split = bool(sample.batches)
+    seconds_p50, seconds_p95 = spread.seconds
+    plan = BackfillPlan(
         rows=rows,
         shards=shards,
         rows_per_shard=rows_per_shard,
         workers=workers,
-        chunks_estimated=round(sample.chunks * share),
-        tokens_estimated=tokens,
+        chunks_estimated=round(spread.chunks),
+        tokens_estimated=round(tokens),
         cost_estimated=cost,
         currency=currency,
-        seconds_p50=batches * median(timings),
-        seconds_p95=batches * max(timings),
+        seconds_p50=seconds_p50,
+        seconds_p95=seconds_p95,
         sampled_rows=sample.rows,
         spend_cap=spend_cap,
-        risks=tuple(risks),
+        risks=(),
+        sampled_batches=len(sample.batch_seconds),
+        tokens_p95=round(tokens_p95) if split else None,
+        cost_p95=cost_p95 if split else None,
+        by_mode=spread.shares(),
+        limited_by=spread.limited_by,
+        source_rows_per_s=limits.source_rows_per_s,
+        index_memory_mb=index_memory_mb,
+        promises=tuple(promises),
     )
+    return replace(plan, risks=tuple(_risks(plan, sample, index_memory_available_mb)))
+
+
+def _risks(plan: BackfillPlan, sample: Sample, memory_mb: float | None) -> Iterator[str]:
+    currency, cap = plan.currency, plan.spend_cap
+    if plan.over_cap:
+        yield (
+            f"{plan.cost_estimated:.2f} {currency} of embeddings is over the cap of "
+            f"{cap:.2f} {currency}"
+        )
+    elif plan.cost_p95 is not None and plan.cost_p95 > cap:
+        yield (
+            f"embeddings may cost {plan.cost_p95:.2f} {currency} (P95), over the cap of "
+            f"{cap:.2f} {currency}: the load would stop before it"
+        )
+    if sample.rows and sample.chunks == 0:
+        yield "no sampled row has any text"
+    if 0 < sample.rows < min(plan.rows, _FEW_ROWS):
+        yield f"estimated from {sample.rows} rows only"
+    elif 0 < len(sample.batches) < _FEW_BATCHES and sample.rows < plan.rows:
+        yield f"estimated from {len(sample.batches)} batches only, which say little of the spread"
+    needed = plan.index_memory_mb
+    if needed is not None and memory_mb is not None and needed > memory_mb:
+        yield (
+            f"the index needs {needed:,.0f} MB while it is built and {memory_mb:,.0f} MB are there"
+        )
+    if any(s.mode is Mode.MAP for s in plan.by_mode):
+        yield "mapped vectors are a bridge: let the ladder say what they cost in quality"
+
+
+def render(plan: BackfillPlan) -> str:
+    """Return the plan in Markdown that reads as well in a terminal: one text for every place."""
+    lines = [
+        f"{plan.rows:,} rows in {plan.shards:,} shards of at most {plan.rows_per_shard:,}, about "
+        f"{plan.chunks_estimated:,} chunks, by {plan.workers} workers.",
+        "",
+        *_table(plan),
+        "",
+        f"Spend cap: {plan.spend_cap:,.2f} {plan.currency}. "
+        "The index is built after the load; its time comes on top.",
+    ]
+    if plan.limited_by:
+        lines.append(f"More workers would not shorten it: the limit is {plan.limited_by}.")
+    if plan.source_rows_per_s is not None:
+        lines.append(f"The source was read at {plan.source_rows_per_s:,.0f} rows/s.")
+    if plan.index_memory_mb is not None:
+        lines.append(f"The index needs {plan.index_memory_mb:,.0f} MB while it is built.")
+    lines.append(
+        f"Estimated from {plan.sampled_rows:,} rows in {plan.sampled_batches} batches that were "
+        "read for it; P95 is how far such a sample may be off, not a promise of the machine."
+    )
+    lines += [f"- {s.mode}: {s.reason}." for s in plan.by_mode if s.reason]
+    if plan.promises:
+        lines += ["", "The source:", *(f"- {p}" for p in plan.promises)]
+    lines += ["", "Risks:", *(f"- {r}" for r in plan.risks or ("none found",))]
+    return "\n".join(lines) + "\n"
+
+
+def _table(plan: BackfillPlan) -> list[str]:
+    """Return the ways and their sum as an aligned table."""
+    head = ["way", "rows", "chunks", "tokens", f"{plan.currency} P50", f"{plan.currency} P95",
+            "minutes P50", "minutes P95"]  # fmt: skip
+    rows = [
+        [str(s.mode), f"{s.rows:,}", f"{s.chunks:,}", f"{s.tokens:,}", _money(s.cost_p50),
+         _money(s.cost_p95), _minutes(s.seconds_p50), _minutes(s.seconds_p95)]
+        for s in plan.by_mode
+    ]  # fmt: skip
+    rows.append(
+        ["all", f"{plan.rows:,}", f"{plan.chunks_estimated:,}", f"{plan.tokens_estimated:,}",
+         _money(plan.cost_estimated), _money(plan.cost_p95), _minutes(plan.seconds_p50),
+         _minutes(plan.seconds_p95)]
+    )  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    return [
+        "| " + " | ".join(_aligned(n, cell, width) for n, (cell, width) in
+                          enumerate(zip(row, widths, strict=True))) + " |"
+        for row in (head, rule, *rows)
+    ]  # fmt: skip
+
+
+def _aligned(column: int, cell: str, width: int) -> str:
+    return cell.ljust(width) if column == 0 else cell.rjust(width)
+
+
+def _money(amount: float | None) -> str:
+    return "unknown" if amount is None else f"{amount:,.2f}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.1f}" if seconds >= 3 else "< 0.1"
 
 
 @dataclass(frozen=True)
