@@ -1,0 +1,54 @@
+"""The whole flow under a Prefect server of its own, with each engine that runs in one process."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from blocks import EnvoyEdge
+from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
+from tasks.connections import record_connection
+from tasks.edges import install_routes
+from tasks.evidence import latest_evidence
+from tasks.ledger import Generation, newest_generation, read_workload
+from tests.integration.loading.conftest import ROWS
+
+needs_ray = pytest.mark.skipif(
+    find_spec("prefect_ray") is None, reason="prefect-ray is an extra: pip install prefect-ray"
+)
+
+
+@pytest.fixture
+def routed(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -> Generation:
+    """The generation, with a router that has its routes."""
+    edge = EnvoyEdge(
+        directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9"
+    )
+    record_connection(ledger, "demo-edge", edge)
+    workload, _ = read_workload(ledger, generation.workload)
+    install_routes(ledger, workload).close()
+    return generation
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    "engine", ["processes", "threads", "dask", pytest.param("ray", marks=needs_ray)]
+)
+def test_every_engine_loads_every_row_once(
+    ledger: psycopg.Connection, routed: Generation, engine: Any
+) -> None:
+    body = embedding_backfill(
+        EmbeddingBackfill(workload=routed.workload, engine=engine, batch_rows=100)
+    )
+    assert (body["verdict"], body["rows_source"], body["rows_target"]) == ("PASS", ROWS, ROWS)
+    assert body["rows_loaded_by_this_run"] == ROWS
+    after = newest_generation(ledger, routed.workload)
+    assert after is not None
+    assert after.phase == "backfilled"
+    evidence = latest_evidence(ledger, routed.workload, "backfill")
+    assert evidence is not None
+    assert evidence.body["digests_equal"]
