@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,9 +60,12 @@ def read_html(path: Path) -> Document:
     ``meta`` names, and ``lang``.
     """
     from bs4 import BeautifulSoup
+    from bs4.element import PreformattedString
     from markdownify import MarkdownConverter
 
-    soup = BeautifulSoup(_decoded(path.read_bytes()), "html.parser")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # XHTML is read as well, and a short page is no file name
+        soup = BeautifulSoup(_decoded(path.read_bytes()), "html.parser")
     fields = {
         str(m["name"]): str(m["content"]) for m in soup.find_all("meta", attrs={"name": True})
         if m.get("content")
@@ -71,6 +75,8 @@ def read_html(path: Path) -> Document:
     title = " ".join(soup.title.get_text().split()) if soup.title else ""
     for tag in soup.find_all(_NO_TEXT):
         tag.decompose()
+    for told in soup.find_all(string=lambda s: isinstance(s, PreformattedString)):
+        told.extract()  # comments, declarations, instructions
     part: Any = soup.body or soup
     for name in ("main", "article"):
         found = soup.find_all(name)

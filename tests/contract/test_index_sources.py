@@ -1,0 +1,251 @@
+"""An index that is there already as a source: whose layouts are read, and what is refused."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from qdrant_client import QdrantClient, models
+
+from qafila.core.corpus import PgvectorSource as PgvectorSettings
+from qafila.core.corpus import QdrantSource as QdrantSettings
+from qafila.core.fingerprint import text_digest
+from qafila.errors import BackfillHalted, BadInput
+from qafila.sql import apply_schema
+from qafila.stack import postgres
+from tasks.sources.pgvector import PgvectorSource
+from tasks.sources.port import Piece, Source, SourceRow
+from tasks.sources.qdrant import QdrantSource
+from tasks.stores.pgvector import PgvectorStore
+from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
+from tasks.stores.qdrant import QdrantStore
+
+PLACE = Place("docs-search", 1, "f" * 16, 4)
+
+
+@pytest.fixture(scope="module")
+def database(pg_server: postgres.Postgres) -> str:
+    url = postgres.ensure_database(pg_server, f"index_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(url) as connection:
+        apply_schema(connection, "target")
+    return url
+
+
+@pytest.fixture
+def db(database: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database, autocommit=True, prepare_threshold=None) as connection:
+        connection.execute("DROP TABLE IF EXISTS t")
+        yield connection
+
+
+def table(db: psycopg.Connection[Any], **settings: Any) -> PgvectorSource:
+    asked = {"kind": "pgvector", "block": "b", "table": "t", "vectors": {"model": "m"}, **settings}
+    return PgvectorSource(db, PgvectorSettings.model_validate(asked))
+
+
+def collection(client: QdrantClient, **settings: Any) -> QdrantSource:
+    asked = {
+        "kind": "qdrant", "block": "b", "collection": "t", "vectors": {"model": "m"}, **settings,
+    }  # fmt: skip
+    return QdrantSource(client, QdrantSettings.model_validate(asked))
+
+
+def read(source: Source, rows_per_shard: int = 3) -> list[SourceRow]:
+    return [
+        row
+        for shard in source.freeze(rows_per_shard)
+        for batch in source.read(shard.low, shard.high, 2)
+        for row in batch
+    ]
+
+
+def chunks() -> tuple[list[Chunk], np.ndarray[Any, Any]]:
+    texts = [("a", 0, 0, "Text un"), ("a", 1, 8, "deux 😀"), ("b", 0, 0, "كتاب"), ("12", 0, 0, "x")]
+    made = [
+        Chunk(key, n, start, start + len(t), "T", t, text_digest(t), ["hr", "it"], {"by": key})
+        for key, n, start, t in texts
+    ]
+    raw = np.random.default_rng(5).normal(size=(4, 4)).astype(np.float32)
+    return made, raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", ["pgvector", "qdrant"])
+def test_a_generation_of_our_own_comes_back_as_it_was_written(
+    db: psycopg.Connection[Any], kind: str
+) -> None:
+    made, vectors = chunks()
+    client = QdrantClient(":memory:")
+    store: VectorStore = (
+        PgvectorStore(db, PLACE) if kind == "pgvector" else QdrantStore(client, PLACE)
+    )
+    store.prepare()
+    store.claim(0, 1)
+    store.write(made, vectors, Checkpoint(0, 1, ["b"], 3, 4, True))
+    kept: dict[str, Any] = {"title": "title", "acl": "acl", "metadata": ["metadata"]}
+    source: Source = (
+        table(db, table=f"qafila.{PLACE.name}", **kept) if kind == "pgvector"
+        else collection(client, collection=PLACE.name, **kept)
+    )  # fmt: skip
+    assert source.problems() == []
+    found = {(r.piece.source_key, r.piece.number): r for r in read(source) if r.piece}
+    assert len(found) == 4
+    for chunk, vector in zip(made, vectors, strict=True):
+        row = found[chunk.source_key, chunk.number]
+        assert row.piece == Piece(chunk.source_key, chunk.number, chunk.start, chunk.end)
+        assert (row.title, row.text, list(row.acl)) == ("T", chunk.text, ["hr", "it"])
+        assert row.metadata == {"by": chunk.source_key}
+        assert row.vector is not None
+        np.testing.assert_array_equal(row.vector, vector)
+    again = source.fetch(["a", "12", "gone"])
+    assert sorted((r.piece.source_key, r.piece.number) for r in again if r.piece) == [
+        ("12", 0), ("a", 0), ("a", 1),
+    ]  # fmt: skip
+
+
+def test_a_table_of_another_tool_with_one_key_and_some_nulls(db: psycopg.Connection[Any]) -> None:
+    db.execute(
+        "CREATE TABLE t (id uuid PRIMARY KEY, document text, cmetadata jsonb, embedding vector)"
+    )
+    db.execute(
+        "INSERT INTO t SELECT md5(n::text)::uuid, CASE WHEN n > 1 THEN 'text ' || n END,"
+        " jsonb_build_object('source', n),"
+        " CASE n WHEN 2 THEN NULL WHEN 3 THEN '[1,2]'::vector ELSE '[1,2,3]'::vector END"
+        " FROM generate_series(1, 5) n"
+    )
+    source = table(db, key=["id"], text="document", metadata=["cmetadata"])
+    assert source.problems() == []
+    rows = {r.metadata["source"]: r for r in read(source, 2)}
+    assert rows[1].text == ""
+    assert rows[2].vector is None
+    assert [rows[n].vector.tolist() for n in (3, 4)] == [[1, 2], [1, 2, 3]]  # type: ignore[union-attr]
+    assert rows[4].piece == Piece(rows[4].key[0], 0, 0, len("text 4"))
+    assert [r.key_text for r in source.fetch([rows[5].key_text])] == [rows[5].key_text]
+
+
+def test_a_key_of_other_columns_is_one_document_a_row(db: psycopg.Connection[Any]) -> None:
+    db.execute(
+        "CREATE TABLE t (a text, b text, text text, embedding halfvec(2), PRIMARY KEY (a, b))"
+    )
+    db.execute("INSERT INTO t VALUES ('x', 'y', 't', '[1.5,-2]')")
+    (row,) = read(table(db, key=["a", "b"]))
+    assert row.piece == Piece('["x", "y"]', 0, 0, 1)
+    assert row.vector is not None
+    assert row.vector.tolist() == [1.5, -2.0]
+    assert table(db, key=["a", "b"]).fetch([row.key_text])[0].text == "t"
+
+
+def test_pgvector_in_a_schema_of_its_own(pg_server: postgres.Postgres) -> None:
+    url = postgres.ensure_database(pg_server, f"apart_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(url, autocommit=True, prepare_threshold=None) as db:
+        db.execute("CREATE SCHEMA apart")
+        db.execute("CREATE EXTENSION vector SCHEMA apart")
+        db.execute("CREATE TABLE t (id int PRIMARY KEY, text text, embedding apart.halfvec(2))")
+        db.execute("INSERT INTO t VALUES (1, 't', '[1,2]')")
+        source = table(db, key=["id"])
+        assert source.problems() == []
+        assert [r.vector.tolist() for r in read(source) if r.vector is not None] == [[1, 2]]
+
+
+def test_what_is_no_index_is_named(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, text text, embedding real[], v sparsevec(9))")
+    assert "vector or halfvec" in table(db, key=["id"]).problems()[0]
+    assert "vector or halfvec" in table(db, key=["id"], embedding="v").problems()[0]
+    assert len(table(db, key=["id", "no"], text="none", embedding="gone").problems()) == 3
+
+
+def test_a_vector_column_that_changes_stops_the_load(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, text text, embedding vector(2))")
+    db.execute("INSERT INTO t SELECT n, 'x', '[1,2]' FROM generate_series(1, 6) n")
+    source = table(db, key=["id"])
+    shape, batches = source.shape(), source.read(None, None, 2)
+    next(batches)
+    db.execute("ALTER TABLE t ALTER COLUMN embedding TYPE halfvec(2)")
+    with pytest.raises(BackfillHalted, match="changed its shape"):
+        next(batches)
+    assert source.shape() != shape
+
+
+@pytest.fixture
+def client() -> QdrantClient:
+    client = QdrantClient(":memory:")
+    client.create_collection(
+        "t",
+        vectors_config={
+            "a": models.VectorParams(size=2, distance=models.Distance.COSINE),
+            "many": models.VectorParams(
+                size=2, distance=models.Distance.DOT,
+                multivector_config=models.MultiVectorConfig(
+                    comparator=models.MultiVectorComparator.MAX_SIM),
+            ),
+        },
+        sparse_vectors_config={"thin": models.SparseVectorParams()},
+    )  # fmt: skip
+    return client
+
+
+def test_a_collection_of_another_tool(client: QdrantClient) -> None:
+    ids: list[int | str] = [2**63, 7, str(uuid.UUID(int=5)), str(uuid.UUID(int=2**127)), 0]
+    client.upsert("t", [
+        models.PointStruct(
+            id=i, vector={} if i == 7 else {"a": [3, 4]},
+            payload={"page_content": f"text {i}", "metadata": {"ref": n, "source": "s"}},
+        )
+        for n, i in enumerate(ids)
+    ])  # fmt: skip
+    settings = {"vector_name": "a", "text": "page_content", "metadata": ["metadata"]}
+    plain = collection(client, key=None, number=None, **settings)
+    assert plain.problems() == []
+    rows = read(plain, 2)
+    assert [r.key for r in rows] == [[0], [7], [2**63], [ids[2]], [ids[3]]]
+    assert [r.key_text for r in rows] == [str(i) for i in sorted(ids[:2] + ids[4:], key=int)] + ids[
+        2:4
+    ]
+    assert rows[1].vector is None
+    assert rows[0].vector is not None
+    np.testing.assert_allclose(rows[0].vector, [0.6, 0.8])
+    assert rows[0].metadata == {"ref": 4, "source": "s"}
+    assert [r.key for r in plain.fetch(["7", str(ids[3]), "no id", "-1", str(2**70)])] == [
+        [7], [ids[3]],
+    ]  # fmt: skip
+    by_reference = collection(client, key="metadata.ref", number=None, **settings)
+    assert by_reference.problems() == []
+    assert [r.key for r in by_reference.fetch(["1", "4", "x"])] == [[7], [0]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"collection": "gone"}, "it has: t"),
+        ({}, "no vector ''"),
+        ({"vector_name": "thin"}, "sparse"),
+        ({"vector_name": "many"}, "several vectors a point"),
+        ({"vector_name": "a", "vectors": {"model": "m", "normalised": False}}, "normalises"),
+    ],
+)
+def test_what_is_no_collection_of_vectors_is_named(
+    client: QdrantClient, settings: dict[str, Any], named: str
+) -> None:
+    told = collection(client, **settings).problems()
+    assert any(named in p for p in told)
+
+
+def test_points_without_a_key_or_with_the_same_are_all_named(client: QdrantClient) -> None:
+    payloads: list[dict[str, Any]] = [
+        {"source_key": "a", "chunk_number": 0, "text": "x", "acl": ["hr"]},
+        {"source_key": "a", "chunk_number": 0, "text": "x", "acl": ["hr"]},
+        {"chunk_number": 0}, {"source_key": "b"}, {"source_key": 1.5, "chunk_number": 0},
+        {"source_key": "c", "chunk_number": True}, {"source_key": "d", "chunk_number": 1},
+    ]  # fmt: skip
+    client.upsert("t", [
+        models.PointStruct(id=n, vector={"a": [1, 0]}, payload=p) for n, p in enumerate(payloads)
+    ])  # fmt: skip
+    told = collection(client, vector_name="a", acl="acl").problems()
+    assert [p.split(":")[0] for p in told[:-1]] == [f"point {n}" for n in (2, 3, 4, 5, 6)]
+    assert told[-1].startswith("2 points, 0 one of them, are chunk 0 of 'a'")
+    with pytest.raises(BadInput, match="point 2"):
+        read(collection(client, vector_name="a"), 100)
+    assert "has a text at 'body'" in collection(client, vector_name="a", text="body").problems()[0]

@@ -1,0 +1,336 @@
+"""Files as a source: what each format gives, and what is refused with file and line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from qafila.connecting import connect_s3
+from qafila.core.corpus import ObjectSource as Settings
+from qafila.errors import BackfillHalted, BadInput
+from tasks.sources.objects import ObjectSource, files_of
+from tasks.sources.port import SourceRow
+from tests.aws import running_moto
+from tests.pdf import pdf_of
+
+RETRIEVAL = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
+
+
+def source(home: Path, format_: str, **settings: Any) -> ObjectSource:
+    asked = {"kind": "objects", "location": "docs", "format": format_, **settings}
+    parsed = Settings.model_validate(asked)
+    return ObjectSource(parsed, files_of(parsed, home), home)
+
+
+def read(opened: ObjectSource) -> list[SourceRow]:
+    return [row for batch in opened.read(None, None, 7) for row in batch]
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    return folder
+
+
+def test_every_line_that_cannot_be_used_is_named_at_once(docs: Path) -> None:
+    lines = [
+        b'{"id": "a", "text": "good"}', b"", b'{"id": "b", "text": ', b"[1]", b'{"text": "x"}',
+        b'{"id": 1.5, "text": "x"}', b'{"id": "c", "text": ["x"]}', b'{"id": "d", "text": "\xe9"}',
+        b'{"id": "e", "text": "x", "m": NaN}', b'{"id": "f\\u0000", "text": "x"}',
+        b'{"id": "g", "text": "x", "acl": "hr"}', b'{"id": "h", "text": "x", "acl": 5}',
+        b'{"id": "a", "text": "again", "acl": []}', b'{"id": "' + b"k" * 2001 + b'", "text": "x"}',
+        b'{"id": "i", "text": "x", "acl": ["hr"]}', b"[" * 100_000,
+    ]  # fmt: skip
+    (docs / "one.jsonl").write_bytes(b"\n".join(lines))
+    (docs / "two.jsonl").write_bytes('{"id": "z", "text": "x"}\n'.encode("utf-16"))
+    told = source(docs.parent, "jsonl").problems()
+    places = [p.split(": ")[0] for p in told]
+    assert sorted(places) == sorted(
+        [f"one.jsonl:{n}" for n in (3, 4, 5, 6, 7, 8, 9, 10, 14, 16)]
+        + ["two.jsonl:1", "the key 'a' is there 2 times"]
+    )
+    assert "one.jsonl:1, one.jsonl:13" in told[-1]
+    guarded = source(docs.parent, "jsonl", acl="acl").problems()
+    assert sum("nobody could read it" in p for p in guarded) == 1
+    assert any(p.startswith("one.jsonl:12: acl holds a number") for p in guarded)
+    with pytest.raises(BadInput, match=r"one\.jsonl:3"):
+        read(source(docs.parent, "jsonl"))
+
+
+def test_problems_are_bounded(docs: Path) -> None:
+    (docs / "bad.jsonl").write_text("nonsense\n" * 5000)
+    told = source(docs.parent, "jsonl").problems()
+    assert len(told) == 21
+    assert told[-1] == "and 981 more like these"
+
+
+def test_a_path_with_dots_goes_deeper_and_numbers_are_keys(docs: Path) -> None:
+    records = [
+        {"n": {"id": 12345678901234567890}, "a.b": "flat", "a": {"b": "deep"}, "t": "one"},
+        {"n": {"id": "x"}, "a": {"b": "deep"}, "t": None, "tags": [{"k": "\udc00\u0000"}]},
+    ]
+    (docs / "a.jsonl").write_text("\n".join(json.dumps(r) for r in records))
+    opened = source(
+        docs.parent, "jsonl", key="n.id", text=["t", "a.b"], metadata=["a.b", "tags", "no.such"]
+    )
+    assert opened.problems() == []
+    first, second = read(opened)
+    assert (first.key_text, first.title, first.text) == ("12345678901234567890", "one", "one\nflat")
+    assert (second.title, second.text) == ("", "deep")
+    assert second.metadata == {"a.b": "deep", "tags": [{"k": "\udc00\u0000"}]}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_by_any_common_delimiter_with_lines_inside_quotes(docs: Path, delimiter: str) -> None:
+    d = delimiter
+    body = (
+        f'id{d}text{d}groups\r\n1{d}"line one\nsaid ""hi"" {d}"{d}"hr, it"\r\n2{d}é{d}"[""x""]"\r\n'
+    )
+    (docs / "a.csv").write_bytes(b"\xef\xbb\xbf" + body.encode())
+    (docs / "b.csv.gz").write_bytes(gzip.compress(f'text{d}id{d}groups\n{d}3{d}"a;b"'.encode()))
+    opened = source(docs.parent, "csv", acl="groups")
+    assert opened.problems() == []
+    assert [(r.key_text, r.text, list(r.acl)) for r in read(opened)] == [
+        ("1", f'line one\nsaid "hi" {d}', ["hr", "it"]), ("2", "é", ["x"]), ("3", "", ["a", "b"]),
+    ]  # fmt: skip
+
+
+def test_csv_that_is_broken_says_where(docs: Path) -> None:
+    (docs / "columns.csv").write_text("key,text\n1,x\n")
+    (docs / "empty.csv").write_text("")
+    (docs / "latin.csv").write_bytes("id,text\n1,é\n2,x\n".encode("latin-1"))
+    (docs / "quote.csv").write_text('id,text\n8,"x" y\n9,z\n')
+    (docs / "ragged.csv").write_text("id,text\n3,x\n4\n5,a,b\n,x\n")
+    (docs / "cut.csv.gz").write_bytes(
+        gzip.compress(b"id,text\n" + os.urandom(9999).hex().encode())[:99]
+    )
+    told = sorted(source(docs.parent, "csv").problems())
+    assert [t.split(": ")[0] for t in told] == [
+        "columns.csv:1", "cut.csv.gz:2", "empty.csv:1", "latin.csv:2", "quote.csv:2",
+        "ragged.csv:3", "ragged.csv:4", "ragged.csv:5",
+    ]  # fmt: skip
+
+
+def test_parquet_keeps_types_and_nests(docs: Path) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 'a' AS id, {'title': 'T', 'body': 'B'} AS doc, ['x','y'] AS groups,"
+            " DATE '2024-05-06' AS day, 1.5::DECIMAL(4,2) AS price, 'NaN'::DOUBLE AS odd)"
+            f" TO '{docs}/[a]*?.parquet' (FORMAT parquet)"
+        )
+    opened = source(
+        docs.parent, "parquet", text=["doc.title", "doc.body"], acl="groups",
+        metadata=["day", "price", "odd"],
+    )  # fmt: skip
+    assert opened.problems() == []
+    (row,) = read(opened)
+    assert (row.title, row.text, list(row.acl)) == ("T", "T\nB", ["x", "y"])
+    assert row.metadata == {"day": "2024-05-06", "price": "1.50", "odd": "nan"}
+    (docs / "broken.parquet").write_bytes(b"PAR1 no")
+    told = source(docs.parent, "parquet", key="gone").problems()
+    assert [t.split(": ")[0] for t in sorted(told)] == ["[a]*?.parquet:1", "broken.parquet:1"]
+
+
+def test_markdown_front_matter_is_taken_off_and_kept(docs: Path) -> None:
+    (docs / "sub").mkdir()
+    (docs / "sub" / "a.md").write_text(
+        "---\ntitle: Le début\ngroups: [hr]\nday: 2024-05-06\n---\n\n## Part\n\nText.\n"
+    )
+    (docs / "b.md").write_text("# Heading here #\n\nكتاب\n")
+    (docs / "c.MARKDOWN").write_bytes(b"\xef\xbb\xbfplain\r\ntext")
+    (docs / "rule.md").write_text("---\nprose only\n---\nand more")
+    (docs / ".hidden.md").write_text("not read")
+    (docs / "notes.txt").write_text("not read")
+    opened = source(docs.parent, "markdown", metadata=["day"])
+    assert [(r.key_text, r.title, r.text, r.metadata) for r in read(opened)] == [
+        ("b.md", "Heading here", "# Heading here #\n\nكتاب", {}),
+        ("c.MARKDOWN", "", "plain\ntext", {}),
+        ("rule.md", "", "---\nprose only\n---\nand more", {}),
+        ("sub/a.md", "Le début", "Le début\n\n## Part\n\nText.", {"day": "2024-05-06"}),
+    ]
+    (docs / "bad.md").write_text("---\na: [\n---\n")
+    (docs / "latin.md").write_bytes("é".encode("latin-1"))
+    told = sorted(source(docs.parent, "markdown", acl="groups").problems())
+    assert [t.split(": ")[0] for t in told] == [
+        "b.md",
+        "bad.md",
+        "c.MARKDOWN",
+        "latin.md",
+        "rule.md",
+    ]
+
+
+PAGE = """<!doctype html><html lang="fr"><head><meta charset="{charset}"><title>Le
+ titre</title><meta name="author" content="Zoé"><style>p {{}}</style></head><body>
+<nav>Menu</nav><header><h1>Le titre</h1></header><{part}><h2>Été</h2><p>Un <b>mot</b>,
+<a href="http://x">un lien</a> a_b * c.</p><ul><li>un</li></ul><script>bad()</script>
+<table><tr><th>A</th></tr><tr><td>1</td></tr></table></{part}><footer>©</footer></body></html>"""
+
+
+def test_html_becomes_text_without_what_is_no_text(docs: Path) -> None:
+    (docs / "a.html").write_text(PAGE.format(charset="utf-8", part="div"))
+    (docs / "b.htm").write_bytes(
+        PAGE.format(charset="iso-8859-1", part="main").encode("windows-1252")
+    )
+    opened = source(docs.parent, "html", metadata=["author", "lang"])
+    assert opened.problems() == []
+    for row in read(opened):
+        assert row.title == "Le titre"
+        assert row.metadata == {"author": "Zoé", "lang": "fr"}
+        for held in ("## Été", "**mot**", "un lien a_b * c.", "- un", "| A |", "Le titre"):
+            assert held in row.text
+        for left in ("Menu", "bad()", "©", "http:", "p {"):
+            assert left not in row.text
+    assert read(opened)[1].text.count("Le titre") == 1
+    (docs / "x.html").write_text("<?xml version='1.0' encoding='utf-8'?><html><p>é</p></html>")
+    (docs / "y.html").write_text("name.txt")
+    assert [r.text for r in read(source(docs.parent, "html"))][2:] == ["é", "name.txt"]
+    (docs / "lies.html").write_bytes(b"<meta charset=utf-8>\xe9")
+    (docs / "mute.html").write_bytes(b"<p>\xe9")
+    (docs / "odd.html").write_bytes(b"<meta charset=klingon>x")
+    (docs / "deep.html").write_text("<div>" * 20_000)
+    told = sorted(source(docs.parent, "html").problems())
+    assert [t.split(": ")[0] for t in told] == [
+        "deep.html", "lies.html", "mute.html", "odd.html",
+    ]  # fmt: skip
+
+
+def test_a_pdf_without_text_or_one_that_is_broken_is_named(docs: Path) -> None:
+    (docs / "good.pdf").write_bytes(pdf_of("Été (2024)", title="About"))
+    opened = source(docs.parent, "pdf", metadata=["Title"])
+    assert opened.problems() == []
+    (row,) = read(opened)
+    assert (row.key_text, row.text, row.metadata) == ("good.pdf", "Été (2024)", {"Title": "About"})
+    (docs / "scan.pdf").write_bytes(pdf_of(""))
+    (docs / "broken.pdf").write_bytes(b"%PDF-1.4\nnothing")
+    (docs / "empty.pdf").write_bytes(b"")
+    told = sorted(source(docs.parent, "pdf").problems())
+    assert [t.split(": ")[0] for t in told] == ["broken.pdf", "empty.pdf", "scan.pdf"]
+    assert "OCR" in told[2]
+
+
+def test_a_wrong_place_or_format_is_named(docs: Path) -> None:
+    assert "no folder or file" in source(docs.parent, "csv", location="nowhere").problems()[0]
+    (docs / "a.txt").write_text("x")
+    assert ".pdf" in source(docs.parent, "pdf").problems()[0]
+    (docs / "one.data").write_text('{"id": 1, "text": "by its name, whatever its ending"}')
+    opened = source(docs.parent, "jsonl", location=str(docs / "one.data"))
+    assert [r.key_text for r in read(opened)] == ["1"]
+
+
+def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_followed(docs: Path) -> None:
+    (docs / "a.md").write_text("inside")
+    (docs / "b.md").symlink_to("a.md")
+    assert len(read(source(docs.parent, "markdown"))) == 2
+    secret = docs.parent / "secret.md"
+    secret.write_text("outside")
+    (docs / "c.md").symlink_to(secret)
+    assert "leads out of" in source(docs.parent, "markdown").problems()[0]
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_load(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "a.jsonl").write_text('{"id": 1, "text": "old"}\n')
+    opened = source(docs.parent, "jsonl")
+    opened.shape()
+    (docs / "a.jsonl").write_text('{"id": 1, "text": "a new one"}\n')
+    with pytest.raises(BackfillHalted, match="came, went or changed"):
+        opened.freeze(10)
+    assert list((docs.parent / "spool").glob("*.sqlite")) == []
+
+    opened = source(docs.parent, "jsonl")
+    parse = json.loads
+
+    def meddle(*arguments: Any, **named: Any) -> Any:
+        (docs / "a.jsonl").write_text('{"id": 1, "text": "half"}\n')
+        return parse(*arguments, **named)
+
+    monkeypatch.setattr("tasks.sources.records.json.loads", meddle)
+    with pytest.raises(BackfillHalted, match=r"a\.jsonl is not what it was"):
+        opened.freeze(10)
+
+
+def test_a_change_after_the_spool_is_another_state_of_the_source(docs: Path) -> None:
+    (docs / "a.jsonl").write_text('{"id": 1, "text": "old"}\n')
+    opened = source(docs.parent, "jsonl")
+    assert read(opened)[0].text == "old"
+    (docs / "a.jsonl").write_text('{"id": 1, "text": "renewed"}\n')
+    assert read(opened)[0].text == "old"
+    later = source(docs.parent, "jsonl")
+    assert later.shape() != opened.shape()
+    assert read(later)[0].text == "renewed"
+
+
+def test_documents_on_disk_are_for_their_owner_alone(docs: Path) -> None:
+    (docs / "a.jsonl").write_text('{"id": 1, "text": "x"}\n')
+    read(source(docs.parent, "jsonl"))
+    (spool,) = (docs.parent / "spool").glob("*.sqlite")
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o600
+    assert stat.S_IMODE(spool.parent.stat().st_mode) == 0o700
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[Any]:
+    with running_moto() as url:
+        yield connect_s3(["us-east-1"], url, "a", "b")
+
+
+def test_s3_objects_are_read_as_they_were_listed(tmp_path: Path, s3: Any) -> None:
+    s3.create_bucket(Bucket="bucket")
+    for name in ("docs/a.jsonl", "docs/sub/b.jsonl", "docs-other/c.jsonl", "docs/.tmp/d.jsonl"):
+        s3.put_object(
+            Bucket="bucket", Key=name, Body=json.dumps({"id": name, "text": "x"}).encode()
+        )
+    s3.put_object(Bucket="bucket", Key="docs/", Body=b"")
+
+    def opened(location: str) -> ObjectSource:
+        asked = Settings.model_validate(
+            {"kind": "objects", "location": location, "block": "x", "format": "jsonl"}
+        )
+        return ObjectSource(asked, files_of(asked, tmp_path, s3), tmp_path)
+
+    for location in ("s3://bucket/docs", "s3://bucket/docs/"):
+        assert [r.key_text for r in read(opened(location))] == ["docs/a.jsonl", "docs/sub/b.jsonl"]
+    assert [r.key_text for r in read(opened("s3://bucket/docs-other/c.jsonl"))] == [
+        "docs-other/c.jsonl"
+    ]
+    assert len(read(opened("s3://bucket"))) == 3
+    assert "NoSuchBucket" in opened("s3://nobody").problems()[0]
+    (listed, *_) = opened("s3://bucket/docs")._files.listed()
+    s3.put_object(Bucket="bucket", Key="docs/a.jsonl", Body=b'{"id": 1, "text": "replaced"}')
+    files = opened("s3://bucket/docs")._files
+    with pytest.raises(BackfillHalted, match="not what it was"), files.local(listed):
+        pass
+    s3.delete_object(Bucket="bucket", Key="docs/a.jsonl")
+    with pytest.raises(BackfillHalted, match="not what it was"), files.local(listed):
+        pass
+
+
+@pytest.mark.parametrize(("collection", "documents"), [("cranfield", 1400), ("piaf-fr", None)])
+def test_a_public_collection_is_read_whole(
+    tmp_path: Path, collection: str, documents: int | None
+) -> None:
+    path = RETRIEVAL / collection / "docs.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    opened = source(tmp_path, "jsonl", location=str(path), text=["title", "text"])
+    assert opened.problems() == []
+    expected = {json.loads(line)["id"] for line in path.read_text().splitlines()}
+    assert documents in (None, len(expected))
+    keys = [
+        row.key_text
+        for s in opened.freeze(300)
+        for batch in opened.read(s.low, s.high, 100)
+        for row in batch
+    ]
+    assert keys == sorted(expected, key=str.encode)
