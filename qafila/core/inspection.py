@@ -73,7 +73,9 @@ class Layout:
     """Whose table or collection it is, and where in it things are.
 
     ``text`` is None when no field holds the text; ``text_inside`` then says where it is, if it is.
-    ``number`` holds the number of a chunk within its document, beside the document's key.
+    ``number`` holds the number of a chunk within its document, beside the document's key. Where
+    several collections share one table, ``parts`` counts their rows and ``part_view`` is the
+    statement that gives one of them a view of its own.
     """
 
     maker: str
@@ -85,8 +87,7 @@ class Layout:
     number: str | None = None
     text_inside: str = ""
     parts: Mapping[str, int] = field(default_factory=dict)
-    part_column: str = ""
-    note: str = ""
+    part_view: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Facts:
     look: Look
     layout: Layout
     observed: Observed
+    kind: Literal["table", "view", "collection"] = "table"
     metric: Metric | None = None
     indexes: tuple[Index, ...] = ()
     health: Health = Health()

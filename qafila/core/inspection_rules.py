@@ -205,7 +205,8 @@ def _pgvector_index(facts: Facts) -> Iterator[Finding]:
                 "reads from disk.",
                 "raise shared_buffers, or keep the vectors as halfvec (half the size)",
             )  # fmt: skip
-    if not any(i.valid for i in facts.indexes) and facts.rows >= WORTH_AN_INDEX:
+    bare = facts.kind == "table" and not any(i.valid for i in facts.indexes)
+    if bare and facts.rows >= WORTH_AN_INDEX:
         yield Finding(
             "no-index", Severity.WARNING,
             f"no index on {facts.vector}: every search reads all {facts.rows:,} rows.",
@@ -311,7 +312,14 @@ def _versions(facts: Facts) -> Iterator[Finding]:
 
 
 def _table(facts: Facts) -> Iterator[Finding]:
-    if facts.store != "pgvector":
+    if facts.rows_hidden:
+        yield Finding(
+            "rows-hidden", Severity.SERIOUS,
+            f"row-level security applies to {facts.rows_hidden}: what was read here may be a part "
+            "only, and a copy would be as well.",
+            "connect as a role with BYPASSRLS that may only read",
+        )  # fmt: skip
+    if facts.kind != "table":
         return
     if not facts.unique_key:
         yield Finding(
@@ -334,13 +342,6 @@ def _table(facts: Facts) -> Iterator[Finding]:
             "never-analysed", Severity.WARNING,
             "the table was never analysed: the planner guesses whether an index pays.",
             f"ANALYZE {facts.name}",
-        )  # fmt: skip
-    if facts.rows_hidden:
-        yield Finding(
-            "rows-hidden", Severity.SERIOUS,
-            f"row-level security applies to {facts.rows_hidden}: what was read here may be a part "
-            "only, and a copy would be as well.",
-            "connect as a role with BYPASSRLS that may only read",
         )  # fmt: skip
     if not facts.tracking:
         yield Finding(
@@ -385,7 +386,7 @@ def _around(facts: Facts) -> Iterator[Finding]:
             "several-collections", Severity.WARNING,
             f"{len(facts.layout.parts)} collections share this table: {told}. Each may have a "
             "model of its own.",
-            f"read one at a time, through a view with WHERE {facts.layout.part_column} = …",
+            "read one at a time: " + facts.layout.part_view,
         )  # fmt: skip
 
 

@@ -224,7 +224,7 @@ def _norms(lengths: Sequence[tuple[float, str]]) -> Norms | None:
         if abs(length - 1) > UNIT_TOLERANCE:
             off.add(key)
     low, high = float(values.min()), float(values.max())
-    span = (low, high) if high - low > 1e-3 else (low - 0.01, high + 0.01)
+    span = (low, high) if high - low > 1e-3 * high else (0.99 * low, 1.01 * high)
     counts, edges = np.histogram(values, bins=_BINS, range=span)
     return Norms(
         count=len(lengths),

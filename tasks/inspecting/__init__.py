@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ class Looking:
 
             if reach.get("url"):
                 reach = {**reach, "timeout_seconds": timeout_seconds}
-            with closing(_qdrant(reach)) as client:
+            with closing(connect_qdrant(**reach)) as client:
                 yield cls(
                     QdrantInspector(client, local=not reach.get("url"), sample_rows=sample_rows)
                 )
@@ -65,19 +64,6 @@ class Looking:
             except Unavailable as error:
                 problems.append(error.what)
         return found, problems
-
-
-def _qdrant(reach: Mapping[str, Any]) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a server that does not answer is told below
-            return connect_qdrant(**reach)
-    except RuntimeError as error:  # local mode: another process has the folder
-        raise Unavailable(
-            f"{reach.get('path')} is in use: {str(error).splitlines()[0]}",
-            kept="everything; nothing was touched.",
-            remedy="stop the process that has it open, or give the address of a server",
-        ) from error
 
 
 def inspect_source(

@@ -50,7 +50,6 @@ def layout_of_table(
             "LangChain (langchain-community PGVector)" if old
             else "LangChain (langchain-postgres PGVector)",
             own or (("uuid",) if old else ("id",)), "document", metadata=("cmetadata",),
-            part_column="collection_id",
         )  # fmt: skip
     if {"langchain_id", "content", "embedding"} <= names:
         return Layout(
@@ -106,7 +105,7 @@ def layout_of_payload(payloads: Sequence[Mapping[str, Any]]) -> Layout:
              and s >= 20 * len(payloads)}  # fmt: skip
     text = known[0] if known else max(spare, key=lambda n: spare[n], default=None)
     acl = next((n for n in common if ACCESS.match(n)
-                and any(isinstance(p.get(n), list) for p in payloads)), None)  # fmt: skip
+                and all(isinstance(p.get(n), list) for p in payloads)), None)  # fmt: skip
     return Layout("its own", (), text, title="title" if strings.get("title") else None, acl=acl,
                   metadata=("metadata",) if "metadata" in common else ())  # fmt: skip
 
@@ -116,8 +115,7 @@ def _llama_index(payloads: Sequence[Mapping[str, Any]]) -> Layout:
     path = next((p for p in _NODE_TEXTS if any(text_at(x, f"_node_content.{p}") for x in payloads)),
                 None)  # fmt: skip
     maker = "LlamaIndex (QdrantVectorStore)"
-    note = "each node's text is inside the JSON string _node_content"
-    return Layout(maker, (), f"_node_content.{path}" if path else None, note=note)
+    return Layout(maker, (), f"_node_content.{path}" if path else None)
 
 
 def text_at(value: Any, path: str) -> str | None:

@@ -197,6 +197,7 @@ class PgvectorInspector:
             look=look,
             layout=layout,
             observed=observed,
+            kind="table" if about["kind"] in _STORED else "view",
             metric=metric,
             indexes=indexes,
             health=Health(
@@ -220,7 +221,7 @@ class PgvectorInspector:
             other_vectors=tuple(v for v in vectors if v != vector),
             counted_null_vectors=None if look.complete else nulls,
             counted_missing_texts=None if look.complete else missing,
-            unseen=() if counted else ("rows: too many to count in 5 s, estimated",),
+            unseen=tuple(_unseen(about["kind"], counted)),
         )
 
     def _layout(
@@ -228,16 +229,26 @@ class PgvectorInspector:
     ) -> Layout:
         types = {n: c["type"] for n, c in columns.items()}
         layout = layout_of_table(types, key, {n: c["width"] for n, c in columns.items()})
-        if layout.part_column != "collection_id":
+        if not {"collection_id", "cmetadata"} <= set(columns):
             return layout
-        parts = self._attempt(
+        collections = sql.Identifier(about["schema"], "langchain_pg_collection")
+        table = sql.SQL(about["name"])
+        rows = self._attempt(
             sql.SQL(statement("inspect", "langchain_parts")).format(
-                table=sql.SQL(about["name"]),
-                collections=sql.Identifier(about["schema"], "langchain_pg_collection"),
+                table=table, collections=collections
             )
         )
-        counts = {r["part"]: r["rows"] for r in parts or []}
-        return replace(layout, parts=counts)
+        parts = {r["part"]: r["rows"] for r in rows or []}
+        if len(parts) < 2:
+            return replace(layout, parts=parts)
+        view = sql.SQL(
+            "CREATE VIEW {} AS SELECT * FROM {} WHERE collection_id ="
+            " (SELECT uuid FROM {} WHERE name = {})"
+        ).format(
+            sql.Identifier(about["schema"], "one_collection"), table, collections,
+            sql.Literal(next(iter(parts))),
+        )  # fmt: skip
+        return replace(layout, parts=parts, part_view=view.as_string(self._connection))
 
     def _count(
         self, about: Mapping[str, Any], text: str | None, vector: str
@@ -362,6 +373,13 @@ def read_vector(raw: bytes, kind: str) -> Numbers:
         return dense
     stored = ">f2" if kind == "halfvec" else ">f4"
     return np.frombuffer(raw, stored, offset=4).astype(np.float32)
+
+
+def _unseen(kind: str, counted: bool) -> Iterator[str]:
+    if not counted:
+        yield "rows: too many to count in 5 s, so estimated"
+    if kind not in _STORED:
+        yield "a view: its key, its indexes and what tracks changes are those of its tables"
 
 
 def _metric(operators: str) -> Metric:

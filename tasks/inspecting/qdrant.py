@@ -100,6 +100,7 @@ class QdrantInspector:
             look=Look(observed.rows, complete, how, None, seconds),
             layout=layout,
             observed=observed,
+            kind="collection",
             metric=_METRICS.get(getattr(params.distance, "value", str(params.distance)), "other"),
             health=health_of(info, local=self._local),
             unique_key=("id",),
