@@ -51,10 +51,10 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
     lines = [
         ("vectors", _vectors(facts)),
         ("lengths", _lengths(facts)),
-        ("index", "; ".join(_index(i) for i in facts.indexes) or _settings_as_index(facts)),
+        ("index", _indexes(facts)),
         ("search", _search(facts)),
         ("text", _text(facts)),
-        ("key", ", ".join(facts.unique_key) or "none"),
+        ("key", ", ".join(facts.unique_key) or ("" if facts.kind == "view" else "none")),
         ("changes", _changes(facts)),
         ("access", ", ".join(a.name for a in facts.access) or "no column or field that says who"),
         ("health", _health(facts)),
@@ -91,9 +91,11 @@ def _index(index: Index) -> str:
     return f"{index.name}: {index.kind} {index.operators} ({settings}){large}{scans}{valid}"
 
 
-def _settings_as_index(facts: Facts) -> str:
+def _indexes(facts: Facts) -> str:
+    if facts.indexes:
+        return "; ".join(_index(i) for i in facts.indexes)
     if facts.store == "pgvector":
-        return "none: every search reads every row"
+        return "none: every search reads every row" if facts.kind == "table" else ""
     told = ", ".join(f"{k} {v}" for k, v in facts.settings.items())
     return f"{_METRICS.get(facts.metric or '', 'other distance')}; {told}"
 
@@ -117,6 +119,8 @@ def _text(facts: Facts) -> str:
 
 
 def _changes(facts: Facts) -> str:
+    if facts.kind == "view":
+        return ""
     if facts.store == "qdrant":
         return "Qdrant keeps no track of them: pause writes while it is copied"
     return ", ".join(facts.tracking) or "nothing tracks them: live sync or a pause is needed"
@@ -124,6 +128,8 @@ def _changes(facts: Facts) -> str:
 
 def _health(facts: Facts) -> str:
     health = facts.health
+    if facts.kind == "view":
+        return ""
     if facts.store == "qdrant":
         if not health.status:
             return ""
@@ -136,7 +142,7 @@ def _health(facts: Facts) -> str:
 
 
 def _size(facts: Facts) -> str:
-    if facts.table_bytes is None:
+    if facts.table_bytes is None or facts.kind == "view":
         return ""
     memory = f", shared_buffers {size(facts.memory_bytes)}" if facts.memory_bytes else ""
     return f"{size(facts.table_bytes)} and {size(facts.index_bytes)} of indexes{memory}"
