@@ -26,8 +26,9 @@ from qafila.core.corpus import EVERYBODY, PgvectorTarget
 from qafila.core.fingerprint import key_text
 from qafila.errors import BackfillHalted, Refused, StaleEpoch
 from qafila.sql import statement
+from tasks.alias import read_alias
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
-from tasks.column_swap import ORIGINAL, HeldColumn, column_of, list_columns, own_name
+from tasks.column_swap import ORIGINAL, HeldColumn, column_of, list_columns
 from tasks.stores.column_index import build_hnsw
 from tasks.stores.column_problems import problems_of
 from tasks.stores.column_table import AppTable, describe
@@ -36,6 +37,12 @@ from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 _ROW_WAIT_MS = 400  # below deadlock_timeout: in a deadlock it is we who step back
 _ROW_TRIES = 20
+_WHILE_WRITING = {
+    "qafila.own_write": "on",  # the outbox of live sync is for the application's writes
+    "lock_timeout": f"{_ROW_WAIT_MS}ms",
+    # a batch is found by the key's index; a table that is scanned for each is never done
+    "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
+}  # fmt: skip
 
 
 class ColumnStore:
@@ -58,7 +65,6 @@ class ColumnStore:
         self._app = table
         self._patience = patience
         self._key = {"workload": place.workload, "generation": place.generation}
-        self._own = own_name(self._layout.column, place.generation)
         self._as_value: Callable[[Any], Any] = (
             HalfVector if settings.vector_type == "halfvec" else Vector
         )
@@ -76,9 +82,10 @@ class ColumnStore:
         return problems_of(self._connection, self._settings, self._app, self._place)
 
     def prepare(self) -> None:
-        """Add the column, empty; of the generation that serves, only what we remember of it.
+        """Add the column, nullable and empty, so that the application's rows need not name it.
 
-        The application must be able to write its rows without naming it: nullable, no default.
+        A generation that the pointer row names before there is any column of ours is adopted: it
+        is what the application's column holds, and gets only a place for digests.
         """
         with self._connection.transaction():
             for generation, name, fingerprint in self._to_be_known():
@@ -91,7 +98,7 @@ class ColumnStore:
         held = self._held()
         there = describe(self._connection, self._layout)
         assert there is not None
-        if {held.held_as, f"{self._own}_digest"} <= there.types.keys():
+        if {held.held_as, f"{self._words.own}_digest"} <= there.types.keys():
             return
         adopted = "add_digest" if held.held_as in there.types else "add_columns"
         change_briefly(
@@ -110,13 +117,21 @@ class ColumnStore:
                 kept="all rows as they are.",
                 remedy="open a new generation.",
             )
+        alias = read_alias(self._connection, self._place.workload)
+        serving = (alias.generation if alias else None) or ORIGINAL
+        kind = f"{self._settings.vector_type}({self._place.dimensions})"
+        adopted = (
+            not known
+            and serving == self._place.generation
+            and self._words.described.types[self._layout.column] == kind
+        )
         rows: list[tuple[int, str, str | None]] = []
-        if not known and self._place.generation != ORIGINAL:
+        if not known and not adopted:
             rows.append((ORIGINAL, self._layout.column, None))
-        name = self._layout.column if self._place.generation == ORIGINAL else self._own
+        name = self._layout.column if adopted else self._words.own
         if mine is not None:
             name = mine.held_as
-        elif name != self._layout.column and name in self._words.described.types:
+        elif not adopted and name in self._words.described.types:
             raise Refused(
                 f"table {self._layout.table} has a column {name!r} already, and it is not ours.",
                 kept="the table.",
@@ -203,10 +218,7 @@ class ColumnStore:
         for attempt in range(_ROW_TRIES):
             try:
                 with self._connection.transaction():
-                    self._set_local(
-                        lock_timeout=f"{_ROW_WAIT_MS}ms", jit="off", enable_hashjoin="off",
-                        enable_mergejoin="off", enable_seqscan="off",
-                    )  # fmt: skip
+                    self._set_local(_WHILE_WRITING)
                     batch()
                 return
             except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
@@ -302,7 +314,7 @@ class ColumnStore:
         self, vector: Vectors, k: int, groups: Sequence[str], settings: Mapping[str, str]
     ) -> list[Hit]:
         with self._reading() as held:
-            self._set_local(**settings)
+            self._set_local(settings)
             rows = self._connection.execute(
                 self._statement("nearest", held),
                 {"vector": self._as_value(vector), "k": k, "groups": list(groups),
@@ -371,7 +383,7 @@ class ColumnStore:
         ).fetchone()
         return row is not None and bool(row[0])
 
-    def _set_local(self, **settings: str) -> None:
+    def _set_local(self, settings: Mapping[str, str]) -> None:
         each = sql.SQL(", ").join(
             sql.SQL("set_config({}, {}, true)").format(sql.Literal(n), sql.Literal(v))
             for n, v in settings.items()

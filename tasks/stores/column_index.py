@@ -7,12 +7,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from qafila.core.sizing import graph_memory_mb
 from qafila.errors import BackfillHalted
 from qafila.sql import statement
 from tasks.column_swap import HeldColumn
 from tasks.stores.column_words import Words
-
-_MEMORY_MB = 64
 
 
 def build_hnsw(
@@ -23,36 +22,43 @@ def build_hnsw(
     Raises:
         BackfillHalted: the graph did not fit; names the setting to raise.
     """
-    notices: list[str] = []
+    settings, outgrown = words.settings, list[str]()
 
     def notice(diagnostic: psycopg.errors.Diagnostic) -> None:
-        notices.append(diagnostic.message_primary or "")
+        if "no longer fits" in (diagnostic.message_primary or ""):
+            outgrown.append("")
+            connection.cancel_safe()  # it would go on, ten times as slowly
 
-    name, needed_mb = words.index.as_string(), _graph_mb(words, rows)
-    leftover = connection.execute(statement("column", "invalid_index"), {"index": name})
-    if leftover.fetchone() is not None:
-        connection.execute(words.statement("drop_index", held))
+    name = words.index.as_string()
+    needed = graph_memory_mb(rows, words.place.dimensions, settings.m, settings.vector_type)
+    granted = min(needed, settings.index_memory_mb or needed)
+    _clear_broken(connection, words, held)
     connection.add_notice_handler(notice)
     try:
-        memory = sql.Literal(f"{needed_mb}MB")
+        memory = sql.Literal(f"{granted}MB")
         connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(memory))
         connection.execute("SET max_parallel_maintenance_workers = 0")  # the rest is the users'
         connection.execute(words.statement("vector_index", held))
+    except psycopg.errors.QueryCanceled:
+        if not outgrown:
+            raise
     finally:
         connection.remove_notice_handler(notice)
         if not connection.broken:
             connection.execute("RESET maintenance_work_mem")
             connection.execute("RESET max_parallel_maintenance_workers")
-    if any("no longer fits" in n for n in notices):
+    if outgrown:
+        _clear_broken(connection, words, held)
         raise BackfillHalted(
-            f"the HNSW graph of {name} did not fit into {needed_mb} MB.",
-            kept="all rows; the index is built, but slowly and worse than it should be.",
-            remedy=f"raise the memory of the target above {2 * needed_mb} MB and run again.",
+            f"the HNSW graph of {name} does not fit into {granted} MB; it needs about {needed} MB.",
+            kept="all rows; no vector index is left behind.",
+            remedy=f"set corpus.target.index_memory_mb to {needed * 5 // 4} or more (none: what is "
+            "needed), apply the workload, then run the backfill again.",
         )
 
 
-def _graph_mb(words: Words, rows: int) -> int:
-    # as in tasks/stores/pgvector.py: vectors and neighbour lists, a third on top
-    size = 2 if words.settings.vector_type == "halfvec" else 4
-    row_bytes = size * words.place.dimensions + 2 * words.settings.m * 8 + 200
-    return max(_MEMORY_MB, int(rows * row_bytes * 4 / 3 / 2**20) + 1)
+def _clear_broken(connection: psycopg.Connection[Any], words: Words, held: HeldColumn) -> None:
+    """Drop what a build that was broken off has left; such an index is kept up and never used."""
+    asked = {"index": words.index.as_string()}
+    if connection.execute(statement("column", "invalid_index"), asked).fetchone() is not None:
+        connection.execute(words.statement("drop_index", held))

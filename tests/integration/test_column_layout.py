@@ -17,7 +17,7 @@ from pgvector.psycopg import register_vector
 
 from qafila.core.corpus import Corpus
 from qafila.core.fingerprint import text_digest
-from qafila.errors import Refused, StaleEpoch, Unavailable
+from qafila.errors import BackfillHalted, Refused, StaleEpoch, Unavailable
 from tasks import column_swap
 from tasks.alias import Alias, move_alias, read_alias, return_alias
 from tasks.brief_lock import Patience
@@ -405,6 +405,37 @@ def test_a_column_of_the_application_is_never_taken_or_dropped(
     with pytest.raises(Refused, match="no column"):
         return_alias(database, "live", [1], 2)
     assert read_alias(database, "live") == Alias("live", 1, None, None, 1)
+
+
+def test_the_column_that_serves_already_is_adopted_where_the_pointer_row_names_its_generation(
+    database: psycopg.Connection,
+) -> None:
+    move_alias(database, "live", 1, 0)
+    old = open_store(database, dataclasses.replace(PLACE, dimensions=OLD))
+    old.prepare()
+    new = open_store(database, dataclasses.replace(PLACE, generation=2, fingerprint="a" * 16))
+    new.prepare()
+    assert [c.generation for c in column_swap.list_columns(database, "live")] == [1, 2]
+    move_alias(database, "live", 2, 1)
+    assert columns(database)["embedding"] == ("vector(8)", False)
+    assert columns(database)["embedding_g1"] == ("vector(4)", False)
+    assert old.count() == 6
+
+
+def test_an_index_that_outgrows_its_memory_is_stopped_and_leaves_nothing(
+    database: psycopg.Connection,
+) -> None:
+    tight = TARGET.model_copy(update={"index_memory_mb": 1})
+    store = ColumnStore(database, PLACE, tight, ITEM, patience=HASTY)
+    store.prepare()
+    database.execute("INSERT INTO item (id, body, embedding) SELECT 'x' || n, 'x', '[1,0,0,0]'"
+                     " FROM generate_series(1, 3000) n")  # fmt: skip
+    database.execute("UPDATE item SET embedding_g1 = (SELECT array_agg(random())::vector"
+                     " FROM generate_series(1, 8) WHERE item.id <> '')")  # fmt: skip
+    with pytest.raises(BackfillHalted, match="does not fit into 1 MB"):
+        store.build_index()
+    names = database.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'item'").fetchall()
+    assert {n for (n,) in names} == {"item_pkey", "item_by_vector"}
 
 
 def test_an_index_build_that_was_broken_off_is_cleared(
