@@ -12,6 +12,7 @@ from qafila.core.fingerprint import Fingerprint, VectorPart, canonical_json
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused
+from qafila.sql import statement
 from tasks.embedders.mapped import mapped_part
 from tasks.embedders.wordllama import MODEL
 from tasks.ledger import (
@@ -34,14 +35,13 @@ def fingerprint_of(workload: Workload, map_digest: str | None = None) -> Fingerp
         Refused: the workload is a bridge and no map is named.
     """
     corpus = workload.corpus
-    model, revision = _model_of(corpus.embedder)
+    model, revision = model_of(corpus.embedder)
     if corpus.bridge is not None:
         if map_digest is None:
             raise Refused(
                 f"{workload.name} is a bridge, and its map is not fitted yet.",
                 kept="everything; nothing was written.",
-                remedy="take corpus.bridge out of the workload file, so that all texts are "
-                "embedded.",
+                remedy=f"qafila bridge {workload.name}",
             )
         assert isinstance(corpus.source, PgvectorSource | QdrantSource)  # the file was checked
         origin, new = corpus.source.vectors, VectorPart(model, revision, 0, True)
@@ -60,7 +60,7 @@ def fingerprint_of(workload: Workload, map_digest: str | None = None) -> Fingerp
     )
 
 
-def _model_of(embedder: Embedder) -> tuple[str, str]:
+def model_of(embedder: Embedder) -> tuple[str, str]:
     """Return model and revision of an embedder, as it names them itself."""
     if isinstance(embedder, WordLlamaEmbedder):
         return MODEL, f"{version('wordllama')}{'+lower' if embedder.lowercase else ''}"
@@ -69,7 +69,19 @@ def _model_of(embedder: Embedder) -> tuple[str, str]:
 
 def open_for(ledger: Connection, workload: Workload) -> Generation:
     """Return the workload's generation in migration; open the next when the newest has ended."""
-    return open_generation(ledger, workload, fingerprint_of(workload))
+    digest = None if workload.corpus.bridge is None else _newest_map(ledger, workload)
+    return open_generation(ledger, workload, fingerprint_of(workload, digest))
+
+
+def _newest_map(ledger: Connection, workload: Workload) -> str | None:
+    from qafila.connecting import connect_postgres
+    from tasks.opening import reach_of
+
+    with connect_postgres(**reach_of(ledger, workload).target) as target:
+        row = target.execute(
+            statement("cache", "newest_map"), {"workload": workload.name}
+        ).fetchone()
+    return None if row is None else str(row[0])
 
 
 def preview_for(ledger: Connection, workload: Workload) -> Generation:
@@ -94,10 +106,11 @@ def meaning_of(ledger: Connection, generation: Generation) -> Workload:
         Refused: it means something else by now; names every difference.
     """
     workload, _ = read_workload(ledger, generation.workload)
-    now = fingerprint_of(workload)
+    before = fingerprint_body(ledger, generation)
+    bridge = workload.corpus.bridge is not None
+    now = fingerprint_of(workload, str(before.get("model")).split()[-1] if bridge else None)
     if now.digest == generation.fingerprint:
         return workload
-    before = fingerprint_body(ledger, generation)
     differences = [
         f"{name.replace('_', ' ')} was {before.get(name)!r} and is {value!r}"
         for name, value in asdict(now).items()

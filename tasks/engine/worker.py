@@ -124,7 +124,7 @@ def open_desk(
         open_source(ledger, workload, reach) as source,
         open_store(ledger, workload, generation, reach) as store,
         open_vectorise(
-            ledger, workload, generation, reach, wait=pulse.wait, run_id=assignment.run_id
+            workload, generation, reach, wait=pulse.wait, run_id=assignment.run_id
         ) as vectorise,
     ):
         yield Desk(ledger, source, store, vectorise)

@@ -32,3 +32,11 @@ WHERE workload = %(workload)s
   AND to_vectors = %(to_vectors)s
 ORDER BY made_at DESC, digest
 LIMIT 1;
+
+-- name: newest_map
+-- What a bridge generation of this workload would be opened with.
+SELECT digest
+FROM qafila.linear_map
+WHERE workload = %(workload)s
+ORDER BY made_at DESC, digest
+LIMIT 1;
