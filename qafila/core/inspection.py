@@ -208,10 +208,13 @@ def of_rows(
     *,
     counted: int | None = None,
     of: int | None = None,
+    pairs: bool = False,
 ) -> Finding:
     """Return a finding about rows; ``{}`` in the sentence becomes how many, or which share.
 
-    ``counted`` is a count of the whole index where there is one; it beats the sample's.
+    ``counted`` is a count of the whole index where there is one; it beats the sample's. ``pairs``
+    says that a row counts by another row like it: a sample meets few of those, so its share is a
+    lower bound, and the upper one is everything.
     """
     read = facts.observed.rows if of is None else of
     if counted is not None:
@@ -223,9 +226,13 @@ def of_rows(
         return Finding(code, severity, sentence.format(told), remedy, count, read,
                        examples=examples)  # fmt: skip
     low, high = wilson(count, read)
-    told = f"{_percent(low)} to {_percent(high)} of all rows ({count:,} of {read:,} read)"
+    if pairs:
+        high = 1.0
+        told = f"at least {_percent(low)} of all rows ({count:,} of {read:,} read)"
+    else:
+        told = f"{_percent(low)} to {_percent(high)} of all rows ({count:,} of {read:,} read)"
     return Finding(code, severity, sentence.format(told), remedy, count, read, low, high, examples)
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.995 else "100 %"
+    return f"{100 * share:.{2 if share < 0.99 else 4}g} %"

@@ -6,33 +6,23 @@ and are read here, so that it does not matter in which schema the extension live
 
 from __future__ import annotations
 
-import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
 from qafila.core.fingerprint import key_text
 from qafila.core.inspection import Access, Facts, Health, Index, Layout, Look, Metric
-from qafila.core.observed import Numbers, Row, observe
+from qafila.core.observed import Row, observe
 from qafila.errors import BadInput, Unavailable
 from qafila.sql import statement
-from tasks.inspecting.layouts import (
-    ACCESS,
-    CHANGED,
-    MODEL_FIELDS,
-    TEXT_TYPES,
-    base_type,
-    layout_of_table,
-    model_in,
-    text_at,
-)
+from tasks.inspecting.layouts import ACCESS, CHANGED, layout_of_table, model_in, text_at
+from tasks.inspecting.pgvector_rows import model_fields, read_vector, text_elsewhere
 
 COUNT_TIMEOUT_MS = 5_000  # past this the planner's estimate is good enough
 _BERNOULLI_BYTES = 1 << 30  # a table up to this size is walked whole to draw each row by itself
@@ -308,8 +298,8 @@ class PgvectorInspector:
             )
             if layout.text
             else sql.SQL("NULL::text"),
-            model=_model(columns, layout),
-            elsewhere=_elsewhere(columns, layout),
+            model=model_fields(columns, layout),
+            elsewhere=text_elsewhere(columns, layout),
             table=sql.SQL(about["name"]),
             sample=sampling,
         )
@@ -363,18 +353,6 @@ class PgvectorInspector:
             return None
 
 
-def read_vector(raw: bytes, kind: str) -> Numbers:
-    """Return the numbers of a vector as pgvector sends it in binary; a sparse one is spread out."""
-    if kind == "sparsevec":
-        width, filled = struct.unpack_from(">ii", raw)
-        places = np.frombuffer(raw, ">i4", filled, 12)
-        dense = np.zeros(width, np.float32)
-        dense[places] = np.frombuffer(raw, ">f4", filled, 12 + 4 * filled)
-        return dense
-    stored = ">f2" if kind == "halfvec" else ">f4"
-    return np.frombuffer(raw, stored, offset=4).astype(np.float32)
-
-
 def _unseen(kind: str, counted: bool) -> Iterator[str]:
     if not counted:
         yield "rows: too many to count in 5 s, so estimated"
@@ -390,46 +368,3 @@ def _metric(operators: str) -> Metric:
 def _index_settings(kind: str, options: Sequence[str]) -> dict[str, str]:
     defaults = {"hnsw": {"m": "16", "ef_construction": "64"}, "ivfflat": {"lists": "100"}}
     return {**defaults.get(kind, {}), **dict(o.split("=", 1) for o in options)}
-
-
-def _model(columns: Mapping[str, Any], layout: Layout) -> sql.Composable:
-    """Return an object of every field that may name a model, from columns and from metadata."""
-    found: list[sql.Composable] = [
-        sql.SQL("{}, {}::text").format(sql.Literal(c), sql.Identifier(c))
-        for c in MODEL_FIELDS
-        if c in columns
-    ]
-    for name in layout.metadata:
-        if name in columns and columns[name]["type"] in ("json", "jsonb"):
-            found += [
-                sql.SQL("{}, {} ->> {}").format(
-                    sql.Literal(f), sql.Identifier(name), sql.Literal(f)
-                )
-                for f in MODEL_FIELDS
-                if f not in columns
-            ]
-    if not found:
-        return sql.SQL("NULL::jsonb")
-    return sql.SQL("jsonb_strip_nulls(jsonb_build_object({}))").format(sql.SQL(", ").join(found))
-
-
-def _elsewhere(columns: Mapping[str, Any], layout: Layout) -> sql.Composable:
-    """Return where a row without text may have it: a blob, a node's JSON, another long column."""
-    if layout.text is None:
-        return sql.SQL("NULL::text")
-    empty = sql.SQL("coalesce({}::text, '') = ''").format(sql.Identifier(layout.text))
-    if layout.maker.startswith("Haystack"):
-        return sql.SQL("CASE WHEN {} AND blob_data IS NOT NULL THEN 'blob_data' END").format(empty)
-    if layout.maker.startswith("LlamaIndex"):
-        return sql.SQL("CASE WHEN {} THEN metadata_ ->> '_node_content' END").format(empty)
-    used = {layout.text, layout.title, layout.acl, *layout.key, *MODEL_FIELDS}
-    others = [c for c, d in columns.items() if base_type(d["type"]) in TEXT_TYPES and c not in used]
-    if not others:
-        return sql.SQL("NULL::text")
-    cases = sql.SQL(" ").join(
-        sql.SQL("WHEN {} AND octet_length({}) > 40 THEN {}").format(
-            empty, sql.Identifier(c), sql.Literal(c)
-        )
-        for c in others
-    )
-    return sql.SQL("CASE {} END").format(cases)

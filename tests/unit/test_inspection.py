@@ -86,6 +86,7 @@ QDRANT: dict[str, Any] = {"store": "qdrant", "kind": "collection", "indexes": ()
         ({**QDRANT, "store_version": (1, 16, 0)}, {}),
         ({**QDRANT, "store_version": (1, 9, 7)}, {"old-qdrant": Severity.WARNING}),
         ({**QDRANT, "store_version": None}, {}),
+        ({"rows": 0}, {"empty": Severity.WARNING}),
         ({"unique_key": ()}, {"no-key": Severity.SERIOUS}),
         ({"unique_key": (), "kind": "view", "indexes": ()}, {}),
         ({"tracking": ()}, {"untracked-changes": Severity.NOTE}),
@@ -197,6 +198,14 @@ def test_one_text_with_two_directions_is_a_contradiction_and_two_lengths_are_non
     assert observe([row(1, text="a"), row(2, text="a", vector=(0, 1))]).contradictions.count == 1
     assert observe([row(1, text="a"), row(2, text="a", vector=(0, 1, 0))]).contradictions.count == 1
     assert observe([row(1, text="a"), row(2, text="a", vector=None)]).contradictions.count == 0
+
+
+def test_of_pairs_a_sample_gives_a_lower_bound_only() -> None:
+    seen = observe([*spread(98), *(row(n, text="a", vector=(0, 1)) for n in (98, 99))])
+    drawn = facts(seen, rows=10_000, look=Look(100, False, "rows drawn", 7))
+    (found,) = inspect(drawn).findings
+    assert (found.code, found.count, found.high) == ("duplicate-texts", 1, 1.0)
+    assert "at least" in found.sentence
 
 
 def test_texts_that_end_as_sentences_are_not_called_cut() -> None:
