@@ -32,7 +32,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 
 from qafila.core.corpus import QdrantTarget
-from qafila.core.fingerprint import chunk_id
+from qafila.core.fingerprint import chunk_id_text
 from qafila.errors import BackfillHalted
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
@@ -164,7 +164,7 @@ class QdrantStore:
         strangers: set[str] = set()
         for points in self._pages(None, with_payload=["source_key", "chunk_number"]):
             derived = {
-                str(p.id): str(chunk_id(p.payload["source_key"], p.payload["chunk_number"]))
+                str(p.id): chunk_id_text(p.payload["source_key"], p.payload["chunk_number"])
                 for p in points
                 if p.payload
             }
@@ -218,8 +218,8 @@ class QdrantStore:
                 kept=kept,
                 remedy="see what the embedder answered.",
             )
-        points = models.Batch(
-            ids=[str(c.id) for c in chunks],
+        points = models.Batch.model_construct(  # checked above: a second look costs as much again
+            ids=[chunk_id_text(c.source_key, c.number) for c in chunks],
             vectors=vectors.tolist(),
             payloads=[self._payload(c, rank) for c in chunks],
         )

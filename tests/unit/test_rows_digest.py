@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import uuid
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.fingerprint import row_digest, rows_digest
+from qafila.core.fingerprint import chunk_id, chunk_id_text, row_digest, rows_digest
 
 Row = tuple[str, int, bytes, bytes]
 ROWS = st.lists(
@@ -49,3 +50,10 @@ def test_no_part_can_be_taken_for_another() -> None:
     alike = [("a", 11, b"", b""), ("a1", 1, b"", b""), ("a", 1, b"1", b""), ("a", 1, b"", b"1")]
     # digests have 32 bytes and vectors all the same length, so only the last two may agree
     assert len({row_digest(*row) for row in alike}) == 3
+
+
+@given(st.text(max_size=20), st.integers(0, 10**6))
+def test_the_id_of_a_chunk_is_a_uuid_of_version_five(key: str, number: int) -> None:
+    expected = uuid.uuid5(uuid.UUID("7d0f4c1e-6c1b-5f0e-9a55-3f2c8f3f0d11"), f"{key}\x1f{number}")
+    assert chunk_id(key, number) == expected
+    assert chunk_id_text(key, number) == str(expected)
