@@ -15,7 +15,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from qafila.errors import Refused
+from qafila.errors import Refused, StaleEpoch
 from qafila.sql import statement
 from tasks.engine.loading import chunks_of
 from tasks.engine.vectors import open_vectorise
@@ -104,7 +104,7 @@ def replay_dead_letters(
         open_source(ledger, workload, reach) as source,
         open_store(ledger, workload, generation, reach) as store,
         open_vectorise(workload, generation, reach, wait=wait, run_id=run_id) as vectorise,
-        _fence(ledger, generation, store, run_id) as (mark, check),
+        _fence(ledger, generation, store, wait, run_id) as (mark, check),
     ):
         while keys := _next_documents(ledger, generation, after, batch_documents):
             wait(0)
@@ -122,16 +122,29 @@ def replay_dead_letters(
 
 @contextmanager
 def _fence(
-    ledger: Connection, generation: Generation, store: VectorStore, run_id: str | None
+    ledger: Connection,
+    generation: Generation,
+    store: VectorStore,
+    wait: Callable[[float], None],
+    run_id: str | None,
 ) -> Iterator[tuple[SyncMark, Callable[[], None]]]:
     """Hold the right to replace documents; with live sync in place, by holding its feed."""
     if generation.number in list_feeds(ledger, generation.workload):
         with holding_feed(ledger, generation, run_id) as held:
             yield store.claim_sync(held.epoch), held.check
     else:
-        row = ledger.execute(statement("dead_letter", "epoch_now")).fetchone()
-        assert row is not None
-        yield store.claim_sync(row[0]), lambda: None
+        try:
+            mark = store.claim_sync(_epoch_now(ledger))
+        except StaleEpoch:  # somebody claimed it within this second
+            wait(1.0)
+            mark = store.claim_sync(_epoch_now(ledger))
+        yield mark, lambda: None
+
+
+def _epoch_now(ledger: Connection) -> int:
+    row = ledger.execute(statement("dead_letter", "epoch_now")).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _require_loaded(ledger: Connection, generation: Generation) -> None:
