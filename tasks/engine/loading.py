@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qafila.core.chunking import split
+from qafila.core.chunking import Tokenizer, split
 from qafila.core.corpus import Chunking
 from qafila.core.fingerprint import text_digest
 from qafila.core.workload import Workload
@@ -19,6 +19,7 @@ from tasks.engine.claims import Shard, Spent, beat_shard
 from tasks.ledger import Connection, Generation
 from tasks.sources.port import Source, SourceRow
 from tasks.stores.port import Chunk, Vectors, VectorStore
+from tasks.tokenizing import tokenizer_of
 
 BEAT_SECONDS = 0.25  # the ledger hears of progress at most so often; the target's mark is the truth
 
@@ -56,7 +57,8 @@ def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
     chunking = workload.corpus.chunking
     if chunking.method == "whole":
         return [_whole(row) for row in rows if row.text]
-    return [chunk for row in rows for chunk in _split(row, chunking)]
+    tokenizer = tokenizer_of(chunking, workload.corpus.embedder)
+    return [chunk for row in rows for chunk in _split(row, chunking, tokenizer)]
 
 
 def _whole(row: SourceRow) -> Chunk:
@@ -71,14 +73,14 @@ def _whole(row: SourceRow) -> Chunk:
     )  # fmt: skip
 
 
-def _split(row: SourceRow, chunking: Chunking) -> list[Chunk]:
+def _split(row: SourceRow, chunking: Chunking, tokenizer: Tokenizer | None) -> list[Chunk]:
     text, key = row.text, row.key_text
     return [
         Chunk(
             key, span.number, span.start, span.end, row.title, part := text[span.start : span.end],
             text_digest(part), row.acl, row.metadata,
         )
-        for span in split(text, chunking)
+        for span in split(text, chunking, tokenizer)
     ]  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class Vectorise:
         model, revision = model_of(corpus.embedder)
         self._wanted = VectorPart(model, revision, corpus.embedder.dimensions, True)
         self._source = corpus.source
+        self._holds_vectors = isinstance(corpus.source, PgvectorSource | QdrantSource)
         self._whole = corpus.chunking.method == "whole"
         self._limits = limits_of(corpus.target, corpus.embedder.dimensions)
         self._embedder, self._cache, self._maps = embedder, cache, maps
@@ -72,7 +73,7 @@ class Vectorise:
         rejected: dict[int, str] = {}
         tokens, cost = 0, Decimal(0)
         made = ways.of(Mode.RE_EMBED)
-        if made:
+        if made:  # all of them in most loads, which then need no copies
             answer = embed_carefully(self._embedder, [chunks[n].text for n in made])
             vectors[made] = answer.vectors
             tokens, cost = answer.tokens, answer.cost
@@ -102,6 +103,8 @@ class Vectorise:
     def ways(self, rows: Sequence[SourceRow], chunks: Sequence[Chunk]) -> Ways:
         """Decide for each chunk, and take what need not be made; costs no token."""
         vectors = np.zeros((len(chunks), self._wanted.dimensions), np.float32)
+        if not self._holds_vectors and self._cache is None:
+            return Ways([mode_of(self._wanted, None)] * len(chunks), vectors)
         brought = self._brought(rows) if self._whole else [None] * len(chunks)
         held = [None if v is None else self._part(len(v)) for v in brought]
         sound = [v is not None and bool(np.isfinite(v).all() and v.any()) for v in brought]

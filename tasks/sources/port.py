@@ -28,10 +28,11 @@ class Piece:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SourceRow:
     """One document of the source, or one chunk of an existing index (then ``piece`` is set).
 
+    Not frozen, since that doubles the time of making one, and a load makes them by the million.
     ``title`` is empty when there is only one text column; ``text`` holds the title too.
     ``vector`` is float32, as the index holds it.
     """

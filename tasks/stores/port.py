@@ -31,9 +31,12 @@ class Place:
         return f"chunk_{re.sub(r'[^a-z0-9]', '_', self.workload)}_g{self.generation}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
-    """One piece of text with its place in the source; offsets count code points."""
+    """One piece of text with its place in the source; offsets count code points.
+
+    Not frozen, since that doubles the time of making one, and a load makes them by the million.
+    """
 
     source_key: str
     number: int
