@@ -19,7 +19,7 @@ from qafila.core.corpus import PgvectorSource as Settings
 from qafila.core.fingerprint import key_text
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
-from tasks.sources.postgres import acl_of, acl_problems, metadata_of
+from tasks.sources.postgres import acl_of, acl_problems, metadata_of, objects_of
 from tasks.sources.relation import Column, Relation
 
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -117,14 +117,15 @@ class PgvectorSource:
 
     def _rows(self, rows: Sequence[tuple[Any, ...]]) -> list[SourceRow]:
         vectors = vectors_of([row[7] for row in rows])
-        numbered, metadata_fields = self._numbered, self._settings.metadata
+        objects = objects_of([row[2] for row in rows])
+        numbered, fields = self._numbered, self._settings.metadata
         return [
             SourceRow(
                 key=key,
                 title=title,
                 text=text,
                 acl=acl,
-                metadata=spread(metadata or {}, metadata_fields),
+                metadata=spread(metadata, fields),
                 piece=Piece(
                     key[0] if numbered else key_text(key),
                     int(key[1]) if numbered else 0,
@@ -133,8 +134,8 @@ class PgvectorSource:
                 ),
                 vector=vector,
             )
-            for (key, acl, metadata, title, text, start, end, _), vector in zip(
-                rows, vectors, strict=True
+            for (key, acl, _, title, text, start, end, _), metadata, vector in zip(
+                rows, objects, vectors, strict=True
             )
         ]
 
