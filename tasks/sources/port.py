@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qafila.core.fingerprint import key_text
+from qafila.errors import Refused
 
 Key = list[Any]  # JSON values, one a key column
 
@@ -105,3 +106,22 @@ class Source(Protocol):
 
         A document that is not there any more has no row.
         """
+
+
+def require_shape(source: Source, planned: str) -> None:
+    """Refuse a source that is not what the plan was made for.
+
+    Frozen boundaries mean nothing under another sort order, and half of a folder as it was does
+    not go with half of it as it is.
+
+    Raises:
+        Refused: its shape differs from the one at the time of the plan.
+    """
+    if source.shape() != planned:
+        raise Refused(
+            "the source is not what it was when the plan was made: columns, types, the sort order "
+            "of the key or, of files, their versions differ.",
+            kept="everything up to the last checkpoint.",
+            remedy="put it back as it was and start the load again; or fill a new generation, "
+            "which plans anew.",
+        )
