@@ -50,7 +50,8 @@ class PostgresSource(Model):
         description="Text columns, joined by a line break. Of several, the first is the title.",
     )
     acl: Identifier | None = Field(
-        None, description="text[] column with the groups that may read the row; none: everybody."
+        None,
+        description="text[] column with the groups that may read the row; without it: everybody.",
     )
     metadata: list[Identifier] = Field([], description="Columns that are kept beside each chunk.")
 
@@ -77,14 +78,16 @@ class ObjectSource(Model):
     block: Name | None = Field(None, description="Connection to AWS, for s3://.")
     format: Literal["jsonl", "parquet", "csv", "markdown", "html", "pdf"] = Field(
         description="One format a source. jsonl, parquet and csv hold a document a record; of the "
-        "others, a file is a document and its path the key."
+        "others, a file is a document and its path the key, so key and text are not looked at."
     )
     key: Field_ = Field("id", description="Field that identifies a record.")
     text: list[Field_] = Field(
         ["text"], min_length=1,
         description="Text fields, joined by a line break. Of several, the first is the title.",
     )  # fmt: skip
-    acl: Field_ | None = Field(None, description="Field with a list of groups; none: everybody.")
+    acl: Field_ | None = Field(
+        None, description="Field with a list of groups; without it: everybody."
+    )
     metadata: list[Field_] = Field([], description="Fields that are kept beside each chunk.")
 
     @model_validator(mode="after")
@@ -113,8 +116,14 @@ class PgvectorSource(Model):
     text: Identifier = Field("text", description="Column with the text of the chunk.")
     embedding: Identifier = Field("embedding", description="Column with the vector.")
     title: Identifier | None = Field(None, description="Column with the title.")
-    acl: Identifier | None = Field(None, description="text[] column with groups.")
-    metadata: list[Identifier] = Field([], description="Columns that are kept beside each chunk.")
+    acl: Identifier | None = Field(
+        None, description="text[] column with groups; without it: everybody."
+    )
+    metadata: list[Identifier] = Field(
+        [],
+        description="Columns that are kept beside each chunk. A single one that holds an object is "
+        "taken apart.",
+    )
     vectors: VectorOrigin = Field(description="What made the vectors in it.")
 
     @property
@@ -138,8 +147,14 @@ class QdrantSource(Model):
     )
     text: Field_ = Field("text", description="Payload field with the text; dots go deeper.")
     title: Field_ | None = Field(None, description="Payload field with the title.")
-    acl: Field_ | None = Field(None, description="Payload field with groups.")
-    metadata: list[Field_] = Field([], description="Payload fields kept beside each chunk.")
+    acl: Field_ | None = Field(
+        None, description="Payload field with groups; without it: everybody."
+    )
+    metadata: list[Field_] = Field(
+        [],
+        description="Payload fields kept beside each chunk. A single one that holds an object is "
+        "taken apart.",
+    )
     vectors: VectorOrigin = Field(description="What made the vectors in it.")
 
     @property

@@ -26,12 +26,16 @@ SUFFIXES = {
 
 @dataclass(frozen=True, slots=True)
 class FileVersion:
-    """One file as it was listed: ``name`` is its path in the source, ``place`` where it lies."""
+    """One file as it was listed: ``name`` is its path in the source, ``place`` where it lies.
+
+    ``version`` is the same on every machine that sees the same file; ``seen`` only on this one.
+    """
 
     name: str
     place: str
     size_bytes: int
     version: str
+    seen: str = ""
 
     @property
     def digest(self) -> int:
@@ -103,7 +107,8 @@ class LocalFiles:
 
     def _version(self, path: Path, name: str) -> FileVersion:
         stat = path.stat()
-        return FileVersion(name, str(path), stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
+        seen = f"{stat.st_ino}-{stat.st_ctime_ns}"
+        return FileVersion(name, str(path), stat.st_size, str(stat.st_mtime_ns), seen)
 
     @contextmanager
     def local(self, file: FileVersion) -> Iterator[Path]:
