@@ -1,0 +1,257 @@
+"""Measure the copy of a pgvector generation into Qdrant against a bare batched upsert.
+
+    python -m benchmarks.copy_qdrant --rows 100000
+
+Part of ``qafila bench copy``. The copy is the engine's own: rows and vectors are read from a
+pgvector table, claimed shard by shard, digested, written with the rank of their writer, and every
+batch moves its checkpoint by a conditional update that is read back. The floor gets the very same
+points ready in memory and does nothing but ``upsert(wait=True)``, 256 at a time, into a collection
+of the same shape.
+
+Two engines, each in process: ``local`` is the client's local mode (NumPy and dictionaries),
+``edge`` Qdrant's own engine with its write-ahead log, without REST. A real server by
+QAFILA_TEST_QDRANT_URL is the third, ``server``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg.types.json import Jsonb
+from qdrant_client import models
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.machine import show
+from benchmarks.setting import Setting, ready, setting
+from blocks import QdrantServer
+from qafila.connecting import connect_qdrant
+from qafila.core.corpus import PgvectorSource as SourceSettings
+from qafila.core.corpus import PgvectorTarget
+from qafila.core.fingerprint import rows_digest, text_digest
+from qafila.core.workload import Workload
+from qafila.sql import statement
+from tasks.connections import record_connection
+from tasks.embedders.wordllama import WordLlamaEmbedder
+from tasks.engine.claims import claim_shard
+from tasks.engine.loading import load_claimed
+from tasks.engine.vectors import Vectorise
+from tasks.ledger import Generation
+from tasks.sources.pgvector import PgvectorSource
+from tasks.stores.pgvector import PgvectorStore
+from tasks.stores.port import Checkpoint, Chunk, Place, Vectors, VectorStore
+from tasks.stores.qdrant import QdrantStore
+
+DIMENSIONS = 256
+_BATCH, _WRITTEN_ROWS, _SHARD_ROWS, _BATCH_ROWS = 256, 5_000, 10_000, 500
+_FILLED = Place("bench-origin", 1, "0" * 16, DIMENSIONS)
+
+
+def main() -> None:
+    """Measure in a folder of its own, which is deleted at the end."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    figures = measure(given.rows, given.seed)
+    raw = figures.pop("raw_seconds")
+    show("copy-qdrant", figures, seed=given.seed, raw_seconds=raw, notes=figures.pop("notes"))
+
+
+def measure(rows: int, seed: int) -> dict[str, Any]:
+    """Return the ratio of each engine, whether all digests agree, and every timing."""
+    found: dict[str, Any] = {"rows": rows, "dimensions": DIMENSIONS}
+    raw: dict[str, list[float]] = {}
+    equal = True
+    with setting() as here:
+        chunks, vectors = _points(rows, seed)
+        _fill(here, chunks, vectors)
+        expected = _digest(_read_back(here))
+        what = _workload(here)
+        for name, opened in _engines().items():
+            with opened() as client:
+                bare, ours, digests = _side_by_side(here, client, what, chunks, vectors)
+            raw |= {f"{name}_bare": bare, f"{name}_copy": ours}
+            equal = equal and set(digests) == {expected}
+            found[f"ratio_qdrant_{name}"] = round(min(bare) / min(ours), 3)
+            found[f"bare_{name}_points_per_s"] = round(rows / min(bare))
+            found[f"copy_{name}_points_per_s"] = round(rows / min(ours))
+            found[f"copy_{name}_median_s"] = round(statistics.median(ours), 2)
+    found["ratio_qdrant"] = found.get("ratio_qdrant_server", found["ratio_qdrant_local"])
+    return {
+        **found,
+        "digests_equal": equal,
+        "raw_seconds": raw,
+        "notes": {
+            "ratio_qdrant": "seconds of the bare upsert over seconds of the copy, best of two",
+            "local": "qdrant-client's local mode in this process; no index is built",
+            "edge": "Qdrant's engine in this process (qdrant-edge), without REST or optimizer",
+        },
+    }
+
+
+def _side_by_side(
+    here: Setting,
+    client: Any,
+    what: tuple[Workload, Generation],
+    chunks: list[Chunk],
+    vectors: Vectors,
+) -> tuple[list[float], list[float], list[str]]:
+    bare, ours, digests = [], [], []
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(?i:local).*", category=UserWarning)
+        for _ in range(2):
+            bare.append(_bare(client, chunks, vectors))
+            seconds, digest = _copy(here, client, *what)
+            ours.append(seconds)
+            digests.append(digest)
+    return bare, ours, digests
+
+
+def _bare(client: Any, chunks: list[Chunk], vectors: Vectors) -> float:
+    """Return the seconds of upserts alone."""
+    place = Place(f"bench-bare-{uuid.uuid4().hex[:8]}", 1, "0" * 16, DIMENSIONS)
+    store = QdrantStore(client, place)
+    store.prepare()
+    ids = [str(c.id) for c in chunks]
+    payloads = [store._payload(c, 1) for c in chunks]
+    began = time.perf_counter()
+    for start in range(0, len(ids), _BATCH):
+        part = slice(start, start + _BATCH)
+        batch = models.Batch(ids=ids[part], vectors=vectors[part].tolist(), payloads=payloads[part])
+        client.upsert(place.name, batch, wait=True)
+    seconds = time.perf_counter() - began
+    store.drop()
+    return seconds
+
+
+def _copy(
+    here: Setting, client: Any, workload: Workload, generation: Generation
+) -> tuple[float, str]:
+    """Return the seconds of the engine's copy, and the digest of what arrived."""
+    # a collection of its own, on a server that others use
+    place = Place(f"bench-{uuid.uuid4().hex[:8]}", 1, generation.fingerprint, DIMENSIONS)
+    store = QdrantStore(client, place)
+    store.prepare()
+    vectorise = Vectorise(workload, WordLlamaEmbedder(DIMENSIONS))  # makes nothing: all is copied
+    with here.ledger() as ledger, here.target() as database:
+        source = PgvectorSource(database, _source())
+        began = time.perf_counter()
+        ranges = source.freeze(_SHARD_ROWS)
+        key = {"workload": generation.workload, "generation": generation.number}
+        for number, r in enumerate(ranges):
+            ledger.execute(
+                statement("backfill", "insert_shard"),
+                {**key, "number": number, "rows": r.rows,
+                 "low": None if r.low is None else Jsonb(r.low),
+                 "high": None if r.high is None else Jsonb(r.high)},
+            )  # fmt: skip
+        while (shard := claim_shard(ledger, generation)) is not None:
+            load_claimed(
+                ledger, workload, generation, shard, source, store, vectorise,
+                batch_rows=_BATCH_ROWS, check=lambda: None,
+            )  # fmt: skip
+        seconds = time.perf_counter() - began
+        digest = _digest(_rows_of(store))
+        ledger.execute("DELETE FROM qafila.shard")
+    store.drop()
+    return seconds, digest
+
+
+def _workload(here: Setting) -> tuple[Workload, Generation]:
+    with here.ledger() as ledger:
+        record_connection(ledger, "bench-qdrant", QdrantServer(path=":memory:"))
+    return ready(
+        here, source=_source().model_dump(), target={"kind": "qdrant", "block": "bench-qdrant"}
+    )
+
+
+def _source() -> SourceSettings:
+    model = WordLlamaEmbedder(DIMENSIONS)
+    origin = {"model": model.model, "revision": model.revision, "normalised": True}
+    return SourceSettings.model_validate(
+        {"kind": "pgvector", "block": "demo-target", "table": f"qafila.{_FILLED.name}",
+         "title": "title", "acl": "acl", "metadata": ["metadata"], "vectors": origin}
+    )  # fmt: skip
+
+
+def _points(rows: int, seed: int) -> tuple[list[Chunk], Vectors]:
+    """Return chunks of some 400 characters, and a unit vector for each."""
+    chance = np.random.default_rng(seed)
+    vectors = chance.normal(size=(rows, DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    words = chance.integers(0, 1 << 32, size=(rows, 40))
+    chunks = []
+    for n in range(rows):
+        text = " ".join(f"{w:09x}" for w in words[n])
+        chunks.append(
+            Chunk(f"doc-{n:08}", 0, 0, len(text), "", text, text_digest(text), ["everyone"])
+        )
+    return chunks, vectors
+
+
+def _fill(here: Setting, chunks: list[Chunk], vectors: Vectors) -> None:
+    settings = PgvectorTarget(kind="pgvector", block="demo-target", index="none", full_text="none")
+    with here.target() as database:
+        store = PgvectorStore(database, _FILLED, settings)
+        store.prepare()
+        store.claim(0, 1)
+        for start in range(0, len(chunks), _WRITTEN_ROWS):
+            part = slice(start, start + _WRITTEN_ROWS)
+            done = min(start + _WRITTEN_ROWS, len(chunks))
+            mark = Checkpoint(0, 1, [chunks[done - 1].source_key], done, done, done == len(chunks))
+            store.write(chunks[part], vectors[part], mark)
+        store.build_index()
+
+
+Row = tuple[str, int, bytes, bytes]
+
+
+def _read_back(here: Setting) -> Iterator[Row]:
+    settings = PgvectorTarget(kind="pgvector", block="demo-target", index="none", full_text="none")
+    with psycopg.connect(here.target_url, autocommit=True) as database:
+        yield from _rows_of(PgvectorStore(database, _FILLED, settings))
+
+
+def _rows_of(store: VectorStore) -> Iterator[Row]:
+    for chunks, vectors in store.scan(1000):
+        for chunk, vector in zip(chunks, vectors.astype("<f4"), strict=True):
+            yield chunk.source_key, chunk.number, text_digest(chunk.text), vector.tobytes()
+
+
+def _digest(rows: Iterator[Row]) -> str:
+    return rows_digest(rows)
+
+
+def _engines() -> dict[str, Callable[[], Any]]:
+    engines: dict[str, Callable[[], Any]] = {
+        "local": lambda: closing(connect_qdrant(path=":memory:")),
+        "edge": _edge,
+    }
+    if url := os.environ.get("QAFILA_TEST_QDRANT_URL"):
+        engines["server"] = lambda: closing(connect_qdrant(url))
+    return engines
+
+
+@contextmanager
+def _edge() -> Iterator[Any]:
+    from tests.qdrant_edge import EdgeClient
+
+    with closing(EdgeClient()) as client:
+        yield client
+
+
+if __name__ == "__main__":
+    main()
