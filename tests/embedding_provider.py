@@ -15,7 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Literal
@@ -238,15 +238,21 @@ def main() -> None:
     options.add_argument("--requests", type=int, default=10**9)
     options.add_argument("--tokens", type=int, default=10**12)
     options.add_argument("--window", type=float, default=60.0)
+    options.add_argument("--capacity", type=float, default=1.0)
     options.add_argument("--latency", type=float, default=0.0)
-    options.add_argument("--log", help="file for one line a request: time, tokens, status")
+    options.add_argument("--log", help="file for one line a request: time, tokens, status, texts")
     given = options.parse_args()
-    provider = Provider(64, Limiter(given.kind, given.requests, given.tokens, given.window))
+    limiter = Limiter(
+        given.kind, given.requests, given.tokens, given.window, capacity_share=given.capacity
+    )
+    provider = Provider(64, limiter)
     provider.latency_seconds = given.latency
-    _server(provider, given.port).run()
+    with suppress(KeyboardInterrupt):  # uvicorn raises it again when it is done
+        _server(provider, given.port).run()
     if given.log:
+        lines = [f"{a.at} {a.tokens} {a.status} {len(a.texts)}\n" for a in provider.asked]
         with open(given.log, "w") as file:
-            file.writelines(f"{a.at} {a.tokens} {a.status}\n" for a in provider.asked)
+            file.writelines(lines)
 
 
 if __name__ == "__main__":

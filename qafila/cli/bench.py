@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("loader", "copy", "backfill", "kill-storm", "live", "claims")
+NAMES = ("loader", "copy", "backfill", "kill-storm", "live", "claims", "governor")
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +16,9 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="loader, copy, backfill, kill-storm, live, claims.")],
+    name: Annotated[
+        str, typer.Argument(help="loader, copy, backfill, kill-storm, live, claims, governor.")
+    ],
 ) -> None:
     """Measure what this machine reaches against a floor measured in the same run.
 
