@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-from qafila.core.observed import Observed
+from qafila.core.observed import Observed, Tally
 from qafila.core.statistics import wilson
 
 Metric = Literal["cosine", "dot", "l2", "other"]
@@ -131,7 +131,13 @@ class Facts:
     aliases: tuple[str, ...] = ()
     counted_null_vectors: int | None = None
     counted_missing_texts: int | None = None
+    counted_dimensions: Mapping[int, Tally] | None = None
     unseen: tuple[str, ...] = ()
+
+    @property
+    def dimensions(self) -> Mapping[int, Tally]:
+        """Return how many vectors have which length: of all where counted, else of those read."""
+        return self.counted_dimensions or self.observed.dimensions
 
     @property
     def tokens(self) -> int:

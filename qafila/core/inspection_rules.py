@@ -23,16 +23,18 @@ def inspect(facts: Facts) -> Inspection:
 
 def _mixed(facts: Facts) -> Iterator[Finding]:
     seen = facts.observed
-    if len(seen.dimensions) > 1:
-        most = max(seen.dimensions, key=lambda d: seen.dimensions[d].count)
-        others = {d: t for d, t in seen.dimensions.items() if d != most}
+    if len(facts.dimensions) > 1:
+        most = max(facts.dimensions, key=lambda d: facts.dimensions[d].count)
+        others = {d: t for d, t in facts.dimensions.items() if d != most}
         told = ", ".join(f"{t.count:,} of {d}" for d, t in others.items())
+        strays = sum(t.count for t in others.values())
         yield of_rows(
-            facts, "mixed-dimensions", Severity.SERIOUS, sum(t.count for t in others.values()),
+            facts, "mixed-dimensions", Severity.SERIOUS, strays,
             f"{{}} have another length of vector than the rest ({most}): {told}. More than one "
             "model wrote here, and a search over all of them fails.",
             "split them by model into one index each, or embed all of them again with one model",
             tuple(k for t in others.values() for k in t.examples)[:5],
+            counted=None if facts.counted_dimensions is None else strays,
         )  # fmt: skip
     if len(seen.models) > 1:
         most_named = max(seen.models, key=lambda m: seen.models[m].count)

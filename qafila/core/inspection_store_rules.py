@@ -57,7 +57,7 @@ def pgvector_index(facts: Facts) -> Iterator[Finding]:
             f"{facts.vector_type}_cosine_ops)",
         )  # fmt: skip
     limit = _DIMENSION_LIMITS.get(facts.vector_type)
-    widest = facts.declared_dimensions or max(facts.observed.dimensions, default=0)
+    widest = facts.declared_dimensions or max(facts.dimensions, default=0)
     if limit is not None and widest > limit:
         other = "halfvec (up to 4,000)" if facts.vector_type == "vector" else "fewer dimensions"
         yield Finding(

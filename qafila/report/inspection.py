@@ -69,7 +69,7 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
 
 
 def _vectors(facts: Facts) -> str:
-    widths = ", ".join(str(d) for d in facts.observed.dimensions) or str(facts.declared_dimensions)
+    widths = ", ".join(str(d) for d in facts.dimensions) or str(facts.declared_dimensions)
     declared = "" if facts.declared_dimensions else ", declared without a length"
     return f"{facts.vector_type}, {widths} dimensions{declared}"
 
@@ -168,7 +168,7 @@ def as_data(one: Inspected) -> dict[str, Any]:
         "vector": facts.vector,
         "vector_type": facts.vector_type,
         "declared_dimensions": facts.declared_dimensions,
-        "dimensions": {str(d): t.count for d, t in seen.dimensions.items()},
+        "dimensions": {str(d): t.count for d, t in facts.dimensions.items()},
         "server": facts.server,
         "sentence": one.inspection.sentence,
         "findings": [_finding(f) for f in one.inspection.findings],

@@ -7,7 +7,6 @@ pgvector-haystack, qdrant-haystack.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import yaml
 
 from qafila.core.inspection import Facts, Layout
+from tasks.sources.fields import dig
 
 TEXT_TYPES = ("text", "character varying", "character", "citext")
 MODEL_FIELDS = ("embedding_model", "embed_model", "embedding_model_name", "model_name", "model")
@@ -24,7 +24,7 @@ ACCESS = re.compile(
 )
 CHANGED = re.compile(r"^(updated|modified|changed|last_updated|last_modified)(_at|_on|_time)?$")
 _TEXTS = ("text", "content", "page_content", "document", "body", "chunk", "chunk_text", "passage")
-_NODE_TEXTS = ("text", "text_resource.text")
+NODE_TEXTS = ("text", "text_resource.text")
 
 
 def base_type(kind: str) -> str:
@@ -112,23 +112,15 @@ def layout_of_payload(payloads: Sequence[Mapping[str, Any]]) -> Layout:
 
 def _llama_index(payloads: Sequence[Mapping[str, Any]]) -> Layout:
     """LlamaIndex keeps the whole node, its text in it, as one JSON string."""
-    path = next((p for p in _NODE_TEXTS if any(text_at(x, f"_node_content.{p}") for x in payloads)),
+    path = next((p for p in NODE_TEXTS if any(text_at(x, f"_node_content.{p}") for x in payloads)),
                 None)  # fmt: skip
     maker = "LlamaIndex (QdrantVectorStore)"
     return Layout(maker, (), f"_node_content.{path}" if path else None)
 
 
-def text_at(value: Any, path: str) -> str | None:
-    """Return the text at a path with dots; a string on the way is read as JSON."""
-    for part in path.split("."):
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                return None
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(part)
+def text_at(payload: Mapping[str, Any], path: str) -> str | None:
+    """Return the text at a path, as a source of this kind will read it."""
+    value = dig(payload, path)
     return value if isinstance(value, str) else None
 
 

@@ -18,16 +18,17 @@ from psycopg.rows import dict_row
 
 from qafila.core.fingerprint import key_text
 from qafila.core.inspection import Access, Facts, Health, Index, Layout, Look, Metric
-from qafila.core.observed import Row, observe
+from qafila.core.observed import Row, Tally, observe
 from qafila.errors import BadInput, Unavailable
 from qafila.sql import statement
-from tasks.inspecting.layouts import ACCESS, CHANGED, layout_of_table, model_in, text_at
-from tasks.inspecting.pgvector_rows import model_fields, read_vector, text_elsewhere
+from tasks.inspecting.layouts import ACCESS, CHANGED, NODE_TEXTS, layout_of_table, model_in, text_at
+from tasks.inspecting.pgvector_rows import key_texts, model_fields, read_vector, text_elsewhere
 
 COUNT_TIMEOUT_MS = 5_000  # past this the planner's estimate is good enough
 _BERNOULLI_BYTES = 1 << 30  # a table up to this size is walked whole to draw each row by itself
 _TEXT_CHARACTERS = 200_000  # no more of a text is fetched
 _BATCH = 500
+_MOST_LENGTHS = 50  # as many sizes as the statement looks at
 _VECTOR_TYPES = ("vector", "halfvec", "sparsevec")
 _METRICS: Mapping[str, Metric] = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
 
@@ -168,10 +169,14 @@ class PgvectorInspector:
         begun = time.perf_counter()
         drawn = self._draw(about, total)
         observed = observe(self._read(about, columns, layout, vector, drawn.clause))
+        modifier = columns[vector]["modifier"]
+        if modifier <= 0 and not drawn.complete:
+            counted_lengths = self._count_lengths(about, columns, layout, vector)
+        else:
+            counted_lengths = None
         seconds = time.perf_counter() - begun
         look = Look(observed.rows, drawn.complete, drawn.how, drawn.seed, seconds)
         server, health, kind = frame["server"], frame["health"], columns[vector]["base"]
-        modifier = columns[vector]["modifier"]
         indexes = self._indexes(about["oid"], vector)
         metric = next((i.metric for i in indexes if i.valid), None)
         return Facts(
@@ -211,6 +216,7 @@ class PgvectorInspector:
             other_vectors=tuple(v for v in vectors if v != vector),
             counted_null_vectors=None if look.complete else nulls,
             counted_missing_texts=None if look.complete else missing,
+            counted_dimensions=counted_lengths,
             unseen=tuple(_unseen(about["kind"], counted)),
         )
 
@@ -260,6 +266,32 @@ class PgvectorInspector:
             return None, None, None
         return rows[0]["rows"], rows[0]["null_vectors"], rows[0]["missing_texts"]
 
+    def _count_lengths(
+        self, about: Mapping[str, Any], columns: Mapping[str, Any], layout: Layout, vector: str
+    ) -> dict[int, Tally] | None:
+        """Count the vectors of each length in the whole table, where any length may stand in it."""
+        kind = columns[vector]["base"]
+        if about["kind"] not in ("r", "m") or kind == "sparsevec":
+            return None
+        rows = self._attempt(
+            sql.SQL(statement("inspect", "lengths")).format(
+                vector=sql.Identifier(vector),
+                key=key_texts(columns, layout),
+                table=sql.SQL(about["name"]),
+            ),
+            binary=True,
+        )
+        if rows is None or len(rows) >= _MOST_LENGTHS:  # compressed vectors have sizes of any kind
+            return None
+        found: dict[int, Tally] = {}
+        for row in rows:
+            length = len(read_vector(row["vector"], kind))
+            before = found.get(length, Tally())
+            found[length] = Tally(
+                before.count + row["rows"], (*before.examples, key_text(row["key"]))
+            )
+        return found
+
     def _draw(self, about: Mapping[str, Any], rows: int) -> _Draw:
         if rows <= self._sample_rows:
             return _Draw("every row", True, None, sql.SQL(""))
@@ -285,13 +317,8 @@ class PgvectorInspector:
         sampling: sql.Composable,
     ) -> Iterator[Row]:
         kind = columns[vector]["base"]
-        key = [k for k in layout.key if k in columns]
         query = sql.SQL(statement("inspect", "sample")).format(
-            key=sql.SQL("ARRAY[{}]").format(
-                sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(k)) for k in key)
-            )
-            if key
-            else sql.SQL("ARRAY[ctid::text]" if about["kind"] in _STORED else "ARRAY['?']"),
+            key=key_texts(columns, layout, stored=about["kind"] in _STORED),
             vector=sql.Identifier(vector),
             text=sql.SQL("left({}::text, {})").format(
                 sql.Identifier(layout.text), sql.Literal(_TEXT_CHARACTERS)
@@ -309,7 +336,8 @@ class PgvectorInspector:
             cursor.execute(query, binary=True)
             for parts, raw, text, model, elsewhere in cursor:
                 if node and elsewhere:
-                    inside = text_at(elsewhere, "text") or text_at(elsewhere, "text_resource.text")
+                    node_held = {"node": elsewhere}
+                    inside = any(text_at(node_held, f"node.{p}") for p in NODE_TEXTS)
                     elsewhere = "metadata_ (_node_content)" if inside else ""
                 yield Row(
                     key=key_text(parts),
@@ -340,13 +368,13 @@ class PgvectorInspector:
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(statement("inspect", name), values).fetchall()
 
-    def _attempt(self, query: sql.Composed) -> Rows | None:
+    def _attempt(self, query: sql.Composed, *, binary: bool = False) -> Rows | None:
         """Run what may take long or be forbidden; None when it did not work out."""
         try:
             with self._connection.transaction():  # a savepoint: the look goes on after a refusal
                 self._limit(min(COUNT_TIMEOUT_MS, self._timeout_ms))
                 with self._connection.cursor(row_factory=dict_row) as cursor:
-                    rows = cursor.execute(query).fetchall()
+                    rows = cursor.execute(query, binary=binary).fetchall()
                 self._limit(self._timeout_ms)
                 return rows
         except (psycopg.errors.QueryCanceled, psycopg.errors.UndefinedTable):

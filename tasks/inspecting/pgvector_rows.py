@@ -26,6 +26,16 @@ def read_vector(raw: bytes, kind: str) -> Numbers:
     return np.frombuffer(raw, stored, offset=4).astype(np.float32)
 
 
+def key_texts(columns: Mapping[str, Any], layout: Layout, *, stored: bool = True) -> sql.Composable:
+    """Return the key as an array of texts; without one, the row's place, which a view has not."""
+    key = [k for k in layout.key if k in columns]
+    if not key:
+        return sql.SQL("ARRAY[ctid::text]" if stored else "ARRAY['?']")
+    return sql.SQL("ARRAY[{}]").format(
+        sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(k)) for k in key)
+    )
+
+
 def model_fields(columns: Mapping[str, Any], layout: Layout) -> sql.Composable:
     """Return an object of every field that may name a model, from columns and from metadata."""
     found: list[sql.Composable] = [

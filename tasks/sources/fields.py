@@ -14,11 +14,19 @@ class WrongField(ValueError):
 
 
 def dig(record: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a path, or None; a field that has the dots in its name comes first."""
+    """Return the value at a path, or None; a field that has the dots in its name comes first.
+
+    A string on the way is read as JSON: LlamaIndex keeps a whole node, its text in it, in one.
+    """
     if path in record:
         return record[path]
     held: Any = record
     for part in path.split("."):
+        if isinstance(held, str) and held.startswith("{"):
+            try:
+                held = json.loads(held)
+            except ValueError:
+                return None
         if not isinstance(held, Mapping):
             return None
         held = held.get(part)

@@ -78,7 +78,7 @@ class QdrantSource:
         return problems + self._text_problems() + self._key_problems()
 
     def _text_problems(self) -> list[str]:
-        seen, _ = self._page(None, _SAMPLE_POINTS, [self._settings.text])
+        seen, _ = self._page(None, _SAMPLE_POINTS, _tops(self._settings.text))
         if seen and not any(_has_text(p.payload or {}, self._settings.text) for p in seen):
             return [
                 f"none of the first {len(seen)} points of {self._settings.collection!r} has a text "
@@ -131,7 +131,7 @@ class QdrantSource:
         name, field = self._settings.collection, self._settings.text
         with asking_qdrant(f"counting the points of {name!r}"):
             points = self._client.count(name, exact=True).count
-        seen, _ = self._page(None, _SAMPLE_POINTS, [field])
+        seen, _ = self._page(None, _SAMPLE_POINTS, _tops(field))
         sizes = [len(str(dig(p.payload or {}, field) or "").encode("utf-8", "replace"))
                  for p in seen]  # fmt: skip
         mean = sum(sizes) / len(sizes) if sizes else 0.0
@@ -312,6 +312,11 @@ def _id_of(text: str) -> int | str | None:
         return str(uuid.UUID(text))
     except ValueError:
         return None
+
+
+def _tops(path: str) -> list[str]:
+    """Return what to ask a payload for: Qdrant does not look into a string, which we do."""
+    return [path, path.partition(".")[0]]
 
 
 def _has_text(payload: Mapping[str, Any], field: str) -> bool:

@@ -28,9 +28,11 @@ from qafila.errors import BadInput, Unavailable
 from qafila.stack import postgres
 from tasks.connections import record_connection
 from tasks.inspecting import inspect_source, risks
-from tasks.inspecting.layouts import source_yaml
+from tasks.inspecting.layouts import source_yaml, text_at
 from tasks.inspecting.pgvector import PgvectorInspector
 from tasks.inspecting.qdrant import QdrantInspector, health_of, settings_of
+from tasks.sources.pgvector import PgvectorSource as ReadPgvector
+from tasks.sources.qdrant import QdrantSource as ReadQdrant
 
 ROWS, WIDTH = 200, 16
 
@@ -155,6 +157,19 @@ def test_vectors_of_several_lengths_are_found(database: psycopg.Connection[Any])
     found = the(seen, "mixed-dimensions")
     assert (found.count, found.examples) == (3, ("0", "1", "2"))
     assert "undeclared-dimensions" in codes(seen)
+
+
+def test_one_vector_of_another_length_is_found_in_a_table_that_is_only_sampled(
+    database: psycopg.Connection[Any],
+) -> None:
+    database.execute("CREATE TABLE item (id int PRIMARY KEY, body text, embedding vector)")
+    database.execute(
+        "INSERT INTO item SELECT n, 'text ' || n, ARRAY[cos(n), sin(n)]::vector"
+        " FROM generate_series(1, 20000) AS n"
+    )
+    database.execute("UPDATE item SET embedding = '[1,0,0]' WHERE id = 777")
+    found = the(look(database, sample_rows=200), "mixed-dimensions")
+    assert (found.count, found.of, found.sampled, found.examples) == (1, 20_000, False, ("777",))
 
 
 def test_two_lumps_of_lengths_are_found(database: psycopg.Connection[Any]) -> None:
@@ -397,6 +412,7 @@ def test_a_layout_is_recognised_and_its_source_can_be_pasted(
     assert isinstance(source, PgvectorSource)
     assert (source.key, source.text, source.table) == (key, body, f"public.{table}")
     again = inspect_source(source, {"url": database.info.dsn})
+    assert ReadPgvector(database, source).problems() == []
     assert again.facts.observed.missing_texts.count == 0
     assert again.facts.observed.rows == 1
 
@@ -582,12 +598,18 @@ def test_a_payload_is_recognised_and_its_source_can_be_pasted(
     payload: dict[str, Any], maker: str, path: str
 ) -> None:
     point = models.PointStruct(id=1, vector=unit(1)[0].tolist(), payload=payload)
-    seen = look_in(collection([point]))
+    client = collection([point])
+    seen = look_in(client)
     assert (seen.facts.layout.maker, seen.facts.layout.text) == (maker, path)
     source = pasted(seen.facts)
     assert isinstance(source, QdrantSource)
     assert source.text == path
     assert "missing-text" not in codes(seen)
+    reading = ReadQdrant(client, source)
+    assert reading.problems() == []
+    assert reading.volume().text_bytes >= 3
+    ((read,),) = list(reading.read(None, None, 10))
+    assert read.text == text_at(payload, path)
 
 
 def test_named_sparse_and_tenant_are_told() -> None:

@@ -162,6 +162,20 @@ SELECT count(*) AS rows,
        count(*) FILTER (WHERE {no_text}) AS missing_texts
 FROM {table};
 
+-- name: lengths
+-- How many vectors have which stored size, with one of each: the length of all of them, counted
+-- without fetching them. A size can mean two lengths (in the row or beside it), so one is looked at.
+WITH sizes AS (
+    SELECT count(*) AS qafila_rows, min(ctid) AS qafila_place
+    FROM {table}
+    WHERE {vector} IS NOT NULL
+    GROUP BY pg_column_size({vector})
+    LIMIT 50
+)
+SELECT s.qafila_rows AS rows, t.{vector} AS vector, {key} AS key
+FROM sizes AS s
+JOIN {table} AS t ON t.ctid = s.qafila_place;
+
 -- name: sample
 -- Rows to look at: all of them, or a sample that the caller chose. Columns are text or binary.
 SELECT {key} AS key, {vector} AS vector, {text} AS text, {model} AS model, {elsewhere} AS elsewhere
