@@ -7,7 +7,7 @@ rest takes what it found, also in a child process that got it over a pipe.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -236,3 +236,19 @@ def open_embedder(
         yield embedder
     finally:
         embedder.close()
+
+
+def token_counter(
+    ledger: Connection, workload: Workload, reach: Reach | None = None
+) -> Callable[[Sequence[str]], int]:
+    """Return what counts the tokens of texts for a plan; it asks no service and costs nothing."""
+    settings = workload.corpus.embedder
+    if isinstance(settings, WordLlamaEmbedder):
+        return embedder_of(settings).count_tokens
+    from tasks.embedders.governor import read_token_ratio, service_name
+    from tasks.embedders.tokens import estimate_tokens
+
+    connection = reach.embedder if reach else _settings(ledger, settings)
+    assert connection is not None
+    ratio = read_token_ratio(ledger, service_name(str(connection["url"]), settings.model)) or 1.0
+    return lambda texts: round(sum(estimate_tokens(texts)) * ratio)

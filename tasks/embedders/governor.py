@@ -64,6 +64,21 @@ def service_name(url: str, model: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')} {model}"
 
 
+def read_spending(
+    ledger: Connection, workload: str, generation: int | None
+) -> tuple[Decimal, Decimal]:
+    """Return what a generation spent on embeddings: settled, and reserved by open calls."""
+    key = {"workload": workload, "generation": generation or 0}
+    row = ledger.execute(statement("governor", "read_purse"), key).fetchone()
+    return (Decimal(0), Decimal(0)) if row is None else (row[0], row[1])
+
+
+def read_token_ratio(ledger: Connection, service: str) -> float | None:
+    """Return tokens of a service per token of our estimate; None before its first reply."""
+    row = ledger.execute(statement("governor", "read_service"), {"service": service}).fetchone()
+    return None if row is None else row[2]
+
+
 class Governor:
     """Speaks to the ledger over a connection of its own, and opens it again when it breaks.
 
