@@ -40,6 +40,7 @@ from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.connections import connection
 from tasks.decision import load_price_book
+from tasks.embedders.careful import embed_carefully
 from tasks.evidence import record_evidence
 from tasks.ledger import (
     Generation,
@@ -48,7 +49,7 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
-from tasks.opening import embedder_of, open_store
+from tasks.opening import open_embedder, open_store, reach_of
 from tasks.runs import current_run_id
 from tasks.search_service import SearchService
 from tasks.verifying import verify_generation
@@ -225,7 +226,9 @@ def measure_recall(
     chosen = random.Random(seed).sample(list(queries), min(sample, len(queries)))
     with open_ledger() as ledger:
         workload, _ = read_workload(ledger, generation.workload)
-        vectors = embedder_of(workload.corpus.embedder).embed([q.text for q in chosen])
+        reach = reach_of(ledger, workload)
+        with open_embedder(None, workload, reach, generation=generation.number) as embedder:
+            vectors = embed_carefully(embedder, [q.text for q in chosen]).vectors
         shares = []
         with open_store(ledger, workload, generation) as store:
             for vector in vectors:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qafila.core.corpus import OpenAIEmbedder as Settings
 from qafila.core.governor import Limits, request_tokens
 from tasks.embedders.asking import Asking, Service
+from tasks.embedders.careful import embed_carefully
 from tasks.embedders.governor import Governor, Purse, service_name
 from tasks.embedders.port import Answer
 from tasks.embedders.tokens import estimate_tokens
@@ -93,8 +94,8 @@ class OpenAIEmbedder:
         return round(sum(estimate_tokens(texts)) * ratio)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return an array of shape (texts, dimensions): as the service answers, or all zero."""
-        return self.ask(texts).vectors
+        """Return an array of shape (texts, dimensions): rows of length 1, or all zero."""
+        return embed_carefully(self, texts).vectors
 
     def ask(self, texts: Sequence[str]) -> Answer:
         """Return a vector or a reason for every text.

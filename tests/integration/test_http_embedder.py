@@ -262,6 +262,26 @@ def test_a_stop_is_heard_within_a_second_while_the_service_hangs(
     assert time.monotonic() - began < 1.5
 
 
+def test_a_stop_while_it_waits_for_the_limit_gives_the_money_back(
+    open_embedder: Open, ledger: psycopg.Connection
+) -> None:
+    class Stopped(Exception):
+        pass
+
+    def wait(seconds: float) -> None:
+        if seconds > 0.2:
+            raise Stopped
+
+    embedder = open_embedder(wait=wait, tokens_per_minute=2000, text_tokens=100)
+    with pytest.raises(Stopped):
+        embed_carefully(embedder, TEXTS)
+    assert embedder.waiting == ""
+    query = "SELECT outcome, sum(actual) > 0 FROM qafila.cost_entry GROUP BY 1 ORDER BY 1"
+    outcomes = dict(ledger.execute(query).fetchall())
+    assert outcomes.pop("not sent") is False
+    assert outcomes in ({"answered": True}, {None: None})  # the first was sent at once
+
+
 def test_a_pause_by_retry_after_is_kept_by_every_worker(
     provider: Provider, open_embedder: Open
 ) -> None:
