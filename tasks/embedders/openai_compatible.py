@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from qafila.core.corpus import OpenAIEmbedder as Settings
 from qafila.core.governor import Limits, request_tokens
-from tasks.embedders.asking import Asking, Service
 from tasks.embedders.careful import embed_carefully
 from tasks.embedders.governor import Governor, Purse, service_name
 from tasks.embedders.port import Answer
+from tasks.embedders.requesting import Asking, Service
 from tasks.embedders.tokens import estimate_tokens
 from tasks.embedders.wire import Ask
 

@@ -15,7 +15,7 @@ import pytest
 
 from qafila.core.corpus import OpenAIEmbedder as Settings
 from qafila.errors import BackfillHalted, QafilaError, Refused, SpendCapReached
-from tasks.embedders import asking
+from tasks.embedders import requesting
 from tasks.embedders.careful import NOT_FINITE, UNKNOWN, Embedded, embed_carefully
 from tasks.embedders.governor import Purse
 from tasks.embedders.openai_compatible import OpenAIEmbedder
@@ -27,7 +27,7 @@ Open = Callable[..., OpenAIEmbedder]
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "backoff_seconds", lambda attempt, chance: 0.01)
+    monkeypatch.setattr(requesting, "backoff_seconds", lambda attempt, chance: 0.01)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_service_that_stays_down_halts_the_load_after_a_bounded_number_of_trie
     with pytest.raises(BackfillHalted, match="8 tries in a row") as caught:
         embed_carefully(open_embedder(), TEXTS[:5])
     assert "qafila run embedding-backfill docs" in caught.value.remedy
-    assert len(provider.asked) == asking.MOST_FAILURES
+    assert len(provider.asked) == requesting.MOST_FAILURES
 
 
 def test_nobody_there_is_a_fault_as_well(open_embedder: Open) -> None:
@@ -302,7 +302,7 @@ def test_a_pause_by_retry_after_is_kept_by_every_worker(
 def test_a_limit_that_we_were_not_told_of_is_found_and_kept(
     provider: Provider, open_embedder: Open, hint: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "backoff_seconds", lambda attempt, chance: 0.1 * attempt)
+    monkeypatch.setattr(requesting, "backoff_seconds", lambda attempt, chance: 0.1 * attempt)
     provider.limiter = Limiter("fixed", 3, 10**9, window_seconds=0.5, hint=hint)
     made = embed_carefully(open_embedder(), TEXTS)
     assert not made.rejected
