@@ -460,6 +460,54 @@ def test_text_that_is_elsewhere_is_said_to_be_there(database: psycopg.Connection
     assert "1 of them have it in blob_data" in found.sentence
 
 
+def test_a_node_that_keeps_its_text_in_its_json_is_said_to_do_so(
+    database: psycopg.Connection[Any],
+) -> None:
+    _, ddl, _, _, _ = PG_LAYOUTS["LlamaIndex (PGVectorStore)"]
+    database.execute(ddl)
+    database.execute(
+        "INSERT INTO data_docs (text, metadata_, node_id, embedding) VALUES ('', %s, 'n', '[0,1]')",
+        [Jsonb({"_node_content": json.dumps({"text": "It is here."})})],
+    )
+    found = the(look(database, "data_docs"), "missing-text")
+    assert "1 of them have it in metadata_ (_node_content)" in found.sentence
+
+
+def test_partitions_odd_names_and_an_extension_elsewhere_are_no_hindrance(
+    pg_server: postgres.Postgres,
+) -> None:
+    address = postgres.ensure_database(pg_server, f"odd_{uuid.uuid4().hex[:8]}")
+    with psycopg.connect(address, autocommit=True) as odd:
+        odd.execute("CREATE SCHEMA extensions")
+        odd.execute("CREATE EXTENSION vector SCHEMA extensions")
+        odd.execute('CREATE SCHEMA "the {app} 100%"')
+        odd.execute(
+            'CREATE TABLE "the {app} 100%"."it\'s" (id int, "Body {x} %s" text,'
+            ' "my %v" extensions.vector(2), updated_at timestamptz, PRIMARY KEY (id))'
+            " PARTITION BY RANGE (id)"
+        )
+        for low in (0, 3000):
+            odd.execute(
+                f'CREATE TABLE part_{low} PARTITION OF "the {{app}} 100%"."it\'s"'
+                f" FOR VALUES FROM ({low}) TO ({low + 3000})"
+            )
+        odd.execute(
+            'INSERT INTO "the {app} 100%"."it\'s" SELECT n, \'text \' || n,'
+            " ARRAY[cos(n), sin(n)]::extensions.vector FROM generate_series(0, 5999) AS n"
+        )
+        odd.execute(
+            'CREATE INDEX ON "the {app} 100%"."it\'s"'
+            ' USING hnsw ("my %v" extensions.vector_cosine_ops)'
+        )
+        (name,) = PgvectorInspector(odd).candidates()
+        assert look(odd, name).findings == ()
+        sampled = look(odd, name, sample_rows=500)
+        assert sampled.findings == ()
+        assert 400 < sampled.facts.look.read < 600
+        assert sampled.facts.table_bytes
+        assert sampled.facts.layout.text == "Body {x} %s"
+
+
 def test_a_table_without_any_text_cannot_be_embedded_again(
     database: psycopg.Connection[Any],
 ) -> None:
