@@ -91,7 +91,8 @@ class QdrantSource:
         settings = self._settings
         if settings.key is None and settings.number is None:
             return []  # the id identifies, and Qdrant keeps ids apart
-        fields = [f for f in (settings.key, settings.number, settings.acl) if f]
+        named = (settings.key, settings.number, settings.acl)
+        fields = [top for f in named if f for top in _tops(f)]
         wrong: list[str] = []
         with closing(sqlite3.connect("")) as seen:  # an empty name is a file that nobody else sees
             seen.execute("CREATE TABLE chunk (key TEXT, number INTEGER, id TEXT)")
