@@ -6,7 +6,10 @@ import gzip
 import json
 import os
 import stat
+import time
+import tracemalloc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ import pytest
 
 from qafila.connecting import connect_s3
 from qafila.core.corpus import ObjectSource as Settings
-from qafila.errors import BackfillHalted, BadInput
+from qafila.errors import BackfillHalted, BadInput, Unavailable
+from tasks.sources.documents import READERS, Document, read_markdown
 from tasks.sources.objects import ObjectSource, files_of
 from tasks.sources.port import SourceRow
 from tests.aws import running_moto
@@ -334,3 +338,46 @@ def test_a_public_collection_is_read_whole(
         for row in batch
     ]
     assert keys == sorted(expected, key=str.encode)
+
+
+def test_memory_does_not_grow_with_the_documents(docs: Path) -> None:
+    def peak_bytes(documents: int) -> int:
+        with (docs / "a.jsonl").open("w") as file:
+            for n in range(documents):
+                file.write(f'{{"id": "{(n * 7919) % documents}", "text": "document {n}"}}\n')
+        tracemalloc.start()
+        opened = source(docs.parent, "jsonl")
+        ranges = opened.freeze(documents)
+        read_rows = sum(len(batch) for batch in opened.read(None, None, 100))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (len(ranges), read_rows) == (1, documents)
+        return peak
+
+    peak_bytes(100)  # whatever is loaded once
+    assert peak_bytes(8_000) < 1.2 * peak_bytes(2_000)
+
+
+def test_of_several_that_ask_one_reads_the_files_and_all_see_them(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "a.md").write_text("text")
+    times = []
+
+    def slow(path: Path) -> Document:
+        times.append(path)
+        time.sleep(0.1)
+        return read_markdown(path)
+
+    monkeypatch.setitem(READERS, "markdown", slow)
+    with ThreadPoolExecutor(4) as pool:
+        sources = [source(docs.parent, "markdown") for _ in range(4)]
+        rows = list(pool.map(read, sources))
+    assert (len(times), [len(r) for r in rows]) == (1, [1] * 4)
+
+
+def test_a_disk_that_takes_no_spool_is_named(docs: Path) -> None:
+    (docs / "a.md").write_text("text")
+    (docs.parent / "spool").write_text("a file where the folder should be")
+    with pytest.raises(Unavailable, match="cannot be spooled"):
+        source(docs.parent, "markdown").problems()
