@@ -75,8 +75,8 @@ def canonical_json(value: object) -> bytes:
 
 
 def text_digest(text: str) -> bytes:
-    """Return the SHA-256 (32 bytes) of a text in UTF-8."""
-    return hashlib.sha256(text.encode()).digest()
+    """Return the SHA-256 (32 bytes) of a text in UTF-8; half a surrogate pair has one as well."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 def key_text(key: Sequence[object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from qafila.core.chunking import split
 from qafila.core.corpus import Chunking
 from qafila.core.evidence import GENESIS, Link, link_digest, verify_chain
-from qafila.core.fingerprint import chunk_id, key_text
+from qafila.core.fingerprint import chunk_id, key_text, text_digest
 from qafila.core.phases import ENDED, STEP_FROM, TRANSITIONS, Event, Phase, next_phase, next_step
 from qafila.core.plan import Sample, plan_backfill
 from qafila.core.verdict import Verdict, worst
@@ -111,3 +112,8 @@ def test_a_plan_extrapolates_its_sample_and_names_its_risks() -> None:
     assert plan.cost_estimated == pytest.approx(0.60)
     assert (plan.seconds_p50, plan.seconds_p95) == (pytest.approx(10.0), pytest.approx(30.0))
     assert plan.risks == ("0.60 USD of embeddings is over the cap of 0.50 USD",)
+
+
+def test_half_a_surrogate_pair_has_a_digest_so_that_it_can_be_set_aside() -> None:
+    assert text_digest("été") == hashlib.sha256("été".encode()).digest()
+    assert len(text_digest("half \ud83d a pair")) == 32
