@@ -226,9 +226,13 @@ class PgvectorStore:
         if chunks:
             self._send(self._packer.pieces(chunks, vectors))
 
-    def _send(self, pieces: Iterable[bytes]) -> None:
+    @cached_property
+    def _copy_in(self) -> bytes:
         columns = sql.SQL(", ").join(map(sql.Identifier, COLUMNS))
-        with self._connection.cursor().copy(self._statement("copy_chunks", columns=columns)) as to:
+        return self._statement("copy_chunks", columns=columns).as_bytes(self._connection)
+
+    def _send(self, pieces: Iterable[bytes]) -> None:
+        with self._connection.cursor().copy(self._copy_in) as to:
             for piece in pieces:
                 to.write(piece)
 

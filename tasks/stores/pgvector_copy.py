@@ -11,9 +11,9 @@ dimensions and a reserved number in two bytes each, then big-endian floats (pgve
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic_core import to_json
@@ -25,13 +25,15 @@ COLUMNS = ("embedding", "text_digest", "generation", "fingerprint", "chunk_numbe
            "end_offset", "source_key", "title", "text", "acl", "metadata")  # fmt: skip
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-ROWS_A_PIECE = 128  # some 200 kB at 256 dimensions: about what a socket holds
+PIECE_BYTES = 112_000  # half of what a socket holds
+_OTHER_BYTES = 500  # a guess at texts, groups and metadata of a row
 CHARACTERS_A_PIECE = 1_000_000  # unless a single row has more
 
 VectorType = Literal["vector", "halfvec"]
 
 _int4 = struct.Struct(">i").pack
 _WORDS = [_int4(n) for n in range(1 << 16)]  # length words that nearly every value needs
+_JSON_HEADS = [_int4(n + 1) + b"\x01" for n in range(1 << 12)]
 _TEXT_OID = 25
 _REMEMBERED = 4096  # distinct lists of groups
 
@@ -56,7 +58,9 @@ class Packer:
              ("n_end", ">i4"), ("end", ">i4"),
              ("n_key", ">i4")]
         )  # fmt: skip
-        rows = np.zeros(ROWS_A_PIECE, layout)
+        # below 128 kB psycopg sends a piece on without cutting it up
+        self.rows_a_piece = max(32, min(128, PIECE_BYTES // (layout.itemsize + _OTHER_BYTES)))
+        rows = np.zeros(self.rows_a_piece, layout)
         rows["fields"] = len(COLUMNS)
         rows["n_embedding"], rows["dimensions"] = 4 + size * dimensions, dimensions
         rows["n_digest"] = 32
@@ -64,12 +68,14 @@ class Packer:
         rows["n_fingerprint"], rows["fingerprint"] = len(mark), mark
         rows["n_number"] = rows["n_start"] = rows["n_end"] = 4
         self._rows = rows
-        self._bytes = rows.view(np.uint8).data
-        self._row_bytes = layout.itemsize
+        self._cut = self._cutter(len(rows))
         self._acls: dict[tuple[str, ...], bytes] = {}
 
+    def _cutter(self, rows: int) -> struct.Struct:
+        return struct.Struct(f"{self._rows.itemsize}s" * rows)
+
     def pieces(self, chunks: Sequence[Chunk], vectors: Vectors) -> Iterator[bytes]:
-        """Yield a whole COPY stream in pieces of ``ROWS_A_PIECE`` rows.
+        """Yield a whole COPY stream in pieces of some ``PIECE_BYTES``.
 
         A text that is no Unicode or metadata that are no JSON raise here, in the middle of the
         stream: ``core.admission`` finds them before.
@@ -77,8 +83,8 @@ class Packer:
         if len(chunks) != len(vectors):
             raise ValueError(f"{len(chunks)} chunks and {len(vectors)} vectors")
         yield HEADER
-        for begin in range(0, len(chunks), ROWS_A_PIECE):
-            end = begin + ROWS_A_PIECE
+        for begin in range(0, len(chunks), self.rows_a_piece):
+            end = begin + self.rows_a_piece
             yield from self._bounded(chunks[begin:end], vectors[begin:end])
         yield TRAILER
 
@@ -92,10 +98,11 @@ class Packer:
             yield self._piece(chunks, vectors)
 
     def _piece(self, chunks: Sequence[Chunk], vectors: Vectors) -> bytes:
-        n, size = len(chunks), self._row_bytes
+        n, acls = len(chunks), self._acls
         keys = [c.source_key.encode() for c in chunks]
         titles = [c.title.encode() for c in chunks]
         texts = [c.text.encode() for c in chunks]
+        metadata = [to_json(c.metadata) if c.metadata else b"{}" for c in chunks]
         rows = self._rows[:n]
         rows["embedding"] = vectors
         rows["digest"] = np.frombuffer(b"".join([c.digest for c in chunks]), "V32")
@@ -103,13 +110,14 @@ class Packer:
         rows["start"] = [c.start for c in chunks]
         rows["end"] = [c.end for c in chunks]
         rows["n_key"] = [len(k) for k in keys]
-        view = self._bytes
-        fixed = [view[at : at + size] for at in range(0, n * size, size)]
+        cut = self._cut if n == len(self._rows) else self._cutter(n)
+        fixed = cut.unpack_from(rows.data)
         return b"".join(
             chain.from_iterable(
                 zip(
                     fixed, keys, _length_words(titles), titles, _length_words(texts), texts,
-                    [self._acl(c.acl) for c in chunks], [_jsonb(c.metadata) for c in chunks],
+                    [acls.get(tuple(c.acl)) or self._acl(c.acl) for c in chunks],
+                    _json_heads(metadata), metadata,
                     strict=True,
                 )
             )
@@ -117,13 +125,10 @@ class Packer:
 
     def _acl(self, groups: Sequence[str]) -> bytes:
         """Return the field of a text[]; lists of groups repeat, so each is packed once."""
-        key = tuple(groups)
-        found = self._acls.get(key)
-        if found is None:
-            if len(self._acls) >= _REMEMBERED:
-                self._acls.clear()
-            found = self._acls[key] = _text_array(key)
-        return found
+        if len(self._acls) >= _REMEMBERED:
+            self._acls.clear()
+        packed = self._acls[tuple(groups)] = _text_array(groups)
+        return packed
 
 
 def _length_words(values: Sequence[bytes]) -> list[bytes]:
@@ -143,12 +148,9 @@ def _text_array(items: Sequence[str]) -> bytes:
     return _int4(len(body)) + body
 
 
-_NO_METADATA = _int4(3) + b"\x01{}"
-
-
-def _jsonb(value: Mapping[str, Any]) -> bytes:
-    """Return the field of a jsonb: a version byte, then JSON as text."""
-    if not value:
-        return _NO_METADATA
-    written = to_json(value)
-    return _int4(len(written) + 1) + b"\x01" + written
+def _json_heads(values: Sequence[bytes]) -> list[bytes]:
+    """Return what stands before each jsonb: its length, and a version byte."""
+    try:
+        return [_JSON_HEADS[len(v)] for v in values]
+    except IndexError:
+        return [_int4(len(v) + 1) + b"\x01" for v in values]
