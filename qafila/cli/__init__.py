@@ -19,6 +19,7 @@ GROUPS = (
     "workloads",
     "runs",
     "load",
+    "live_sync",
     "rollout",
     "evidence",
     "report",

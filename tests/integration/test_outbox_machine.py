@@ -7,7 +7,7 @@ statements return. In the end every key of every store is what the source holds.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -47,6 +47,12 @@ CAPTURE = Capture("w", "machine", "b", "doc", ("id",))
 WORKLOAD = demo_workload()
 WRITERS, KEYS, DIMENSIONS = 3, 6, 8
 KEY = st.integers(0, KEYS - 1).map(lambda n: f"k{n}")
+WRITER = st.integers(0, WRITERS - 1)
+WRITE = st.tuples(
+    st.sampled_from(["put", "put", "delete", "change the key", "savepoint"]), KEY, KEY
+)
+PUT = "INSERT INTO doc VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET text = excluded.text"
+MOVE = "UPDATE doc SET id = %s WHERE id = %s AND NOT EXISTS (SELECT FROM doc WHERE id = %s)"
 
 
 class Killed(BaseException):
@@ -80,6 +86,7 @@ class Mortal:
         self._store = store
         self.dies_after: int | None = None
         self.commits_first = False
+        self.meanwhile: Callable[[], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -87,6 +94,9 @@ class Mortal:
     def replace(
         self, keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
     ) -> None:
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            meanwhile()
         if self.dies_after is not None:
             self.dies_after -= 1
             if self.dies_after < 0:
@@ -165,34 +175,37 @@ class Machine(RuleBasedStateMachine):
         except psycopg.Error:
             self.writers[writer].rollback()
 
-    @rule(writer=st.integers(0, WRITERS - 1), key=KEY)
-    def put(self, writer: int, key: str) -> None:
+    @rule(writer=WRITER, writes=st.lists(WRITE, min_size=1, max_size=4))
+    def write(self, writer: int, writes: list[tuple[str, str, str]]) -> None:
+        for what, key, other in writes:
+            self._write(writer, what, key, other)
+
+    def _write(self, writer: int, what: str, key: str, other: str) -> None:
         self.text += 1
-        self._try(writer, "INSERT INTO doc VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET text ="
-                  " excluded.text", key, f"text {self.text}")  # fmt: skip
+        text = f"text {self.text}"
+        if what == "put":
+            self._try(writer, PUT, key, text)
+        elif what == "delete":
+            self._try(writer, "DELETE FROM doc WHERE id = %s", key)
+        elif what == "change the key":
+            self._try(writer, MOVE, other, key, other)
+        else:  # what is rolled back to a savepoint never happened
+            self._try(writer, "SAVEPOINT s")
+            self._try(writer, PUT, key, text)
+            with suppress(psycopg.Error):
+                self.writers[writer].execute("ROLLBACK TO s")
 
-    @rule(writer=st.integers(0, WRITERS - 1), key=KEY)
-    def delete(self, writer: int, key: str) -> None:
-        self._try(writer, "DELETE FROM doc WHERE id = %s", key)
+    @rule(writer=WRITER, commit=st.sampled_from([True, True, True, False]))
+    def end(self, writer: int, commit: bool) -> None:
+        if commit:
+            self.writers[writer].commit()
+        else:
+            self.writers[writer].rollback()
 
-    @rule(writer=st.integers(0, WRITERS - 1), old=KEY, new=KEY)
-    def change_key(self, writer: int, old: str, new: str) -> None:
-        self._try(writer, "UPDATE doc SET id = %s WHERE id = %s", new, old)
-
-    @rule(writer=st.integers(0, WRITERS - 1))
-    def write_in_a_savepoint_that_is_rolled_back(self, writer: int) -> None:
-        self._try(writer, "SAVEPOINT s")
-        self._try(writer, "DELETE FROM doc WHERE id = 'k1'")
-        with suppress(psycopg.Error):
-            self.writers[writer].execute("ROLLBACK TO s")
-
-    @rule(writer=st.integers(0, WRITERS - 1))
-    def commit(self, writer: int) -> None:
+    @rule(writer=WRITER, writes=st.lists(WRITE, min_size=3, max_size=6))
+    def write_much_and_commit(self, writer: int, writes: list[tuple[str, str, str]]) -> None:
+        self.write(writer, writes)
         self.writers[writer].commit()
-
-    @rule(writer=st.integers(0, WRITERS - 1))
-    def roll_back(self, writer: int) -> None:
-        self.writers[writer].rollback()
 
     @rule(pages=st.sampled_from([1, 2, 5_000]))
     def read_in_pages_of(self, pages: int) -> None:
@@ -228,6 +241,28 @@ class Machine(RuleBasedStateMachine):
         finally:
             mortal.dies_after = None
         self._take_over(n)
+
+    @rule(n=st.integers(0, 1), writer=WRITER, writes=st.lists(WRITE, max_size=3))
+    def an_applier_is_overtaken_between_reading_and_writing(
+        self, n: int, writer: int, writes: list[tuple[str, str, str]]
+    ) -> None:
+        def meanwhile() -> None:
+            self.write_much_and_commit(writer, writes)
+            self._take_over(n)
+            self.appliers[n][-1].step()
+            after.update(self._state(n))
+
+        after: dict[str, bytes] = {}
+        slow, mortal = self.appliers[n][-1], self.mortal[n]
+        mortal.meanwhile = meanwhile
+        try:
+            slow.step()
+        except StaleEpoch:
+            assert self._state(n) == after
+        else:
+            assert mortal.meanwhile is not None, "it wrote behind its successor"
+        finally:
+            mortal.meanwhile = None
 
     @precondition(lambda self: any(len(a) > 1 for a in self.appliers))
     @rule(data=st.data())

@@ -1,0 +1,95 @@
+"""Live sync: apply what is written to the source to every generation that is alive."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import Field
+
+from qafila.core.parameters import ForWorkload
+from qafila.errors import BackfillHalted
+from tasks.ledger import open_ledger, read_workload
+from tasks.live_sync import Fed, feed_all, follow
+from tasks.live_sync.feeding import problems_of
+from tasks.runs import about_generation, current_run_id, operator_told
+
+
+class LiveSync(ForWorkload):
+    """What to feed, and for how long."""
+
+    follow_minutes: float = Field(
+        0, ge=0, le=10_080,
+        description="Go on for so many minutes; 0: apply what is committed by now, then end.",
+    )  # fmt: skip
+
+
+@flow(name="live-sync", flow_run_name=about_generation("live sync"))
+def live_sync(request: LiveSync) -> dict[str, Any]:
+    """Applies changes of the source to every generation that is alive, and prunes the outbox.
+
+    You see a line now and then with what was applied and how far each generation is behind, then a
+    table. Only the target is changed, each document together with the mark that says how far live
+    sync is; the source loses only outbox rows that every generation has applied. Stop it at any
+    moment: the outbox keeps, and another run goes on at the marks. There is nothing to undo.
+    """
+    with operator_told():
+        fed = feed(request.workload, request.follow_minutes)
+        show(request.workload, fed)
+        problems = problems_of(fed)
+        if problems:
+            told = "; ".join(f"generation {n}: {why}" for n, why in sorted(problems.items()))
+            raise BackfillHalted(
+                f"not every generation of {request.workload} is fed. {told}",
+                kept="the outbox keeps what they need.",
+                remedy=f"mend the cause, then: qafila run live-sync {request.workload}",
+            )
+        return {"workload": request.workload, "generations": [asdict(one) for one in fed]}
+
+
+@task(task_run_name="feed every living generation of {name}", cache_policy=NO_CACHE)
+def feed(name: str, minutes: float) -> list[Fed]:
+    """Feed them once, or for so many minutes; idempotent by the marks in the targets."""
+    log, run_id = get_run_logger(), current_run_id()
+    with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, name)
+        if minutes == 0:
+            return feed_all(ledger, workload, run_id=run_id)
+        return follow(
+            ledger, workload, seconds=minutes * 60, run_id=run_id,
+            tell=lambda fed: log.info("%s", "; ".join(map(sentence, fed)) or "nobody is fed"),
+        )  # fmt: skip
+
+
+@task(task_run_name="show live sync of {name}", cache_policy=NO_CACHE)
+def show(name: str, fed: list[Fed]) -> None:
+    """Log a line a generation and keep the table as an artifact."""
+    log = get_run_logger()
+    for one in fed:
+        log.info("%s", sentence(one))
+    create_table_artifact(
+        key="live-sync",
+        table=[
+            {"generation": one.generation, **asdict(one.applied),
+             "behind by changes": "" if one.lag is None else one.lag.changes,
+             "behind by seconds": "" if one.lag is None else round(one.lag.seconds, 1),
+             "state": one.problem or "fed"}
+            for one in fed
+        ],
+        description=f"What live sync of {name} applied, and how far behind each generation is.",
+    )  # fmt: skip
+
+
+def sentence(fed: Fed) -> str:
+    """Return one steady line about a generation."""
+    done = fed.applied
+    told = (
+        f"g{fed.generation}: {done.changes} changes, {done.documents} documents, "
+        f"{done.rejected} set aside"
+    )
+    if fed.lag is not None:
+        told += f", {fed.lag.changes} changes ({fed.lag.seconds:.1f} s) behind"
+    return f"{told}; {fed.problem}" if fed.problem else told
