@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--characters", type=int, default=400, help="most of a text's body")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batch-rows", type=int, default=500)
+    parser.add_argument("--batch-rows", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=2, help="of each ceiling, around the load")
     parser.add_argument("--no-index", action="store_true", help="leave HNSW out: shorter")
     parser.add_argument("--part", choices=["embed", "write"], help=argparse.SUPPRESS)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,8 @@ import psycopg
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from benchmarks.live_application import Layout
+from benchmarks.live_application import CORES, Layout
+from benchmarks.machine import NotMeasured
 from benchmarks.setting import Setting, ready
 from qafila.core.corpus import WordLlamaEmbedder
 from qafila.core.fingerprint import text_digest
@@ -30,9 +31,11 @@ from tasks.engine.loading import chunks_of
 from tasks.engine.supervisor import run_worker
 from tasks.engine.worker import Assignment
 from tasks.ledger import Generation, move_phase
+from tasks.live_sync import drain, ensure_capture, follow
+from tasks.live_sync.capture import open_database
+from tasks.live_sync.feeds import meaning_at, open_feed
+from tasks.live_sync.reading import Outbox
 from tasks.opening import embedder_of, open_source, open_store, reach_of
-from tasks.stores.column import ColumnStore
-from tasks.stores.column_table import table_of
 from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
 from tasks.verifying import verify_generation
 
@@ -52,7 +55,7 @@ class Stage:
     layout: Layout
     workload: Workload
     generation: Generation  # of the new model, to be filled
-    old: Generation | None  # None: the column that was there before us
+    old: Generation  # of the old model, in step with the table
     tables: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -108,22 +111,23 @@ def make_ready(here: Setting, layout: Layout, rows: int) -> Stage:
     target: dict[str, Any] = {"kind": "pgvector", "block": "demo-target", "full_text": "none"}
     if layout == "column":
         target["column"] = {"table": "article", "key": ["id"], "column": "embedding"}
-        workload, generation = ready(here, source=source, target=target, embedder=NEW.model_dump())
-        return Stage(layout, workload, generation, None)
-    workload, old = ready(here, source=source, target=target, embedder=OLD.model_dump())
-    with here.ledger() as ledger, open_store(ledger, workload, old) as store:
-        _fill(store, texts, vectors)
-        for event in _PROMOTED:
-            old = move_phase(ledger, old, event)
+    parts = {"source": source, "target": target, "live_sync": True}
+    workload, old = ready(here, **parts, embedder=OLD.model_dump())
     with here.target() as database:
         move_alias(database, workload.name, old.number, 0)
-    workload, new = ready(here, source=source, target=target, embedder=NEW.model_dump())
+    with here.ledger() as ledger:
+        with open_store(ledger, workload, old) as store:
+            store.prepare()  # the application's column is adopted
+            if layout == "table":
+                _fill(store, texts, vectors)
+        for event in _PROMOTED:
+            old = move_phase(ledger, old, event)
+    workload, new = ready(here, **parts, embedder=NEW.model_dump())
     names = {str(g.number): _place(workload, g).name for g in (old, new)}
     return Stage(layout, workload, new, old, names)
 
 
 def _fill(store: VectorStore, texts: Sequence[str], vectors: Vectors) -> None:
-    store.prepare()
     store.claim(0, 1)
     for start in range(0, len(texts), _SETUP_BATCH):
         part = [
@@ -139,60 +143,70 @@ def _place(workload: Workload, generation: Generation) -> Place:
     return Place(workload.name, generation.number, generation.fingerprint, 0)
 
 
-@dataclass
-class Feed:
-    """One generation that is kept in step, and the model that it was made with."""
-
-    name: str
-    store: VectorStore
-    model: WordLlamaEmbedder
-
-
 class Moving:
     """The migration, step by step."""
 
-    def __init__(self, here: Setting, stage: Stage, feeds: list[Feed], source: Any) -> None:
+    def __init__(self, here: Setting, stage: Stage, ledger: psycopg.Connection[Any]) -> None:
         self._here = here
         self._stage = stage
-        self._feeds = feeds
-        self._source = source
+        self._ledger = ledger
         self._epoch = 1
-        self.loaded = threading.Event()
+
+    def capture(self, written: Callable[[], list[str]]) -> None:
+        """Install the outbox; then bring the old generation in step with what was written before.
+
+        ``written`` is asked afterwards, so that no write falls between.
+        """
+        stage = self._stage
+        capture = ensure_capture(self._ledger, stage.workload, stage.generation)
+        assert capture is not None
+        with open_database(self._ledger, stage.workload) as database:
+            open_feed(self._ledger, stage.old, Outbox(database, capture).start())
+        if stage.layout == "column":
+            return  # there the application wrote its own vectors
+        meaning = meaning_at(self._ledger, stage.old)
+        with (
+            open_source(self._ledger, meaning) as source,
+            open_store(self._ledger, meaning, stage.old) as store,
+        ):
+            store.claim_sync(0)
+            keys = written()
+            for start in range(0, len(keys), BATCH_ROWS):
+                part = keys[start : start + BATCH_ROWS]
+                chunks = chunks_of(source.fetch(part), meaning)
+                vectors = embedder_of(OLD).embed([c.text for c in chunks])
+                store.replace(part, chunks, vectors, SyncMark(0))
 
     def load(self) -> None:
         """Plan, freeze and load, by one worker process."""
         generation = self._stage.generation
-        plan, ranges = backfill.plan_load.fn(generation.workload, generation, 10_000, 1)
-        backfill.apply_plan.fn(generation, plan, ranges)
-        with self._here.ledger() as ledger:
-            reach = reach_of(ledger, self._stage.workload)
-        run_worker(Assignment(generation.workload, generation.number, BATCH_ROWS, led=False), reach)
-        self.loaded.set()
+        plan, ranges, shape = backfill.plan_load.fn(generation.workload, generation, 10_000, 1)
+        backfill.apply_plan.fn(generation, plan, ranges, shape)
+        run_worker(
+            Assignment(generation.workload, generation.number, BATCH_ROWS, led=False),
+            reach_of(self._ledger, self._stage.workload),
+        )
 
     def build_index(self) -> None:
         backfill.build_index.fn(self._stage.generation)
 
-    def follow(self, keys: Sequence[str]) -> None:
-        """Bring these rows to every generation that is alive. Stands in for live sync."""
-        for start in range(0, len(keys), BATCH_ROWS):
-            part = keys[start : start + BATCH_ROWS]
-            for feed in self._feeds:
-                rows = self._source.fetch(part)
-                chunks = chunks_of(rows, self._stage.workload)
-                vectors = embedder_of(feed.model).embed([c.text for c in chunks])
-                feed.store.replace(part, chunks, vectors, SyncMark(1, str(start)))
+    def follow(self, stop: threading.Event) -> None:
+        """Feed every generation that is alive until ``stop`` is set."""
+        with self._here.ledger() as ledger:
+            while not stop.is_set():
+                for fed in follow(ledger, self._stage.workload, seconds=1.0):
+                    if fed.problem and not fed.elsewhere:
+                        raise NotMeasured(f"live sync of g{fed.generation}: {fed.problem}")
 
-    def begin_to_follow(self) -> None:
-        for feed in self._feeds:
-            feed.store.prepare()
-            feed.store.claim_sync(1)
+    def catch_up(self) -> None:
+        """Return when all that is committed now is in both generations."""
+        with self._here.ledger() as ledger:
+            for generation in (self._stage.generation, self._stage.old):
+                drain(ledger, self._stage.workload, generation)
 
     def warm_up(self, queries: Vectors) -> None:
         """Ask the new index what users will ask, so that its pages are in memory."""
-        with (
-            self._here.ledger() as ledger,
-            open_store(ledger, self._stage.workload, self._stage.generation) as store,
-        ):
+        with open_store(self._ledger, self._stage.workload, self._stage.generation) as store:
             for query in queries:
                 store.search(query, 10, ["everyone"])
 
@@ -229,20 +243,20 @@ class Moving:
         wanted = list(keys)
         with self._here.target() as database:
             register_vector(database)
+            numbers = {"old": self._stage.old.number, "new": self._stage.new}
             if self._stage.layout == "column":
-                held = {c.generation: c.held_as for c in list_columns(
-                    database, self._stage.workload.name)}  # fmt: skip
+                columns = list_columns(database, self._stage.workload.name)
+                held = {c.generation: c.held_as for c in columns}
                 queries = {
                     name: f"SELECT id, {held[n]} FROM article WHERE id = ANY(%s)"
                     f" AND {held[n]} IS NOT NULL"
-                    for name, n in (("old", 0), ("new", self._stage.new))
+                    for name, n in numbers.items()
                 }
             else:
-                assert self._stage.old is not None
                 queries = {
                     name: "SELECT source_key::bigint, embedding FROM qafila."
                     f"{self._stage.tables[str(n)]} WHERE source_key = ANY(%s::bigint[]::text[])"
-                    for name, n in (("old", self._stage.old.number), ("new", self._stage.new))
+                    for name, n in numbers.items()
                 }
             return {
                 name: {k: v.to_numpy() for k, v in database.execute(query, [wanted]).fetchall()}
@@ -251,44 +265,41 @@ class Moving:
 
 
 @contextmanager
-def migrating(here: Setting, stage: Stage, niceness: int) -> Iterator[Moving]:
-    """Open what the migration needs; keep all its database sessions at ``niceness``."""
-    with ExitStack() as opened:
-        ledger = opened.enter_context(here.ledger())
-        source = opened.enter_context(open_source(ledger, stage.workload))
-        new = opened.enter_context(open_store(ledger, stage.workload, stage.generation))
-        feeds = [Feed("new", new, NEW)]
-        if stage.old is not None:
-            corpus = stage.workload.corpus.model_copy(update={"embedder": OLD})
-            before = stage.workload.model_copy(update={"corpus": corpus})
-            store = opened.enter_context(open_store(ledger, before, stage.old))
-            feeds.append(Feed("old", store, OLD))
-        else:
-            database = opened.enter_context(here.target())
-            place = Place(stage.workload.name, 0, "0" * 16, OLD.dimensions)
-            settings = stage.workload.corpus.target
-            feeds.append(
-                Feed("old", ColumnStore(database, place, settings, table_of(stage.workload.corpus)),
-                     OLD)  # type: ignore[arg-type]
-            )  # fmt: skip
-        opened.enter_context(_deprioritised(here, niceness))
-        yield Moving(here, stage, feeds, source)
+def migrating(here: Setting, stage: Stage) -> Iterator[Moving]:
+    """Open what the migration needs; keep its index builds out of the users' way."""
+    with here.ledger() as ledger, _calm_builds(here):
+        yield Moving(here, stage, ledger)
+
+
+def calm(process: int = 0) -> None:
+    """Keep this thread (or a process) to the last core, at a low priority.
+
+    What ``taskset`` and ``nice`` do. Priority alone is not enough: a kernel that lets a running
+    process finish its tick makes whoever wakes up on its core wait for some milliseconds.
+    """
+    os.setpriority(os.PRIO_PROCESS, process, 10)
+    if len(CORES) > 1:
+        os.sched_setaffinity(process, set(CORES[-1:]))
 
 
 @contextmanager
-def _deprioritised(here: Setting, niceness: int) -> Iterator[None]:
-    """Keep every session but the application's and the switch at a lower priority."""
+def _calm_builds(here: Setting) -> Iterator[None]:
+    """Calm every session that builds an index, as long as the block lasts.
+
+    Not those that load: they hold locks of the log for a moment, and whoever writes would wait
+    until they get the processor again.
+    """
     stop = threading.Event()
 
     def watch() -> None:
         with here.target() as looking:
-            while not stop.wait(0.25):
+            while not stop.wait(0.1):
                 for (pid,) in looking.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend'"
-                    " AND application_name NOT IN ('application', 'switch')"
+                    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'"
+                    " AND state = 'active' OR backend_type = 'parallel worker'"
                 ).fetchall():
                     with suppress(ProcessLookupError, PermissionError):
-                        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+                        calm(pid)
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()

@@ -15,7 +15,7 @@ from blocks import PostgresDatabase
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
-from qafila.core.plan import BackfillPlan, Comparison
+from qafila.core.plan import BackfillPlan, Comparison, batch_rows_for, render
 from qafila.core.verdict import Verdict
 from qafila.errors import Refused, VerificationFailed
 from tasks import backfill
@@ -65,7 +65,11 @@ class EmbeddingBackfill(ForWorkload):
         None, ge=100, le=1_000_000,
         description="None: some 64 shards. Only before a plan is frozen; later ignored.",
     )  # fmt: skip
-    batch_rows: int = Field(500, ge=16, le=10_000, description="Rows a transaction writes.")
+    batch_rows: int | None = Field(
+        None, ge=16, le=10_000,
+        description="Rows a transaction writes, and at most what a killed worker does anew. None: "
+        "2 000, or 256 where each text is paid for.",
+    )  # fmt: skip
 
 
 @flow(name="embedding-backfill", flow_run_name=about_generation("backfill"))
@@ -79,7 +83,7 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
     """
     with operator_told():
         generation = find_generation(request.workload, request.dry_run, request.reload)
-        plan, ranges = backfill.plan_load(
+        plan, ranges, shape = backfill.plan_load(
             request.workload, generation, request.rows_per_shard, request.workers
         )
         show_plan(generation, plan)
@@ -95,7 +99,7 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
         if request.reload:
             generation = backfill.empty_generation(generation)
         if generation.phase != Phase.BACKFILLED:
-            backfill.apply_plan(generation, plan, ranges)
+            backfill.apply_plan(generation, plan, ranges, shape)
             generation = begin(generation)
         rows, seconds = load_shards(generation, request.engine, request.workers, request.batch_rows)
         index_seconds = backfill.build_index(generation)
@@ -143,24 +147,10 @@ def show_plan(generation: Generation, plan: BackfillPlan) -> None:
         plan.rows, plan.shards, plan.tokens_estimated, plan.cost_estimated, plan.currency,
         plan.seconds_p50, plan.seconds_p95,
     )  # fmt: skip
-    risks = "".join(f"\n- {r}" for r in plan.risks) or "\n- none found"
     create_markdown_artifact(
         key="plan",
-        markdown=f"""# Backfill of {generation.workload}, generation {generation.number}
-
-| | |
-|---|---|
-| rows | {plan.rows:,} in {plan.shards} shards of {plan.rows_per_shard:,} |
-| chunks | about {plan.chunks_estimated:,} |
-| tokens | about {plan.tokens_estimated:,} |
-| cost | {plan.cost_estimated:.2f} {plan.currency} (the model runs in this process) |
-| duration, without the index | {plan.seconds_p50:.0f} s (P50), {plan.seconds_p95:.0f} s (P95) |
-| fingerprint | `{generation.fingerprint}` |
-
-Estimated from {plan.sampled_rows} rows that were read and embedded for it.
-
-**Risks**{risks}
-""",
+        markdown=f"# Backfill of {generation.workload}, generation {generation.number}\n\n"
+        f"{render(plan)}\nFingerprint: `{generation.fingerprint}`\n",
     )
 
 
@@ -178,7 +168,7 @@ def begin(generation: Generation) -> Generation:
 
 
 def load_shards(
-    generation: Generation, engine: Engine, workers: int, batch_rows: int
+    generation: Generation, engine: Engine, workers: int, batch_rows: int | None
 ) -> tuple[int, float]:
     """Load every shard that is not loaded; return this run's rows and its seconds of wall time.
 
@@ -187,9 +177,10 @@ def load_shards(
         BackfillHalted: it was cancelled, or some shards could not be loaded.
     """
     run_id = current_run_id()
-    assignment = Assignment(generation.workload, generation.number, batch_rows, run_id)
     with open_ledger() as ledger, holding(ledger, generation, run_id) as epoch:
         workload = meaning_of(ledger, generation)
+        rows = batch_rows or batch_rows_for(workload.corpus.embedder)
+        assignment = Assignment(generation.workload, generation.number, rows, run_id)
         reach = reach_of(ledger, workload)
         let_go_of_the_dead(ledger, generation)
         before, begun = read_progress(ledger, generation), time.perf_counter()

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, replace
 from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from psycopg.types.json import Jsonb
 
+from qafila.core.corpus import OpenAIEmbedder, PgvectorSource, PgvectorTarget, QdrantSource
 from qafila.core.phases import Event
-from qafila.core.plan import BackfillPlan, Comparison, Sample, plan_backfill, shard_rows
+from qafila.core.plan import BackfillPlan, Comparison, Limits, plan_backfill, shard_rows
+from qafila.core.sizing import graph_memory_mb
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 from qafila.sql import statement
 from tasks.engine.claims import claim_shard
-from tasks.engine.loading import Loaded, chunks_of
+from tasks.engine.loading import Loaded
 from tasks.engine.pulse import Pulse
-from tasks.engine.supervisor import run_worker
+from tasks.engine.supervisor import run_worker, sample_apart
 from tasks.engine.worker import Assignment, load_one, open_desk, work
 from tasks.generations import meaning_of
+from tasks.inspecting import inspect_source, risks
 from tasks.ledger import Generation, move_phase, open_ledger, put_plan, read_workload
-from tasks.opening import embedder_of, open_source, open_store, reach_of
-from tasks.sources.port import KeyRange, Source
+from tasks.opening import Reach, open_source, open_store, reach_of
+from tasks.sources.port import KeyRange
 from tasks.verifying import verify_generation
-
-_SAMPLE_BATCH, _SAMPLE_BATCHES = 64, 6
 
 
 @task(task_run_name="plan backfill of {name} g{generation.number}", cache_policy=NO_CACHE)
 def plan_load(
     name: str, generation: Generation, rows_per_shard: int | None, workers: int
-) -> tuple[BackfillPlan, list[KeyRange]]:
-    """Read state and compute the plan; changes nothing.
+) -> tuple[BackfillPlan, list[KeyRange], str]:
+    """Read state and compute the plan, its ranges and the source's shape; changes nothing.
 
     Raises:
         BadInput: source or target cannot be used; names every problem.
@@ -51,46 +53,54 @@ def plan_load(
                 )  # fmt: skip
             if rows_per_shard is None:
                 rows_per_shard = shard_rows(source.volume().rows)
-            ranges = source.freeze(rows_per_shard)
-            sample = _sample(source, workload)
+            ranges, shape = source.freeze(rows_per_shard), source.shape()
+            promises = source.semantics
+        reach = reach_of(ledger, workload)
+    sample, rate = sample_apart(generation, reach, ranges)
+    corpus, rows = workload.corpus, sum(r.rows for r in ranges)
+    embedder, target = corpus.embedder, corpus.target
+    chunks = rows * sample.chunks // max(1, sample.rows)
+    paid = embedder if isinstance(embedder, OpenAIEmbedder) else None
     plan = plan_backfill(
-        rows=sum(r.rows for r in ranges),
+        rows=rows,
         shards=len(ranges),
         rows_per_shard=rows_per_shard,
         workers=workers,
         sample=sample,
-        price_per_million_tokens=0.0,  # in process: the machine is paid for already
+        price_per_million_tokens=paid.price_per_million_tokens if paid else 0.0,
         currency=workload.budget.currency,
         spend_cap=workload.budget.spend_cap,
+        limits=Limits(
+            tokens_per_minute=paid.tokens_per_minute if paid else None,
+            requests_per_minute=paid.requests_per_minute if paid else None,
+            texts_per_request=paid.batch_texts if paid else 1,
+            source_rows_per_s=rate,
+        ),
+        index_memory_mb=graph_memory_mb(chunks, embedder.dimensions, target.m, target.vector_type)
+        if isinstance(target, PgvectorTarget) and target.index == "hnsw"
+        else None,
+        promises=(promises.order, promises.snapshot, promises.change),
     )
-    return plan, ranges
+    return replace(plan, risks=(*plan.risks, *_look_first(workload, reach))), ranges, shape
 
 
-def _sample(source: Source, workload: Workload) -> Sample:
-    embedder = embedder_of(workload.corpus.embedder)
-    embedder.embed(["warm up"])
-    rows = chunks = tokens = characters = 0
-    seconds = []
-    for number, batch in enumerate(source.read(None, None, _SAMPLE_BATCH)):
-        if number == _SAMPLE_BATCHES:
-            break
-        started = time.perf_counter()
-        texts = [c.text for c in chunks_of(batch, workload)]
-        embedder.embed(texts)
-        seconds.append(time.perf_counter() - started)
-        rows, chunks = rows + len(batch), chunks + len(texts)
-        tokens += embedder.count_tokens(texts)
-        characters += sum(map(len, texts))
-    return Sample(rows, chunks, tokens, characters, _SAMPLE_BATCH, tuple(seconds))
+def _look_first(workload: Workload, reach: Reach) -> list[str]:
+    """Return what an existing index has against it, as risks of the plan."""
+    source = workload.corpus.source
+    if not isinstance(source, PgvectorSource | QdrantSource) or reach.source is None:
+        return []
+    return list(risks(inspect_source(source, reach.source)))
 
 
 @task(task_run_name="apply plan of g{generation.number}", cache_policy=NO_CACHE)
-def apply_plan(generation: Generation, plan: BackfillPlan, ranges: list[KeyRange]) -> None:
-    """Freeze plan and shards in one transaction; the first plan stays. Prepares the target."""
+def apply_plan(
+    generation: Generation, plan: BackfillPlan, ranges: list[KeyRange], shape: str
+) -> None:
+    """Freeze plan, shards and shape in one transaction; the first stay. Prepares the target."""
     key = {"workload": generation.workload, "generation": generation.number}
     with open_ledger() as ledger:
         with ledger.transaction():
-            body = {"plan": plan.__dict__, "shards": len(ranges)}
+            body = {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
             stored = put_plan(ledger, generation, "backfill", body)
             if stored["shards"] == len(ranges):
                 for number, r in enumerate(ranges):

@@ -96,8 +96,8 @@ def running_demo(server: postgres.Postgres, *, scale: Scale = "small") -> Iterat
 def _fill(workload: Workload, source: str, target: str) -> Generation:
     with open_ledger() as ledger:
         generation = ready_generation(ledger, workload, source, target)
-        plan, ranges = backfill.plan_load.fn(workload.name, generation, 5000, 1)
-        backfill.apply_plan.fn(generation, plan, ranges)
+        plan, ranges, shape = backfill.plan_load.fn(workload.name, generation, 5000, 1)
+        backfill.apply_plan.fn(generation, plan, ranges, shape)
         for shard in list_shards(ledger, generation):
             backfill.load_shard.fn(generation, shard.number, len(ranges), 500, None)
         backfill.build_index.fn(generation)

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
     load.command()(cancel)
     load.command()(throttle)
     load.command()(show)
-    app.add_typer(load)
+    app.add_typer(load, name="load")
 
 
 def pause(workload: Workload, by: By, why: Why = "", as_json: AsJson = False) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from qafila.core.corpus import Embedder, OpenAIEmbedder
 from qafila.core.modes import Mode
 from qafila.core.spread import Limits, Sample, Share, Spread
 
@@ -13,6 +14,7 @@ __all__ = [
     "Comparison",
     "Limits",
     "Sample",
+    "batch_rows_for",
     "plan_backfill",
     "render",
     "shard_rows",
@@ -63,6 +65,14 @@ def shard_rows(rows: int) -> int:
     few workers end together.
     """
     return max(1000, min(50_000, -(-rows // 64)))
+
+
+def batch_rows_for(embedder: Embedder) -> int:
+    """Return how many rows a transaction writes: 2 000, or 256 where each text is paid for.
+
+    A killed worker does at most one batch anew.
+    """
+    return 256 if isinstance(embedder, OpenAIEmbedder) else 2000
 
 
 def plan_backfill(

@@ -111,8 +111,11 @@ def load_claimed(
     if not mark.finished:
         for rows in source.read(mark.last_key or shard.low_key, shard.high_key, batch_rows):
             check()
-            done = vectorise(rows, chunks_of(rows, workload))
-            _set_aside(ledger, generation, done.rejected)
+            chunks = chunks_of(rows, workload)
+            done = vectorise(rows, chunks)
+            lost = [*_without_text(rows, chunks), *done.rejected]
+            _set_aside(ledger, generation, lost)
+            dead += len(lost)
             mark = replace(
                 mark,
                 last_key=rows[-1].key,
@@ -120,7 +123,7 @@ def load_claimed(
                 chunks=mark.chunks + len(done.chunks),
             )
             store.write(done.chunks, done.vectors, mark)
-            dead, spent = dead + len(done.rejected), spent + done.spent
+            spent = spent + done.spent
             if time.perf_counter() - beaten > BEAT_SECONDS:
                 _beat(ledger, generation, mark, spent)
                 beaten, spent = time.perf_counter(), Spent()
@@ -136,6 +139,18 @@ def load_claimed(
         seconds=time.perf_counter() - started,
         resumed_at=first.rows,
     )
+
+
+def _without_text(rows: Sequence[SourceRow], chunks: Sequence[Chunk]) -> list[tuple[Chunk, str]]:
+    """Return the rows that give no chunk at all: a stated gap, never a silent one."""
+    if len(chunks) == len(rows):
+        return []
+    there = {chunk.source_key for chunk in chunks}
+    return [
+        (Chunk(key, 0, 0, 0, row.title, "", text_digest(""), row.acl), "the row has no text")
+        for row in rows
+        if (key := row.key_text) not in there
+    ]
 
 
 def _beat(ledger: Connection, generation: Generation, mark: Any, spent: Spent) -> None:

@@ -13,12 +13,16 @@ import os
 import sys
 import threading
 from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
 
 from qafila.errors import QafilaError
+from tasks.engine.planning import as_told, take_sample
 from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.worker import Assignment, work
-from tasks.ledger import generation_of, open_ledger
+from tasks.ledger import Generation, generation_of, open_ledger, read_workload
 from tasks.opening import Reach
+from tasks.sources.port import KeyRange
 
 _GRACE_SECONDS = 2.0
 
@@ -26,6 +30,8 @@ _GRACE_SECONDS = 2.0
 def main() -> int:
     """Work until nothing is left, or until whoever started us is gone. Return the exit code."""
     told = json.loads(sys.stdin.readline())
+    if "sample" in told:
+        return _sample(told)
     assignment, reach = Assignment(**told["assignment"]), Reach(**told["reach"])
     with open_ledger() as ledger:
         generation = generation_of(ledger, assignment.workload, assignment.generation)
@@ -38,11 +44,33 @@ def main() -> int:
         _say({"stopped": stopped.what})
         return 0
     except QafilaError as error:
-        _say({"error": {"kind": type(error).__name__, "what": error.what, "kept": error.kept,
-                        "remedy": error.remedy}})  # fmt: skip
+        _say({"error": _told(error)})
         return 1
     _say({"done": True})
     return 0
+
+
+def _sample(told: dict[str, Any]) -> int:
+    """Look at the source for a plan; the caller stays small, since the model is loaded here."""
+    wanted = told["sample"]
+    ranges = [KeyRange(**r) for r in wanted["ranges"]]
+    generation = Generation(
+        **{**wanted["generation"], "phase_since": datetime.now(UTC)}  # it plays no part here
+    )
+    try:
+        with open_ledger() as ledger:
+            workload, _ = read_workload(ledger, generation.workload)
+        sample, rate = take_sample(workload, generation, Reach(**told["reach"]), ranges)
+        _say({"sampled": as_told(sample, rate)})
+    except QafilaError as error:
+        _say({"error": _told(error)})
+        return 1
+    return 0
+
+
+def _told(error: QafilaError) -> dict[str, str]:
+    return {"kind": type(error).__name__, "what": error.what, "kept": error.kept,
+            "remedy": error.remedy}  # fmt: skip
 
 
 def _stop_with_parent(pulse: Pulse) -> None:

@@ -7,16 +7,22 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from qafila import errors
+from qafila.core.spread import Sample
 from qafila.errors import BackfillHalted, QafilaError
 from tasks.engine.loading import Loaded
+from tasks.engine.planning import from_told
 from tasks.engine.pulse import Stopped
 from tasks.engine.worker import Assignment
+from tasks.ledger import Generation
 from tasks.opening import Reach
+from tasks.sources.port import KeyRange
 
 MOST_RESTARTS = 5
 _ROOT = Path(__file__).parents[2]
@@ -60,9 +66,49 @@ def run_worker(
     )
 
 
+def sample_apart(
+    generation: Generation, reach: Reach, ranges: Sequence[KeyRange]
+) -> tuple[Sample, float | None]:
+    """Return what ``take_sample`` does in a process of its own: the model stays out of this one."""
+    told = {
+        "sample": {
+            "generation": {**asdict(generation), "phase_since": None},
+            "ranges": [asdict(r) for r in ranges],
+        },
+        "reach": asdict(reach),
+    }
+    found: list[dict[str, Any]] = []
+    with _child(told) as child:
+        for heard in _heard(child):
+            if "sampled" in heard:
+                found.append(heard["sampled"])
+        code = child.wait()
+    if not found:
+        raise BackfillHalted(
+            f"the process that samples the source ended with code {code}.",
+            kept="everything; nothing was written.",
+            remedy=f"qafila run embedding-backfill {generation.workload}",
+        )
+    return from_told(found[0])
+
+
 def _run_once(
     assignment: Assignment, reach: Reach, loaded: list[Loaded], tell: Callable[[Loaded], None]
 ) -> int:
+    with _child({"assignment": asdict(assignment), "reach": asdict(reach)}) as child:
+        for heard in _heard(child):
+            if "loaded" in heard:
+                done = Loaded(**heard["loaded"])
+                loaded.append(done)
+                tell(done)
+            elif "stopped" in heard:
+                raise Stopped(heard["stopped"], kept="everything up to the last checkpoints.")
+        return child.wait()
+
+
+@contextmanager
+def _child(told: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """Start a process, tell it what to do, and let it end with the block."""
     child = subprocess.Popen(
         [sys.executable, "-m", "tasks.engine.process"],
         cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -71,31 +117,29 @@ def _run_once(
     assert child.stdin is not None
     assert child.stdout is not None
     try:
-        told = {"assignment": asdict(assignment), "reach": asdict(reach)}
-        try:
+        with suppress(BrokenPipeError):  # it is dead already: its exit code says so
             child.stdin.write(json.dumps(told) + "\n")
             child.stdin.flush()
-        except BrokenPipeError:
-            return child.wait()
-        for line in child.stdout:
-            heard = json.loads(line)
-            if "loaded" in heard:
-                done = Loaded(**heard["loaded"])
-                loaded.append(done)
-                tell(done)
-            elif "error" in heard:
-                raise _as_raised(heard["error"])
-            elif "stopped" in heard:
-                raise Stopped(heard["stopped"], kept="everything up to the last checkpoints.")
-        return child.wait()
+        yield child
     finally:
-        child.stdin.close()  # tells it that we are gone
+        with suppress(BrokenPipeError):
+            child.stdin.close()  # tells it that we are gone
         try:
             child.wait(5)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
         child.stdout.close()
+
+
+def _heard(child: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """Yield what a process says; raise what it raised."""
+    assert child.stdout is not None
+    for line in child.stdout:
+        heard = json.loads(line)
+        if "error" in heard:
+            raise _as_raised(heard["error"])
+        yield heard
 
 
 def _as_raised(told: dict[str, str]) -> QafilaError:

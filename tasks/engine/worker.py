@@ -23,9 +23,9 @@ from tasks.engine.loading import Loaded, Vectorise, load_claimed
 from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.vectors import open_vectorise
 from tasks.generations import meaning_of
-from tasks.ledger import Connection, Generation, generation_of, open_ledger
+from tasks.ledger import Connection, Generation, generation_of, get_plan, open_ledger
 from tasks.opening import Reach, open_source, open_store, reach_of
-from tasks.sources.port import Source
+from tasks.sources.port import Source, require_shape
 from tasks.stores.port import VectorStore
 
 PATIENCE_SECONDS = 120.0  # how long servers may be away before a worker gives up
@@ -51,6 +51,7 @@ class Desk:
     source: Source
     store: VectorStore
     vectorise: Vectorise
+    shape: str | None
 
 
 @dataclass
@@ -127,7 +128,8 @@ def open_desk(
             workload, generation, reach, wait=pulse.wait, run_id=assignment.run_id
         ) as vectorise,
     ):
-        yield Desk(ledger, source, store, vectorise)
+        plan = get_plan(ledger, generation, "backfill") or {}
+        yield Desk(ledger, source, store, vectorise, plan.get("shape"))
 
 
 def _load_all(
@@ -179,6 +181,8 @@ def load_one(
     """Load one claimed shard; give it back when anything stops it, with the reason."""
     pulse.watch(shard)
     try:
+        if desk.shape is not None:
+            require_shape(desk.source, desk.shape)
         return load_claimed(
             desk.ledger, workload, generation, shard, desk.source, desk.store, desk.vectorise,
             batch_rows=batch_rows, check=pulse.check,

@@ -103,8 +103,8 @@ def move(road: Road, workload: Workload) -> tuple[str, int, int]:
     generation = open_for(road.ledger, workload)
     for event in (Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED):
         generation = move_phase(road.ledger, generation, event)
-    plan, ranges = backfill.plan_load.fn(workload.name, generation, SHARD_ROWS, 1)
-    backfill.apply_plan.fn(generation, plan, ranges)
+    plan, ranges, shape = backfill.plan_load.fn(workload.name, generation, SHARD_ROWS, 1)
+    backfill.apply_plan.fn(generation, plan, ranges, shape)
     for number in range(len(ranges)):
         assert backfill.load_shard.fn(generation, number, len(ranges), BATCH_ROWS, None)
     backfill.build_index.fn(generation)

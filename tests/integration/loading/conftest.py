@@ -33,7 +33,7 @@ def generation(
 ) -> Generation:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     generation = ready_generation(ledger, demo_workload(), source_url, target_url)
-    _, ranges = plan = backfill.plan_load.fn(generation.workload, generation, 200, 2)
+    _, ranges, _ = plan = backfill.plan_load.fn(generation.workload, generation, 200, 2)
     assert [r.rows for r in ranges] == [200] * 7 + [100]
     backfill.apply_plan.fn(generation, *plan)
     return generation

@@ -63,8 +63,8 @@ def over_http(
     workload = demo_workload(embedder=embedder)
     generation = ready_generation(ledger, workload, source_url, target_url)
     with open_source(ledger, workload) as source_rows:
-        ranges = source_rows.freeze(400)
-    backfill.apply_plan.fn(generation, PLAN, ranges)
+        ranges, shape = source_rows.freeze(400), source_rows.shape()
+    backfill.apply_plan.fn(generation, PLAN, ranges, shape)
     return generation
 
 
