@@ -147,7 +147,7 @@ class RawSource:
             "end": end,
             "text": sql.SQL("{}::text").format(_column(settings.text)),
             "title": _or_null(settings.title, "text"),
-            "acl": _or_null(settings.acl, "text[]"),
+            "acl": self._groups(),
             "everybody": sql.Literal([EVERYBODY]),
             "metadata": self._metadata(),
             "embedding": _column(settings.embedding),
@@ -174,6 +174,14 @@ class RawSource:
             return _column("start_offset"), _column("end_offset")
         length = sql.SQL("char_length({}::text)").format(_column(self._settings.text))
         return sql.SQL("0"), length
+
+    def _groups(self) -> sql.Composable:
+        """Return the groups of a row: NULL in the column is nobody; only no column is everybody."""
+        if self._settings.acl is None:
+            return sql.SQL("NULL::text[]")
+        return sql.SQL("coalesce(array_remove({}::text[], NULL), '{{}}')").format(
+            _column(self._settings.acl)
+        )
 
     def _metadata(self) -> sql.Composable:
         """Return all metadata as one object; a single column that is one already stays as it is."""

@@ -23,21 +23,27 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import psycopg
 from qdrant_client import QdrantClient, models
 
-from qafila.core.corpus import QdrantTarget
+from qafila.core.admission import limits_of
+from qafila.core.corpus import PgvectorSource, QdrantTarget
 from qafila.core.fingerprint import chunk_id_text
 from qafila.errors import BackfillHalted
+from tasks.sources.port import Key
+from tasks.stores.pgvector_raw import RawSource, Rejected
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
 from tasks.stores.qdrant_index import HELD_BACK, build_hnsw
 from tasks.stores.qdrant_marks import Marks
+from tasks.stores.qdrant_raw import read_ahead
 
 OLDEST = (1, 16)
 _BATCH_POINTS, _BATCH_BYTES = 256, 16 * 2**20  # a server takes 32 MB a request, unless told other
@@ -118,6 +124,51 @@ class QdrantStore:
                 self._marks.require(checkpoint)
             self._upsert(chunks[part], vectors[part], checkpoint.epoch)
         self._marks.move(checkpoint)
+
+    def copy_from(
+        self,
+        source: psycopg.Connection[Any],
+        settings: PgvectorSource,
+        high: Key | None,
+        checkpoint: Checkpoint,
+        batch_rows: int,
+        set_aside: Callable[[Sequence[Rejected]], None],
+        *,
+        low: Key | None = None,
+        on_batch: Callable[[Checkpoint], None] = lambda _: None,
+    ) -> Checkpoint:
+        """Copy a shard from a pgvector table, from its checkpoint on; as ``write``, but shorter.
+
+        The next batch is read while this one is written. Rows that cannot be copied go to
+        ``set_aside`` before their batch is written; ``on_batch`` is called after each checkpoint
+        and may raise to stop. Return the last checkpoint, finished.
+
+        Raises:
+            StaleEpoch: the shard was claimed by a newer epoch; its checkpoint stayed.
+        """
+        place, mark = self._place, checkpoint
+        if mark.finished:
+            return mark
+        raw = RawSource(
+            source, settings, fingerprint=place.fingerprint, generation=place.generation,
+            vector_type="vector", limits=limits_of(self._settings, place.dimensions),
+        )  # fmt: skip
+        begin = mark.last_key or low
+        batches = read_ahead(raw, place.dimensions, begin, high, batch_rows)
+        with closing(batches):
+            for batch in batches:
+                if batch.passed.rejected:
+                    set_aside(batch.passed.rejected)
+                mark = replace(
+                    mark,
+                    last_key=batch.passed.last_key or mark.last_key or low,
+                    rows=mark.rows + batch.passed.rows,
+                    chunks=mark.chunks + batch.passed.chunks,
+                    finished=batch.passed.rows < batch_rows,
+                )
+                self.write(batch.chunks, batch.vectors, mark)
+                on_batch(mark)
+        return mark
 
     def claim_sync(self, epoch: int) -> SyncMark:
         return self._marks.claim_sync(epoch)

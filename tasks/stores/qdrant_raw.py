@@ -1,0 +1,136 @@
+"""Rows of an existing pgvector table as chunks and vectors, straight from COPY's binary form.
+
+The source's server makes the digests and says which rows cannot be copied; what is left to do here
+is to cut its stream at the right places (``pgvector_copy.COLUMNS`` is its order).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tasks.sources.port import Key
+from tasks.stores.pgvector_copy import HEADER, TRAILER
+from tasks.stores.pgvector_raw import Passed, RawSource
+from tasks.stores.port import Chunk, Vectors
+
+_REMEMBERED = 4096  # distinct lists of groups, distinct metadata
+_DIGEST_BYTES = 32
+_int4 = struct.Struct(">i").unpack_from
+_four_int4 = struct.Struct(">iiii").unpack_from
+
+
+@dataclass(frozen=True)
+class RawBatch:
+    """One batch of a source: what it holds, and what the source said of it."""
+
+    chunks: Sequence[Chunk]
+    vectors: Vectors
+    passed: Passed
+
+
+def read_ahead(
+    raw: RawSource, dimensions: int, low: Key | None, high: Key | None, batch_rows: int
+) -> Generator[RawBatch, None, None]:
+    """Yield the batches of a range; the next one is read while the caller works on this one.
+
+    The last batch has fewer rows than ``batch_rows``, maybe none.
+    """
+    unpacker = Unpacker(dimensions)
+
+    def read(after: Key | None) -> RawBatch:
+        passed = Passed()
+        chunks, vectors = unpacker.unpack(raw.stream(after, high, batch_rows, passed))
+        return RawBatch(chunks, vectors, passed)
+
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        coming = reader.submit(read, low)
+        while True:
+            batch = coming.result()
+            last = batch.passed.rows < batch_rows
+            if not last:
+                coming = reader.submit(read, batch.passed.last_key)
+            yield batch
+            if last:
+                return
+
+
+class Unpacker:
+    """Cuts binary COPY rows of ``COLUMNS``; remembers groups and metadata that come again."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self._groups: dict[bytes, list[str]] = {}
+        self._metadata: dict[bytes, Any] = {}
+
+    def unpack(self, pieces: Iterable[bytes]) -> tuple[list[Chunk], Vectors]:
+        """Return all chunks of a stream and their vectors, in its order."""
+        chunks: list[Chunk] = []
+        sent: list[bytes] = []
+        for piece in pieces:
+            if piece not in (HEADER, TRAILER):
+                self._cut(piece, chunks, sent)
+        width = 1 + self._dimensions  # a word of dimensions and flags stands before the numbers
+        raw = np.frombuffer(b"".join(sent), ">f4").reshape(len(sent), width)
+        return chunks, raw[:, 1:].astype(np.float32)
+
+    def _cut(self, piece: bytes, chunks: list[Chunk], sent: list[bytes]) -> None:
+        vector_bytes, end, at = 4 + 4 * self._dimensions, len(piece), 0
+        while at < end:
+            at += 6  # the number of fields, the length of the vector
+            sent.append(piece[at : at + vector_bytes])
+            at += vector_bytes + 4
+            digest = piece[at : at + _DIGEST_BYTES]
+            at += _DIGEST_BYTES + 8  # the generation is ours to say, and so is the fingerprint
+            at += 4 + _int4(piece, at)[0]
+            _, number, _, start = _four_int4(piece, at)
+            stop, key_bytes = _int4(piece, at + 20)[0], _int4(piece, at + 24)[0]
+            at += 28
+            key = piece[at : at + key_bytes].decode()
+            at += key_bytes
+            size = _int4(piece, at)[0]
+            title = piece[at + 4 : at + 4 + size].decode()
+            at += 4 + size
+            size = _int4(piece, at)[0]
+            text = piece[at + 4 : at + 4 + size].decode()
+            at += 4 + size
+            size = _int4(piece, at)[0]
+            acl = self._of(self._groups, piece[at + 4 : at + 4 + size], _groups_of)
+            at += 4 + size
+            size = max(0, _int4(piece, at)[0])  # metadata may be NULL
+            metadata = self._of(self._metadata, piece[at + 4 : at + 4 + size], _object_of)
+            at += 4 + size
+            chunks.append(Chunk(key, number, start, stop, title, text, digest, acl, metadata))
+
+    @staticmethod
+    def _of(remembered: dict[bytes, Any], value: bytes, made_by: Callable[[bytes], Any]) -> Any:
+        found = remembered.get(value)
+        if found is None:
+            found = made_by(value)
+            if len(remembered) < _REMEMBERED:
+                remembered[value] = found
+        return found
+
+
+def _groups_of(value: bytes) -> list[str]:
+    """Return a text[] in its binary form: dimensions, NULLs or not, type, length, first index."""
+    if _int4(value, 0)[0] == 0:
+        return []
+    groups, at = [], 20
+    for _ in range(_int4(value, 12)[0]):
+        size = _int4(value, at)[0]
+        if size >= 0:
+            groups.append(value[at + 4 : at + 4 + size].decode())
+        at += 4 + max(0, size)
+    return groups
+
+
+def _object_of(value: bytes) -> Any:
+    """Return a jsonb in its binary form: a version byte, then the text; nothing for NULL."""
+    return json.loads(value[1:]) if value else {}
