@@ -55,6 +55,9 @@ class EmbeddingBackfill(ForWorkload):
         description="Empty this generation first: when source and target differ. Not while it "
         "is on its way to users.",
     )
+    replay_dead_letters: bool = Field(
+        False, description="Give rows that were set aside another chance, after the load."
+    )
     workers: int = Field(2, ge=1, le=MOST_WORKERS, description="Shards loaded at the same time.")
     engine: Engine = Field(
         "processes",
@@ -98,11 +101,14 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
             )
         if request.reload:
             generation = backfill.empty_generation(generation)
+        backfill.start_capture(generation, request.reload)
         if generation.phase != Phase.BACKFILLED:
             backfill.apply_plan(generation, plan, ranges, shape)
             generation = begin(generation)
         rows, seconds = load_shards(generation, request.engine, request.workers, request.batch_rows)
         index_seconds = backfill.build_index(generation)
+        if request.replay_dead_letters:
+            get_run_logger().info(backfill.replay(generation).sentence())
         comparison = backfill.compare(generation)
         return accept(generation, comparison, rows, seconds, index_seconds)
 

@@ -17,6 +17,7 @@ from qafila.core.sizing import graph_memory_mb
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 from qafila.sql import statement
+from tasks.dead_letters import Replayed, replay_dead_letters
 from tasks.engine.claims import claim_shard
 from tasks.engine.loading import Loaded
 from tasks.engine.pulse import Pulse
@@ -25,6 +26,8 @@ from tasks.engine.worker import Assignment, load_one, open_desk, work
 from tasks.generations import meaning_of
 from tasks.inspecting import inspect_source, risks
 from tasks.ledger import Generation, move_phase, open_ledger, put_plan, read_workload
+from tasks.live_sync.lifecycle import ensure_capture
+from tasks.live_sync.verify import verify_live
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import KeyRange
 from tasks.verifying import verify_generation
@@ -191,8 +194,37 @@ def build_index(generation: Generation) -> float:
     return time.perf_counter() - started
 
 
+@task(task_run_name="capture changes for g{generation.number}", cache_policy=NO_CACHE)
+def start_capture(generation: Generation, emptied: bool) -> bool:
+    """Start to follow the source before its first row is read; False when it is not asked for.
+
+    Raises:
+        BadInput: the table cannot be followed; names every problem.
+    """
+    with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, generation.workload)
+        return ensure_capture(ledger, workload, generation, emptied=emptied) is not None
+
+
+@task(task_run_name="replay dead letters of g{generation.number}", cache_policy=NO_CACHE)
+def replay(generation: Generation) -> Replayed:
+    """Give every row that was set aside another chance; idempotent by generation and document.
+
+    Raises:
+        SpendCapReached: the next call could cross the cap; what was written stays.
+    """
+    with open_ledger() as ledger:
+        return replay_dead_letters(ledger, generation)
+
+
 @task(task_run_name="compare source with g{generation.number}", cache_policy=NO_CACHE)
 def compare(generation: Generation) -> Comparison:
-    """Compare every row of the source with the target, by key and digest."""
+    """Compare every row of the source with the target, by key and digest.
+
+    Where changes are followed, what differs is looked at again after they are applied.
+    """
     with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, generation.workload)
+        if workload.corpus.live_sync:
+            return verify_live(ledger, generation)
         return verify_generation(ledger, generation)

@@ -26,10 +26,15 @@ def run(
     setting: Annotated[
         list[str] | None, typer.Option("--set", help="Another field: --set dry_run=true.")
     ] = None,
+    replay_dead_letters: Annotated[
+        bool, typer.Option("--replay-dead-letters", help="Of embedding-backfill: try them again.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start one phase of a workload as a run in Prefect, and follow it to its end."""
     request = {"workload": workload, **_settings(setting or [])}
+    if replay_dead_letters:
+        request["replay_dead_letters"] = True
     from qafila.stack.environment import speak_to_stack
 
     ui = speak_to_stack()
