@@ -145,8 +145,9 @@ class Storm:
     def _keep_two_at_work(self) -> None:
         for child in [c for c in self._children if c.poll() is not None]:
             self._children.remove(child)
-            assert child.stdout
-            child.stdout.close()
+            assert child.stdin
+            with suppress(BrokenPipeError):
+                child.stdin.close()
         if self._loading:
             with self.here.ledger() as ledger:
                 let_go_of_the_dead(ledger, self.generation)
