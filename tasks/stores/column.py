@@ -168,6 +168,10 @@ class ColumnStore:
         stale = f"shard {checkpoint.shard} was claimed by a newer epoch."
 
         def batch() -> None:
+            if not checkpoint.finished:
+                # nobody waits for the disk: rows and checkpoint are lost together or not at all,
+                # and the commit of the finished shard makes all before it durable
+                self._set_local({"synchronous_commit": "off"})
             self._fence("move_checkpoint", values, stale)
             if chunks:
                 with self._column("ROW EXCLUSIVE") as held:
