@@ -37,7 +37,6 @@ from benchmarks.machine import NotMeasured, show
 from benchmarks.setting import ROOT, Setting, fill_source, ready, setting
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError
-from qafila.stack import postgres
 from tasks import backfill
 from tasks.engine.claims import left_to_load, let_go_of_the_dead, list_shards
 from tasks.engine.worker import Assignment
@@ -199,8 +198,7 @@ class Storm:
         os.kill(server.pid, signal.SIGQUIT)  # immediate: no checkpoint, as if the power went
         while _alive(server.pid):
             time.sleep(0.02)
-        again = postgres.start(self.here.folder / "pg")
-        object.__setattr__(self.here, "server", again)
+        self.here.restart()
         self.stops += 1
 
     def _build_index(self) -> None:

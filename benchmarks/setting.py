@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 WORKLOAD = ROOT / "workloads" / "aws-docs-search.yaml"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setting:
     """Addresses of one run; ``server`` is the benchmark's own PostgreSQL."""
 
@@ -42,6 +45,29 @@ class Setting:
     ledger_url: str
     source_url: str
     target_url: str
+
+    def restart(self) -> None:
+        """Start the server again after it was stopped, as it was started before."""
+        data = self.folder / "pg"
+        owner = data.stat()
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        command = shlex.split((data / "postmaster.opts").read_text())
+        demoted = {"user": owner.st_uid, "group": owner.st_gid} if os.getuid() == 0 else {}
+        with (data / "log").open("a") as log:
+            child = subprocess.Popen(  # type: ignore[call-overload]
+                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=data,
+                start_new_session=True, **demoted,
+            )  # fmt: skip
+        self.server = postgres.Postgres(child.pid, self.server.uri)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.ledger_url).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, "the server does not start again"
+                time.sleep(0.05)
+            else:
+                return
 
     def ledger(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.ledger_url, autocommit=True)
@@ -58,6 +84,7 @@ def setting() -> Iterator[Setting]:
     """Start a PostgreSQL with three databases; delete everything at the end."""
     folder = Path(tempfile.mkdtemp(prefix="qafila-bench-"))
     server = postgres.start(folder / "pg")
+    here = Setting(server, folder, "", "", "")
     before = os.environ.get("QAFILA_LEDGER_URL")
     try:
         urls = [postgres.ensure_database(server, n) for n in ("ledger", "source", "target")]
@@ -65,13 +92,14 @@ def setting() -> Iterator[Setting]:
             with psycopg.connect(url) as connection:
                 apply_schema(connection, schema)  # type: ignore[arg-type]
         os.environ["QAFILA_LEDGER_URL"] = urls[0]
-        yield Setting(server, folder, *urls)
+        here.ledger_url, here.source_url, here.target_url = urls
+        yield here
     finally:
         if before is None:
             os.environ.pop("QAFILA_LEDGER_URL", None)
         else:
             os.environ["QAFILA_LEDGER_URL"] = before
-        os.kill(server.pid, signal.SIGINT)
+        os.kill(here.server.pid, signal.SIGINT)
         shutil.rmtree(folder, ignore_errors=True)
 
 
