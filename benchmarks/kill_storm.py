@@ -135,7 +135,7 @@ class Storm:
         self.chance.shuffle(fates)
         for fate in fates:
             self._keep_two_at_work()
-            time.sleep(self.chance.uniform(0.35, 0.9))
+            time.sleep(self.chance.uniform(0.4, 1.2))
             if fate == "stop":
                 self._stop_postgres()
             else:
@@ -367,7 +367,7 @@ def load_and_tell() -> None:
     from tasks.engine import loading, process
 
     log = os.open(os.environ["QAFILA_STORM_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    real = loading.load_claimed
+    real, chance = loading.load_claimed, random.Random()
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         store, vectorise, shard = args[5], args[6], args[3]
@@ -383,6 +383,8 @@ def load_and_tell() -> None:
             told = {"shard": shard.number, "start": at[0], "rows": len(rows)}
             os.write(log, (json.dumps(told) + "\n").encode())
             at[0] += len(rows)
+            if chance.random() < 0.5:  # half of the batches dawdle, so that the load outlasts kills
+                time.sleep(chance.uniform(0.0, 0.25))
             return vectorise(rows, chunks)
 
         store.claim = claim_and_note
