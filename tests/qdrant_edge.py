@@ -29,6 +29,7 @@ class EdgeClient:
         self._shards: dict[str, edge.EdgeShard] = {}
         self._params: dict[str, models.VectorParams] = {}
         self._hnsw: dict[str, models.HnswConfigDiff] = {}
+        self._indexed: dict[str, dict[str, models.PayloadSchemaType]] = {}
         self._aliases: dict[str, str] = {}
         self.init_options: dict[str, Any] = {}
 
@@ -59,7 +60,7 @@ class EdgeClient:
         )
         path = str(self._folder / uuid.uuid4().hex)
         self._shards[name] = edge.EdgeShard.create(path, edge.EdgeConfig(vectors=vectors))
-        self._params[name] = vectors_config
+        self._params[name], self._indexed[name] = vectors_config, {}
         self._hnsw[name] = hnsw_config or models.HnswConfigDiff()
         return True
 
@@ -79,7 +80,10 @@ class EdgeClient:
             indexed_vectors_count=seen.indexed_vectors_count,
             points_count=seen.points_count,
             segments_count=seen.segments_count,
-            payload_schema={},
+            payload_schema={
+                field: models.PayloadIndexInfo(data_type=schema, points=seen.points_count)
+                for field, schema in self._indexed[name].items()
+            },
             config=models.CollectionConfig(
                 params=models.CollectionParams(vectors=self._params[name]),
                 hnsw_config=models.HnswConfig(
@@ -104,6 +108,7 @@ class EdgeClient:
     def create_payload_index(
         self, name: str, field: str, schema: models.PayloadSchemaType, **_: Any
     ) -> models.UpdateResult:
+        self._indexed[name][field] = schema
         return self._update(name, edge.UpdateOperation.create_field_index(field, _INDEXES[schema]))
 
     def upsert(
@@ -197,6 +202,10 @@ class EdgeClient:
         return models.CollectionsAliasesResponse(
             aliases=[models.AliasDescription(alias_name=a, collection_name=c) for a, c in pairs]
         )
+
+    def get_collection_aliases(self, name: str) -> models.CollectionsAliasesResponse:
+        there = [a for a in self.get_aliases().aliases if a.collection_name == name]
+        return models.CollectionsAliasesResponse(aliases=there)
 
     def update_collection_aliases(self, changes: Sequence[models.AliasOperations]) -> bool:
         for change in changes:

@@ -142,6 +142,8 @@ def _carry_out(engine: Any, stub: QdrantStub, method: str, path: str, body: byte
     collection, what = found[1], f"{method} {found[2]}".strip()
     if what == "GET":
         return {**_plain(engine.get_collection(collection)), **stub.info}
+    if what == "GET /aliases":
+        return _plain(engine.get_collection_aliases(collection))
     if what == "GET /exists":
         return {"exists": engine.collection_exists(collection)}
     if what == "DELETE":
