@@ -45,11 +45,11 @@ from tests.corpus import demo_workload
 
 CAPTURE = Capture("w", "machine", "b", "doc", ("id",))
 WORKLOAD = demo_workload()
-WRITERS, KEYS, DIMENSIONS = 3, 6, 8
+WRITERS, KEYS, DIMENSIONS = 3, 10, 8
 KEY = st.integers(0, KEYS - 1).map(lambda n: f"k{n}")
 WRITER = st.integers(0, WRITERS - 1)
 WRITE = st.tuples(
-    st.sampled_from(["put", "put", "delete", "change the key", "savepoint"]), KEY, KEY
+    st.sampled_from(["put", "delete", "change the key", "change the key", "savepoint"]), KEY, KEY
 )
 PUT = "INSERT INTO doc VALUES (%s, %s) ON CONFLICT (id) DO UPDATE SET text = excluded.text"
 MOVE = "UPDATE doc SET id = %s WHERE id = %s AND NOT EXISTS (SELECT FROM doc WHERE id = %s)"
@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         self.database.execute("DELETE FROM doc")
         self.database.execute(f"DELETE FROM {CAPTURE.schema}.outbox")  # type: ignore[arg-type]
         self.database.execute(
-            "INSERT INTO doc SELECT 'k' || n, 'first' FROM generate_series(0, 2) n"
+            "INSERT INTO doc SELECT 'k' || n, 'first' FROM generate_series(0, 5) n"
         )
         self.outbox = Outbox(self.database, CAPTURE)
         self.source = PostgresSource(
@@ -140,7 +140,7 @@ class Machine(RuleBasedStateMachine):
             chunks = [Chunk(r.key_text, 0, 0, len(r.text), "", r.text, text_digest(r.text), r.acl)
                       for r in rows]  # fmt: skip
             store.claim(0, 1)
-            store.write(chunks, vectorise(rows, chunks).vectors, Checkpoint(0, 1, None, 3, 3, True))
+            store.write(chunks, vectorise(rows, chunks).vectors, Checkpoint(0, 1, None, 6, 6, True))
         self.target.execute(
             f"CREATE UNIQUE INDEX ON qafila.{place.name} (source_key, chunk_number)"  # type: ignore[arg-type]
         )
@@ -161,10 +161,12 @@ class Machine(RuleBasedStateMachine):
             return
         for writer in self.writers:
             writer.close()
-        self._settle()
-        self.target.execute(f"DROP TABLE qafila.chunk_w{Machine.number}_g1")  # type: ignore[arg-type]
-        self.target.close()
-        self.database.close()
+        try:
+            self._settle()
+        finally:
+            self.target.execute(f"DROP TABLE qafila.chunk_w{Machine.number}_g1")  # type: ignore[arg-type]
+            self.target.close()
+            self.database.close()
 
     # --- writers: several connections, so that transactions overlap and commit in any order
 
@@ -330,7 +332,7 @@ def test_nothing_that_is_committed_is_missed_or_undone(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=30, stateful_step_count=40, deadline=None,
+            max_examples=50, stateful_step_count=50, deadline=None,
             suppress_health_check=list(HealthCheck), derandomize=True,
         ),
     )  # fmt: skip
