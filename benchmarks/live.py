@@ -67,7 +67,6 @@ def main() -> None:
     parser.add_argument("--reads-per-s", type=float, default=50.0)
     parser.add_argument("--alone-seconds", type=float, default=30.0, help="before we start")
     parser.add_argument("--hold-seconds", type=float, default=5.0, help="after each switch")
-    parser.add_argument("--niceness", type=int, default=10, help="of all that is not the users'")
     parser.add_argument("--layout", choices=["table", "column", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -86,9 +85,9 @@ def main() -> None:
         seed=given.seed,
         raw_seconds=raw,
         notes={
-            "priority": f"our processes and their database sessions run at niceness "
-            f"{given.niceness}, with one loading process: what an operator would do on a machine "
-            "that the application needs itself",
+            "cores": "our processes and the sessions that build indexes keep to the last core at "
+            "niceness 10, with one loading process; the application and its sessions keep to the "
+            "others, also before we start: what an operator would do on a machine that both need",
         },
     )  # fmt: skip
 
@@ -111,34 +110,33 @@ def measure(
     def mark(name: str) -> None:
         at[name] = time.perf_counter()
 
-    with migration.migrating(here, stage, given.niceness) as moving:
+    with migration.migrating(here, stage) as moving:
         with application(orders):
             time.sleep(_WARM_UP_SECONDS)
             mark("alone")
             time.sleep(given.alone_seconds)
             mark("begun")
-            with (
-                low_priority(given.niceness) as later,
-                following(moving, journal, given.niceness) as catch_up,
-            ):
-                later(moving.load)
-                mark("loaded")
-                later(moving.build_index)
-                mark("indexed")
-                later(catch_up)
-                later(lambda: moving.warm_up(queries))
-                time.sleep(2 * _AROUND_SECONDS)
-                mark("cutover")
-                moving.cut_over()
-                mark("cut_over")
-                time.sleep(given.hold_seconds)
-                mark("rollback")
-                moving.roll_back()
-                mark("rolled_back")
-                time.sleep(given.hold_seconds)
-                mark("ended")
+            with in_the_background() as later:
+                later(lambda: moving.capture(lambda: written_keys(journal)))
+                with following(moving):
+                    later(moving.load)
+                    mark("loaded")
+                    later(moving.build_index)
+                    mark("indexed")
+                    later(moving.catch_up)
+                    later(lambda: moving.warm_up(queries))
+                    time.sleep(2 * _AROUND_SECONDS)
+                    mark("cutover")
+                    moving.cut_over()
+                    mark("cut_over")
+                    time.sleep(given.hold_seconds)
+                    mark("rollback")
+                    moving.roll_back()
+                    mark("rolled_back")
+                    time.sleep(given.hold_seconds)
+                    mark("ended")
         calls = read_calls(journal)
-        moving.follow([str(c.key) for c in calls if c.kind != "search"])
+        moving.catch_up()
         lost = lost_writes(calls, moving, np.load(pool))
         differences = moving.differences()
     return figures_of(calls, at, lost, differences, given.rows), {
@@ -205,56 +203,33 @@ def read_calls(journal: Path) -> list[Call]:
 
 
 @contextmanager
-def low_priority(niceness: int) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Yield a function that runs another in a thread of lower priority, and its children too.
-
-    Linux gives each thread its own niceness, so that the switch keeps the usual one.
-    """
-    with ThreadPoolExecutor(1, initializer=os.nice, initargs=(niceness,)) as pool:
+def in_the_background() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Yield a function that runs another in a calm thread, and its children too."""
+    with ThreadPoolExecutor(1, initializer=migration.calm) as pool:
         yield lambda what: pool.submit(what).result()
 
 
 @contextmanager
-def following(
-    moving: migration.Moving, journal: Path, niceness: int
-) -> Iterator[Callable[[], None]]:
-    """Keep all generations in step for the block; yield a function that waits until they are."""
-    moving.begin_to_follow()
-    stop, idle = threading.Event(), threading.Event()
-    failed: list[BaseException] = []
+def following(moving: migration.Moving) -> Iterator[None]:
+    """Keep all generations in step for the block."""
+    stop = threading.Event()
 
     def follow() -> None:
-        os.nice(niceness)
-        done = 0
+        migration.calm()
+        moving.follow(stop)
+
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(follow)
         try:
-            while not stop.wait(0.1):
-                if not moving.loaded.is_set():
-                    continue
-                new = read_calls(journal)[done:]
-                done += len(new)
-                keys = [str(c.key) for c in new if c.kind != "search"]
-                moving.follow(list(dict.fromkeys(keys)))
-                if len(keys) < 50:
-                    idle.set()
-        except BaseException as error:  # noqa: BLE001 - told where it is waited for
-            failed.append(error)
-            idle.set()
+            yield
+        finally:
+            stop.set()
+        done.result()
 
-    def catch_up() -> None:
-        idle.clear()
-        idle.wait()
-        if failed:
-            raise NotMeasured(f"live sync failed: {failed[0]}") from failed[0]
 
-    thread = threading.Thread(target=follow)
-    thread.start()
-    try:
-        yield catch_up
-    finally:
-        stop.set()
-        thread.join()
-    if failed:
-        raise NotMeasured(f"live sync failed: {failed[0]}") from failed[0]
+def written_keys(journal: Path) -> list[str]:
+    """Return the keys that the application has written so far."""
+    return list(dict.fromkeys(str(c.key) for c in read_calls(journal) if c.kind != "search"))
 
 
 @contextmanager

@@ -8,11 +8,13 @@ are due at fixed times: one that is late because the one before it was slow coun
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, LiteralString
@@ -24,6 +26,8 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 _POINTER: LiteralString = "SELECT generation FROM qafila.alias WHERE workload = %s"
+
+CORES = sorted(os.sched_getaffinity(0))  # the last one is for the migration
 
 Layout = Literal["table", "column"]
 
@@ -62,6 +66,7 @@ class Application:
 
     def run(self) -> None:
         """Work until standard input is closed."""
+        _keep_to_its_cores(0)
         threads = [
             threading.Thread(target=self._at_rate, args=(rate, what))
             for rate, what in (
@@ -83,6 +88,7 @@ class Application:
         with psycopg.connect(self._orders.url, application_name="application") as connection:
             register_vector(connection)
             connection.commit()
+            _keep_to_its_cores(connection.info.backend_pid)
             due = time.perf_counter()
             while not self._stop.wait(max(0.0, due - time.perf_counter())):
                 what(connection, due)
@@ -173,6 +179,11 @@ class Application:
         with self._lock:
             self._journal.write(line + "\n")
         return error is None
+
+
+def _keep_to_its_cores(process: int) -> None:
+    with suppress(PermissionError):  # the server runs as another user: then only we keep to them
+        os.sched_setaffinity(process, set(CORES[:-1] or CORES))
 
 
 def as_json(orders: Orders) -> str:
