@@ -2,12 +2,13 @@
 
     qafila bench backfill --rows 100000
 
-The flow itself runs, under a Prefect server of its own: plan, load (read, chunk, embed with
-wordllama, write, checkpoint), index, compare. Beside it, with as many processes on the same cores:
-the same texts only embedded, and the same chunks only written. ``ratio`` is rows a second of the
-load over the slower ceiling's; start-up of the processes counts on both sides. ``peak_rss_mb`` is
-of the flow's process and its workers together, servers not counted. ``prefect_share`` is the share
-of the flow's wall time in which none of our own steps was at work.
+The flow itself runs in a process of its own, beside a real Prefect server: plan, load (read,
+chunk, embed with wordllama, write, checkpoint), index, compare. In the same run, with as many
+processes on the same cores: the same texts only embedded, and the same chunks only written.
+``ratio`` is rows a second of the load over the slower ceiling's; start-up of the processes counts
+on both sides. ``peak_rss_mb`` is of the flow's process and its workers together, servers not
+counted. ``prefect_share`` is the share of the flow's wall time in which none of our own steps was
+at work; the steps that only speak to Prefect (plan and verdict as artifacts) count as Prefect's.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +46,13 @@ def main() -> None:
     parser.add_argument("--batch-rows", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=2, help="of each ceiling, around the load")
     parser.add_argument("--no-index", action="store_true", help="leave HNSW out: shorter")
-    parser.add_argument("--part", choices=["embed", "write"], help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=["embed", "write", "flow"], help=argparse.SUPPRESS)
     parser.add_argument("--low", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--high", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.part == "flow":
+        flow_part(given)
+        return
     if given.part:
         {"embed": embed_part, "write": write_part}[given.part](
             given.low, given.high, given.batch_rows
@@ -199,31 +205,85 @@ class Run:
 
 
 def run_flow(workload: str, given: argparse.Namespace, here: Setting) -> Run:
-    """Run the real flow under a Prefect server of its own; time our steps in it."""
-    from prefect.testing.utilities import prefect_test_harness
+    """Run the real flow beside a Prefect server of its own; sample the memory of its family."""
+    with prefect_server(here.folder / "prefect") as variables:
+        child = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.backfill", "--part", "flow",
+             "--workers", str(given.workers), "--batch-rows", str(given.batch_rows)],
+            cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with _Memory(child.pid) as memory:
+            out, _ = child.communicate()
+    if child.returncode:
+        raise NotMeasured(f"the flow ended with code {child.returncode}")
+    return Run(**json.loads(out.splitlines()[-1]), peak_rss_mb=memory.peak_mb)
 
+
+@contextmanager
+def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Start a Prefect server on loopback; yield the variables that point at it."""
+    from qafila.stack import prefect
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    api = prefect.api_url(port)
+    variables = {"PREFECT_HOME": str(folder), "PREFECT_API_URL": api,
+                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}  # fmt: skip
+    server = subprocess.Popen(
+        prefect.server_command(port), env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while not prefect.healthy(api):
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise NotMeasured("the Prefect server did not start")
+            time.sleep(0.2)
+        yield variables
+    finally:
+        server.terminate()
+        try:
+            server.wait(15)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def flow_part(given: argparse.Namespace) -> None:
+    """Run the flow in this process and time our steps in it; print what it took."""
+    from flows import embedding_backfill as runbook
     from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
     from tasks import backfill
 
     spans: list[tuple[str, float, float]] = []
-    for name in ("plan_load", "apply_plan", "load_in_process", "build_index", "compare"):
-        step = getattr(backfill, name)
+    for room, name in (
+        (runbook, "find_generation"), (backfill, "plan_load"), (backfill, "apply_plan"),
+        (backfill, "start_capture"), (runbook, "begin"), (backfill, "load_in_process"),
+        (backfill, "build_index"), (backfill, "compare"),
+    ):  # fmt: skip
+        step = getattr(room, name)
         step.fn = _timed(name, step.fn, spans)
     request = EmbeddingBackfill(
-        workload=workload, workers=given.workers, batch_rows=given.batch_rows
+        workload="aws-docs-search", workers=given.workers, batch_rows=given.batch_rows
     )
-    run = Run()
-    with prefect_test_harness(server_startup_timeout=60), _Memory() as memory:
-        began = time.perf_counter()
-        body = embedding_backfill(request)
-        run.seconds = time.perf_counter() - began
-    run.peak_rss_mb = memory.peak_mb
-    run.complete = bool(body["digests_equal"])
-    run.load_seconds = float(body["seconds"])
+    began = time.perf_counter()
+    body = embedding_backfill(request)
+    seconds = time.perf_counter() - began
+    steps: dict[str, float] = {}
     for name, start, end in spans:
-        run.steps[name] = max(run.steps.get(name, 0.0), end - start)
-    run.prefect_share = 1.0 - _covered(spans) / run.seconds
-    return run
+        steps[name] = max(steps.get(name, 0.0), end - start)
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "load_seconds": float(body["seconds"]),
+                "prefect_share": 1.0 - _covered(spans) / seconds,
+                "complete": bool(body["digests_equal"]),
+                "steps": steps,
+            }
+        )
+    )
 
 
 def _timed(name: str, step: Callable[..., Any], spans: list[Any]) -> Callable[..., Any]:
@@ -250,10 +310,11 @@ def _covered(spans: list[tuple[str, float, float]]) -> float:
 
 
 class _Memory:
-    """Samples the resident memory of this process and its workers ten times a second."""
+    """Samples the resident memory of a process and its children ten times a second."""
 
-    def __init__(self) -> None:
+    def __init__(self, pid: int) -> None:
         self.peak_mb = 0.0
+        self._root = psutil.Process(pid)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -266,15 +327,13 @@ class _Memory:
         self._thread.join()
 
     def _sample(self) -> None:
-        me = psutil.Process()
         while not self._stop.wait(0.1):
-            total = me.memory_info().rss
-            for child in me.children():
-                try:
-                    if "tasks.engine.process" in child.cmdline():
-                        total += child.memory_info().rss
-                except psutil.Error:
-                    continue
+            total = 0
+            try:
+                for process in [self._root, *self._root.children(recursive=True)]:
+                    total += process.memory_info().rss
+            except psutil.Error:
+                continue
             self.peak_mb = max(self.peak_mb, total / 1e6)
 
 

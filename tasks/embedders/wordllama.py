@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MODEL = "wordllama-l2_supercat"
+_BATCH, _BATCH_CHARACTERS = 64, 20_000
 
 
 class WordLlamaEmbedder:
@@ -49,8 +50,16 @@ class WordLlamaEmbedder:
         # a batch is padded to its longest text, so texts of like length go together
         order = np.argsort([len(t) for t in prepared], kind="stable")
         raw = np.empty((len(prepared), self.dimensions), np.float32)
+        start = 0
         with np.errstate(invalid="ignore", divide="ignore"):
-            raw[order] = self._model.embed([prepared[i] for i in order], batch_size=64)
+            while start < len(order):
+                # a batch is held in full width, so long texts go in smaller ones
+                longest = len(prepared[order[min(start + _BATCH, len(order)) - 1]])
+                some = order[
+                    start : start + max(1, min(_BATCH, _BATCH_CHARACTERS // (longest + 1)))
+                ]
+                raw[some] = self._model.embed([prepared[i] for i in some], batch_size=len(some))
+                start += len(some)
         np.nan_to_num(raw, copy=False)
         lengths = np.linalg.norm(raw, axis=1, keepdims=True)
         unit: NDArray[np.float32] = np.divide(
