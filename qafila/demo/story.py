@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from uuid import UUID
@@ -21,6 +22,7 @@ from qafila.sql import statement
 from tasks.approvals import Approval, pending_approvals
 from tasks.asking import answer_question
 from tasks.engine.claims import list_shards
+from tasks.engine.control import read_load
 from tasks.evidence import Evidence, evidence_of
 from tasks.ledger import Connection, newest_generation, open_ledger
 from tasks.starting import read_state, start
@@ -113,15 +115,18 @@ class Story:
             return
         share = loaded / planned
         self.stage.progress(f"{'█' * int(24 * share):░<24}  {loaded}/{planned} rows")
-        owners = {
-            s.owner_pid for s in shards if s.state == "claimed" and s.owner == socket.gethostname()
-        }
-        if not self.killed and 0.25 < share < 0.9 and owners:
-            for pid in owners:
-                if pid is not None and self._ours(pid):
+        load = read_load(ledger, generation)
+        if self.killed or not 0.25 < share < 0.9 or load is None or not load.held:
+            return
+        workers = [s.owner_pid for s in shards if s.state == "claimed"]
+        pids = {pid for pid in (load.holder_pid, *workers) if pid is not None and self._ours(pid)}
+        if load.holder == socket.gethostname() and load.holder_pid in pids:
+            for pid in pids:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                    self.killed = True
-                    self.stage.note(f"killed on purpose at {100 * share:.0f} % (kill -9 {pid})")
+            self.killed = True
+            told = " ".join(map(str, sorted(pids)))
+            self.stage.note(f"killed on purpose at {100 * share:.0f} % (kill -9 {told})")
 
     def _ours(self, pid: int) -> bool:
         """Say whether a process began during this story: the ledger may name an older one."""
