@@ -599,3 +599,47 @@ def test_a_comparison_under_writes_ends_with_equality_or_the_truth(
     writer.set()
     time.sleep(0.05)
     assert "extra op-stranger" in compared.examples
+
+
+def test_what_a_position_calls_over_is_on_disk_before_it_is_kept(live: Live) -> None:
+    """Otherwise a crash could give its number to a transaction that would then be skipped."""
+    known = recorded(live.ledger, live.workload.name)
+    assert known
+    with (
+        psycopg.connect(live.source_url) as writer,
+        psycopg.connect(live.source_url, autocommit=True) as database,
+    ):
+        writer.execute("SET synchronous_commit = off")
+        writer.commit()
+        for end in (writer.commit, writer.rollback):
+            writer.execute(put("op-000001", "not waited for"))
+            end()
+            written = database.execute("SELECT pg_current_wal_insert_lsn()").fetchone()
+            Outbox(database, known[0]).start()
+            flushed = database.execute(
+                "SELECT pg_current_wal_flush_lsn() >= %s::pg_lsn", written
+            ).fetchone()
+            assert flushed == (True,)
+
+
+def test_the_commands_say_where_it_stands(live: Live) -> None:
+    from typer.testing import CliRunner
+
+    from qafila.cli import app
+
+    def run(*words: str) -> Any:
+        ran = CliRunner().invoke(app, ["live-sync", *words, live.workload.name, "--json"])
+        assert ran.exit_code == 0, ran.output
+        return json.loads(ran.stdout)
+
+    live.write(put("op-000001", "one"))
+    assert "CREATE TRIGGER" in run("install", "--dry-run")["sql"]
+    assert run("install")["outbox"] == OUTBOX
+    status = run("status")
+    assert (status["installed"], status["faults"], status["held_changes"]) == (True, [], 1)
+    assert status["generations"][0]["lag"]["changes"] == 1
+    text = CliRunner().invoke(app, ["live-sync", "status", live.workload.name]).stdout
+    assert "g1: fed, 1 changes" in text
+    assert "nobody applies now" in text
+    assert run("remove", "--force")["removed"]
+    assert run("status") == {"workload": live.workload.name, "installed": False}
