@@ -80,8 +80,8 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
     """Fills the next generation of the index: plan, load, index, compare.
 
     You see the plan, then a task a worker and a line a shard, then the comparison of every row.
-    Only the target is changed, in a table that nobody reads yet. It can be paused, slowed down and
-    stopped: qafila load. Killed or cancelled at any moment, start it again: it goes on at its
+    Only the target is changed, in a table that nobody reads yet. The command "load" pauses it,
+    slows it down or stops it. Killed or cancelled at any moment, start it again: it goes on at its
     checkpoints, and no row is there twice. To undo, drop the generation.
     """
     with operator_told():

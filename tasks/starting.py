@@ -82,9 +82,16 @@ def read_state(run_id: UUID) -> State | None:
         return client.read_flow_run(run_id).state
 
 
-def follow(run_id: UUID, tell: Callable[[str], None], *, poll_s: float = 0.5) -> Ended:
+def follow(
+    run_id: UUID,
+    tell: Callable[[str], None],
+    *,
+    poll_s: float = 0.5,
+    look: Callable[[], None] = lambda: None,
+) -> Ended:
     """Tell each new log line of a run until it ends; return how it ended.
 
+    ``look`` is called with each poll, for whatever else is shown meanwhile.
     A run that waits for a person keeps being followed: the answer may come from elsewhere.
     """
     told = 0
@@ -99,6 +106,7 @@ def follow(run_id: UUID, tell: Callable[[str], None], *, poll_s: float = 0.5) ->
             told += len(lines)
             if state is not None and state.is_final():
                 return _ended(client, run_id, state)
+            look()
             time.sleep(poll_s)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,7 +50,8 @@ def run(
         if as_json:
             screen.print_json({"flow_run_id": str(started), "address": address})
         return
-    ended = follow(started, (lambda _: None) if as_json else screen.say)
+    with _bar(phase, workload, as_json) as look:
+        ended = follow(started, (lambda _: None) if as_json else screen.say, look=look)
     if as_json:
         screen.print_json(
             {"flow_run_id": str(started), "address": address, "state": ended.state,
@@ -59,6 +62,37 @@ def run(
     else:
         screen.say(f"{phase} {workload}: done.")
     raise typer.Exit(ended.exit_code)
+
+
+@contextmanager
+def _bar(phase: str, workload: str, as_json: bool) -> Iterator[Callable[[], None]]:
+    """Show how far a load is while it runs, on a terminal; elsewhere its log lines say it."""
+    console = screen.console()
+    if phase != "embedding-backfill" or as_json or not console.is_terminal:
+        yield lambda: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    from tasks.engine.progress import read_progress
+    from tasks.ledger import newest_generation, open_ledger
+
+    shown = Progress(
+        TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[told]}"), console=console, transient=True,
+    )  # fmt: skip
+    with open_ledger() as ledger, shown:
+        bar = shown.add_task("loading", total=1.0, told="")
+
+        def look() -> None:
+            generation = newest_generation(ledger, workload)
+            if generation is not None:
+                now = read_progress(ledger, generation)
+                told = f"{now.rows_loaded}/{now.rows_planned} rows"
+                if now.cost:
+                    told += f" · {now.tokens} tokens · {now.cost:.2f}"
+                shown.update(bar, completed=now.share, told=told)
+
+        yield look
 
 
 def approve(
