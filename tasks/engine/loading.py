@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from qafila.sql import statement
 from tasks.engine.claims import Shard, Spent, beat_shard
 from tasks.ledger import Connection, Generation
 from tasks.sources.port import Source, SourceRow
-from tasks.stores.port import Chunk, Vectors, VectorStore
+from tasks.stores.port import Checkpoint, Chunk, Vectors, VectorStore
 from tasks.tokenizing import tokenizer_of
 
 BEAT_SECONDS = 0.25  # the ledger hears of progress at most so often; the target's mark is the truth
@@ -125,12 +124,12 @@ def load_claimed(
             store.write(done.chunks, done.vectors, mark)
             spent = spent + done.spent
             if time.perf_counter() - beaten > BEAT_SECONDS:
-                _beat(ledger, generation, mark, spent)
+                beat(ledger, generation, mark, spent)
                 beaten, spent = time.perf_counter(), Spent()
         mark = replace(mark, last_key=mark.last_key or shard.low_key, finished=True)
         nothing = np.zeros((0, workload.corpus.embedder.dimensions), np.float32)
         store.write([], nothing, mark)
-    _beat(ledger, generation, mark, spent)
+    beat(ledger, generation, mark, spent)
     return Loaded(
         shard=shard.number,
         rows=mark.rows - first.rows,
@@ -153,7 +152,12 @@ def _without_text(rows: Sequence[SourceRow], chunks: Sequence[Chunk]) -> list[tu
     ]
 
 
-def _beat(ledger: Connection, generation: Generation, mark: Any, spent: Spent) -> None:
+def beat(ledger: Connection, generation: Generation, mark: Checkpoint, spent: Spent) -> None:
+    """Note how far a shard is.
+
+    Raises:
+        StaleEpoch: another worker claimed it.
+    """
     if not beat_shard(ledger, generation, mark, spent):
         raise StaleEpoch(f"shard {mark.shard} was claimed by another worker.")
 
@@ -162,8 +166,15 @@ def _set_aside(
     ledger: Connection, generation: Generation, rejected: Sequence[tuple[Chunk, str]]
 ) -> None:
     for chunk, reason in rejected:
-        ledger.execute(
-            statement("backfill", "put_dead_letter"),
-            {"workload": generation.workload, "generation": generation.number,
-             "source_key": chunk.source_key, "number": chunk.number, "reason": reason},
-        )  # fmt: skip
+        put_dead_letter(ledger, generation, chunk.source_key, chunk.number, reason)
+
+
+def put_dead_letter(
+    ledger: Connection, generation: Generation, source_key: str, number: int, reason: str
+) -> None:
+    """Set one chunk aside with its reason, before its batch commits; a second time is the same."""
+    ledger.execute(
+        statement("backfill", "put_dead_letter"),
+        {"workload": generation.workload, "generation": generation.number,
+         "source_key": source_key, "number": number, "reason": reason},
+    )  # fmt: skip

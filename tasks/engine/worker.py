@@ -19,6 +19,7 @@ from tasks.engine.claims import (
     let_go_of_the_dead,
     release_shard,
 )
+from tasks.engine.copying import Copier, open_copier
 from tasks.engine.loading import Loaded, Vectorise, load_claimed
 from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.vectors import open_vectorise
@@ -52,6 +53,7 @@ class Desk:
     store: VectorStore
     vectorise: Vectorise
     shape: str | None
+    copier: Copier | None = None
 
 
 @dataclass
@@ -129,7 +131,8 @@ def open_desk(
         ) as vectorise,
     ):
         plan = get_plan(ledger, generation, "backfill") or {}
-        yield Desk(ledger, source, store, vectorise, plan.get("shape"))
+        with open_copier(workload, reach, store) as copier:
+            yield Desk(ledger, source, store, vectorise, plan.get("shape"), copier)
 
 
 def _load_all(
@@ -183,6 +186,11 @@ def load_one(
     try:
         if desk.shape is not None:
             require_shape(desk.source, desk.shape)
+        if desk.copier is not None:
+            return desk.copier.load(
+                desk.ledger, generation, shard, desk.store, batch_rows=batch_rows,
+                check=pulse.check,
+            )  # fmt: skip
         return load_claimed(
             desk.ledger, workload, generation, shard, desk.source, desk.store, desk.vectorise,
             batch_rows=batch_rows, check=pulse.check,

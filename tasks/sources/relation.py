@@ -100,12 +100,12 @@ class Relation:
 
     def unique(self) -> bool:
         """Say whether an index makes the key unique; the rows need not be looked at then."""
-        return self._table is not None and bool(
-            self._connection.execute(
-                statement("source", "unique_index"),
-                {"table": self._quoted, "key": self._key},
-            ).fetchone()
+        if self._table is None:
+            return False
+        found = self._connection.execute(
+            statement("source", "unique_index"), {"table": self._quoted, "key": self._key}
         )
+        return found.fetchone() is not None  # the row has no columns, so it is falsy
 
     def encoding(self) -> str | None:
         """Return the encoding of the database."""
