@@ -120,7 +120,7 @@ def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:
         wait_for("the load", loading, within_s=60, every_s=0.01)
         os.kill(stack.state["worker"]["pid"], signal.SIGKILL)
         stack.cli("up")
-        stack.cli("run", "embedding-backfill", WORKLOAD)
+        stack.cli("run", "embedding-backfill", WORKLOAD, "--set", "engine=work-pool")
         filled = latest_evidence(ledger, WORKLOAD, "backfill")
         assert filled is not None
         assert filled.number > before.number
