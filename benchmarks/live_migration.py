@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from tasks.engine.loading import chunks_of
 from tasks.engine.supervisor import run_worker
 from tasks.engine.worker import Assignment
 from tasks.ledger import Generation, move_phase
-from tasks.live_sync import drain, ensure_capture, follow
+from tasks.live_sync import drain, ensure_capture, feed_all
 from tasks.live_sync.capture import open_database
 from tasks.live_sync.feeds import meaning_at, open_feed
 from tasks.live_sync.reading import Outbox
@@ -42,7 +43,17 @@ from tasks.verifying import verify_generation
 OLD = WordLlamaEmbedder(kind="wordllama", dimensions=64)
 NEW = WordLlamaEmbedder(kind="wordllama", dimensions=256)
 BATCH_ROWS = 256
+FEED_SECONDS = 1.0  # between rounds of live sync
 _POOL = 2000
+_SESSIONS = """
+SELECT pid,
+       backend_type IN ('parallel worker', 'autovacuum worker')
+       OR datname = 'target' AND backend_type = 'client backend'
+          AND application_name NOT IN ('application', 'switch'),
+       backend_type = 'parallel worker' OR state = 'active' AND query LIKE '%CREATE INDEX%'
+FROM pg_stat_activity
+WHERE pid <> pg_backend_pid()
+"""
 _SETUP_BATCH = 5000
 _PROMOTED = (Event.ALL_LOADED, Event.LADDER_PASS, Event.DRILL_PASS, Event.FIRST_WEIGHT,
              Event.BAKE_PASS)  # fmt: skip
@@ -193,8 +204,8 @@ class Moving:
     def follow(self, stop: threading.Event) -> None:
         """Feed every generation that is alive until ``stop`` is set."""
         with self._here.ledger() as ledger:
-            while not stop.is_set():
-                for fed in follow(ledger, self._stage.workload, seconds=1.0):
+            while not stop.wait(FEED_SECONDS):
+                for fed in feed_all(ledger, self._stage.workload):
                     if fed.problem and not fed.elsewhere:
                         raise NotMeasured(f"live sync of g{fed.generation}: {fed.problem}")
 
@@ -206,9 +217,11 @@ class Moving:
 
     def warm_up(self, queries: Vectors) -> None:
         """Ask the new index what users will ask, so that its pages are in memory."""
-        with open_store(self._ledger, self._stage.workload, self._stage.generation) as store:
+        workload, generation = self._stage.workload, self._stage.generation
+        with open_store(self._ledger, workload, generation) as store:
             for query in queries:
                 store.search(query, 10, ["everyone"])
+                time.sleep(0.005)  # the application needs the processor too
 
     @contextmanager
     def _switching(self) -> Iterator[psycopg.Connection[Any]]:
@@ -266,40 +279,40 @@ class Moving:
 
 @contextmanager
 def migrating(here: Setting, stage: Stage) -> Iterator[Moving]:
-    """Open what the migration needs; keep its index builds out of the users' way."""
-    with here.ledger() as ledger, _calm_builds(here):
+    """Open what the migration needs; keep what it keeps busy out of the users' way."""
+    with here.ledger() as ledger, _calm_sessions(here):
         yield Moving(here, stage, ledger)
 
 
-def calm(process: int = 0) -> None:
+def calm(process: int = 0, *, niceness: int = 10) -> None:
     """Keep this thread (or a process) to the last core, at a low priority.
 
     What ``taskset`` and ``nice`` do. Priority alone is not enough: a kernel that lets a running
     process finish its tick makes whoever wakes up on its core wait for some milliseconds.
     """
-    os.setpriority(os.PRIO_PROCESS, process, 10)
+    os.setpriority(os.PRIO_PROCESS, process, niceness)
     if len(CORES) > 1:
         os.sched_setaffinity(process, set(CORES[-1:]))
 
 
 @contextmanager
-def _calm_builds(here: Setting) -> Iterator[None]:
-    """Calm every session that builds an index, as long as the block lasts.
+def _calm_sessions(here: Setting) -> Iterator[None]:
+    """Keep our sessions in the application's database, and vacuum, to the last core.
 
-    Not those that load: they hold locks of the log for a moment, and whoever writes would wait
-    until they get the processor again.
+    Index builds lose priority too. All other processes of the server keep off that core: they write
+    the log, and who waits for a processor while it holds the log makes every commit wait.
     """
     stop = threading.Event()
 
     def watch() -> None:
         with here.target() as looking:
-            while not stop.wait(0.1):
-                for (pid,) in looking.execute(
-                    "SELECT pid FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'"
-                    " AND state = 'active' OR backend_type = 'parallel worker'"
-                ).fetchall():
+            while not stop.wait(0.2):
+                for pid, busy, builds in looking.execute(_SESSIONS).fetchall():
                     with suppress(ProcessLookupError, PermissionError):
-                        calm(pid)
+                        if busy:
+                            calm(pid, niceness=10 if builds else 0)
+                        else:
+                            os.sched_setaffinity(pid, set(CORES[:-1] or CORES))
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()
