@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,12 +25,13 @@ from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shar
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, Packer
 from tasks.stores.pgvector_index import build_indexes
-from tasks.stores.pgvector_raw import Passed, RawSource, Rejected
+from tasks.stores.pgvector_raw import Passed, RawSource, Reading, Rejected
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 OLDEST = (0, 8, 4)
 MOST_DIMENSIONS = {"vector": 2000, "halfvec": 4000}  # of HNSW; a page must hold an element
 MOST_STORED = 16_000
+SNAPSHOT_SECONDS = 30.0  # a copy opens its source anew, so that vacuum there is not held up
 
 
 class PgvectorStore:
@@ -163,22 +165,35 @@ class PgvectorStore:
         )  # fmt: skip
         mark = checkpoint
         while not mark.finished:
-            passed = Passed()
-            with self._whole_batch():
-                self._lock_checkpoint(mark)
-                self._send(raw.stream(mark.last_key or low, high, batch_rows, passed))
-                if passed.rejected:
-                    set_aside(passed.rejected)
-                mark = replace(
-                    mark,
-                    last_key=passed.last_key or mark.last_key or low,
-                    rows=mark.rows + passed.rows,
-                    chunks=mark.chunks + passed.chunks,
-                    finished=passed.rows < batch_rows,
-                )
-                self._move_checkpoint(mark)
-            on_batch(mark)
+            with raw.reading(mark.last_key or low, high, batch_rows) as reading:
+                begun = time.monotonic()
+                while not mark.finished and time.monotonic() - begun < SNAPSHOT_SECONDS:
+                    mark = self._copy_batch(reading, mark, low, set_aside)
+                    on_batch(mark)
         return mark
+
+    def _copy_batch(
+        self,
+        reading: Reading,
+        mark: Checkpoint,
+        low: Key | None,
+        set_aside: Callable[[Sequence[Rejected]], None],
+    ) -> Checkpoint:
+        passed = Passed()
+        with self._whole_batch():
+            self._lock_checkpoint(mark)
+            self._send(reading.batch(passed))
+            if passed.rejected:
+                set_aside(passed.rejected)
+            moved = replace(
+                mark,
+                last_key=passed.last_key or mark.last_key or low,
+                rows=mark.rows + passed.rows,
+                chunks=mark.chunks + passed.chunks,
+                finished=passed.finished,
+            )
+            self._move_checkpoint(moved)
+        return moved
 
     def _lock_checkpoint(self, mark: Checkpoint) -> None:
         held = self._connection.execute(

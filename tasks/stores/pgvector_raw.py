@@ -1,16 +1,14 @@
 """Copy chunks and vectors from one pgvector table into another without unpacking them.
 
 The source writes each row in binary COPY format, digest and all, and the target reads the same
-bytes. Only what has to be known here is looked at: the last key of a batch, and the rows that
-cannot be copied, which the source marks by a vector of NULL and a reason in place of the title.
+bytes (tasks/stores/pgvector_stream.py). Here is what the source is asked.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import psycopg
@@ -22,31 +20,22 @@ from qafila.core.corpus import PgvectorSource as Settings
 from qafila.sql import statement
 from tasks.sources.port import Key
 from tasks.sources.relation import Column, Relation
-from tasks.stores.pgvector_copy import COLUMNS, HEADER, TRAILER, VectorType
+from tasks.stores.pgvector_copy import VectorType
+from tasks.stores.pgvector_stream import (
+    Passed,
+    Reading,
+    Rejected,
+    Row,
+    Stopped,
+    fields_of,
+    int4_at,
+    rows_of,
+    text_of,
+)
 
-_PIECE_BYTES = 192 * 1024  # what is gathered before it is sent on
-_NO_VECTOR = b"\xff\xff\xff\xff"  # the length word of NULL
+__all__ = ["Passed", "RawSource", "Reading", "Rejected"]
+
 _INTEGERS = ("smallint", "integer", "bigint")
-_int4 = struct.Struct(">i").unpack_from
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A row of the source that cannot be copied, and why."""
-
-    source_key: str
-    number: int
-    reason: str
-
-
-@dataclass
-class Passed:
-    """What went through one batch; filled while it runs."""
-
-    rows: int = 0
-    chunks: int = 0
-    last_key: Key | None = None
-    rejected: list[Rejected] | None = None
 
 
 class RawSource:
@@ -69,51 +58,32 @@ class RawSource:
         self._numbered = len(settings.key) == 2 and self._type(settings.key[1]) in _INTEGERS
         self._parts = self._parts_of(fingerprint, generation, vector_type, limits)
 
-    def stream(
-        self, low: Key | None, high: Key | None, batch_rows: int, passed: Passed
-    ) -> Iterator[bytes]:
-        """Yield one batch with low < key <= high as a COPY stream, and say what was in it.
-
-        Rows of one key stay together, so there may be a few more than ``batch_rows``.
-        """
+    @contextmanager
+    def reading(self, low: Key | None, high: Key | None, batch_rows: int) -> Iterator[Reading]:
+        """Open a stream of all rows with low < key <= high, in key order, from one snapshot."""
         query = sql.SQL(statement("pgvector", "copy_out")).format(
-            **self._parts, where=self._between(low, high), limit=sql.Literal(batch_rows)
+            **self._parts, where=self._between(low, high)
         )
-        passed.rejected = []
-        yield HEADER
-        last: bytes | None = None
-        with self._connection.cursor().copy(query) as copy:
-            gathered: list[bytes] = []
-            size = 0
-            for data in copy:
-                row = bytes(data)
-                if row.startswith(HEADER):
-                    row = row[len(HEADER) :]
-                if len(row) <= len(TRAILER):
-                    continue
-                last = row
-                passed.rows += 1
-                if row[2:6] == _NO_VECTOR:
-                    passed.rejected.append(_rejected(row))
-                    continue
-                gathered.append(row)
-                size += len(row)
-                if size > _PIECE_BYTES:
-                    passed.chunks += len(gathered)
-                    yield b"".join(gathered)
-                    gathered, size = [], 0
-            passed.chunks += len(gathered)
-            yield b"".join(gathered)
-        if last is not None:
-            passed.last_key = self._key_of(last)
-        yield TRAILER
+        with self._connection.transaction():
+            # an index on the key gives the first rows at once; a sort would read all before
+            self._connection.execute("SELECT set_config('enable_sort', 'off', true)")
+            with self._connection.cursor().copy(query) as copy:
+                rows = rows_of(copy, self._connection)
+                reading = Reading(rows, self._key_of, batch_rows)
+                try:
+                    yield reading
+                except BaseException:
+                    reading.stop()
+                    raise
+                if not reading.stop():
+                    copy.finish(Stopped())  # the server need not send the rest
 
-    def _key_of(self, row: bytes) -> Key:
-        fields = _fields(row)
-        key, number = _text(fields["source_key"]), fields["chunk_number"]
+    def _key_of(self, row: Row) -> Key:
+        fields = fields_of(row)
+        key, number = text_of(fields["source_key"]), fields["chunk_number"]
         if self._numbered:
             assert number is not None
-            return [key, str(_int4(number)[0])]
+            return [key, str(int4_at(number)[0])]
         return [key] if len(self._settings.key) == 1 else json.loads(key)
 
     def _between(self, low: Key | None, high: Key | None) -> sql.Composable:
@@ -152,6 +122,7 @@ class RawSource:
             "metadata": self._metadata(),
             "embedding": _column(settings.embedding),
             "type": sql.Identifier(vector_type),
+            "digest": self._digest(),
             "dimensions": sql.Literal(limits.dimensions),
             "key_bytes": sql.Literal(limits.key_bytes),
             "fingerprint": sql.Literal(fingerprint),
@@ -183,6 +154,17 @@ class RawSource:
             _column(self._settings.acl)
         )
 
+    def _digest(self) -> sql.Composable:
+        """Return the digest of the text: made anew, but in a generation of ours it is there.
+
+        The comparison at the end makes it anew from every text and finds one that is wrong.
+        """
+        ours = {"text_digest": "bytea", "fingerprint": "text", "generation": "integer"}
+        if self._settings.text == "text" and all(self._type(c) == t for c, t in ours.items()):
+            return _column("text_digest")
+        made = sql.SQL("sha256(convert_to(coalesce({}::text, ''), 'UTF8'))")
+        return made.format(_column(self._settings.text))
+
     def _metadata(self) -> sql.Composable:
         """Return all metadata as one object; a single column that is one already stays as it is."""
         pairs = [
@@ -207,26 +189,3 @@ def _column(name: str) -> sql.Identifier:
 def _or_null(name: str | None, kind: Literal["text", "text[]"]) -> sql.Composable:
     value: sql.Composable = sql.SQL("NULL") if name is None else _column(name)
     return sql.SQL("{}::{}").format(value, sql.SQL(kind))
-
-
-def _rejected(row: bytes) -> Rejected:
-    fields = _fields(row)
-    number = fields["chunk_number"]
-    return Rejected(
-        _text(fields["source_key"]), 0 if number is None else _int4(number)[0],
-        _text(fields["title"]),
-    )  # fmt: skip
-
-
-def _fields(row: bytes) -> dict[str, bytes | None]:
-    at, values = 2, list[bytes | None]()
-    for _ in COLUMNS:
-        (length,) = _int4(row, at)
-        at += 4
-        values.append(None if length < 0 else row[at : at + length])
-        at += max(0, length)
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def _text(value: bytes | None) -> str:
-    return "" if value is None else value.decode()

@@ -184,13 +184,11 @@ WHERE workload = %(workload)s
 FOR UPDATE;
 
 -- name: copy_out
--- One batch of an existing table in the order of {key}, as the rows that copy_chunks reads. A row
--- that cannot be copied comes with a NULL vector and its reason in place of the title. The digest is
--- made of the text as it is, whatever the source says of it. Ties belong to the batch: a key that
--- is there twice must not be cut in two.
+-- A range of an existing table in the order of {key}, as the rows that copy_chunks reads. A row that
+-- cannot be copied comes with a NULL vector and its reason in place of the title.
 COPY (
     SELECT CASE WHEN reason IS NULL THEN embedding::{type} END,
-           sha256(convert_to(coalesce(text, ''), 'UTF8')),
+           digest,
            {generation}::integer,
            {fingerprint}::text,
            chunk_number::integer,
@@ -206,6 +204,7 @@ COPY (
                {number} AS chunk_number,
                {start} AS start_offset,
                {end} AS end_offset,
+               {digest} AS digest,
                {text} AS text,
                {title} AS title,
                {acl} AS acl,
@@ -224,6 +223,5 @@ COPY (
         FROM {rows}
         WHERE {where}
         ORDER BY {key}
-        FETCH FIRST {limit} ROWS WITH TIES
     ) AS batch
 ) TO STDOUT (FORMAT BINARY);
