@@ -118,6 +118,12 @@ class _Builder:
                 kept="all rows; the unique key is not built.",
                 remedy="empty the generation and load it again.",
             ) from error
+        except errors.ProgramLimitExceeded as error:
+            raise BackfillHalted(
+                f"a row of {self._name} is too long for its index: {_detail(error)}.",
+                kept="all rows and the indexes that were finished.",
+                remedy="name a shorter key in corpus.source and fill a new generation.",
+            ) from error
         except psycopg.OperationalError as error:
             raise self._ended(what, error) from error
 

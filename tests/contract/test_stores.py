@@ -13,6 +13,8 @@ import numpy as np
 import psycopg
 import pytest
 
+from qafila.core.admission import limits_of, rejections
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.fingerprint import text_digest
 from qafila.errors import Refused, StaleEpoch
 from tasks.stores.memory import MemoryStore
@@ -26,13 +28,25 @@ PLACE = Place("docs-search", 1, "f" * 16, 8)
 Reopen = Callable[[Place], VectorStore]
 
 
-@pytest.fixture(params=["memory", "pgvector", "column", *WAYS])
+PGVECTOR = {
+    "pgvector": PgvectorTarget(kind="pgvector", block="target"),
+    "pgvector-halfvec": PgvectorTarget(
+        kind="pgvector", block="target", vector_type="halfvec", full_text="french"
+    ),
+    "pgvector-bare": PgvectorTarget(
+        kind="pgvector", block="target", index="none", full_text="none"
+    ),
+}
+
+
+@pytest.fixture(params=["memory", *PGVECTOR, "column", *WAYS])
 def reopen(request: pytest.FixtureRequest) -> Iterator[Reopen]:
     """Return a function that opens the same store again, as another process would."""
-    if request.param == "pgvector":
+    if request.param in PGVECTOR:
+        settings = PGVECTOR[request.param]
         url = request.getfixturevalue("target_url")
         with psycopg.connect(url, autocommit=True) as connection:
-            yield lambda place: PgvectorStore(connection, place)
+            yield lambda place: PgvectorStore(connection, place, settings)
     elif request.param == "column":
         url = request.getfixturevalue("target_url")
         with psycopg.connect(url, autocommit=True) as connection:
@@ -67,6 +81,12 @@ def vectors(n: int, seed: int = 0) -> Vectors:
     raw = np.random.default_rng(seed).normal(size=(n, 8)).astype(np.float32)
     unit: Vectors = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     return unit
+
+
+@pytest.fixture
+def precision(request: pytest.FixtureRequest) -> float:
+    """How far a stored number may be from the one written: half precision rounds."""
+    return 1e-3 if "halfvec" in request.node.name else 0.0
 
 
 def test_what_was_written_is_there_with_its_checkpoint(store: VectorStore) -> None:
@@ -158,7 +178,9 @@ def test_a_live_sync_of_before_cannot_write(store: VectorStore) -> None:
     assert store.count() == 0
 
 
-def test_a_scan_returns_every_chunk_and_vector_as_written(store: VectorStore) -> None:
+def test_a_scan_returns_every_chunk_and_vector_as_written(
+    store: VectorStore, precision: float
+) -> None:
     keys = [f"k{n:02}" for n in range(25)]
     known = vectors(25)
     store.claim(0, 1)
@@ -170,4 +192,26 @@ def test_a_scan_returns_every_chunk_and_vector_as_written(store: VectorStore) ->
     for key, vector in zip(keys, known, strict=True):
         chunk, stored = seen[key]
         assert chunk == chunks(key)[0]
-        np.testing.assert_array_equal(stored, vector)
+        np.testing.assert_allclose(stored, vector, rtol=0, atol=precision)
+
+
+def test_what_no_store_can_hold_is_set_aside_and_the_rest_is_written(store: VectorStore) -> None:
+    good, *bad = chunks(*"abcdefg")
+    bad = [
+        dataclasses.replace(bad[0], text="nul\0"),
+        dataclasses.replace(bad[1], text="half \ud83d pair"),
+        dataclasses.replace(bad[2], metadata={"deep": [{"nul\0": 1}]}),
+        dataclasses.replace(bad[3], metadata={"score": float("nan")}),
+        bad[4],
+        bad[5],
+    ]
+    batch, made = [good, *bad], vectors(7)
+    made[5], made[6] = 0, np.nan
+    limits = limits_of(PGVECTOR["pgvector"], 8)
+    rejected = rejections(batch, made, limits)
+    assert sorted(rejected) == [1, 2, 3, 4, 5, 6]
+    kept = [n for n in range(7) if n not in rejected]
+    store.claim(0, 1)
+    mark = Checkpoint(0, 1, ["g"], 7, len(kept))
+    store.write([batch[n] for n in kept], made[kept], mark)
+    assert set(store.digests(list("abcdefg"))) == {("a", 0)}
