@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -240,6 +241,8 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
             if time.monotonic() > deadline or server.poll() is not None:
                 raise NotMeasured("the Prefect server did not start")
             time.sleep(0.2)
+        for path in ("/admin/version", "/csrf-token?client=bench"):  # as one that stands
+            httpx.get(api + path, timeout=30)
         yield variables
     finally:
         server.terminate()
