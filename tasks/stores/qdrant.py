@@ -164,7 +164,7 @@ class QdrantStore:
                     last_key=batch.passed.last_key or mark.last_key or low,
                     rows=mark.rows + batch.passed.rows,
                     chunks=mark.chunks + batch.passed.chunks,
-                    finished=batch.passed.rows < batch_rows,
+                    finished=batch.passed.finished,
                 )
                 self.write(batch.chunks, batch.vectors, mark)
                 on_batch(mark)

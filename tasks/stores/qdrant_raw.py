@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ import numpy as np
 
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import HEADER, TRAILER
-from tasks.stores.pgvector_raw import Passed, RawSource
+from tasks.stores.pgvector_raw import RawSource
+from tasks.stores.pgvector_stream import Passed
 from tasks.stores.port import Chunk, Vectors
 
 _REMEMBERED = 4096  # distinct lists of groups, distinct metadata
 _DIGEST_BYTES = 32
+SNAPSHOT_SECONDS = 30.0  # then the source is opened anew, so that vacuum there is not held up
 _int4 = struct.Struct(">i").unpack_from
 _four_int4 = struct.Struct(">iiii").unpack_from
 
@@ -40,25 +42,19 @@ def read_ahead(
 ) -> Generator[RawBatch, None, None]:
     """Yield the batches of a range; the next one is read while the caller works on this one.
 
-    The last batch has fewer rows than ``batch_rows``, maybe none.
+    The last batch says that it is (``passed.finished``).
     """
     unpacker = Unpacker(dimensions)
-
-    def read(after: Key | None) -> RawBatch:
-        passed = Passed()
-        chunks, vectors = unpacker.unpack(raw.stream(after, high, batch_rows, passed))
-        return RawBatch(chunks, vectors, passed)
-
-    with ThreadPoolExecutor(1, "read-ahead") as reader:
-        coming = reader.submit(read, low)
-        while True:
-            batch = coming.result()
-            last = batch.passed.rows < batch_rows
-            if not last:
-                coming = reader.submit(read, batch.passed.last_key)
-            yield batch
-            if last:
-                return
+    while True:
+        with raw.reading(low, high, batch_rows) as reading:
+            begun = time.monotonic()
+            while time.monotonic() - begun < SNAPSHOT_SECONDS:
+                passed = Passed()
+                chunks, vectors = unpacker.unpack(reading.batch(passed))
+                yield RawBatch(chunks, vectors, passed)
+                if passed.finished:
+                    return
+                low = passed.last_key
 
 
 class Unpacker:
