@@ -167,9 +167,11 @@ class PgvectorStore:
         while not mark.finished:
             with raw.reading(mark.last_key or low, high, batch_rows) as reading:
                 begun = time.monotonic()
-                while not mark.finished and time.monotonic() - begun < SNAPSHOT_SECONDS:
+                while True:
                     mark = self._copy_batch(reading, mark, low, set_aside)
                     on_batch(mark)
+                    if mark.finished or time.monotonic() - begun >= SNAPSHOT_SECONDS:
+                        break
         return mark
 
     def _copy_batch(

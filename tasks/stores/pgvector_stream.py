@@ -173,11 +173,18 @@ def rows_of(copy: psycopg.Copy, connection: psycopg.Connection[Any]) -> Iterator
             if size <= 0:
                 break
         if size < 0:
-            raise psycopg.OperationalError(
-                f"the source ended its copy: {connection.pgconn.get_error_message()}"
-            )
+            raise _failure(connection)
         ended = 0 < size <= len(TRAILER)
     copy.read()  # the end, with its result
+
+
+def _failure(connection: psycopg.Connection[Any]) -> psycopg.Error:
+    """Return what ended a copy too early; the connection is free for the next statement."""
+    error: psycopg.Error = psycopg.OperationalError("the source ended its copy early")
+    while (result := connection.pgconn.get_result()) is not None:
+        if result.status == psycopg.pq.ExecStatus.FATAL_ERROR:
+            error = psycopg.errors.error_from_result(result, connection.info.encoding)
+    return error
 
 
 def _rejected(row: Row) -> Rejected:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from qafila.core import sizing
-from qafila.core.sizing import GIB, Gpu, MemoryFit, ModelShape
+from qafila.core.sizing import GIB, Gpu, MemoryFit, ModelShape, graph_memory_mb
 
 LLAMA_8B = ModelShape("8b", 8_030_000_000, 2, 32, 8, 128, 2, 3974, "H100")
 LLAMA_70B = ModelShape("70b", 70_600_000_000, 2, 80, 8, 128, 2, 810, "H100")
@@ -53,3 +55,21 @@ def test_throughput_scales_with_memory_bandwidth() -> None:
     h100, l4 = Gpu("H100", 80, 3350), Gpu("L4", 24, 300)
     assert sizing.tokens_per_s(LLAMA_8B, h100, h100, 2) == pytest.approx(7948)
     assert sizing.tokens_per_s(LLAMA_8B, l4, h100) == pytest.approx(3974 * 300 / 3350)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dimensions", "m", "vector_type", "expected"),
+    [
+        (0, 256, 16, "vector", 64),  # never less than PostgreSQL's own
+        # 128 + 8 + 4·256 + (8 + 512 + 264/15) + 8·(16/15) + 8·(46/15) + 8 = 1738.7; · 1.1 + 4 MB
+        (100_000, 256, 16, "vector", 187),
+        # 1738.7 − 2·256 = 1226.7
+        (100_000, 256, 16, "halfvec", 133),
+        # 128 + 8 + 4·1000 + (8 + 128 + 72/3) + 8·(4/3) + 8·(10/3) + 8 = 4341.3
+        (1_000_000, 1_000, 4, "vector", 4_559),
+    ],
+)
+def test_memory_of_an_index_build(
+    rows: int, dimensions: int, m: int, vector_type: Literal["vector", "halfvec"], expected: int
+) -> None:
+    assert graph_memory_mb(rows, dimensions, m, vector_type) == expected
