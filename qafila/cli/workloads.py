@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(apply)
     app.command()(status)
     app.command()(abandon)
+    app.command()(bridge)
 
 
 def apply(
@@ -144,3 +145,33 @@ def lines_of(status: Status, now: datetime) -> list[tuple[str, str]]:
     if status.next_step is not None:
         lines.append(("next", f"qafila run {status.next_step} {status.workload}"))
     return lines
+
+
+def bridge(
+    workload: Annotated[str, typer.Argument(help="Name of a workload with corpus.bridge.")],
+    as_json: AsJson = False,
+) -> None:
+    """Fit the map of a bridge on a sample, and keep it for the next generation.
+
+    Embeds bridge.calibration_texts texts with the new model. Run it before the audit opens the
+    generation.
+    """
+    from contextlib import suppress
+    from dataclasses import asdict
+
+    from qafila.errors import Unavailable
+    from qafila.stack.environment import speak_to_stack
+
+    with suppress(Unavailable):  # only for connections with a secret in a block
+        speak_to_stack()
+    from tasks.bridging import fit_bridge
+    from tasks.ledger import open_ledger, read_workload
+
+    with open_ledger() as ledger:
+        spec, _ = read_workload(ledger, workload)
+        digest, quality = fit_bridge(ledger, spec)
+    if as_json:
+        screen.print_json({"workload": workload, "map": digest, "quality": asdict(quality)})
+        return
+    screen.say(f"{workload}: map {digest}. {quality.sentence()}")
+    screen.say(f"Next:  qafila run migrate-workload {workload}")

@@ -170,11 +170,12 @@ def open_vectorise(
             if corpus.cache:
                 cache = EmbeddingCache(target, wanted)
             if corpus.bridge is not None:
-                maps = partial(_map_from, target, workload, generation, wanted)
+                maps = lru_cache(maxsize=16)(
+                    partial(_map_from, target, workload, generation, wanted)
+                )
         yield Vectorise(workload, embedder, cache, maps)
 
 
-@lru_cache(maxsize=16)
 def _map_from(
     target: psycopg.Connection[Any],
     workload: Workload,
