@@ -148,7 +148,7 @@ def test_a_slow_count_becomes_an_estimate(source_url: str, monkeypatch: pytest.M
             " body || left(pg_sleep(0.01)::text, 0) AS body FROM operation"
         )
         source.execute("ANALYZE operation")
-        monkeypatch.setattr("tasks.sources.postgres.COUNT_TIMEOUT_MS", 50)
+        monkeypatch.setattr("tasks.sources.relation.COUNT_TIMEOUT_MS", 50)
         settings = OPERATIONS.model_copy(update={"table": "slow"})
         found = volume_of(PostgresTable(source, settings), "docs")
     assert found.how == "estimated from the source's statistics"
