@@ -27,13 +27,13 @@ HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 PIECE_BYTES = 112_000  # half of what a socket holds
 _OTHER_BYTES = 500  # a guess at texts, groups and metadata of a row
-CHARACTERS_A_PIECE = 1_000_000  # unless a single row has more
 
 VectorType = Literal["vector", "halfvec"]
 
 _int4 = struct.Struct(">i").pack
 _WORDS = [_int4(n) for n in range(1 << 16)]  # length words that nearly every value needs
 _JSON_HEADS = [_int4(n + 1) + b"\x01" for n in range(1 << 12)]
+_DIGEST = np.dtype("V32")
 _TEXT_OID = 25
 _REMEMBERED = 4096  # distinct lists of groups
 
@@ -50,7 +50,7 @@ class Packer:
             [("fields", ">i2"),
              ("n_embedding", ">i4"), ("dimensions", ">i2"), ("reserved", ">i2"),
              ("embedding", f">{number}", (dimensions,)),
-             ("n_digest", ">i4"), ("digest", "V32"),
+             ("n_digest", ">i4"), ("digest", _DIGEST),
              ("n_generation", ">i4"), ("generation", ">i4"),
              ("n_fingerprint", ">i4"), ("fingerprint", f"V{len(mark)}"),
              ("n_number", ">i4"), ("number", ">i4"),
@@ -67,12 +67,13 @@ class Packer:
         rows["n_generation"], rows["generation"] = 4, generation
         rows["n_fingerprint"], rows["fingerprint"] = len(mark), mark
         rows["n_number"] = rows["n_start"] = rows["n_end"] = 4
-        self._rows = rows
-        self._cut = self._cutter(len(rows))
+        # views into the one buffer, so that they need not be made again for every piece
+        self._embedding, self._digest = rows["embedding"], rows["digest"]
+        self._number, self._start, self._end = rows["number"], rows["start"], rows["end"]
+        self._key_length = rows["n_key"]
+        view, size = rows.view(np.uint8).data, rows.itemsize
+        self._fixed = [view[at : at + size] for at in range(0, len(view), size)]
         self._acls: dict[tuple[str, ...], bytes] = {}
-
-    def _cutter(self, rows: int) -> struct.Struct:
-        return struct.Struct(f"{self._rows.itemsize}s" * rows)
 
     def pieces(self, chunks: Sequence[Chunk], vectors: Vectors) -> Iterator[bytes]:
         """Yield a whole COPY stream in pieces of some ``PIECE_BYTES``.
@@ -85,17 +86,8 @@ class Packer:
         yield HEADER
         for begin in range(0, len(chunks), self.rows_a_piece):
             end = begin + self.rows_a_piece
-            yield from self._bounded(chunks[begin:end], vectors[begin:end])
+            yield self._piece(chunks[begin:end], vectors[begin:end])
         yield TRAILER
-
-    def _bounded(self, chunks: Sequence[Chunk], vectors: Vectors) -> Iterator[bytes]:
-        """Cut a piece in two until its texts are few or short: memory stays small."""
-        if len(chunks) > 1 and sum([len(c.text) for c in chunks]) > CHARACTERS_A_PIECE:
-            half = len(chunks) // 2
-            yield from self._bounded(chunks[:half], vectors[:half])
-            yield from self._bounded(chunks[half:], vectors[half:])
-        else:
-            yield self._piece(chunks, vectors)
 
     def _piece(self, chunks: Sequence[Chunk], vectors: Vectors) -> bytes:
         n, acls = len(chunks), self._acls
@@ -103,15 +95,13 @@ class Packer:
         titles = [c.title.encode() for c in chunks]
         texts = [c.text.encode() for c in chunks]
         metadata = [to_json(c.metadata) if c.metadata else b"{}" for c in chunks]
-        rows = self._rows[:n]
-        rows["embedding"] = vectors
-        rows["digest"] = np.frombuffer(b"".join([c.digest for c in chunks]), "V32")
-        rows["number"] = [c.number for c in chunks]
-        rows["start"] = [c.start for c in chunks]
-        rows["end"] = [c.end for c in chunks]
-        rows["n_key"] = [len(k) for k in keys]
-        cut = self._cut if n == len(self._rows) else self._cutter(n)
-        fixed = cut.unpack_from(rows.data)
+        self._embedding[:n] = vectors
+        self._digest[:n] = np.frombuffer(b"".join([c.digest for c in chunks]), _DIGEST)
+        self._number[:n] = [c.number for c in chunks]
+        self._start[:n] = [c.start for c in chunks]
+        self._end[:n] = [c.end for c in chunks]
+        self._key_length[:n] = [len(k) for k in keys]
+        fixed = self._fixed if n == len(self._fixed) else self._fixed[:n]
         return b"".join(
             chain.from_iterable(
                 zip(
