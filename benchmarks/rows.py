@@ -54,14 +54,11 @@ def make_rows(first: int, rows: int, dimensions: int, seed: int) -> Rows:
 
 @contextmanager
 def new_store(
-    here: Setting, generation: int, dimensions: int, *, full_text: str = "none"
+    here: Setting, generation: int, dimensions: int, **how: object
 ) -> Iterator[PgvectorStore]:
     """Open an empty generation table, and drop it at the end."""
-    settings = PgvectorTarget.model_validate(
-        {"kind": "pgvector", "block": "bench", "full_text": full_text}
-    )
     with here.target() as target:
-        store = PgvectorStore(target, place(generation, dimensions), settings)
+        store = PgvectorStore(target, place(generation, dimensions), target_settings(**how))
         store.drop()
         store.prepare()
         target.execute("CHECKPOINT")
@@ -69,6 +66,13 @@ def new_store(
             yield store
         finally:
             store.drop()
+
+
+def target_settings(**how: object) -> PgvectorTarget:
+    """Return the settings of a target without lexemes, unless ``how`` says otherwise."""
+    return PgvectorTarget.model_validate(
+        {"kind": "pgvector", "block": "bench", "full_text": "none", **how}
+    )
 
 
 def place(generation: int, dimensions: int) -> Place:

@@ -252,6 +252,11 @@ class PgvectorTarget(Model):
     vector_type: Literal["vector", "halfvec"] = Field(
         "vector", description="halfvec: two bytes a number, up to 4 000 dimensions."
     )
+    inline_vectors: bool = Field(
+        False,
+        description="Keep rows of up to 8 kB whole, vector and all: from some 400 dimensions on, "
+        "loads half again as fast; takes more disk where a page then holds one row only.",
+    )
     index_memory_mb: int | None = Field(
         None, ge=64, description="Most memory for building the index; none: what its graph needs."
     )

@@ -110,6 +110,9 @@ class PgvectorStore:
             type=sql.Identifier(self._settings.vector_type),
             dimensions=sql.Literal(self._place.dimensions),
             lexemes=lexemes,
+            storage=sql.SQL(
+                statement("pgvector", "inline_storage") if self._settings.inline_vectors else ""
+            ),
         )
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:

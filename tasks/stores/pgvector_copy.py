@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -25,7 +24,7 @@ COLUMNS = ("embedding", "text_digest", "generation", "fingerprint", "chunk_numbe
            "end_offset", "source_key", "title", "text", "acl", "metadata")  # fmt: skip
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-PIECE_BYTES = 112_000  # half of what a socket holds
+PIECE_BYTES = 124_000  # half of what a socket holds
 _OTHER_BYTES = 500  # a guess at texts, groups and metadata of a row
 
 VectorType = Literal["vector", "halfvec"]
@@ -101,17 +100,17 @@ class Packer:
         self._start[:n] = [c.start for c in chunks]
         self._end[:n] = [c.end for c in chunks]
         self._key_length[:n] = [len(k) for k in keys]
-        fixed = self._fixed if n == len(self._fixed) else self._fixed[:n]
-        return b"".join(
-            chain.from_iterable(
-                zip(
-                    fixed, keys, _length_words(titles), titles, _length_words(texts), texts,
-                    [acls.get(tuple(c.acl)) or self._acl(c.acl) for c in chunks],
-                    _json_heads(metadata), metadata,
-                    strict=True,
-                )
-            )
+        columns: tuple[Sequence[bytes | memoryview], ...] = (
+            self._fixed if n == len(self._fixed) else self._fixed[:n],
+            keys, _length_words(titles), titles, _length_words(texts), texts,
+            [acls.get(tuple(c.acl)) or self._acl(c.acl) for c in chunks],
+            _json_heads(metadata), metadata,
         )  # fmt: skip
+        # woven by slices: half the time of chain(zip())
+        woven: list[bytes | memoryview] = [b""] * (n * len(columns))
+        for place, column in enumerate(columns):
+            woven[place :: len(columns)] = column
+        return b"".join(woven)
 
     def _acl(self, groups: Sequence[str]) -> bytes:
         """Return the field of a text[]; lists of groups repeat, so each is packed once."""

@@ -20,7 +20,12 @@ CREATE TABLE IF NOT EXISTS {table} (
     generation integer NOT NULL,
     embedding {type}({dimensions}) NOT NULL
     {lexemes}
-);
+) {storage};
+
+-- name: inline_storage
+-- Part of create_generation: rows of up to a page stay whole. Else PostgreSQL moves the vector of a
+-- row over 2 kB into a table beside it, whose one index all writers queue at.
+WITH (toast_tuple_target = 8160)
 
 -- name: lexeme_column
 -- Part of create_generation; {config} is one of PostgreSQL's own text search configurations. A

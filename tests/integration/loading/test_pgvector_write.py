@@ -280,3 +280,18 @@ def test_a_full_disk_halts_the_load_and_keeps_what_was_committed(
         store.drop()
         target.execute("RESET default_tablespace")
         target.execute("DROP TABLESPACE small")
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_long_rows_stay_whole_when_asked(target: Target, inline: bool) -> None:
+    place = replace(PLACE, dimensions=768)
+    store = opened(target, BARE.model_copy(update={"inline_vectors": inline}), place)
+    store.claim(0, 1)
+    made = units(40, 768)
+    store.write([chunk(f"k{n:02}") for n in range(40)], made, Checkpoint(0, 1, ["k"], 40, 40))
+    row = target.execute(
+        "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = %s", [place.name]
+    ).fetchone()
+    assert row is not None
+    assert (row[0] == 0) is inline
+    np.testing.assert_array_equal(next(store.scan(100))[1], made)
