@@ -24,7 +24,7 @@ COLUMNS = ("embedding", "text_digest", "generation", "fingerprint", "chunk_numbe
            "end_offset", "source_key", "title", "text", "acl", "metadata")  # fmt: skip
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
-PIECE_BYTES = 124_000  # half of what a socket holds
+PIECE_BYTES = 112_000  # half of what a socket holds
 _OTHER_BYTES = 500  # a guess at texts, groups and metadata of a row
 
 VectorType = Literal["vector", "halfvec"]
