@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 
 from qafila.errors import Refused, StaleEpoch
 from qafila.sql import statement
-from tasks.engine.loading import chunks_of
+from tasks.engine.loading import made_of
 from tasks.engine.vectors import open_vectorise
 from tasks.generations import meaning_of
 from tasks.ledger import Connection, Generation
@@ -110,7 +110,7 @@ def replay_dead_letters(
             wait(0)
             check()
             rows = source.fetch(keys)
-            made = vectorise(rows, chunks_of(rows, workload))
+            made = made_of(rows, workload, vectorise)
             _set_aside_again(ledger, generation, made.rejected)
             store.replace(keys, made.chunks, made.vectors, mark)
             _mark_replayed(ledger, generation, keys, made.rejected)

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from qafila.core.plan import Comparison
+from qafila.core.workload import Workload
 from qafila.sql import statement
-from tasks.engine.loading import chunks_of
+from tasks.engine.loading import chunks_of, without_text
 from tasks.ledger import Connection, Generation, read_workload
 from tasks.opening import open_source, open_store
+from tasks.sources.port import SourceRow
+
+Place = tuple[str, int]
+"""Source key and chunk number."""
+
+
+def expected_digests(rows: Sequence[SourceRow], workload: Workload) -> dict[Place, bytes]:
+    """Return the text digest of every chunk that the target should hold of some rows.
+
+    A row without text is expected too, since it must be set aside: it is not just absent.
+    """
+    chunks = chunks_of(rows, workload)
+    return {
+        (chunk.source_key, chunk.number): chunk.digest
+        for chunk in (*chunks, *without_text(rows, chunks, workload))
+    }
+
+
+def list_set_aside(ledger: Connection, generation: Generation) -> set[Place]:
+    """Return the places of all dead letters of a generation."""
+    key = {"workload": generation.workload, "generation": generation.number}
+    rows = ledger.execute(statement("backfill", "dead_letters"), key).fetchall()
+    return {(source_key, number) for source_key, number, _ in rows}
 
 
 def verify_generation(
@@ -14,9 +40,7 @@ def verify_generation(
 ) -> Comparison:
     """Compare source and target by key and text digest; memory does not grow with rows."""
     workload, _ = read_workload(ledger, generation.workload)
-    key = {"workload": generation.workload, "generation": generation.number}
-    rows = ledger.execute(statement("backfill", "dead_letters"), key).fetchall()
-    set_aside = {(r[0], r[1]) for r in rows}
+    set_aside = list_set_aside(ledger, generation)
     rows_source = rows_found = missing = stale = matched = 0
     examples: list[str] = []
     with (
@@ -24,7 +48,7 @@ def verify_generation(
         open_store(ledger, workload, generation) as store,
     ):
         for batch in source.read(None, None, batch_rows):
-            expected = {(c.source_key, c.number): c.digest for c in chunks_of(batch, workload)}
+            expected = expected_digests(batch, workload)
             found = store.digests([r.key_text for r in batch])
             rows_source += len(batch)
             gone = [k for k in expected if k not in found and k not in set_aside]

@@ -89,14 +89,7 @@ class Copier:
             low=shard.low_key, on_batch=on_batch,
         )  # fmt: skip
         beat(ledger, generation, mark, Spent(copied=mark.chunks - told.chunks))
-        return Loaded(
-            shard=shard.number,
-            rows=mark.rows - first.rows,
-            chunks=mark.chunks - first.chunks,
-            dead_letters=dead,
-            seconds=time.perf_counter() - started,
-            resumed_at=first.rows,
-        )
+        return Loaded.between(first, mark, dead, time.perf_counter() - started)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tasks.stores.port import Checkpoint, Chunk, Vectors, VectorStore
 from tasks.tokenizing import tokenizer_of
 
 BEAT_SECONDS = 0.25  # the ledger hears of progress at most so often; the target's mark is the truth
+NO_TEXT = "the row has no text"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,20 @@ class Loaded:
     dead_letters: int
     seconds: float
     resumed_at: int
+
+    @classmethod
+    def between(
+        cls, first: Checkpoint, last: Checkpoint, dead_letters: int, seconds: float
+    ) -> Loaded:
+        """Return what a worker did that found ``first`` and left ``last``."""
+        return cls(
+            shard=last.shard,
+            rows=last.rows - first.rows,
+            chunks=last.chunks - first.chunks,
+            dead_letters=dead_letters,
+            seconds=seconds,
+            resumed_at=first.rows,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,33 @@ def _split(row: SourceRow, chunking: Chunking, tokenizer: Tokenizer | None) -> l
     ]  # fmt: skip
 
 
+def without_text(
+    rows: Sequence[SourceRow], chunks: Sequence[Chunk], workload: Workload
+) -> list[Chunk]:
+    """Return a chunk of nothing for each row that gives none, at the row's own place.
+
+    It is what a dead letter says, and what a comparison looks for: a stated gap, never a silent
+    one. ``chunks`` are those of the rows.
+    """
+    if workload.corpus.chunking.method == "whole":
+        # each row by itself: other chunks of its document say nothing about it
+        gaps = [row for row in rows if not row.text]
+    else:
+        there = {chunk.source_key for chunk in chunks}
+        gaps = [row for row in rows if row.key_text not in there]
+    return [_whole(replace(row, text="", metadata={})) for row in gaps]
+
+
+def made_of(rows: Sequence[SourceRow], workload: Workload, vectorise: Vectorise) -> Vectored:
+    """Return all that becomes of some rows: of each a chunk with its vector, or one that is
+    rejected with its reason; never neither.
+    """
+    chunks = chunks_of(rows, workload)
+    made = vectorise(rows, chunks)
+    gaps = [(chunk, NO_TEXT) for chunk in without_text(rows, chunks, workload)]
+    return replace(made, rejected=[*gaps, *made.rejected]) if gaps else made
+
+
 def load_claimed(
     ledger: Connection,
     workload: Workload,
@@ -110,11 +152,9 @@ def load_claimed(
     if not mark.finished:
         for rows in source.read(mark.last_key or shard.low_key, shard.high_key, batch_rows):
             check()
-            chunks = chunks_of(rows, workload)
-            done = vectorise(rows, chunks)
-            lost = [*_without_text(rows, chunks), *done.rejected]
-            _set_aside(ledger, generation, lost)
-            dead += len(lost)
+            done = made_of(rows, workload, vectorise)
+            _set_aside(ledger, generation, done.rejected)
+            dead += len(done.rejected)
             mark = replace(
                 mark,
                 last_key=rows[-1].key,
@@ -130,26 +170,7 @@ def load_claimed(
         nothing = np.zeros((0, workload.corpus.embedder.dimensions), np.float32)
         store.write([], nothing, mark)
     beat(ledger, generation, mark, spent)
-    return Loaded(
-        shard=shard.number,
-        rows=mark.rows - first.rows,
-        chunks=mark.chunks - first.chunks,
-        dead_letters=dead,
-        seconds=time.perf_counter() - started,
-        resumed_at=first.rows,
-    )
-
-
-def _without_text(rows: Sequence[SourceRow], chunks: Sequence[Chunk]) -> list[tuple[Chunk, str]]:
-    """Return the rows that give no chunk at all: a stated gap, never a silent one."""
-    if len(chunks) == len(rows):
-        return []
-    there = {chunk.source_key for chunk in chunks}
-    return [
-        (Chunk(key, 0, 0, 0, row.title, "", text_digest(""), row.acl), "the row has no text")
-        for row in rows
-        if (key := row.key_text) not in there
-    ]
+    return Loaded.between(first, mark, dead, time.perf_counter() - started)
 
 
 def beat(ledger: Connection, generation: Generation, mark: Checkpoint, spent: Spent) -> None:

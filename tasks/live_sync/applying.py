@@ -20,7 +20,7 @@ from qafila.core.fingerprint import key_text
 from qafila.core.outbox import Change, Life, Position, keys_of, resume
 from qafila.core.workload import Workload
 from qafila.errors import Refused
-from tasks.engine.loading import Vectored, Vectorise, chunks_of
+from tasks.engine.loading import Vectored, Vectorise, made_of
 from tasks.engine.vectors import open_vectorise
 from tasks.ledger import Connection, Generation
 from tasks.live_sync.capture import Capture, require_installed
@@ -139,7 +139,7 @@ class Applier:
     def _replace(self, keys: Sequence[str], position: Position) -> Applied:
         self._held.check()
         rows = self._source.fetch(keys) if keys else []
-        made = self._vectorise(rows, chunks_of(rows, self._workload))
+        made = made_of(rows, self._workload, self._vectorise)
         made = self._write(keys, made, SyncMark(self._held.epoch, str(position)))
         return Applied(0, len(keys), len(made.chunks), len(made.rejected))
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 
 from qafila.core.plan import Comparison
 from qafila.core.workload import Workload
-from qafila.sql import statement
-from tasks.engine.loading import chunks_of
 from tasks.ledger import Connection, Generation
 from tasks.live_sync.feeding import drain
 from tasks.live_sync.feeds import list_feeds, meaning_at
 from tasks.opening import Reach, open_source, open_store, reach_of
-from tasks.sources.port import Source
+from tasks.sources.port import Source, SourceRow
 from tasks.stores.port import VectorStore
+from tasks.verifying import expected_digests, list_set_aside
 
 MOST_DIFFERENT = 20_000  # more than this is no race: the first pass alone is the answer
 _BATCH_ROWS = 2_000
@@ -68,7 +67,7 @@ def verify_live(
         catch_up()
         return compare_until_equal(
             source, store, meaning, generation.fingerprint,
-            lambda: _set_aside(ledger, generation), catch_up,
+            lambda: list_set_aside(ledger, generation), catch_up,
             lambda: _position(ledger, generation), rounds=rounds,
         )  # fmt: skip
 
@@ -119,13 +118,10 @@ def _compare(
     fingerprint: str,
     set_aside: Collection[tuple[str, int]],
     keys: Sequence[str],
-    rows: Sequence[object] | None = None,
+    rows: Sequence[SourceRow] | None = None,
 ) -> None:
     read = source.fetch(keys) if rows is None else rows
-    expected = {
-        (c.source_key, c.number): c.digest
-        for c in chunks_of(read, workload)  # type: ignore[arg-type]
-    }
+    expected = expected_digests(read, workload)
     there = store.digests(keys)
     found.rows += len(read)
     found.matched += len(there)
@@ -149,12 +145,6 @@ def _strangers(source: Source, store: VectorStore) -> list[str]:
         if len(found) > MOST_DIFFERENT:
             break
     return list(dict.fromkeys(found))
-
-
-def _set_aside(ledger: Connection, generation: Generation) -> set[tuple[str, int]]:
-    key = {"workload": generation.workload, "generation": generation.number}
-    rows = ledger.execute(statement("backfill", "dead_letters"), key).fetchall()
-    return {(row[0], row[1]) for row in rows}
 
 
 def _position(ledger: Connection, generation: Generation) -> str | None:
