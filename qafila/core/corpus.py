@@ -348,6 +348,24 @@ class Corpus(Model):
             problems.append("bridge needs a source that holds vectors: pgvector or qdrant")
         if self.bridge is not None and self.chunking.method != "whole":
             problems.append("bridge needs chunking by whole: a vector is that of its whole text")
+        alone = _remedy_of_numbers(self.source)
+        if alone is not None and self.chunking.method != "whole":
+            # each chunk's chunks would begin with number 0 again: one place for several texts
+            problems.append(
+                f"chunking by {self.chunking.method} would cut the numbered chunks of "
+                f"{self.source.name!r} anew, and each chunk of a document would give another "
+                "number 0: set corpus.chunking.method to whole; or read the documents themselves, "
+                f"by a source of kind postgres or objects; or, where each {alone}"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _remedy_of_numbers(source: Source) -> str | None:
+    """Return what to set where a source numbers the chunks of a document; None: it does not."""
+    if isinstance(source, PgvectorSource) and len(source.key) == 2:
+        return "row is a document of its own, name one column in corpus.source.key"
+    if isinstance(source, QdrantSource) and source.number is not None:
+        return "point is a document of its own, set corpus.source.number to null"
+    return None
