@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ from qafila.demo.load import read_texts, run_load
 from qafila.demo.services import ALIAS_SECONDS
 from qafila.stack import postgres
 from tasks.alias import set_trial
-from tasks.validation import CHALLENGERS, SYSTEMS, ask_both, read_judged_queries
+from tasks.search_service import SearchService
+from tasks.validating.asking import CHALLENGERS, SYSTEMS, ask_all, read_judged_queries
 from tests.demo_services import Demo, running_demo
 
 
@@ -77,7 +79,10 @@ def quality(demo: Demo) -> dict[str, Any]:
     with psycopg.connect(demo.source_url) as source:
         queries = read_judged_queries(source, demo.workload.queries.judged.table)
     begun = time.perf_counter()
-    answers = ask_both(demo.baseline_url, demo.candidate_url, queries, concurrency=2)
+    answers = ask_all(
+        partial(SearchService, demo.baseline_url), partial(SearchService, demo.candidate_url),
+        queries, concurrency=2,
+    )  # fmt: skip
     seconds = time.perf_counter() - begun
     scores = {s: ndcg_scores(queries, answers[s]) for s in SYSTEMS}
     return {

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core import ladder
 from qafila.core.judged import ArmMeasurement
+from qafila.core.ladder import judging as ladder
+from qafila.core.ladder.climb import Outcome, stops
+from qafila.core.ladder.rungs import Finding, NotApplicable, Rung
 from qafila.core.statistics import PairedComparison
 from qafila.core.verdict import Judgement, Verdict
 
@@ -103,3 +105,51 @@ def test_cost_of_a_thousand_queries() -> None:
     assert ladder.cost_per_thousand(Decimal("0.36"), 20.0, 2) == Decimal("0.001000")
     with pytest.raises(ValueError, match="at least one vCPU"):
         ladder.cost_per_thousand(Decimal(1), 1.0, 0)
+
+
+def finding(rung: Rung, verdict: Verdict, **more: object) -> Finding:
+    return Finding(
+        rung, Judgement(verdict, f"{rung} said {verdict}."), "a with b", "3 rows", **more
+    )  # type: ignore[arg-type]
+
+
+def test_a_fail_stops_the_climb_and_what_is_above_is_named() -> None:
+    climbed = [finding(Rung.KEYS, Verdict.PASS), finding(Rung.CONTENT, Verdict.FAIL)]
+    assert [stops(f) for f in climbed] == [False, True]
+    outcome = Outcome(climbed)
+    assert outcome.verdict is Verdict.FAIL
+    assert outcome.sentence == "content said FAIL."
+    assert outcome.stopped_at is Rung.CONTENT
+    assert outcome.not_reached == list(Rung)[2:]
+    assert outcome.body()["not_reached"][0] == "meaning"
+
+
+def test_an_inconclusive_rung_lets_the_climb_go_on_but_not_pass() -> None:
+    climbed = [
+        finding(Rung.KEYS, Verdict.INCONCLUSIVE),
+        NotApplicable(Rung.NEIGHBOURS, "there is no old index."),
+        finding(Rung.COST, Verdict.PASS, figures={"queries": 3}),
+    ]
+    assert not any(stops(f) for f in climbed)
+    outcome = Outcome(climbed)
+    assert outcome.verdict is Verdict.INCONCLUSIVE
+    assert outcome.not_reached == []
+    body = outcome.body()
+    assert body["queries"] == 3
+    assert body["not_applicable"] == {"neighbours": "there is no old index."}
+
+
+def test_other_systems_are_judged_beside_and_never_decide() -> None:
+    others = {"vector_only": Judgement(Verdict.FAIL, "worse.")}
+    outcome = Outcome([finding(Rung.QUALITY, Verdict.PASS, others=others)])
+    assert outcome.verdict is Verdict.PASS
+    assert {n: j.verdict for n, j in outcome.verdicts.items()} == {
+        "vector_only": Verdict.FAIL, "candidate": Verdict.PASS,
+    }  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(list(Verdict)), max_size=6))
+def test_an_outcome_never_passes_unless_every_rung_does(verdicts: list[Verdict]) -> None:
+    outcome = Outcome([finding(r, v) for r, v in zip(Rung, verdicts, strict=False)])
+    passes = bool(verdicts) and all(v is Verdict.PASS for v in verdicts)
+    assert (outcome.verdict is Verdict.PASS) == passes

@@ -1,4 +1,4 @@
-"""The validation ladder's decisions: measured numbers in, judgements out.
+"""Comparisons that several rungs share: an interval, a ratio, a share against its objective.
 
 A difference or a share is judged by its confidence interval, not by its point: PASS when the whole
 interval meets the objective, FAIL when the whole interval misses it, INCONCLUSIVE in between. A

@@ -1,0 +1,1 @@
+"""The validation ladder's measurements: one file a rung, the climb they share, and its record."""

@@ -1,0 +1,86 @@
+"""Judged queries, and what the systems under comparison answer to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from typing import Any, Protocol
+
+import psycopg
+from psycopg import sql
+
+from qafila.core.judged import Answer, JudgedQuery, K
+from qafila.errors import BadInput
+from qafila.sql import statement
+
+SYSTEMS = ("baseline", "vector_only", "candidate")
+CHALLENGERS = ("vector_only", "candidate")
+_WARM_UP = 10  # questions a service answers before its time counts
+
+
+class Arm(Protocol):
+    """What answers questions, for one thread: a service over HTTP, or a search in process."""
+
+    def ask(self, text: str, k: int, mode: str | None = None) -> Answer:
+        """Ask one question; what cannot be answered is an ``Answer`` without a ranking."""
+
+
+OpenArm = Callable[[], AbstractContextManager[Arm]]
+
+
+def read_judged_queries(source: psycopg.Connection[Any], table: str) -> list[JudgedQuery]:
+    """Return the judged queries of a table, ordered by id.
+
+    Raises:
+        BadInput: the table or one of its four columns is missing, or it is empty.
+    """
+    query = sql.SQL(statement("validation", "judged_queries"))
+    try:
+        rows = source.execute(query.format(table=sql.Identifier(*table.split(".")))).fetchall()
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        raise BadInput(
+            "the judged queries cannot be read:",
+            [f"{str(error).splitlines()[0]}; {table} needs query_id, text, relevant, grade"],
+        ) from error
+    if not rows:
+        raise BadInput("the judged queries cannot be read:", [f"{table} is empty"])
+    texts: dict[str, str] = {}
+    grades: dict[str, dict[str, float]] = {}
+    for query_id, text, relevant, grade in rows:
+        texts[query_id] = text
+        grades.setdefault(query_id, {})[relevant] = float(grade)
+    return [JudgedQuery(key, text, grades[key]) for key, text in texts.items()]
+
+
+def ask_all(
+    baseline: OpenArm, candidate: OpenArm, queries: Sequence[JudgedQuery], *, concurrency: int
+) -> dict[str, list[Answer]]:
+    """Ask every query of all three systems, in turn, so that all meet the same load.
+
+    A closed loop of ``concurrency`` users: the times are service times under whatever other load
+    there is, not a capacity. The order of the systems rotates from query to query.
+    """
+
+    def work(first: int) -> dict[int, dict[str, Answer]]:
+        with ExitStack() as stack:
+            old, new = stack.enter_context(baseline()), stack.enter_context(candidate())
+            asks: dict[str, Callable[[str], Answer]] = {
+                "baseline": partial(old.ask, k=K),
+                "vector_only": partial(new.ask, k=K, mode="vector"),
+                "candidate": partial(new.ask, k=K),
+            }
+            for query in queries[:_WARM_UP]:
+                for ask in asks.values():
+                    ask(query.text)
+            found = {}
+            for number in range(first, len(queries), concurrency):
+                turn = number % len(SYSTEMS)
+                order = SYSTEMS[turn:] + SYSTEMS[:turn]
+                found[number] = {s: asks[s](queries[number].text) for s in order}
+            return found
+
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
+        merged = {n: a for part in pool.map(work, range(concurrency)) for n, a in part.items()}
+    return {s: [merged[n][s] for n in range(len(queries))] for s in SYSTEMS}

@@ -1,0 +1,136 @@
+"""What the ladder found, in words and tables for Prefect's artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qafila.core.ladder.climb import CANDIDATE, Climbed, Outcome
+from qafila.core.ladder.rungs import Finding, NotApplicable, Rung
+from qafila.core.verdict import Verdict
+from tasks.ledger import Generation
+
+_SHOWN = 20  # rows of a detail in an artifact
+
+
+def headline(outcome: Outcome) -> str:
+    """Return the climb in one sentence."""
+    body = outcome.body()
+    pair, arm = body["paired"].get(CANDIDATE), body["systems"].get(CANDIDATE)
+    if pair is None or arm is None or outcome.verdict is not Verdict.PASS:
+        return f"{CANDIDATE} {outcome.verdict}: {outcome.sentence}"
+    alone = outcome.verdicts.get("vector_only")
+    return (
+        f"candidate PASS: nDCG@10 {pair['delta']:+.3f} over the baseline "
+        f"(95 % {pair['ci_low']:+.3f}…{pair['ci_high']:+.3f}, {pair['pairs']} queries), "
+        f"p95 {arm['p95_ms']:.1f} ms"
+        + ("." if alone is None else f"; vectors alone {alone.verdict}.")
+    )
+
+
+def finding_page(found: Climbed) -> str:
+    """Return one rung as a page: the verdict, what was compared, its parts, its tables."""
+    if isinstance(found, NotApplicable):
+        return f"# {found.rung} does not apply\n\n{found.because}"
+    judged = found.judgement
+    lines = [
+        f"# {found.rung.value} {judged.verdict}", "", judged.sentence, "",
+        f"Compared: {found.compared}; on {found.on}; in {found.seconds:.1f} s.",
+    ]  # fmt: skip
+    if found.smallest_effect:
+        lines += [f"The least that this run could have seen: {found.smallest_effect}."]
+    if found.parts:
+        lines += ["", *markdown_table(
+            [{"part": name, "verdict": j.verdict.value, "what was found": j.sentence}
+             for name, j in found.parts.items()]
+        )]  # fmt: skip
+    for detail in found.details:
+        lines += ["", f"## {detail.caption}", "", *markdown_table(detail.rows[:_SHOWN])]
+        if len(detail.rows) > _SHOWN:
+            lines += ["", f"… and {len(detail.rows) - _SHOWN} more."]
+    return "\n".join(lines)
+
+
+def verdict_page(generation: Generation, outcome: Outcome) -> str:
+    """Return the verdict as a page: the sentence, the systems, the rungs, the assumptions."""
+    lines = [f"# {outcome.verdict}", "", headline(outcome), ""]
+    systems = system_rows(outcome)
+    if systems:
+        lines += [*markdown_table(systems), ""]
+    lines += markdown_table(rung_rows(outcome))
+    lines += [
+        "",
+        "Latency through HTTP, past the router, under the load of the moment. Cost: list price an "
+        "hour / 3 600 × mean service time × 1 000 / vCPUs, a fully used machine assumed.",
+    ]
+    if outcome.verdict is Verdict.PASS:
+        lines += ["", f"Next: `qafila run rollback-drill {generation.workload}`"]
+    return "\n".join(lines)
+
+
+def rung_rows(outcome: Outcome) -> list[dict[str, object]]:
+    """Return one row a rung, also for those that do not apply or were not reached."""
+    rows: list[dict[str, object]] = []
+    for found in outcome.climbed:
+        if isinstance(found, Finding):
+            verdict, said = found.judgement.verdict.value, found.judgement.sentence
+            compared, on = found.compared, found.on
+        else:
+            verdict, said, compared, on = "does not apply", found.because, "–", "–"
+        rows.append(_rung_row(found.rung, verdict, said, compared, on))
+    stopped = outcome.stopped_at
+    for kind in outcome.not_reached:
+        rows.append(_rung_row(kind, "not reached", f"{stopped} stopped the climb", "–", "–"))
+    return rows
+
+
+def _rung_row(kind: Rung, verdict: str, said: str, compared: str, on: str) -> dict[str, object]:
+    return {
+        "rung": f"{kind.number} {kind.value}", "verdict": verdict, "what was found": said,
+        "compared": compared, "on": on,
+    }  # fmt: skip
+
+
+def system_rows(outcome: Outcome) -> list[dict[str, object]]:
+    """Return one row a system, ready to be shown."""
+    body = outcome.body()
+    costs, rows = body["cost_per_1000_queries"], []
+    for name, arm in body["systems"].items():
+        pair, verdict = body["paired"].get(name), body["verdicts"].get(name)
+        rows.append(
+            {
+                "system": name,
+                "verdict": verdict or "–",
+                "nDCG@10": _number(arm["ndcg_at_10"], ".3f"),
+                "minus baseline (95 %)": "–" if pair is None else
+                f"{pair['delta']:+.3f} ({pair['ci_low']:+.3f}…{pair['ci_high']:+.3f})",
+                "p": "–" if pair is None else f"{pair['p_value']:.4f}",
+                "MRR": _number(arm["mrr"], ".3f"),
+                "p50 ms": _number(arm["p50_ms"], ".1f"),
+                "p95 ms": _number(arm["p95_ms"], ".1f"),
+                "errors": f"{arm['errors']} of {arm['queries']}",
+                f"{costs.get('currency', 'cost')} per 1 000 queries": str(costs.get(name, "–")),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of a table; nothing in a cell ends the cell or the line."""
+    if not rows:
+        return []
+    heads = list(rows[0])
+    body = [[_cell(row.get(h, "")) for h in heads] for row in rows]
+    return [
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+        *("| " + " | ".join(cells) + " |" for cells in body),
+    ]
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("\r", " ")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "not measured" if value is None else format(value, form)
