@@ -52,8 +52,7 @@ from tasks.engine.vectors import Vectorise
 from tasks.ledger import Generation
 from tasks.sources.pgvector import PgvectorSource
 from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.pgvector_raw import Rejected
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors, VectorStore
+from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, Vectors, VectorStore
 from tasks.stores.qdrant import QdrantStore
 
 DIMENSIONS = 256

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -19,28 +19,7 @@ from tasks.engine.loading import BEAT_SECONDS, Loaded, beat, put_dead_letter
 from tasks.generations import model_of
 from tasks.ledger import Connection, Generation
 from tasks.opening import Reach
-from tasks.sources.port import Key
-from tasks.stores.pgvector_raw import Rejected
-from tasks.stores.port import Checkpoint, VectorStore
-
-
-@runtime_checkable
-class CopyingStore(Protocol):
-    """A store that takes rows from a pgvector table without having them unpacked."""
-
-    def copy_from(
-        self,
-        source: psycopg.Connection[Any],
-        settings: PgvectorSource,
-        high: Key | None,
-        checkpoint: Checkpoint,
-        batch_rows: int,
-        set_aside: Callable[[Sequence[Rejected]], None],
-        *,
-        low: Key | None = None,
-        on_batch: Callable[[Checkpoint], None] = ...,
-    ) -> Checkpoint:
-        """Copy a shard from its checkpoint on; fenced as ``write`` is."""
+from tasks.stores.port import Checkpoint, CopyingStore, Rejected, VectorStore
 
 
 class Copier:

@@ -20,11 +20,10 @@ import psycopg
 from pgvector import HalfVector, Vector
 from pgvector.psycopg import register_vector
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from qafila.core.corpus import EVERYBODY, PgvectorTarget
 from qafila.core.fingerprint import key_text
-from qafila.errors import BackfillHalted, Refused, StaleEpoch
+from qafila.errors import BackfillHalted, Refused
 from qafila.sql import statement
 from tasks.alias import read_alias
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
@@ -33,6 +32,7 @@ from tasks.stores.column_index import build_hnsw
 from tasks.stores.column_problems import problems_of
 from tasks.stores.column_table import AppTable, describe
 from tasks.stores.column_words import Words
+from tasks.stores.pgvector_marks import Marks
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
 
 _ROW_WAIT_MS = 400  # below deadlock_timeout: in a deadlock it is we who step back
@@ -64,7 +64,7 @@ class ColumnStore:
         self._layout = settings.column
         self._app = table
         self._patience = patience
-        self._key = {"workload": place.workload, "generation": place.generation}
+        self._marks = Marks(connection, place)
         self._as_value: Callable[[Any], Any] = (
             HalfVector if settings.vector_type == "halfvec" else Vector
         )
@@ -140,39 +140,17 @@ class ColumnStore:
         return [*rows, (self._place.generation, name, self._place.fingerprint)]
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
-        values = {**self._key, "shard": shard, "epoch": epoch,
-                  "fingerprint": self._place.fingerprint}  # fmt: skip
-        row = self._connection.execute(statement("pgvector", "claim_shard"), values).fetchone()
-        if row is None:
-            held = self._connection.execute(
-                statement("pgvector", "read_checkpoint"), values
-            ).fetchone()
-            assert held is not None
-            if held[1] != self._place.fingerprint:
-                raise Refused(
-                    f"shard {shard} was begun with fingerprint {held[1]}, we would write "
-                    f"{self._place.fingerprint}: two models would mix.",
-                    kept="all rows as they are.",
-                    remedy="open a new generation.",
-                )
-            raise StaleEpoch(f"shard {shard} is at epoch {held[0]}, we came with {epoch}.")
-        return Checkpoint(shard, epoch, row[0], int(row[1]), int(row[2]), row[3])
+        return self._marks.claim(shard, epoch)
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
         """Write a batch and its checkpoint; a row that changed meanwhile is left to its change."""
-        values = {
-            **self._key, "shard": checkpoint.shard, "epoch": checkpoint.epoch,
-            "last_key": Jsonb(checkpoint.last_key), "rows": checkpoint.rows,
-            "chunks": checkpoint.chunks, "finished": checkpoint.finished,
-        }  # fmt: skip
-        stale = f"shard {checkpoint.shard} was claimed by a newer epoch."
 
         def batch() -> None:
             if not checkpoint.finished:
                 # nobody waits for the disk: rows and checkpoint are lost together or not at all,
                 # and the commit of the finished shard makes all before it durable
                 self._set_local({"synchronous_commit": "off"})
-            self._fence("move_checkpoint", values, stale)
+            self._marks.move(checkpoint)
             if chunks:
                 with self._column("ROW EXCLUSIVE") as held:
                     self._apply(held, chunks, vectors)
@@ -180,12 +158,7 @@ class ColumnStore:
         self._stepping_back(batch)
 
     def claim_sync(self, epoch: int) -> SyncMark:
-        row = self._connection.execute(
-            statement("pgvector", "claim_sync"), {**self._key, "epoch": epoch}
-        ).fetchone()
-        if row is None:
-            raise StaleEpoch(f"live sync of {self._place.name} is past epoch {epoch}.")
-        return SyncMark(epoch, row[0])
+        return self._marks.claim_sync(epoch)
 
     def replace(
         self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
@@ -194,12 +167,10 @@ class ColumnStore:
 
         A row that has changed again is left to that change, which is in the outbox behind this one.
         """
-        values = {**self._key, "epoch": mark.epoch, "position": mark.position}
-        stale = f"live sync of {self._place.name} was claimed by a newer epoch."
         empty = sorted(set(source_keys) - {c.source_key for c in chunks})
 
         def batch() -> None:
-            self._fence("move_sync", values, stale)
+            self._marks.move_sync(mark)
             with self._column("ROW EXCLUSIVE") as held:
                 if empty and not self._is_required(held):
                     arrays = self._words.arrays(empty)
@@ -208,10 +179,6 @@ class ColumnStore:
                     self._apply(held, chunks, vectors)
 
         self._stepping_back(batch)
-
-    def _fence(self, name: str, values: Mapping[str, Any], stale: str) -> None:
-        if self._connection.execute(statement("pgvector", name), values).fetchone() is None:
-            raise StaleEpoch(stale)
 
     def _stepping_back(self, batch: Callable[[], None]) -> None:
         """Run a batch in a transaction; when a row is held for long, let go of all and try again.
@@ -346,15 +313,17 @@ class ColumnStore:
                 self._connection, held.table, lambda: self._drop(held),
                 what=f"dropping column {held.held_as!r}", patience=self._patience,
             )  # fmt: skip
-        self._connection.execute(statement("pgvector", "forget_checkpoints"), self._key)
-        self._connection.execute(statement("pgvector", "forget_sync"), self._key)
+        self._marks.forget()
 
     def _drop(self, held: HeldColumn) -> None:
         now = column_of(self._connection, self._place.workload, self._place.generation)
         if now != held:
             raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
         self._connection.execute(self._statement("drop_columns", held))
-        self._connection.execute(statement("column", "forget_column"), self._key)
+        self._connection.execute(
+            statement("column", "forget_column"),
+            {"workload": self._place.workload, "generation": self._place.generation},
+        )
 
     @contextmanager
     def _reading(self) -> Iterator[HeldColumn]:

@@ -15,18 +15,18 @@ import psycopg
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from qafila.core.admission import limits_of
 from qafila.core.corpus import PgvectorSource, PgvectorTarget
-from qafila.errors import BackfillHalted, Refused, StaleEpoch
+from qafila.errors import BackfillHalted
 from qafila.sql import statement
 from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shares
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, Packer
 from tasks.stores.pgvector_index import build_indexes
-from tasks.stores.pgvector_raw import Passed, RawSource, Reading, Rejected
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
+from tasks.stores.pgvector_marks import Marks
+from tasks.stores.pgvector_raw import Passed, RawSource, Reading
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Rejected, SyncMark, Vectors
 
 OLDEST = (0, 8, 4)
 MOST_DIMENSIONS = {"vector": 2000, "halfvec": 4000}  # of HNSW; a page must hold an element
@@ -47,7 +47,7 @@ class PgvectorStore:
         self._place = place
         self._settings = settings or PgvectorTarget(kind="pgvector", block="unnamed")
         self._table = sql.Identifier("qafila", place.name)
-        self._key = {"workload": place.workload, "generation": place.generation}
+        self._marks = Marks(connection, place)
         self._searchable = generation_table(
             place.name,
             full_text=self._settings.full_text,
@@ -116,27 +116,11 @@ class PgvectorStore:
         )
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
-        values = {**self._key, "shard": shard, "epoch": epoch,
-                  "fingerprint": self._place.fingerprint}  # fmt: skip
-        row = self._connection.execute(statement("pgvector", "claim_shard"), values).fetchone()
-        if row is None:
-            held = self._connection.execute(
-                statement("pgvector", "read_checkpoint"), values
-            ).fetchone()
-            assert held is not None
-            if held[1] != self._place.fingerprint:
-                raise Refused(
-                    f"shard {shard} was begun with fingerprint {held[1]}, we would write "
-                    f"{self._place.fingerprint}: two models would mix.",
-                    kept="all rows as they are.",
-                    remedy="open a new generation.",
-                )
-            raise StaleEpoch(f"shard {shard} is at epoch {held[0]}, we came with {epoch}.")
-        return Checkpoint(shard, epoch, row[0], int(row[1]), int(row[2]), row[3])
+        return self._marks.claim(shard, epoch)
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
         with self._whole_batch():
-            self._move_checkpoint(checkpoint)
+            self._marks.move(checkpoint)
             self._copy(chunks, vectors)
 
     def copy_from(
@@ -151,15 +135,7 @@ class PgvectorStore:
         low: Key | None = None,
         on_batch: Callable[[Checkpoint], None] = lambda _: None,
     ) -> Checkpoint:
-        """Copy a shard from another pgvector table, bytes as they are, from its checkpoint on.
-
-        Batch by batch, each with its checkpoint in one transaction and fenced as ``write`` is. Rows
-        that cannot be copied go to ``set_aside``, before their batch is committed; ``on_batch`` is
-        called after each commit and may raise to stop. Return the last checkpoint, finished.
-
-        Raises:
-            StaleEpoch: the shard was claimed by a newer epoch; nothing of its batch is kept.
-        """
+        """Copy bytes as they are; of a batch that was fenced off, nothing is kept."""
         place = self._place
         raw = RawSource(
             source, settings, fingerprint=place.fingerprint, generation=place.generation,
@@ -186,7 +162,7 @@ class PgvectorStore:
     ) -> Checkpoint:
         passed = Passed()
         with self._whole_batch():
-            self._lock_checkpoint(mark)
+            self._marks.lock(mark)
             self._send(reading.batch(passed))
             if passed.rejected:
                 set_aside(passed.rejected)
@@ -197,26 +173,8 @@ class PgvectorStore:
                 chunks=mark.chunks + passed.chunks,
                 finished=passed.finished,
             )
-            self._move_checkpoint(moved)
+            self._marks.move(moved)
         return moved
-
-    def _lock_checkpoint(self, mark: Checkpoint) -> None:
-        held = self._connection.execute(
-            statement("pgvector", "lock_checkpoint"),
-            {**self._key, "shard": mark.shard, "epoch": mark.epoch},
-        ).fetchone()
-        if held is None:
-            raise StaleEpoch(f"shard {mark.shard} was claimed by a newer epoch.")
-
-    def _move_checkpoint(self, mark: Checkpoint) -> None:
-        moved = self._connection.execute(
-            statement("pgvector", "move_checkpoint"),
-            {**self._key, "shard": mark.shard, "epoch": mark.epoch,
-             "last_key": Jsonb(mark.last_key), "rows": mark.rows,
-             "chunks": mark.chunks, "finished": mark.finished},
-        ).fetchone()  # fmt: skip
-        if moved is None:
-            raise StaleEpoch(f"shard {mark.shard} was claimed by a newer epoch.")
 
     @contextmanager
     def _whole_batch(self) -> Iterator[None]:
@@ -257,23 +215,13 @@ class PgvectorStore:
                 to.write(piece)
 
     def claim_sync(self, epoch: int) -> SyncMark:
-        row = self._connection.execute(
-            statement("pgvector", "claim_sync"), {**self._key, "epoch": epoch}
-        ).fetchone()
-        if row is None:
-            raise StaleEpoch(f"live sync of {self._place.name} is past epoch {epoch}.")
-        return SyncMark(epoch, row[0])
+        return self._marks.claim_sync(epoch)
 
     def replace(
         self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
     ) -> None:
         with self._whole_batch():
-            moved = self._connection.execute(
-                statement("pgvector", "move_sync"),
-                {**self._key, "epoch": mark.epoch, "position": mark.position},
-            ).fetchone()
-            if moved is None:
-                raise StaleEpoch(f"live sync of {self._place.name} was claimed by a newer epoch.")
+            self._marks.move_sync(mark)
             self._connection.execute(
                 self._statement("delete_documents"), {"keys": list(source_keys)}
             )
@@ -334,8 +282,7 @@ class PgvectorStore:
         with self._connection.transaction():
             self._run("drop_generation")
             drop_lexeme_shares(self._connection, self._searchable)
-            self._connection.execute(statement("pgvector", "forget_checkpoints"), self._key)
-            self._connection.execute(statement("pgvector", "forget_sync"), self._key)
+            self._marks.forget()
 
     def _nearest(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         # planned anew each time: a prepared plan would outlive the settings of search_exact

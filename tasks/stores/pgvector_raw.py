@@ -24,7 +24,6 @@ from tasks.stores.pgvector_copy import VectorType
 from tasks.stores.pgvector_stream import (
     Passed,
     Reading,
-    Rejected,
     Row,
     Stopped,
     fields_of,
@@ -33,7 +32,7 @@ from tasks.stores.pgvector_stream import (
     text_of,
 )
 
-__all__ = ["Passed", "RawSource", "Reading", "Rejected"]
+__all__ = ["Passed", "RawSource", "Reading"]
 
 _INTEGERS = ("smallint", "integer", "bigint")
 

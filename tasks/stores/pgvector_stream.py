@@ -18,6 +18,7 @@ import psycopg
 
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, HEADER, TRAILER
+from tasks.stores.port import Rejected
 
 _PIECE_BYTES = 112_000  # what is gathered before it is sent on
 _PIECES_AHEAD = 32
@@ -25,15 +26,6 @@ _VECTOR_LENGTH, _NULL = 2, 0xFF  # first byte of the first field's length word, 
 Row = bytes | bytearray | memoryview
 
 int4_at = struct.Struct(">i").unpack_from
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """A row of the source that cannot be copied, and why."""
-
-    source_key: str
-    number: int
-    reason: str
 
 
 @dataclass

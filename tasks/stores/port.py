@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
 
+from qafila.core.corpus import PgvectorSource
 from qafila.core.fingerprint import chunk_id
+from tasks.sources.port import Key
 
 Vectors = NDArray[np.float32]
 
@@ -64,6 +67,15 @@ class Checkpoint:
     rows: int = 0
     chunks: int = 0
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A row of an existing index that cannot be copied, and why."""
+
+    source_key: str
+    number: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -151,3 +163,30 @@ class VectorStore(Protocol):
 
     def drop(self) -> None:
         """Delete this generation and its checkpoints. Cannot be undone."""
+
+
+@runtime_checkable
+class CopyingStore(VectorStore, Protocol):
+    """A store that also takes the rows of a pgvector table as they are, without a model."""
+
+    def copy_from(
+        self,
+        source: psycopg.Connection[Any],
+        settings: PgvectorSource,
+        high: Key | None,
+        checkpoint: Checkpoint,
+        batch_rows: int,
+        set_aside: Callable[[Sequence[Rejected]], None],
+        *,
+        low: Key | None = None,
+        on_batch: Callable[[Checkpoint], None] = lambda _: None,
+    ) -> Checkpoint:
+        """Copy a shard (low < key <= high) from its checkpoint on; return the last one, finished.
+
+        Batch by batch, each with its checkpoint and fenced as ``write`` is. Rows that cannot be
+        copied go to ``set_aside`` before their batch is written; ``on_batch`` is called after each
+        checkpoint and may raise to stop.
+
+        Raises:
+            StaleEpoch: the shard was claimed by a newer epoch; its checkpoint stays.
+        """

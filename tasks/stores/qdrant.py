@@ -38,8 +38,8 @@ from qafila.core.corpus import PgvectorSource, QdrantTarget
 from qafila.core.fingerprint import chunk_id_text
 from qafila.errors import BackfillHalted
 from tasks.sources.port import Key
-from tasks.stores.pgvector_raw import RawSource, Rejected
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
+from tasks.stores.pgvector_raw import RawSource
+from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Rejected, SyncMark, Vectors
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
 from tasks.stores.qdrant_index import HELD_BACK, build_hnsw
 from tasks.stores.qdrant_marks import Marks
@@ -137,15 +137,7 @@ class QdrantStore:
         low: Key | None = None,
         on_batch: Callable[[Checkpoint], None] = lambda _: None,
     ) -> Checkpoint:
-        """Copy a shard from a pgvector table, from its checkpoint on; as ``write``, but shorter.
-
-        The next batch is read while this one is written. Rows that cannot be copied go to
-        ``set_aside`` before their batch is written; ``on_batch`` is called after each checkpoint
-        and may raise to stop. Return the last checkpoint, finished.
-
-        Raises:
-            StaleEpoch: the shard was claimed by a newer epoch; its checkpoint stayed.
-        """
+        """Write as ``write`` does; the next batch is read while this one is written."""
         place, mark = self._place, checkpoint
         if mark.finished:
             return mark

@@ -16,8 +16,7 @@ from qafila.core.fingerprint import text_digest
 from qafila.errors import StaleEpoch, Unavailable
 from tasks.engine.loading import _whole
 from tasks.sources.pgvector import PgvectorSource
-from tasks.stores.pgvector_raw import Rejected
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors
+from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, Vectors
 from tasks.stores.qdrant import QdrantStore
 from tests.qdrant_stub import QdrantStub
 from tests.qdrant_ways import engine_behind_rest

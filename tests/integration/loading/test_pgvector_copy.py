@@ -18,8 +18,7 @@ from qafila.stack import postgres
 from tasks.sources.pgvector import PgvectorSource as ByRow
 from tasks.stores import pgvector as pgvector_store
 from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.pgvector_raw import Rejected
-from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
+from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, VectorStore
 
 FROM, TO = Place("docs", 1, "a" * 16, 4), Place("docs", 2, "b" * 16, 4)
 BARE = PgvectorTarget(kind="pgvector", block="t", full_text="none", index="none")
