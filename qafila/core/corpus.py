@@ -13,6 +13,19 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$")]
 Field_ = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")]
 
+# what sources have in common, in the words of a table and in those of files and points
+_KEPT = "that are kept beside each chunk."
+_TAKEN_APART = " A single one that holds an object is taken apart."
+GroupsColumn = Annotated[
+    Identifier | None,
+    Field(
+        description="text[] column with the groups that may read the row; without it: everybody."
+    ),
+]
+GroupsField = Annotated[
+    Field_ | None, Field(description="Field with a list of groups; without it: everybody.")
+]
+
 EVERYBODY = "everyone"  # the group of a reader that nobody has identified
 
 
@@ -49,11 +62,8 @@ class PostgresSource(Model):
         min_length=1,
         description="Text columns, joined by a line break. Of several, the first is the title.",
     )
-    acl: Identifier | None = Field(
-        None,
-        description="text[] column with the groups that may read the row; without it: everybody.",
-    )
-    metadata: list[Identifier] = Field([], description="Columns that are kept beside each chunk.")
+    acl: GroupsColumn = None
+    metadata: list[Identifier] = Field([], description=f"Columns {_KEPT}")
 
     @model_validator(mode="after")
     def _table_or_query(self) -> PostgresSource:
@@ -85,10 +95,8 @@ class ObjectSource(Model):
         ["text"], min_length=1,
         description="Text fields, joined by a line break. Of several, the first is the title.",
     )  # fmt: skip
-    acl: Field_ | None = Field(
-        None, description="Field with a list of groups; without it: everybody."
-    )
-    metadata: list[Field_] = Field([], description="Fields that are kept beside each chunk.")
+    acl: GroupsField = None
+    metadata: list[Field_] = Field([], description=f"Fields {_KEPT}")
 
     @model_validator(mode="after")
     def _s3_by_a_connection(self) -> ObjectSource:
@@ -116,14 +124,8 @@ class PgvectorSource(Model):
     text: Identifier = Field("text", description="Column with the text of the chunk.")
     embedding: Identifier = Field("embedding", description="Column with the vector.")
     title: Identifier | None = Field(None, description="Column with the title.")
-    acl: Identifier | None = Field(
-        None, description="text[] column with groups; without it: everybody."
-    )
-    metadata: list[Identifier] = Field(
-        [],
-        description="Columns that are kept beside each chunk. A single one that holds an object is "
-        "taken apart.",
-    )
+    acl: GroupsColumn = None
+    metadata: list[Identifier] = Field([], description=f"Columns {_KEPT}{_TAKEN_APART}")
     vectors: VectorOrigin = Field(description="What made the vectors in it.")
 
     @property
@@ -147,14 +149,8 @@ class QdrantSource(Model):
     )
     text: Field_ = Field("text", description="Payload field with the text; dots go deeper.")
     title: Field_ | None = Field(None, description="Payload field with the title.")
-    acl: Field_ | None = Field(
-        None, description="Payload field with groups; without it: everybody."
-    )
-    metadata: list[Field_] = Field(
-        [],
-        description="Payload fields kept beside each chunk. A single one that holds an object is "
-        "taken apart.",
-    )
+    acl: GroupsField = None
+    metadata: list[Field_] = Field([], description=f"Payload fields {_KEPT}{_TAKEN_APART}")
     vectors: VectorOrigin = Field(description="What made the vectors in it.")
 
     @property
