@@ -1,4 +1,4 @@
-"""What every embedder can do, and the one place that makes one from a workload."""
+"""What every embedder can do."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-
-from qafila.core.corpus import WordLlamaEmbedder as Settings
-from tasks.embedders.wordllama import WordLlamaEmbedder
 
 
 class Embedder(Protocol):
@@ -55,8 +52,3 @@ class MeteredEmbedder(Protocol):
             BackfillHalted: the service gave no usable answer for longer than we try.
             Refused: it does not let us in, or does not know the model.
         """
-
-
-def make_embedder(settings: Settings) -> Embedder:
-    """Return the embedder that a workload names."""
-    return WordLlamaEmbedder(settings.dimensions, lowercase=settings.lowercase)

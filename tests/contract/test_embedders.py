@@ -16,8 +16,9 @@ from qafila.errors import BackfillHalted
 from tasks.embedders.careful import EMPTY, NOT_FINITE, NUL, SURROGATE, UNKNOWN, embed_carefully
 from tasks.embedders.governor import Purse
 from tasks.embedders.openai_compatible import OpenAIEmbedder
-from tasks.embedders.port import Embedder, make_embedder
+from tasks.embedders.port import Embedder
 from tasks.generations import fingerprint_of
+from tasks.opening import embedder_of
 from tests.corpus import demo_workload
 from tests.embedding_provider import KEY, MODEL, Provider, serving
 
@@ -30,7 +31,7 @@ Open = Callable[[int], Embedder]
 def open_one(request: pytest.FixtureRequest) -> Iterator[Open]:
     """Return a function that opens an embedder of so many dimensions."""
     if request.param == "wordllama":
-        yield lambda d: make_embedder(Settings(kind="wordllama", dimensions=d))  # type: ignore[arg-type]
+        yield lambda d: embedder_of(Settings(kind="wordllama", dimensions=d))  # type: ignore[arg-type]
         return
     ledger = request.getfixturevalue("ledger_url")
     with ExitStack() as stack:
@@ -128,7 +129,7 @@ def test_vectors_of_another_shape_halt_the_load(shape: tuple[int, int]) -> None:
 
 def test_the_fingerprint_names_what_the_model_says_of_itself() -> None:
     workload = demo_workload()
-    made = make_embedder(workload.corpus.embedder)
+    made = embedder_of(workload.corpus.embedder)
     mark = fingerprint_of(workload)
     assert (mark.model, mark.model_revision, mark.dimensions) == (
         made.model, made.revision, made.dimensions,

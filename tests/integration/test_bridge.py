@@ -18,8 +18,9 @@ from qafila.core.fingerprint import VectorPart
 from qafila.core.modes import Mode, mode_of
 from qafila.errors import Refused
 from tasks.embedders.mapped import MappedEmbedder, calibrate, find_map, mapped_part, put_map
-from tasks.embedders.port import Embedder, make_embedder
+from tasks.embedders.port import Embedder
 from tasks.generations import fingerprint_of
+from tasks.opening import embedder_of
 from tasks.sources.port import Key, KeyRange, SourceRow
 from tasks.tokenizing import tokenizer_name, tokenizer_of
 from tests.corpus import demo_workload
@@ -71,12 +72,12 @@ RANGES = [KeyRange(None, [199], 200), KeyRange([199], [399], 200), KeyRange([399
 
 @pytest.fixture(scope="module")
 def old() -> Embedder:
-    return make_embedder(WordLlama(kind="wordllama", dimensions=128, lowercase=False))
+    return embedder_of(WordLlama(kind="wordllama", dimensions=128, lowercase=False))
 
 
 @pytest.fixture(scope="module")
 def new() -> Embedder:
-    return make_embedder(WordLlama(kind="wordllama", dimensions=256))
+    return embedder_of(WordLlama(kind="wordllama", dimensions=256))
 
 
 def part_of(embedder: Embedder) -> VectorPart:
@@ -164,7 +165,7 @@ def test_tokens_are_the_model_s_and_lie_in_the_text_as_it_is(lowercase: bool) ->
     assert find is not None
     text = "İstanbul ÉTÉ مَرْحَبًا 👩\u200d💻 Le Modèle lit. " * 20
     assert all(0 <= start <= end <= len(text) for start, end in find(text))
-    model = make_embedder(settings)
+    model = embedder_of(settings)
     assert len(find(text)) == pytest.approx(model.count_tokens([text]), abs=40)  # İ becomes two
     for span in split(text, chunking, find):
         assert model.count_tokens([text[span.start : span.end]]) <= 34
