@@ -147,8 +147,12 @@ class ColumnStore:
 
         def batch() -> None:
             if not checkpoint.finished:
-                # nobody waits for the disk: rows and checkpoint are lost together or not at all,
-                # and the commit of the finished shard makes all before it durable
+                # Nobody waits for the disk. Rows and checkpoint are one transaction, so a server
+                # that crashes loses both or neither, at most the batches of its last moments
+                # (three times wal_writer_delay); the claim after it reads the older checkpoint
+                # and they are written again. The ledger may have heard of them: it shows
+                # progress, and nothing resumes from it. It calls a shard loaded only after its
+                # last commit, which waits, and which all earlier ones precede in the log.
                 self._set_local({"synchronous_commit": "off"})
             self._marks.move(checkpoint)
             if chunks:
