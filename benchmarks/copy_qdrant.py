@@ -30,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import psycopg
-from psycopg.types.json import Jsonb
 from qdrant_client import models
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -43,10 +42,9 @@ from qafila.core.corpus import PgvectorSource as SourceSettings
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.fingerprint import rows_digest, text_digest
 from qafila.core.workload import Workload
-from qafila.sql import statement
 from tasks.connections import record_connection
 from tasks.embedders.wordllama import WordLlamaEmbedder
-from tasks.engine.claims import Shard, Spent, beat_shard, claim_shard
+from tasks.engine.claims import Shard, Spent, beat_shard, claim_shard, put_shards
 from tasks.engine.loading import load_claimed
 from tasks.engine.vectors import Vectorise
 from tasks.ledger import Generation
@@ -153,14 +151,7 @@ def _copy(
         source = PgvectorSource(database, _source())
         began = time.perf_counter()
         ranges = source.freeze(_SHARD_ROWS)
-        key = {"workload": generation.workload, "generation": generation.number}
-        for number, r in enumerate(ranges):
-            ledger.execute(
-                statement("backfill", "insert_shard"),
-                {**key, "number": number, "rows": r.rows,
-                 "low": None if r.low is None else Jsonb(r.low),
-                 "high": None if r.high is None else Jsonb(r.high)},
-            )  # fmt: skip
+        put_shards(ledger, generation, ranges)
         while (shard := claim_shard(ledger, generation)) is not None:
             way(ledger, database, workload, generation, shard, store)
         seconds = time.perf_counter() - began

@@ -8,7 +8,6 @@ from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from psycopg.types.json import Jsonb
 
 from qafila.core.corpus import OpenAIEmbedder, PgvectorSource, PgvectorTarget, QdrantSource
 from qafila.core.phases import Event
@@ -18,7 +17,7 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput
 from qafila.sql import statement
 from tasks.dead_letters import Replayed, replay_dead_letters
-from tasks.engine.claims import claim_shard
+from tasks.engine.claims import claim_shard, put_shards
 from tasks.engine.loading import Loaded
 from tasks.engine.pulse import Pulse
 from tasks.engine.supervisor import run_worker, sample_apart
@@ -100,19 +99,12 @@ def apply_plan(
     generation: Generation, plan: BackfillPlan, ranges: list[KeyRange], shape: str
 ) -> None:
     """Freeze plan, shards and shape in one transaction; the first stay. Prepares the target."""
-    key = {"workload": generation.workload, "generation": generation.number}
     with open_ledger() as ledger:
         with ledger.transaction():
             body = {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
             stored = put_plan(ledger, generation, "backfill", body)
             if stored["shards"] == len(ranges):
-                for number, r in enumerate(ranges):
-                    ledger.execute(
-                        statement("backfill", "insert_shard"),
-                        {**key, "number": number, "rows": r.rows,
-                         "low": None if r.low is None else Jsonb(r.low),
-                         "high": None if r.high is None else Jsonb(r.high)},
-                    )  # fmt: skip
+                put_shards(ledger, generation, ranges)
         workload, _ = read_workload(ledger, generation.workload)
         with open_store(ledger, workload, generation) as store:
             store.prepare()

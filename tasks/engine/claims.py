@@ -15,9 +15,11 @@ from typing import Any
 
 import psutil
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from qafila.sql import statement
 from tasks.ledger import Connection, Generation
+from tasks.sources.port import KeyRange
 from tasks.stores.port import Checkpoint
 
 CLAIM_TTL_SECONDS = 10.0
@@ -56,6 +58,17 @@ class Spent:
             self.tokens + other.tokens,
             self.cost + other.cost,
         )
+
+
+def put_shards(ledger: Connection, generation: Generation, ranges: Sequence[KeyRange]) -> None:
+    """Store the ranges of a plan as shards to be claimed; those that are there stay."""
+    for number, r in enumerate(ranges):
+        ledger.execute(
+            statement("backfill", "insert_shard"),
+            {**_key(generation), "number": number, "rows": r.rows,
+             "low": None if r.low is None else Jsonb(r.low),
+             "high": None if r.high is None else Jsonb(r.high)},
+        )  # fmt: skip
 
 
 def list_shards(ledger: Connection, generation: Generation) -> list[Shard]:
