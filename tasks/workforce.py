@@ -5,9 +5,10 @@ All of them run the same loop over the same claims, so that they may even be mix
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from tasks.backfill import load_here, load_in_process
 from tasks.engine.worker import Assignment
 
 Engine = Literal["processes", "threads", "dask", "ray", "work-pool"]
+
+ASK_SECONDS = 1.0  # between two questions about a run elsewhere
 
 
 @dataclass(frozen=True)
@@ -43,15 +46,22 @@ class TaskWorker:
         self.future.result()
 
 
-@dataclass(frozen=True)
+@dataclass
 class FlowWorker:
     """A worker that is a flow run on a work pool."""
 
     run_id: UUID
+    _ended: bool = field(default=False, init=False)
+    _ask_at: float = field(default=float("-inf"), init=False)
 
     def ended(self) -> bool:
-        state = self._state()
-        return state is not None and state.is_final()
+        """Return what the server said, asked at most once a second: it has others to answer."""
+        now = time.monotonic()
+        if not self._ended and now >= self._ask_at:
+            self._ask_at = now + ASK_SECONDS
+            state = self._state()
+            self._ended = state is not None and state.is_final()
+        return self._ended
 
     def result(self) -> None:
         """Raise when it did not end well.
