@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial, wraps
 
@@ -27,13 +28,19 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused
 from tasks.connections import connection
 from tasks.ledger import Connection, Generation, open_ledger, read_workload, require_generation
+from tasks.opening import open_store
 from tasks.search_service import SearchService
+from tasks.stores.port import VectorStore
 from tasks.validating.asking import OpenArm, ask_all, read_judged_queries
 from tasks.validating.wording import finding_page
 
 
 class Climb:
-    """One climb of one generation. Not a dataclass: Prefect would look through its queries."""
+    """One climb of one generation. Not a dataclass: Prefect would look through its queries.
+
+    In a rehearsal the generation is a scratch copy of ``original``, which the ledger knows, and
+    ``seen_as`` may spoil the store on purpose.
+    """
 
     def __init__(
         self,
@@ -43,6 +50,9 @@ class Climb:
         queries: Sequence[JudgedQuery],
         baseline: OpenArm,
         candidate: OpenArm,
+        *,
+        original: Generation | None = None,
+        seen_as: Callable[[VectorStore], VectorStore] | None = None,
     ) -> None:
         self.workload = workload
         self.generation = generation
@@ -50,6 +60,14 @@ class Climb:
         self.queries = queries
         self.baseline = baseline
         self.candidate = candidate
+        self.original = original or generation
+        self._seen_as = seen_as
+
+    @contextmanager
+    def store(self, ledger: Connection) -> Iterator[VectorStore]:
+        """Open the generation that is climbed; every rung reads rows and searches through this."""
+        with open_store(ledger, self.workload, self.generation) as store:
+            yield store if self._seen_as is None else self._seen_as(store)
 
     @cached_property
     def answers(self) -> Mapping[str, Sequence[Answer]]:

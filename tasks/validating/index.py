@@ -13,7 +13,7 @@ from qafila.core.metrics import mean
 from qafila.core.statistics import mean_share
 from tasks.embedders.careful import embed_carefully
 from tasks.ledger import open_ledger
-from tasks.opening import open_embedder, open_store, reach_of
+from tasks.opening import open_embedder, reach_of
 from tasks.validating.climb import Climb, rung
 
 
@@ -29,7 +29,7 @@ def measure_index(climb: Climb) -> Climbed:
         with open_embedder(None, climb.workload, reach, generation=number) as embedder:
             vectors = embed_carefully(embedder, [q.text for q in chosen]).vectors
         shares = []
-        with open_store(ledger, climb.workload, climb.generation) as store:
+        with climb.store(ledger) as store:
             for vector in vectors:
                 if not vector.any():
                     continue  # the model knows no word of it: nothing is near
