@@ -38,8 +38,8 @@ def rows_to_see(share: float, probability: float, population: int | None = None)
             return 1
         return max(1, ceil(log1p(-probability) / log1p(-share) - 1e-9))
     faulty = min(population, max(1, ceil(share * population - 1e-9)))
-    # every fault is seen once only the sound rows are outnumbered
-    return _least(lambda n: _unseen(n, faulty, population) <= 1 - probability, population)
+    most = (1 - probability) * (1 + 1e-9)  # rounding must not cost a row
+    return _least(lambda rows: _unseen(rows, faulty, population) <= most, population)
 
 
 def share_seen(rows: int, probability: float) -> float:

@@ -137,7 +137,7 @@ def _log_capital(rows: Floats, claims: Floats, alpha: float, planned: int | None
 
 
 def _gains(values: Floats, bets: Floats, claims: Floats) -> Floats:
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         stakes = np.minimum(bets, _MOST / claims)
     gains: Floats = np.log1p(stakes * (values - claims))
     return gains
