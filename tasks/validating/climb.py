@@ -39,7 +39,8 @@ class Climb:
     """One climb of one generation. Not a dataclass: Prefect would look through its queries.
 
     In a rehearsal the generation is a scratch copy of ``original``, which the ledger knows, and
-    ``seen_as`` may spoil the store on purpose.
+    ``seen_as`` may spoil the store on purpose; ``dearer`` multiplies the price of the candidate's
+    machine.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Climb:
         *,
         original: Generation | None = None,
         seen_as: Callable[[VectorStore], VectorStore] | None = None,
+        dearer: float = 1.0,
     ) -> None:
         self.workload = workload
         self.generation = generation
@@ -62,6 +64,7 @@ class Climb:
         self.candidate = candidate
         self.original = original or generation
         self._seen_as = seen_as
+        self.dearer = dearer
 
     @contextmanager
     def store(self, ledger: Connection) -> Iterator[VectorStore]:

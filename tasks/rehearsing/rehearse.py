@@ -1,0 +1,268 @@
+"""Climb the ladder over a whole copy, then over the same copy with one fault after the other."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from prefect import Task
+from psycopg import sql
+
+from qafila.connecting import connect_postgres
+from qafila.core.corpus import PgvectorTarget
+from qafila.core.judged import JudgedQuery
+from qafila.core.ladder.climb import Climbed, Outcome, stops
+from qafila.core.ladder.rehearsal import FAULTS, Fault, Trial
+from qafila.core.workload import AtMostRatio, Workload
+from tasks.embedders.careful import embed_carefully
+from tasks.ledger import Connection
+from tasks.opening import open_embedder, reach_of
+from tasks.rehearsing.arms import arm_over
+from tasks.rehearsing.plants import PLANTS
+from tasks.rehearsing.scratch import Scratch, scratch_copy
+from tasks.search import place_name
+from tasks.stores.port import Hit, Vectors, VectorStore
+from tasks.validating.asking import OpenArm
+from tasks.validating.climb import Climb
+
+Ladder = Sequence[Task[[Climb], Climbed]]
+LATENCY_RATIO = 1.25  # a copy against itself: below the half that is planted, above the noise
+LOW_EF_SEARCH = 1
+SLOWER, DEARER = 1.5, 1.3
+QUERIES = 300  # are enough for faults of these doses; the climb itself asks all
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What a planted fault changes about a climb; everything else is that of the whole copy."""
+
+    rows: int = 0
+    ef_search: int | None = None
+    stretch: float = 1.0
+    dearer: float = 1.0
+    seen_as: Callable[[VectorStore], VectorStore] | None = None
+
+
+class CannotPlant(Exception):
+    """A fault has no place in this corpus or store; its text says why."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """The climb over the whole copy, and one trial a fault."""
+
+    clean: Outcome
+    trials: Sequence[Trial]
+    documents: int
+    seconds: float = field(default=0.0)
+
+
+def rehearse(
+    ledger: Connection,
+    climb: Climb,
+    ladder: Ladder,
+    *,
+    faults: Sequence[Fault] = FAULTS,
+    told: Callable[[str], None] = lambda _: None,
+) -> Rehearsed:
+    """Copy a generation, climb the ladder over the copy, then break it in every way there is.
+
+    The copy is compared with itself as the baseline, so what the faults do is all there is to see.
+    ``told`` hears a line a climb. The generation, its services and the router are not touched.
+
+    Raises:
+        Refused: another rehearsal of this workload is going on.
+    """
+    begun = time.perf_counter()
+    reach = reach_of(ledger, climb.workload)
+    seed = climb.options.seed
+    with (
+        scratch_copy(ledger, climb.workload, climb.generation, reach, seed) as scratch,
+        open_embedder(None, climb.workload, reach, generation=climb.generation.number) as embedder,
+    ):
+        queries = _some(climb.queries, seed)
+
+        def embed(texts: Sequence[str]) -> Vectors:
+            return embed_carefully(embedder, texts).vectors
+
+        vectors = dict(
+            zip((q.text for q in queries), embed([q.text for q in queries]), strict=True)
+        )
+        again = partial(_climb, climb, scratch, queries, vectors)
+        told(f"a copy of {scratch.count} documents stands; climbing it whole")
+        clean = _up(ladder, again(Broken()))
+        told(f"whole: {clean.verdict}. {clean.sentence}")
+        trials = []
+        for fault in faults:
+            trial = _try(fault, scratch, embed, again, ladder)
+            trials.append(trial)
+            told(f"{fault.name}: {trial.skipped or trial.caught_at or 'MISSED'}")
+        return Rehearsed(clean, trials, scratch.count, time.perf_counter() - begun)
+
+
+def _try(
+    fault: Fault,
+    scratch: Scratch,
+    embed: Callable[[Sequence[str]], Vectors],
+    again: Callable[[Broken], Climb],
+    ladder: Ladder,
+) -> Trial:
+    begun = time.perf_counter()
+    try:
+        with _planted(fault, scratch, embed) as broken:
+            outcome = _up(ladder, again(broken))
+    except CannotPlant as reason:
+        return Trial(fault, 0, None, "", 0.0, skipped=str(reason))
+    failed = next((f for f in outcome.findings if f.judgement.verdict == "FAIL"), None)
+    return Trial(
+        fault,
+        broken.rows,
+        None if failed is None else failed.rung,
+        outcome.sentence,
+        time.perf_counter() - begun,
+    )
+
+
+def _up(ladder: Ladder, climb: Climb) -> Outcome:
+    climbed: list[Climbed] = []
+    for climb_rung in ladder:
+        climbed.append(climb_rung.fn(climb))
+        if stops(climbed[-1]):
+            break
+    return Outcome(climbed)
+
+
+def _climb(
+    climb: Climb,
+    scratch: Scratch,
+    queries: Sequence[JudgedQuery],
+    vectors: Mapping[str, Vectors],
+    broken: Broken,
+) -> Climb:
+    """Return the climb of a copy: itself as the baseline, itself with a fault as the candidate."""
+    whole = _with_objectives(scratch.workload)
+    faulty = whole if broken.ef_search is None else _with_ef_search(whole, broken.ef_search)
+
+    def arm(workload: Workload, stretch: float) -> OpenArm:
+        return partial(arm_over, workload, scratch.generation, scratch.reach, vectors, stretch)
+
+    return Climb(
+        faulty,
+        scratch.generation,
+        climb.options,
+        queries,
+        baseline=arm(whole, 1.0),
+        candidate=arm(faulty, broken.stretch),
+        original=climb.generation,
+        seen_as=broken.seen_as,
+        dearer=broken.dearer,
+    )
+
+
+def _with_objectives(workload: Workload) -> Workload:
+    """Return the workload, held to what a copy of itself must reach."""
+    objectives = workload.objectives.model_copy(
+        update={"latency_p95": AtMostRatio(at_most_ratio=LATENCY_RATIO)}
+    )
+    return workload.model_copy(update={"objectives": objectives})
+
+
+def _with_ef_search(workload: Workload, ef_search: int) -> Workload:
+    target = workload.corpus.target.model_copy(update={"ef_search": ef_search})
+    corpus = workload.corpus.model_copy(update={"target": target})
+    return workload.model_copy(update={"corpus": corpus})
+
+
+def _some(queries: Sequence[JudgedQuery], seed: int) -> Sequence[JudgedQuery]:
+    if len(queries) <= QUERIES:
+        return queries
+    chosen = random.Random(seed).sample(list(queries), QUERIES)
+    return sorted(chosen, key=lambda q: q.query_id)
+
+
+# --- faults ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _planted(
+    fault: Fault, scratch: Scratch, embed: Callable[[Sequence[str]], Vectors]
+) -> Iterator[Broken]:
+    """Plant a fault for the block.
+
+    Raises:
+        CannotPlant: it has no place here; says why.
+    """
+    if fault.share is not None:
+        before = (
+            scratch.neighbours(fault.share)
+            if fault.name == "dropped shard"
+            else scratch.some(fault.share, at_least=2 if fault.name == "swapped vectors" else 1)
+        )
+        after = PLANTS[fault.name](before, scratch.workload, embed)
+        with scratch.with_rows(before, after):
+            yield Broken(rows=len(before))
+        return
+    special: Mapping[str, Callable[[Scratch], Any]] = {
+        "lower ef_search": _lower_ef_search,
+        "missing index": _missing_index,
+        "broken filter": lambda _: nullcontext(Broken(seen_as=Unfiltered)),
+        "latency +50 %": lambda _: nullcontext(Broken(stretch=SLOWER)),
+        "cost +30 %": lambda _: nullcontext(Broken(dearer=DEARER)),
+    }
+    with special[fault.name](scratch) as broken:
+        yield broken
+
+
+@contextmanager
+def _lower_ef_search(scratch: Scratch) -> Iterator[Broken]:
+    _need_pgvector_index(scratch)
+    yield Broken(ef_search=LOW_EF_SEARCH)
+
+
+@contextmanager
+def _missing_index(scratch: Scratch) -> Iterator[Broken]:
+    _need_pgvector_index(scratch)
+    with connect_postgres(**scratch.reach.target) as target:
+        found = target.execute(
+            "SELECT indexname FROM pg_indexes WHERE schemaname = 'qafila' AND tablename = %s"
+            " AND indexdef LIKE '%%USING hnsw%%'",
+            [place_name(scratch.workload.name, scratch.generation.number)],
+        ).fetchall()
+        for (name,) in found:
+            target.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier("qafila", name)))
+    try:
+        yield Broken()
+    finally:
+        scratch.store.build_index()
+
+
+def _need_pgvector_index(scratch: Scratch) -> None:
+    target = scratch.workload.corpus.target
+    if not isinstance(target, PgvectorTarget):
+        raise CannotPlant("the settings of this store's index are not ours to break")
+    if target.index == "none":
+        raise CannotPlant("the workload asks for no index: corpus.target.index is none")
+
+
+class Unfiltered:
+    """A store whose searches do not ask who is reading."""
+
+    def __init__(self, store: VectorStore) -> None:
+        self._store = store
+        self._everyone = sorted(
+            {group for chunks, _ in store.scan(1_000) for c in chunks for group in c.acl}
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def search(
+        self, vector: Vectors, k: int, groups: Sequence[str], *more: Any, **other: Any
+    ) -> list[Hit]:
+        del groups
+        return self._store.search(vector, k, self._everyone, *more, **other)
