@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
@@ -18,7 +17,6 @@ from qafila.core.ladder.rungs import Rung
 from qafila.core.phases import Phase
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Inconclusive, Refused, Unavailable
-from tasks.alias import set_trial
 from tasks.evidence import check_chain, evidence_of, latest_evidence
 from tasks.ledger import open_ledger
 from tasks.search_service import SearchService
@@ -26,20 +24,8 @@ from tasks.validating.asking import SYSTEMS, read_judged_queries
 from tasks.validating.climb import Climb, read_queries, start_climb
 from tasks.validating.recording import record_outcome
 from tasks.validating.wording import verdict_page
-from tests.demo_services import Demo, ledger_of
+from tests.demo_services import Demo
 from tests.edges import free_port
-
-
-@pytest.fixture
-def demo(search_demo: Demo) -> Iterator[Demo]:
-    """The services with generation 1 on trial, its ledger, and a phase that may be validated."""
-    name = search_demo.workload.name
-    with ledger_of(search_demo.ledger_url), search_demo.target() as target:
-        set_trial(target, name, 1, 0)
-        time.sleep(0.25)  # what a service knows of the pointer row may be 0.2 s old
-        yield search_demo
-        httpx.post(f"{search_demo.candidate_url}/_demo/break", json={})
-        target.execute("DELETE FROM qafila.alias")
 
 
 def climb(demo: Demo, max_queries: int | None) -> Outcome:
