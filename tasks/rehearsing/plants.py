@@ -136,14 +136,14 @@ def other_revision(documents: Sequence[Document], workload: Workload, _: Embed) 
 
 
 def _turned(vectors: Vectors) -> Vectors:
-    aside = np.random.default_rng(0).standard_normal(vectors.shape[1]).astype(np.float32)
+    aside = np.random.default_rng(0).standard_normal((vectors.shape[1],), np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     units = vectors / np.maximum(lengths, 1e-12)
-    aside = aside - (units @ aside)[:, None] * units
-    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    across = aside - (units @ aside)[:, None] * units
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
     angle = np.deg2rad(15)
-    turned = (np.cos(angle) * units + np.sin(angle) * aside) * lengths
-    return np.asarray(turned, np.float32)
+    turned = (np.cos(angle) * units + np.sin(angle) * across) * lengths
+    return np.asarray(turned, dtype=np.float32)
 
 
 def swapped(documents: Sequence[Document], _: Workload, __: Embed) -> list[Document]:
@@ -161,7 +161,7 @@ def swapped(documents: Sequence[Document], _: Workload, __: Embed) -> list[Docum
 
 
 def mojibake(text: str) -> str:
-    """Return a text as it looks when its UTF-8 was read as Latin-1; one letter where it is ASCII."""
+    """Return a text whose UTF-8 was read as Latin-1; of one in ASCII, one letter."""
     if text.isascii():
         text = text[:1] + "é" + text[1:]
     return text.encode("utf-8", "surrogatepass").decode("latin-1")

@@ -18,7 +18,7 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused
 from tasks.ledger import Connection, Generation
 from tasks.opening import Reach, open_store
-from tasks.stores.port import Checkpoint, Chunk, SyncMark, Vectors, VectorStore
+from tasks.stores.port import Chunk, SyncMark, Vectors, VectorStore
 
 BEYOND = 1_000_000  # added to the number of the generation that is copied
 KEPT = 4_000  # documents remembered for planting; more would only cost memory
@@ -70,8 +70,8 @@ class Scratch:
                     self.documents[place] = document
             if chance.randrange(number + 1) == 0:
                 self.run = whole
-        self.store.write([], np.zeros((0, self._dimensions), np.float32),
-                         Checkpoint(0, 1, rows=mark.rows, chunks=mark.chunks, finished=True))  # fmt: skip
+        nothing = np.zeros((0, self._dimensions), np.float32)
+        self.store.write([], nothing, replace(mark, finished=True))
         self.store.build_index()
         self._mark = self.store.claim_sync(1)
         chance.shuffle(self.documents)
