@@ -16,7 +16,16 @@ from qafila.core.judged import (
     ndcg_scores,
     worst_changes,
 )
-from qafila.core.metrics import mean, ndcg_at_k, percentile, recall_at_k, reciprocal_rank
+from qafila.core.metrics import (
+    mean,
+    ndcg_at_k,
+    overlap_at_k,
+    percentile,
+    precision_at_k,
+    rank_biased_overlap,
+    recall_at_k,
+    reciprocal_rank,
+)
 from qafila.core.ranking import reciprocal_rank_fusion
 
 RANKINGS = st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True)
@@ -61,12 +70,93 @@ def test_ndcg_never_leaves_0_to_1_and_the_ideal_order_is_1(
 
 @pytest.mark.parametrize(
     ("ranking", "rr", "recall"),
-    [("ab", 1.0, 1.0), ("xa", 0.5, 0.5), ("xy", 0.0, 0.0), ("", 0.0, 0.0), ("xbya", 0.5, 1.0)],
+    [
+        ("ab", 1.0, 1.0),
+        ("xa", 0.5, 0.5),
+        ("xy", 0.0, 0.0),
+        ("", 0.0, 0.0),
+        ("xbya", 0.5, 1.0),
+        ("xxa", 0.5, 0.5),  # named twice, counted once
+    ],
 )
 def test_reciprocal_rank_and_recall(ranking: str, rr: float, recall: float) -> None:
     grades = {"a": 1.0, "b": 2.0, "c": 0.0}
     assert reciprocal_rank(list(ranking), grades) == rr
     assert recall_at_k(list(ranking), grades) == recall
+
+
+@pytest.mark.parametrize(
+    ("ranking", "k", "precision", "recall"),
+    [("abxy", 2, 1.0, 1.0), ("xa", 2, 0.5, 0.5), ("a", 10, 0.1, 0.5), ("xxa", 2, 0.5, 0.5)],
+)
+def test_precision_and_recall_at_k(ranking: str, k: int, precision: float, recall: float) -> None:
+    grades = {"a": 1.0, "b": 2.0, "c": 0.0}
+    assert precision_at_k(list(ranking), grades, k) == precision
+    assert recall_at_k(list(ranking), grades, k) == recall
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "k", "overlap"),
+    [
+        ("abc", "cba", 3, 1.0),  # the order does not count
+        ("abc", "xyz", 3, 0.0),
+        ("abcd", "abxy", 4, 0.5),
+        ("abcd", "bxya", 2, 0.5),  # the first two alone
+        ("ab", "ab", 10, 1.0),  # all there was
+        ("ab", "a", 10, 0.5),
+        ("a", "", 10, 0.0),
+        ("aab", "ab", 2, 1.0),
+        ("", "", 10, None),
+    ],
+)
+def test_overlap(old: str, new: str, k: int, overlap: float | None) -> None:
+    assert overlap_at_k(list(old), list(new), k) == overlap
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("ab", "ab", 1.0),
+        ("ab", "xy", 0.0),
+        # p = .9, agreement 0 then 1: (.1/.9) · (0 + 1 · .81) + 1 · .81
+        ("ab", "ba", 0.9),
+        # agreement 1, then 1/2: (.1/.9) · (.9 + .5 · .81) + .5 · .81
+        ("ab", "ax", 0.55),
+        # uneven: X = 1, 1; the short list's agreement goes on at depth 2: 1 · (2−1) / (1 · 2)
+        ("a", "ab", 1.0),  # (.1/.9) · (.9 + .5 · .81 + .5 · .81) + 1 · .81
+        ("b", "ab", 0.45),  # (.1/.9) · (0 + .5 · .81 + 0) + (1/2) · .81 = .045 + .405
+        ("a", "", 0.0),
+        ("", "", None),
+    ],
+)
+def test_rank_biased_overlap(old: str, new: str, expected: float | None) -> None:
+    found = rank_biased_overlap(list(old), list(new))
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+@given(RANKINGS, RANKINGS, st.floats(0.05, 0.99), st.integers(1, 12))
+def test_likeness_never_leaves_0_to_1_and_never_depends_on_the_side(
+    old: list[str], new: list[str], persistence: float, k: int
+) -> None:
+    likeness = rank_biased_overlap(old, new, persistence)
+    assert likeness is None or -1e-12 <= likeness <= 1 + 1e-12
+    assert likeness == pytest.approx(rank_biased_overlap(new, old, persistence))
+    overlap = overlap_at_k(old, new, k)
+    assert overlap is None or 0 <= overlap <= 1
+    assert overlap == overlap_at_k(new, old, k)
+    if old:
+        assert rank_biased_overlap(old, old, persistence) == pytest.approx(1.0)
+        assert overlap_at_k(old, list(reversed(old)), len(old)) == 1.0
+
+
+def test_a_cut_before_the_first_rank_is_refused() -> None:
+    for metric in (ndcg_at_k, recall_at_k, precision_at_k):
+        with pytest.raises(ValueError, match="at least 1"):
+            metric(["a"], {"a": 1.0}, 0)
+    with pytest.raises(ValueError, match="at least 1"):
+        overlap_at_k(["a"], ["a"], 0)
+    with pytest.raises(ValueError, match="persistence"):
+        rank_biased_overlap(["a"], ["a"], 1.0)
 
 
 def test_what_was_not_judged_or_not_measured_is_none() -> None:
