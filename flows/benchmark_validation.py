@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow, get_run_logger
+from pydantic import Field
 
 from qafila.core.ladder.climb import Climbed, Outcome, stops
 from qafila.core.ladder.options import LadderOptions
@@ -13,6 +14,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.verdict import Judgement, Verdict
 from qafila.errors import Inconclusive, Refused, Unavailable
 from tasks.ledger import Generation
+from tasks.rehearsing.steps import rehearse_ladder
 from tasks.runs import about_generation, operator_told
 from tasks.validating.climb import start_climb
 from tasks.validating.cost import judge_cost
@@ -28,6 +30,12 @@ LADDER = (compare_keys, measure_index, judge_quality, judge_latency, judge_cost)
 class BenchmarkValidation(LadderOptions, ForWorkload):
     """How thoroughly to look. The defaults look at everything."""
 
+    rehearse: bool = Field(
+        False,
+        description="First plant every known fault in a scratch copy and see each one caught; "
+        "takes as long as twenty climbs.",
+    )
+
 
 @flow(name="benchmark-validation", flow_run_name=about_generation("validate"))
 def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
@@ -37,10 +45,13 @@ def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
     against exact search, then every judged query through the baseline, vectors alone and the
     candidate; artifacts `verdict`, `rungs`, `validation` and `worst-queries`. Changes the ledger
     only: no user meets the new generation. May be repeated. A FAIL or an INCONCLUSIVE leaves the
-    phase as it is; there is nothing to undo.
+    phase as it is; there is nothing to undo. With `rehearse`, a scratch copy is made in the target,
+    broken in twenty ways and dropped: artifact `rehearsal`.
     """
     with operator_told():
         climb = start_climb(request.workload, request)
+        if request.rehearse:
+            trust(climb.generation, rehearse_ladder(climb, LADDER))
         climbed: list[Climbed] = []
         for climb_rung in LADDER:
             climbed.append(climb_rung(climb))
@@ -51,6 +62,28 @@ def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
         show_outcome(climb.generation, outcome)
         record_outcome(climb.generation, outcome)
         return conclude(climb.generation, outcome)
+
+
+def trust(generation: Generation, rehearsed: Judgement) -> None:
+    """End the run when the ladder did not show that it can be trusted.
+
+    Raises:
+        Refused: it missed a planted fault.
+        Inconclusive: nothing was proven.
+    """
+    say_verdict("rehearsal", rehearsed)
+    kept = "everything: the copy is dropped, the generation was not touched."
+    again = f"qafila run benchmark-validation {generation.workload} --set rehearse=true"
+    if rehearsed.verdict is Verdict.FAIL:
+        raise Refused(
+            rehearsed.sentence,
+            kept=kept,
+            remedy=f"raise the sample sizes, or see in the artifact `rehearsal` why; then: {again}",
+        )
+    if rehearsed.verdict is not Verdict.PASS:
+        raise Inconclusive(
+            rehearsed.sentence, kept=kept, remedy=f"mend what the sentence names; then: {again}"
+        )
 
 
 def say(found: Climbed) -> None:

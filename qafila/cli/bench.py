@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("loader", "copy", "backfill", "kill-storm", "live", "claims", "governor")
+NAMES = (
+    "loader",
+    "copy",
+    "backfill",
+    "kill-storm",
+    "live",
+    "claims",
+    "governor",
+    "validation",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -16,9 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     context: typer.Context,
-    name: Annotated[
-        str, typer.Argument(help="loader, copy, backfill, kill-storm, live, claims, governor.")
-    ],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(NAMES)}.")],
 ) -> None:
     """Measure what this machine reaches against a floor measured in the same run.
 

@@ -17,6 +17,7 @@ from qafila.core.verdict import Judgement, Verdict
 
 Climbed = Finding | NotApplicable
 CANDIDATE = "candidate"
+_DETAIL_ROWS = 20  # the evidence is for people; all rows are for the data itself
 
 
 def stops(found: Climbed) -> bool:
@@ -104,5 +105,11 @@ def _kept(finding: Finding) -> dict[str, Any]:
             name: {"verdict": j.verdict.value, "sentence": j.sentence}
             for name, j in finding.parts.items()
         },
+        "details": [
+            {"caption": d.caption, "rows": [dict(r) for r in d.rows[:_DETAIL_ROWS]],
+             "of": len(d.rows)}
+            for d in finding.details
+        ],
+        "series": {name: [dict(p) for p in points] for name, points in finding.series.items()},
         "seconds": round(finding.seconds, 2),
-    }
+    }  # fmt: skip
