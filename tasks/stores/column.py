@@ -31,6 +31,7 @@ from tasks.column_swap import ORIGINAL, HeldColumn, column_of, list_columns
 from tasks.stores.column_index import build_hnsw
 from tasks.stores.column_problems import problems_of
 from tasks.stores.column_table import AppTable, describe
+from tasks.stores.column_witness import ColumnWitness
 from tasks.stores.column_words import Words
 from tasks.stores.pgvector_marks import Marks
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
@@ -45,7 +46,7 @@ _WHILE_WRITING = {
 }  # fmt: skip
 
 
-class ColumnStore:
+class ColumnStore(ColumnWitness):
     """One generation in a column. The caller owns the connection; autocommit."""
 
     def __init__(
@@ -266,7 +267,8 @@ class ColumnStore:
             yield (
                 [
                     Chunk(key_text(key), 0, 0, len(text), title or "", text,
-                          bytes(digest or b""), acl or [EVERYBODY], metadata or {})
+                          bytes(digest or b""), [EVERYBODY] if acl is None else acl,
+                          metadata or {})
                     for key, title, text, digest, acl, metadata, _ in rows
                 ],
                 np.array([row[6].to_numpy() for row in rows], np.float32),

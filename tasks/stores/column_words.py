@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -40,6 +41,13 @@ class Words:
 
     def statement(self, name: str, held: HeldColumn, **parts: sql.Composable) -> sql.Composed:
         """Return a statement of column.sql for the column as it is held now."""
+        more = {"index": self.index} if name == "drop_index" else {}
+        return self.filled(statement("column", name), held, **more, **parts)
+
+    def filled(
+        self, text: LiteralString, held: HeldColumn, **parts: sql.Composable
+    ) -> sql.Composed:
+        """Return a statement with the names of the column as it is held now."""
         settings = self.settings
         given: dict[str, sql.Composable] = {
             **self.described.key_parts(),
@@ -48,7 +56,7 @@ class Words:
             "digest": sql.Identifier(f"{self.own}_digest"),
             "type": sql.SQL(f"{settings.vector_type}({self.place.dimensions})"),
             "stage": sql.Identifier(f"stage_{self.place.name}"[:60]),
-            "index": self.index if name == "drop_index" else sql.Identifier(self._index_name),
+            "index": sql.Identifier(self._index_name),
             "operators": sql.SQL(f"{settings.vector_type}_cosine_ops"),
             "m": sql.Literal(settings.m),
             "ef_construction": sql.Literal(settings.ef_construction),
@@ -59,7 +67,7 @@ class Words:
             "readable": self.app.readable_sql,
             **parts,
         }
-        return sql.SQL(statement("column", name)).format(**given)
+        return sql.SQL(text).format(**given)
 
     def parts(self, source_key: str) -> list[str]:
         """Return the values of the key's columns, as text."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from qafila.core.ladder.keys import NOBODY, Witnesses
 from qafila.errors import StaleEpoch
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
+from tasks.stores.port import (
+    Checkpoint,
+    Chunk,
+    Hit,
+    Place,
+    Stored,
+    SyncMark,
+    Vectors,
+    witnesses_of,
+)
 
 
 class MemoryStore:
@@ -79,6 +90,22 @@ class MemoryStore:
         for start in range(0, len(ordered), batch_rows):
             part = ordered[start : start + batch_rows]
             yield [c for c, _ in part], np.array([v for _, v in part], np.float32)
+
+    def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
+        for chunks, _ in self.scan(batch_rows):
+            yield witnesses_of(chunks)
+
+    def readers(self) -> Mapping[str, int]:
+        return Counter(g for c, _ in self._rows.values() for g in set(c.acl) or {NOBODY})
+
+    def stored(self, source_keys: Sequence[str]) -> Stored:
+        wanted = set(source_keys)
+        rows = [row for key, row in self._rows.items() if key[0] in wanted]
+        return Stored(
+            [c for c, _ in rows],
+            [self._place.fingerprint] * len(rows),
+            np.array([v for _, v in rows], np.float32).reshape(len(rows), self._place.dimensions),
+        )
 
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         return self.search_exact(vector, k, groups)

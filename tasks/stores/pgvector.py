@@ -26,6 +26,7 @@ from tasks.stores.pgvector_copy import COLUMNS, Packer
 from tasks.stores.pgvector_index import build_indexes
 from tasks.stores.pgvector_marks import Marks
 from tasks.stores.pgvector_raw import Passed, RawSource, Reading
+from tasks.stores.pgvector_witness import TableWitness
 from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Rejected, SyncMark, Vectors
 
 OLDEST = (0, 8, 4)
@@ -34,7 +35,7 @@ MOST_STORED = 16_000
 SNAPSHOT_SECONDS = 30.0  # a copy opens its source anew, so that vacuum there is not held up
 
 
-class PgvectorStore:
+class PgvectorStore(TableWitness):
     """One generation in a pgvector table. The caller owns the connection; autocommit."""
 
     def __init__(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from qafila.core.corpus import PgvectorSource
 from qafila.core.fingerprint import chunk_id
+from qafila.core.ladder.keys import Witnesses, digest_words
 from tasks.sources.port import Key
 
 Vectors = NDArray[np.float32]
@@ -95,6 +96,25 @@ class Hit:
     score: float
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Chunks as a store holds them: the fingerprint of each, and vectors of shape (chunks, d)."""
+
+    chunks: Sequence[Chunk]
+    fingerprints: Sequence[str]
+    vectors: Vectors
+
+
+def witnesses_of(chunks: Sequence[Chunk]) -> Witnesses:
+    """Return chunks of ours, which have the generation's fingerprint, as witnesses."""
+    return Witnesses(
+        [c.source_key.encode("utf-8", "surrogatepass") for c in chunks],
+        np.array([c.number for c in chunks], np.int64),
+        np.ones(len(chunks), np.bool_),
+        digest_words([c.digest for c in chunks]),
+    )
+
+
 class VectorStore(Protocol):
     """A generation in a vector store. Writing is fenced by the shard's epoch."""
 
@@ -154,6 +174,18 @@ class VectorStore(Protocol):
 
     def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
         """Yield every chunk with its vector as stored, in the store's own order of keys."""
+
+    def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
+        """Yield every chunk by key, number, digest and fingerprint, in any order, once a copy.
+
+        Without texts and vectors, so that a whole generation goes by in seconds.
+        """
+
+    def readers(self) -> Mapping[str, int]:
+        """Return how many chunks each group may read; ``NOBODY`` stands for no group at all."""
+
+    def stored(self, source_keys: Sequence[str]) -> Stored:
+        """Return every chunk of these documents with all that is stored of it, in any order."""
 
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
         """Return the k nearest chunks that ``groups`` may read, by the index."""

@@ -44,6 +44,7 @@ from tasks.stores.qdrant_faults import asking_qdrant, require_completed
 from tasks.stores.qdrant_index import HELD_BACK, build_hnsw
 from tasks.stores.qdrant_marks import Marks
 from tasks.stores.qdrant_raw import read_ahead
+from tasks.stores.qdrant_witness import PointWitness, chunk_of
 
 OLDEST = (1, 16)
 _BATCH_POINTS, _BATCH_BYTES = 256, 16 * 2**20  # a server takes 32 MB a request, unless told other
@@ -52,7 +53,7 @@ _PAGE = 1000
 _SYNC_RANK = 2**40  # live sync stands above every epoch of a shard
 
 
-class QdrantStore:
+class QdrantStore(PointWitness):
     """One generation in a Qdrant collection; also in the client's local mode."""
 
     def __init__(
@@ -234,7 +235,7 @@ class QdrantStore:
 
     def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
         for points in self._pages(None, with_payload=True, with_vectors=True, limit=batch_rows):
-            chunks = [_chunk(p.payload or {}) for p in points]
+            chunks = [chunk_of(p.payload or {}) for p in points]
             yield chunks, np.array([p.vector for p in points], np.float32)
 
     def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
@@ -356,13 +357,6 @@ def _not_above(rank: int) -> models.Filter:
 def _of_documents(source_keys: Sequence[str]) -> models.Filter:
     match = models.MatchAny(any=[*source_keys])
     return models.Filter(must=[models.FieldCondition(key="source_key", match=match)])
-
-
-def _chunk(p: Mapping[str, Any]) -> Chunk:
-    return Chunk(
-        p["source_key"], p["chunk_number"], p["start_offset"], p["end_offset"], p["title"],
-        p["text"], bytes.fromhex(p["text_digest"]), p["acl"], p["metadata"],
-    )  # fmt: skip
 
 
 @contextmanager

@@ -16,10 +16,21 @@ import pytest
 from qafila.core.admission import limits_of, rejections
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.fingerprint import text_digest
+from qafila.core.ladder.keys import NOBODY
 from qafila.errors import Refused, StaleEpoch
 from tasks.stores.memory import MemoryStore
 from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
+from tasks.stores.port import (
+    Checkpoint,
+    Chunk,
+    Effort,
+    Holds,
+    Part,
+    Place,
+    SyncMark,
+    Vectors,
+    VectorStore,
+)
 from tasks.stores.qdrant import QdrantStore
 from tests.columns import ColumnBehindApplication, make_item_table
 from tests.qdrant_ways import WAYS, delete_collections, own_workload, qdrant_client
@@ -215,3 +226,174 @@ def test_what_no_store_can_hold_is_set_aside_and_the_rest_is_written(store: Vect
     mark = Checkpoint(0, 1, ["g"], 7, len(kept))
     store.write([batch[n] for n in kept], made[kept], mark)
     assert set(store.digests(list("abcdefg"))) == {("a", 0)}
+
+
+def held(store: VectorStore, batch_rows: int = 10) -> list[tuple[bytes, int, bool, bytes]]:
+    """Return all witnesses of a store, sorted, and check that they come in batches."""
+    found: list[tuple[bytes, int, bool, bytes]] = []
+    for part in store.witnesses(batch_rows):
+        assert 0 < len(part.keys) <= batch_rows
+        digests = [bytes(d) for d in part.digests]
+        rows = part.keys, part.numbers.tolist(), part.marked.tolist(), digests
+        found += zip(*rows, strict=True)
+    return sorted(found)
+
+
+def test_every_chunk_is_a_witness_once(store: VectorStore) -> None:
+    assert held(store) == []
+    keys = [f"k{n:02}" for n in range(25)] + ["é", "ب", "K", "_"]
+    store.claim(0, 1)
+    store.write(chunks(*keys), vectors(len(keys)), Checkpoint(0, 1, ["_"], 29, 29, True))
+    expected = [(k.encode(), 0, True, text_digest(f"text {k}")) for k in keys]
+    assert held(store) == sorted(expected)
+
+
+def test_a_stream_of_witnesses_may_be_left_at_any_row(store: VectorStore) -> None:
+    store.claim(0, 1)
+    store.write(chunks(*"abcde"), vectors(5), Checkpoint(0, 1, ["e"], 5, 5, True))
+    stream = store.witnesses(2)
+    next(stream)
+    del stream
+    assert (store.count(), len(held(store))) == (5, 5)
+
+
+def test_readers_are_counted_by_group(store: VectorStore) -> None:
+    store.claim(0, 1)
+    some = [*chunks("a", "b"), *chunks("c", acl="hr")]
+    some[0].acl, some[1].acl = ["public", "hr"], []
+    store.write(some, vectors(3), Checkpoint(0, 1, ["c"], 3, 3, True))
+    assert dict(store.readers()) == {"public": 1, "hr": 2, NOBODY: 1}
+
+
+def test_what_is_stored_of_a_document_comes_back_whole(
+    store: VectorStore, precision: float
+) -> None:
+    written = chunks("a", "b", "c")
+    if not isinstance(store, ColumnBehindApplication):  # whose metadata are columns of the table
+        written[1].metadata = {"n": 1, "x": 1.0, "deep": [None, True, {"ä": "1"}]}
+        written.insert(1, dataclasses.replace(written[0], number=1, start=2, end=6, title="T"))
+    known = vectors(len(written))
+    store.claim(0, 1)
+    store.write(written, known, Checkpoint(0, 1, ["c"], 3, len(written), True))
+    found = store.stored(["a", "b", "x"])
+    order = sorted(range(len(found.chunks)), key=lambda n: chunk_place(found.chunks[n]))
+    assert [found.chunks[n] for n in order] == written[:-1]
+    assert set(found.fingerprints) == {PLACE.fingerprint}
+    np.testing.assert_allclose(found.vectors[order], known[:-1], rtol=0, atol=precision)
+    assert repr(found.chunks[order[-1]].metadata) == repr(written[-2].metadata)
+    assert store.stored(["x"]).vectors.shape == (0, 8)
+
+
+def chunk_place(chunk: Chunk) -> tuple[str, int]:
+    return chunk.source_key, chunk.number
+
+
+def filled(store: VectorStore, batch: list[Chunk]) -> Vectors:
+    made = vectors(len(batch))
+    store.claim(0, 1)
+    last = [batch[-1].source_key]
+    store.write(batch, made, Checkpoint(0, 1, last, len(batch), len(batch), True))
+    store.build_index()
+    return made
+
+
+def with_metadata(key: str, acl: str = "public", **metadata: object) -> Chunk:
+    return dataclasses.replace(chunks(key, acl=acl)[0], metadata=metadata)
+
+
+VALUES = [
+    (Holds("kind", "a"), {"k0", "k4"}),  # a list counts by its items
+    (Holds("kind", "A"), set()),  # case counts
+    (Holds("year", 2024), {"k1"}),
+    (Holds("year", "2024"), {"k3"}),  # a text is no number
+    (Holds("open", True), {"k2"}),
+    (Holds("a.b", "dotted"), {"k5"}),  # a dot in a name is no step deeper
+    (Holds("a.c", "nested"), set()),
+    (Holds("50%", "x"), {"k6"}),
+    (Holds("nobody", "has"), set()),
+]
+
+
+def test_a_search_is_narrowed_by_a_value_of_the_metadata(
+    store: VectorStore, request: pytest.FixtureRequest
+) -> None:
+    if isinstance(store, ColumnBehindApplication):
+        pytest.skip("metadata are columns: tests/integration/validating narrows by them")
+    batch = [
+        with_metadata("k0", kind="a"),
+        with_metadata("k1", year=2024),
+        with_metadata("k2", open=True),
+        with_metadata("k3", year="2024", open="true"),
+        with_metadata("k4", kind=["b", "a"]),
+        with_metadata("k5", **{"a.b": "dotted", "a": {"c": "nested"}}),
+        with_metadata("k6", **{"50%": "x"}),
+        with_metadata("k7", acl="hr", kind="a"),
+    ]
+    filled(store, batch)
+    query = vectors(1, seed=4)[0]
+    engine = "qdrant-engine" in request.node.name  # its binding makes 1 of True
+    for where, expected in (v for v in VALUES if not (engine and v[0].value is True)):
+        for found in (
+            store.search(query, 9, ["public"], where),
+            store.search(query, 9, ["public"], where, Effort(40, strict=True)),
+            store.search_exact(query, 9, ["public"], where),
+        ):
+            assert {h.source_key for h in found} == expected, where
+        assert store.matching(["public"], where) == len(expected), where
+    assert store.matching(["public", "hr"], Holds("kind", "a")) == 3
+
+
+def test_a_part_is_drawn_the_same_each_time_and_by_its_seed(store: VectorStore) -> None:
+    filled(store, chunks(*(f"k{n:03}" for n in range(400))))
+    query, part = vectors(1, seed=4)[0], Part(0.1, seed=7)
+    first = {h.source_key for h in store.search_exact(query, 400, ["public"], part)}
+    assert 15 <= len(first) <= 70  # 40 and more than four standard deviations either way
+    assert len(first) == store.matching(["public"], part)
+    assert {h.source_key for h in store.search_exact(query, 400, ["public"], part)} == first
+    assert {h.source_key for h in store.search(query, 5, ["public"], part)} <= first
+    other = store.search_exact(query, 400, ["public"], Part(0.1, seed=8))
+    assert {h.source_key for h in other} != first
+    assert store.search(query, 5, ["hr"], part) == []
+
+
+def test_what_there_is_to_filter_by_is_counted(store: VectorStore) -> None:
+    batch = [
+        *(with_metadata(f"a{n}", kind="a", year=2024) for n in range(3)),
+        *(with_metadata(f"h{n}", acl="hr", kind="b") for n in range(2)),
+        dataclasses.replace(chunks("both")[0], acl=["public", "hr", "ops"]),
+    ]
+    filled(store, batch)
+    found = store.filters(10)
+    assert (found.chunks, found.complete) == (6, True)
+    assert dict(found.groups) == {"public": 4, "hr": 3, "ops": 1}
+    assert list(found.groups) == ["public", "hr", "ops"]
+    few = store.filters(2)
+    assert (list(few.groups), few.complete) == (["public", "hr"], False)
+    if not isinstance(store, ColumnBehindApplication):
+        assert dict(found.values) == {
+            Holds("kind", "a"): 3, Holds("year", 2024): 3, Holds("kind", "b"): 2
+        }  # fmt: skip
+
+
+def test_readers_see_their_chunks_and_nobody_sees_anything(store: VectorStore) -> None:
+    filled(store, [*chunks("a", "b"), *chunks("c", acl="hr")])
+    keys = ["a", "b", "c", "not there"]
+    query = vectors(1)[0]
+    for groups, expected in (
+        (["public"], {"a", "b"}),
+        (["hr"], {"c"}),
+        (["hr", "public"], {"a", "b", "c"}),
+        (["pub"], set()),
+        (["50%s"], set()),
+        ([], set()),
+    ):
+        assert store.visible(keys, groups) == {(k, 0) for k in expected}
+        assert store.visible(["a"], groups) == {(k, 0) for k in expected & {"a"}}
+        assert {h.source_key for h in store.search(query, 9, groups)} == expected
+        assert store.matching(groups) == len(expected)
+
+
+def test_the_index_is_well_after_it_was_built(store: VectorStore) -> None:
+    filled(store, chunks(*(f"k{n:03}" for n in range(60))))
+    assert store.index_problems() == []
+    assert store.scans(["public"]) in (True, False)

@@ -1,0 +1,55 @@
+-- name: witnesses
+-- What identifies each row, the key last. A digest of another length is one that no text has.
+COPY (
+    SELECT ({number})::integer,
+           ({marked})::boolean,
+           CASE
+               WHEN octet_length({digest}) = 32 THEN {digest}
+               ELSE decode(repeat('00', 32), 'hex')
+           END,
+           {key}
+    FROM {rows}
+) TO STDOUT (FORMAT BINARY);
+
+-- name: readers
+-- Chunks by their list of groups.
+SELECT acl, count(*)
+FROM {table}
+GROUP BY acl;
+
+-- name: stored
+-- All that is kept of some documents; vectors in their wire form.
+SELECT source_key, chunk_number, start_offset, end_offset, title, text, text_digest, acl,
+       metadata::text, fingerprint, vector_send(embedding::vector)
+FROM {table}
+WHERE source_key = ANY(%(keys)s);
+
+-- name: column_readers
+-- The same of the application's own rows that have a vector.
+SELECT {acl}, count(*)
+FROM {table} AS t
+WHERE t.{column} IS NOT NULL
+GROUP BY 1;
+
+-- name: column_stored
+-- All that is kept of some of the application's rows; vectors in their wire form.
+SELECT {key}, {title}, {text}, t.{digest}, {acl}, ({metadata})::text,
+       vector_send(t.{column}::vector)
+FROM {table} AS t
+WHERE ({columns}) IN (SELECT * FROM unnest({arrays}))
+  AND t.{column} IS NOT NULL;
+
+-- name: column_witnesses
+-- Keys and digests of the application's rows that have a vector, paging by key.
+SELECT {key}, t.{digest}
+FROM {table} AS t
+WHERE t.{column} IS NOT NULL
+  AND {beyond}
+ORDER BY {columns}
+LIMIT {limit};
+
+-- name: count_by_partition
+-- Rows of a partitioned table by the partition that holds them.
+SELECT asked.tableoid::regclass::text, count(*)
+FROM {table} AS asked
+GROUP BY asked.tableoid;

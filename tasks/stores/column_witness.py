@@ -1,0 +1,88 @@
+"""What a column of the application's own table says of its rows when it is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from qafila.core.corpus import EVERYBODY
+from qafila.core.fingerprint import key_text
+from qafila.core.ladder.keys import Witnesses, digest_words
+from qafila.sql import statement
+from tasks.column_swap import HeldColumn
+from tasks.stores.column_words import Words
+from tasks.stores.pgvector_witness import matrix_of, objects_of, readers_of
+from tasks.stores.port import Chunk, Place, Stored
+
+
+class ColumnWitness:
+    """The part of the column store that comparisons ask; a row without a vector is not there.
+
+    A row whose vector nobody knows the text of has no digest, and that differs from every text's.
+    """
+
+    _connection: psycopg.Connection[Any]
+    _place: Place
+
+    @property
+    def _words(self) -> Words:
+        raise NotImplementedError
+
+    def _reading(self) -> AbstractContextManager[HeldColumn]:
+        raise NotImplementedError
+
+    def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
+        """Yield rows in the order of the key, page by page: the lock is never held long."""
+        beyond: sql.Composable = sql.SQL("true")
+        after: list[str] = []
+        while True:
+            with self._reading() as held:
+                rows = self._connection.execute(
+                    self._asked("column_witnesses", held, beyond=beyond,
+                                limit=sql.Literal(batch_rows)),
+                    after or None,
+                ).fetchall()  # fmt: skip
+            if not rows:
+                return
+            yield Witnesses(
+                [key_text(key).encode() for key, _ in rows],
+                np.zeros(len(rows), np.int64),
+                np.ones(len(rows), np.bool_),
+                digest_words([digest or b"" for _, digest in rows]),
+            )
+            after = list(rows[-1][0])
+            key = self._words.described.key_parts()
+            beyond = sql.SQL("({}) > ({})").format(key["columns"], key["places"])
+
+    def readers(self) -> Mapping[str, int]:
+        """Count the rows that have a vector; a row without a list of groups is everybody's."""
+        with self._reading() as held:
+            rows = self._connection.execute(self._asked("column_readers", held)).fetchall()
+        return readers_of([([EVERYBODY] if acl is None else acl, n) for acl, n in rows])
+
+    def stored(self, source_keys: Sequence[str]) -> Stored:
+        """Find rows by the table's key; text, readers and metadata are the application's own."""
+        with self._reading() as held:
+            rows = self._connection.execute(
+                self._asked("column_stored", held), self._words.arrays(source_keys), binary=True
+            ).fetchall()
+        objects = objects_of([row[5] for row in rows])
+        return Stored(
+            [
+                Chunk(key_text(key), 0, 0, len(text), title or "", text, bytes(digest or b""),
+                      [EVERYBODY] if acl is None else acl, metadata)
+                for (key, title, text, digest, acl, _, _), metadata in zip(
+                    rows, objects, strict=True
+                )
+            ],
+            [self._place.fingerprint] * len(rows),
+            matrix_of([row[6] for row in rows], self._place.dimensions),
+        )  # fmt: skip
+
+    def _asked(self, name: str, held: HeldColumn, **parts: sql.Composable) -> sql.Composed:
+        return self._words.filled(statement("compare", name), held, **parts)
