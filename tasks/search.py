@@ -33,6 +33,13 @@ Connection = psycopg.Connection[Any]
 Vectors = NDArray[np.float32]
 
 
+# What makes a search look at every row. All of it is said: where somebody has switched sequential
+# scans off for the whole database, switching index scans off as well would leave the choice open.
+EXACT = {
+    "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off",
+    "enable_seqscan": "on", "enable_sort": "on", "jit": "off",
+}  # fmt: skip
+
 @dataclass(frozen=True)
 class Found:
     """One document of an answer; what ``score`` means depends on the search."""
@@ -178,7 +185,8 @@ def search_vectors_exact(
 ) -> list[Found]:
     """Return the k documents with the nearest chunks, by looking at every chunk."""
     with connection.transaction():
-        connection.execute("SELECT set_config('enable_indexscan', 'off', true)")
+        for name, value in EXACT.items():
+            connection.execute("SELECT set_config(%s, %s, true)", [name, value])
         return search_vectors(connection, where, vector, k, groups)
 
 

@@ -167,8 +167,16 @@ class EdgeClient:
         )
         return [_record(r) for r in records], str(after) if isinstance(after, uuid.UUID) else after
 
-    def count(self, name: str, exact: bool = True, **_: Any) -> models.CountResult:
-        return models.CountResult(count=self._shards[name].count(edge.CountRequest(exact=exact)))
+    def count(
+        self,
+        name: str,
+        count_filter: models.Filter | None = None,
+        exact: bool = True,
+        **_: Any,
+    ) -> models.CountResult:
+        chosen = None if count_filter is None else _filter(count_filter)
+        asked = edge.CountRequest(exact=exact, filter=chosen)
+        return models.CountResult(count=self._shards[name].count(asked))
 
     def query_points(
         self,

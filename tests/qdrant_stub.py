@@ -207,7 +207,8 @@ def _scroll(engine: Any, collection: str, body: bytes) -> Any:
 
 
 def _count(engine: Any, collection: str, body: bytes) -> Any:
-    return _plain(engine.count(collection, exact=True))
+    asked = models.CountRequest.model_validate_json(body)
+    return _plain(engine.count(collection, asked.filter, exact=True))
 
 
 def _query(engine: Any, collection: str, body: bytes) -> Any:

@@ -34,7 +34,26 @@ from tasks.stores.column_table import AppTable, describe
 from tasks.stores.column_witness import ColumnWitness
 from tasks.stores.column_words import Words
 from tasks.stores.pgvector_marks import Marks
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, SyncMark, Vectors
+from tasks.stores.pgvector_search import (
+    EXACT,
+    Held,
+    by_index,
+    condition,
+    explained,
+    goes_by,
+    values_of,
+)
+from tasks.stores.port import (
+    Checkpoint,
+    Chunk,
+    Effort,
+    Filters,
+    Hit,
+    Place,
+    SyncMark,
+    Vectors,
+    Where,
+)
 
 _ROW_WAIT_MS = 400  # below deadlock_timeout: in a deadlock it is we who step back
 _ROW_TRIES = 20
@@ -277,27 +296,103 @@ class ColumnStore(ColumnWitness):
             key = self._words.described.key_parts()
             beyond = sql.SQL("({}) > ({})").format(key["columns"], key["places"])
 
-    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        return self._nearest(
-            vector, k, groups,
-            {"hnsw.ef_search": str(self._settings.ef_search),
-             "hnsw.iterative_scan": "relaxed_order"},
-        )  # fmt: skip
+    def search(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None = None,
+        effort: Effort | None = None,
+    ) -> list[Hit]:
+        return self._nearest(vector, k, groups, where, by_index(self._settings, effort))
 
-    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        return self._nearest(vector, k, groups, {"enable_indexscan": "off"})
+    def search_exact(
+        self, vector: Vectors, k: int, groups: Sequence[str], where: Where | None = None
+    ) -> list[Hit]:
+        return self._nearest(vector, k, groups, where, EXACT)
+
+    def scans(self, groups: Sequence[str], where: Where | None = None) -> bool:
+        with self._reading() as held:
+            return not goes_by(self._plan(held, groups, where), self._rows_of(held).usable())
+
+    def index_problems(self) -> list[str]:
+        if self._settings.index == "none":
+            return []
+        groups = list(self.filters(1).groups)
+        with self._reading() as held:
+            plan, rows = self._plan(held, groups, None), self._rows_of(held)
+            rebuild = f"qafila run embedding-backfill {self._place.workload}"
+            return list(rows.problems(rebuild, plan, not goes_by(plan, rows.usable())))
+
+    def filters(self, at_most: int) -> Filters:
+        rows = self.count()
+        with self._reading() as held:
+            return self._rows_of(held).filters(rows, at_most)
+
+    def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
+        with self._reading() as held:
+            query = sql.SQL(statement("index_state", "count_rows")).format(
+                table=held.table,
+                readable=self._app.readable_sql,
+                where=sql.SQL("{} AND {} IS NOT NULL").format(
+                    self._where(where), sql.Identifier("t", held.held_as)
+                ),
+            )
+            row = self._connection.execute(query, self._values(groups, where)).fetchone()
+        return int(row[0]) if row else 0
+
+    def visible(self, source_keys: Sequence[str], groups: Sequence[str]) -> set[tuple[str, int]]:
+        named = {f"k{n}": part for n, part in enumerate(self._words.arrays(source_keys))}
+        with self._reading() as held:
+            rows = self._connection.execute(
+                self._statement("visible", held), {**self._values(groups, None), **named}
+            ).fetchall()
+        return {(key_text(key), 0) for (key,) in rows}
 
     def _nearest(
-        self, vector: Vectors, k: int, groups: Sequence[str], settings: Mapping[str, str]
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None,
+        settings: Mapping[str, str],
     ) -> list[Hit]:
         with self._reading() as held:
             self._set_local(settings)
+            # planned anew each time: a prepared plan would outlive the settings of search_exact
             rows = self._connection.execute(
-                self._statement("nearest", held),
-                {"vector": self._as_value(vector), "k": k, "groups": list(groups),
-                 "everybody": EVERYBODY},
-            ).fetchall()  # fmt: skip
+                self._statement("nearest", held, where=self._where(where)),
+                {**self._values(groups, where), "vector": self._as_value(vector), "k": k},
+                prepare=False,
+            ).fetchall()
         return [Hit(key_text(key), 0, float(score)) for key, score in rows]
+
+    def _plan(
+        self, held: HeldColumn, groups: Sequence[str], where: Where | None
+    ) -> list[Mapping[str, Any]]:
+        some = self._as_value(np.full(self._place.dimensions, 0.5, np.float32))
+        self._set_local(by_index(self._settings, None))
+        return explained(
+            self._connection,
+            self._statement("nearest", held, where=self._where(where)),
+            {**self._values(groups, where), "vector": some, "k": 10},
+        )
+
+    def _rows_of(self, held: HeldColumn) -> Held:
+        acl = sql.SQL("coalesce({}, ARRAY[{}::text])").format(
+            self._app.acl_sql, sql.Literal(EVERYBODY)
+        )
+        return Held(
+            self._connection, held.table, held.held_as, metadata=self._app.metadata_sql, acl=acl
+        )
+
+    def _where(self, where: Where | None) -> sql.Composable:
+        key = sql.SQL("{}::text").format(self._words.described.key_parts()["key"])
+        return condition(where, key, self._app.metadata_sql)
+
+    @staticmethod
+    def _values(groups: Sequence[str], where: Where | None) -> dict[str, Any]:
+        return {"groups": list(groups), "everybody": EVERYBODY, **values_of(where)}
 
     def drop(self) -> None:
         """Drop the column and its index. Cannot be undone.

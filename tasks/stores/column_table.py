@@ -145,6 +145,9 @@ class Described:
             ),
             "names": comma.join(sql.Identifier(k) for k, _, _ in numbered),
             "arrays": comma.join(sql.SQL("%s::{}[]").format(kind) for _, _, kind in numbered),
+            "named_arrays": comma.join(
+                sql.SQL("{}::{}[]").format(sql.Placeholder(k), kind) for k, _, kind in numbered
+            ),
             "places": comma.join(sql.SQL("%s::{}").format(kind) for _, _, kind in numbered),
         }
 

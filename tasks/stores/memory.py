@@ -9,14 +9,18 @@ import numpy as np
 
 from qafila.core.ladder.keys import NOBODY, Witnesses
 from qafila.errors import StaleEpoch
+from tasks.stores.filtering import FilterTally, leaves
 from tasks.stores.port import (
     Checkpoint,
     Chunk,
+    Effort,
+    Filters,
     Hit,
     Place,
     Stored,
     SyncMark,
     Vectors,
+    Where,
     witnesses_of,
 )
 
@@ -107,13 +111,51 @@ class MemoryStore:
             np.array([v for _, v in rows], np.float32).reshape(len(rows), self._place.dimensions),
         )
 
-    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        return self.search_exact(vector, k, groups)
+    def search(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None = None,
+        effort: Effort | None = None,
+    ) -> list[Hit]:
+        return self.search_exact(vector, k, groups, where)
 
-    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        seen = [(c, v) for c, v in self._rows.values() if set(c.acl) & set(groups)]
-        hits = [Hit(c.source_key, c.number, float(np.dot(v, vector))) for c, v in seen]
+    def search_exact(
+        self, vector: Vectors, k: int, groups: Sequence[str], where: Where | None = None
+    ) -> list[Hit]:
+        hits = [
+            Hit(c.source_key, c.number, float(np.dot(v, vector)))
+            for c, v in self._left(groups, where)
+        ]
         return sorted(hits, key=lambda h: (-h.score, h.source_key, h.chunk_number))[:k]
+
+    def scans(self, groups: Sequence[str], where: Where | None = None) -> bool:
+        return True
+
+    def index_problems(self) -> list[str]:
+        return []
+
+    def filters(self, at_most: int) -> Filters:
+        tally = FilterTally()
+        for chunk, _ in self._rows.values():
+            tally.add(chunk.acl, chunk.metadata)
+        return tally.filters(at_most)
+
+    def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
+        return sum(1 for _ in self._left(groups, where))
+
+    def visible(self, source_keys: Sequence[str], groups: Sequence[str]) -> set[tuple[str, int]]:
+        wanted = set(source_keys)
+        left = ((c.source_key, c.number) for c, _ in self._left(groups, None))
+        return {place for place in left if place[0] in wanted}
+
+    def _left(self, groups: Sequence[str], where: Where | None) -> Iterator[tuple[Chunk, Vectors]]:
+        return (
+            (c, v)
+            for c, v in self._rows.values()
+            if set(c.acl) & set(groups) and leaves(where, c.source_key, c.metadata)
+        )
 
     def drop(self) -> None:
         self._rows.clear()

@@ -26,13 +26,34 @@ from tasks.stores.pgvector_copy import COLUMNS, Packer
 from tasks.stores.pgvector_index import build_indexes
 from tasks.stores.pgvector_marks import Marks
 from tasks.stores.pgvector_raw import Passed, RawSource, Reading
+from tasks.stores.pgvector_search import (
+    EXACT,
+    Held,
+    by_index,
+    condition,
+    explained,
+    goes_by,
+    values_of,
+)
 from tasks.stores.pgvector_witness import TableWitness
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Rejected, SyncMark, Vectors
+from tasks.stores.port import (
+    Checkpoint,
+    Chunk,
+    Effort,
+    Filters,
+    Hit,
+    Place,
+    Rejected,
+    SyncMark,
+    Vectors,
+    Where,
+)
 
 OLDEST = (0, 8, 4)
 MOST_DIMENSIONS = {"vector": 2000, "halfvec": 4000}  # of HNSW; a page must hold an element
 MOST_STORED = 16_000
 SNAPSHOT_SECONDS = 30.0  # a copy opens its source anew, so that vacuum there is not held up
+_READABLE = sql.SQL("acl && %(groups)s")
 
 
 class PgvectorStore(TableWitness):
@@ -268,16 +289,51 @@ class PgvectorStore(TableWitness):
             yield chunks, np.array([row[9].to_numpy() for row in rows], np.float32)
             after, number = chunks[-1].source_key, chunks[-1].number
 
-    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        with self._connection.transaction():
-            self._set_local("hnsw.ef_search", str(self._settings.ef_search))
-            self._set_local("hnsw.iterative_scan", "relaxed_order")
-            return self._nearest(vector, k, groups)
+    def search(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None = None,
+        effort: Effort | None = None,
+    ) -> list[Hit]:
+        return self._nearest(vector, k, groups, where, by_index(self._settings, effort))
 
-    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        with self._connection.transaction():
-            self._set_local("enable_indexscan", "off")
-            return self._nearest(vector, k, groups)
+    def search_exact(
+        self, vector: Vectors, k: int, groups: Sequence[str], where: Where | None = None
+    ) -> list[Hit]:
+        return self._nearest(vector, k, groups, where, EXACT)
+
+    def scans(self, groups: Sequence[str], where: Where | None = None) -> bool:
+        return not goes_by(self._plan(groups, where), self._held.usable())
+
+    def index_problems(self) -> list[str]:
+        if self._settings.index == "none":
+            return []
+        groups = list(self.filters(1).groups)
+        plan = self._plan(groups, None)
+        scanned = not goes_by(plan, self._held.usable())
+        rebuild = f"qafila run embedding-backfill {self._place.workload}"
+        return list(self._held.problems(rebuild, plan, scanned))
+
+    def filters(self, at_most: int) -> Filters:
+        return self._held.filters(self.count(), at_most)
+
+    def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
+        query = sql.SQL(statement("index_state", "count_rows")).format(
+            table=self._table, readable=_READABLE, where=_where(where)
+        )
+        row = self._connection.execute(
+            query, {"groups": list(groups), **values_of(where)}
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def visible(self, source_keys: Sequence[str], groups: Sequence[str]) -> set[tuple[str, int]]:
+        rows = self._connection.execute(
+            self._statement("visible", readable=_READABLE),
+            {"keys": list(source_keys), "groups": list(groups)},
+        ).fetchall()
+        return {(key, number) for key, number in rows}
 
     def drop(self) -> None:
         with self._connection.transaction():
@@ -285,14 +341,48 @@ class PgvectorStore(TableWitness):
             drop_lexeme_shares(self._connection, self._searchable)
             self._marks.forget()
 
-    def _nearest(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        # planned anew each time: a prepared plan would outlive the settings of search_exact
-        rows = self._connection.execute(
-            self._statement("nearest", type=sql.Identifier(self._settings.vector_type)),
-            {"vector": Vector(vector), "k": k, "groups": list(groups)},
-            prepare=False,
-        ).fetchall()
+    @cached_property
+    def _held(self) -> Held:
+        return Held(
+            self._connection, self._table, "embedding",
+            metadata=sql.Identifier("metadata"), acl=sql.Identifier("acl"),
+        )  # fmt: skip
+
+    def _nearest(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None,
+        settings: Mapping[str, str],
+    ) -> list[Hit]:
+        with self._connection.transaction():
+            for name, value in settings.items():
+                self._set_local(name, value)
+            # planned anew each time: a prepared plan would outlive the settings of search_exact
+            rows = self._connection.execute(
+                *self._question(vector, k, groups, where), prepare=False
+            ).fetchall()
         return [Hit(key, number, float(score)) for key, number, score in rows]
+
+    def _plan(self, groups: Sequence[str], where: Where | None) -> list[Mapping[str, Any]]:
+        some = np.full(self._place.dimensions, 0.5, np.float32)
+        with self._connection.transaction():
+            for name, value in by_index(self._settings, None).items():
+                self._set_local(name, value)
+            return explained(self._connection, *self._question(some, 10, groups, where))
+
+    def _question(
+        self, vector: Vectors, k: int, groups: Sequence[str], where: Where | None
+    ) -> tuple[sql.Composed, dict[str, Any]]:
+        query = self._statement(
+            "nearest",
+            type=sql.Identifier(self._settings.vector_type),
+            readable=_READABLE,
+            where=_where(where),
+        )
+        values = {"vector": Vector(vector), "k": k, "groups": list(groups), **values_of(where)}
+        return query, values
 
     def _version(self) -> str | None:
         row = self._connection.execute(statement("pgvector", "extension_version")).fetchone()
@@ -306,3 +396,7 @@ class PgvectorStore(TableWitness):
 
     def _run(self, name: str, **parts: sql.Composable) -> psycopg.Cursor[Any]:
         return self._connection.execute(self._statement(name, **parts))
+
+
+def _where(where: Where | None) -> sql.Composable:
+    return condition(where, sql.Identifier("source_key"), sql.Identifier("metadata"))

@@ -97,6 +97,56 @@ class Hit:
 
 
 @dataclass(frozen=True)
+class Holds:
+    """A filter: a field of the metadata is this value, or a list with it among its items."""
+
+    field: str
+    value: str | int | bool
+
+    def __str__(self) -> str:
+        return f"{self.field} = {self.value!r}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A filter: a pseudo-random share of all documents, where no real filter leaves so few."""
+
+    share: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:g} % of the documents, drawn at random"
+
+
+Where = Holds | Part
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard a search by the index looks; without one, as the workload's target says.
+
+    ``strict``: where a filter makes the index look further, it keeps to the order of distance.
+    """
+
+    ef_search: int
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What searches can be narrowed by: groups and metadata values with their number of chunks.
+
+    Both the most frequent first. Values are single ones (text, whole numbers, yes or no); those
+    of one chunk in 2 000 or fewer are left out. ``complete`` is false when there were more groups.
+    """
+
+    chunks: int
+    groups: Mapping[str, int]
+    values: Mapping[Holds, int]
+    complete: bool = True
+
+
+@dataclass(frozen=True)
 class Stored:
     """Chunks as a store holds them: the fingerprint of each, and vectors of shape (chunks, d)."""
 
@@ -187,11 +237,44 @@ class VectorStore(Protocol):
     def stored(self, source_keys: Sequence[str]) -> Stored:
         """Return every chunk of these documents with all that is stored of it, in any order."""
 
-    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        """Return the k nearest chunks that ``groups`` may read, by the index."""
+    def search(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None = None,
+        effort: Effort | None = None,
+    ) -> list[Hit]:
+        """Return the k nearest chunks that ``groups`` may read and ``where`` leaves, by the index.
 
-    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        """Return the k nearest chunks that ``groups`` may read, by looking at every one."""
+        Who is in no group sees nothing.
+        """
+
+    def search_exact(
+        self, vector: Vectors, k: int, groups: Sequence[str], where: Where | None = None
+    ) -> list[Hit]:
+        """Return the same by looking at every chunk: no index takes part, so this is the truth."""
+
+    def scans(self, groups: Sequence[str], where: Where | None = None) -> bool:
+        """Return whether ``search`` finds by looking at every chunk, as far as the store tells."""
+
+    def index_problems(self) -> list[str]:
+        """Return why the index does not serve every chunk, each with its remedy.
+
+        None when the workload asks for no index, or the store looks at every chunk by itself.
+        """
+
+    def filters(self, at_most: int) -> Filters:
+        """Return what is there to filter by; no more than ``at_most`` groups."""
+
+    def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
+        """Return how many chunks these filters leave."""
+
+    def visible(self, source_keys: Sequence[str], groups: Sequence[str]) -> set[tuple[str, int]]:
+        """Return the chunks (source key, number) of these documents that ``groups`` may read.
+
+        By the same filter that searches use.
+        """
 
     def drop(self) -> None:
         """Delete this generation and its checkpoints. Cannot be undone."""

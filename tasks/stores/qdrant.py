@@ -36,12 +36,26 @@ from qdrant_client import QdrantClient, models
 from qafila.core.admission import limits_of
 from qafila.core.corpus import PgvectorSource, QdrantTarget
 from qafila.core.fingerprint import chunk_id_text
-from qafila.errors import BackfillHalted
+from qafila.errors import BackfillHalted, Refused
 from tasks.sources.port import Key
+from tasks.stores.filtering import FilterTally, in_part
 from tasks.stores.pgvector_raw import RawSource
-from tasks.stores.port import Checkpoint, Chunk, Hit, Place, Rejected, SyncMark, Vectors
-from tasks.stores.qdrant_faults import asking_qdrant, require_completed
-from tasks.stores.qdrant_index import HELD_BACK, build_hnsw
+from tasks.stores.port import (
+    Checkpoint,
+    Chunk,
+    Effort,
+    Filters,
+    Hit,
+    Holds,
+    Part,
+    Place,
+    Rejected,
+    SyncMark,
+    Vectors,
+    Where,
+)
+from tasks.stores.qdrant_faults import NOTHING, asking_qdrant, require_completed
+from tasks.stores.qdrant_index import HELD_BACK, build_hnsw, has_no_graph, problems_of_index
 from tasks.stores.qdrant_marks import Marks
 from tasks.stores.qdrant_raw import read_ahead
 from tasks.stores.qdrant_witness import PointWitness, chunk_of
@@ -50,6 +64,8 @@ OLDEST = (1, 16)
 _BATCH_POINTS, _BATCH_BYTES = 256, 16 * 2**20  # a server takes 32 MB a request, unless told other
 _FLOAT_BYTES, _POINT_BYTES = 22, 500  # in JSON; the second for payload beside the text
 _PAGE = 1000
+_MOST_DRAWN = 50_000
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SYNC_RANK = 2**40  # live sync stands above every epoch of a shard
 
 
@@ -63,6 +79,7 @@ class QdrantStore(PointWitness):
         self._place = place
         self._settings = settings or QdrantTarget(kind="qdrant", block="unnamed")
         self._marks = Marks(client, place)
+        self._drawn: dict[Part, list[str]] = {}
 
     def problems(self) -> list[str]:
         with asking_qdrant("asking for its version"):
@@ -238,11 +255,49 @@ class QdrantStore(PointWitness):
             chunks = [chunk_of(p.payload or {}) for p in points]
             yield chunks, np.array([p.vector for p in points], np.float32)
 
-    def search(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        return self._nearest(vector, k, groups, exact=False)
+    def search(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None = None,
+        effort: Effort | None = None,
+    ) -> list[Hit]:
+        ef = effort.ef_search if effort else self._settings.ef_search
+        return self._nearest(vector, k, groups, where, models.SearchParams(hnsw_ef=ef))
 
-    def search_exact(self, vector: Vectors, k: int, groups: Sequence[str]) -> list[Hit]:
-        return self._nearest(vector, k, groups, exact=True)
+    def search_exact(
+        self, vector: Vectors, k: int, groups: Sequence[str], where: Where | None = None
+    ) -> list[Hit]:
+        return self._nearest(vector, k, groups, where, models.SearchParams(exact=True))
+
+    def scans(self, groups: Sequence[str], where: Where | None = None) -> bool:
+        return has_no_graph(self._client, self._place.name)
+
+    def index_problems(self) -> list[str]:
+        return list(problems_of_index(self._client, self._place.name))
+
+    def filters(self, at_most: int) -> Filters:
+        tally = FilterTally()
+        for points in self._pages(None, with_payload=["acl", "metadata"]):
+            for payload in (p.payload or {} for p in points):
+                tally.add(payload.get("acl") or [], payload.get("metadata") or {})
+        return tally.filters(at_most)
+
+    def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
+        chosen = self._filter(groups, where)
+        with asking_qdrant(f"counting in {self._place.name}"):
+            return self._client.count(self._place.name, chosen, exact=True).count
+
+    def visible(self, source_keys: Sequence[str], groups: Sequence[str]) -> set[tuple[str, int]]:
+        chosen = models.Filter(must=[_named(source_keys), _readable_by(groups)])
+        fields = ["source_key", "chunk_number"]
+        return {
+            (p.payload["source_key"], p.payload["chunk_number"])
+            for points in self._pages(chosen, with_payload=fields)
+            for p in points
+            if p.payload
+        }
 
     def drop(self) -> None:
         with asking_qdrant(f"deleting {self._place.name}"):
@@ -282,22 +337,60 @@ class QdrantStore(PointWitness):
             result = self._client.delete(self._place.name, points_selector=chosen, wait=True)
         require_completed(result, doing, kept="the mark of live sync: it is done again.")
 
-    def _nearest(self, vector: Vectors, k: int, groups: Sequence[str], *, exact: bool) -> list[Hit]:
+    def _nearest(
+        self,
+        vector: Vectors,
+        k: int,
+        groups: Sequence[str],
+        where: Where | None,
+        how: models.SearchParams,
+    ) -> list[Hit]:
+        chosen = self._filter(groups, where)
         with _local_mode_quiet(), asking_qdrant(f"searching {self._place.name}"):
             answer = self._client.query_points(
                 self._place.name,
                 query=np.asarray(vector, np.float32).tolist(),
                 limit=k,
-                query_filter=models.Filter(
-                    must=[models.FieldCondition(key="acl", match=models.MatchAny(any=[*groups]))]
-                ),
-                search_params=models.SearchParams(exact=exact, hnsw_ef=self._settings.ef_search),
+                query_filter=chosen,
+                search_params=how,
                 with_payload=["source_key", "chunk_number"],
             )
         return [
             Hit((p.payload or {})["source_key"], (p.payload or {})["chunk_number"], p.score)
             for p in answer.points
         ]
+
+    def _filter(self, groups: Sequence[str], where: Where | None) -> models.Filter:
+        must: list[Any] = [_readable_by(groups)]
+        if isinstance(where, Holds):
+            must.append(_equals(f"metadata.{_quoted(where.field)}", where.value))
+        elif where is not None:
+            must.append(models.HasIdCondition(has_id=[*self._ids_in(where)]))
+        return models.Filter(must=must)
+
+    def _ids_in(self, part: Part) -> list[str]:
+        """Return the points of a part, as ids: Qdrant has no filter that draws by itself.
+
+        Raises:
+            Refused: they are too many for a request.
+        """
+        if part not in self._drawn:
+            found: list[str] = []
+            for points in self._pages(None, with_payload=["source_key"]):
+                found += [
+                    str(p.id)
+                    for p in points
+                    if p.payload and in_part(part, p.payload["source_key"])
+                ]
+                if len(found) > _MOST_DRAWN:
+                    raise Refused(
+                        f"{part} are more than {_MOST_DRAWN} points of {self._place.name}, too "
+                        "many to name in a request.",
+                        kept=NOTHING,
+                        remedy="keep a metadata field that leaves as few, and filter by that.",
+                    )
+            self._drawn[part] = found
+        return self._drawn[part]
 
     def _ids_of(self, source_keys: Sequence[str]) -> list[str]:
         pages = self._pages(_of_documents(source_keys), with_payload=False)
@@ -355,8 +448,25 @@ def _not_above(rank: int) -> models.Filter:
 
 
 def _of_documents(source_keys: Sequence[str]) -> models.Filter:
+    return models.Filter(must=[_named(source_keys)])
+
+
+def _named(source_keys: Sequence[str]) -> models.FieldCondition:
     match = models.MatchAny(any=[*source_keys])
-    return models.Filter(must=[models.FieldCondition(key="source_key", match=match)])
+    return models.FieldCondition(key="source_key", match=match)
+
+
+def _quoted(field: str) -> str:
+    """Return one step of a path into the payload: a dot in a name is no step deeper."""
+    return field if _PLAIN.fullmatch(field) else f'"{field}"'
+
+
+def _readable_by(groups: Sequence[str]) -> models.FieldCondition:
+    return models.FieldCondition(key="acl", match=models.MatchAny(any=[*groups]))
+
+
+def _equals(field: str, value: str | int | bool) -> models.FieldCondition:
+    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ never get a graph: Qdrant looks at every one of their vectors, exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from qdrant_client import QdrantClient, models
@@ -71,6 +71,42 @@ def build_hnsw(
     _require_graph(client, collection, info, kept)
 
 
+def problems_of_index(client: QdrantClient, collection: str) -> Iterator[str]:
+    """Yield why the index does not serve every point, each with its remedy; none in local mode."""
+    if is_local(client):
+        return
+    with asking_qdrant(f"looking at the index of {collection}"):
+        info = client.get_collection(collection)
+    again = "run the backfill again, which asks for the index and waits for it"
+    if info.config.hnsw_config.m == 0:
+        yield (
+            f"the index of {collection} is held back (m is 0), so every search looks at all "
+            f"{info.points_count or 0} points: {again}"
+        )
+    elif (failure := _failure(info)) is not None:
+        yield f"{collection}: {failure}; {_unindexed(info)}: see the server's log, then {again}"
+    elif info.status != models.CollectionStatus.GREEN:
+        yield f"{collection} is still {info.status}: {_unindexed(info)}; wait, or {again}"
+    elif _too_many_unindexed(info):
+        yield (
+            f"Qdrant calls {collection} ready, and {_unindexed(info)}: see "
+            "max_optimization_threads and indexing_threshold of the server, then " + again
+        )
+    if "acl" not in (info.payload_schema or {}):
+        yield (
+            f"{collection} has no payload index on acl, so a search by readers finds less and is "
+            "slow: create a keyword index on it"
+        )
+
+
+def has_no_graph(client: QdrantClient, collection: str) -> bool:
+    """Return whether every search looks at every vector that its filter leaves."""
+    if is_local(client):
+        return True
+    with asking_qdrant(f"looking at the index of {collection}"):
+        return not client.get_collection(collection).indexed_vectors_count
+
+
 def _failure(info: models.CollectionInfo) -> str | None:
     """Return what the server says went wrong: accepted, and failed later."""
     if isinstance(info.optimizer_status, models.OptimizersStatusOneOf1):
@@ -88,16 +124,8 @@ def _unindexed(info: models.CollectionInfo) -> str:
 def _require_graph(
     client: QdrantClient, collection: str, info: models.CollectionInfo, kept: str
 ) -> None:
-    """Refuse a green that means: nobody will ever index this (no optimizer thread, say).
-
-    Each segment may keep as many vectors without a graph as fit under the threshold.
-    """
-    if _is_local(client) or not isinstance(info.config.params.vectors, models.VectorParams):
-        return
-    threshold_kb = info.config.optimizer_config.indexing_threshold or _THRESHOLD_KB
-    allowed = info.segments_count * threshold_kb * 1024 / (4 * info.config.params.vectors.size)
-    unindexed = (info.points_count or 0) - (info.indexed_vectors_count or 0)
-    if unindexed > allowed:
+    """Refuse a green that means: nobody will ever index this (no optimizer thread, say)."""
+    if not is_local(client) and _too_many_unindexed(info):
         raise BackfillHalted(
             f"Qdrant calls {collection} ready, and {_unindexed(info)}.",
             kept=kept,
@@ -106,7 +134,16 @@ def _require_graph(
         )
 
 
-def _is_local(client: QdrantClient) -> bool:
+def _too_many_unindexed(info: models.CollectionInfo) -> bool:
+    """Each segment may keep as many vectors without a graph as fit under the threshold."""
+    if not isinstance(info.config.params.vectors, models.VectorParams):
+        return False
+    threshold_kb = info.config.optimizer_config.indexing_threshold or _THRESHOLD_KB
+    allowed = info.segments_count * threshold_kb * 1024 / (4 * info.config.params.vectors.size)
+    return (info.points_count or 0) - (info.indexed_vectors_count or 0) > allowed
+
+
+def is_local(client: QdrantClient) -> bool:
     """Return whether the client searches by brute force in this process, without any index."""
     options = client.init_options
     return options.get("location") == ":memory:" or options.get("path") is not None

@@ -224,9 +224,18 @@ LIMIT {limit};
 SELECT {key}, 1 - (t.{column} <=> %(vector)s) AS score
 FROM {table} AS t
 WHERE {readable}
+  AND {where}
   AND t.{column} IS NOT NULL
 ORDER BY t.{column} <=> %(vector)s
 LIMIT %(k)s;
+
+-- name: visible
+-- By the same condition as in nearest.
+SELECT {key}
+FROM {table} AS t
+WHERE ({columns}) IN (SELECT * FROM unnest({named_arrays}))
+  AND {readable}
+  AND t.{column} IS NOT NULL;
 
 -- name: holders
 -- Who holds the table at this moment, the oldest transaction first; not what they asked.

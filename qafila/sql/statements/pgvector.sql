@@ -128,7 +128,8 @@ WHERE source_key = ANY(%(keys)s);
 -- By the index or, with index scans off, by looking at every row: the same question.
 SELECT source_key, chunk_number, 1 - (embedding <=> %(vector)b::{type}) AS score
 FROM {table}
-WHERE acl && %(groups)s
+WHERE {readable}
+  AND {where}
 ORDER BY embedding <=> %(vector)b::{type}
 LIMIT %(k)s;
 
@@ -138,6 +139,13 @@ DROP TABLE IF EXISTS {table};
 -- name: forget_checkpoints
 DELETE FROM qafila.checkpoint
 WHERE workload = %(workload)s
+-- name: visible
+-- By the same condition as in nearest.
+SELECT source_key, chunk_number
+FROM {table}
+WHERE source_key = ANY(%(keys)s)
+  AND {readable};
+
   AND generation = %(generation)s;
 
 -- name: claim_sync
