@@ -10,6 +10,7 @@ from scipy import stats
 
 from qafila.core.statistics.planning import (
     group_size_needed,
+    pairs_for_margin,
     pairs_needed,
     power_of_pairs,
     rows_to_see,
@@ -74,6 +75,8 @@ def test_power_agrees_with_the_noncentral_t(effect: float, sd: float, sides: int
 def test_a_published_plan_of_pairs() -> None:
     # d = 0.5, two-sided 5 %, power 80 %: 34 pairs (Cohen 1988; G*Power's manual has the same)
     assert pairs_needed(0.5, 1.0) == 34
+    # one-sided at 2.5 % is the same 34; 3 % more for the farther end
+    assert pairs_for_margin(0.5, 1.0) == 36
 
 
 @given(st.floats(0.05, 2.0), st.floats(0.5, 0.99))

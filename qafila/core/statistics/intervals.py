@@ -137,11 +137,11 @@ def bootstrap_means(
     if method == "bca":
         return _bca(centred, mean, moved, tail)
     # a resample without any spread has no studentised value, and is left out
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pivots = np.where(spread > 0, moved / spread, np.nan)
-    flat = np.isnan(pivots).all(axis=0)
-    pivots[:, flat] = 0.0
-    low, high = np.nanquantile(pivots, [tail, 1 - tail], axis=0)
+    pivots = np.divide(moved, spread, out=np.full_like(moved, np.nan), where=spread > 0)
+    low, high = np.quantile(pivots, [tail, 1 - tail], axis=0)
+    for row in np.flatnonzero(np.isnan(low)):
+        known = pivots[~np.isnan(pivots[:, row]), row]
+        low[row], high[row] = np.quantile(known, [tail, 1 - tail]) if known.size else (0.0, 0.0)
     own = rows.std(axis=1)
     return mean - np.maximum(high, 0.0) * own, mean - np.minimum(low, 0.0) * own
 
