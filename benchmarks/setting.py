@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Setting:
     ledger_url: str
     source_url: str
     target_url: str
+    restarted: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def restart(self) -> None:
         """Start the server again after it was stopped, as it was started before."""
@@ -60,6 +61,7 @@ class Setting:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=data,
                 start_new_session=True, **demoted,
             )  # fmt: skip
+        self.restarted.append(child)
         self.server = postgres.Postgres(child.pid, self.server.uri)
         deadline = time.monotonic() + 60
         while True:
@@ -91,9 +93,10 @@ def setting() -> Iterator[Setting]:
 def _setting() -> Iterator[Setting]:
     folder = Path(tempfile.mkdtemp(prefix="qafila-bench-"))
     before = os.environ.get("QAFILA_LEDGER_URL")
+    restarted: list[subprocess.Popen[bytes]] = []
     try:
         server = postgres.start(folder / "pg")
-        here = Setting(server, folder, "", "", "")
+        here = Setting(server, folder, "", "", "", restarted)
         urls = [postgres.ensure_database(server, n) for n in ("ledger", "source", "target")]
         for url, schema in ((urls[0], "ledger"), (urls[2], "target")):
             with psycopg.connect(url) as connection:
@@ -107,6 +110,8 @@ def _setting() -> Iterator[Setting]:
         else:
             os.environ["QAFILA_LEDGER_URL"] = before
         _stop(folder / "pg")
+        for child in restarted:
+            child.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -17,6 +17,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.plan import BackfillPlan, Comparison, batch_rows_for, render
 from qafila.core.verdict import Verdict
+from qafila.core.workload import Workload
 from qafila.errors import Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial
@@ -25,18 +26,20 @@ from tasks.coordinating import coordinate
 from tasks.edges import router_of
 from tasks.engine.claims import let_go_of_the_dead
 from tasks.engine.control import holding
-from tasks.engine.progress import read_progress
+from tasks.engine.patience import PatientLedger
+from tasks.engine.progress import Progress, read_progress
 from tasks.engine.worker import Assignment
 from tasks.evidence import evidence_of, record_evidence
 from tasks.generations import meaning_of, preview_for
 from tasks.ledger import (
+    Connection,
     Generation,
     move_phase,
     open_ledger,
     read_workload,
     require_generation,
 )
-from tasks.opening import reach_of
+from tasks.opening import Reach, reach_of
 from tasks.preflight import latest_preflight
 from tasks.runs import about_generation, current_run_id, operator_told
 from tasks.workforce import Engine, at_work
@@ -181,21 +184,30 @@ def load_shards(
     Raises:
         Refused: another run loads this generation; says which.
         BackfillHalted: it was cancelled, or some shards could not be loaded.
+        StaleEpoch: another run took the load over.
+        Unavailable: a server was away for longer than two minutes.
     """
-    run_id = current_run_id()
-    with open_ledger() as ledger, holding(ledger, generation, run_id) as epoch:
-        workload = meaning_of(ledger, generation)
+    run_id, name = current_run_id(), generation.workload
+
+    def look(connection: Connection) -> tuple[Workload, Reach, Progress]:
+        let_go_of_the_dead(connection, generation)
+        workload = meaning_of(connection, generation)
+        return workload, reach_of(connection, workload), read_progress(connection, generation)
+
+    with (
+        PatientLedger(name, get_run_logger().warning) as ledger,
+        holding(ledger, generation, run_id) as epoch,
+    ):
+        workload, reach, before = ledger.ask(look)
         rows = batch_rows or batch_rows_for(workload.corpus.embedder)
-        assignment = Assignment(generation.workload, generation.number, rows, run_id)
-        reach = reach_of(ledger, workload)
-        let_go_of_the_dead(ledger, generation)
-        before, begun = read_progress(ledger, generation), time.perf_counter()
+        assignment = Assignment(name, generation.number, rows, run_id, epoch=epoch)
+        begun = time.perf_counter()
         if before.shards_loaded < before.shards:
             with at_work(engine, assignment, workers) as team:
                 coordinate(ledger, workload, generation, epoch, reach, team)
                 for worker in team:
                     worker.result()
-        after = read_progress(ledger, generation)
+        after = ledger.ask(lambda connection: read_progress(connection, generation))
     return after.rows_loaded - before.rows_loaded, time.perf_counter() - begun
 
 

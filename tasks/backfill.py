@@ -19,12 +19,13 @@ from qafila.sql import statement
 from tasks.dead_letters import Replayed, replay_dead_letters
 from tasks.engine.claims import claim_shard, put_shards
 from tasks.engine.loading import Loaded
+from tasks.engine.patience import PatientLedger
 from tasks.engine.pulse import Pulse
 from tasks.engine.supervisor import run_worker, sample_apart
 from tasks.engine.worker import Assignment, load_one, open_desk, work
 from tasks.generations import meaning_of
 from tasks.inspecting import inspect_source, risks
-from tasks.ledger import Generation, move_phase, open_ledger, put_plan, read_workload
+from tasks.ledger import Connection, Generation, move_phase, open_ledger, put_plan, read_workload
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.live_sync.verify import verify_live
 from tasks.opening import Reach, open_source, open_store, reach_of
@@ -156,9 +157,13 @@ def load_shard(
 def load_in_process(assignment: Assignment, number: int, of: int) -> list[Loaded]:
     """Load shards in a process of its own until none is left."""
     log = get_run_logger()
-    with open_ledger() as ledger:
+
+    def read(ledger: Connection) -> Reach:
         workload, _ = read_workload(ledger, assignment.workload)
-        reach = reach_of(ledger, workload)
+        return reach_of(ledger, workload)
+
+    with PatientLedger(assignment.workload, log.warning) as patient:
+        reach = patient.ask(read)
     return run_worker(assignment, reach, tell=lambda done: _log_loaded(log, done), note=log.warning)
 
 

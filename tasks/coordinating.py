@@ -7,19 +7,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from qafila.core.throttle import decide_speed
+from qafila.core.throttle import Speed, decide_speed
 from qafila.core.workload import Workload
 from qafila.errors import StaleEpoch
-from tasks.engine.control import FULL, beat_load, read_load
+from tasks.engine.control import FULL, Load, beat_load, read_load
 from tasks.engine.health import HealthProbe
+from tasks.engine.patience import PatientLedger
 from tasks.engine.progress import Progress, read_progress, tell
 from tasks.ledger import Connection, Generation
 from tasks.opening import Reach
+from tasks.runs import progress_bar
 
 _LOOK_SECONDS = 0.5
 _HEALTH_SECONDS = 2.0
@@ -51,7 +53,7 @@ class Rate:
 
 
 def coordinate(
-    ledger: Connection,
+    ledger: PatientLedger,
     workload: Workload,
     generation: Generation,
     epoch: int,
@@ -60,12 +62,16 @@ def coordinate(
 ) -> Progress:
     """Watch until every worker has ended: sign of life, speed, progress artifact, one steady line.
 
+    A ledger that goes away is waited for, as workers do. Nothing is lost by that: what was asked
+    of the load stands in its row.
+
     Raises:
         StaleEpoch: another run coordinates this load by now.
+        Unavailable: the ledger was away for longer than two minutes.
     """
     log, currency = get_run_logger(), workload.budget.currency
-    progress = read_progress(ledger, generation)
-    bar = create_progress_artifact(_percent(progress), key="progress")
+    progress = ledger.ask(lambda connection: read_progress(connection, generation))
+    move_bar = progress_bar(_percent(progress))
     rate, speed = Rate(), FULL
     next_health = next_artifact = 0.0
     next_line = time.monotonic() + _LINE_SECONDS
@@ -77,16 +83,13 @@ def coordinate(
             if now >= next_health:
                 speed = decide_speed(look(), workload.corpus.limits, speed)
                 next_health = now + _HEALTH_SECONDS
-            if not beat_load(ledger, generation, epoch, speed):
-                raise StaleEpoch(
-                    f"the load of generation {generation.number} was taken over by another run.",
-                    kept="everything that is loaded.",
-                )
-            load, progress = read_load(ledger, generation), read_progress(ledger, generation)
+            load, progress = ledger.ask(
+                partial(_beat_and_look, generation=generation, epoch=epoch, speed=speed)
+            )
             state = load.sentence() if load else ""
-            current = rate.note(progress.rows_loaded, now)
+            current = rate.note(progress.rows_loaded, time.monotonic())
             if now >= next_artifact or over:
-                update_progress_artifact(bar, _percent(progress))  # type: ignore[arg-type]
+                move_bar(_percent(progress))
                 next_artifact = now + _ARTIFACT_SECONDS
             if now >= next_line or state != before or over:
                 log.info(tell(progress, current, state, currency))
@@ -94,6 +97,18 @@ def coordinate(
             if over:
                 return progress
             _wait_for_an_end(workers, _LOOK_SECONDS)
+
+
+def _beat_and_look(
+    ledger: Connection, generation: Generation, epoch: int, speed: Speed
+) -> tuple[Load | None, Progress]:
+    if not beat_load(ledger, generation, epoch, speed):
+        raise StaleEpoch(
+            f"the load of generation {generation.number} was taken over by another run.",
+            kept="everything that is loaded; the other run goes on.",
+            remedy=f"watch it: qafila load show {generation.workload}",
+        )
+    return read_load(ledger, generation), read_progress(ledger, generation)
 
 
 def _wait_for_an_end(workers: Sequence[Worker], seconds: float) -> None:

@@ -8,7 +8,11 @@ from uuid import UUID
 
 import httpx
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
@@ -43,6 +47,20 @@ def rename_run(name: str) -> None:
     if run_id is not None:
         with suppress(httpx.HTTPError, OSError), get_client(sync_client=True) as client:
             client.update_flow_run(UUID(str(run_id)), name=name)
+
+
+def progress_bar(percent: float) -> Callable[[float], None]:
+    """Show a bar in the run's view; return what moves it, in percent.
+
+    A bar is not worth the work that it is about: a server that is silent leaves it where it is.
+    """
+    bar = create_progress_artifact(percent, key="progress")
+
+    def move(percent: float) -> None:
+        with suppress(httpx.HTTPError, OSError):
+            update_progress_artifact(bar, percent)  # type: ignore[arg-type]
+
+    return move
 
 
 @contextmanager

@@ -69,11 +69,15 @@ def _ask(
     reason: str,
 ) -> None:
     from tasks.engine.control import ask_of_load
-    from tasks.ledger import open_ledger, require_generation
+    from tasks.engine.patience import PatientLedger
+    from tasks.ledger import Connection, require_generation
 
-    with open_ledger() as ledger:
+    def ask(ledger: Connection) -> None:
         generation = require_generation(ledger, workload)
         ask_of_load(ledger, generation, state=state, speed=speed, by=by, reason=reason)
+
+    with PatientLedger(workload, screen.complain) as patient:  # the load waits for it as well
+        patient.ask(ask)
     _print(workload, as_json)
 
 

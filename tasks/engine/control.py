@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,11 +17,13 @@ import psutil
 from psycopg.rows import class_row
 
 from qafila.core.throttle import Speed
-from qafila.errors import Refused
+from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
+from tasks.engine.patience import PatientLedger
 from tasks.ledger import Connection, Generation
 
 HOLD_TTL_SECONDS = 10.0
+_LEAVE_SECONDS = 5.0  # how long a load is left patiently
 FULL = Speed(1.0)
 Asked = Literal["running", "paused", "cancelled"]
 
@@ -70,34 +72,51 @@ def read_load(ledger: Connection, generation: Generation) -> Load | None:
 
 
 @contextmanager
-def holding(ledger: Connection, generation: Generation, run_id: str | None = None) -> Iterator[int]:
+def holding(
+    ledger: PatientLedger, generation: Generation, run_id: str | None = None
+) -> Iterator[int]:
     """Coordinate a load for the block; yield the epoch. Beat it with ``beat_load``.
 
     Raises:
         Refused: another run coordinates it and is alive; says which.
+        Unavailable: the ledger was away for longer than two minutes.
     """
-    row = ledger.execute(
-        statement("backfill", "hold_load"),
-        {**_key(generation), "holder": socket.gethostname(), "pid": os.getpid(), "run": run_id,
-         "ttl": HOLD_TTL_SECONDS, "alive": psutil.pids()},
-    ).fetchone()  # fmt: skip
-    if row is None:
-        held = read_load(ledger, generation)
-        assert held is not None
-        age = held.age_seconds or 0.0
-        run = f", flow run {held.holder_run}" if held.holder_run else ""
-        raise Refused(
-            f"generation {generation.number} of {generation.workload} is being loaded already, by "
-            f"process {held.holder_pid} on {held.holder}{run}, alive {age:.1f} s ago.",
-            kept="that load goes on.",
-            remedy=f"watch it: qafila status {generation.workload}; or stop it: "
-            f"qafila load cancel {generation.workload} --by NAME",
-        )
-    epoch = int(row[0])
+    epoch = ledger.ask(lambda connection: _hold(connection, generation, run_id))
     try:
         yield epoch
     finally:
-        ledger.execute(statement("backfill", "leave_load"), {**_key(generation), "epoch": epoch})
+        with suppress(Unavailable):  # a right that cannot be given back lapses by itself
+            ledger.ask(
+                lambda connection: connection.execute(
+                    statement("backfill", "leave_load"), {**_key(generation), "epoch": epoch}
+                ),
+                patience_seconds=_LEAVE_SECONDS,
+            )
+
+
+def _hold(ledger: Connection, generation: Generation, run_id: str | None) -> int:
+    me = {"holder": socket.gethostname(), "pid": os.getpid(), "run": run_id}
+    row = ledger.execute(
+        statement("backfill", "hold_load"),
+        {**_key(generation), **me, "ttl": HOLD_TTL_SECONDS, "alive": psutil.pids()},
+    ).fetchone()
+    if row is not None:
+        return int(row[0])
+    held = read_load(ledger, generation)
+    assert held is not None
+    if run_id is not None and me == {
+        "holder": held.holder, "pid": held.holder_pid, "run": held.holder_run
+    }:  # fmt: skip
+        return held.epoch  # ours: the ledger went away after it had said yes
+    age = held.age_seconds or 0.0
+    run = f", flow run {held.holder_run}" if held.holder_run else ""
+    raise Refused(
+        f"generation {generation.number} of {generation.workload} is being loaded already, by "
+        f"process {held.holder_pid} on {held.holder}{run}, alive {age:.1f} s ago.",
+        kept="that load goes on.",
+        remedy=f"watch it: qafila status {generation.workload}; or stop it: "
+        f"qafila load cancel {generation.workload} --by NAME",
+    )
 
 
 def beat_load(ledger: Connection, generation: Generation, epoch: int, health: Speed = FULL) -> bool:

@@ -17,9 +17,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from qafila.errors import QafilaError
+from tasks.engine.patience import PatientLedger
 from tasks.engine.planning import as_told, take_sample
 from tasks.engine.pulse import Pulse, Stopped
-from tasks.engine.worker import Assignment, work
+from tasks.engine.worker import Assignment, pulse_for, work
 from tasks.ledger import Generation, generation_of, open_ledger, read_workload
 from tasks.opening import Reach
 from tasks.sources.port import KeyRange
@@ -33,9 +34,11 @@ def main() -> int:
     if "sample" in told:
         return _sample(told)
     assignment, reach = Assignment(**told["assignment"]), Reach(**told["reach"])
-    with open_ledger() as ledger:
-        generation = generation_of(ledger, assignment.workload, assignment.generation)
-    pulse = Pulse(generation, led=assignment.led)
+    with PatientLedger(assignment.workload) as ledger:  # we may be started again while it is away
+        generation = ledger.ask(
+            lambda connection: generation_of(connection, assignment.workload, assignment.generation)
+        )
+    pulse = pulse_for(assignment, generation)
     threading.Thread(target=_stop_with_parent, args=[pulse], daemon=True).start()
     try:
         _say({"begun": os.getpid()})

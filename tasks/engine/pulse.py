@@ -26,6 +26,15 @@ class Stopped(BackfillHalted):
     """The load was cancelled; what is loaded stays."""
 
 
+def stopped(what: str, workload: str) -> Stopped:
+    """Return the error that says so, with what was kept and how the load goes on."""
+    return Stopped(
+        what,
+        kept="everything up to the last checkpoints.",
+        remedy=f"qafila run embedding-backfill {workload}",
+    )
+
+
 class Pulse:
     """Beats while it is open. The worker calls ``check`` between any two things it does.
 
@@ -34,11 +43,19 @@ class Pulse:
     """
 
     def __init__(
-        self, generation: Generation, ledger_address: str | None = None, *, led: bool = False
+        self,
+        generation: Generation,
+        ledger_address: str | None = None,
+        *,
+        led: bool = False,
+        epoch: int | None = None,
     ) -> None:
-        """``led``: stop when nobody coordinates the load any more."""
+        """``led``: stop when nobody coordinates the load any more, or not with this ``epoch``."""
         self._generation = generation
         self._led = led
+        self._epoch = epoch
+        self._cut_off = False
+        self._lenient_until = 0.0
         self._address = ledger_address
         self._shard: Shard | None = None
         self._lost = False
@@ -81,7 +98,10 @@ class Pulse:
         until = time.monotonic() + seconds
         while True:
             if self._state == "cancelled":
-                raise Stopped(f"the load was cancelled: {self._reason or 'no reason given'}")
+                raise stopped(
+                    f"the load was cancelled: {self._reason or 'no reason given'}",
+                    self._generation.workload,
+                )
             shard = self._shard
             if self._lost and shard is not None:
                 raise StaleEpoch(f"shard {shard.number} was claimed by another worker.")
@@ -101,6 +121,7 @@ class Pulse:
                     while not self._ended.wait(BEAT_SECONDS):
                         self._beat(ledger)
             except (psycopg.Error, QafilaError):
+                self._cut_off = True
                 self._ended.wait(BEAT_SECONDS)
 
     def _beat(self, ledger: psycopg.Connection[Any]) -> None:
@@ -118,7 +139,13 @@ class Pulse:
             return
         if not row["mine"] and shard is self._shard:
             self._lost = True
-        if self._led and not row["led"]:
+        if self._cut_off:  # the coordinator was so too: it gets as long to be back as it ever has
+            self._cut_off = False
+            self._lenient_until = time.monotonic() + HOLD_TTL_SECONDS
+        if self._led and self._epoch not in (None, row["load_epoch"]):
+            self.cancel("another run coordinates it by now")
+            return
+        if self._led and not row["led"] and time.monotonic() >= self._lenient_until:
             self.cancel("nobody coordinates it any more")
             return
         self._reason, self._speed, self._state = row["reason"], row["speed"], row["state"]

@@ -18,7 +18,7 @@ from qafila.core.spread import Sample
 from qafila.errors import BackfillHalted, QafilaError
 from tasks.engine.loading import Loaded
 from tasks.engine.planning import from_told
-from tasks.engine.pulse import Stopped
+from tasks.engine.pulse import stopped
 from tasks.engine.worker import Assignment
 from tasks.ledger import Generation
 from tasks.opening import Reach
@@ -102,7 +102,7 @@ def _run_once(
                 loaded.append(done)
                 tell(done)
             elif "stopped" in heard:
-                raise Stopped(heard["stopped"], kept="everything up to the last checkpoints.")
+                raise stopped(heard["stopped"], assignment.workload)
         return child.wait()
 
 

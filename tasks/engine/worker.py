@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from functools import partial
 import psycopg
 
 from qafila.core.workload import Workload
-from qafila.errors import BackfillHalted, QafilaError, StaleEpoch, Unavailable
+from qafila.errors import BackfillHalted, QafilaError, StaleEpoch
 from tasks.engine.claims import (
     Shard,
     claim_shard,
@@ -21,6 +20,7 @@ from tasks.engine.claims import (
 )
 from tasks.engine.copying import Copier, open_copier
 from tasks.engine.loading import Loaded, Vectorise, load_claimed
+from tasks.engine.patience import AWAY, PAUSE_SECONDS, Outage, PatientLedger, first_line
 from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.vectors import open_vectorise
 from tasks.generations import meaning_of
@@ -29,19 +29,23 @@ from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import Source, require_shape
 from tasks.stores.port import VectorStore
 
-PATIENCE_SECONDS = 120.0  # how long servers may be away before a worker gives up
 _IDLE_SECONDS = 0.2  # between looks for a shard whose worker may have died
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is to load. ``led``: it stops when nobody coordinates the load any more."""
+    """What a worker is to load.
+
+    ``led``: it stops when nobody coordinates the load any more; with an ``epoch``, also when
+    somebody else does.
+    """
 
     workload: str
     generation: int
     batch_rows: int
     run_id: str | None = None
     led: bool = True
+    epoch: int | None = None
 
 
 @dataclass
@@ -82,27 +86,19 @@ def work(
         BackfillHalted: some shards failed; names them with their reasons.
         Unavailable: a server was away for longer than two minutes.
     """
-    with open_ledger() as ledger:
-        generation = generation_of(ledger, assignment.workload, assignment.generation)
-        workload = meaning_of(ledger, generation)
-        reach = reach or reach_of(ledger, workload)
-    shift, away_since = _Shift(), None
-    with pulse or Pulse(generation, led=assignment.led) as beating:
+    generation, workload, there = _read(assignment)
+    reach = reach or there
+    shift, outage = _Shift(), Outage(assignment.workload)
+    with pulse or pulse_for(assignment, generation) as beating:
         while True:
             try:
                 with open_desk(workload, generation, reach, assignment, beating) as desk:
-                    away_since = None
+                    outage.over()
                     _load_all(desk, workload, generation, assignment, beating, shift, tell)
                     break
-            except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable) as error:
-                away_since = away_since or time.monotonic()
-                if time.monotonic() - away_since > PATIENCE_SECONDS:
-                    raise Unavailable(
-                        f"a server was away for {PATIENCE_SECONDS:.0f} s: {_first_line(error)}",
-                        kept="everything up to the last checkpoints.",
-                        remedy="qafila doctor; then start the load again.",
-                    ) from error
-                beating.wait(0.5)
+            except AWAY as error:
+                outage.bear(error)
+                beating.wait(PAUSE_SECONDS)
     if shift.failed:
         told = "; ".join(f"shard {n}: {why}" for n, why in sorted(shift.failed.items()))
         raise BackfillHalted(
@@ -111,6 +107,21 @@ def work(
             remedy=f"mend the cause, then: qafila run embedding-backfill {workload.name}",
         )
     return shift.loaded
+
+
+def pulse_for(assignment: Assignment, generation: Generation) -> Pulse:
+    """Return the pulse of a worker with this assignment, not begun yet."""
+    return Pulse(generation, led=assignment.led, epoch=assignment.epoch)
+
+
+def _read(assignment: Assignment) -> tuple[Generation, Workload, Reach]:
+    def read(ledger: Connection) -> tuple[Generation, Workload, Reach]:
+        generation = generation_of(ledger, assignment.workload, assignment.generation)
+        workload = meaning_of(ledger, generation)
+        return generation, workload, reach_of(ledger, workload)
+
+    with PatientLedger(assignment.workload) as ledger:
+        return ledger.ask(read)
 
 
 @contextmanager
@@ -161,13 +172,13 @@ def _load_all(
             done = load_one(desk, workload, generation, shard, assignment.batch_rows, pulse)
         except StaleEpoch:
             continue  # somebody else loads it now
-        except (psycopg.OperationalError, psycopg.InterfaceError, Unavailable):
+        except AWAY:
             shift.in_hand = shard
             raise
         except QafilaError:
             raise
         except Exception as error:  # noqa: BLE001 - one bad shard does not keep the others waiting
-            shift.failed[shard.number] = _first_line(error)
+            shift.failed[shard.number] = first_line(error)
             continue
         shift.loaded.append(done)
         tell(done)
@@ -196,15 +207,9 @@ def load_one(
             batch_rows=batch_rows, check=pulse.check,
         )  # fmt: skip
     except BaseException as error:
-        told = None if isinstance(error, Stopped | StaleEpoch) else _first_line(error)
+        told = None if isinstance(error, Stopped | StaleEpoch) else first_line(error)
         with suppress(psycopg.Error):
             release_shard(desk.ledger, generation, shard, told)
         raise
     finally:
         pulse.watch(None)
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, QafilaError):
-        return error.what
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -237,6 +237,7 @@ WITH beaten AS (
 SELECT l.state, least(l.speed, l.health_speed) AS speed, l.reason,
        coalesce(l.heartbeat + make_interval(secs => %(ttl)s) > clock_timestamp(), false)
            AND l.holder IS NOT NULL AS led,
+       l.epoch AS load_epoch,
        %(number)s::integer IS NULL OR EXISTS (SELECT FROM beaten) AS mine
 FROM qafila.load AS l
 WHERE l.workload = %(workload)s

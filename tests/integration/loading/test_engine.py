@@ -17,6 +17,7 @@ from qafila.errors import BackfillHalted, Refused
 from tasks.engine.claims import list_shards
 from tasks.engine.control import ask_of_load, beat_load, holding, read_load
 from tasks.engine.loading import Loaded, Vectored
+from tasks.engine.patience import PatientLedger
 from tasks.engine.progress import read_progress, tell
 from tasks.engine.pulse import Stopped
 from tasks.engine.supervisor import run_worker
@@ -37,6 +38,12 @@ def assignment(generation: Generation) -> Assignment:
 
 
 @pytest.fixture
+def patient(generation: Generation) -> Iterator[PatientLedger]:
+    with PatientLedger(generation.workload) as patient:
+        yield patient
+
+
+@pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each batch of 25 rows take some 30 ms, so that a load lasts about two seconds."""
     real = Vectorise.__call__
@@ -49,9 +56,11 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def at_work(assignment: Assignment, ledger: Ledger, generation: Generation) -> Iterator[Future]:
+def at_work(
+    assignment: Assignment, ledger: Ledger, patient: PatientLedger, generation: Generation
+) -> Iterator[Future]:
     """A worker in a thread, at work on its first rows; a load that somebody coordinates."""
-    with ThreadPoolExecutor(1) as pool, holding(ledger, generation) as epoch:
+    with ThreadPoolExecutor(1) as pool, holding(patient, generation) as epoch:
         stop = threading.Event()
         beating = threading.Thread(target=beat, args=[generation, epoch, stop])
         beating.start()
@@ -139,36 +148,71 @@ def test_half_the_speed_takes_about_twice_as_long(
     at_work.result(30)
 
 
-def test_the_second_operator_is_told_who_loads(ledger: Ledger, generation: Generation) -> None:
+def test_the_second_operator_is_told_who_loads(
+    patient: PatientLedger, generation: Generation
+) -> None:
     with (
-        holding(ledger, generation, "run-1"),
+        holding(patient, generation, "run-1"),
         pytest.raises(Refused, match=rf"process {os.getpid()} .*flow run run-1") as refused,
-        holding(ledger, generation, "run-2"),
+        holding(patient, generation, "run-2"),
     ):
         pass
     assert "qafila load cancel" in refused.value.remedy
-    with holding(ledger, generation, "run-2"):
+    with holding(patient, generation, "run-2"):
         pass
 
 
 def test_a_load_whose_coordinator_died_is_taken_over_at_once(
-    ledger: Ledger, generation: Generation
+    ledger: Ledger, patient: PatientLedger, generation: Generation
 ) -> None:
-    with holding(ledger, generation, "run-1") as first:
+    with holding(patient, generation, "run-1") as first:
         ledger.execute("UPDATE qafila.load SET holder_pid = 2147483646")  # no such process
-        with holding(ledger, generation, "run-2") as second:
+        with holding(patient, generation, "run-2") as second:
             assert second > first
             assert not beat_load(ledger, generation, first)
 
 
 @pytest.mark.usefixtures("slow")
 def test_workers_stop_when_nobody_coordinates(
-    generation: Generation, assignment: Assignment, ledger: Ledger
+    generation: Generation, assignment: Assignment, patient: PatientLedger
 ) -> None:
-    with holding(ledger, generation):
+    with holding(patient, generation):
         pass
-    with pytest.raises(Stopped, match="nobody coordinates"):
+    with pytest.raises(Stopped, match="nobody coordinates") as stopped:
         work(replace(assignment, led=True))
+    assert stopped.value.remedy == f"qafila run embedding-backfill {generation.workload}"
+
+
+@pytest.mark.usefixtures("slow")
+def test_workers_of_a_run_stop_when_another_one_coordinates(
+    generation: Generation, assignment: Assignment, patient: PatientLedger
+) -> None:
+    with holding(patient, generation) as epoch:
+        of_before = replace(assignment, led=True, epoch=epoch - 1)
+        with pytest.raises(Stopped, match="another run coordinates"):
+            work(of_before)
+
+
+def test_a_run_that_never_heard_the_answer_holds_what_it_asked_for(
+    patient: PatientLedger, generation: Generation
+) -> None:
+    """As when the ledger goes away after it has committed, and the question is put again."""
+    with (
+        holding(patient, generation, "run-1") as first,
+        holding(patient, generation, "run-1") as again,
+    ):
+        assert again == first
+
+
+def test_a_worker_process_that_is_told_to_stop_says_how_it_goes_on(
+    ledger: Ledger, patient: PatientLedger, generation: Generation, assignment: Assignment
+) -> None:
+    workload, _ = read_workload(ledger, generation.workload)
+    with holding(patient, generation):
+        ask_of_load(ledger, generation, state="cancelled", by="operator", reason="wrong day")
+        with pytest.raises(Stopped, match="wrong day") as stopped:
+            run_worker(replace(assignment, led=True), reach_of(ledger, workload))
+    assert stopped.value.remedy == f"qafila run embedding-backfill {generation.workload}"
 
 
 def test_a_killed_worker_process_is_started_again(
@@ -271,8 +315,10 @@ def test_going_on_with_another_model_is_refused_and_the_difference_named(
         assert difference in refused.value.what
 
 
-def test_the_status_line_says_what_holds_it_back(generation: Generation, ledger: Ledger) -> None:
-    with holding(ledger, generation):
+def test_the_status_line_says_what_holds_it_back(
+    generation: Generation, ledger: Ledger, patient: PatientLedger
+) -> None:
+    with holding(patient, generation):
         ask_of_load(ledger, generation, speed=0.5, by="operator", reason="month's end")
         load = read_load(ledger, generation)
         assert load is not None
