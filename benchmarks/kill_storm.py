@@ -41,7 +41,7 @@ from tasks import backfill
 from tasks.engine.claims import left_to_load, let_go_of_the_dead, list_shards
 from tasks.engine.worker import Assignment
 from tasks.ledger import Generation
-from tasks.live_sync.feeding import drain
+from tasks.live_sync.draining import drain
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.opening import reach_of
 from tasks.stores.port import Place

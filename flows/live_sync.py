@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ from qafila.errors import BackfillHalted
 from tasks.ledger import open_ledger, read_workload
 from tasks.live_sync import Fed, feed_all, follow
 from tasks.live_sync.feeding import problems_of
-from tasks.runs import about_generation, current_run_id, operator_told
+from tasks.runs import about_generation, current_run_id, operator_told, progress_bar
 
 
 class LiveSync(ForWorkload):
@@ -31,10 +32,11 @@ class LiveSync(ForWorkload):
 def live_sync(request: LiveSync) -> dict[str, Any]:
     """Applies changes of the source to every generation that is alive, and prunes the outbox.
 
-    You see a line now and then with what was applied and how far each generation is behind, then a
-    table. Only the target is changed, each document together with the mark that says how far live
-    sync is; the source loses only outbox rows that every generation has applied. Stop it at any
-    moment: the outbox keeps, and another run goes on at the marks. There is nothing to undo.
+    You see a line now and then with what was applied and how far each generation is behind, a bar
+    with the share of changes that are applied, then a table. Only the target is changed, each
+    document together with the mark that says how far live sync is; the source loses only outbox
+    rows that every generation has applied. Stop it at any moment: the outbox keeps, and another run
+    goes on at the marks. There is nothing to undo.
     """
     with operator_told():
         fed = feed(request.workload, request.follow_minutes)
@@ -54,14 +56,25 @@ def live_sync(request: LiveSync) -> dict[str, Any]:
 def feed(name: str, minutes: float) -> list[Fed]:
     """Feed them once, or for so many minutes; idempotent by the marks in the targets."""
     log, run_id = get_run_logger(), current_run_id()
+    move_bar = progress_bar(0.0)
+
+    def show_share(fed: list[Fed]) -> None:
+        share = share_applied(fed)
+        if share is not None:
+            move_bar(round(100 * share, 1))
+
+    def tell(fed: list[Fed]) -> None:
+        log.info("%s", "; ".join(map(sentence, fed)) or "nobody is fed")
+        show_share(fed)
+
     with open_ledger() as ledger:
         workload, _ = read_workload(ledger, name)
         if minutes == 0:
-            return feed_all(ledger, workload, run_id=run_id)
-        return follow(
-            ledger, workload, seconds=minutes * 60, run_id=run_id,
-            tell=lambda fed: log.info("%s", "; ".join(map(sentence, fed)) or "nobody is fed"),
-        )  # fmt: skip
+            fed = feed_all(ledger, workload, run_id=run_id, tell=tell)
+        else:
+            fed = follow(ledger, workload, seconds=minutes * 60, run_id=run_id, tell=tell)
+    show_share(fed)
+    return fed
 
 
 @task(task_run_name="show live sync of {name}", cache_policy=NO_CACHE)
@@ -69,14 +82,14 @@ def show(name: str, fed: list[Fed]) -> None:
     """Log a line a generation and keep the table as an artifact."""
     log = get_run_logger()
     for one in fed:
-        log.info("%s", sentence(one))
+        log.log(logging.WARNING if one.note else logging.INFO, "%s", sentence(one))
     create_table_artifact(
         key="live-sync",
         table=[
             {"generation": one.generation, **asdict(one.applied),
              "behind by changes": "" if one.lag is None else one.lag.changes,
              "behind by seconds": "" if one.lag is None else round(one.lag.seconds, 1),
-             "state": one.problem or "fed"}
+             "state": one.problem or "fed", "note": one.note}
             for one in fed
         ],
         description=f"What live sync of {name} applied, and how far behind each generation is.",
@@ -92,4 +105,17 @@ def sentence(fed: Fed) -> str:
     )
     if fed.lag is not None:
         told += f", {fed.lag.changes} changes ({fed.lag.seconds:.1f} s) behind"
-    return f"{told}; {fed.problem}" if fed.problem else told
+    return "; ".join(part for part in (told, fed.problem, fed.note) if part)
+
+
+def share_applied(fed: list[Fed]) -> float | None:
+    """Return the share of the changes known by now that is applied, 0 to 1.
+
+    None while it is not known of a generation how far behind it is, since something is amiss.
+    """
+    mine = [one for one in fed if not one.elsewhere]
+    if any(one.lag is None or one.problem for one in mine):
+        return None
+    done = sum(one.applied.changes for one in mine)
+    left = sum(one.lag.changes for one in mine if one.lag is not None)
+    return done / (done + left) if left else 1.0

@@ -4,7 +4,8 @@
 and ``follow`` as long as generations live; ``verify_live`` while writes go on.
 """
 
-from tasks.live_sync.feeding import Fed, drain, feed_all, follow
+from tasks.live_sync.draining import drain
+from tasks.live_sync.feeding import Fed, feed_all, follow
 from tasks.live_sync.lifecycle import ensure_capture, remove_capture
 from tasks.live_sync.status import read_live_sync
 from tasks.live_sync.verify import verify_live

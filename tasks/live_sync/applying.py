@@ -87,25 +87,28 @@ class Applier:
                 remedy=f"qafila run embedding-backfill {workload.name} --set reload=true",
             )
 
-    def step(self) -> Applied:
+    def step(self, tell: Callable[[Applied], None] = lambda _: None) -> Applied:
         """Finish the window that is open, if one is; then apply all that is committed by now.
+
+        ``tell`` hears after each page what this call has applied so far.
 
         Raises:
             StaleEpoch: another process applies to this generation by now.
         """
-        applied = self._window() if self.position.window is not None else Applied()
-        return applied + self._window()
+        applied = Applied()
+        if self.position.window is not None:
+            applied = self._window(applied, tell)
+        return self._window(applied, tell)
 
     def lag(self) -> Lag:
         """Return what is committed and not applied."""
         return self._outbox.lag(self.position)
 
-    def _window(self) -> Applied:
+    def _window(self, applied: Applied, tell: Callable[[Applied], None]) -> Applied:
         position = self.position
         fresh = position.window is None
         if fresh:
             position = position.opened(self._outbox.moment()[0])
-        applied = Applied()
         while True:
             changes = self._outbox.read(position, self._page)
             if fresh and not changes:
@@ -116,6 +119,7 @@ class Applier:
             after = position.past(changes, self._page)
             applied += self._apply(changes, after)
             self.position = position = after
+            tell(applied)
             if position.window is None:
                 return applied
 

@@ -1,4 +1,4 @@
-"""Feed the generations of a workload: one to a moment, all once, or for as long as asked."""
+"""Feed the generations of a workload that are alive: all once, or for as long as asked."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from dataclasses import dataclass, field, replace
 import psycopg
 
 from qafila.connecting import connect_postgres
-from qafila.core.outbox import Life, Snapshot, prune_before
+from qafila.core.outbox import Life, prune_before
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, StaleEpoch, Unavailable
-from tasks.ledger import Connection, Generation, generation_of, read_workload
+from tasks.ledger import Connection, generation_of, read_workload
 from tasks.live_sync.applying import Applied, Applier, open_applier
 from tasks.live_sync.capture import Capture, recorded, require_installed
 from tasks.live_sync.feeds import (
     FedElsewhere,
     capture_positions,
-    list_feeds,
     meaning_at,
     never_captured,
     note_pruned,
@@ -32,69 +31,22 @@ _LOOK_SECONDS = 2.0  # between looks for generations that begin or end, and for 
 _PRUNE_SECONDS = 5.0
 _AWAY_SECONDS = 1.0  # before a server that went away is asked again
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable)
-_TAKEN = (FedElsewhere, StaleEpoch)
+TAKEN = (FedElsewhere, StaleEpoch)
 
 
 @dataclass(frozen=True)
 class Fed:
-    """What one generation got, how far behind it is, and what keeps it from getting more."""
+    """What one generation got, how far behind it is, and what keeps it from getting more.
+
+    ``note`` is for the operator to know of although it is fed.
+    """
 
     generation: int
     applied: Applied = field(default_factory=Applied)
     lag: Lag | None = None
     problem: str = ""
     elsewhere: bool = False
-
-
-def drain(
-    ledger: Connection,
-    workload: Workload,
-    generation: Generation,
-    *,
-    until: Snapshot | None = None,
-    reach: Reach | None = None,
-    wait: Callable[[float], None] = time.sleep,
-    patience_seconds: float = 600.0,
-    run_id: str | None = None,
-) -> Applied:
-    """Return when everything committed before the call (or shown by ``until``) is applied.
-
-    Applies it itself; when another process feeds the generation, waits until that one has.
-
-    Raises:
-        Refused: the capture is broken, or the generation is not loaded or was never captured.
-        Unavailable: the other process did not get there in time.
-    """
-    capture, pruned_before = require_recorded(ledger, workload.name)
-    meaning = meaning_at(ledger, generation)
-    reach = reach or reach_of(ledger, meaning)
-    assert reach.source is not None
-    give_up = time.monotonic() + patience_seconds
-    with connect_postgres(**reach.source) as database:
-        require_installed(database, capture)
-        outbox = Outbox(database, capture)
-        until = until or outbox.moment()[0]
-        while True:
-            try:
-                with open_applier(
-                    ledger, capture, meaning, generation,
-                    pruned_before=pruned_before, reach=reach, wait=wait, run_id=run_id,
-                ) as applier:  # fmt: skip
-                    return applier.step()
-            except _TAKEN as error:
-                feed = list_feeds(ledger, workload.name).get(generation.number)
-                if feed is None:
-                    raise never_captured(generation) from error
-                if not outbox.lag(feed.applied, until).changes:
-                    return Applied()
-                if time.monotonic() > give_up:
-                    raise Unavailable(
-                        f"another process feeds generation {generation.number} of {workload.name} "
-                        f"and has not caught up in {patience_seconds:.0f} s.",
-                        kept="what it has applied; it goes on.",
-                        remedy=f"qafila live-sync status {workload.name}",
-                    ) from error
-                wait(POLL_SECONDS)
+    note: str = ""
 
 
 def feed_all(
@@ -103,13 +55,16 @@ def feed_all(
     *,
     reach: Reach | None = None,
     wait: Callable[[float], None] = time.sleep,
+    tell: Callable[[list[Fed]], None] = lambda _: None,
+    tell_seconds: float = 5.0,
     run_id: str | None = None,
 ) -> list[Fed]:
     """Apply what is committed by now to every generation that is alive; prune the outbox.
 
     What keeps one of them from being fed is in its ``problem``; the others are fed all the same.
+    ``tell`` hears of it now and then, between pages.
     """
-    with _feeding(ledger, workload, reach, wait, run_id) as feeding:
+    with _feeding(ledger, workload, reach, wait, run_id, tell, tell_seconds) as feeding:
         return feeding.round()
 
 
@@ -128,15 +83,12 @@ def follow(
 
     Servers that go away are waited for. Return the totals and the last lag of each generation.
     """
-    ends, next_tell = time.monotonic() + seconds, 0.0
-    with _feeding(ledger, workload, reach, wait, run_id) as feeding:
+    ends = time.monotonic() + seconds
+    with _feeding(ledger, workload, reach, wait, run_id, tell, tell_seconds) as feeding:
         while True:
             before = feeding.changes
             totals = feeding.round()
             now = time.monotonic()
-            if now >= next_tell:
-                tell(totals)
-                next_tell = now + tell_seconds
             if now >= ends:
                 return totals
             if feeding.changes == before:
@@ -150,10 +102,12 @@ def _feeding(
     reach: Reach | None,
     wait: Callable[[float], None],
     run_id: str | None,
+    tell: Callable[[list[Fed]], None],
+    tell_seconds: float,
 ) -> Iterator[_Feeding]:
     capture, _ = require_recorded(ledger, workload.name)
     reach = reach or reach_of(ledger, workload)
-    feeding = _Feeding(ledger, workload, capture, reach, wait, run_id)
+    feeding = _Feeding(ledger, workload, capture, reach, wait, run_id, tell, tell_seconds)
     try:
         yield feeding
     finally:
@@ -170,12 +124,15 @@ class _Feeding:
     reach: Reach
     wait: Callable[[float], None]
     run_id: str | None
+    tell: Callable[[list[Fed]], None]
+    tell_seconds: float
     changes: int = 0
     _open: dict[int, tuple[ExitStack, Applier]] = field(default_factory=dict)
     _totals: dict[int, Fed] = field(default_factory=dict)
     _not_before: dict[int, float] = field(default_factory=dict)
     _looked: float = float("-inf")
     _pruned: float = float("-inf")
+    _told: float = float("-inf")
 
     def round(self) -> list[Fed]:
         """Feed everybody once; return the totals."""
@@ -185,7 +142,19 @@ class _Feeding:
             self._feed(number)
         if time.monotonic() >= self._pruned + _PRUNE_SECONDS:
             self._prune()
+        self._tell()
+        return self._all()
+
+    def _all(self) -> list[Fed]:
         return [self._totals[n] for n in sorted(self._totals)]
+
+    def _tell(self) -> None:
+        if self._tell_is_due():
+            self.tell(self._all())
+            self._told = time.monotonic()
+
+    def _tell_is_due(self) -> bool:
+        return time.monotonic() >= self._told + self.tell_seconds
 
     def close(self) -> None:
         """Close every applier, each giving its feed back."""
@@ -217,11 +186,18 @@ class _Feeding:
             return
         try:
             applier = self._applier(number)
-            done = applier.step()
-            self.changes += done.changes
             before = self._totals[number]
-            self._totals[number] = Fed(number, before.applied + done, applier.lag(), applier.note)
-        except _TAKEN as error:
+            note = applier.note or before.note  # it stays true when the applier is opened anew
+
+            def page(done: Applied) -> None:
+                lag = applier.lag() if self._tell_is_due() else before.lag
+                self._totals[number] = Fed(number, before.applied + done, lag, note=note)
+                self._tell()
+
+            done = applier.step(page)
+            self.changes += done.changes
+            self._totals[number] = Fed(number, before.applied + done, applier.lag(), note=note)
+        except TAKEN as error:
             self._shut(number)
             self._totals[number] = replace(
                 self._totals[number], problem=error.what, elsewhere=True, lag=None

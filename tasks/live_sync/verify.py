@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from qafila.core.plan import Comparison
 from qafila.core.workload import Workload
 from tasks.ledger import Connection, Generation
-from tasks.live_sync.feeding import drain
+from tasks.live_sync.draining import drain
 from tasks.live_sync.feeds import list_feeds, meaning_at
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import Source, SourceRow
