@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ from tasks.engine.loading import made_of
 from tasks.engine.vectors import open_vectorise
 from tasks.generations import meaning_of
 from tasks.ledger import Connection, Generation
-from tasks.live_sync.feeds import holding_feed, list_feeds
+from tasks.live_sync.feeds import FedElsewhere, Held, holding_feed, list_feeds
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.stores.port import Chunk, SyncMark, VectorStore
 
@@ -130,7 +130,7 @@ def _fence(
 ) -> Iterator[tuple[SyncMark, Callable[[], None]]]:
     """Hold the right to replace documents; with live sync in place, by holding its feed."""
     if generation.number in list_feeds(ledger, generation.workload):
-        with holding_feed(ledger, generation, run_id) as held:
+        with _feed(ledger, generation, run_id) as held:
             yield store.claim_sync(held.epoch), held.check
     else:
         try:
@@ -139,6 +139,22 @@ def _fence(
             wait(1.0)
             mark = store.claim_sync(_epoch_now(ledger))
         yield mark, lambda: None
+
+
+@contextmanager
+def _feed(ledger: Connection, generation: Generation, run_id: str | None) -> Iterator[Held]:
+    with ExitStack() as stack:
+        try:
+            held = stack.enter_context(holding_feed(ledger, generation, run_id))
+        except FedElsewhere as error:
+            name = generation.workload
+            raise FedElsewhere(
+                error.what,
+                kept="every dead letter; that one goes on.",
+                remedy=f"stop that run for a moment (qafila live-sync status {name}), then: "
+                f"qafila run embedding-backfill {name} --set replay_dead_letters=true",
+            ) from error
+        yield held
 
 
 def _epoch_now(ledger: Connection) -> int:
