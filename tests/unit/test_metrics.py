@@ -26,7 +26,7 @@ from qafila.core.metrics import (
     recall_at_k,
     reciprocal_rank,
 )
-from qafila.core.ranking import reciprocal_rank_fusion
+from qafila.core.ranking import reciprocal_rank_fusion, score_fusion
 
 RANKINGS = st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True)
 GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), max_size=8)
@@ -208,3 +208,24 @@ def test_the_greatest_loss_comes_first() -> None:
     changes = worst_changes(QUERIES, before, after, limit=5)
     assert [c.query.query_id for c in changes] == ["q1", "q0"]
     assert changes[0].delta == -1.0
+
+
+def test_scores_are_fused_as_shares_of_the_best_keyword_and_between_far_and_near() -> None:
+    # keyword: a 1, b .5; vector: c 1, b .5, d 0; three parts to one
+    fused = score_fusion({"a": 0.4, "b": 0.2}, {"c": 0.9, "b": 0.7, "d": 0.5})
+    assert fused == [("a", 0.75), ("b", 0.375 + 0.125), ("c", 0.25), ("d", 0.0)]
+    assert score_fusion({}, {"b": 0.5, "a": 0.5}) == [("a", 0.25), ("b", 0.25)]
+    assert score_fusion({"a": 0.0}, {}) == [("a", 0.0)]
+    assert score_fusion({}, {}) == []
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 1)),
+    st.dictionaries(st.sampled_from("abcdef"), st.floats(-1, 1)),
+)
+def test_fused_scores_always_hold_each_document_once_between_0_and_1(
+    keyword: dict[str, float], vector: dict[str, float]
+) -> None:
+    fused = score_fusion(keyword, vector)
+    assert sorted(key for key, _ in fused) == sorted(keyword.keys() | vector.keys())
+    assert all(0 <= score <= 1 for _, score in fused)

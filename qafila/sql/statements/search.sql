@@ -22,7 +22,9 @@ DROP TABLE IF EXISTS {shares};
 -- name: keyword_terms
 -- The head of every keyword search. The rarest lexemes of the question select the rows: the rarest
 -- one always, further ones up to a number and as long as their shares do not add up to too many
--- rows. More of them rank what was selected: ranking is what costs.
+-- rows, or as long as they select few rows. More of them rank what was selected: ranking is what
+-- costs. The number of rows is the planner's; of a table that was never analysed it is 1, so that
+-- all words select.
 WITH word AS MATERIALIZED (
     SELECT '''' || replace(replace(s.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
            row_number() OVER rarest_first AS number,
@@ -35,10 +37,14 @@ WITH word AS MATERIALIZED (
     LIMIT %(ranking)s
 ), term AS MATERIALIZED (
     SELECT (string_agg(quoted, ' | ') FILTER (
-               WHERE number = 1 OR (number <= %(words)s AND rows <= %(rows)s)
+               WHERE number = 1
+                  OR (number <= %(words)s AND word.rows <= %(rows)s)
+                  OR word.rows * size.rows <= %(few)s
            ))::tsquery AS selects,
            string_agg(quoted, ' | ')::tsquery AS ranks
-    FROM word
+    FROM word, (
+        SELECT greatest(1, reltuples) AS rows FROM pg_class WHERE oid = {name}::regclass
+    ) AS size
 ), keyword AS MATERIALIZED (
     SELECT {key} AS source_key,
            ts_rank(lexemes, term.ranks, 32) AS score
