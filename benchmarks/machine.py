@@ -40,20 +40,27 @@ def show(
                 "seed": seed,
                 "raw_seconds": {k: [round(s, 4) for s in v] for k, v in raw_seconds.items()},
                 "notes": dict(notes or {}),
-                "machine": {
-                    "cores": os.cpu_count(),
-                    "memory_gb": round(_memory_bytes() / 2**30, 1),
-                    "processor": _processor(),
-                    "system": platform.platform(terse=True),
-                },
-                "versions": {"python": platform.python_version(),
-                             **{part: version(part) for part in PARTS}},
-                "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-                "command": " ".join(sys.argv),
+                **surroundings(),
             },
             indent=2,
         )
-    )  # fmt: skip
+    )
+
+
+def surroundings() -> dict[str, Any]:
+    """Return what figures were measured on, with what, when and by which command."""
+    return {
+        "machine": {
+            "cores": os.cpu_count(),
+            "memory_gb": round(_memory_bytes() / 2**30, 1),
+            "processor": _processor(),
+            "system": platform.platform(terse=True),
+        },
+        "versions": {"python": platform.python_version(),
+                     **{part: version(part) for part in PARTS}},
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
+    }  # fmt: skip
 
 
 def _memory_bytes() -> int:

@@ -16,6 +16,7 @@ NAMES = (
     "governor",
     "validation",
     "judge-offline",
+    "retrieval",
 )
 
 
