@@ -41,14 +41,15 @@ from tasks.stores.pgvector_search import (
     condition,
     explained,
     goes_by,
+    most_frequent,
     values_of,
 )
 from tasks.stores.port import (
     Checkpoint,
     Chunk,
     Effort,
-    Filters,
     Hit,
+    Holds,
     Place,
     SyncMark,
     Vectors,
@@ -318,16 +319,16 @@ class ColumnStore(ColumnWitness):
     def index_problems(self) -> list[str]:
         if self._settings.index == "none":
             return []
-        groups = list(self.filters(1).groups)
+        groups = most_frequent(self.readers())
         with self._reading() as held:
             plan, rows = self._plan(held, groups, None), self._rows_of(held)
             rebuild = f"qafila run embedding-backfill {self._place.workload}"
             return list(rows.problems(rebuild, plan, not goes_by(plan, rows.usable())))
 
-    def filters(self, at_most: int) -> Filters:
+    def values(self) -> Mapping[Holds, int]:
         rows = self.count()
         with self._reading() as held:
-            return self._rows_of(held).filters(rows, at_most)
+            return self._rows_of(held).values(rows)
 
     def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
         with self._reading() as held:
@@ -379,12 +380,7 @@ class ColumnStore(ColumnWitness):
         )
 
     def _rows_of(self, held: HeldColumn) -> Held:
-        acl = sql.SQL("coalesce({}, ARRAY[{}::text])").format(
-            self._app.acl_sql, sql.Literal(EVERYBODY)
-        )
-        return Held(
-            self._connection, held.table, held.held_as, metadata=self._app.metadata_sql, acl=acl
-        )
+        return Held(self._connection, held.table, held.held_as, self._app.metadata_sql)
 
     def _where(self, where: Where | None) -> sql.Composable:
         key = sql.SQL("{}::text").format(self._words.described.key_parts()["key"])

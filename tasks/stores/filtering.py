@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from tasks.stores.port import Filters, Holds, Part, Where
+from tasks.stores.port import Holds, Part, Where
 
 LEAST_SHARE = 1 / 2000  # of all chunks; a value that is rarer is no filter of interest
 MOST_VALUES = 2000
@@ -30,8 +30,8 @@ def leaves(where: Where | None, source_key: str, metadata: Mapping[str, Any]) ->
     return any(type(item) is type(where.value) and item == where.value for item in items)
 
 
-class FilterTally:
-    """Counts groups and values of chunks one by one, in bounded memory.
+class ValueTally:
+    """Counts the values of chunks one by one, in bounded memory.
 
     Values that are all different are forgotten again, so a count may come out too low; never that
     of a value in one chunk of a thousand or more, as long as values come well mixed.
@@ -39,13 +39,11 @@ class FilterTally:
 
     def __init__(self) -> None:
         self._chunks = 0
-        self._groups: Counter[str] = Counter()
         self._values: Counter[tuple[str, type, str | int | bool]] = Counter()
 
-    def add(self, acl: Sequence[str], metadata: Mapping[str, Any]) -> None:
+    def add(self, metadata: Mapping[str, Any]) -> None:
         """Count one chunk."""
         self._chunks += 1
-        self._groups.update(set(acl))
         self._values.update(
             (field, type(value), value)
             for field, value in metadata.items()
@@ -55,22 +53,10 @@ class FilterTally:
             least = max(1, round(self._chunks * LEAST_SHARE / 2))
             self._values = Counter({v: n for v, n in self._values.items() if n > least})
 
-    def filters(self, at_most: int) -> Filters:
-        """Return what was counted."""
-        groups = sorted(self._groups.items(), key=lambda g: (-g[1], g[0]))
-        values = [
-            (Holds(field, value), n)
-            for (field, _, value), n in self._values.most_common(MOST_VALUES)
-            if n >= self._chunks * LEAST_SHARE
-        ]
-        return Filters(
-            self._chunks, dict(groups[:at_most]), _distinct(values), len(groups) <= at_most
-        )
-
-
-def _distinct(values: Sequence[tuple[Holds, int]]) -> dict[Holds, int]:
-    """Keep the first of values that Python takes for equal (1 and True)."""
-    found: dict[Holds, int] = {}
-    for value, n in values:
-        found.setdefault(value, n)
-    return found
+    def values(self) -> dict[Holds, int]:
+        """Return what was counted; of values that Python takes for equal (1, True), the first."""
+        found: dict[Holds, int] = {}
+        for (field, _, value), n in self._values.most_common(MOST_VALUES):
+            if n >= self._chunks * LEAST_SHARE:
+                found.setdefault(Holds(field, value), n)
+        return found

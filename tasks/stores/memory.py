@@ -9,13 +9,13 @@ import numpy as np
 
 from qafila.core.ladder.keys import NOBODY, Witnesses
 from qafila.errors import StaleEpoch
-from tasks.stores.filtering import FilterTally, leaves
+from tasks.stores.filtering import ValueTally, leaves
 from tasks.stores.port import (
     Checkpoint,
     Chunk,
     Effort,
-    Filters,
     Hit,
+    Holds,
     Place,
     Stored,
     SyncMark,
@@ -136,11 +136,11 @@ class MemoryStore:
     def index_problems(self) -> list[str]:
         return []
 
-    def filters(self, at_most: int) -> Filters:
-        tally = FilterTally()
+    def values(self) -> Mapping[Holds, int]:
+        tally = ValueTally()
         for chunk, _ in self._rows.values():
-            tally.add(chunk.acl, chunk.metadata)
-        return tally.filters(at_most)
+            tally.add(chunk.metadata)
+        return tally.values()
 
     def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
         return sum(1 for _ in self._left(groups, where))

@@ -33,6 +33,7 @@ from tasks.stores.pgvector_search import (
     condition,
     explained,
     goes_by,
+    most_frequent,
     values_of,
 )
 from tasks.stores.pgvector_witness import TableWitness
@@ -40,8 +41,8 @@ from tasks.stores.port import (
     Checkpoint,
     Chunk,
     Effort,
-    Filters,
     Hit,
+    Holds,
     Place,
     Rejected,
     SyncMark,
@@ -310,14 +311,14 @@ class PgvectorStore(TableWitness):
     def index_problems(self) -> list[str]:
         if self._settings.index == "none":
             return []
-        groups = list(self.filters(1).groups)
+        groups = most_frequent(self.readers())
         plan = self._plan(groups, None)
         scanned = not goes_by(plan, self._held.usable())
         rebuild = f"qafila run embedding-backfill {self._place.workload}"
         return list(self._held.problems(rebuild, plan, scanned))
 
-    def filters(self, at_most: int) -> Filters:
-        return self._held.filters(self.count(), at_most)
+    def values(self) -> Mapping[Holds, int]:
+        return self._held.values(self.count())
 
     def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
         query = sql.SQL(statement("index_state", "count_rows")).format(
@@ -343,10 +344,7 @@ class PgvectorStore(TableWitness):
 
     @cached_property
     def _held(self) -> Held:
-        return Held(
-            self._connection, self._table, "embedding",
-            metadata=sql.Identifier("metadata"), acl=sql.Identifier("acl"),
-        )  # fmt: skip
+        return Held(self._connection, self._table, "embedding", sql.Identifier("metadata"))
 
     def _nearest(
         self,

@@ -14,10 +14,12 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.sql import statement
 from tasks.search import EXACT
 from tasks.stores.filtering import LEAST_SHARE, MOST_VALUES
-from tasks.stores.port import Effort, Filters, Holds, Part, Where
+from tasks.stores.port import Effort, Holds, Part, Where
 
 __all__ = ["EXACT"]
 
+
+_MOST_GROUPS = 200  # together they read nearly everything
 _SMALL_TABLE = 10_000  # rows; below, looking at each can be the better plan
 _PARTS = 1 << 20
 Settings = Mapping[str, str]
@@ -61,19 +63,15 @@ class Held:
     table: sql.Identifier
     column: str
     metadata: sql.Composable
-    acl: sql.Composable
 
-    def filters(self, rows: int, at_most: int) -> Filters:
-        """Return what is there to filter by."""
-        groups = self._run("groups", {"at_most": at_most + 1})
-        least = {"at_least": max(1, round(rows * LEAST_SHARE)), "at_most": MOST_VALUES}
-        values = self._run("values", least)
-        return Filters(
-            rows,
-            dict(groups[:at_most]),
-            {Holds(f, v): n for f, v, n in reversed(values) if isinstance(v, str | int)},
-            len(groups) <= at_most,
+    def values(self, rows: int) -> dict[Holds, int]:
+        """Return what metadata can be filtered by; of values that Python takes for equal, one."""
+        query = sql.SQL(statement("index_state", "values")).format(
+            table=self.table, metadata=self.metadata
         )
+        bounds = {"at_least": max(1, round(rows * LEAST_SHARE)), "at_most": MOST_VALUES}
+        found = self.connection.execute(query, bounds).fetchall()
+        return {Holds(f, v): n for f, v, n in found if isinstance(v, str | int)}
 
     def usable(self) -> list[str]:
         """Return the names of the indexes that can answer a cosine search over every row."""
@@ -116,12 +114,6 @@ class Held:
         rows = self.connection.execute(statement("index_state", "hnsw_indexes"), asked).fetchall()
         return [dict(zip(("name", "valid", "partial", "operators"), r, strict=True)) for r in rows]
 
-    def _run(self, name: str, values: Mapping[str, Any]) -> list[Any]:
-        query = sql.SQL(statement("index_state", name)).format(
-            table=self.table, metadata=self.metadata, acl=self.acl
-        )
-        return self.connection.execute(query, values).fetchall()
-
 
 def _fault(index: Mapping[str, Any]) -> str | None:
     if not index["valid"]:
@@ -148,6 +140,11 @@ def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     yield plan
     for below in plan.get("Plans", []):
         yield from _nodes(below)
+
+
+def most_frequent(readers: Mapping[str, int]) -> list[str]:
+    """Return groups whose reader sees nearly everything."""
+    return sorted(readers, key=lambda g: (-readers[g], g))[:_MOST_GROUPS]
 
 
 def goes_by(plan: Sequence[Mapping[str, Any]], indexes: Sequence[str]) -> bool:

@@ -133,20 +133,6 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What searches can be narrowed by: groups and metadata values with their number of chunks.
-
-    Both the most frequent first. Values are single ones (text, whole numbers, yes or no); those
-    of one chunk in 2 000 or fewer are left out. ``complete`` is false when there were more groups.
-    """
-
-    chunks: int
-    groups: Mapping[str, int]
-    values: Mapping[Holds, int]
-    complete: bool = True
-
-
-@dataclass(frozen=True)
 class Stored:
     """Chunks as a store holds them: the fingerprint of each, and vectors of shape (chunks, d)."""
 
@@ -264,8 +250,12 @@ class VectorStore(Protocol):
         None when the workload asks for no index, or the store looks at every chunk by itself.
         """
 
-    def filters(self, at_most: int) -> Filters:
-        """Return what is there to filter by; no more than ``at_most`` groups."""
+    def values(self) -> Mapping[Holds, int]:
+        """Return what metadata can be filtered by, with its number of chunks, the frequent first.
+
+        Single values only (text, whole numbers, yes or no), and none that less than one chunk in
+        2 000 has.
+        """
 
     def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
         """Return how many chunks these filters leave."""

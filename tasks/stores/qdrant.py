@@ -38,13 +38,12 @@ from qafila.core.corpus import PgvectorSource, QdrantTarget
 from qafila.core.fingerprint import chunk_id_text
 from qafila.errors import BackfillHalted, Refused
 from tasks.sources.port import Key
-from tasks.stores.filtering import FilterTally, in_part
+from tasks.stores.filtering import ValueTally, in_part
 from tasks.stores.pgvector_raw import RawSource
 from tasks.stores.port import (
     Checkpoint,
     Chunk,
     Effort,
-    Filters,
     Hit,
     Holds,
     Part,
@@ -277,12 +276,12 @@ class QdrantStore(PointWitness):
     def index_problems(self) -> list[str]:
         return list(problems_of_index(self._client, self._place.name))
 
-    def filters(self, at_most: int) -> Filters:
-        tally = FilterTally()
-        for points in self._pages(None, with_payload=["acl", "metadata"]):
-            for payload in (p.payload or {} for p in points):
-                tally.add(payload.get("acl") or [], payload.get("metadata") or {})
-        return tally.filters(at_most)
+    def values(self) -> Mapping[Holds, int]:
+        tally = ValueTally()
+        for points in self._pages(None, with_payload=["metadata"]):
+            for point in points:
+                tally.add((point.payload or {}).get("metadata") or {})
+        return tally.values()
 
     def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
         chosen = self._filter(groups, where)

@@ -31,15 +31,6 @@ HAVING count(*) >= %(at_least)s
 ORDER BY count(*) DESC, field, value
 LIMIT %(at_most)s;
 
--- name: groups
-SELECT reader, count(*)
-FROM {table} AS t,
-     LATERAL (SELECT DISTINCT unnest({acl})) AS may (reader)
-WHERE reader IS NOT NULL
-GROUP BY reader
-ORDER BY count(*) DESC, reader
-LIMIT %(at_most)s;
-
 -- name: count_rows
 SELECT count(*)
 FROM {table} AS t
