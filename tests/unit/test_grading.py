@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qafila.core.golden import Prompt, numbered, read_prompts
@@ -234,6 +234,7 @@ def test_the_score_is_the_mean_or_unknown(scores: list[float | None]) -> None:
         assert found == sum(s for s in scores if s is not None) / len(scores)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80), st.booleans())
 def test_any_text_gets_the_same_grade_twice_and_never_raises(answer: str, cut: bool) -> None:
     every = prompt(
