@@ -20,11 +20,11 @@ from tasks.validating.climb import start_climb
 from tasks.validating.cost import judge_cost
 from tasks.validating.index import measure_index
 from tasks.validating.keys import compare_keys
-from tasks.validating.latency import judge_latency
+from tasks.validating.latency import measure_latency
 from tasks.validating.quality import judge_quality
 from tasks.validating.recording import record_outcome, show_outcome
 
-LADDER = (compare_keys, measure_index, judge_quality, judge_latency, judge_cost)
+LADDER = (compare_keys, measure_index, judge_quality, measure_latency, judge_cost)
 
 
 class BenchmarkValidation(LadderOptions, ForWorkload):

@@ -133,6 +133,10 @@ class Projection(Model):
     """What the next 12 months need: the volumes that the architecture is costed for."""
 
     queries_per_month: int = Field(ge=0, description="Searches in a month.")
+    peak_requests_per_s: float | None = Field(
+        None, gt=0, le=100_000,
+        description="Searches a second at the busiest; none: three times the month's mean.",
+    )  # fmt: skip
     documents: int | None = Field(None, ge=0, description="None: what the source holds today.")
     growth_per_year: float = Field(0.5, ge=-0.9, le=100, description="0.5 is +50 % a year.")
     generated_tokens_per_query: int = Field(

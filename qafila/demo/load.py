@@ -21,16 +21,21 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import quote_plus
 
 import psycopg
 
+from qafila.core.arrivals import poisson
 from qafila.core.metrics import percentile
 from qafila.sql import statement
+from tasks.search_service import KeptConnection, Reply
+from tasks.validating.loading_open import Crew, Sent
 
 LONGEST_SECONDS = 3600.0
 WORKERS = 24
@@ -109,69 +114,51 @@ class Tally:
         return statistics, lines
 
 
-class Arrivals:
-    """When each request is due and what it asks; shared by all workers."""
-
-    def __init__(self, texts: Sequence[str], rate: float, seconds: float, seed: int) -> None:
-        self._paths = [f"/search?q={quote_plus(text)}&k=10" for text in texts]
-        self._rate = rate
-        self._random = random.Random(seed)
-        self._lock = threading.Lock()
-        self._due = time.time()
-        self._end = self._due + seconds
-
-    def next(self) -> tuple[float, str, str] | None:
-        """Return (Unix time, path, tenant) of the next request; None after the last."""
-        with self._lock:
-            self._due += self._random.expovariate(self._rate)
-            if self._due > self._end:
-                return None
-            tenant = f"tenant-{self._random.randrange(TENANTS):03d}"
-            return self._due, self._random.choice(self._paths), tenant
+Question = tuple[str, str]  # path, tenant
 
 
-class User:
-    """One connection that is kept, as a browser keeps it."""
+def questions(
+    texts: Sequence[str], rate: float, seconds: float, seed: int
+) -> Iterator[tuple[float, Question]]:
+    """Yield when each request is due, in seconds from the start, its path and its tenant."""
+    paths = [f"/search?q={quote_plus(text)}&k=10" for text in texts]
+    chance = random.Random(seed)
+    for due in poisson(rate, seconds, chance):
+        tenant = f"tenant-{chance.randrange(TENANTS):03d}"
+        yield due, (chance.choice(paths), tenant)
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._connection: http.client.HTTPConnection | None = None
 
-    def ask(self, due_at: float, path: str, tenant: str) -> Answer:
-        """Ask once; once more when a kept connection had been closed before it answered."""
-        headers = {"x-tenant-id": tenant}
-        for last in (False, True):
-            kept = self._connection is not None
-            connection = self._connection or http.client.HTTPConnection(
-                *self._address, timeout=TIMEOUT_SECONDS
-            )
-            self._connection = connection
-            try:
-                connection.request("GET", path, headers=headers)
-                response = connection.getresponse()
-                response.read()
-            except (OSError, http.client.HTTPException) as error:
-                self.close()
-                closed = isinstance(error, http.client.RemoteDisconnected | ConnectionError)
-                if kept and closed and not last:
-                    continue
-                return Answer(due_at, 0, (time.time() - due_at) * 1000, None, None)
-            results = response.headers.get("x-qafila-results")
-            return Answer(
-                due_at,
-                response.status,
-                (time.time() - due_at) * 1000,
-                response.headers.get("x-qafila-served"),
-                None if results is None else int(results),
-            )
-        raise AssertionError("the second attempt always returns")
+@contextmanager
+def user(url: str) -> Iterator[Callable[[Question], Reply | None]]:
+    """Open one user, who keeps a connection; no answer at all is None."""
+    connection = KeptConnection(url, timeout_s=TIMEOUT_SECONDS)
 
-    def close(self) -> None:
-        """Close the connection; the next question opens another one."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
+    def ask(question: Question) -> Reply | None:
+        path, tenant = question
+        try:
+            return connection.get(path, {"x-tenant-id": tenant})
+        except (OSError, http.client.HTTPException):
+            return None
+
+    try:
+        yield ask
+    finally:
+        connection.close()
+
+
+def answer_of(sent: Sent[Question, Reply | None]) -> Answer:
+    """Return a request, answered just now, as its user saw it."""
+    due_at, reply = time.time() - sent.ms / 1000, sent.result
+    if reply is None:
+        return Answer(due_at, 0, sent.ms, None, None)
+    results = reply.headers.get("x-qafila-results")
+    return Answer(
+        due_at,
+        reply.status,
+        sent.ms,
+        reply.headers.get("x-qafila-served"),
+        None if results is None else int(results),
+    )
 
 
 def run_load(
@@ -192,30 +179,22 @@ def run_load(
     if not texts or not 0 < rate <= 1000 or not 0 < seconds <= LONGEST_SECONDS:
         raise ValueError("needs questions, a rate up to 1000/s and at most 3600 seconds")
     tally = Tally(time.time())
-    arrivals = Arrivals(texts, rate, seconds, seed)
-    workers = [
-        threading.Thread(target=_work, args=(url, arrivals, tally, stop), daemon=True)
-        for _ in range(WORKERS)
-    ]
-    for worker in workers:
-        worker.start()
-    while any(worker.is_alive() for worker in workers):
-        stop.wait(1.0)
+
+    def send() -> None:
+        with Crew(partial(user, url), WORKERS, stop) as crew:
+            crew.load(
+                questions(texts, rate, seconds, seed),
+                lambda sent: tally.add(answer_of(sent)),
+            )
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    while sending.is_alive():
+        sending.join(1.0)
         if stop.is_set():
-            for worker in workers:
-                worker.join(TIMEOUT_SECONDS)
-        _write(tally, log, running=any(worker.is_alive() for worker in workers))
+            sending.join(TIMEOUT_SECONDS)
+        _write(tally, log, running=sending.is_alive())
     return _write(tally, log, running=False)
-
-
-def _work(url: str, arrivals: Arrivals, tally: Tally, stop: threading.Event) -> None:
-    user = User(url)
-    while (request := arrivals.next()) is not None:
-        due_at, path, tenant = request
-        if stop.wait(max(0.0, due_at - time.time())):
-            break
-        tally.add(user.ask(due_at, path, tenant))
-    user.close()
 
 
 def _write(tally: Tally, log: Path, *, running: bool) -> dict[str, Any]:

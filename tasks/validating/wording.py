@@ -60,7 +60,8 @@ def verdict_page(generation: Generation, outcome: Outcome) -> str:
     lines += markdown_table(rung_rows(outcome))
     lines += [
         "",
-        "Latency through HTTP, past the router, under the load of the moment. Cost: list price an "
+        "Latency past the router: of baseline and candidate from when requests were due, arriving "
+        "at a rate of their own; of vectors alone from question to answer. Cost: list price an "
         "hour / 3 600 × mean service time × 1 000 / vCPUs, a fully used machine assumed.",
     ]
     if outcome.verdict is Verdict.PASS:

@@ -30,7 +30,7 @@ from tests.edges import free_port
 
 def climb(demo: Demo, max_queries: int | None) -> Outcome:
     """Climb the whole ladder as the flow does, without Prefect."""
-    options = LadderOptions(max_queries=max_queries, recall_queries=40)
+    options = LadderOptions(max_queries=max_queries, recall_queries=40, latency_seconds=3)
     return climb_all(start_climb.fn(demo.workload.name, options))
 
 
@@ -44,7 +44,9 @@ def climb_all(started: Climb) -> Outcome:
 
 
 def test_vectors_alone_fail_hybrid_is_measured_and_all_of_it_is_kept(demo: Demo) -> None:
-    started = start_climb.fn(demo.workload.name, LadderOptions(recall_queries=40))
+    started = start_climb.fn(
+        demo.workload.name, LadderOptions(recall_queries=40, latency_seconds=3)
+    )
     outcome = Outcome([rung.fn(started) for rung in LADDER])
     body = outcome.body()
     baseline, alone, hybrid = (body["systems"][s] for s in SYSTEMS)

@@ -7,7 +7,7 @@ operator sees everything that can be known in one run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ class Outcome:
         merged: dict[str, Any] = {}
         for finding in self.findings:
             merged |= finding.figures
+        merged |= {"systems": _with_latencies(merged)}
         return {
             "queries": 0, "systems": {}, "paired": {}, "recall_at_10": None, "recall_ci": None,
             "recall_queries": 0, "cost_per_1000_queries": {},
@@ -92,6 +93,13 @@ class Outcome:
             },
             "not_reached": [r.value for r in self.not_reached],
         }  # fmt: skip
+
+
+def _with_latencies(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the systems with their times under load, where that was measured, instead of those
+    that they had while quality was judged."""
+    loaded = figures.get("latency", {}).get("systems", {})
+    return {s: {**arm, **loaded.get(s, {})} for s, arm in figures.get("systems", {}).items()}
 
 
 def _kept(finding: Finding) -> dict[str, Any]:

@@ -61,22 +61,6 @@ def too_few(arm: str, pairs: int) -> Judgement:
     )
 
 
-def judge_latency(
-    arm: str, measured: ArmMeasurement, baseline: ArmMeasurement, at_most_ratio: float
-) -> Judgement:
-    """Judge the ratio of the 95th percentiles, both taken in turn under the same load."""
-    if not measured.p95_ms or not baseline.p95_ms:
-        return Judgement(Verdict.INCONCLUSIVE, f"{arm}: latency was not measured.")
-    ratio = measured.p95_ms / baseline.p95_ms
-    verdict = Verdict.PASS if ratio <= at_most_ratio else Verdict.FAIL
-    return Judgement(
-        verdict,
-        f"{arm}: p95 is {measured.p95_ms:.1f} ms, {ratio:.2f} times the baseline's "
-        f"{baseline.p95_ms:.1f} ms; at most {at_most_ratio:g} times is allowed.",
-        {"ratio": ratio, "at_most_ratio": at_most_ratio},
-    )
-
-
 def judge_errors(arm: str, measured: ArmMeasurement, at_most: float) -> Judgement:
     """Judge the share of queries that were answered with an error or not at all."""
     numbers = {"queries": measured.queries, "errors": measured.errors, "at_most": at_most}

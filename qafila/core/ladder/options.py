@@ -17,6 +17,15 @@ class LadderOptions(BaseModel):
     recall_queries: int = Field(
         120, ge=10, le=10_000, description="Queries on which the index meets exact search."
     )
+    latency_seconds: float = Field(
+        16.0, ge=1, le=3600, description="How long requests arrive while latency is measured."
+    )
+    latency_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Requests a second, of which 1, 2 and 4 times are sent; empty: the workload's.",
+    )
     machine: str = Field(
         "aws-m6i-large-paris",
         description="Item of the price book that the cost of a query is computed from.",

@@ -1,0 +1,204 @@
+"""Rung 8 decides: latency under load, errors, and whether the generator was to blame.
+
+Latency counts from the moment a request was due, not from when it could be sent, so a service that
+stalls is not spared the requests it delayed (coordinated omission). The ratio of the 95th
+percentiles at the lowest level is judged, by its whole interval; the levels above only tell where
+a system saturates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil, exp, inf, isfinite, log
+
+from scipy import stats
+
+from qafila.core.ladder.load import (
+    LEAST_THROUGHPUT,
+    SHARE,
+    Load,
+    generator_late,
+    generator_late_ms,
+)
+from qafila.core.metrics import percentile
+from qafila.core.statistics.intervals import clopper_pearson
+from qafila.core.statistics.samples import (
+    PercentileRatio,
+    fewest_for_percentile,
+    ratio_of_percentiles,
+)
+from qafila.core.verdict import Judgement, Verdict
+
+_CORRELATED_S = 0.25  # requests this near to each other are slow together
+_LONGEST_MORE_S = 3600.0
+_POWER = (1.96 + 0.84) / 1.96  # an effect seen in four of five runs, over the half width
+
+
+@dataclass(frozen=True)
+class JudgedLoad:
+    """The verdict on the lowest level and what it is made of; ``ratio`` None: not judged."""
+
+    judgement: Judgement
+    parts: Mapping[str, Judgement] = field(default_factory=dict)
+    ratio: PercentileRatio | None = None
+
+
+def judge_load(
+    loads: Mapping[str, Load], *, at_most_ratio: float, at_most_errors: float, seed: int
+) -> JudgedLoad:
+    """Judge the candidate against the baseline at one level.
+
+    A system that answered errors was not measured: ERROR. A generator that was late, or two
+    systems that both fall behind, prove nothing: INCONCLUSIVE.
+    """
+    parts = {f"errors of {s}": judge_errors(s, load, at_most_errors) for s, load in loads.items()}
+    broken = [j for j in parts.values() if j.verdict is not Verdict.PASS]
+    if broken:
+        verdict = max((j.verdict for j in broken), key=[Verdict.INCONCLUSIVE, Verdict.ERROR].index)
+        said = " ".join(j.sentence for j in broken if j.verdict is verdict)
+        return JudgedLoad(Judgement(verdict, said, {}), parts)
+    generator = parts["load generator"] = judge_generator(loads)
+    if generator.verdict is not Verdict.PASS:
+        return JudgedLoad(generator, parts)
+    behind = [s for s in loads if (loads[s].throughput or 0.0) < LEAST_THROUGHPUT]
+    if behind:
+        at = loads["candidate"].level.name
+        shares = ", ".join(f"{s} {loads[s].throughput or 0.0:.0%}" for s in loads)
+        both = "baseline" in behind
+        parts["throughput"] = Judgement(
+            Verdict.INCONCLUSIVE if both else Verdict.FAIL,
+            f"at {at} only a part of what arrives is answered ({shares}): "
+            + ("measure where the baseline keeps up (latency_rate)." if both
+               else "the candidate falls behind where the baseline keeps up."),
+            {s: loads[s].throughput for s in loads},
+        )  # fmt: skip
+        return JudgedLoad(parts["throughput"], parts)
+    ratio = compare_p95(loads["candidate"], loads["baseline"], seed=seed)
+    seconds = sum(b.seconds for load in loads.values() for b in load.blocks)
+    judged = parts["95th percentile"] = judge_ratio(ratio, at_most_ratio, seconds=seconds)
+    return JudgedLoad(judged, parts, ratio)
+
+
+def judge_errors(system: str, load: Load, at_most: float) -> Judgement:
+    """Judge the share of errors: ERROR only when the whole interval is above what is allowed."""
+    numbers = {"sent": load.sent, "errors": load.errors, "at_most": at_most}
+    said = f"{system}: {load.errors} of {load.sent} requests under load ended in an error"
+    if load.sent == 0:
+        return Judgement(Verdict.INCONCLUSIVE, f"{system}: no request was sent.", numbers)
+    if clopper_pearson(load.errors, load.sent)[0] > at_most:
+        return Judgement(
+            Verdict.ERROR, f"{said}, more than {at_most:g} of them: it was not measured.", numbers
+        )
+    return Judgement(Verdict.PASS, f"{said}.", numbers)
+
+
+def judge_generator(loads: Mapping[str, Load]) -> Judgement:
+    """Judge the load generator: one that was late itself has measured itself."""
+    late = generator_late_ms(loads.values())
+    p95 = loads["baseline"].percentile(SHARE)
+    numbers = {"late_p95_ms": late, "baseline_p95_ms": p95}
+    if late is None or not p95:
+        return Judgement(Verdict.INCONCLUSIVE, "latency: nothing could be sent in time.", numbers)
+    if generator_late(loads.values(), loads["baseline"]):
+        return Judgement(
+            Verdict.INCONCLUSIVE,
+            f"the load generator itself was late: one request in twenty left {late:.1f} ms or more "
+            f"after it was due, and the baseline's p95 is {p95:.1f} ms. Its machine is busy: run "
+            "it elsewhere, or set a lower latency_rate.",
+            numbers,
+        )
+    return Judgement(
+        Verdict.PASS, f"the load generator sent 95 % within {late:.1f} ms of their time.", numbers
+    )
+
+
+def compare_p95(candidate: Load, baseline: Load, *, seed: int) -> PercentileRatio | None:
+    """Return the ratio of p95 with its 95 % interval; None when a side has no answer.
+
+    From 200 answers a side, a bootstrap of runs of neighbours. Below that, the exact interval of
+    each percentile (order statistics: Conover, Practical Nonparametric Statistics, 3.2), the
+    farther ends divided; it is wider than need be, and open where there are too few values.
+    """
+    new, old = candidate.ms, baseline.ms
+    if not new or not old:
+        return None
+    if min(len(new), len(old)) >= fewest_for_percentile(SHARE):
+        return ratio_of_percentiles(
+            new, old, share=SHARE, seed=seed,
+            block=max(1, round(candidate.level.rate * _CORRELATED_S)),
+        )  # fmt: skip
+    mine, other = (percentile(v, SHARE) or 0.0 for v in (new, old))
+    (low, high), (least, most) = _exact(new), _exact(old)
+    return PercentileRatio(
+        SHARE, mine, other, mine / other, low / most, high / least if least else inf
+    )
+
+
+def _exact(values: Sequence[float]) -> tuple[float, float]:
+    """Return the order-statistic interval (95 %) of the percentile, open where it must be."""
+    ordered, n = sorted(values), len(values)
+    low, high = (int(stats.binom.ppf(p, n, SHARE)) for p in (0.025, 0.975))
+    return ordered[low - 1] if low else 0.0, ordered[high] if high < n else inf
+
+
+def judge_ratio(ratio: PercentileRatio | None, at_most: float, *, seconds: float) -> Judgement:
+    """Judge the ratio by its whole interval; between, say how many seconds more would decide.
+
+    ``seconds`` is how long both systems were asked at this level.
+    """
+    if ratio is None:
+        return Judgement(
+            Verdict.INCONCLUSIVE, "candidate: latency was not measured.", {"at_most_ratio": at_most}
+        )
+    numbers = {
+        "ratio": ratio.ratio,
+        "ci_low": ratio.ci_low,
+        "ci_high": ratio.ci_high if isfinite(ratio.ci_high) else None,
+        "at_most_ratio": at_most,
+    }
+    high = f"{ratio.ci_high:.2f}" if isfinite(ratio.ci_high) else "not known"
+    said = (
+        f"candidate: p95 is {ratio.candidate:.1f} ms, {ratio.ratio:.2f} times the baseline's "
+        f"{ratio.baseline:.1f} ms (95 % {ratio.ci_low:.2f}…{high})"
+    )
+    if ratio.ci_high <= at_most:
+        return Judgement(Verdict.PASS, f"{said}; at most {at_most:g} times is allowed.", numbers)
+    if ratio.ci_low > at_most:
+        return Judgement(
+            Verdict.FAIL, f"{said}, all of it above the {at_most:g} times allowed.", numbers
+        )
+    more = seconds_more(ratio, at_most, seconds)
+    remedy = (
+        "so near to it that more seconds would hardly decide"
+        if more is None
+        else f"some {more:.0f} s more (latency_seconds) would decide"
+    )
+    return Judgement(
+        Verdict.INCONCLUSIVE,
+        f"{said}, on both sides of the {at_most:g} times allowed: {remedy}.",
+        {**numbers, "seconds_more": more},
+    )
+
+
+def seconds_more(ratio: PercentileRatio, at_most: float, seconds: float) -> float | None:
+    """Return how much longer to ask until the interval would lie on one side; None: too long.
+
+    The interval of the logarithm narrows with the square root of the time.
+    """
+    if not isfinite(ratio.ci_high) or ratio.ci_low <= 0:
+        return seconds  # too few values for an interval: as long again, and look
+    distance = abs(log(at_most / ratio.ratio))
+    half = log(
+        ratio.ci_high / ratio.ratio if ratio.ratio <= at_most else ratio.ratio / ratio.ci_low
+    )
+    if distance == 0 or (more := seconds * ((half / distance) ** 2 - 1)) > _LONGEST_MORE_S:
+        return None
+    return float(max(1, ceil(more)))
+
+
+def smallest_ratio(ratio: PercentileRatio | None) -> float | None:
+    """Return the least ratio that four of five such runs would tell from 1; None: not known."""
+    if ratio is None or not isfinite(ratio.ci_high) or ratio.ci_low <= 0:
+        return None
+    return exp(log(ratio.ci_high / ratio.ci_low) / 2 * _POWER)

@@ -1,0 +1,131 @@
+"""How much load rung 8 makes: the rate there is, its multiples, and blocks that take turns.
+
+Baseline and candidate are asked in blocks in the order ABBA ABBA …, the same questions at the same
+moments of a block, so that both meet the same machine and the same crowd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+from qafila.core.patterns import PEAK_OVER_MEAN, SECONDS_PER_MONTH
+from qafila.core.workload import Projection
+
+MULTIPLES = (1, 2, 4)
+ENOUGH = 500  # answers of a system that a 95th percentile should rest on
+MOST_REQUESTS = 20_000  # in one climb, over all systems and levels
+QUIET_SHARE = 0.6  # of what the users of rung 6 reach: a rate raised for our sake stays below it
+MOST_WORKERS = 64
+_LEAST_WORKERS = 8
+_BLOCKS = 16  # of both systems at the first level
+_SHORTEST_S, _LONGEST_S = 0.5, 5.0
+_PAIRS_ABOVE = 2  # at the multiples, where blocks are longer: a queue takes time to grow
+_LONGEST_ABOVE_S = 10.0
+
+
+@dataclass(frozen=True)
+class RealRate:
+    """Requests a second at the workload's peak, and where the number is from."""
+
+    per_s: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """One rate, asked of each system in ``pairs`` blocks of ``block_s`` seconds.
+
+    ``multiple`` is of the real rate, None when there is none.
+    """
+
+    rate: float
+    multiple: float | None
+    block_s: float
+    pairs: int
+
+    @property
+    def name(self) -> str:
+        """Return what a person calls it."""
+        times = "" if self.multiple is None else f", {self.multiple:.3g} times the real rate"
+        return f"{self.rate:.3g} requests a second{times}"
+
+
+@dataclass(frozen=True)
+class LoadPlan:
+    """The levels from the lowest, and one sentence that says why these."""
+
+    real: RealRate
+    levels: tuple[Level, ...]
+    said: str
+
+    @property
+    def seconds(self) -> float:
+        """Return how long arrivals go on, both systems together."""
+        return sum(2 * level.pairs * level.block_s for level in self.levels)
+
+
+def real_rate(projection: Projection, override: float | None = None) -> RealRate:
+    """Return the rate at the peak: as given, as the workload says, or from its month.
+
+    Of a month's volume it is queries / seconds of a month × 3, a stated assumption
+    (``patterns.PEAK_OVER_MEAN``) that sizing uses as well.
+    """
+    if override is not None:
+        return RealRate(override, "as latency_rate says")
+    if projection.peak_requests_per_s is not None:
+        return RealRate(projection.peak_requests_per_s, "projection.peak_requests_per_s")
+    month = projection.queries_per_month
+    return RealRate(
+        month / SECONDS_PER_MONTH * PEAK_OVER_MEAN,
+        f"{month:,} queries a month, {PEAK_OVER_MEAN:g} times the mean at the peak".replace(
+            ",", " ", f"{month:,}".count(",")
+        ),
+    )
+
+
+def plan_load(
+    real: RealRate, seconds: float, *, mean_ms: float, users: int, fixed: bool = False
+) -> LoadPlan:
+    """Plan the levels for about ``seconds`` of arrivals.
+
+    ``mean_ms`` is the service time of the slower system, ``users`` how many ask at once on the
+    rungs below. A rate too low for ``ENOUGH`` answers is raised, but never above ``QUIET_SHARE``
+    of what these users reach without pause; levels that become the same are one. ``fixed``: not
+    raised.
+    """
+    quiet = QUIET_SHARE * users * 1000 / max(mean_ms, 0.001)
+    raised = 0.0 if fixed else min(2 * ENOUGH / seconds, quiet)
+    rates = sorted({max(m * real.per_s, raised) for m in MULTIPLES})
+    shares = [1.0] if len(rates) == 1 else [0.5, *[0.5 / (len(rates) - 1)] * (len(rates) - 1)]
+    asked = seconds * sum(r * s for r, s in zip(rates, shares, strict=True))
+    seconds *= min(1.0, MOST_REQUESTS / asked)
+    levels = []
+    for number, (rate, share) in enumerate(zip(rates, shares, strict=True)):
+        given = seconds * share
+        if number == 0:
+            block_s = min(max(given / _BLOCKS, _SHORTEST_S), _LONGEST_S)
+            pairs = max(2, round(given / 2 / block_s))
+        else:
+            pairs = max(_PAIRS_ABOVE, round(given / 2 / _LONGEST_ABOVE_S))
+        multiple = rate / real.per_s if real.per_s > 0 else None
+        levels.append(Level(rate, multiple, given / 2 / pairs, pairs))
+    said = f"the real rate is {real.per_s:.3g} requests a second ({real.why})"
+    if rates[0] > real.per_s:
+        said += f"; raised to {rates[0]:.3g}, or there would be too few answers in {seconds:g} s"
+    return LoadPlan(real, tuple(levels), said)
+
+
+def turns(pairs: int) -> list[tuple[str, int]]:
+    """Return (system, number of the pair) block by block: ABBA ABBA …"""
+    order = islice(cycle(("baseline", "candidate", "candidate", "baseline")), 2 * pairs)
+    return [(system, number // 2) for number, system in enumerate(order)]
+
+
+def workers_for(rate: float, mean_ms: float) -> int:
+    """Return how many requests may be under way at once.
+
+    Little's law, four times over, so that a slow answer keeps none from being sent; at most
+    ``MOST_WORKERS``.
+    """
+    return min(MOST_WORKERS, max(_LEAST_WORKERS, round(4 * rate * mean_ms / 1000)))
