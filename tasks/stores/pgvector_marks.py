@@ -59,9 +59,13 @@ class Marks:
     def move(self, mark: Checkpoint) -> None:
         """Move a checkpoint, which commits with whatever else the transaction writes.
 
+        The commit of a finished one is on the disk when it returns, and so is all before it.
+
         Raises:
             StaleEpoch: the shard was claimed by a newer epoch.
         """
+        if mark.finished:
+            self._connection.execute(statement("pgvector", "wait_for_disk"))
         values = {
             "shard": mark.shard, "epoch": mark.epoch, "last_key": Jsonb(mark.last_key),
             "rows": mark.rows, "chunks": mark.chunks, "finished": mark.finished,

@@ -69,6 +69,12 @@ WHERE workload = %(workload)s
   AND epoch = %(epoch)s
 RETURNING shard;
 
+-- name: wait_for_disk
+-- Before the last checkpoint of a shard, which the ledger relies on: this commit reaches the disk,
+-- and all before it do, though the database or the role may say that none need wait.
+SELECT set_config('synchronous_commit', 'local', true)
+WHERE current_setting('synchronous_commit') = 'off';
+
 -- name: copy_chunks
 -- Binary COPY; {columns} in the order in which tasks/stores/pgvector_copy.py packs them.
 COPY {table} ({columns})
@@ -133,12 +139,6 @@ WHERE {readable}
 ORDER BY embedding <=> %(vector)b::{type}
 LIMIT %(k)s;
 
--- name: drop_generation
-DROP TABLE IF EXISTS {table};
-
--- name: forget_checkpoints
-DELETE FROM qafila.checkpoint
-WHERE workload = %(workload)s
 -- name: visible
 -- By the same condition as in nearest.
 SELECT source_key, chunk_number
@@ -146,6 +146,12 @@ FROM {table}
 WHERE source_key = ANY(%(keys)s)
   AND {readable};
 
+-- name: drop_generation
+DROP TABLE IF EXISTS {table};
+
+-- name: forget_checkpoints
+DELETE FROM qafila.checkpoint
+WHERE workload = %(workload)s
   AND generation = %(generation)s;
 
 -- name: claim_sync
