@@ -149,7 +149,8 @@ def test_a_margin_kept_by_betting_knows_of_losses_that_it_has_not_seen() -> None
     same = [0.5] * 40
     assert non_inferiority(same, same, margin=0.02, seed=1).shown
     assert not non_inferiority(same, same, margin=0.02, seed=1, bounds=(-1, 1)).shown
-    many = [0.5] * 400
+    assert not non_inferiority([0.5] * 248, [0.5] * 248, margin=0.02, seed=1, bounds=(-1, 1)).shown
+    many = [0.5] * 250  # 5 / margin
     assert non_inferiority(many, many, margin=0.02, seed=1, bounds=(-1, 1)).shown
 
 

@@ -2,7 +2,7 @@
 
 Of a mean, ``mean_interval`` is the one that verdicts use: at each end the farther of Student's t
 and the studentised bootstrap. Differences of nDCG are bounded, mostly zero and skewed. In
-simulation at 95 % (``qafila bench judge-offline`` repeats it), where each end should miss 2.5 %:
+simulation at 95 %, where each end should miss 2.5 % (``qafila bench judge-offline`` watches ours):
 the percentile bootstrap missed up to 5 % and BCa up to 9 % of the time with 100 pairs, because
 both are too narrow when few pairs moved; t missed 5.6 % at the end with the rare large losses, the
 studentised bootstrap 9 % with few moved pairs. The farther of the two stayed near 3 %. None of

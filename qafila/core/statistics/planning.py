@@ -141,7 +141,7 @@ def group_size_needed(
     """Return how many trials each of two independent groups needs to tell two shares apart.
 
     Two-sided, with the continuity correction that makes it fit the exact test (Fleiss, Levin and
-    Paik, Statistical Methods for Rates and Proportions, 2003, equations 4.14 and 4.19).
+    Paik, Statistical Methods for Rates and Proportions, 2003, chapter 4).
 
     Raises:
         ValueError: a share is not in (0, 1), they are equal, or alpha or power is not in (0, 1).

@@ -144,7 +144,7 @@ def _gains(values: Floats, bets: Floats, claims: Floats) -> Floats:
 
 
 def _bets(rows: Floats, alpha: float, planned: int | None) -> Floats:
-    """Return the bets before each value, from the values before it alone (their eq. 26, 27)."""
+    """Return the bets before each value, from the values before it alone."""
     n = rows.shape[1]
     times = np.arange(1, n + 1)
     means = (0.5 + np.cumsum(rows, axis=1)) / (times + 1)
