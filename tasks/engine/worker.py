@@ -89,7 +89,7 @@ def work(
     generation, workload, there = _read(assignment)
     reach = reach or there
     shift, outage = _Shift(), Outage(assignment.workload)
-    with pulse or pulse_for(assignment, generation) as beating:
+    with pulse or pulse_for(assignment, generation) as beating, _empty_handed(generation, shift):
         while True:
             try:
                 with open_desk(workload, generation, reach, assignment, beating) as desk:
@@ -156,9 +156,7 @@ def _load_all(
     tell: Callable[[Loaded], None],
 ) -> None:
     claim = partial(claim_shard, desk.ledger, generation, run_id=assignment.run_id)
-    if shift.in_hand is not None:  # it could not be given back while the ledger was away
-        release_shard(desk.ledger, generation, shift.in_hand)
-        shift.in_hand = None
+    _give_back(desk.ledger, generation, shift)
     while True:
         pulse.check()
         shard = claim(except_for=list(shift.failed))
@@ -182,6 +180,24 @@ def _load_all(
             continue
         shift.loaded.append(done)
         tell(done)
+
+
+def _give_back(ledger: Connection, generation: Generation, shift: _Shift) -> None:
+    """Release what could not be released while the ledger was away."""
+    if shift.in_hand is not None:
+        release_shard(ledger, generation, shift.in_hand)
+        shift.in_hand = None
+
+
+@contextmanager
+def _empty_handed(generation: Generation, shift: _Shift) -> Iterator[None]:
+    """Leave the block with nothing in hand, or else let the claim lapse by itself."""
+    try:
+        yield
+    finally:
+        if shift.in_hand is not None:
+            with suppress(*AWAY), open_ledger() as ledger:
+                _give_back(ledger, generation, shift)
 
 
 def load_one(

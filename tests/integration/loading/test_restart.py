@@ -169,8 +169,6 @@ def test_a_cancel_asked_while_the_ledger_is_away_stops_the_load_once_it_is_back(
 def test_a_load_that_was_taken_over_meanwhile_ends_and_leaves_it_to_the_other(
     world: World, meanwhile: Callable[[Callable[[], None]], Future[None]]
 ) -> None:
-    taken: list[float] = []
-
     def restart() -> None:
         world.wait_for_rows()
         world.stop()
@@ -180,12 +178,10 @@ def test_a_load_that_was_taken_over_meanwhile_ends_and_leaves_it_to_the_other(
                 "UPDATE qafila.load SET holder = 'elsewhere', holder_pid = 1, holder_run = 'other',"
                 " epoch = epoch + 1, heartbeat = clock_timestamp()"
             )
-        taken.append(time.monotonic())
 
     meanwhile(restart)
     with pytest.raises(StaleEpoch, match="taken over by another run") as stale:
         load(world)
-    assert time.monotonic() - taken[0] < 5
     assert "qafila load show" in stale.value.remedy
     assert 0 < world.rows_loaded() < ROWS
     with world.here.ledger() as ledger:
