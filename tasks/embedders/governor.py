@@ -29,7 +29,7 @@ Outcome = Literal["answered", "not answered", "not sent"]
 
 @dataclass(frozen=True)
 class Purse:
-    """Whose money a call spends, at what price, and up to what sum."""
+    """Whose money a call spends, at what price, and up to what sum; ``run`` goes on after it."""
 
     workload: str
     generation: int | None
@@ -37,6 +37,8 @@ class Purse:
     cap: Decimal
     currency: str
     price_per_million: Decimal
+    what: str = "embeddings"
+    run: str = "embedding-backfill"
 
 
 @dataclass(frozen=True)
@@ -111,13 +113,16 @@ class Governor:
             self._ledger.close()
             self._ledger = None
 
-    def reserve(self, tokens: int) -> Permit:
+    def reserve(self, tokens: int, expected: Decimal | None = None) -> Permit:
         """Set aside the money of a call of so many tokens, before it is made.
+
+        ``expected`` is given where tokens have more than one price.
 
         Raises:
             SpendCapReached: settled, reserved and expected together would be over the cap.
         """
-        expected = price_of(tokens, self.purse.price_per_million)
+        if expected is None:
+            expected = price_of(tokens, self.purse.price_per_million)
         row = self._run("reserve", tokens=tokens, expected=expected)
         if row is None:
             self._run("settle_lapsed")
@@ -141,15 +146,23 @@ class Governor:
         self._run("pause_service", seconds=seconds)
 
     def settle(
-        self, permit: Permit, outcome: Outcome, *, tokens: int | None, estimated: int = 0
+        self,
+        permit: Permit,
+        outcome: Outcome,
+        *,
+        tokens: int | None,
+        estimated: int = 0,
+        actual: Decimal | None = None,
     ) -> Decimal:
         """Put money and queue right after a call; return what it cost.
 
         ``tokens`` None: nobody knows what was read, so what was expected counts. ``estimated`` is
-        our own count, from which the ratio of the two is learned.
+        our own count, from which the ratio of the two is learned. ``actual`` is given where tokens
+        have more than one price.
         """
         known = permit.tokens if tokens is None else tokens
-        actual = price_of(known, self.purse.price_per_million)
+        if actual is None:
+            actual = price_of(known, self.purse.price_per_million)
         self._run("settle", id=permit.id, actual=actual, tokens=known, outcome=outcome)
         if tokens is not None and outcome == "answered":
             ratio = tokens / estimated if estimated >= LEAST_TO_LEARN_FROM else None
@@ -177,7 +190,7 @@ class Governor:
             cap=purse.cap,
             kept="every batch that was written; the call was not made.",
             remedy="raise budget.spend_cap in the workload file, then: qafila apply FILE && "
-            f"qafila run embedding-backfill {purse.workload}",
+            f"qafila run {purse.run} {purse.workload}",
         )
 
     def _read(self) -> tuple[float, float]:
@@ -196,7 +209,7 @@ class Governor:
         values |= {
             "service": self.service, "workload": purse.workload, "run_id": purse.run_id,
             "generation": purse.generation or 0, "cap": purse.cap, "currency": purse.currency,
-            "what": f"embeddings {self.service}", "lifetime": LIFETIME_SECONDS,
+            "what": f"{purse.what} {self.service}", "lifetime": LIFETIME_SECONDS,
             "catch_up": self.limits.catch_up_seconds,
         }  # fmt: skip
         for attempt in range(1, _RECONNECTS + 1):

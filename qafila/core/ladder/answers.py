@@ -78,12 +78,15 @@ def judge_answers(
     seed: int,
     planned: int | None = None,
     broken: str = "",
+    capped: str = "",
     calibration: Calibration | None = None,
 ) -> JudgedAnswers:
     """Judge the candidate; both lists in the order of the prompts.
 
     ``planned`` is how many prompts there are, when not all were asked; ``broken`` says why a
-    service could not be asked any further, which is an ERROR.
+    service could not be asked any further, which is an ERROR; ``capped`` that the money ended
+    first, and what was asked until then is judged unless that would pass: the prompts that money
+    leaves out are no random ones.
     """
     sides = {"baseline": baseline, "candidate": candidate}
     systems = {name: measure_system(prompts, side) for name, side in sides.items()}
@@ -98,7 +101,7 @@ def judge_answers(
     scores = both_measured([a.score for a in candidate], [a.score for a in baseline])
     pairs = len(scores[0])
     if pairs < FEWEST:
-        judged = _too_few(pairs, planned or len(prompts), objectives.at_least_delta)
+        judged = _too_few(pairs, planned or len(prompts), objectives.at_least_delta, capped)
         return JudgedAnswers(judged, parts, systems)
     overall = compare_scores(*scores, seed=seed)
     lost = lost_prompts(prompts, baseline, candidate)
@@ -118,7 +121,7 @@ def judge_answers(
         )
     failed = {n: j for n, j in shown.items() if j.verdict is Verdict.FAIL}
     return JudgedAnswers(
-        _conclusion({**decide, **failed}, pairs),
+        _conclusion({**decide, **failed}, pairs, capped),
         {**parts, **decide, **shown},
         systems,
         {"score": overall, **paired},
@@ -144,12 +147,13 @@ def _errors(
     return Judgement(Verdict.PASS, f"{said}.", numbers)
 
 
-def _too_few(pairs: int, planned: int, at_least: float) -> Judgement:
+def _too_few(pairs: int, planned: int, at_least: float, capped: str) -> Judgement:
     needed = prompts_needed([0.0] * max(2, pairs), at_least, pairs) or FEWEST
     return Judgement(
         Verdict.INCONCLUSIVE,
         f"answers: {pairs} of {planned} prompts have a score on both sides, too few to judge; "
-        f"{needed} are needed when the two answer alike, at least {FEWEST} in any case.",
+        f"{needed} are needed when the two answer alike, at least {FEWEST} in any case."
+        + (f" The spend cap ended it: {capped}" if capped else ""),
         {"pairs": pairs, "needed": needed, "at_least": FEWEST},
     )
 
@@ -207,13 +211,16 @@ def _breakdown(
     return judged, paired
 
 
-def _conclusion(decide: Mapping[str, Judgement], pairs: int) -> Judgement:
+def _conclusion(decide: Mapping[str, Judgement], pairs: int, capped: str) -> Judgement:
     verdict = worst(j.verdict for j in decide.values())
     numbers = {"pairs": pairs, **decide["score"].numbers}
+    if capped and verdict is Verdict.PASS:
+        said = f"answers: the spend cap ended it after {pairs} prompts: {capped}"
+        return Judgement(Verdict.INCONCLUSIVE, said, numbers)
     if verdict is Verdict.PASS:
         return Judgement(verdict, f"answers: {decide['score'].sentence}", numbers)
-    said = [j.sentence for j in decide.values() if j.verdict is verdict]
-    return Judgement(verdict, f"answers: {' '.join(said)}", numbers)
+    deciding = [j.sentence for j in decide.values() if j.verdict is verdict]
+    return Judgement(verdict, f"answers: {' '.join(deciding)}", numbers)
 
 
 def _visible(found: PairedComparison) -> float:
