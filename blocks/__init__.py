@@ -3,16 +3,25 @@
 from blocks.aws import AwsAccount
 from blocks.embeddings import EmbeddingEndpoint
 from blocks.envoy import EnvoyEdge
+from blocks.language_model import LanguageModelEndpoint
 from blocks.postgres import PostgresDatabase
 from blocks.qdrant import QdrantServer
 
-ALL = (AwsAccount, EmbeddingEndpoint, EnvoyEdge, PostgresDatabase, QdrantServer)
+ALL = (
+    AwsAccount,
+    EmbeddingEndpoint,
+    EnvoyEdge,
+    LanguageModelEndpoint,
+    PostgresDatabase,
+    QdrantServer,
+)
 
 __all__ = [
     "ALL",
     "AwsAccount",
     "EmbeddingEndpoint",
     "EnvoyEdge",
+    "LanguageModelEndpoint",
     "PostgresDatabase",
     "QdrantServer",
 ]

@@ -16,6 +16,7 @@ from qafila.errors import Inconclusive, Refused, Unavailable
 from tasks.ledger import Generation
 from tasks.rehearsing.steps import rehearse_ladder
 from tasks.runs import about_generation, operator_told
+from tasks.validating.answers import judge_answers
 from tasks.validating.climb import start_climb
 from tasks.validating.cost import judge_cost
 from tasks.validating.index import measure_index
@@ -24,7 +25,7 @@ from tasks.validating.latency import measure_latency
 from tasks.validating.quality import judge_quality
 from tasks.validating.recording import record_outcome, show_outcome
 
-LADDER = (compare_keys, measure_index, judge_quality, measure_latency, judge_cost)
+LADDER = (compare_keys, measure_index, judge_quality, measure_latency, judge_cost, judge_answers)
 
 
 class BenchmarkValidation(LadderOptions, ForWorkload):

@@ -56,13 +56,18 @@ def _kinds() -> dict[str, Any]:
 
 def blocks_of(workload: Workload) -> list[tuple[str, Any]]:
     """Return the name and the kind of every connection that a workload needs."""
-    from blocks import EnvoyEdge, PostgresDatabase
+    from blocks import EnvoyEdge, LanguageModelEndpoint, PostgresDatabase
 
     corpus, kinds = workload.corpus, _kinds()
     parts = (corpus.source, corpus.target, corpus.embedder)
     named = [(b, kinds[p.kind]) for p in parts if (b := getattr(p, "block", None))]
     if workload.queries.judged.block is not None:
         named.append((workload.queries.judged.block, PostgresDatabase))
+    if workload.inference is not None:
+        services = workload.inference.services
+        named += [(s.block, LanguageModelEndpoint) for s in services if s.block is not None]
+        if workload.inference.prompts.kind == "table":
+            named.append((workload.inference.prompts.block, PostgresDatabase))
     return [*named, (workload.service.router.block, EnvoyEdge)]
 
 

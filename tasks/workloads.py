@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 
-_UNIONS = ("source", "embedder", "target")  # pydantic puts the chosen kind after their name
+# pydantic puts the chosen kind after their name
+_UNIONS = ("source", "embedder", "target", "prompts")
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qafila.core.corpus import Corpus, Identifier, Model, Name
+from qafila.core.inference import AnswerObjectives, Inference
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
 
@@ -69,6 +70,9 @@ class Objectives(Model):
     recall_at_10: float = Field(
         0.9, gt=0, le=1, description="Least share of the exact ten nearest that the index finds."
     )
+    answers: AnswerObjectives = Field(
+        AnswerObjectives(), description="Of a language model; judged when there is `inference`."
+    )
     harm_ratio: float = Field(
         2.0, gt=1.05, le=10, description="Relative rate of bad answers the canary must rule out."
     )
@@ -113,7 +117,9 @@ class Budget(Model):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(
         "USD", description="The price book is in USD; another currency is refused."
     )
-    spend_cap: float = Field(5, ge=0, description="What one backfill may spend on embeddings.")
+    spend_cap: float = Field(
+        5, ge=0, description="What one generation may spend on embeddings and on golden prompts."
+    )
     monthly: float = Field(800, ge=0, description="What the workload may cost in a month.")
 
 
@@ -182,6 +188,9 @@ class Workload(Model):
     corpus: Corpus
     service: Service
     queries: Queries
+    inference: Inference | None = Field(
+        None, description="Two language models to compare by golden prompts."
+    )
     objectives: Objectives = Objectives()
     rollout: Rollout = Rollout()
     budget: Budget = Budget()

@@ -3,3 +3,9 @@
 SELECT query_id, text, relevant, grade
 FROM {table}
 ORDER BY query_id, relevant;
+
+-- name: golden_prompts
+-- Every golden prompt of {table}, in a stable order; takes no lock that anybody waits for.
+SELECT prompt_id, prompt
+FROM {table}
+ORDER BY prompt_id;
