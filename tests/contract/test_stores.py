@@ -160,6 +160,8 @@ def test_a_dropped_generation_leaves_the_others(store: VectorStore, reopen: Reop
         s.write(chunks("a"), vectors(1), Checkpoint(0, 1, ["a"], 1, 1, True))
     store.drop()
     assert other.count() == 1
+    kept = other.claim(0, 2)
+    assert (kept.last_key, kept.finished) == (["a"], True)
     store.prepare()
     assert (store.count(), store.claim(0, 1).last_key) == (0, None)
 

@@ -409,6 +409,24 @@ def test_a_rejected_text_is_set_aside_and_its_former_text_is_not_served(
     assert_in_step(live)
 
 
+def test_a_row_that_loses_its_text_is_set_aside_until_it_has_one_again(live: Live) -> None:
+    live.write("UPDATE operation SET title = NULL, body = NULL WHERE operation_id = 'op-000001'")
+    applied = drain(live.ledger, live.workload, live.generation)
+    assert (applied.documents, applied.chunks, applied.rejected) == (1, 0, 1)
+    assert "op-000001" not in live.texts()
+    letters = "SELECT source_key, chunk_number, reason FROM qafila.dead_letter"
+    assert live.ledger.execute(letters).fetchall() == [("op-000001", 0, "the row has no text")]
+    compared = verify_live(live.ledger, live.generation)
+    assert (compared.complete, compared.dead_letters) == (True, 1)
+    live.ledger.execute("DELETE FROM qafila.dead_letter")
+    compared = verify_live(live.ledger, live.generation, rounds=1)
+    assert (compared.complete, compared.missing) == (False, 1)
+    live.write(put("op-000001", "a text again"))
+    drain(live.ledger, live.workload, live.generation)
+    assert live.ledger.execute(letters).fetchall() == []
+    assert_in_step(live)
+
+
 def test_a_row_that_the_store_does_not_take_holds_up_nobody(
     live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
