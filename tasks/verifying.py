@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qafila.core.corpus import PgvectorSource, QdrantSource
+from qafila.core.ladder.keys import KeyComparison
 from qafila.core.plan import Comparison
 from qafila.core.workload import Workload
 from qafila.sql import statement
-from tasks.engine.loading import chunks_of, without_text
+from tasks.comparing import BATCH_ROWS, Part, Place, compare_whole, expected_chunks
+from tasks.engine.claims import list_shards
 from tasks.ledger import Connection, Generation, read_workload
 from tasks.opening import open_source, open_store
 from tasks.sources.port import SourceRow
-
-Place = tuple[str, int]
-"""Source key and chunk number."""
+from tasks.stores.port import VectorStore
 
 
 def expected_digests(rows: Sequence[SourceRow], workload: Workload) -> dict[Place, bytes]:
-    """Return the text digest of every chunk that the target should hold of some rows.
-
-    A row without text is expected too, since it must be set aside: it is not just absent.
-    """
-    chunks = chunks_of(rows, workload)
-    return {
-        (chunk.source_key, chunk.number): chunk.digest
-        for chunk in (*chunks, *without_text(rows, chunks, workload))
-    }
+    """Return the text digest of every chunk that the target should hold of some rows."""
+    return {(c.source_key, c.number): c.digest for c in expected_chunks(rows, workload)}
 
 
 def list_set_aside(ledger: Connection, generation: Generation) -> set[Place]:
@@ -35,44 +29,48 @@ def list_set_aside(ledger: Connection, generation: Generation) -> set[Place]:
     return {(source_key, number) for source_key, number, _ in rows}
 
 
+def compare_generation(
+    ledger: Connection,
+    workload: Workload,
+    generation: Generation,
+    store: VectorStore,
+    known_as: Generation | None = None,
+    *,
+    batch_rows: int = BATCH_ROWS,
+) -> KeyComparison:
+    """Compare the source with ``store``, which is ``generation``; memory does not grow with rows.
+
+    ``known_as`` is the generation whose shards and dead letters the ledger has, where it is not
+    this one: a scratch copy of it.
+    """
+    known = known_as or generation
+    parts = [Part(s.number, s.low_key, s.high_key) for s in list_shards(ledger, known)]
+    with open_source(ledger, workload) as source:
+        return compare_whole(
+            source, store, workload, generation.fingerprint, list_set_aside(ledger, known), parts,
+            batch_rows=batch_rows,
+        )  # fmt: skip
+
+
 def verify_generation(
-    ledger: Connection, generation: Generation, *, batch_rows: int = 2000
+    ledger: Connection, generation: Generation, *, batch_rows: int = BATCH_ROWS
 ) -> Comparison:
-    """Compare source and target by key and text digest; memory does not grow with rows."""
+    """Compare source and target by key, text digest and fingerprint, as a backfill ends."""
     workload, _ = read_workload(ledger, generation.workload)
-    set_aside = list_set_aside(ledger, generation)
-    rows_source = rows_found = missing = stale = matched = 0
-    examples: list[str] = []
-    with (
-        open_source(ledger, workload) as source,
-        open_store(ledger, workload, generation) as store,
-    ):
-        for batch in source.read(None, None, batch_rows):
-            expected = expected_digests(batch, workload)
-            found = store.digests([r.key_text for r in batch])
-            rows_source += len(batch)
-            gone = [k for k in expected if k not in found and k not in set_aside]
-            changed = [
-                k for k, (digest, mark) in found.items()
-                if k in expected and (digest, mark) != (expected[k], generation.fingerprint)
-            ]  # fmt: skip
-            missing, stale = missing + len(gone), stale + len(changed)
-            # chunks of one document may come in several batches of an index, so what is beyond
-            # is only known at the end: whatever is there and was never expected
-            matched += sum(k in found for k in expected)
-            of_an_index = any(r.piece for r in batch)
-            rows_found += len(batch) - len(set(gone) if of_an_index else {k[0] for k in gone})
-            examples += [f"missing {k}" for k in gone] + [f"stale {k}" for k in changed]
-            examples = examples[:10]
-        chunks_target, repeated = store.count(), store.repeated()
+    with open_store(ledger, workload, generation) as store:
+        compared = compare_generation(ledger, workload, generation, store, batch_rows=batch_rows)
+    counts, source = compared.differences.counts, workload.corpus.source
+    # a row of an index is a chunk; of any other source it is a document
+    of_an_index = isinstance(source, PgvectorSource | QdrantSource)
+    gone = counts["missing"] if of_an_index else compared.differences.documents_missing
     return Comparison(
-        rows_source=rows_source,
-        rows_target=rows_found,
-        chunks_target=chunks_target,
-        missing=missing,
-        stale=stale,
-        extra=max(0, chunks_target - repeated - matched),
-        duplicates=repeated,
-        dead_letters=len(set_aside),
-        examples=tuple(examples),
+        rows_source=compared.rows,
+        rows_target=compared.rows - gone,
+        chunks_target=compared.found,
+        missing=counts["missing"],
+        stale=counts["stale"] + counts["foreign"],
+        extra=counts["extra"],
+        duplicates=counts["repeated"],
+        dead_letters=len(list_set_aside(ledger, generation)),
+        examples=tuple(f"{d.fault} {d.place}" for d in compared.differences.named()[:10]),
     )

@@ -17,6 +17,7 @@ NAMES = (
     "validation",
     "judge-offline",
     "retrieval",
+    "comparison",
 )
 
 

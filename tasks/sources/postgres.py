@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -11,9 +11,16 @@ from psycopg import sql
 
 from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PostgresSource as Settings
+from qafila.core.ladder.keys import Sums, Witnesses
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Semantics, SourceRow, Volume
 from tasks.sources.relation import Relation
+from tasks.stores.pgvector_witness import (
+    WitnessSql,
+    readers_of,
+    stream_witnesses,
+    sum_witnesses,
+)
 
 _ARRAYS = ("text[]", "character varying[]", "name[]")
 _PAIRS = 50  # a function takes 100 arguments
@@ -73,6 +80,51 @@ class PostgresSource:
         columns = len(self._settings.key)
         parts = [[k] if columns == 1 else json.loads(k) for k in keys]
         return _rows(self._relation.fetch(self._select(), parts, columns))
+
+    def witnesses(self, batch_rows: int) -> Iterator[Witnesses] | None:
+        """Yield every row as one chunk of its whole text, hashed by the server; in any order.
+
+        None for a query, for several key columns, or where no index keeps the key unique: then
+        rows have to be read, and are checked on the way.
+        """
+        where = self._witness_sql()
+        if where is None:
+            return None
+        return stream_witnesses(self._relation.connection, batch_rows, where)
+
+    def sums(self) -> Sums | None:
+        """Let the server sum up the same rows by bucket of their key; None as ``witnesses``."""
+        where = self._witness_sql()
+        return None if where is None else sum_witnesses(self._relation.connection, where)
+
+    def _witness_sql(self) -> WitnessSql | None:
+        settings, relation = self._settings, self._relation
+        columns = relation.columns()
+        (key, *more) = settings.key
+        if more or settings.table is None or key not in columns or columns[key].nullable:
+            return None
+        if not relation.unique():
+            return None
+        text = sql.SQL("concat_ws(E'\\n', {})").format(
+            sql.SQL(", ").join(
+                sql.SQL("nullif({}::text, '')").format(sql.Identifier("asked", c))
+                for c in settings.text
+            )
+        )
+        return WitnessSql(
+            rows=relation.rows,
+            key=sql.SQL("{}::text").format(sql.Identifier("asked", key)),
+            number=sql.SQL("0"),
+            marked=sql.SQL("true"),
+            digest=sql.SQL("sha256(convert_to({}, 'UTF8'))").format(text),
+        )
+
+    def readers(self) -> Mapping[str, int]:
+        """Return how many rows each group may read; ``NOBODY`` stands for no group at all."""
+        query = sql.SQL("SELECT {}, count(*) FROM {} GROUP BY 1").format(
+            acl_of(self._settings.acl), self._relation.rows
+        )
+        return readers_of(self._relation.run(query).fetchall())
 
     def _used(self) -> list[str]:
         settings = self._settings

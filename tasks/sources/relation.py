@@ -53,7 +53,7 @@ class Relation:
         table: str | None = None,
         query: str | None = None,
     ) -> None:
-        self._connection = connection
+        self._connection = self.connection = connection
         self._key = list(key)
         self._table = table
         self.name = table or "the query"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import psycopg
 from psycopg import sql
 
-from qafila.core.ladder.keys import NOBODY, Witnesses
+from qafila.core.ladder.keys import NOBODY, Sums, Witnesses
 from qafila.sql import statement
 from tasks.stores.pgvector_stream import rows_of
 from tasks.stores.port import Chunk, Place, Stored, Vectors
@@ -27,23 +28,35 @@ _HEAD = np.dtype(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class WitnessSql:
+    """Where rows are (FROM and WHERE), and the expressions for what identifies them."""
+
+    rows: sql.Composable
+    key: sql.Composable
+    number: sql.Composable
+    marked: sql.Composable
+    digest: sql.Composable
+
+    def parts(self) -> dict[str, sql.Composable]:
+        """Return the pieces by the names of the gaps in our statements."""
+        return dict(vars(self))
+
+
+def sum_witnesses(connection: psycopg.Connection[Any], where: WitnessSql) -> Sums:
+    """Let the server sum up all rows by bucket of their key; nothing of them travels."""
+    query = sql.SQL(statement("compare", "sums")).format(**where.parts())
+    return Sums.of(connection.execute(query).fetchall())
+
+
 def stream_witnesses(
-    connection: psycopg.Connection[Any],
-    batch_rows: int,
-    *,
-    rows: sql.Composable,
-    key: sql.Composable,
-    number: sql.Composable,
-    marked: sql.Composable,
-    digest: sql.Composable,
+    connection: psycopg.Connection[Any], batch_rows: int, where: WitnessSql
 ) -> Iterator[Witnesses]:
-    """Yield all of ``rows`` (FROM and WHERE) in the server's own order; the rest are expressions.
+    """Yield all rows in the server's own order.
 
     The connection is busy until the end, or until the iterator is closed.
     """
-    query = sql.SQL(statement("compare", "witnesses")).format(
-        rows=rows, key=key, number=number, marked=marked, digest=digest
-    )
+    query = sql.SQL(statement("compare", "witnesses")).format(**where.parts())
     size = _HEAD.itemsize
     with connection.cursor().copy(query) as copy:
         stream = rows_of(copy, connection)
@@ -66,9 +79,15 @@ class TableWitness:
 
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
         """Yield every row in the order of the table, from one snapshot."""
-        return stream_witnesses(
-            self._connection,
-            batch_rows,
+        return stream_witnesses(self._connection, batch_rows, self._witness_sql)
+
+    def sums(self) -> Sums:
+        """Let the server sum up every row by bucket of its key."""
+        return sum_witnesses(self._connection, self._witness_sql)
+
+    @property
+    def _witness_sql(self) -> WitnessSql:
+        return WitnessSql(
             rows=self._table,
             key=sql.Identifier("source_key"),
             number=sql.Identifier("chunk_number"),
@@ -90,7 +109,12 @@ class TableWitness:
         ).fetchall()
         objects = objects_of([row[8] for row in rows])
         return Stored(
-            [Chunk(*row[:8], metadata) for row, metadata in zip(rows, objects, strict=True)],
+            [
+                Chunk(key, number, start, end, title, text, digest, acl, metadata)
+                for (key, number, start, end, title, text, digest, acl, *_), metadata in zip(
+                    rows, objects, strict=True
+                )
+            ],
             [row[9] for row in rows],
             matrix_of([row[10] for row in rows], self._place.dimensions),
         )

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 from qafila.core.ladder.climb import Climbed
+from qafila.core.ladder.keys import MOST_NAMED, judge_keys, readers_parts
 from qafila.core.ladder.rungs import Detail, Finding, Rung
-from qafila.core.verdict import Judgement, Verdict
 from tasks.ledger import open_ledger
 from tasks.validating.climb import Climb, rung
-from tasks.verifying import verify_generation
+from tasks.verifying import compare_generation
 
 
 @rung(Rung.KEYS, "compare keys and digests")
 def compare_keys(climb: Climb) -> Climbed:
-    """Compare counts, keys and digests of the whole source with the target."""
-    with open_ledger() as ledger:
-        comparison = verify_generation(ledger, climb.generation)
-    verdict = Verdict.PASS if comparison.complete else Verdict.FAIL
-    examples = list(comparison.examples)
+    """Compare every key, digest and fingerprint of the source with the target, and count readers.
+
+    Rows that were set aside have their reason in the ledger, and may be absent.
+    """
+    with open_ledger() as ledger, climb.store(ledger) as store:
+        compared = compare_generation(
+            ledger, climb.workload, climb.generation, store, climb.original
+        )
+    named = compared.differences.named()
+    total = sum(compared.differences.counts.values())
+    rows = [
+        {
+            "document": d.place[0],
+            "chunk": d.number,
+            "fault": d.fault,
+            "shard": "–" if d.shard is None else d.shard,
+        }
+        for d in named
+    ]
+    caption = "What differs, by key"
+    if total > MOST_NAMED:
+        caption += f": the first {MOST_NAMED} of {total}"
     return Finding(
         Rung.KEYS,
-        Judgement(verdict, comparison.sentence(), {"examples": examples}),
-        compared="every key and text digest of the source with the target's",
-        on=f"{comparison.rows_source:,} rows".replace(",", " "),
-        details=[Detail("What differs", [{"row": e} for e in examples])] if examples else (),
+        judge_keys(compared),
+        compared="every key, text digest and fingerprint of the source with the target's",
+        on=f"{compared.rows:,} rows".replace(",", " "),
+        parts=readers_parts(compared),
+        details=[Detail(caption, rows)] if rows else (),
+        figures={
+            "keys": {
+                "rows": compared.rows,
+                "expected": compared.expected,
+                "found": compared.found,
+                "set_aside": compared.set_aside,
+                **{str(fault): n for fault, n in compared.differences.counts.items()},
+            }
+        },
     )

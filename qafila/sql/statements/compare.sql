@@ -11,6 +11,31 @@ COPY (
     FROM {rows}
 ) TO STDOUT (FORMAT BINARY);
 
+-- name: sums
+-- Rows by bucket of their key, with two sums over a hash of all that identifies them. The hash is the
+-- one that partitioning relies on, of ASCII in C order: the same in every database and version.
+SELECT (get_byte(k, 0) << 4) | (get_byte(k, 1) >> 4),
+       count(*),
+       sum(hashtextextended(row_hex, 1)),
+       sum(hashtextextended(row_hex, 2))
+FROM (
+    SELECT k,
+           encode(k || digest || int4send(number) || boolsend(marked), 'hex') COLLATE "C" AS row_hex
+    FROM (
+        SELECT sha256(convert_to({key}, 'UTF8')) AS k,
+               ({number})::integer AS number,
+               ({marked})::boolean AS marked,
+               CASE
+                   WHEN octet_length({digest}) = 32 THEN {digest}
+                   ELSE decode(repeat('00', 32), 'hex')
+               END AS digest
+        FROM {rows}
+        OFFSET 0
+    ) AS each_row
+    OFFSET 0
+) AS hashed
+GROUP BY 1;
+
 -- name: readers
 -- Chunks by their list of groups.
 SELECT acl, count(*)
