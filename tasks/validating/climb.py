@@ -32,6 +32,8 @@ from tasks.opening import open_store
 from tasks.search_service import SearchService
 from tasks.stores.port import VectorStore
 from tasks.validating.asking import OpenArm, ask_all, read_judged_queries
+from tasks.validating.known_items import make_known_items
+from tasks.validating.probes import Probes, embed_sample
 from tasks.validating.wording import finding_page
 
 
@@ -78,6 +80,11 @@ class Climb:
         return ask_all(
             self.baseline, self.candidate, self.queries, concurrency=self.options.concurrency
         )
+
+    @cached_property
+    def probes(self) -> Probes:
+        """Return a sample of the queries with their vectors; embedded once, when first needed."""
+        return embed_sample(self.workload, self.original, self.queries, self.options)
 
 
 def rung(kind: Rung, doing: str) -> Callable[[Callable[[Climb], Climbed]], Task[[Climb], Climbed]]:

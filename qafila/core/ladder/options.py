@@ -17,6 +17,30 @@ class LadderOptions(BaseModel):
     recall_queries: int = Field(
         120, ge=10, le=10_000, description="Queries on which the index meets exact search."
     )
+    recall_groups: int = Field(
+        8,
+        ge=0,
+        le=1000,
+        description="Groups of readers, at most, for each of whom the index meets exact search.",
+    )
+    neighbour_queries: int = Field(
+        100, ge=10, le=10_000, description="Documents whose neighbours are compared, old and new."
+    )
+    access_readers: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Groups, at most, whose readers are played, and as many pairs of groups.",
+    )
+    quality_effect: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Difference in nDCG@10 that a class of queries must be large enough to show.",
+    )
+    deep_queries: int = Field(
+        100, ge=0, le=10_000, description="Queries asked again for 100 results, for recall@100."
+    )
     latency_seconds: float = Field(
         16.0, ge=1, le=3600, description="How long requests arrive while latency is measured."
     )
