@@ -76,10 +76,10 @@ def measure_latency(climb: Climb) -> Climbed:
 def warm_up(climb: Climb, texts: Sequence[str]) -> dict[str, Repeats]:
     """Ask both systems, one after the other, what they never saw, each question twice.
 
-    Questions of the rungs below would come out of a cache the first time already.
+    Questions of the rungs below would come out of a cache the first time already. What cannot
+    answer others is asked those.
     """
-    chance = Random(climb.options.seed)
-    fresh = never_asked(texts, _REPEATED, chance) or list(texts[:_REPEATED])
+    fresh = never_asked(texts, _REPEATED, Random(climb.options.seed))
     found = {}
     with ExitStack() as stack:
         for system, arm in (
@@ -88,10 +88,17 @@ def warm_up(climb: Climb, texts: Sequence[str]) -> dict[str, Repeats]:
         ):
             for text in texts[:_WARM_UP]:
                 arm.ask(text, K)
-            twice = [(arm.ask(text, K), arm.ask(text, K)) for text in fresh]
-            good = [(a.ms, b.ms) for a, b in twice if None not in (a.ranking, b.ranking)]
-            found[system] = Repeats(tuple(a for a, _ in good), tuple(b for _, b in good))
+            found[system] = ask_twice(arm, fresh)
+            if not found[system].first_ms:
+                found[system] = ask_twice(arm, texts[:_REPEATED])
     return found
+
+
+def ask_twice(arm: Arm, texts: Sequence[str]) -> Repeats:
+    """Ask each question twice in a row; those that are not answered twice are left out."""
+    twice = [(arm.ask(text, K), arm.ask(text, K)) for text in texts]
+    good = [(a.ms, b.ms) for a, b in twice if None not in (a.ranking, b.ranking)]
+    return Repeats(tuple(a for a, _ in good), tuple(b for _, b in good))
 
 
 def load_levels(
@@ -189,8 +196,7 @@ class _Blocks:
         answers.sort(key=lambda s: s.due_s)
         ended = max((s.due_s + s.ms / 1000 for s in answers), default=0.0)
         return Block(
-            ms=tuple(s.ms for s in answers if s.result.ranking is not None),
-            errors=len(errors),
+            times=tuple(None if s.result.ranking is None else s.ms for s in answers),
             late_ms=tuple(s.late_ms for s in answers if s.late_ms is not None),
             seconds=self.level.block_s,
             overrun_s=max(0.0, ended - self.level.block_s),
@@ -206,7 +212,7 @@ def latency_finding(
 ) -> Finding:
     """Return what was found, in words and figures."""
     saturated = {s: saturated_at(loads, s, at_most_errors) for s in BOTH}
-    said = [judged.judgement.sentence, f"Asked at {loads[0]['candidate'].level.name}: {plan.said}."]
+    said = [judged.judgement.sentence, f"{plan.said}."]
     said += [f"The {s} saturates at {why}." for s, why in saturated.items() if why]
     if is_late(loads) and len(loads) > 1:
         said += [f"At {loads[-1]['candidate'].level.name} the load generator itself was late."]

@@ -28,9 +28,11 @@ from tests.demo_services import Demo
 from tests.edges import free_port
 
 
-def climb(demo: Demo, max_queries: int | None) -> Outcome:
+def climb(demo: Demo, max_queries: int | None, **load: float) -> Outcome:
     """Climb the whole ladder as the flow does, without Prefect."""
-    options = LadderOptions(max_queries=max_queries, recall_queries=40, latency_seconds=3)
+    options = LadderOptions(
+        max_queries=max_queries, recall_queries=40, **{"latency_seconds": 3, **load}
+    )
     return climb_all(start_climb.fn(demo.workload.name, options))
 
 
@@ -108,7 +110,7 @@ def test_a_service_that_answers_errors_was_not_measured(demo: Demo) -> None:
 
 def test_a_slow_candidate_fails(demo: Demo) -> None:
     httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 100})
-    outcome = climb(demo, 31)
+    outcome = climb(demo, 31, latency_rate=60, latency_seconds=6)
     assert outcome.finding(Rung.LATENCY).judgement.verdict is Verdict.FAIL
     with disable_run_logger(), pytest.raises(Refused, match="times the baseline's"):
         conclude(demo.generation, outcome)

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qafila.core.ladder import latency
-from qafila.core.ladder.load import Block, Load, Repeats, saturation, too_many_errors
+from qafila.core.ladder.load import (
+    Block,
+    Load,
+    Repeats,
+    answered_by_both,
+    saturation,
+    too_many_errors,
+)
 from qafila.core.ladder.load_plan import (
     MOST_REQUESTS,
     Level,
@@ -24,7 +31,7 @@ from qafila.core.ladder.load_plan import (
 )
 from qafila.core.metrics import percentile
 from qafila.core.statistics.samples import PercentileRatio
-from qafila.core.verdict import Judgement, Verdict
+from qafila.core.verdict import Verdict
 from qafila.core.workload import Projection
 
 LEVEL = Level(rate=60.0, multiple=1.0, block_s=1.0, pairs=8)
@@ -41,11 +48,12 @@ def load(
     ms: Sequence[float], *, errors: int = 0, late_ms: float = 0.1, overrun_s: float = 0.0
 ) -> Load:
     half = len(ms) // 2
+    late = (late_ms,) * half
     return Load(
         LEVEL,
         (
-            Block(tuple(ms[:half]), errors, (late_ms,) * half, 1.0, overrun_s),
-            Block(tuple(ms[half:]), 0, (late_ms,) * (len(ms) - half), 1.0, overrun_s),
+            Block((*ms[:half], *[None] * errors), late, 1.0, overrun_s),
+            Block(tuple(ms[half:]), late, 1.0, overrun_s),
         ),
         mean_ms=8.0,
     )
@@ -75,7 +83,9 @@ def verdict(candidate: Load, baseline: Load, at_most: float = 1.25) -> Verdict:
 def test_the_ratio_is_judged_by_its_whole_interval(
     factor: float, at_most: float, expected: Verdict
 ) -> None:
-    judged = judge(load(times(500, 1, factor)), load(times(500, 1)), at_most)
+    values = times(500, 1)
+    mixed = Random(2).sample(values, len(values))
+    judged = judge(load([factor * v for v in mixed]), load(values), at_most)
     assert judged.judgement.verdict is expected
     assert judged.ratio.ratio == pytest.approx(factor)
     assert judged.ratio.ci_low <= factor * 1.0000001
@@ -130,13 +140,17 @@ def test_few_answers_still_show_what_is_far_beyond() -> None:
 
 def test_inconclusive_says_how_many_seconds_more_would_decide() -> None:
     ratio = PercentileRatio(0.95, 11.0, 10.0, 1.1, 0.9, 1.1 * 1.3)
-    judged = latency.judge_ratio(ratio, 1.25, seconds=16.0)
+    judged = latency.judge_ratio(ratio, 1.25, seconds=16.0, answers=500)
     # ln 1.3 / ln (1.25 / 1.1) = 2.05: 4.2 times the time, 3.2 times 16 s more
     assert judged.numbers["seconds_more"] == 52
     assert "some 52 s more (latency_seconds) would decide" in judged.sentence
     on_it = replace(ratio, ratio=1.25, ci_high=1.4)
-    assert latency.judge_ratio(on_it, 1.25, seconds=16.0).numbers["seconds_more"] is None
-    nothing = latency.judge_ratio(None, 1.25, seconds=16.0)
+    assert (
+        latency.judge_ratio(on_it, 1.25, seconds=16.0, answers=500).numbers["seconds_more"] is None
+    )
+    open_ended = replace(ratio, ci_low=0.0)  # 50 answers of 200 in 16 s: 48 s more
+    assert latency.seconds_more(open_ended, 1.25, 16.0, 50) == 48
+    nothing = latency.judge_ratio(None, 1.25, seconds=16.0, answers=500)
     assert nothing.verdict is Verdict.INCONCLUSIVE
 
 
@@ -230,7 +244,7 @@ def test_a_rate_too_low_for_a_percentile_is_raised_and_levels_become_one() -> No
     plan = plan_load(real_rate(projection()), 16.0, mean_ms=8.0, users=2)
     assert [level.rate for level in plan.levels] == [pytest.approx(62.5)]  # 1 000 in 16 s
     assert plan.levels[0].multiple == pytest.approx(27.4, abs=0.1)
-    assert "raised to 62.5" in plan.said
+    assert "asked at 62.5, or 16 s would give too few answers" in plan.said
     assert plan.seconds == pytest.approx(16.0)
     # slow services are left alone: .6 × 2 users / 0.1 s
     slow = plan_load(real_rate(projection()), 16.0, mean_ms=100.0, users=2)
@@ -240,7 +254,7 @@ def test_a_rate_too_low_for_a_percentile_is_raised_and_levels_become_one() -> No
 def test_a_real_rate_is_asked_once_twice_and_four_times() -> None:
     plan = plan_load(RealRate(100.0, "x"), 16.0, mean_ms=8.0, users=2)
     assert [level.rate for level in plan.levels] == [100.0, 200.0, 400.0]
-    assert "raised" not in plan.said
+    assert "asked at" not in plan.said
     fixed = plan_load(RealRate(2.0, "x"), 16.0, mean_ms=8.0, users=2, fixed=True)
     assert [level.rate for level in fixed.levels] == [2.0, 4.0, 8.0]
     none = plan_load(RealRate(0.0, "x"), 16.0, mean_ms=8.0, users=2)
@@ -275,4 +289,20 @@ def test_systems_take_turns(pairs: int) -> None:
 def test_a_judged_percentile_is_the_one_that_metrics_defines() -> None:
     values = times(500, 3)
     assert judge(load(values), load(values)).ratio.candidate == percentile(values, 0.95)
-    assert isinstance(judge(load(values), load(values)).judgement, Judgement)
+
+
+def test_what_makes_a_question_slow_for_both_cancels() -> None:
+    """The same questions, one side a tenth slower at each: a narrow interval, though both vary."""
+    values = times(500, 3)
+    ratio = judge(load([1.1 * v for v in values]), load(values)).ratio
+    assert (ratio.ci_low, ratio.ci_high) == pytest.approx((1.1, 1.1))
+    shuffled = judge(load([1.1 * v for v in times(500, 4)]), load(values)).ratio
+    assert shuffled.ci_high - shuffled.ci_low > 0.1
+
+
+def test_a_request_that_one_side_failed_counts_for_neither() -> None:
+    fine = load(times(500, 3))
+    first = fine.blocks[0]
+    holes = replace(fine, blocks=(replace(first, times=(None, *first.times[1:])), *fine.blocks[1:]))
+    new, old = answered_by_both(holes, fine)
+    assert new == old == fine.ms[1:]

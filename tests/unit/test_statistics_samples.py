@@ -46,6 +46,17 @@ def test_sampled_permutation_agrees_with_t_on_many_values() -> None:
     assert permutation_test(first + 9, second, seed=1, resamples=99) == 0.01
 
 
+def test_pairs_are_resampled_together() -> None:
+    chance = np.random.default_rng(3)
+    before = chance.lognormal(2.0, 0.5, 400)
+    found = ratio_of_percentiles(1.2 * before, before, seed=1, block=10, paired=True)
+    assert (found.ci_low, found.ci_high) == pytest.approx((1.2, 1.2))
+    alone = ratio_of_percentiles(1.2 * before, before, seed=1, block=10)
+    assert alone.ci_high - alone.ci_low > 0.1
+    with pytest.raises(ValueError, match="as many values"):
+        ratio_of_percentiles(before[1:], before, seed=1, paired=True)
+
+
 def test_the_ratio_of_percentiles_is_that_of_measured_values() -> None:
     generator = np.random.default_rng(2)
     before, after = generator.lognormal(2, 0.5, 500), 1.5 * generator.lognormal(2, 0.5, 400)

@@ -18,6 +18,7 @@ from qafila.core.ladder.load import (
     LEAST_THROUGHPUT,
     SHARE,
     Load,
+    answered_by_both,
     generator_late,
     generator_late_ms,
 )
@@ -76,7 +77,9 @@ def judge_load(
         return JudgedLoad(parts["throughput"], parts)
     ratio = compare_p95(loads["candidate"], loads["baseline"], seed=seed)
     seconds = sum(b.seconds for load in loads.values() for b in load.blocks)
-    judged = parts["95th percentile"] = judge_ratio(ratio, at_most_ratio, seconds=seconds)
+    judged = parts["95th percentile"] = judge_ratio(
+        ratio, at_most_ratio, seconds=seconds, answers=min(len(v.ms) for v in loads.values())
+    )
     return JudgedLoad(judged, parts, ratio)
 
 
@@ -116,18 +119,20 @@ def judge_generator(loads: Mapping[str, Load]) -> Judgement:
 def compare_p95(candidate: Load, baseline: Load, *, seed: int) -> PercentileRatio | None:
     """Return the ratio of p95 with its 95 % interval; None when a side has no answer.
 
-    From 200 answers a side, a bootstrap of runs of neighbours. Below that, the exact interval of
-    each percentile (order statistics: Conover, Practical Nonparametric Statistics, 3.2), the
-    farther ends divided; it is wider than need be, and open where there are too few values.
+    From 200 requests that both answered, a bootstrap of runs of neighbours, both sides together.
+    Below that, the exact interval of each percentile (order statistics: Conover, Practical
+    Nonparametric Statistics, 3.2), the farther ends divided; it is wider than need be, and open
+    where there are too few values.
     """
+    new, old = answered_by_both(candidate, baseline)
+    if len(new) >= fewest_for_percentile(SHARE):
+        block = max(2, round(candidate.level.rate * _CORRELATED_S))
+        return ratio_of_percentiles(
+            new, old, share=SHARE, seed=seed, block=min(block, len(new) // 10), paired=True
+        )
     new, old = candidate.ms, baseline.ms
     if not new or not old:
         return None
-    if min(len(new), len(old)) >= fewest_for_percentile(SHARE):
-        return ratio_of_percentiles(
-            new, old, share=SHARE, seed=seed,
-            block=max(1, round(candidate.level.rate * _CORRELATED_S)),
-        )  # fmt: skip
     mine, other = (percentile(v, SHARE) or 0.0 for v in (new, old))
     (low, high), (least, most) = _exact(new), _exact(old)
     return PercentileRatio(
@@ -142,10 +147,13 @@ def _exact(values: Sequence[float]) -> tuple[float, float]:
     return ordered[low - 1] if low else 0.0, ordered[high] if high < n else inf
 
 
-def judge_ratio(ratio: PercentileRatio | None, at_most: float, *, seconds: float) -> Judgement:
+def judge_ratio(
+    ratio: PercentileRatio | None, at_most: float, *, seconds: float, answers: int
+) -> Judgement:
     """Judge the ratio by its whole interval; between, say how many seconds more would decide.
 
-    ``seconds`` is how long both systems were asked at this level.
+    ``seconds`` is how long both systems were asked at this level, ``answers`` what the one with
+    fewer gave.
     """
     if ratio is None:
         return Judgement(
@@ -168,7 +176,7 @@ def judge_ratio(ratio: PercentileRatio | None, at_most: float, *, seconds: float
         return Judgement(
             Verdict.FAIL, f"{said}, all of it above the {at_most:g} times allowed.", numbers
         )
-    more = seconds_more(ratio, at_most, seconds)
+    more = seconds_more(ratio, at_most, seconds, answers)
     remedy = (
         "so near to it that more seconds would hardly decide"
         if more is None
@@ -181,13 +189,17 @@ def judge_ratio(ratio: PercentileRatio | None, at_most: float, *, seconds: float
     )
 
 
-def seconds_more(ratio: PercentileRatio, at_most: float, seconds: float) -> float | None:
+def seconds_more(
+    ratio: PercentileRatio, at_most: float, seconds: float, answers: int
+) -> float | None:
     """Return how much longer to ask until the interval would lie on one side; None: too long.
 
-    The interval of the logarithm narrows with the square root of the time.
+    The interval of the logarithm narrows with the square root of the time; where there are too few
+    answers for one, it is the time until there are enough.
     """
     if not isfinite(ratio.ci_high) or ratio.ci_low <= 0:
-        return seconds  # too few values for an interval: as long again, and look
+        enough = fewest_for_percentile(SHARE) / max(1, answers)
+        return float(ceil(seconds * max(1.0, enough - 1)))
     distance = abs(log(at_most / ratio.ratio))
     half = log(
         ratio.ci_high / ratio.ratio if ratio.ratio <= at_most else ratio.ratio / ratio.ci_low

@@ -24,21 +24,28 @@ _BEYOND = 5  # values above a percentile before it is shown
 
 @dataclass(frozen=True)
 class Block:
-    """What came of one block; times in ms, in the order in which requests were due.
+    """What came of one block; ``times`` in ms, as requests were due, None where one failed.
 
     ``late_ms`` is how late the generator itself sent what it could have sent in time, and
     ``overrun_s`` how long after the block's end its last answer came.
     """
 
-    ms: tuple[float, ...]
-    errors: int
+    times: tuple[float | None, ...]
     late_ms: tuple[float, ...]
     seconds: float
     overrun_s: float
 
     @property
+    def ms(self) -> list[float]:
+        return [t for t in self.times if t is not None]
+
+    @property
     def sent(self) -> int:
-        return len(self.ms) + self.errors
+        return len(self.times)
+
+    @property
+    def errors(self) -> int:
+        return self.times.count(None)
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,17 @@ def generator_late(loads: Iterable[Load], baseline: Load) -> bool:
     95th percentile, at the lowest level."""
     late, p95 = generator_late_ms(loads), baseline.percentile(SHARE)
     return late is not None and p95 is not None and late > LATE_SHARE * p95
+
+
+def answered_by_both(candidate: Load, baseline: Load) -> tuple[list[float], list[float]]:
+    """Return the times of the requests that both answered, in the same order."""
+    pairs = [
+        (new, old)
+        for one, other in zip(candidate.blocks, baseline.blocks, strict=False)
+        for new, old in zip(one.times, other.times, strict=False)
+        if new is not None and old is not None
+    ]
+    return [new for new, _ in pairs], [old for _, old in pairs]
 
 
 def too_many_errors(sent: int, errors: int, at_most: float) -> bool:

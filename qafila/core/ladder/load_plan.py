@@ -110,9 +110,9 @@ def plan_load(
             pairs = max(_PAIRS_ABOVE, round(given / 2 / _LONGEST_ABOVE_S))
         multiple = rate / real.per_s if real.per_s > 0 else None
         levels.append(Level(rate, multiple, given / 2 / pairs, pairs))
-    said = f"the real rate is {real.per_s:.3g} requests a second ({real.why})"
+    said = f"The real rate is {real.per_s:.3g} requests a second ({real.why})"
     if rates[0] > real.per_s:
-        said += f"; raised to {rates[0]:.3g}, or there would be too few answers in {seconds:g} s"
+        said += f"; asked at {rates[0]:.3g}, or {seconds:g} s would give too few answers"
     return LoadPlan(real, tuple(levels), said)
 
 

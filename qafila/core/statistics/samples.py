@@ -74,17 +74,19 @@ def ratio_of_percentiles(
     confidence: float = 0.95,
     resamples: int = RESAMPLES,
     block: int = 1,
+    paired: bool = False,
 ) -> PercentileRatio:
     """Return the ratio of two nearest-rank percentiles, with a percentile bootstrap interval.
 
     Values (latencies, say) in the order they were taken, above 0, in any one unit. Efron and
     Tibshirani (1993), chapter 13. Neighbours in time are slow together: with ``block`` above 1
     runs of so many values are resampled as one (circular block bootstrap: Politis and Romano
-    1992), or the interval is too narrow.
+    1992), or the interval is too narrow. ``paired``: the two sides answered the same questions in
+    the same order, and are resampled together; what makes a question slow for both then cancels.
 
     Raises:
         ValueError: a side has fewer values than ``fewest_for_percentile``, or a value that is not
-            a number above 0; every problem is named.
+            a number above 0, or pairs are not of the same number; every problem is named.
     """
     sides = {"candidate": np.asarray(candidate), "baseline": np.asarray(baseline)}
     if not 0 < share < 1:
@@ -100,13 +102,20 @@ def ratio_of_percentiles(
         for name, values in sides.items()
         if values.size and not (values > 0).all()
     ]
+    if paired and sides["candidate"].size != sides["baseline"].size:
+        problems += ["pairs need as many values on one side as on the other"]
     if problems:
         raise ValueError("; ".join(problems))
     generator = np.random.default_rng(seed)
     above, below = finite(candidate), finite(baseline)
-    drawn = _resampled(above, share, resamples, block, generator) / _resampled(
-        below, share, resamples, block, generator
-    )
+    if paired:  # the same draws for both
+        drawn = _in_blocks(above, share, resamples, block, generator) / _in_blocks(
+            below, share, resamples, block, np.random.default_rng(seed)
+        )
+    else:
+        drawn = _resampled(above, share, resamples, block, generator) / _resampled(
+            below, share, resamples, block, generator
+        )
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     mine = float(np.sort(above)[_rank(share, len(above)) - 1])
@@ -130,6 +139,13 @@ def _resampled(
         place = np.ceil(n * generator.beta(rank, n - rank + 1, resamples)).astype(int)
         placed: Floats = np.sort(values)[np.clip(place, 1, n) - 1]
         return placed
+    return _in_blocks(values, share, resamples, block, generator)
+
+
+def _in_blocks(
+    values: Floats, share: float, resamples: int, block: int, generator: np.random.Generator
+) -> Floats:
+    n, rank = len(values), _rank(share, len(values))
     found = np.empty(resamples)
     for number in range(resamples):
         starts = generator.integers(0, n, ceil(n / block))
