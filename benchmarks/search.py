@@ -77,7 +77,8 @@ def main() -> None:
 def quality(demo: Demo) -> dict[str, Any]:
     """Return what each system reaches, through HTTP, and how it differs from the baseline."""
     with psycopg.connect(demo.source_url) as source:
-        queries = read_judged_queries(source, demo.workload.queries.judged.table)
+        assert demo.workload.judged_table is not None
+        queries = read_judged_queries(source, demo.workload.judged_table[1])
     begun = time.perf_counter()
     answers = ask_all(
         partial(SearchService, demo.baseline_url), partial(SearchService, demo.candidate_url),

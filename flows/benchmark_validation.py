@@ -17,6 +17,7 @@ from tasks.ledger import Generation
 from tasks.rehearsing.steps import rehearse_ladder
 from tasks.runs import about_generation, operator_told
 from tasks.validating.answers import judge_answers
+from tasks.validating.change import measure_change
 from tasks.validating.climb import start_climb
 from tasks.validating.cost import judge_cost
 from tasks.validating.index import measure_index
@@ -25,7 +26,15 @@ from tasks.validating.latency import measure_latency
 from tasks.validating.quality import judge_quality
 from tasks.validating.recording import record_outcome, show_outcome
 
-LADDER = (compare_keys, measure_index, judge_quality, measure_latency, judge_cost, judge_answers)
+LADDER = (
+    compare_keys,
+    measure_index,
+    judge_quality,
+    measure_change,
+    measure_latency,
+    judge_cost,
+    judge_answers,
+)
 
 
 class BenchmarkValidation(LadderOptions, ForWorkload):

@@ -292,10 +292,12 @@ def _sample(
     ledger: Connection, spec: Workload, queries: int, seconds: float, seed: int
 ) -> tuple[Sample | None, str]:
     """Return the sample, or why there is none: a broken probe is not bad quality."""
-    block = spec.queries_block
+    if spec.judged_table is None:
+        return None, "not measured: nobody has judged queries for it"
+    block, table = spec.judged_table
     try:
         with connection(ledger, block, PostgresDatabase).connect() as source:
-            judged = sample_queries(source, spec.queries.judged.table, queries=queries, seed=seed)
+            judged = sample_queries(source, table, queries=queries, seed=seed)
     except (QafilaError, psycopg.Error) as error:
         return None, f"not measured: no judged queries could be read ({type(error).__name__})"
     sample = measure_service(spec.service.candidate.url, judged, seconds=seconds)

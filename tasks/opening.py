@@ -61,8 +61,8 @@ def blocks_of(workload: Workload) -> list[tuple[str, Any]]:
     corpus, kinds = workload.corpus, _kinds()
     parts = (corpus.source, corpus.target, corpus.embedder)
     named = [(b, kinds[p.kind]) for p in parts if (b := getattr(p, "block", None))]
-    if workload.queries.judged.block is not None:
-        named.append((workload.queries.judged.block, PostgresDatabase))
+    if workload.judged_table is not None and workload.judged_table[0] not in dict(named):
+        named.append((workload.judged_table[0], PostgresDatabase))
     if workload.inference is not None:
         services = workload.inference.services
         named += [(s.block, LanguageModelEndpoint) for s in services if s.block is not None]

@@ -87,8 +87,9 @@ def assess_workload(workload: Workload, corpus: CorpusVolume) -> Candidate:
                 f"{projection.queries_per_month} queries a month, from the workload file",
             ),
             Signal(
-                "judged queries", 1, True,
-                f"table {workload.queries.judged.table}, from the workload file",
+                "judged queries", 1, workload.judged_table is not None,
+                "none, from the workload file" if workload.judged_table is None
+                else f"table {workload.judged_table[1]}, from the workload file",
             ),
             Signal(
                 "writes answers with a model", 2, projection.generated_tokens_per_query > 0,

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qafila.core.metrics import mean, ndcg_at_k, percentile, reciprocal_rank
+from qafila.core.metrics import mean, ndcg_at_k, percentile, recall_at_k, reciprocal_rank
 
 K = 10  # the ladder judges first pages
 
 
 @dataclass(frozen=True)
 class JudgedQuery:
-    """A question and the documents that are known to answer it, with their grades."""
+    """A question and the documents that are known to answer it, with their grades.
+
+    ``query_class`` and ``language`` are what its owner says; None where nobody has said it.
+    """
 
     query_id: str
     text: str
     grades: Mapping[str, float]
+    query_class: str | None = None
+    language: str | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Say whether some document is known to answer it."""
+        return any(g > 0 for g in self.grades.values())
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class ArmMeasurement:
     p50_ms: float | None
     p95_ms: float | None
     mean_ms: float | None
+    recall_at_10: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,25 @@ class Change:
     baseline: tuple[str, ...]
     candidate: tuple[str, ...]
     delta: float  # of nDCG@10
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """Every query's value by metric, in the order of the queries; None where there is none."""
+
+    ndcg_at_10: Sequence[float | None]
+    mrr: Sequence[float | None]
+    recall_at_10: Sequence[float | None]
+
+
+def query_scores(queries: Sequence[JudgedQuery], answers: Sequence[Answer]) -> QueryScores:
+    """Return all metrics of every query; None for an error, and without a relevant document."""
+    pairs = list(zip(queries, answers, strict=True))
+    return QueryScores(
+        ndcg_scores(queries, answers),
+        [None if a.ranking is None else reciprocal_rank(a.ranking[:K], q.grades) for q, a in pairs],
+        [None if a.ranking is None else recall_at_k(a.ranking, q.grades, K) for q, a in pairs],
+    )
 
 
 def ndcg_scores(queries: Sequence[JudgedQuery], answers: Sequence[Answer]) -> list[float | None]:
@@ -70,6 +100,7 @@ def measure_arm(queries: Sequence[JudgedQuery], answers: Sequence[Answer]) -> Ar
         p50_ms=percentile(times, 0.50),
         p95_ms=percentile(times, 0.95),
         mean_ms=mean(times),
+        recall_at_10=mean([recall_at_k(a.ranking or (), q.grades, K) for q, a in answered]),
     )
 
 

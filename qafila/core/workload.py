@@ -38,15 +38,33 @@ class TableQueries(Model):
 
     kind: Literal["table"] = Field(description="A table beside the documents.")
     table: Identifier = Field(
-        description="Table with query_id, text, relevant, grade; a row a judgement."
+        description="Table with query_id, text, relevant, grade; a row a judgement. Columns class "
+        "and language, where there are some, are judged one by one."
     )
     block: Name | None = Field(None, description="Its database; none: the source's.")
 
 
-class Queries(Model):
-    """Questions whose right answers are known; the ladder judges quality by them."""
+class GeneratedQueries(Model):
+    """Known-item queries made from the corpus, for when nobody has judged any."""
 
-    judged: TableQueries
+    kind: Literal["generated"] = Field(
+        "generated",
+        description="A document's title, or some of its words, asks for that document: this "
+        "favours keyword search, and every verdict by it says so.",
+    )
+    queries: int = Field(300, ge=30, le=10_000, description="How many, of as many documents.")
+    seed: int = Field(7, ge=0, description="Same seed, same corpus, same queries.")
+
+
+class Queries(Model):
+    """Questions whose right answers are known; the ladder judges quality by them.
+
+    Left out: they are generated.
+    """
+
+    judged: Annotated[TableQueries | GeneratedQueries, Field(discriminator="kind")] = (
+        GeneratedQueries()
+    )
 
 
 class AtMost(Model):
@@ -61,6 +79,13 @@ class AtLeastDelta(Model):
     at_least_delta: float = Field(ge=-1, le=1, description="Candidate minus baseline.")
 
 
+class LeastOverlap(Model):
+    at_least: float | None = Field(
+        None, ge=0, le=1,
+        description="Share of the first ten that must stay; none: change decides nothing.",
+    )  # fmt: skip
+
+
 class Objectives(Model):
     """What must hold for the candidate to serve."""
 
@@ -73,6 +98,7 @@ class Objectives(Model):
     answers: AnswerObjectives = Field(
         AnswerObjectives(), description="Of a language model; judged when there is `inference`."
     )
+    overlap_at_10: LeastOverlap = LeastOverlap(at_least=None)
     harm_ratio: float = Field(
         2.0, gt=1.05, le=10, description="Relative rate of bad answers the canary must rule out."
     )
@@ -187,7 +213,7 @@ class Workload(Model):
     )
     corpus: Corpus
     service: Service
-    queries: Queries
+    queries: Queries = Queries()
     inference: Inference | None = Field(
         None, description="Two language models to compare by golden prompts."
     )
@@ -201,16 +227,20 @@ class Workload(Model):
     skills: Skills = Skills()
 
     @property
-    def queries_block(self) -> str:
-        """Return the connection to the judged queries."""
-        block = self.queries.judged.block or self.corpus.source.block
+    def judged_table(self) -> tuple[str, str] | None:
+        """Return the connection and the table of judged queries; None: they are generated."""
+        judged = self.queries.judged
+        if isinstance(judged, GeneratedQueries):
+            return None
+        block = judged.block or self.corpus.source.block
         assert block is not None  # see below
-        return block
+        return block, judged.table
 
     @model_validator(mode="after")
     def _queries_are_somewhere(self) -> Workload:
         if self.corpus.source.kind not in ("postgres", "pgvector"):
-            if self.queries.judged.block is None:
+            judged = self.queries.judged
+            if isinstance(judged, TableQueries) and judged.block is None:
                 raise ValueError("queries.judged.block is needed: the source is no database")
             if self.corpus.live_sync:
                 raise ValueError("corpus.live_sync follows a PostgreSQL table only")

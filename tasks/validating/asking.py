@@ -12,11 +12,13 @@ import psycopg
 from psycopg import sql
 
 from qafila.core.judged import Answer, JudgedQuery, K
+from qafila.core.judgements import collect_queries
 from qafila.errors import BadInput
 from qafila.sql import statement
 
 SYSTEMS = ("baseline", "vector_only", "candidate")
 CHALLENGERS = ("vector_only", "candidate")
+_SHOWN = 200  # problems in one message
 _WARM_UP = 10  # questions a service answers before its time counts
 
 
@@ -33,25 +35,37 @@ OpenArm = Callable[[], AbstractContextManager[Arm]]
 def read_judged_queries(source: psycopg.Connection[Any], table: str) -> list[JudgedQuery]:
     """Return the judged queries of a table, ordered by id.
 
+    Columns ``class`` and ``language`` are read where there are some. A query that nobody has judged
+    is a row without ``relevant`` and ``grade``.
+
     Raises:
-        BadInput: the table or one of its four columns is missing, or it is empty.
+        BadInput: the table or one of its four columns is missing, it is empty, or rows of it cannot
+            be used; names every problem.
     """
-    query = sql.SQL(statement("validation", "judged_queries"))
+    what = f"the judged queries in {table} cannot be read:"
+    name = sql.Identifier(*table.split("."))
     try:
-        rows = source.execute(query.format(table=sql.Identifier(*table.split(".")))).fetchall()
+        head = source.execute(sql.SQL("SELECT * FROM {} LIMIT 0").format(name))
+        known = {column.name for column in head.description or ()}
+        optional = {
+            c: sql.Identifier(c) if c in known else sql.SQL("NULL") for c in ("class", "language")
+        }
+        query = sql.SQL(statement("validation", "judged_queries"))
+        rows = source.execute(query.format(table=name, **optional)).fetchall()
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         raise BadInput(
-            "the judged queries cannot be read:",
+            what,
             [f"{str(error).splitlines()[0]}; {table} needs query_id, text, relevant, grade"],
         ) from error
     if not rows:
-        raise BadInput("the judged queries cannot be read:", [f"{table} is empty"])
-    texts: dict[str, str] = {}
-    grades: dict[str, dict[str, float]] = {}
-    for query_id, text, relevant, grade in rows:
-        texts[query_id] = text
-        grades.setdefault(query_id, {})[relevant] = float(grade)
-    return [JudgedQuery(key, text, grades[key]) for key, text in texts.items()]
+        raise BadInput(what, [f"{table} is empty"], remedy="judge some queries, or set "
+                       "queries.judged.kind to generated")  # fmt: skip
+    queries, problems = collect_queries(rows)
+    if problems:
+        more = len(problems) - _SHOWN
+        shown = problems[:_SHOWN] + ([f"… and {more} more"] if more > 0 else [])
+        raise BadInput(what, shown, remedy=f"correct these rows of {table}, then run it again")
+    return queries
 
 
 def ask_all(

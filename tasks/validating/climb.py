@@ -33,6 +33,7 @@ from tasks.search_service import SearchService
 from tasks.stores.port import VectorStore
 from tasks.validating.asking import OpenArm, ask_all, read_judged_queries
 from tasks.validating.probes import Probes, embed_sample
+from tasks.validating.known_items import make_known_items
 from tasks.validating.wording import finding_page
 
 
@@ -150,10 +151,16 @@ def start_climb(name: str, options: LadderOptions) -> Climb:
 def read_queries(
     ledger: Connection, workload: Workload, at_most: int | None, seed: int
 ) -> list[JudgedQuery]:
-    """Return all judged queries, or a seeded sample of them, in a stable order."""
-    block = connection(ledger, workload.queries_block, PostgresDatabase)
-    with block.connect() as source:
-        queries = read_judged_queries(source, workload.queries.judged.table)
+    """Return all judged queries, or a seeded sample of them, in a stable order.
+
+    Where nobody has judged any, they are made from the corpus.
+    """
+    if workload.judged_table is None:
+        queries = make_known_items(ledger, workload)
+    else:
+        block, table = workload.judged_table
+        with connection(ledger, block, PostgresDatabase).connect() as source:
+            queries = read_judged_queries(source, table)
     if at_most is None or len(queries) <= at_most:
         return queries
     return sorted(random.Random(seed).sample(queries, at_most), key=lambda q: q.query_id)

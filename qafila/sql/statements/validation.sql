@@ -1,6 +1,7 @@
 -- name: judged_queries
--- Every judgement of {table}, the queries in a stable order.
-SELECT query_id, text, relevant, grade
+-- Every judgement of {table}, the queries in a stable order; {class} and {language} are columns of
+-- it or NULL.
+SELECT query_id, text, relevant, grade, {class}, {language}
 FROM {table}
 ORDER BY query_id, relevant;
 

@@ -1,0 +1,82 @@
+"""Known-item queries out of the workload's own corpus, and which judged documents it holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+import psycopg
+
+from qafila.core.judged import JudgedQuery
+from qafila.core.known_items import known_item, sample_of
+from qafila.core.workload import GeneratedQueries, Workload
+from qafila.errors import BackfillHalted, BadInput
+from tasks.ledger import Connection
+from tasks.opening import open_source
+from tasks.sources.port import Source, SourceRow
+
+_READ_ROWS, _ASKED = 1000, 500
+_TEXT = 4000  # characters of a text that words are taken from: a sample is held in memory
+
+
+def make_known_items(ledger: Connection, workload: Workload) -> list[JudgedQuery]:
+    """Return queries that each ask for one document, a sample of the source; it is read once.
+
+    Documents that share a title are not asked for by it, since nobody could tell which is meant.
+
+    Raises:
+        BadInput: no document has words enough to ask for it.
+    """
+    settings = workload.queries.judged
+    assert isinstance(settings, GeneratedQueries)
+    generator = random.Random(settings.seed)
+    with open_source(ledger, workload) as source:
+        rows = sample_of(_rows(source), settings.queries, generator)
+    queries: dict[str, JudgedQuery] = {}
+    repeated: set[str] = set()
+    for key, title, text in sorted(rows):
+        asked = known_item(title, text, generator)
+        if asked is None:
+            continue
+        if asked in queries:
+            repeated.add(asked)
+        queries[asked] = JudgedQuery(f"generated-{key}", asked, {key: 1.0})
+    found = [q for asked, q in queries.items() if asked not in repeated]
+    if not found:
+        raise BadInput(
+            "no known-item query can be made:",
+            [f"of {len(rows)} documents none has a title or six words of text"],
+            remedy="judge some queries and name their table in queries.judged",
+        )
+    return sorted(found, key=lambda q: q.query_id)
+
+
+def _rows(source: Source) -> Iterator[tuple[str, str, str]]:
+    for batch in source.read(None, None, _READ_ROWS):
+        for row in batch:
+            if row.piece is None or row.piece.number == 0:  # a document once, by its first chunk
+                yield row.key_text, row.title, row.text[:_TEXT]
+
+
+def fetch_documents(source: Source, keys: Sequence[str]) -> dict[str, SourceRow]:
+    """Return the documents of these keys that there are; of several chunks the first.
+
+    A key that is not of the form that the source's keys have is one that it does not have.
+    """
+    found: dict[str, SourceRow] = {}
+    for start in range(0, len(keys), _ASKED):
+        for row in _fetch(source, keys[start : start + _ASKED]):
+            found.setdefault(row.key_text, row)
+    return found
+
+
+def _fetch(source: Source, keys: Sequence[str]) -> Sequence[SourceRow]:
+    try:
+        return source.fetch(keys)
+    except (psycopg.DataError, BackfillHalted, ValueError, TypeError, IndexError) as error:
+        if isinstance(error, BackfillHalted) and not isinstance(error.__cause__, psycopg.DataError):
+            raise
+        if len(keys) == 1:
+            return []
+        middle = len(keys) // 2
+        return [*_fetch(source, keys[:middle]), *_fetch(source, keys[middle:])]
