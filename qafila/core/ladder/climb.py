@@ -114,8 +114,9 @@ def _kept(finding: Finding) -> dict[str, Any]:
             for name, j in finding.parts.items()
         },
         "details": [
-            {"caption": d.caption, "rows": [dict(r) for r in d.rows[:_DETAIL_ROWS]],
-             "of": len(d.rows)}
+            # the ledger's JSON forgets the order of keys
+            {"caption": d.caption, "columns": list(d.rows[0]) if d.rows else [],
+             "rows": [dict(r) for r in d.rows[:_DETAIL_ROWS]], "of": len(d.rows)}
             for d in finding.details
         ],
         "series": {name: [dict(p) for p in points] for name, points in finding.series.items()},
