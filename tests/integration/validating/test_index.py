@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,14 +13,13 @@ import pytest
 from qafila.core.ladder.rungs import Finding
 from qafila.core.verdict import Verdict
 from qafila.errors import Unavailable
-from qafila.sql import apply_schema
 from qafila.stack import postgres
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import Effort, Hit, Holds, Place, Vectors
 from tasks.validating.climb import Climb
 from tasks.validating.index import measure_index
 from tests.demo_services import ledger_of
-from tests.integration.validating.worlds import World, make_world, some_vectors
+from tests.integration.validating.worlds import World, fresh_world, some_vectors
 
 INDEX = "chunk_aws_docs_search_g1_hnsw"
 BY_COSINE = " USING hnsw (embedding vector_cosine_ops)"
@@ -29,14 +27,7 @@ BY_COSINE = " USING hnsw (embedding vector_cosine_ops)"
 
 @pytest.fixture(scope="module")
 def world(pg_server: postgres.Postgres) -> World:
-    mark = uuid.uuid4().hex[:8]
-    source, target, ledger = (
-        postgres.ensure_database(pg_server, f"{name}_{mark}") for name in ("src", "tgt", "led")
-    )
-    for url, schema in ((ledger, "ledger"), (target, "target")):
-        with psycopg.connect(url) as connection:
-            apply_schema(connection, schema)
-    return make_world(ledger, source, target)
+    return fresh_world(pg_server)
 
 
 def measured(world: World, climb: Climb) -> Finding:

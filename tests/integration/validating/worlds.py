@@ -6,6 +6,7 @@ them well, unless it is made to look at too little.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from qafila.core.fingerprint import text_digest
 from qafila.core.judged import JudgedQuery
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.workload import Workload
+from qafila.sql import apply_schema
+from qafila.stack import postgres
 from tasks.ledger import Generation, open_ledger
 from tasks.opening import open_store
 from tasks.stores.port import Checkpoint, Chunk, Vectors, VectorStore
@@ -46,6 +49,9 @@ class World:
 
     def source(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.source_url, autocommit=True)
+
+    def ledger(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.ledger_url, autocommit=True)
 
     @property
     def table(self) -> str:
@@ -122,6 +128,18 @@ def make_world(
         with open_store(ledger, workload, generation) as store:
             fill(store, made_rows(rows), some_vectors(rows, seed=2))
     return World(ledger_url, source_url, target_url, workload, generation)
+
+
+def fresh_world(server: postgres.Postgres, *, rows: int = ROWS, **target: Any) -> World:
+    """Fill databases of their own."""
+    mark = uuid.uuid4().hex[:8]
+    source, target_url, ledger = (
+        postgres.ensure_database(server, f"{name}_{mark}") for name in ("src", "tgt", "led")
+    )
+    for url, schema in ((ledger, "ledger"), (target_url, "target")):
+        with psycopg.connect(url) as connection:
+            apply_schema(connection, schema)
+    return make_world(ledger, source, target_url, rows=rows, **target)
 
 
 def made_rows(rows: int) -> list[Chunk]:
