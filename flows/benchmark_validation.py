@@ -16,6 +16,7 @@ from qafila.errors import Inconclusive, Refused, Unavailable
 from tasks.ledger import Generation
 from tasks.rehearsing.steps import rehearse_ladder
 from tasks.runs import about_generation, operator_told
+from tasks.validating.access import measure_access
 from tasks.validating.answers import judge_answers
 from tasks.validating.change import measure_change
 from tasks.validating.climb import start_climb
@@ -33,6 +34,7 @@ LADDER = (
     measure_change,
     measure_latency,
     judge_cost,
+    measure_access,
     judge_answers,
 )
 
