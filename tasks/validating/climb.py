@@ -32,8 +32,8 @@ from tasks.opening import open_store
 from tasks.search_service import SearchService
 from tasks.stores.port import VectorStore
 from tasks.validating.asking import OpenArm, ask_all, read_judged_queries
-from tasks.validating.probes import Probes, embed_sample
 from tasks.validating.known_items import make_known_items
+from tasks.validating.probes import Probes, embed_sample
 from tasks.validating.wording import finding_page
 
 
