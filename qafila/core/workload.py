@@ -75,6 +75,13 @@ class AtMostRatio(Model):
     at_most_ratio: float = Field(ge=1, le=10, description="Candidate over baseline.")
 
 
+class CostRatio(Model):
+    at_most_ratio: float | None = Field(
+        None, gt=0, le=100,
+        description="Candidate's cost of a query over the baseline's; none: shown, not judged.",
+    )  # fmt: skip
+
+
 class AtLeastDelta(Model):
     at_least_delta: float = Field(ge=-1, le=1, description="Candidate minus baseline.")
 
@@ -92,6 +99,7 @@ class Objectives(Model):
     error_rate: AtMost = AtMost(at_most=0.001)
     latency_p95: AtMostRatio = AtMostRatio(at_most_ratio=1.25)
     ndcg_at_10: AtLeastDelta = AtLeastDelta(at_least_delta=0.0)
+    cost_ratio: CostRatio = CostRatio(at_most_ratio=None)
     recall_at_10: float = Field(
         0.9, gt=0, le=1, description="Least share of the exact ten nearest that the index finds."
     )

@@ -156,9 +156,9 @@ def _cost(facts: Facts) -> Figure:
     each = facts.body("validation").get("cost_per_1000_queries") or {}
     paid = [wording.money(each.get(name), places=6) for name in ("baseline", "candidate")]
     per_query = (
-        f"machine time per 1,000 queries {NOT_MEASURED}"
+        f"per 1,000 queries {NOT_MEASURED}"
         if NOT_MEASURED in paid
-        else f"machine time per 1,000 queries {paid[0]} before, {paid[1]} after"
+        else f"per 1,000 queries {paid[0]} before, {paid[1]} after"
     )
     return Figure(
         name="Cost a month",
