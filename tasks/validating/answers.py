@@ -43,6 +43,10 @@ def judge_answers(climb: Climb) -> Climbed:
     inference, objectives = climb.workload.inference, climb.workload.objectives
     if inference is None:
         return NotApplicable(Rung.ANSWERS, "the workload file has no section `inference`")
+    if climb.original != climb.generation:
+        return NotApplicable(
+            Rung.ANSWERS, "no fault of a rehearsal is in a language model, and asking one is paid"
+        )
     with open_ledger() as ledger:
         prompts = read_golden_prompts(ledger, inference)
         compared = ask_models(ledger, climb, inference, prompts)
@@ -72,7 +76,7 @@ def ask_models(
     ledger: Connection, climb: Climb, inference: Inference, prompts: list[Prompt]
 ) -> Compared:
     """Ask both, each call paid from the generation's purse."""
-    budget, generation = climb.workload.budget, climb.generation
+    budget, generation = climb.workload.budget, climb.original
     purse = Purse(
         climb.workload.name, generation.number, current_run_id(), Decimal(repr(budget.spend_cap)),
         budget.currency, Decimal(0), what="answers", run="benchmark-validation",
