@@ -1,0 +1,115 @@
+"""What a language model service promises here: the one that tests use, and a real model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from qafila.core.golden import Message
+from qafila.core.inference import LanguageModel
+from qafila.demo import language_model
+from tasks.answering.accounts import OwnAccount, Purse
+from tasks.answering.service import LanguageModelService, Said, Unsaid
+from tests import chat_service
+from tests.edges import free_port
+
+ASK = [Message(role="user", content="Count from one to ten in words. => one two three four five")]
+
+
+@contextmanager
+def local_model(keep_tokens: int | None = None) -> Iterator[str]:
+    """Serve the real model in a thread for the block; gives its address."""
+    model = language_model.SmallModel()
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            language_model.application(model, keep_tokens), "127.0.0.1", port,
+            log_level="critical", lifespan="off", ws="none",
+        )
+    )  # fmt: skip
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.01)
+    assert server.started
+    yield f"http://127.0.0.1:{port}/v1"
+    server.should_exit = True
+    thread.join(30)
+    model.close()
+
+
+@pytest.fixture(params=["test service", "real model"], scope="module")
+def service(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    if request.param == "test service":
+        with chat_service.serving(chat_service.ChatService()) as one:
+            one.key = None
+            yield {"url": one.url, "model": chat_service.MODEL}
+    elif language_model.missing():
+        pytest.skip(f"no local language model: {language_model.missing()}")
+    else:
+        with local_model() as url:
+            yield {"url": url, "model": language_model.MODEL}
+
+
+def opened(service: dict[str, Any], **settings: Any) -> LanguageModelService:
+    purse = Purse(Decimal(1), "USD")
+    one = LanguageModel.model_validate({**service, **settings})
+    return LanguageModelService(
+        one, {"url": service["url"]}, lambda name, limits: OwnAccount(name, limits, purse)
+    )
+
+
+def said(answer: Said | Unsaid) -> Said:
+    assert isinstance(answer, Said), answer
+    return answer
+
+
+def test_an_answer_streams_with_its_usage(service: dict[str, Any]) -> None:
+    with opened(service, max_tokens=16) as model:
+        found = said(model.ask(ASK))
+    assert found.reply.text.strip()
+    assert not found.estimated
+    assert found.tokens_in > 4
+    assert 1 <= found.tokens_out <= 16
+    assert found.reply.first_s is not None
+    assert found.reply.last_s is not None
+    assert 0 < found.reply.first_s <= found.reply.last_s <= found.reply.total_s
+
+
+def test_at_temperature_zero_the_answer_is_the_same(service: dict[str, Any]) -> None:
+    with opened(service, max_tokens=8) as model:
+        assert said(model.ask(ASK)).reply.text == said(model.ask(ASK)).reply.text
+
+
+def test_the_most_tokens_cut_an_answer_and_say_so(service: dict[str, Any]) -> None:
+    with opened(service, max_tokens=2) as model:
+        found = said(model.ask(ASK))
+    assert found.reply.finish == "length"
+    assert found.tokens_out == 2
+
+
+def test_an_unknown_model_is_said_to_be_unknown(service: dict[str, Any]) -> None:
+    with opened({**service, "model": "nobody"}) as model:
+        found = model.ask(ASK)
+    assert isinstance(found, Unsaid)
+    assert found.final
+
+
+def test_without_a_stream_the_answer_comes_whole(service: dict[str, Any]) -> None:
+    body = {
+        "model": service["model"], "max_tokens": 4, "temperature": 0,
+        "messages": [{"role": "user", "content": ASK[0].content}],
+    }  # fmt: skip
+    whole = httpx.post(f"{service['url']}/chat/completions", json=body, timeout=60).json()
+    assert whole["choices"][0]["message"]["content"].strip()
+    assert whole["choices"][0]["finish_reason"] == "length"
+    assert whole["usage"]["completion_tokens"] == 4
