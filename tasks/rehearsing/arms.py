@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import psycopg
@@ -27,6 +28,27 @@ from tasks.stores.port import Hit, Vectors, VectorStore
 from tasks.validating.asking import Arm
 
 Search = Callable[[str, int, str | None], Sequence[str]]
+
+
+class Questions:
+    """The vectors of questions, each embedded once; for many threads."""
+
+    def __init__(self, embed: Callable[[Sequence[str]], Vectors]) -> None:
+        self._embed = embed
+        self._known: dict[str, Vectors] = {}
+        self._lock = threading.Lock()
+
+    def learn(self, texts: Sequence[str]) -> None:
+        """Embed questions together, which is cheaper than one by one."""
+        new = [t for t in dict.fromkeys(texts) if t not in self._known]
+        if new:
+            self._known |= dict(zip(new, self._embed(new), strict=True))
+
+    def __getitem__(self, text: str) -> Vectors:
+        if text not in self._known:
+            with self._lock:
+                self.learn([text])
+        return self._known[text]
 
 
 class InProcess:
@@ -53,13 +75,10 @@ def arm_over(
     workload: Workload,
     generation: Generation,
     reach: Reach,
-    vectors: Mapping[str, Vectors],
+    vectors: Questions,
     stretch: float = 1.0,
 ) -> Iterator[Arm]:
-    """Open an arm over a generation: hybrid where the target has lexemes, vectors elsewhere.
-
-    ``vectors`` has the vector of every question that will be asked: nothing is embedded twice.
-    """
+    """Open an arm over a generation: hybrid where the target has lexemes, vectors elsewhere."""
     target = workload.corpus.target
     with ExitStack() as stack:
         if isinstance(target, PgvectorTarget):
@@ -77,7 +96,7 @@ def _search_in(
     workload: Workload,
     generation: Generation,
     target: PgvectorTarget,
-    vectors: Mapping[str, Vectors],
+    vectors: Questions,
 ) -> Search:
     where = generation_table(
         place_name(workload.name, generation.number),
@@ -99,7 +118,7 @@ def _search_in(
     return search
 
 
-def _search_by(store: VectorStore, vectors: Mapping[str, Vectors]) -> Search:
+def _search_by(store: VectorStore, vectors: Questions) -> Search:
     def search(text: str, k: int, mode: str | None) -> list[str]:
         vector = vectors[text]
         hits: Sequence[Hit] = store.search(vector, 3 * k, [EVERYBODY]) if vector.any() else []
