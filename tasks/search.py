@@ -28,6 +28,7 @@ from tasks.stores.port import Place
 RANKING = 12  # lexemes that rank; more rank no better
 COMMON = 0.3  # a lexeme in this share of all rows says nothing
 DEPTH = 50  # of each list that is fused; 30 gives .004 less nDCG@10, 100 some .003 more
+HANDFUL = 10  # rows: a lexeme in no more of them is not too common, whatever its share
 FEW = 1000  # rows that are ranked in any case: a bound by share starves searches of small tables
 
 Connection = psycopg.Connection[Any]
@@ -258,6 +259,7 @@ def _keyword_values(text: str, groups: Sequence[str], selection: Selection) -> d
         "rows": selection.rows,
         "ranking": RANKING,
         "few": FEW,
+        "handful": HANDFUL,
         "groups": list(groups),
     }
 

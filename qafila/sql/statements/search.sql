@@ -23,15 +23,20 @@ DROP TABLE IF EXISTS {shares};
 -- The head of every keyword search. The rarest lexemes of the question select the rows: the rarest
 -- one always, further ones up to a number and as long as their shares do not add up to too many
 -- rows, or as long as they select few rows. More of them rank what was selected: ranking is what
--- costs. The number of rows is the planner's; of a table that was never analysed it is 1, so that
--- all words select.
-WITH word AS MATERIALIZED (
+-- costs. A lexeme of a handful of rows is never too common, or a table of ten rows could not be
+-- searched. The number of rows is the planner's; of a table that it never counted it is not known.
+WITH size AS MATERIALIZED (
+    SELECT nullif(reltuples, -1) AS rows
+    FROM pg_class
+    WHERE oid = {name}::regclass
+), word AS MATERIALIZED (
     SELECT '''' || replace(replace(s.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
            row_number() OVER rarest_first AS number,
            sum(s.share) OVER rarest_first AS rows
     FROM unnest(tsvector_to_array(to_tsvector({config}, %(text)s))) AS asked (lexeme)
-    JOIN {shares} AS s ON s.lexeme = asked.lexeme COLLATE "C"
+    JOIN {shares} AS s ON s.lexeme = asked.lexeme COLLATE "C", size
     WHERE s.share < %(common)s
+       OR s.share * size.rows <= %(handful)s
     WINDOW rarest_first AS (ORDER BY s.share, s.lexeme)
     ORDER BY s.share, s.lexeme
     LIMIT %(ranking)s
@@ -42,9 +47,7 @@ WITH word AS MATERIALIZED (
                   OR word.rows * size.rows <= %(few)s
            ))::tsquery AS selects,
            string_agg(quoted, ' | ')::tsquery AS ranks
-    FROM word, (
-        SELECT greatest(1, reltuples) AS rows FROM pg_class WHERE oid = {name}::regclass
-    ) AS size
+    FROM word, size
 ), keyword AS MATERIALIZED (
     SELECT {key} AS source_key,
            ts_rank(lexemes, term.ranks, 32) AS score
