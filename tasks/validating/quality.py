@@ -31,6 +31,7 @@ from tasks.validating.side_by_side import side_by_side
 
 _LISTED = 20  # ids in a table for people; the evidence has them all, up to:
 _KEPT = 1000
+_RESAMPLES = 2000  # of what is shown and decides nothing
 
 
 @rung(Rung.QUALITY, "judge answers")
@@ -138,7 +139,9 @@ def _metrics(scores: Mapping[str, QueryScores], seed: int) -> dict[str, dict[str
         name: {
             metric: asdict(
                 compare_paired(
-                    *both_measured(getattr(scores[name], metric), getattr(base, metric)), seed=seed
+                    *both_measured(getattr(scores[name], metric), getattr(base, metric)),
+                    seed=seed,
+                    resamples=_RESAMPLES,
                 )
             )
             for metric in ("mrr", "recall_at_10")

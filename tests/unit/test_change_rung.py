@@ -50,4 +50,6 @@ def test_errors_and_two_empty_answers_are_not_compared() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
 def test_without_an_objective_it_always_passes(values: list[float]) -> None:
-    assert judge_change(overlaps(*values), None).judgement.verdict is Verdict.PASS
+    judged = judge_change(overlaps(*values), None)
+    assert judged.judgement.verdict is Verdict.PASS
+    assert judged.low <= judged.mean <= judged.high

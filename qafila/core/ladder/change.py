@@ -66,7 +66,9 @@ def judge_change(found: Sequence[Overlap], at_least: float | None) -> JudgedChan
         raise ValueError("there must be a query that both answered")
     values = [o.overlap_at_10 for o in found]
     lows, highs = confidence_sequence(values, alpha=ALPHA, planned=len(values))
-    low, high, mean = float(lows[-1]), float(highs[-1]), sum(values) / len(values)
+    mean = sum(values) / len(values)
+    # the bounds only ever come closer, so a mean that moves may leave them; they must not hide it
+    low, high = min(mean, float(lows[-1])), max(mean, float(highs[-1]))
     biased = sum(o.rank_biased for o in found) / len(found)
     said = (
         f"overlap@10 of the first pages is {mean:.3f} ({low:.3f}…{high:.3f} at 95 %, however often "

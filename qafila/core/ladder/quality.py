@@ -23,6 +23,7 @@ from qafila.core.statistics.planning import pairs_needed
 from qafila.core.verdict import Judgement, Verdict, worst
 
 ALPHA = 0.05
+_NAMED = 3  # groups in a sentence
 _MANY = 1_000_000  # more queries than this nobody judges
 
 Scores = Sequence[float | None]
@@ -215,12 +216,14 @@ def _too_small(group: QueryGroup, pairs: int, needed: int) -> JudgedGroup:
 def _sentence(
     name: str, whole: Judgement, judged: Sequence[JudgedGroup], failed: Sequence[JudgedGroup]
 ) -> str:
-    told = [f"{name}: {g.judgement.sentence}" for g in failed]
-    told.append(whole.sentence)
-    small = [g for g in judged if g.comparison is None]
+    told = [f"{name}: {g.judgement.sentence}" for g in failed[:_NAMED]]
+    # a loss of all together comes first; a class is news where the whole does not tell of it
+    told = [whole.sentence, *told] if whole.verdict is Verdict.FAIL else [*told, whole.sentence]
+    # classes that we made up ourselves are in the parts, and worth no sentence at night
+    small = [g for g in judged if g.comparison is None and not g.group.derived]
     if small:
-        named = ", ".join(f"{g.group.name} ({g.pairs}, {g.needed} needed)" for g in small[:3])
-        more = f" and {len(small) - 3} more" if len(small) > 3 else ""
+        named = ", ".join(f"{g.group.name} ({g.pairs}, {g.needed} needed)" for g in small[:_NAMED])
+        more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
         told.append(f"Too few queries to judge: {named}{more}.")
     return " ".join(told)
 
