@@ -14,7 +14,8 @@ from qafila.core.rollout import limits_of
 from qafila.core.workload import Objectives, Rollout
 from qafila.errors import BadInput, Refused
 from qafila.report.facts import ApprovalRow, ChainState, EvidenceRow, Facts
-from qafila.report.page import render
+from qafila.report.page import render, render_validation
+from qafila.report.validation import Validation, validation_of
 from qafila.settings import home
 from qafila.sql import statement
 from tasks.evidence import check_chain
@@ -41,14 +42,34 @@ def write_report(
 def save_report(facts: Facts, to: Path | None = None) -> Path:
     """Write a report and return its file: ``to``, else ``reports/`` under the home folder.
 
-    A reader never meets half a page: the file appears whole, or stays as it was.
-
     Raises:
         BadInput: the file cannot be written.
     """
-    path = (to or default_file(facts)).absolute()
+    return _save(render(facts), to, default_file(facts))
+
+
+def save_validation(facts: Facts, to: Path | None = None) -> tuple[Path, Validation]:
+    """Write the page of the newest validation; return its file and what it says.
+
+    Raises:
+        Refused: this generation was not validated.
+        BadInput: the file cannot be written.
+    """
+    validation = validation_of(facts)
+    if validation is None:
+        raise Refused(
+            f"generation {facts.generation} of {facts.workload} was not validated yet.",
+            kept="everything; no page was written.",
+            remedy=f"qafila run benchmark-validation {facts.workload}",
+        )
+    page = render_validation(facts, validation)
+    return _save(page, to, default_file(facts, "-validation")), validation
+
+
+def _save(page: str, to: Path | None, default: Path) -> Path:
+    """Write a page. A reader never meets half of one: it appears whole, or stays as it was."""
+    path = (to or default).absolute()
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    page = render(facts)
     try:
         if to is None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +84,11 @@ def save_report(facts: Facts, to: Path | None = None) -> Path:
     return path
 
 
-def default_file(facts: Facts) -> Path:
-    """Return where a report goes by itself; an older generation does not replace the newest."""
+def default_file(facts: Facts, about: str = "") -> Path:
+    """Return where a page goes by itself; an older generation does not replace the newest."""
     newest = facts.generations[-1][0]
     suffix = "" if facts.generation == newest else f"-g{facts.generation}"
-    return home() / "reports" / f"{facts.workload}{suffix}.html"
+    return home() / "reports" / f"{facts.workload}{suffix}{about}.html"
 
 
 def collect_facts(ledger: Connection, workload: str, generation: int | None = None) -> Facts:

@@ -15,8 +15,10 @@ from qafila.core.observed import Norms
 from qafila.report.canary_chart import canary_timeline
 from qafila.report.facts import Facts
 
-_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-_VERDICT_COLOURS = {"PASS": "#1e8449", "FAIL": "#c0392b", "INCONCLUSIVE": "#b7791f"}
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+VERDICT_COLOURS = {
+    "PASS": "#1e8449", "FAIL": "#c0392b", "INCONCLUSIVE": "#b7791f", "ERROR": "#6c3483",
+}  # fmt: skip
 
 
 def timeline(facts: Facts) -> str | None:
@@ -50,12 +52,12 @@ def quality_intervals(
     ]
     if not rows:
         return None
-    seen = [name for name in _VERDICT_COLOURS if any(r["verdict"] == name for r in rows)]
+    seen = [name for name in VERDICT_COLOURS if any(r["verdict"] == name for r in rows)]
     colour = {
         "field": "verdict",
         "type": "nominal",
         "title": None,
-        "scale": {"domain": seen, "range": [_VERDICT_COLOURS[name] for name in seen]},
+        "scale": {"domain": seen, "range": [VERDICT_COLOURS[name] for name in seen]},
     }
     y = {"field": "system", "type": "nominal", "title": None, "sort": None}
     title = "nDCG@10 minus the baseline's, 95 % interval"
@@ -158,5 +160,5 @@ def as_address(svg: str) -> str:
 
 
 def _draw(spec: dict[str, Any], *, height: Mapping[str, int] | int) -> str:
-    whole = {"$schema": _SCHEMA, "background": "white", "width": 480, "height": height, **spec}
+    whole = {"$schema": SCHEMA, "background": "white", "width": 480, "height": height, **spec}
     return as_address(str(vl_convert.vegalite_to_svg(whole)))

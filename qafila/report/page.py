@@ -12,6 +12,7 @@ from qafila.report import charts, first_page, inspection, wording
 from qafila.report.facts import Facts
 from qafila.report.inspection import Inspected
 from qafila.report.sections import sections
+from qafila.report.validation import WORDS, Validation
 
 
 def render(facts: Facts) -> str:
@@ -28,6 +29,15 @@ def render(facts: Facts) -> str:
             sections=sections(facts),
             others=[(n, phase) for n, phase in facts.generations if n != facts.generation],
         )
+    )
+
+
+def render_validation(facts: Facts, validation: Validation) -> str:
+    """Return the page of one validation, escaped in the same way; its pictures stand in it."""
+    return (
+        _environment()
+        .get_template("validation.html")
+        .render(facts=facts, validation=validation, words=WORDS)
     )
 
 
@@ -62,5 +72,6 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.filters["moment"] = wording.moment
     environment.filters["text"] = wording.text
+    environment.filters["duration"] = wording.duration
     environment.globals["not_measured"] = wording.NOT_MEASURED
     return environment

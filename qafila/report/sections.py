@@ -8,8 +8,10 @@ from typing import Any
 
 from qafila.report import charts
 from qafila.report.facts import EvidenceRow, Facts
+from qafila.report.rung_sections import systems
+from qafila.report.rungs import rung_lines
+from qafila.report.tables import Table, pairs, table
 from qafila.report.wording import (
-    between,
     duration,
     milliseconds,
     moment,
@@ -24,20 +26,11 @@ _MOST_LOOKS = 300
 
 
 @dataclass(frozen=True)
-class Table:
-    """A caption, headings and rows of text; ``figures`` are the columns set flush right."""
-
-    caption: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    figures: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
 class Section:
     """One phase: the newest verdict of its kind, tables, lists and a picture.
 
-    ``row`` is None when the phase has left no evidence; it then has no tables either.
+    ``row`` is None when the phase has left no evidence; it then has no tables either. ``whole`` is
+    the command that shows more.
     """
 
     id: str
@@ -46,6 +39,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
     picture: tuple[str, str] | None = field(default=None)  # address, what it shows
+    whole: str = ""
 
 
 def sections(facts: Facts) -> list[Section]:
@@ -61,14 +55,14 @@ def _audit(facts: Facts) -> Section:
     currency = text(body.get("currency"))
     spend = body.get("spend_by_service") or {}
     tables = [
-        _table(
+        table(
             f"Spend by service, {text(body.get('period'))}, {currency}; "
             f"{money(body.get('spend_total'))} in all",
             ("service", "amount"),
             ((name, money(amount)) for name, amount in _dearest(spend.items(), key=1)),
             1,
         ),
-        _table(
+        table(
             "Findings",
             ("kind", "resource", "amount", "what"),
             (
@@ -78,7 +72,7 @@ def _audit(facts: Facts) -> Section:
             ),
             2,
         ),
-        _table(
+        table(
             "Collectors",
             ("collector", "region", "outcome", "resources", "calls", "missed"),
             (
@@ -90,7 +84,7 @@ def _audit(facts: Facts) -> Section:
             ),
             3, 4,
         ),
-        _table(
+        table(
             "Resources by kind",
             ("kind", "count", "size", "without a size"),
             (
@@ -99,7 +93,7 @@ def _audit(facts: Facts) -> Section:
             ),
             1, 2, 3,
         ),
-        _table(
+        table(
             "Need for AI, scored from signals",
             ("subject", "owner", "score", "signals seen", "still to ask"),
             (
@@ -117,7 +111,7 @@ def _decision(facts: Facts) -> Section:
     body = facts.body("decision")
     chosen = body.get("chosen")
     tables = [
-        _table(
+        table(
             f"Patterns compared, {text(body.get('currency'))} a month, P50–P90",
             ("pattern", "compute, storage, topology", "P50", "P90", "memory", "lock-in", "why"),
             (
@@ -130,7 +124,7 @@ def _decision(facts: Facts) -> Section:
             ),
             2, 3, 4,
         ),
-        _table(
+        table(
             "Prices used",
             ("item", "amount", "unit", "as of", "source"),
             (
@@ -151,7 +145,7 @@ def _decision(facts: Facts) -> Section:
 
 
 def _preflight(facts: Facts) -> Section:
-    asked = _table(
+    asked = table(
         "Questions",
         ("question", "answer", "because", "what would answer it"),
         (
@@ -167,7 +161,7 @@ def _backfill(facts: Facts) -> Section:
     body = facts.body("backfill")
     seconds, attempts = body.get("seconds"), body.get("attempts")
     resumed = " (resumed after a stop)" if body.get("resumed") else ""
-    compared = _pairs(
+    compared = pairs(
         "Source and target compared, row by row",
         [
             ("rows in the source", number(body.get("rows_source"))),
@@ -195,65 +189,28 @@ def _backfill(facts: Facts) -> Section:
 def _validation(facts: Facts) -> Section:
     body = facts.body("validation")
     paired, verdicts = body.get("paired") or {}, body.get("verdicts") or {}
-    cost = body.get("cost_per_1000_queries") or {}
-    recall = body.get("recall_ci") or (None, None)
-    currency = text(cost.get("currency"))
-    tables = [
-        _table(
-            f"Systems, {number(body.get('queries'))} judged queries each",
-            ("system", "nDCG@10", "MRR", "p50", "p95", "errors",
-             f"{currency} per 1,000 queries", "verdict"),
-            (
-                (name.replace("_", " "), number(s.get("ndcg_at_10"), 3), number(s.get("mrr"), 3),
-                 milliseconds(s.get("p50_ms")), milliseconds(s.get("p95_ms")),
-                 number(s.get("errors")), money(cost.get(name), places=6),
-                 text(verdicts.get(name)))
-                for name, s in (body.get("systems") or {}).items()
-            ),
-            1, 2, 3, 4, 5, 6,
+    rungs = table(
+        "Rungs",
+        ("rung", "verdict", "what was compared", "on", "what was found"),
+        (
+            (f"{line.number} {line.name}".strip(), line.verdict, line.compared, line.on, line.found)
+            for line in rung_lines(body)
         ),
-        _table(
-            "Gain over the baseline, query by query",
-            ("system", "nDCG@10", "95 % interval", "p-value", "smallest effect it could show"),
-            (
-                (name.replace("_", " "), number(p.get("delta"), 3, sign=True),
-                 between(p.get("ci_low"), p.get("ci_high"), 3, sign=True),
-                 number(p.get("p_value"), 4), number(p.get("smallest_effect"), 3))
-                for name, p in paired.items()
-            ),
-            1, 2, 3, 4,
-        ),
-        _pairs(
-            "Approximate against exact search",
-            [
-                ("recall@10", number(body.get("recall_at_10"), 3)),
-                ("95 % interval", between(recall[0], recall[1], 3)),
-                ("queries", number(body.get("recall_queries"))),
-            ],
-            body,
-        ),
-        _table(
-            "Rungs",
-            ("rung", "verdict", "what was compared"),
-            (
-                (name, text(r.get("verdict")), text(r.get("sentence")))
-                for name, r in (body.get("rungs") or {}).items()
-            ),
-        ),
-    ]  # fmt: skip
+    )
     least = facts.spec.get("objectives", {}).get("ndcg_at_10", {}).get("at_least_delta", 0.0)
     drawn = charts.quality_intervals(paired, verdicts, least)
     return _section(
-        "validation", "Validation", facts, "validation", tables,
+        "validation", "Validation", facts, "validation", [*systems(body), rungs],
         picture=None
         if drawn is None
         else (drawn, "Gain in nDCG@10 over the baseline with its 95 % interval"),
+        whole=f"qafila report {facts.workload} --generation {facts.generation} --validation",
     )  # fmt: skip
 
 
 def _drill(facts: Facts) -> Section:
     body = facts.body("drill")
-    measured = _pairs(
+    measured = pairs(
         "Measured at the client",
         [
             ("weight gone to", f"{number(body.get('weight'))} %"),
@@ -266,7 +223,7 @@ def _drill(facts: Facts) -> Section:
         ],
         body,
     )
-    certificates = _table(
+    certificates = table(
         "Certificates",
         ("number", "router", "versions", "time to zero", "failed", "issued", "expires", "evidence"),
         (
@@ -283,7 +240,7 @@ def _drill(facts: Facts) -> Section:
 def _canary(facts: Facts) -> Section:
     body, left_off = facts.body("rollout"), len(facts.looks) > _MOST_LOOKS
     tables = [
-        _table(
+        table(
             f"Steps of {text(body.get('rollout'))}",
             ("step", "weight", "requests", "verdict", "why"),
             (
@@ -293,7 +250,7 @@ def _canary(facts: Facts) -> Section:
             ),
             1, 2,
         ),
-        _pairs(
+        pairs(
             "The rollout in all",
             [
                 ("requests judged", number(body.get("requests"))),
@@ -308,7 +265,7 @@ def _canary(facts: Facts) -> Section:
             ],
             body,
         ),
-        _table(
+        table(
             "Looks of the judge"
             + (f", the newest {_MOST_LOOKS} of {len(facts.looks):,}" if left_off else ""),
             ("look", "time", "step", "asked", "seen", "baseline", "canary", "E harm", "E fine",
@@ -341,7 +298,7 @@ def _look(look: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _rollback(facts: Facts) -> Section:
-    rows = _table(
+    rows = table(
         "Ways back",
         ("time", "from", "to", "acknowledged", "until zero", "requests since", "on the candidate",
          "verdict", "why"),
@@ -367,6 +324,7 @@ def _section(
     *,
     lists: Iterable[tuple[str, Iterable[str]]] = (),
     picture: tuple[str, str] | None = None,
+    whole: str = "",
 ) -> Section:
     return Section(
         id=id,
@@ -375,18 +333,8 @@ def _section(
         tables=tuple(table for table in tables if table.rows),
         lists=tuple((name, lines) for name, given in lists if (lines := tuple(given))),
         picture=picture,
+        whole=whole,
     )
-
-
-def _table(
-    caption: str, headings: tuple[str, ...], rows: Iterable[tuple[str, ...]], *figures: int
-) -> Table:
-    return Table(caption, headings, tuple(rows), frozenset(figures))
-
-
-def _pairs(caption: str, pairs: Sequence[tuple[str, str]], measured: Mapping[str, Any]) -> Table:
-    """Return a table of names and values; empty when nothing at all was measured."""
-    return _table(caption, ("what", "value"), pairs if measured else (), 1)
 
 
 def _amount(finding: Mapping[str, Any]) -> str:
