@@ -291,7 +291,7 @@ def load_rows(loads: Sequence[Mapping[str, Load]]) -> list[dict[str, object]]:
 def percentile_points(loads: Sequence[Mapping[str, Load]]) -> list[dict[str, object]]:
     """Return points of ms over the share of requests, as far as the counts allow."""
     return [
-        {"system": system, "rate": load.level.rate, "share": share, "ms": ms}
+        {"system": system, "rate": f"{load.level.rate:.3g}/s", "share": share, "ms": ms}
         for level in loads
         for system, load in level.items()
         for share in _DRAWN

@@ -40,7 +40,8 @@ class Sent(Generic[T, R]):
 class Crew(Generic[T, R]):
     """Threads that send; each opens its own sender once and keeps it over all loads.
 
-    A sender that cannot be opened, or that raises, ends the load; ``load`` raises its error.
+    Entering waits until all are open. A sender that cannot be opened, or that raises, ends it: its
+    error is raised to whoever enters or loads.
     """
 
     def __init__(
@@ -64,6 +65,9 @@ class Crew(Generic[T, R]):
     def __enter__(self) -> Crew[T, R]:
         for thread in self._threads:
             thread.start()
+        self._meet(self._end_together)
+        if self._errors:
+            raise self._errors[0]
         return self
 
     def __exit__(
@@ -97,6 +101,7 @@ class Crew(Generic[T, R]):
     def _work(self) -> None:
         try:
             with self._open_sender() as send:
+                self._meet(self._end_together)
                 while self._meet(self._begin_together) and self._requests is not None:
                     self._send_all(send, self._requests)
                     self._meet(self._end_together)

@@ -67,6 +67,20 @@ def test_senders_are_opened_once_a_thread_and_closed_there() -> None:
     assert sorted(opened) == sorted([*opened[:3], *(-i for i in opened[:3])])
 
 
+def test_a_load_begins_when_all_senders_are_open() -> None:
+    """One that takes long to open makes no request late."""
+
+    @contextmanager
+    def slowly() -> Iterator[Send]:
+        time.sleep(0.5)
+        yield lambda _: 0
+
+    found: list[Sent[float, int]] = []
+    with Crew(slowly, 4) as crew:
+        crew.load([(0.0, 0.0), (0.05, 0.0)], found.append)
+    assert all(s.ms < 400 for s in found)
+
+
 def test_a_wall_clock_that_jumps_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     hours = iter(range(0, 10_000_000, 3600))
     monkeypatch.setattr(time, "time", lambda: 1e9 - next(hours))  # an hour back at each look

@@ -9,7 +9,7 @@ a system saturates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, exp, inf, isfinite, log
 
 from scipy import stats
@@ -32,6 +32,7 @@ from qafila.core.statistics.samples import (
 from qafila.core.verdict import Judgement, Verdict
 
 _CORRELATED_S = 0.25  # requests this near to each other are slow together
+_FEWEST_RUNS, _RESAMPLES = 8, 4000
 _LONGEST_MORE_S = 3600.0
 _POWER = (1.96 + 0.84) / 1.96  # an effect seen in four of five runs, over the half width
 
@@ -119,16 +120,28 @@ def judge_generator(loads: Mapping[str, Load]) -> Judgement:
 def compare_p95(candidate: Load, baseline: Load, *, seed: int) -> PercentileRatio | None:
     """Return the ratio of p95 with its 95 % interval; None when a side has no answer.
 
-    From 200 requests that both answered, a bootstrap of runs of neighbours, both sides together.
+    From 200 requests that both answered, a bootstrap of runs of neighbours, both sides together:
+    of runs of a quarter of a second and of whole blocks, at each end the farther, since a queue
+    lasts as long as the one and a disturbance of the machine as long as the other.
     Below that, the exact interval of each percentile (order statistics: Conover, Practical
     Nonparametric Statistics, 3.2), the farther ends divided; it is wider than need be, and open
     where there are too few values.
     """
     new, old = answered_by_both(candidate, baseline)
     if len(new) >= fewest_for_percentile(SHARE):
-        block = max(2, round(candidate.level.rate * _CORRELATED_S))
-        return ratio_of_percentiles(
-            new, old, share=SHARE, seed=seed, block=min(block, len(new) // 10), paired=True
+        runs = max(2, round(candidate.level.rate * _CORRELATED_S))
+        blocks = max(2, round(candidate.level.rate * candidate.level.block_s))
+        short, long = (
+            ratio_of_percentiles(
+                new, old, share=SHARE, seed=seed, resamples=_RESAMPLES, paired=True,
+                block=min(size, len(new) // _FEWEST_RUNS),
+            )
+            for size in (runs, blocks)
+        )  # fmt: skip
+        return replace(
+            short,
+            ci_low=min(short.ci_low, long.ci_low),
+            ci_high=max(short.ci_high, long.ci_high),
         )
     new, old = candidate.ms, baseline.ms
     if not new or not old:

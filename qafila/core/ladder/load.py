@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from qafila.core.histogram import Histogram
+from qafila.core.ladder.caching import judge_caching
 from qafila.core.ladder.load_plan import Level
 from qafila.core.metrics import percentile
 from qafila.core.statistics.intervals import clopper_pearson
@@ -17,7 +16,6 @@ SHARES = (0.5, 0.95, 0.99, 0.999)
 LEAST_THROUGHPUT = 0.9  # of the arrivals
 TAIL_LEAVES = 10.0  # times its value at the lowest level
 LATE_SHARE = 0.25  # of the baseline's p95
-CACHED_SHARE = 0.5  # of the first answer's time: the second one came out of a cache
 _STOP_ERRORS, _STOP_AFTER = 0.1, 20  # a level ends early at this share of errors, after so many
 _BEYOND = 5  # values above a percentile before it is shown
 
@@ -157,17 +155,16 @@ class Repeats:
 
     @property
     def cached(self) -> bool:
-        """Say whether repeated questions are answered from a cache: at half the time, mostly."""
-        pairs = list(zip(self.first_ms, self.again_ms, strict=True))
-        faster = sum(again < CACHED_SHARE * first for first, again in pairs)
-        return len(pairs) >= 10 and faster >= 0.75 * len(pairs)
+        """Say whether repeated questions are answered from a cache."""
+        return judge_caching(self.again_ms, self.first_ms).cached is True
 
     def said(self, system: str) -> str:
         """Return the sentence about a cache; empty when none was noticed."""
-        if not self.cached:
+        found = judge_caching(self.again_ms, self.first_ms)
+        if not found.cached:
             return ""
-        first, again = float(np.median(self.first_ms)), float(np.median(self.again_ms))
         return (
-            f"The {system} answers repeated questions from a cache ({again:.1f} ms instead of "
-            f"{first:.1f} ms): it was timed on questions that were never asked before."
+            f"The {system} answers repeated questions from a cache ({found.repeated_ms:.1f} ms "
+            f"instead of {found.fresh_ms:.1f} ms): it was timed on questions that were never asked "
+            "before."
         )
