@@ -8,7 +8,7 @@ from typing import Any
 
 from qafila.report import charts
 from qafila.report.facts import EvidenceRow, Facts
-from qafila.report.rung_sections import systems
+from qafila.report.rung_queries import systems
 from qafila.report.rungs import rung_lines
 from qafila.report.tables import Table, pairs, table
 from qafila.report.wording import (

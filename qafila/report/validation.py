@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from qafila.report import rung_sections
+from qafila.report import rung_data, rung_queries
 from qafila.report.facts import EvidenceRow, Facts
-from qafila.report.rung_sections import Pictured
+from qafila.report.rung_extra import Body, Extra, Pictured
 from qafila.report.rungs import RungLine, rung_lines
 from qafila.report.side_by_side import Compared, side_by_side
 from qafila.report.tables import Table, of_detail
@@ -98,7 +98,7 @@ def validation_of(facts: Facts) -> Validation | None:
         subject=_subject(facts, body, rehearsed),
         lines=lines,
         sections=[_section(line, body, objectives) for line in lines if line.measured],
-        systems=[t for t in rung_sections.systems(body) if t.rows],
+        systems=[t for t in rung_queries.systems(body) if t.rows],
         rehearsed=rehearsed,
         rehearsal=[] if rehearsed is None else _rehearsal(rehearsed.body),
     )
@@ -152,10 +152,8 @@ def _at(service: Mapping[str, Any], arm: str) -> str:
 
 
 def _section(line: RungLine, body: Mapping[str, Any], objectives: Mapping[str, Any]) -> RungSection:
-    build: Callable[..., rung_sections.Extra] = rung_sections.EXTRAS.get(
-        line.name, rung_sections.nothing
-    )
-    extra = build(line, body, objectives)
+    build = _EXTRAS.get(line.name)
+    extra = Extra() if build is None else build(line, body, objectives)
     tables, compared = [], []
     for detail in line.kept.get("details") or []:
         beside = side_by_side(detail.get("rows") or [])
@@ -170,6 +168,11 @@ def _section(line: RungLine, body: Mapping[str, Any], objectives: Mapping[str, A
     return RungSection(line, extra.pictures, [t for t in every if t.rows], compared)
 
 
+_EXTRAS: Mapping[str, Callable[[RungLine, Body, Body], Extra]] = {
+    "meaning": rung_data.meaning, "index": rung_data.index, "access": rung_data.access,
+    "quality": rung_queries.quality, "change": rung_queries.change,
+    "latency": rung_queries.latency, "cost": rung_queries.cost, "answers": rung_queries.answers,
+}  # fmt: skip
 _SEVERITY = ("FAIL", "ERROR", "INCONCLUSIVE", "PASS")
 
 

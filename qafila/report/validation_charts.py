@@ -20,6 +20,7 @@ _WIDTH = 460
 _SHAPES = {"PASS": "circle", "FAIL": "square", "INCONCLUSIVE": "diamond", "ERROR": "cross"}
 _ARMS = {"baseline": "#7f8c8d", "candidate": "#d68910"}
 _PERCENTILES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
+_NEAREST = 1e-8
 _TOP = 1 - 1e-6  # what lies above cannot be told from 1 in floating point any more
 
 
@@ -129,7 +130,7 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
         "y": {
             "field": "ms", "type": "quantitative",
             "title": "ms from when a request was due" + (", log scale" if wide else ""),
-            "scale": {"type": "log"} if wide else {"domainMin": 0},
+            "scale": {"type": "log", "nice": False} if wide else {"domainMin": 0},
             "axis": {"format": "~s"} if wide else {},
         },
         "color": _scale("system", arms, [_ARMS[a] for a in arms]),
@@ -175,6 +176,39 @@ def draw_overlap(points: Sequence[Mapping[str, Any]], at_least: Any) -> str | No
                 "data": {"values": [{"at": float(at_least)}]},
                 "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#34495e"},
                 "encoding": {"y": {"field": "at", "type": "quantitative"}},
+            }
+        )
+    return _svg({"data": {"values": values}, "layer": layers}, height=160)
+
+
+def draw_distances(points: Sequence[Mapping[str, Any]], tolerance: Any) -> str | None:
+    """Draw distances (1 - cosine) over the share of a sample that is at most so far apart.
+
+    None without a point. What is nearer than can be told in float32 is drawn at that distance.
+    """
+    values = [
+        {"share": 100 * p["share"], "distance": max(float(p["distance"]), _NEAREST)}
+        for p in points
+        if _is_number(p.get("share")) and _is_number(p.get("distance"))
+    ]
+    if not values:
+        return None
+    y = {"type": "quantitative", "title": "1 − cosine, log scale", "scale": {"type": "log"},
+         "axis": {"format": ".0e", "tickCount": 6}}  # fmt: skip
+    x = {"field": "share", "type": "quantitative", "title": "% of the sample",
+         "scale": {"domain": [0, 100]}}  # fmt: skip
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "line", "strokeWidth": 2, "color": "#2471a3", "point": {"size": 14}},
+            "encoding": {"x": x, "y": {**y, "field": "distance"}},
+        }
+    ]
+    if _is_number(tolerance) and tolerance > 0:
+        layers.append(
+            {
+                "data": {"values": [{"at": float(tolerance)}]},
+                "mark": {"type": "rule", "strokeDash": [4, 4], "color": "#34495e"},
+                "encoding": {"y": {**y, "field": "at"}},
             }
         )
     return _svg({"data": {"values": values}, "layer": layers}, height=160)

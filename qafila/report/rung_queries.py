@@ -1,39 +1,14 @@
-"""What some rungs show beyond their words: pictures, and tables of their figures."""
+"""What the rungs that ask the services show beyond their words: pictures and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from qafila.report import validation_charts as charts
+from qafila.report.rung_extra import Body, Extra, dash, pictured, plain
 from qafila.report.rungs import RungLine
 from qafila.report.tables import Table, table
-from qafila.report.wording import NOT_MEASURED, NOTHING, between, milliseconds, money, number, text
-
-Body = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Pictured:
-    """A picture made here, with what it shows in words."""
-
-    svg: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Extra:
-    """What one rung shows beyond its words; ``told`` are parts that its own table tells of."""
-
-    pictures: Sequence[Pictured] = field(default_factory=tuple)
-    tables: Sequence[Table] = field(default_factory=tuple)
-    told: frozenset[str] = frozenset()
-
-
-def nothing(line: RungLine, body: Body, objectives: Body) -> Extra:
-    """Return the extra of a rung that says it all in words and tables."""
-    return Extra()
+from qafila.report.wording import between, milliseconds, money, number, text
 
 
 def systems(body: Body) -> list[Table]:
@@ -93,53 +68,20 @@ def quality(line: RungLine, body: Body, objectives: Body) -> Extra:
     if missing:
         caption += f" {missing} with too few queries are not drawn."
     svg = charts.draw_intervals(drawn, "nDCG@10 minus the baseline's", [("asked for", least)])
-    return Extra(_pictured(svg, caption))
+    return Extra(pictured(svg, caption))
 
 
-def index(line: RungLine, body: Body, objectives: Body) -> Extra:
-    """Draw recall filter by filter against the objective; tabulate it with the times."""
-    filters: Body = (body.get("index") or {}).get("filters") or {}
-    parts = line.kept.get("parts") or {}
-    order = [p.get("filter") for p in (line.kept.get("series") or {}).get("recall_by_share") or []]
-    names = [n for n in order if n in filters] + [n for n in filters if n not in order]
-    if not filters and body.get("recall_ci"):
-        names, parts = ["all rows"], {"all rows": {"verdict": line.verdict}}
-        low, high = body["recall_ci"]
-        filters = {
-            "all rows": {"recall_at_10": body.get("recall_at_10"), "ci_low": low, "ci_high": high,
-                         "queries": body.get("recall_queries")}
-        }  # fmt: skip
-    judged_by = next((f["at_least"] for f in filters.values() if f.get("at_least")), None)
-    at_least = judged_by or objectives.get("recall_at_10")
-    drawn = [
-        charts.interval(
-            n, f.get("recall_at_10"), f.get("ci_low"), f.get("ci_high"),
-            (parts.get(n) or {}).get("verdict"),
+def change(line: RungLine, body: Body, objectives: Body) -> Extra:
+    """Draw the overlap of the first ten as queries came in."""
+    points = (line.kept.get("series") or {}).get("overlap_at_10") or []
+    at_least = (objectives.get("overlap_at_10") or {}).get("at_least")
+    return Extra(
+        pictured(
+            charts.draw_overlap(points, at_least),
+            "Share of the first ten results that both systems have in common: the mean after so "
+            "many queries (line), and where it lies at 95 %, however often one looks (band).",
         )
-        for n in names for f in [filters[n]]
-    ]  # fmt: skip
-    shown = table(
-        "Filter by filter",
-        ("filter", "rows left", "of all", "recall@10", "95 % interval", "searches", "p50, index",
-         "p50, every row", "verdict"),
-        (
-            (n, dash(number(f.get("rows"))), _share(f), dash(number(f.get("recall_at_10"), 3)),
-             dash(between(f.get("ci_low"), f.get("ci_high"), 3)), dash(number(f.get("queries"))),
-             dash(milliseconds(f.get("p50_ms"))), dash(milliseconds(f.get("exact_p50_ms"))),
-             text((parts.get(n) or {}).get("verdict")))
-            for n in names for f in [filters[n]]
-        ),
-        1, 2, 3, 4, 5, 6, 7,
-    )  # fmt: skip
-    svg = charts.draw_intervals(drawn, "recall@10", [("objective", at_least)])
-    caption = (
-        "Of the ten nearest, the share that the index found, under each filter: the mean (mark) "
-        "and its interval (line), which holds for all filters together at 95 %; the dashed line "
-        "is the least that the workload allows."
     )
-    if len(names) > charts.MOST_INTERVALS:
-        caption += f" Drawn: the {charts.MOST_INTERVALS} that may be lowest of {len(names)}."
-    return Extra(_pictured(svg, caption), [shown], frozenset(names))
 
 
 def latency(line: RungLine, body: Body, objectives: Body) -> Extra:
@@ -152,7 +94,7 @@ def latency(line: RungLine, body: Body, objectives: Body) -> Extra:
     named = [{**p, "rate": names[p["rate"]]} for p in points if p.get("rate") in names]
     svg = charts.draw_percentiles(named, list(names.values()))
     return Extra(
-        _pictured(
+        pictured(
             svg,
             "How long requests took: so many per cent of them took at most so long. The axis below "
             "stretches towards 100 %, since the slowest few are what users complain about. Where "
@@ -161,34 +103,30 @@ def latency(line: RungLine, body: Body, objectives: Body) -> Extra:
     )
 
 
-def change(line: RungLine, body: Body, objectives: Body) -> Extra:
-    """Draw the overlap of the first ten as queries came in."""
-    points = (line.kept.get("series") or {}).get("overlap_at_10") or []
-    at_least = (objectives.get("overlap_at_10") or {}).get("at_least")
-    return Extra(
-        _pictured(
-            charts.draw_overlap(points, at_least),
-            "Share of the first ten results that both systems have in common: the mean after so "
-            "many queries (line), and where it lies at 95 %, however often one looks (band).",
-        )
-    )
-
-
 def cost(line: RungLine, body: Body, objectives: Body) -> Extra:
-    """Tabulate the price of a thousand queries of each system."""
+    """Tabulate the price of a thousand queries of each system, and the prices it is made of."""
     given: Body = body.get("cost_per_1000_queries") or {}
     currency = text(given.get("currency"))
-    return Extra(
-        tables=[
-            table(
-                "Machine time of 1,000 queries, at list price",
-                ("system", currency),
-                ((plain(n), dash(money(amount, places=6))) for n, amount in given.items()
-                 if n != "currency"),
-                1,
-            )
-        ]
+    each = table(
+        "What 1,000 queries cost",
+        ("system", currency),
+        (
+            (plain(name), dash(money(amount, places=6)))
+            for name, amount in given.items() if name != "currency"
+        ),
+        1,
     )  # fmt: skip
+    prices = table(
+        "Prices used",
+        ("item", "amount", "unit", "as of", "source"),
+        (
+            (text(p.get("item")), f"{text(p.get('amount'))} {currency}", text(p.get("unit")),
+             text(p.get("as_of")), text(p.get("source")))
+            for p in (body.get("cost") or {}).get("prices") or []
+        ),
+        1,
+    )  # fmt: skip
+    return Extra(tables=[each, prices])
 
 
 def answers(line: RungLine, body: Body, objectives: Body) -> Extra:
@@ -203,7 +141,7 @@ def answers(line: RungLine, body: Body, objectives: Body) -> Extra:
         for name, p in (found.get("paired") or {}).items()
     ]  # fmt: skip
     return Extra(
-        _pictured(
+        pictured(
             charts.draw_intervals(drawn, "score minus the baseline's", [("as before", 0.0)]),
             "Gain in score over the baseline, from -1 to 1, with the number of prompts: the mean "
             "(mark) and its 95 % interval (line).",
@@ -211,31 +149,6 @@ def answers(line: RungLine, body: Body, objectives: Body) -> Extra:
     )
 
 
-EXTRAS: Mapping[str, Callable[[RungLine, Body, Body], Extra]] = {
-    "index": index, "quality": quality, "change": change, "latency": latency, "cost": cost,
-    "answers": answers,
-}  # fmt: skip
-
-
-def plain(name: str) -> str:
-    """Return a system's name in words."""
-    return {"vector_only": "vectors alone"}.get(name, name.replace("_", " "))
-
-
-def dash(written: str) -> str:
-    """Return a dash for what was not measured: a table has no room for the words."""
-    return NOTHING if written == NOT_MEASURED else written
-
-
-def _share(found: Body) -> str:
-    rows, of = found.get("rows"), found.get("of")
-    return f"{100 * rows / of:.3g} %" if rows is not None and of else NOTHING
-
-
 def _rate(per_s: float, multiple: Any) -> str:
     rate = f"{per_s:.3g} a second"
     return rate if multiple is None else f"{rate} ({multiple:.3g} × the real rate)"
-
-
-def _pictured(svg: str | None, caption: str) -> list[Pictured]:
-    return [] if svg is None else [Pictured(svg, caption)]
