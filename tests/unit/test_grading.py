@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -291,3 +292,13 @@ def test_short_forms_are_what_they_are_short_for() -> None:
         "graders": [grader],
     }  # fmt: skip
     assert read_prompts("a", [("1", short)]) == read_prompts("b", [("1", long)])
+
+
+def test_every_line_that_the_docs_show_can_be_read() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "compare-two-language-models.md"
+    lines = [line for line in page.read_text().splitlines() if line.startswith('{"id"')]
+    prompts = read_prompts(page.name, [(f"line {n}", one.encode()) for n, one in enumerate(lines)])
+    kinds = {g.kind for p in prompts for g in p.graders}
+    assert kinds == {
+        "exact", "regex", "json_schema", "numeric", "contains", "grounded", "model",
+    }  # fmt: skip

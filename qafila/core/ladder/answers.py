@@ -121,7 +121,7 @@ def judge_answers(
         )
     failed = {n: j for n, j in shown.items() if j.verdict is Verdict.FAIL}
     return JudgedAnswers(
-        _conclusion({**decide, **failed}, pairs, capped),
+        _conclusion(decide, failed, pairs, capped),
         {**parts, **decide, **shown},
         systems,
         {"score": overall, **paired},
@@ -211,8 +211,11 @@ def _breakdown(
     return judged, paired
 
 
-def _conclusion(decide: Mapping[str, Judgement], pairs: int, capped: str) -> Judgement:
-    verdict = worst(j.verdict for j in decide.values())
+def _conclusion(
+    decide: Mapping[str, Judgement], failed: Mapping[str, Judgement], pairs: int, capped: str
+) -> Judgement:
+    """Say what decided; parts that failed as well are named, or explained where nothing else is."""
+    verdict = worst(j.verdict for j in (*decide.values(), *failed.values()))
     numbers = {"pairs": pairs, **decide["score"].numbers}
     if capped and verdict is Verdict.PASS:
         said = f"answers: the spend cap ended it after {pairs} prompts: {capped}"
@@ -220,6 +223,10 @@ def _conclusion(decide: Mapping[str, Judgement], pairs: int, capped: str) -> Jud
     if verdict is Verdict.PASS:
         return Judgement(verdict, f"answers: {decide['score'].sentence}", numbers)
     deciding = [j.sentence for j in decide.values() if j.verdict is verdict]
+    if not deciding:
+        deciding = [j.sentence for j in failed.values()]
+    elif failed:
+        deciding.append(f"Failed as well: {', '.join(failed)}.")
     return Judgement(verdict, f"answers: {' '.join(deciding)}", numbers)
 
 
