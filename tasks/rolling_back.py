@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx
+import psycopg
 from psycopg.rows import class_row
 
 from qafila.core.corpus import PgvectorTarget
@@ -73,7 +75,10 @@ def roll_back(
     """Give the baseline all traffic, prove it, and put pointer row and phase back. Idempotent.
 
     ``event`` is what moves a generation in phase ``canary``: an abort or an operator's rollback.
-    The weights fall first; whatever fails after that is reported, and can be called again.
+    The weights fall first; whatever fails after that is reported, and can be called again: a
+    generation whose pointer row was not moved keeps its phase. Where generations are columns of
+    the application's table, users meet them without the router: the names are swapped back at the
+    same time, and also when the router's file cannot be read.
 
     Raises:
         Refused: there is no such workload or router.
@@ -97,9 +102,21 @@ def _roll_back(
     event: Event,
     proof_seconds: float,
 ) -> RolledBack:
-    before = router.read()
     lease = read_lease(ledger, spec.name)
     road = generations_on_the_road(ledger, spec.name)
+    numbers = [g.number for g in road]
+    target = spec.corpus.target
+    by_name = isinstance(target, PgvectorTarget) and target.column is not None
+    try:
+        before = router.read()
+    except Unavailable:
+        if road and by_name:
+            epoch = take_lease(ledger, spec.name, holder, run_id=run_id, force=True)
+            try:
+                _return_pointer(ledger, spec, numbers, epoch)
+            finally:
+                release_lease(ledger, spec.name, epoch)
+        raise
     away = bool(before.candidate_percent or before.twin_percent or road)
     if not away and (lease is None or lease.holder is None):
         return RolledBack(
@@ -113,21 +130,27 @@ def _roll_back(
         decided_at = time.time()
         # A ledger that was set up anew counts from 1 again; the way down may not fail for that.
         version = router.write(0, epoch=max(epoch, before.epoch), why=why)
-        acknowledged_s = _acknowledged(router, version)
-        settled_at = time.time()
-        strays = _probe(router) if acknowledged_s is not None else 0
-        seen = _watch(router, cursor, settled_at + proof_seconds)
+        with ThreadPoolExecutor(1) as beside:  # the table may be held for long, the router be down
+            returning = (
+                beside.submit(_return_pointer, ledger, spec, numbers, epoch) if by_name else None
+            )
+            acknowledged_s = _acknowledged(router, version)
+            settled_at = time.time()
+            if returning is None:  # a candidate that is still asked must find its table
+                returning = beside.submit(_return_pointer, ledger, spec, numbers, epoch)
+            strays = _probe(router) if acknowledged_s is not None else 0
+            seen = _watch(router, cursor, settled_at + proof_seconds)
+            problem = returning.result()
         after = [r for r in seen if r.started_at > settled_at]
         late = [r.started_at for r in seen if r.arm == "candidate" and r.started_at > decided_at]
         canary_after = sum(r.arm == "candidate" for r in after) + strays
-        problem = _return_pointer(ledger, spec, [g.number for g in road], epoch)
         seconds_to_zero = max([acknowledged_s or 0.0, *(at - decided_at for at in late)])
         verdict, sentence = _verdict(
             spec.name, acknowledged_s, len(after), canary_after, problem, seconds_to_zero
         )
         outcome = RolledBack(
             workload=spec.name,
-            generations=tuple(g.number for g in road),
+            generations=tuple(numbers),
             already=False,
             from_weight=before.candidate_percent,
             final_weight=router.read().candidate_percent,
@@ -144,12 +167,15 @@ def _roll_back(
             "rollback",
             f"{sentence} Why: {why}",
             workload=spec.name,
-            generation=road[0].number if road else None,
+            generation=numbers[0] if numbers else None,
             verdict=verdict,
             body=outcome.body(),
             run_id=run_id,
         )
-        for generation in road:  # last, so that who sees the phase finds the evidence
+        # Last, so that who sees the phase finds the evidence. While the pointer row still names the
+        # generation it stays on the road, so that live sync feeds what serves, and the next call
+        # finds something to take back.
+        for generation in road if problem is None else ():
             onward = event if generation.phase == Phase.CANARY else Event.ROLLBACK
             move_phase(ledger, generation, onward)
         return outcome
@@ -158,7 +184,10 @@ def _roll_back(
 
 
 def generations_on_the_road(ledger: Connection, workload: str) -> list[Generation]:
-    """Return the generations that users may meet: those in phase canary or promoted."""
+    """Return the generation to take back, if there is one: the newest in canary or promoted.
+
+    What is promoted below one that was rolled back is what that rollback returned to: it stays.
+    """
     with ledger.cursor(row_factory=class_row(Generation)) as cursor:
         return cursor.execute(
             statement("canary", "generations_on_the_road"), {"workload": workload}
@@ -208,6 +237,8 @@ def _return_pointer(
                 return_alias(target, spec.name, generations, max(epoch, now.epoch))
     except QafilaError as error:
         return error.what
+    except psycopg.Error as error:
+        return f"the target says: {str(error).strip().splitlines()[0]}"
     return None
 
 

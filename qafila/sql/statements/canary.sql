@@ -1,9 +1,17 @@
 -- name: generations_on_the_road
--- Every generation that users may meet through the candidate; newest first.
+-- What a rollback takes back: the newest generation that users may meet. What is promoted below one
+-- that was rolled back, or that is settled, is not on the road: the former returned to it.
 SELECT workload, number, revision, fingerprint, phase, phase_since
-FROM qafila.generation
+FROM qafila.generation AS g
 WHERE workload = %(workload)s
   AND phase IN ('canary', 'promoted')
+  AND NOT EXISTS (
+      SELECT
+      FROM qafila.generation AS later
+      WHERE later.workload = g.workload
+        AND later.number > g.number
+        AND later.phase IN ('canary', 'promoted', 'rolled_back', 'settled', 'cleaned')
+  )
 ORDER BY number DESC;
 
 -- name: put_look

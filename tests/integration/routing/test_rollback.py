@@ -132,20 +132,32 @@ def test_with_the_router_down_its_file_holds_the_baseline(
 
 
 def test_with_the_target_down_the_weights_fall_all_the_same(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str
 ) -> None:
-    ledger.execute(
-        statement("ledger", "put_connection"),
-        {"name": workload.corpus.target.block, "kind": "qafila-postgres",
-         "settings": Jsonb({"url": "postgresql://u@127.0.0.1:9/none"}), "has_secret": False},
-    )  # fmt: skip
+    def reach(url: str) -> None:
+        ledger.execute(
+            statement("ledger", "put_connection"),
+            {"name": workload.corpus.target.block, "kind": "qafila-postgres",
+             "settings": Jsonb({"url": url}), "has_secret": False},
+        )  # fmt: skip
+
+    with psycopg.connect(target_url, autocommit=True) as target:
+        set_trial(target, NAME, 1, 1)
+    reach("postgresql://u@127.0.0.1:9/none")
     stand(ledger, Phase.CANARY)
     weigh(edge, 25, 1)
     outcome = roll_back(ledger, NAME, "all at once", proof_seconds=0.1)
     assert outcome.verdict is Verdict.ERROR
     assert "the pointer row was not moved" in outcome.sentence
     assert edge.router.read().candidate_percent == 0
+    assert phase_of(ledger) == Phase.CANARY  # the same command again has something to take back
+    reach(target_url)
+    assert roll_back(ledger, NAME, "it is back", proof_seconds=0.1).generations == (1,)
     assert phase_of(ledger) == Phase.ROLLED_BACK
+    with psycopg.connect(target_url, autocommit=True) as target:
+        alias = read_alias(target, NAME)
+    assert alias is not None
+    assert alias.trial is None
 
 
 @pytest.mark.usefixtures("traffic")
