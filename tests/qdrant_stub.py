@@ -219,8 +219,8 @@ def _query(engine: Any, collection: str, body: bytes) -> Any:
             collection,
             query=query if isinstance(query, list) else query["nearest"],
             limit=asked["limit"],
-            query_filter=models.Filter.model_validate(asked["filter"]),
-            search_params=models.SearchParams.model_validate(asked["params"]),
+            query_filter=models.Filter.model_validate(asked.get("filter") or {}),
+            search_params=models.SearchParams.model_validate(asked.get("params") or {}),
             with_payload=asked["with_payload"],
         )
     )

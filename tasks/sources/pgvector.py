@@ -17,6 +17,7 @@ from psycopg import sql
 
 from qafila.core.corpus import PgvectorSource as Settings
 from qafila.core.fingerprint import key_text
+from tasks.search import EXACT
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
 from tasks.sources.postgres import acl_of, acl_problems, metadata_of, objects_of
@@ -24,6 +25,7 @@ from tasks.sources.relation import Column, Relation
 
 _INTEGERS = ("smallint", "integer", "bigint")
 _OFFSETS = ("start_offset", "end_offset")
+HALF_ROUNDS, FULL_ROUNDS = 1e-3, 1e-5  # what a cosine may be off by, with room to spare
 _HEADER_BYTES = 4  # of a vector on the wire: dimensions and flags, two bytes each
 
 
@@ -79,6 +81,52 @@ class PgvectorSource:
         columns = 1 if self._numbered else len(self._settings.key)
         parts = [[k] if columns == 1 else json.loads(k) for k in keys]
         return self._rows(self._relation.fetch(self._select(), parts, columns))
+
+    @property
+    def rounds(self) -> float:
+        """Return by how much a score may be off: half precision keeps eleven bits."""
+        return HALF_ROUNDS if self._embedding_type.endswith("halfvec") else FULL_ROUNDS
+
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, int, float]]:
+        """Return the k nearest chunks of all, by looking at every one."""
+        embedding, kind = sql.Identifier(self._settings.embedding), self._embedding_type
+        schema = kind.rpartition(".")[0]
+        away = sql.SQL("{} {} %(vector)s::{}").format(
+            embedding,
+            sql.SQL("OPERATOR(" + schema + ".<=>)" if schema else "<=>"),
+            sql.SQL(kind),
+        )
+        query = sql.SQL(
+            "SELECT {key}, 1 - ({away}) FROM {rows} WHERE {dims}({embedding}) = %(dimensions)s"
+            " ORDER BY {away} LIMIT %(k)s"
+        ).format(
+            key=self._relation.key_texts,
+            away=away,
+            rows=self._relation.rows,
+            dims=sql.SQL((schema + "." if schema else "") + "vector_dims"),
+            embedding=embedding,
+        )
+        connection = self._relation.connection
+        with connection.transaction():
+            for name, value in EXACT.items():
+                connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+            found = connection.execute(
+                query,
+                {"vector": "[" + ",".join(map(repr, vector.tolist())) + "]",
+                 "dimensions": len(vector), "k": k},
+                prepare=False,
+            ).fetchall()  # fmt: skip
+        numbered = self._numbered
+        return [
+            (key[0] if numbered else key_text(key), int(key[1]) if numbered else 0, float(score))
+            for key, score in found
+            if score is not None and np.isfinite(score)
+        ]
+
+    @property
+    def _embedding_type(self) -> str:
+        known = self._relation.known or self._relation.columns()
+        return known[self._settings.embedding].type.partition("(")[0]
 
     @property
     def _numbered(self) -> bool:

@@ -108,6 +108,23 @@ class Source(Protocol):
         """
 
 
+class IndexSource(Source, Protocol):
+    """A source that is an index already, and can be searched as it is."""
+
+    @property
+    def rounds(self) -> float:
+        """Return by how much a score may be off, for the precision that vectors are kept in."""
+
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, int, float]]:
+        """Return the k nearest chunks of all: source key, number and cosine, the nearest first.
+
+        By looking at every one; chunks without a vector, or with one of another length, are none.
+
+        Raises:
+            Refused: its scores are of a distance that says nothing about cosine.
+        """
+
+
 def require_shape(source: Source, planned: str) -> None:
     """Refuse a source that is not what the plan was made for.
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -19,18 +19,27 @@ from numpy.typing import NDArray
 from qdrant_client import QdrantClient, models
 
 from qafila.core.corpus import QdrantSource as Settings
-from qafila.errors import BadInput
+from qafila.errors import BadInput, Refused
 from tasks.sources.fields import WrongField, dig, groups_of, metadata_of, text_of
-from tasks.sources.pgvector import spread
+from tasks.sources.pgvector import FULL_ROUNDS, spread
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
 from tasks.sources.relation import ranges_of
 from tasks.stores.qdrant_faults import asking_qdrant
+from tasks.stores.qdrant_index import is_local
 
 _PAGE_IDS = 10_000  # ids alone are small
 _PAGE_POINTS = 1_000
 _SAMPLE_POINTS = 256
 _MOST_PROBLEMS = 20
 _OFFSETS = ("start_offset", "end_offset")
+
+
+# of unit vectors; Qdrant's Euclidean score is the distance itself
+_COSINE_OF: Mapping[models.Distance, Callable[[float], float]] = {
+    models.Distance.COSINE: float,
+    models.Distance.DOT: float,
+    models.Distance.EUCLID: lambda d: 1 - d * d / 2,
+}
 
 
 class QdrantSource:
@@ -180,6 +189,34 @@ class QdrantSource:
                       for p in page]  # fmt: skip
         rows = self._rows(points)
         return sorted(rows, key=lambda r: (r.key_text, r.piece.number if r.piece else 0))
+
+    @property
+    def rounds(self) -> float:
+        """Return by how much a score may be off, for float32."""
+        return FULL_ROUNDS
+
+    def nearest(self, vector: NDArray[np.float32], k: int) -> list[tuple[str, int, float]]:
+        """Return the k nearest points of all, by looking at every one."""
+        settings, name = self._settings, self._settings.collection
+        held = self._vectors()[0].get(settings.vector_name)
+        cosine = _COSINE_OF.get(held.distance) if held else None
+        if held is None or cosine is None:
+            raise Refused(f"scores of {name!r} are of a distance that says nothing about cosine.")
+        tops = [t for f in (settings.key, settings.number) if f for t in _tops(f)]
+        exact = None if is_local(self._client) else models.SearchParams(exact=True)
+        with asking_qdrant(f"searching {name!r}"):
+            answer = self._client.query_points(
+                name,
+                query=vector.tolist(),
+                using=settings.vector_name or None,
+                limit=k,
+                search_params=exact,
+                with_payload=tops,
+            )
+        return [
+            (*self._place(models.Record(id=p.id, payload=p.payload)), cosine(p.score))
+            for p in answer.points
+        ]
 
     def _of_documents(self, keys: Sequence[str]) -> models.Filter:
         assert self._settings.key is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from qdrant_client import QdrantClient, models
 from qafila.core.corpus import PgvectorSource as PgvectorSettings
 from qafila.core.corpus import QdrantSource as QdrantSettings
 from qafila.core.fingerprint import text_digest
-from qafila.errors import BackfillHalted, BadInput
+from qafila.errors import BackfillHalted, BadInput, Refused
 from qafila.sql import apply_schema
 from qafila.stack import postgres
 from tasks.sources.pgvector import PgvectorSource
@@ -23,6 +24,7 @@ from tasks.sources.qdrant import QdrantSource
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
 from tasks.stores.qdrant import QdrantStore
+from tests.qdrant_ways import qdrant_client
 
 PLACE = Place("docs-search", 1, "f" * 16, 4)
 
@@ -249,3 +251,63 @@ def test_points_without_a_key_or_with_the_same_are_all_named(client: QdrantClien
     with pytest.raises(BadInput, match="point 2"):
         read(collection(client, vector_name="a"), 100)
     assert "has a text at 'body'" in collection(client, vector_name="a", text="body").problems()[0]
+
+
+@pytest.mark.parametrize(
+    "kind", ["vector", "halfvec", "dot", "cosine", "euclid", "named vector", "engine"]
+)
+def test_an_index_is_searched_as_it_is(db: psycopg.Connection[Any], kind: str) -> None:
+    made, vectors = chunks()
+    asked = vectors[2] + 0.1 * vectors[0]
+    unit = asked / np.linalg.norm(asked)
+    expected = sorted(
+        ((c.source_key, c.number, float(v @ unit)) for c, v in zip(made, vectors, strict=True)),
+        key=lambda f: -f[2],
+    )
+    with ExitStack() as stack:
+        source: Any
+        if kind in ("vector", "halfvec"):
+            db.execute(
+                f"CREATE TABLE t (source_key text, chunk_number int, text text, embedding {kind},"
+                " PRIMARY KEY (source_key, chunk_number))"
+            )
+            for c, v in zip(made, vectors, strict=True):
+                db.execute(
+                    "INSERT INTO t VALUES (%s, %s, %s, %s)",
+                    [c.source_key, c.number, c.text, str(v.tolist())],
+                )
+            db.execute("INSERT INTO t VALUES ('none', 0, 'x', NULL), ('short', 0, 'x', '[1,2]')")
+            db.execute("SET enable_seqscan = off")
+            source = table(db)
+        else:
+            client = stack.enter_context(
+                qdrant_client("qdrant-engine" if kind == "engine" else "qdrant")
+            )
+            distance = {"cosine": models.Distance.COSINE, "euclid": models.Distance.EUCLID}.get(
+                kind, models.Distance.DOT
+            )
+            params = models.VectorParams(size=4, distance=distance)
+            name = "own" if kind == "named vector" else ""
+            client.create_collection("t", vectors_config={name: params} if name else params)
+            points = [
+                models.PointStruct(
+                    id=n,
+                    vector={name: v.tolist()} if name else v.tolist(),
+                    payload={"source_key": c.source_key, "chunk_number": c.number, "text": c.text},
+                )
+                for n, (c, v) in enumerate(zip(made, vectors, strict=True))
+            ]
+            client.upsert("t", points, wait=True)
+            source = collection(client, vector_name=name)
+        found = source.nearest(unit.astype(np.float32), 3)
+        assert [f[:2] for f in found] == [e[:2] for e in expected[:3]]
+        scores = [f[2] for f in found]
+        assert scores == pytest.approx([e[2] for e in expected[:3]], abs=source.rounds)
+
+
+def test_scores_that_are_no_cosine_are_refused() -> None:
+    with qdrant_client("qdrant") as client:
+        params = models.VectorParams(size=4, distance=models.Distance.MANHATTAN)
+        client.create_collection("t", vectors_config=params)
+        with pytest.raises(Refused, match="says nothing about cosine"):
+            collection(client).nearest(np.ones(4, np.float32), 3)
