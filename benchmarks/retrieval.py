@@ -28,18 +28,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.machine import show, surroundings
 from benchmarks.retrieval_systems import SYSTEMS, Searches, loaded
 from benchmarks.setting import setting
-from qafila.core.judged import JudgedQuery
+from qafila.core.judged import DEEP_METRICS as METRICS
+from qafila.core.judged import DEPTH, JudgedQuery, deep_scores
 from qafila.core.language import Language, common_language
-from qafila.core.metrics import mean, ndcg_at_k, percentile, recall_at_k, reciprocal_rank
+from qafila.core.metrics import mean, percentile
 from qafila.core.ranking import VECTOR_WEIGHT
 from qafila.core.statistics import compare_paired, mean_share
 from qafila.core.statistics.multiplicity import holm
 from tasks.collection import Collection, read_collection
 from tasks.embedders.wordllama import WordLlamaEmbedder
 
-DEPTH = 100
 PAIRS = (("vector", "keyword"), ("hybrid", "keyword"))
-METRICS = ("ndcg_at_10", "mrr", "recall_at_100")
 LANGUAGES = ("auto", *get_args(Language), "simple")
 
 
@@ -87,7 +86,7 @@ def measure(
     embedder = WordLlamaEmbedder(256, lowercase=True)
     with loaded(collection, database, embedder, target=target, full_text=full_text) as searches:
         rankings, raw = _ask(searches, queries, embedder)
-    scores = {s: _scores(queries, rankings[s]) for s in SYSTEMS}
+    scores = {s: deep_scores(queries, rankings[s]) for s in SYSTEMS}
     figures = {
         "collection": collection.name,
         "target": target,
@@ -131,26 +130,6 @@ def _ask(
             rankings[system].append(found)
             raw[system].append(took + (0.0 if system == "keyword" else embedding))
     return rankings, raw
-
-
-def _scores(
-    queries: Sequence[JudgedQuery], rankings: Sequence[Sequence[str]]
-) -> dict[str, list[float]]:
-    """Return every query's value by metric; each has a relevant document, so none is missing."""
-    found: dict[str, list[float]] = {m: [] for m in METRICS}
-    for query, ranking in zip(queries, rankings, strict=True):
-        for metric, value in zip(
-            METRICS,
-            (
-                ndcg_at_k(ranking, query.grades, 10),
-                reciprocal_rank(ranking[:DEPTH], query.grades),
-                recall_at_k(ranking, query.grades, DEPTH),
-            ),
-            strict=True,
-        ):
-            assert value is not None
-            found[metric].append(value)
-    return found
 
 
 def _figures(

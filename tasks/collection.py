@@ -83,6 +83,25 @@ def read_collection(folder: Path) -> Collection:
     )
 
 
+def read_documents(folder: Path) -> tuple[str, list[CollectedDocument], list[str]]:
+    """Return name, documents with a text, and ids of those without, of a folder nobody judged.
+
+    Raises:
+        BadInput: ``docs.jsonl`` is missing or holds what cannot be used; names every problem.
+    """
+    problems: list[str] = []
+    if not (folder / FILES[0]).is_file():
+        raise _bad(folder, [f"{folder / FILES[0]} is not there"])
+    documents = _read_documents(folder / FILES[0], problems)
+    found = [d for d in documents.values() if d.whole.strip()]
+    if not found and not problems:
+        problems.append("docs.jsonl holds no document with a text")
+    if problems:
+        raise _bad(folder, problems)
+    empty = [key for key, d in documents.items() if not d.whole.strip()]
+    return folder.resolve().name, found, empty
+
+
 def _bad(folder: Path, problems: Sequence[str]) -> BadInput:
     shown = list(problems[:_SHOWN])
     if len(problems) > _SHOWN:

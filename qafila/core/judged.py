@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from qafila.core.metrics import mean, ndcg_at_k, percentile, recall_at_k, reciprocal_rank
 
 K = 10  # the ladder judges first pages
+DEPTH = 100  # of the lists by which searches and embedders are compared
+DEEP_METRICS = ("ndcg_at_10", "mrr", "recall_at_100")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,29 @@ def ndcg_scores(queries: Sequence[JudgedQuery], answers: Sequence[Answer]) -> li
         None if a.ranking is None else ndcg_at_k(a.ranking, q.grades, K)
         for q, a in zip(queries, answers, strict=True)
     ]
+
+
+def deep_scores(
+    queries: Sequence[JudgedQuery], rankings: Sequence[Sequence[str]]
+) -> dict[str, list[float]]:
+    """Return nDCG@10, MRR and recall@100 of lists of up to a hundred, a value a query.
+
+    Every query has a relevant document, so none is missing.
+    """
+    found: dict[str, list[float]] = {m: [] for m in DEEP_METRICS}
+    for query, ranking in zip(queries, rankings, strict=True):
+        for metric, value in zip(
+            DEEP_METRICS,
+            (
+                ndcg_at_k(ranking, query.grades, K),
+                reciprocal_rank(ranking[:DEPTH], query.grades),
+                recall_at_k(ranking, query.grades, DEPTH),
+            ),
+            strict=True,
+        ):
+            assert value is not None
+            found[metric].append(value)
+    return found
 
 
 def measure_arm(queries: Sequence[JudgedQuery], answers: Sequence[Answer]) -> ArmMeasurement:

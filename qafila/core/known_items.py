@@ -10,12 +10,34 @@ import random
 from collections.abc import Iterable
 from typing import TypeVar
 
+from qafila.core.judged import JudgedQuery
+
 LABEL = "generated known-item queries: they favour keyword search"
 TITLE_WORDS = (2, 12)  # a title of one word asks for many documents, one of many is a text
 SNIPPET_WORDS = (6, 10)
 _FEWEST_WORDS = 6  # of a text that some words can be taken from
 
 T = TypeVar("T")
+
+
+def known_item_queries(
+    documents: Iterable[tuple[str, str, str]], generator: random.Random
+) -> list[JudgedQuery]:
+    """Return a query for each (key, title, text) that can be asked for, in the order of ids.
+
+    Documents that share a title are not asked for by it, since nobody could tell which is meant.
+    """
+    queries: dict[str, JudgedQuery] = {}
+    repeated: set[str] = set()
+    for key, title, text in sorted(documents):
+        asked = known_item(title, text, generator)
+        if asked is None:
+            continue
+        if asked in queries:
+            repeated.add(asked)
+        queries[asked] = JudgedQuery(f"generated-{key}", asked, {key: 1.0})
+    found = [q for asked, q in queries.items() if asked not in repeated]
+    return sorted(found, key=lambda q: q.query_id)
 
 
 def known_item(title: str, text: str, generator: random.Random) -> str | None:

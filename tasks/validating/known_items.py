@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import psycopg
 
 from qafila.core.judged import JudgedQuery
-from qafila.core.known_items import known_item, sample_of
+from qafila.core.known_items import known_item_queries, sample_of
 from qafila.core.workload import GeneratedQueries, Workload
 from qafila.errors import BackfillHalted, BadInput
 from tasks.ledger import Connection
@@ -22,8 +22,6 @@ _TEXT = 4000  # characters of a text that words are taken from: a sample is held
 def make_known_items(ledger: Connection, workload: Workload) -> list[JudgedQuery]:
     """Return queries that each ask for one document, a sample of the source; it is read once.
 
-    Documents that share a title are not asked for by it, since nobody could tell which is meant.
-
     Raises:
         BadInput: no document has words enough to ask for it.
     """
@@ -32,23 +30,14 @@ def make_known_items(ledger: Connection, workload: Workload) -> list[JudgedQuery
     generator = random.Random(settings.seed)
     with open_source(ledger, workload) as source:
         rows = sample_of(_rows(source), settings.queries, generator)
-    queries: dict[str, JudgedQuery] = {}
-    repeated: set[str] = set()
-    for key, title, text in sorted(rows):
-        asked = known_item(title, text, generator)
-        if asked is None:
-            continue
-        if asked in queries:
-            repeated.add(asked)
-        queries[asked] = JudgedQuery(f"generated-{key}", asked, {key: 1.0})
-    found = [q for asked, q in queries.items() if asked not in repeated]
+    found = known_item_queries(rows, generator)
     if not found:
         raise BadInput(
             "no known-item query can be made:",
             [f"of {len(rows)} documents none has a title or six words of text"],
             remedy="judge some queries and name their table in queries.judged",
         )
-    return sorted(found, key=lambda q: q.query_id)
+    return found
 
 
 def _rows(source: Source) -> Iterator[tuple[str, str, str]]:
@@ -64,10 +53,15 @@ def fetch_documents(source: Source, keys: Sequence[str]) -> dict[str, SourceRow]
     A key that is not of the form that the source's keys have is one that it does not have.
     """
     found: dict[str, SourceRow] = {}
-    for start in range(0, len(keys), _ASKED):
-        for row in _fetch(source, keys[start : start + _ASKED]):
-            found.setdefault(row.key_text, row)
+    for row in fetch_rows(source, keys):
+        found.setdefault(row.key_text, row)
     return found
+
+
+def fetch_rows(source: Source, keys: Sequence[str]) -> Iterator[SourceRow]:
+    """Yield all rows of these documents, where there are several chunks each of them."""
+    for start in range(0, len(keys), _ASKED):
+        yield from _fetch(source, keys[start : start + _ASKED])
 
 
 def _fetch(source: Source, keys: Sequence[str]) -> Sequence[SourceRow]:

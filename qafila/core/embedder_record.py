@@ -1,0 +1,75 @@
+"""What a decision record says of the embedders that were compared on the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def summary(
+    number: int, recorded_on: str, sentence: str, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a decision keeps of one comparison: what was compared, where, and who won.
+
+    ``number`` and ``recorded_on`` (a date) are those of its evidence.
+    """
+    return {
+        "evidence": number,
+        "date": recorded_on,
+        "sentence": sentence,
+        "queries": body["queries"],
+        "judged_by": body["judged_by"],
+        "documents": body["sample"]["documents"],
+        "of_documents": body["sample"]["of_documents"],
+        "current": body["current"],
+        "winner": body["candidates"][0]["name"],
+        "candidates": [
+            {
+                key: row[key]
+                for key in (
+                    "name", "place", "tied", "ndcg_at_10", "ci", "query_ms_p95",
+                    "per_million_chunks", "currency", "dimensions",
+                )
+            }
+            for row in body["candidates"]
+        ],
+    }  # fmt: skip
+
+
+def section(found: Mapping[str, Any] | None) -> list[str]:
+    """Return the section as lines of markdown; nothing when no comparison was made."""
+    if found is None:
+        return []
+    rows = found["candidates"]
+    return [
+        "## Embedders compared on this corpus",
+        "",
+        f"{found['sentence']} (evidence {found['evidence']}, {found['date']})",
+        "",
+        _row(["place", "embedder", "dimensions", "nDCG@10 (95 %)", "query p95",
+              "a million chunks"]),
+        _row(["---"] * 6),
+        *(_row(_cells(r, found["current"])) for r in rows),
+        "",
+        f"By vectors alone, exact search, on {found['queries']} {found['judged_by']} over a sample "
+        f"of {found['documents']:,} of {found['of_documents']:,} documents: scores are higher than "
+        "on the whole.",
+        "",
+    ]  # fmt: skip
+
+
+def _cells(row: Mapping[str, Any], current: str) -> Sequence[str]:
+    low, high = row["ci"]
+    ms, price = row["query_ms_p95"], row["per_million_chunks"]
+    return [
+        f"{row['place']}{', tied' if row['tied'] else ''}",
+        row["name"] + (" (in use)" if row["name"] == current else ""),
+        str(row["dimensions"]),
+        f"{row['ndcg_at_10']:.3f} ({low:.3f}…{high:.3f})",
+        "not measured" if ms is None else f"{ms:.1f} ms",
+        "not known" if price is None else f"{price} {row['currency']}",
+    ]
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
