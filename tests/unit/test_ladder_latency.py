@@ -249,6 +249,9 @@ def test_a_rate_too_low_for_a_percentile_is_raised_and_levels_become_one() -> No
     # slow services are left alone: .6 × 2 users / 0.1 s
     slow = plan_load(real_rate(projection()), 16.0, mean_ms=100.0, users=2)
     assert [level.rate for level in slow.levels] == [pytest.approx(12.0)]
+    # little time is no reason to hurry: .6 of one user without pause, not of two
+    short = plan_load(real_rate(projection()), 2.0, mean_ms=8.0, users=2)
+    assert [level.rate for level in short.levels] == [pytest.approx(75.0)]
 
 
 def test_a_real_rate_is_asked_once_twice_and_four_times() -> None:

@@ -15,7 +15,8 @@ from qafila.core.workload import Projection
 MULTIPLES = (1, 2, 4)
 ENOUGH = 500  # answers of a system that a 95th percentile should rest on
 MOST_REQUESTS = 20_000  # in one climb, over all systems and levels
-QUIET_SHARE = 0.6  # of what the users of rung 6 reach: a rate raised for our sake stays below it
+QUIET_SHARE = 0.6  # of what one user reaches without pause: a rate raised for us stays below it
+MODEST_PER_S = 60.0  # up to here, of what the users of rung 6 reach together
 MOST_WORKERS = 64
 _LEAST_WORKERS = 8
 _BLOCKS = 24  # of both systems at the first level
@@ -90,11 +91,12 @@ def plan_load(
     """Plan the levels for about ``seconds`` of arrivals.
 
     ``mean_ms`` is the service time of the slower system, ``users`` how many ask at once on the
-    rungs below. A rate too low for ``ENOUGH`` answers is raised, but never above ``QUIET_SHARE``
-    of what these users reach without pause; levels that become the same are one. ``fixed``: not
-    raised.
+    rungs below. A rate too low for ``ENOUGH`` answers is raised, but only as far as nobody has to
+    wait for it: see ``QUIET_SHARE`` and ``MODEST_PER_S``; levels that become the same are one.
+    ``fixed``: not raised.
     """
-    quiet = QUIET_SHARE * users * 1000 / max(mean_ms, 0.001)
+    one_user = QUIET_SHARE * 1000 / max(mean_ms, 0.001)
+    quiet = max(one_user, min(MODEST_PER_S, users * one_user))
     raised = 0.0 if fixed else min(2 * ENOUGH / seconds, quiet)
     rates = sorted({max(m * real.per_s, raised) for m in MULTIPLES})
     shares = [1.0] if len(rates) == 1 else [0.5, *[0.5 / (len(rates) - 1)] * (len(rates) - 1)]
