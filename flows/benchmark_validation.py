@@ -24,11 +24,13 @@ from tasks.validating.cost import judge_cost
 from tasks.validating.index import measure_index
 from tasks.validating.keys import compare_keys
 from tasks.validating.latency import measure_latency
+from tasks.validating.neighbours import compare_neighbours
 from tasks.validating.quality import judge_quality
 from tasks.validating.recording import record_outcome, show_outcome
 
 LADDER = (
     compare_keys,
+    compare_neighbours,
     measure_index,
     judge_quality,
     measure_change,
