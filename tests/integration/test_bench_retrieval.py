@@ -45,9 +45,9 @@ def test_cranfield(database: psycopg.Connection[Any]) -> None:
     systems = found["systems"]
     assert (found["documents"], found["queries"], found["full_text"]) == (1398, 225, "english")
     assert found["documents_without_text"] == ["471", "995"]
-    assert systems["keyword"]["ndcg_at_10"] == pytest.approx(0.470, abs=0.005)
+    assert systems["keyword"]["ndcg_at_10"] == pytest.approx(0.503, abs=0.005)
     assert systems["vector"]["ndcg_at_10"] == pytest.approx(0.421, abs=0.005)
-    assert systems["hybrid"]["ndcg_at_10"] == pytest.approx(0.504, abs=0.005)
+    assert systems["hybrid"]["ndcg_at_10"] == pytest.approx(0.528, abs=0.006)
     for system in systems.values():
         low, high = system["ci"]
         assert low < system["ndcg_at_10"] < high
@@ -60,7 +60,7 @@ def test_piaf_in_french(database: psycopg.Connection[Any]) -> None:
     found = measure(database, "piaf-fr", max_queries=300)
     systems = found["systems"]
     assert (found["documents"], found["queries"], found["full_text"]) == (761, 300, "french")
-    assert systems["keyword"]["ndcg_at_10"] > 0.65
+    assert systems["keyword"]["ndcg_at_10"] > 0.7
     # the model knows hardly any French: vectors must not drag the hybrid down
     assert systems["vector"]["ndcg_at_10"] < 0.5
     assert found["paired"]["hybrid-keyword"]["verdict"] != "worse"

@@ -25,12 +25,15 @@ DROP TABLE IF EXISTS {shares};
 -- rows, or as long as they select few rows. More of them rank what was selected: ranking is what
 -- costs. A lexeme of a handful of rows is never too common, or a table of ten rows could not be
 -- searched. The number of rows is the planner's; of a table that it never counted it is not known.
+-- ts_rank takes all words for equally telling, so it only chooses the best few, whose score is then
+-- the mean over the words, the rare ones weighing more: ln(1 + 1 / share).
 WITH size AS MATERIALIZED (
     SELECT nullif(reltuples, -1) AS rows
     FROM pg_class
     WHERE oid = {name}::regclass
 ), word AS MATERIALIZED (
     SELECT '''' || replace(replace(s.lexeme, '\', '\\'), '''', '''''') || '''' AS quoted,
+           ln(1 + 1 / s.share::float8) AS weight,
            row_number() OVER rarest_first AS number,
            sum(s.share) OVER rarest_first AS rows
     FROM unnest(tsvector_to_array(to_tsvector({config}, %(text)s))) AS asked (lexeme)
@@ -48,14 +51,22 @@ WITH size AS MATERIALIZED (
            ))::tsquery AS selects,
            string_agg(quoted, ' | ')::tsquery AS ranks
     FROM word, size
-), keyword AS MATERIALIZED (
+), ranked AS MATERIALIZED (
     SELECT {key} AS source_key,
-           ts_rank(lexemes, term.ranks, 32) AS score
+           lexemes
     FROM {table}, term
     WHERE lexemes @@ term.selects
       AND {acl} && %(groups)s
-    ORDER BY score DESC, {key}
+    ORDER BY ts_rank(lexemes, term.ranks, 32) DESC, {key}
     LIMIT %(k)s
+), keyword AS MATERIALIZED (
+    SELECT source_key,
+           (
+               SELECT sum(word.weight * ts_rank(ranked.lexemes, word.quoted::tsquery))
+                   / sum(word.weight)
+               FROM word
+           ) AS score
+    FROM ranked
 )
 
 -- name: keyword_search
