@@ -63,9 +63,9 @@ class Selection:
     rows: float
 
 
-# Measured on the 17 422 documents and 1 337 queries of the demo, ranked by ts_rank alone: as good as
-# selecting by all twelve ranking words (nDCG@10 .609 against .607) with a third of the rows, 1 700
-# in the mean.
+# Measured on the 17 422 documents and 1 337 queries of the demo, ranked by ts_rank alone: as good
+# as selecting by all twelve ranking words (nDCG@10 .609 against .607) with a third of the rows,
+# 1 700 in the mean.
 THOROUGH = Selection(words=4, rows=inf)
 # As good again (.610) with 610 rows in the mean and 960 at the 95th percentile, not 4 300.
 FRUGAL = Selection(words=RANKING, rows=0.06)
