@@ -20,16 +20,20 @@ from tasks.validating.access import measure_access
 from tasks.validating.answers import judge_answers
 from tasks.validating.change import measure_change
 from tasks.validating.climb import start_climb
+from tasks.validating.content import compare_content
 from tasks.validating.cost import judge_cost
 from tasks.validating.index import measure_index
 from tasks.validating.keys import compare_keys
 from tasks.validating.latency import measure_latency
+from tasks.validating.meaning import compare_meaning
 from tasks.validating.neighbours import compare_neighbours
 from tasks.validating.quality import judge_quality
 from tasks.validating.recording import record_outcome, show_outcome
 
 LADDER = (
     compare_keys,
+    compare_content,
+    compare_meaning,
     compare_neighbours,
     measure_index,
     judge_quality,

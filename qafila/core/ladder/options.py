@@ -13,6 +13,15 @@ class LadderOptions(BaseModel):
     max_queries: int | None = Field(
         None, ge=1, description="Judge a random sample of this many queries; empty: all of them."
     )
+    detect_share: float = Field(
+        0.001,
+        gt=0,
+        le=0.5,
+        description="Least share of wrong vectors that embedding a sample anew must show.",
+    )
+    detect_confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="With this probability, at least."
+    )
     concurrency: int = Field(2, ge=1, le=64, description="Users who ask at the same time.")
     recall_queries: int = Field(
         120, ge=10, le=10_000, description="Queries on which the index meets exact search."
