@@ -128,6 +128,8 @@ class LanguageModelService:
                 self._usage = False  # it may know no stream_options; nothing else is changed
                 body = self._body(messages, most_tokens or self.settings.max_tokens)
                 continue
+            if came.fault is Fault.CONTENT and not self._answered:
+                self._usage = True  # it was not that
             if came.fault not in (Fault.LIMIT, Fault.BUSY, Fault.GARBLED):
                 return Unsaid(self._clean(came.reason), tries)
             limits, failures = (

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import answers
 from qafila.core.golden import Message, Prompt, read_prompts
 from qafila.core.inference import AnswerObjectives, LanguageModel
 from qafila.core.verdict import Verdict
-from qafila.errors import SpendCapReached
+from qafila.errors import BadInput, SpendCapReached
 from tasks.answering.accounts import OwnAccount, Purse
 from tasks.answering.comparing import Compared, compare_models, load_refusals
 from tasks.answering.service import LanguageModelService, Said, Unsaid
@@ -119,6 +123,13 @@ def test_tokens_that_a_service_does_not_count_are_estimated_and_called_so(world:
     assert said(model.ask(ASK)).estimated  # asked again without, once
     assert said(model.ask(ASK)).reply.text == "one two three"
     assert "stream_options" not in world.baseline.asked[-1].body
+
+
+def test_a_refused_question_does_not_lose_the_count_of_tokens(world: World) -> None:
+    world.baseline.faults.extend(["400", "400"])
+    model = world.model(world.baseline)
+    assert isinstance(model.ask(ASK), Unsaid)
+    assert not said(model.ask(ASK)).estimated
 
 
 @pytest.mark.parametrize(
@@ -291,3 +302,42 @@ def test_a_grading_model_is_held_against_people_first(world: World) -> None:
     alone = world.compare(prompts)
     assert alone.calibration is not None
     assert alone.calibration.because == "no grading model is named"
+
+
+def test_the_shell_prints_tables_and_one_json_object(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    prompts = tmp_path / "golden.jsonl"
+    lines = [p.model_dump(mode="json", by_alias=True) for p in golden(80)]
+    prompts.write_text("\n".join(json.dumps(line) for line in lines))
+    monkeypatch.setenv("MODEL_KEY", KEY)
+    command = [
+        "answers", "--prompts", str(prompts), "--model", MODEL, "--baseline", world.baseline.url,
+        "--baseline-key", "MODEL_KEY", "--candidate", world.candidate.url,
+        "--first-token", "100", "--per-token", "100",
+    ]  # fmt: skip
+
+    def run(*more: str) -> tuple[int, dict[str, Any], str]:
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        with pytest.raises(SystemExit) as ended:
+            answers.main()
+        out, err = capsys.readouterr()
+        assert KEY not in out + err
+        return int(ended.value.code or 0), json.loads(out), err
+
+    code, found, err = run("--candidate-key", "MODEL_KEY", "--candidate-prices", "1", "2")
+    assert (code, found["verdict"], found["prompts"]) == (0, "PASS", 80)
+    assert found["systems"]["baseline"]["cost_per_answer"] is None
+    assert float(found["systems"]["candidate"]["cost_per_answer"]) > 0
+    assert Decimal(found["spent"]["amount"]) > 0
+    assert "candidate   1.000" in err
+    assert run("--candidate-key", "MODEL_KEY", "--limit", "10")[0] == 3
+    assert run()[0] == 4  # no key for the candidate
+    world.candidate.answer = lambda text: "no idea"
+    assert run("--candidate-key", "MODEL_KEY")[0] == 1
+    monkeypatch.setattr(
+        sys, "argv", [*command, "--baseline", "nowhere", "--candidate-key", "NO_KEY"]
+    )
+    with pytest.raises(BadInput) as caught:
+        answers.main()
+    assert len(caught.value.problems) == 2
