@@ -20,6 +20,7 @@ _WIDTH = 460
 _SHAPES = {"PASS": "circle", "FAIL": "square", "INCONCLUSIVE": "diamond", "ERROR": "cross"}
 _ARMS = {"baseline": "#7f8c8d", "candidate": "#d68910"}
 _PERCENTILES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
+_LABEL = 42  # characters
 _NEAREST = 1e-8
 _TOP = 1 - 1e-6  # what lies above cannot be told from 1 in floating point any more
 
@@ -64,7 +65,7 @@ def draw_intervals(
     seen = [v for v in VERDICT_COLOURS if any(i.verdict == v for i in known)]
     y = {
         "field": "name", "type": "nominal", "title": None, "sort": None,
-        "axis": {"labelLimit": 250, "ticks": False, "domain": False, "labelPadding": 8},
+        "axis": {"labelLimit": 0, "ticks": False, "domain": False, "labelPadding": 8},
     }  # fmt: skip
     x = {"type": "quantitative", "title": title, "scale": {"zero": False, "nice": True}}
     colour = _scale("verdict", seen, [VERDICT_COLOURS[v] for v in seen])
@@ -217,7 +218,7 @@ def draw_distances(points: Sequence[Mapping[str, Any]], tolerance: Any) -> str |
 def _svg(spec: Mapping[str, Any], *, height: Mapping[str, int] | int) -> str:
     config = {
         "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
-        "legend": {"labelFontSize": 12, "orient": "bottom", "offset": 8, "labelLimit": 300},
+        "legend": {"labelFontSize": 12, "orient": "bottom", "offset": 8, "labelLimit": 0},
         "view": {"stroke": None},
     }
     whole = {
@@ -243,8 +244,12 @@ def _told_apart(names: Sequence[str]) -> list[str]:
 
 
 def _line(name: str) -> str:
-    """Return a name on one line, without what no picture can show."""
-    return "".join(c if c.isprintable() else " " for c in " ".join(name.split())) or "–"
+    """Return a name on one short line, without what no picture can show.
+
+    Cut here and not by Vega, which cuts a letter outside the basic plane in two, and then fails.
+    """
+    shown = "".join(c if c.isprintable() else " " for c in " ".join(name.split())) or "–"
+    return shown if len(shown) <= _LABEL else f"{shown[: _LABEL - 1]}…"
 
 
 def _is_number(value: Any) -> bool:

@@ -21,7 +21,7 @@ from qafila.sql import statement
 from tasks import approvals
 from tasks.evidence import record_evidence
 from tasks.ledger import Generation, apply_workload, move_phase
-from tasks.reporting import collect_facts, write_report
+from tasks.reporting import collect_facts, save_validation, write_report
 from tasks.status import read_status
 from tests.integration.applied import apply_demo, audit
 
@@ -141,6 +141,41 @@ def test_the_command_prints_the_file_and_the_sentence(
     assert told["evidence"]["chain_ok"]
     assert [f["before"]["value"] for f in told["figures"]] == ["not measured"] * 4
     assert Path(told["file"]).is_file()
+
+
+def test_the_page_of_a_validation_is_written_by_the_command(
+    ledger: psycopg.Connection[Any], audited: Generation, target_url: str, tmp_path: Path
+) -> None:
+    ask = ["report", NAME, "--validation"]
+    refused = CliRunner().invoke(app, ask)
+    assert isinstance(refused.exception, Refused)
+    assert "was not validated yet" in str(refused.exception)
+    assert "benchmark-validation" in refused.exception.remedy
+    rungs = {"keys": {"verdict": "PASS", "sentence": "all there"},
+             "quality": {"verdict": "FAIL", "sentence": "worse", "compared": "nDCG@10",
+                         "on": "60 queries", "smallest_effect": "0.02"}}  # fmt: skip
+    note(ledger, "validation", Verdict.PASS, rungs={})
+    note(ledger, "validation", Verdict.FAIL, rungs=rungs, not_reached=["latency"])
+    shown = CliRunner().invoke(app, ask)
+    assert shown.exit_code == 0, shown.output
+    file = tmp_path / "reports" / f"{NAME}-validation.html"
+    assert shown.output.splitlines() == [str(file), "validation is FAIL."]
+    page = file.read_text()
+    assert "Judged queries are answered as well as before" in page
+    assert "quality stopped the climb" in page
+    assert "It was not rehearsed" in page
+    told = json.loads(CliRunner().invoke(app, [*ask, "--json"]).output)
+    assert (told["verdict"], told["rehearsal"]) == ("FAIL", None)
+    assert [(r["number"], r["rung"], r["verdict"]) for r in told["rungs"]] == [
+        (1, "keys", "PASS"), (6, "quality", "FAIL"), (8, "latency", "not reached"),
+    ]  # fmt: skip
+    assert told["rungs"][1]["smallest_effect"] == "0.02"
+    go(ledger, audited, *TO_CANARY, Event.ABORT)
+    apply_demo(ledger, target_url)
+    with pytest.raises(Refused, match=r"generation 2 of .* was not validated"):
+        save_validation(collect_facts(ledger, NAME))
+    path, _ = save_validation(collect_facts(ledger, NAME, 1))
+    assert path.name == f"{NAME}-g1-validation.html"
 
 
 def test_status_tells_the_look_during_a_canary_and_its_end_afterwards(
