@@ -28,8 +28,9 @@ from qafila.core.normalising import bare, digits_to_ascii, normalise
 _PATTERN_SECONDS = 1.0  # an answer is short; a pattern that takes longer would take for ever
 _BEGINNING = 240  # characters in which a refusal shows
 _NUMBER = regex.compile(
-    r"(?<![\w.,])[-+\u2212]?(?:\d{1,3}(?:[ \u00a0\u202f'’٬]\d{3})+(?!\d)(?:[.,٫]\d+)?"
-    r"|\d+(?:[.,٫]\d+)*)(?:[eE][-+]?\d{1,3})?"
+    r"(?<!\w)(?<!\d[.,٫])[-+\u2212]?"
+    r"(?:\d{1,3}(?:[ \u00a0\u202f'’٬]\d{3})+(?!\d)(?:[.,٫]\d+)?|\d+(?:[.,٫]\d+)*"
+    r"|(?<![.,])[.,٫]\d+(?![.,]?\d))(?:[eE][-+]?\d{1,3})?"
 )
 _FENCE = regex.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*)\n\s*```\s*\Z", regex.DOTALL)
 _CITED = regex.compile(r"(?:\[[^\[\]\n]{1,200}\]\s*)+")
