@@ -20,7 +20,7 @@ SELECTIVITIES = (0.1, 0.01, 0.001)  # beside all rows
 MOST_READERS = 200  # groups of one reader who sees nearly everything
 _NEARLY_ALL = 0.95  # a filter that leaves more narrows nothing
 _NEAR = 3.0  # a real filter stands for a selectivity that it is within this factor of
-_FEWEST_ROWS = 2 * K  # a filter that leaves fewer has no ten nearest to lose
+_FEWEST_ROWS = K  # a filter that leaves fewer has no ten nearest to lose
 _SCANNED = 10  # queries, where every row is looked at anyway
 
 BROKEN = (Unavailable, psycopg.OperationalError)

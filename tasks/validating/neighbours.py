@@ -117,9 +117,8 @@ def _old_index(ledger: Connection, climb: Climb) -> Iterator[OldIndex | str]:
     before = generation_of(ledger, workload.name, number)
     was, now = (fingerprint_body(ledger, g) for g in (before, climb.original))
     different = [n for n in _MADE_OF if was.get(n) != now.get(n)]
-    why = (
-        f"its {' and '.join(d.replace('_', ' ') for d in different)} differ" if different else None
-    )
+    named = " and ".join(d.replace("_", " ") for d in different)
+    why = f"it differs in {named}" if different else None
     with open_store(ledger, workload, before) as store:
         yield OldIndex(f"generation {number}", why, _rounds(climb), *_ports(store))
 

@@ -56,7 +56,7 @@ def test_where_nobody_filters_parts_are_drawn() -> None:
     ]  # fmt: skip
     assert [n.filter.kind for n in found] == ["all", "drawn", "drawn"]
     assert 200 <= found[1].filter.rows <= 400
-    assert missing == ["0.1 % of the rows: of 3000 they are fewer than 20"]
+    assert missing == ["0.1 % of the rows: of 3000 they are fewer than 10"]
 
 
 def test_rows_that_nobody_may_read_are_no_ones_to_find() -> None:
