@@ -109,8 +109,8 @@ def test_a_service_that_answers_errors_was_not_measured(demo: Demo) -> None:
 
 
 def test_a_slow_candidate_fails(demo: Demo) -> None:
-    httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 500})
-    outcome = climb(demo, 31, latency_rate=20, latency_seconds=16)
+    httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 300})
+    outcome = climb(demo, 31, latency_rate=20, latency_seconds=20)
     assert outcome.finding(Rung.LATENCY).judgement.verdict is Verdict.FAIL
     with disable_run_logger(), pytest.raises(Refused, match="times the baseline's"):
         conclude(demo.generation, outcome)

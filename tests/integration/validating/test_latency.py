@@ -96,7 +96,7 @@ def test_an_equal_candidate_passes_and_its_figures_are_kept() -> None:
 
 
 def test_half_as_long_again_fails() -> None:
-    found = measure(Sleeper(300).open, Sleeper(450).open, at_most=1.25)
+    found = measure(Sleeper(300).open, Sleeper(450).open, latency_rate=25, latency_seconds=14)
     assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
     assert "times the baseline's" in found.judgement.sentence
 
@@ -119,8 +119,9 @@ def test_saturation_is_named_at_the_multiple_where_it_begins() -> None:
 
 
 def test_a_candidate_that_cannot_keep_up_with_the_real_rate_fails() -> None:
-    found = measure(Sleeper(20).open, Sleeper(100, slots=1).open, at_most=5.0)  # 10 a second of 50
-    assert found.judgement.verdict is Verdict.FAIL
+    # two at a time, 300 ms each: 7 a second of 50
+    found = measure(Sleeper(200).open, Sleeper(300, slots=2).open, at_most=5.0)
+    assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
     assert len(found.figures["latency"]["levels"]) == 1  # spared the levels above
 
 
@@ -154,8 +155,8 @@ def test_real_services_are_measured_over_http(demo: Demo) -> None:
 
 
 def test_a_slow_service_fails(demo: Demo) -> None:
-    httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 700})
-    found = measure_latency.fn(climb(demo, latency_rate=20, latency_seconds=16))
+    httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 300})
+    found = measure_latency.fn(climb(demo, latency_rate=20, latency_seconds=20))
     assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
 
 
