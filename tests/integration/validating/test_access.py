@@ -131,7 +131,7 @@ def test_a_filter_that_is_not_applied_is_caught_even_where_all_is_open(world: Wo
     assert found.judgement.verdict is Verdict.FAIL
     stranger = found.parts["a stranger"]
     assert stranger.verdict is Verdict.FAIL
-    assert "200 results of 20 searches are not theirs" in stranger.sentence
+    assert "100 results of 10 searches are not theirs" in stranger.sentence
     assert found.parts["a reader of everyone"].verdict is Verdict.FAIL
 
 
