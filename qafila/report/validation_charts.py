@@ -143,7 +143,7 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
     return _svg(
         {
             "data": {"values": values},
-            "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 14}},
+            "mark": {"type": "line", "strokeWidth": 2},
             "encoding": encoding,
         },
         height=240,

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qafila.core.ladder.climb import CANDIDATE, Climbed, Outcome
-from qafila.core.ladder.rungs import Finding, NotApplicable, Rung
+from qafila.core.ladder.rungs import NotApplicable
 from qafila.core.verdict import Verdict
+from qafila.report.rungs import rung_lines
 from tasks.ledger import Generation
 
 _SHOWN = 20  # rows of a detail in an artifact
@@ -64,32 +65,25 @@ def verdict_page(generation: Generation, outcome: Outcome) -> str:
         "at a rate of their own; of vectors alone from question to answer. Cost: list price an "
         "hour / 3 600 × mean service time × 1 000 / vCPUs, a fully used machine assumed.",
     ]
+    lines += ["", f"With pictures: `qafila report {generation.workload} --validation`"]
     if outcome.verdict is Verdict.PASS:
         lines += ["", f"Next: `qafila run rollback-drill {generation.workload}`"]
     return "\n".join(lines)
 
 
 def rung_rows(outcome: Outcome) -> list[dict[str, object]]:
-    """Return one row a rung, also for those that do not apply or were not reached."""
-    rows: list[dict[str, object]] = []
-    for found in outcome.climbed:
-        if isinstance(found, Finding):
-            verdict, said = found.judgement.verdict.value, found.judgement.sentence
-            compared, on = found.compared, found.on
-        else:
-            verdict, said, compared, on = "does not apply", found.because, "–", "–"
-        rows.append(_rung_row(found.rung, verdict, said, compared, on))
-    stopped = outcome.stopped_at
-    for kind in outcome.not_reached:
-        rows.append(_rung_row(kind, "not reached", f"{stopped} stopped the climb", "–", "–"))
-    return rows
+    """Return one row a rung, also for those that do not apply or were not reached.
 
-
-def _rung_row(kind: Rung, verdict: str, said: str, compared: str, on: str) -> dict[str, object]:
-    return {
-        "rung": f"{kind.number} {kind.value}", "verdict": verdict, "what was found": said,
-        "compared": compared, "on": on,
-    }  # fmt: skip
+    In the words of the report that ``qafila report --validation`` writes.
+    """
+    return [
+        {
+            "rung": f"{line.number} {line.name}", "what": line.title, "verdict": line.verdict,
+            "what was compared": line.compared, "on": line.on, "what was found": line.found,
+            "the least it could have seen": line.smallest_effect,
+        }
+        for line in rung_lines(outcome.body())
+    ]  # fmt: skip
 
 
 def system_rows(outcome: Outcome) -> list[dict[str, object]]:
