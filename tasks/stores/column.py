@@ -28,6 +28,7 @@ from qafila.sql import statement
 from tasks.alias import read_alias
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.column_swap import ORIGINAL, HeldColumn, column_of, list_columns
+from tasks.stores.column_drop import drop_column, removal_of
 from tasks.stores.column_index import build_hnsw
 from tasks.stores.column_problems import problems_of
 from tasks.stores.column_table import AppTable, describe
@@ -390,37 +391,22 @@ class ColumnStore(ColumnWitness):
     def _values(groups: Sequence[str], where: Where | None) -> dict[str, Any]:
         return {"groups": list(groups), "everybody": EVERYBODY, **values_of(where)}
 
+    def removal(self) -> list[str]:
+        held = column_of(self._connection, self._place.workload, self._place.generation)
+        if held is None or describe(self._connection, self._layout) is None:
+            return []
+        return [q.as_string() for q in removal_of(self._connection, self._words, held)]
+
     def drop(self) -> None:
-        """Drop the column and its index. Cannot be undone.
+        """Drop the column and its indexes. Cannot be undone.
 
         Raises:
-            Refused: the application searches in it.
+            Refused: the application searches in it, or something is tied to it.
         """
         held = column_of(self._connection, self._place.workload, self._place.generation)
         if held is not None:
-            if held.serves:
-                raise Refused(
-                    f"column {held.held_as!r} of {held.table_name} serves: generation "
-                    f"{held.generation} is not dropped.",
-                    kept="the column and its index.",
-                    remedy=f"first: qafila rollback {self._place.workload}",
-                )
-            self._connection.execute(self._statement("drop_index", held))
-            change_briefly(
-                self._connection, held.table, lambda: self._drop(held),
-                what=f"dropping column {held.held_as!r}", patience=self._patience,
-            )  # fmt: skip
+            drop_column(self._connection, self._words, held, self._patience)
         self._marks.forget()
-
-    def _drop(self, held: HeldColumn) -> None:
-        now = column_of(self._connection, self._place.workload, self._place.generation)
-        if now != held:
-            raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
-        self._connection.execute(self._statement("drop_columns", held))
-        self._connection.execute(
-            statement("column", "forget_column"),
-            {"workload": self._place.workload, "generation": self._place.generation},
-        )
 
     @contextmanager
     def _reading(self) -> Iterator[HeldColumn]:

@@ -157,6 +157,9 @@ class MemoryStore:
             if set(c.acl) & set(groups) and leaves(where, c.source_key, c.metadata)
         )
 
+    def removal(self) -> list[str]:
+        return [f"forget {len(self._rows)} rows"] if self._rows else []
+
     def drop(self) -> None:
         self._rows.clear()
         self._checkpoints.clear()

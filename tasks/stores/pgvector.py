@@ -336,6 +336,14 @@ class PgvectorStore(TableWitness):
         ).fetchall()
         return {(key, number) for key, number in rows}
 
+    def removal(self) -> list[str]:
+        known = {"name": self._table.as_string()}
+        if self._connection.execute(statement("pgvector", "find_table"), known).fetchone() is None:
+            return []
+        shares = sql.SQL(statement("search", "drop_lexeme_shares"))
+        drops = (self._statement("drop_generation"), shares.format(**self._searchable.parts()))
+        return [drop.as_string() for drop in drops]
+
     def drop(self) -> None:
         with self._connection.transaction():
             self._run("drop_generation")

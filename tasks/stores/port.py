@@ -266,6 +266,9 @@ class VectorStore(Protocol):
         By the same filter that searches use.
         """
 
+    def removal(self) -> list[str]:
+        """Return what ``drop`` would run, to be shown before; empty when nothing is there."""
+
     def drop(self) -> None:
         """Delete this generation and its checkpoints. Cannot be undone."""
 

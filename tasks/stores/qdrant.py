@@ -298,6 +298,11 @@ class QdrantStore(PointWitness):
             if p.payload
         }
 
+    def removal(self) -> list[str]:
+        with asking_qdrant(f"looking for {self._place.name}"):
+            names = (self._marks.collection, self._place.name)
+            return [f"DELETE /collections/{n}" for n in names if self._client.collection_exists(n)]
+
     def drop(self) -> None:
         with asking_qdrant(f"deleting {self._place.name}"):
             self._client.delete_collection(self._marks.collection)

@@ -158,7 +158,10 @@ def test_a_dropped_generation_leaves_the_others(store: VectorStore, reopen: Reop
     for s in (store, other):
         s.claim(0, 1)
         s.write(chunks("a"), vectors(1), Checkpoint(0, 1, ["a"], 1, 1, True))
+    assert store.removal()
     store.drop()
+    assert store.removal() == []
+    assert other.removal()
     assert other.count() == 1
     kept = other.claim(0, 2)
     assert (kept.last_key, kept.finished) == (["a"], True)

@@ -198,6 +198,18 @@ ON {table} USING hnsw ({column} {operators}) WITH (m = {m}, ef_construction = {e
 -- Outside a transaction.
 DROP INDEX CONCURRENTLY IF EXISTS {index};
 
+-- name: indexes_of_column
+-- Every index that a column is in; dropping the column would drop them while all others wait.
+SELECT n.nspname, c.relname
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indexrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+WHERE i.indrelid = to_regclass(%(table)s)
+  AND a.attname = %(column)s
+  AND NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conindid = i.indexrelid)
+ORDER BY 1, 2;
+
 -- name: count_vectors
 SELECT count({column})
 FROM {table};

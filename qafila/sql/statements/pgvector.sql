@@ -146,6 +146,11 @@ FROM {table}
 WHERE source_key = ANY(%(keys)s)
   AND {readable};
 
+-- name: find_table
+-- No row when there is no such table.
+SELECT
+WHERE to_regclass(%(name)s) IS NOT NULL;
+
 -- name: drop_generation
 DROP TABLE IF EXISTS {table};
 

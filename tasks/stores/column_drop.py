@@ -1,0 +1,78 @@
+"""Take a generation's column out of a table that is in use. Cannot be undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from qafila.errors import Refused
+from qafila.sql import statement
+from tasks.brief_lock import Patience, change_briefly
+from tasks.column_swap import HeldColumn, column_of
+from tasks.stores.column_words import Words
+
+Connection = psycopg.Connection[Any]
+
+
+def removal_of(connection: Connection, words: Words, held: HeldColumn) -> list[sql.Composed]:
+    """Return the statements that take a column out: its indexes, one by one, then itself."""
+    return [*_index_drops(connection, held), words.statement("drop_columns", held)]
+
+
+def drop_column(connection: Connection, words: Words, held: HeldColumn, patience: Patience) -> None:
+    """Drop the column, its digests and every index that it is in.
+
+    Raises:
+        Refused: the application searches in it, or something is tied to it.
+        Unavailable: the table was never free for a moment; the indexes are gone.
+    """
+    if held.serves:
+        raise Refused(
+            f"column {held.held_as!r} of {held.table_name} serves: generation "
+            f"{held.generation} is not dropped.",
+            kept="the column and its index.",
+            remedy=f"first: qafila rollback {words.place.workload}",
+        )
+    tied = _tied(connection, words, held)
+    if tied:
+        raise Refused(
+            f"column {held.held_as!r} of {held.table_name} is needed by {', '.join(tied)}.",
+            kept="the column and its index.",
+            remedy="drop that first, or let it ask for another column; then again.",
+        )
+    for query in _index_drops(connection, held):
+        connection.execute(query)
+
+    def drop() -> None:
+        now = column_of(connection, words.place.workload, words.place.generation)
+        if now != held:
+            raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
+        connection.execute(words.statement("drop_columns", held))
+        connection.execute(
+            statement("column", "forget_column"),
+            {"workload": words.place.workload, "generation": words.place.generation},
+        )
+
+    change_briefly(
+        connection, held.table, drop, what=f"dropping column {held.held_as!r}", patience=patience
+    )
+
+
+def _index_drops(connection: Connection, held: HeldColumn) -> list[sql.Composed]:
+    """Return what drops each index of the column; concurrently, so outside a transaction."""
+    rows = connection.execute(
+        statement("column", "indexes_of_column"),
+        {"table": held.table.as_string(), "column": held.held_as},
+    ).fetchall()
+    drop = sql.SQL(statement("column", "drop_index"))
+    return [drop.format(index=sql.Identifier(*name)) for name in rows]
+
+
+def _tied(connection: Connection, words: Words, held: HeldColumn) -> list[str]:
+    number = words.described.numbers.get(held.held_as)
+    rows = connection.execute(
+        statement("column", "dependents"), {"table": held.table.as_string(), "number": number}
+    ).fetchall()
+    return [str(thing) for (thing,) in rows]
