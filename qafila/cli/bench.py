@@ -18,6 +18,7 @@ NAMES = (
     "judge-offline",
     "retrieval",
     "comparison",
+    "embedders",
     "answers",
 )
 

@@ -14,6 +14,7 @@ from qafila.core.pricing import Price
 from qafila.core.statistics import PairedComparison, compare_paired, mean_share
 from qafila.core.statistics.multiplicity import holm
 
+_CENT = Decimal("0.01")
 _HEADER_BYTES = 8  # of a vector and of a halfvec alike: pgvector's README, "Reference"
 
 
@@ -74,8 +75,9 @@ def rank(
     """Return the candidates, the best place first.
 
     The best mean leads. Everybody whose difference from the leader has an interval (95 %) that
-    holds 0 shares its place, the cheaper first; a price that nobody knows comes last. The best of
-    the rest leads the next place. So somebody can stand behind a candidate with a lower mean: the
+    holds 0 shares its place, the cheaper first; at one price (by the cent) the reference, since to
+    stay costs nothing; a price that nobody knows comes last. The best of the rest leads the next
+    place. So somebody can stand behind a candidate with a lower mean: the
     one is clearly worse than the leader, the other is not told from it.
 
     ``languages`` are those of the queries. Holm's adjustment is over the candidates, in each
@@ -94,8 +96,9 @@ def rank(
     while left:
         behind = {c.name: _behind(c, left[0], seed) for c in left}
         together = [c for c in left if _not_told(behind[c.name])]
-        for c in sorted(together, key=lambda c: (c.per_million is None, c.per_million or 0,
-                                                 -means[c.name], c.name)):  # fmt: skip
+        for c in sorted(
+            together, key=lambda c: (*_price(c), c.name != reference, -means[c.name], c.name)
+        ):
             low, high = mean_share(c.scores, seed=seed)
             ranked.append(
                 Ranked(
@@ -111,6 +114,12 @@ def rank(
                by_language[r.candidate.name])
         for r in ranked
     ]  # fmt: skip
+
+
+def _price(candidate: Candidate) -> tuple[bool, Decimal]:
+    """Return what prices are ordered by: in cents, since machine time differs from run to run."""
+    known = candidate.per_million
+    return known is None, Decimal(0) if known is None else known.quantize(_CENT)
 
 
 def _check(candidates: Sequence[Candidate], reference: str, languages: Sequence[str]) -> None:
@@ -185,7 +194,7 @@ def verdict_sentence(ranked: Sequence[Ranked], reference: str, queries: str) -> 
         said += f"; not told from {', '.join(others)}, of which none is known to be cheaper"
     mine = next(r for r in ranked if r.candidate.name == reference)
     if mine is first:
-        return f"{said}. It is the embedder in use."
+        return f"{said}. All others were compared with it."
     if first.against is None:
         return f"{said}. Too few queries to compare it with {reference}."
     c = first.against.comparison
