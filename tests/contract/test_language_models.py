@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 
 from qafila.core.golden import Message
 from qafila.core.inference import LanguageModel
@@ -19,32 +15,9 @@ from qafila.demo import language_model
 from tasks.answering.accounts import OwnAccount, Purse
 from tasks.answering.service import LanguageModelService, Said, Unsaid
 from tests import chat_service
-from tests.edges import free_port
+from tests.local_model import local_model
 
 ASK = [Message(role="user", content="Count from one to ten in words. => one two three four five")]
-
-
-@contextmanager
-def local_model(keep_tokens: int | None = None) -> Iterator[str]:
-    """Serve the real model in a thread for the block; gives its address."""
-    model = language_model.SmallModel()
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            language_model.application(model, keep_tokens), "127.0.0.1", port,
-            log_level="critical", lifespan="off", ws="none",
-        )
-    )  # fmt: skip
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    assert server.started
-    yield f"http://127.0.0.1:{port}/v1"
-    server.should_exit = True
-    thread.join(30)
-    model.close()
 
 
 @pytest.fixture(params=["test service", "real model"], scope="module")

@@ -36,8 +36,8 @@ from tasks.validating.answers import judge_answers
 from tasks.validating.climb import Climb
 from tasks.workloads import read_file
 from tests.chat_service import KEY, MODEL, ChatService, serving
-from tests.contract.test_language_models import local_model
 from tests.corpus import demo_workload
+from tests.local_model import local_model
 
 GENERATION = Generation("docs", 3, 1, "", "backfilled", datetime.now(UTC))
 
