@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ from qafila.core.ladder.content import (
 )
 from qafila.core.ladder.rungs import Detail, Finding, Rung
 from qafila.core.workload import Workload
+from qafila.errors import BackfillHalted, Unavailable
 from tasks.engine.loading import chunks_of
 from tasks.ledger import Connection, open_ledger
 from tasks.opening import open_source
@@ -52,6 +54,16 @@ class _Looked:
                 self.named.append(fault)
 
 
+@dataclass(frozen=True)
+class _Pairs:
+    """Chunks that should be there beside those that are, of one length."""
+
+    expected: Sequence[Chunk]
+    stored: Sequence[Chunk]
+    fingerprints: Sequence[str]
+    vectors: Vectors
+
+
 @rung(Rung.CONTENT, "look at every row")
 def compare_content(climb: Climb) -> Climbed:
     """Compare text, offsets, title, metadata, readers and fingerprint; look at every vector.
@@ -66,14 +78,21 @@ def compare_content(climb: Climb) -> Climbed:
         climb.store(ledger) as store,
         SharedVectors(climb.options.seed) as sharing,
     ):
-        for rows in source.read(None, None, BATCH_ROWS):
-            chunks, vectors = _compare(looked, rows, store, climb)
-            sharing.add(chunks, vectors)
+        for pairs in _read_ahead(source, store, workload):
+            _compare(looked, pairs, climb)
+            sharing.add(pairs.stored, pairs.vectors)
         if workload.corpus.live_sync:
             _settle(looked, source, store, climb)
         shared, total = _some(sharing.found(), climb.options.seed)
-        cost = _ask(ledger, climb, store, shared, looked) if shared else ""
-    count = ContentCount(looked.rows, looked.counts, looked.named, total, len(shared), cost)
+        cost = not_asked = ""
+        if shared:
+            try:
+                cost = _ask(ledger, climb, store, shared, looked)
+            except (BackfillHalted, Unavailable) as error:
+                not_asked = str(error)
+    count = ContentCount(
+        looked.rows, looked.counts, looked.named, total, len(shared), cost, not_asked
+    )
     return Finding(
         Rung.CONTENT,
         judge_content(count),
@@ -92,16 +111,11 @@ def compare_content(climb: Climb) -> Climbed:
     )
 
 
-def _compare(
-    looked: _Looked, rows: Sequence[SourceRow], store: VectorStore, climb: Climb
-) -> tuple[list[Chunk], Vectors]:
-    """Compare some rows with what is stored of them; return the stored chunks and vectors.
-
-    A chunk that is not there is not compared: the rung of the keys says so.
-    """
-    expected, stored, fingerprints, vectors = _side_by_side(rows, store, climb.workload)
+def _compare(looked: _Looked, pairs: _Pairs, climb: Climb) -> None:
+    """Compare some rows with what is stored of them."""
+    stored, fingerprints, vectors = pairs.stored, pairs.fingerprints, pairs.vectors
     looked.rows += len(stored)
-    for wanted, found in zip(expected, stored, strict=True):
+    for wanted, found in zip(pairs.expected, stored, strict=True):
         looked.say([
             RowFault(found.source_key, found.number, fault, told)
             for fault, told in compare_row(wanted, found)
@@ -116,12 +130,28 @@ def _compare(
             RowFault(stored[n].source_key, stored[n].number, fault, told)
             for n, told in places.items()
         ])  # fmt: skip
-    return stored, vectors
 
 
-def _side_by_side(
-    rows: Sequence[SourceRow], store: VectorStore, workload: Workload
-) -> tuple[list[Chunk], list[Chunk], list[str], Vectors]:
+def _read_ahead(source: Source, store: VectorStore, workload: Workload) -> Iterator[_Pairs]:
+    """Yield all rows with what is stored of them; the next are read while these are compared."""
+    batches = source.read(None, None, BATCH_ROWS)
+
+    def following() -> _Pairs | None:
+        rows = next(batches, None)
+        return None if rows is None else _side_by_side(rows, store, workload)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="content") as other:
+        coming = other.submit(following)
+        while (pairs := coming.result()) is not None:
+            coming = other.submit(following)
+            yield pairs
+
+
+def _side_by_side(rows: Sequence[SourceRow], store: VectorStore, workload: Workload) -> _Pairs:
+    """Return the chunks of some rows beside those that are stored.
+
+    A chunk that is not there is not compared: the rung of the keys says so.
+    """
     chunks = chunks_of(rows, workload)
     held = store.stored(list(dict.fromkeys(c.source_key for c in chunks)))
     places = {(c.source_key, c.number): n for n, c in enumerate(held.chunks)}
@@ -131,7 +161,7 @@ def _side_by_side(
         if (place := places.get((chunk.source_key, chunk.number))) is not None
     ]
     found = [place for _, place in pairs]
-    return (
+    return _Pairs(
         [chunk for chunk, _ in pairs],
         [held.chunks[n] for n in found],
         [held.fingerprints[n] for n in found],
@@ -149,7 +179,7 @@ def _settle(looked: _Looked, source: Source, store: VectorStore, climb: Climb) -
             return
         time.sleep(_PAUSE_SECONDS)
         again = _Looked()
-        _compare(again, source.fetch(keys), store, climb)
+        _compare(again, _side_by_side(source.fetch(keys), store, climb.workload), climb)
         looked.counts, looked.named = again.counts, again.named
 
 

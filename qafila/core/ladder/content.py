@@ -213,6 +213,7 @@ class ContentCount:
         shared: vectors that several texts have.
         shared_checked: of these, how many the model was asked about.
         cost: in words, what asking the model cost; empty when it was free.
+        not_asked: why the model could not be asked; empty when it was.
     """
 
     rows: int
@@ -221,10 +222,14 @@ class ContentCount:
     shared: int = 0
     shared_checked: int = 0
     cost: str = ""
+    not_asked: str = ""
 
 
 def judge_content(looked: ContentCount) -> Judgement:
-    """Judge all rows: FAIL for any fault; INCONCLUSIVE when there was no row to look at."""
+    """Judge all rows: FAIL for any fault; INCONCLUSIVE when there was no row to look at.
+
+    ERROR when no fault is seen and the model could not be asked about vectors of several texts.
+    """
     counts = Counter(looked.counts)
     numbers: dict[str, object] = {
         "rows": looked.rows, "faults": {f: counts[f] for f in FAULTS if counts[f]},
@@ -235,6 +240,13 @@ def judge_content(looked: ContentCount) -> Judgement:
         return Judgement(
             Verdict.INCONCLUSIVE,
             "the source and the target have no row in common: there is no content to compare.",
+            numbers,
+        )
+    if looked.not_asked and not +counts:
+        return Judgement(
+            Verdict.ERROR,
+            f"of {looked.rows} rows {looked.shared} vectors stand under several texts, and the "
+            f"model could not be asked whether they should: {looked.not_asked}",
             numbers,
         )
     shared = _shared(looked)
