@@ -27,7 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import show
-from flows.benchmark_validation import LADDER
+from flows.benchmark_validation import LADDER, REHEARSED
 from qafila.core.ladder.climb import Outcome, stops
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rehearsal import judge_rehearsal
@@ -107,7 +107,7 @@ def rehearse_once(here: Demo, seed: int, raw: dict[str, list[float]]) -> dict[st
     """Plant every fault in a copy."""
     climb = start_climb.fn(here.workload.name, LadderOptions(seed=seed))
     with open_ledger() as ledger:
-        rehearsed = rehearse(ledger, climb, LADDER, told=_say)
+        rehearsed = rehearse(ledger, climb, REHEARSED, told=_say)
     raw["rehearsal"] += [t.seconds for t in rehearsed.trials]
     judged = judge_rehearsal(rehearsed.clean.judgement, rehearsed.trials)
     return {
@@ -125,9 +125,11 @@ def clean_runs(
     alarms, inconclusive = [], 0
     with open_ledger() as ledger:
         for number in range(runs):
-            options = LadderOptions(seed=seed + number, max_queries=queries)
+            options = LadderOptions(
+                seed=seed + number, max_queries=queries, latency_seconds=4.0, access_readers=4
+            )
             climb = start_climb.fn(here.workload.name, options)
-            rehearsed = rehearse(ledger, climb, LADDER, faults=())
+            rehearsed = rehearse(ledger, climb, REHEARSED, faults=())
             raw["clean"].append(rehearsed.seconds)
             verdict = rehearsed.clean.verdict
             if verdict in (Verdict.FAIL, Verdict.ERROR):

@@ -63,7 +63,7 @@ class InProcess:
         begun = time.perf_counter()
         try:
             found = tuple(self._search(text, k, mode))
-        except (psycopg.Error, KeyError):  # or a question whose vector is not at hand
+        except psycopg.Error:
             return Answer(None, (time.perf_counter() - begun) * 1000)
         if self._stretch > 1:
             time.sleep((time.perf_counter() - begun) * (self._stretch - 1))

@@ -18,6 +18,7 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.judged import JudgedQuery
 from qafila.core.ladder.climb import Climbed, Outcome, stops
 from qafila.core.ladder.rehearsal import FAULTS, Fault, Trial
+from qafila.core.ladder.rungs import Rung
 from qafila.core.workload import AtMostRatio, CostRatio, Workload
 from tasks.embedders.careful import embed_carefully
 from tasks.ledger import Connection
@@ -95,11 +96,12 @@ def rehearse(
         vectors.learn([q.text for q in queries])
         again = partial(_climb, climb, scratch, queries, vectors)
         told(f"a copy of {scratch.count} documents stands; climbing it whole")
-        clean = _up(ladder, again(Broken()))
+        clean = _up(ladder, again(Broken(), None))
         told(f"whole: {clean.verdict}. {clean.sentence}")
+        least = _least_recall(clean)
         trials = []
         for fault in faults:
-            trial = _try(fault, scratch, embed, again, ladder)
+            trial = _try(fault, scratch, embed, partial(again, least_recall=least), ladder)
             trials.append(trial)
             told(f"{fault.name}: {trial.skipped or trial.caught_at or 'MISSED'}")
         return Rehearsed(clean, trials, scratch.count, time.perf_counter() - begun)
@@ -143,10 +145,13 @@ def _climb(
     queries: Sequence[JudgedQuery],
     vectors: Questions,
     broken: Broken,
+    least_recall: float | None,
 ) -> Climb:
     """Return the climb of a copy: itself as the baseline, itself with a fault as the candidate."""
-    whole = _with_objectives(scratch.workload)
+    whole = _with_objectives(scratch.workload, least_recall)
     faulty = whole if broken.ef_search is None else _with_ef_search(whole, broken.ef_search)
+
+    most = max(QUERIES, climb.options.recall_queries)
 
     def arm(workload: Workload, stretch: float) -> OpenArm:
         return partial(arm_over, workload, scratch.generation, scratch.reach, vectors, stretch)
@@ -154,7 +159,9 @@ def _climb(
     return Climb(
         faulty,
         scratch.generation,
-        climb.options,
+        climb.options.model_copy(
+            update={"recall_queries": max(QUERIES, climb.options.recall_queries)}
+        ),
         queries,
         baseline=arm(whole, 1.0),
         candidate=arm(faulty, broken.stretch),
@@ -164,10 +171,22 @@ def _climb(
     )
 
 
-def _with_objectives(workload: Workload) -> Workload:
-    """Return the workload, held to what a copy of itself must reach."""
+def _least_recall(clean: Outcome) -> float | None:
+    """Return the lower bound of what the index of the whole copy finds; None: not measured."""
+    found = clean.finding(Rung.INDEX)
+    bounds = None if found is None else found.figures.get("recall_ci")
+    return float(bounds[0]) if isinstance(bounds, list) and bounds[0] is not None else None
+
+
+def _with_objectives(workload: Workload, least_recall: float | None) -> Workload:
+    """Return the workload, held to what a copy of itself must reach.
+
+    The index of a broken copy is held to the lower bound of what that of the whole one found.
+    """
+    least = max(workload.objectives.recall_at_10, least_recall or 0.0)
     objectives = workload.objectives.model_copy(
         update={
+            "recall_at_10": least,
             "latency_p95": AtMostRatio(at_most_ratio=LATENCY_RATIO),
             "cost_ratio": CostRatio(at_most_ratio=COST_RATIO),
         }

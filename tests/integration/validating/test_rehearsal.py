@@ -1,0 +1,29 @@
+"""A rehearsal over real services: the ladder finds what is planted, and nothing in a whole copy."""
+
+from __future__ import annotations
+
+from flows.benchmark_validation import REHEARSED
+from qafila.core.ladder.options import LadderOptions
+from qafila.core.ladder.rehearsal import FAULTS, judge_rehearsal
+from qafila.core.verdict import Verdict
+from tasks.ledger import open_ledger
+from tasks.rehearsing.rehearse import rehearse
+from tasks.validating.climb import start_climb
+from tests.demo_services import Demo
+
+
+def test_every_planted_fault_is_caught_and_the_copy_is_gone(demo: Demo) -> None:
+    climb = start_climb.fn(
+        demo.workload.name, LadderOptions(max_queries=120, latency_seconds=10, access_readers=4)
+    )
+    said: list[str] = []
+    with open_ledger() as ledger:
+        rehearsed = rehearse(ledger, climb, REHEARSED, told=said.append)
+    judged = judge_rehearsal(rehearsed.clean.judgement, rehearsed.trials)
+    assert judged.verdict is Verdict.PASS, (judged.sentence, said)
+    assert [t.fault for t in rehearsed.trials] == list(FAULTS)
+    with demo.target() as target:
+        left = target.execute(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'qafila' AND tablename ~ 'g100000'"
+        ).fetchone()
+    assert left == (0,)
