@@ -160,11 +160,12 @@ def _paired(scores: Mapping[str, Mapping[str, list[float]]], seed: int) -> dict[
     adjusted = holm([c.p_value for c in found.values()])
     paired = {}
     for (name, c), p, (new, old) in zip(found.items(), adjusted, PAIRS, strict=True):
-        said = "better than" if c.ci_low > 0 else "worse than" if c.ci_high < 0 else "not told from"
+        verdict = "better" if c.ci_low > 0 else "worse" if c.ci_high < 0 else "undecided"
+        said = "not told from" if verdict == "undecided" else f"{verdict} than"
         paired[name] = {
             **{k: round(v, 4) for k, v in asdict(c).items()},
             "adjusted_p_value": round(p, 4),
-            "verdict": said.split()[0],
+            "verdict": verdict,
             "sentence": f"{new} is {said} {old}: nDCG@10 {c.delta:+.3f} "
             f"({c.ci_low:+.3f}…{c.ci_high:+.3f} at 95 %, p {_p(p)}); with {c.pairs} queries a "
             f"difference of {c.smallest_effect:.3f} shows (80 % power).",
