@@ -12,15 +12,18 @@ from prefect.artifacts import create_markdown_artifact
 from psycopg.rows import dict_row
 
 from qafila.core import preflight as core
+from qafila.core.corpus import PgvectorTarget
+from qafila.core.phases import Phase
 from qafila.core.preflight import Answer, Certificate, Facts
 from qafila.core.verdict import Verdict
+from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, read_approval
 from tasks.asking import ask_person
 from tasks.decision import wait_for_answer
 from tasks.evidence import latest_evidence, record_evidence
-from tasks.ledger import Connection, open_ledger, read_workload
+from tasks.ledger import Connection, generation_of, open_ledger, read_workload
 from tasks.runs import current_run_id
 
 
@@ -82,7 +85,18 @@ def gather_facts(ledger: Connection, workload: str, generation: int) -> Facts:
             f"{drilled['expires_at']:%Y-%m-%d %H:%M %Z}",
             drilled["expires_at"] > datetime.now(UTC),
         ),
+        way_back_is_fed=_way_back_is_fed(ledger, spec, generation),
     )
+
+
+def _way_back_is_fed(ledger: Connection, spec: Workload, generation: int) -> bool:
+    """Say whether a rollback returns to something that live sync can feed, or that needs none."""
+    target = spec.corpus.target
+    if not isinstance(target, PgvectorTarget) or target.column is None:
+        return True
+    served = (Phase.PROMOTED, Phase.SETTLED, Phase.CLEANED)
+    before = (generation_of(ledger, spec.name, number) for number in range(1, generation))
+    return any(one.phase in served for one in before)
 
 
 def override_question(workload: str, generation: int) -> str:

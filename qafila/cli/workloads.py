@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(apply)
     app.command()(status)
+    app.command()(adopt)
     app.command()(abandon)
     app.command()(bridge)
 
@@ -58,6 +59,40 @@ def apply(
         return
     screen.say(f"{workload.name} is revision {revision}.")
     screen.say(f"Next:  qafila run migrate-workload {workload.name}")
+
+
+def adopt(
+    workload: Annotated[str, typer.Argument(help="Name of a workload with target.column.")],
+    by: Annotated[str, typer.Option("--by", help="Who knows it; kept as evidence.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say that the application's own column was made by the model that the workload names now.
+
+    Compares a few rows with it. Live sync then feeds the old column too, so that a rollback loses
+    no write. Name the new model in the file afterwards, apply it, and migrate.
+    """
+    from contextlib import suppress
+
+    from qafila.errors import Unavailable
+    from qafila.stack.environment import speak_to_stack
+
+    with suppress(Unavailable):  # only for connections with a secret in a block
+        speak_to_stack()
+    from tasks.adopting import adopt_column
+    from tasks.ledger import open_ledger
+
+    with open_ledger() as ledger:
+        adopted = adopt_column(ledger, workload, by)
+    number = adopted.generation.number
+    if as_json:
+        screen.print_json({"workload": workload, "generation": number,
+                           "compared": adopted.compared, "likeness": adopted.likeness})  # fmt: skip
+        return
+    seen = "no row has a vector yet, so nothing was compared"
+    if adopted.likeness is not None:
+        seen = f"{adopted.compared} rows compared, cosine {adopted.likeness:.4f} in the median"
+    screen.say(f"The column is generation {number} of {workload}; {seen}.")
+    screen.say("Next:  name the new model in the file, qafila apply FILE")
 
 
 def abandon(

@@ -47,6 +47,7 @@ class Event(StrEnum):
     SETTLE = "hold elapsed, approved"
     CLEAN_UP = "clean-up approved"
     CAUSE_RECORDED = "cause recorded"
+    ADOPT = "adopted: it served before us"
     ABANDON = "abandoned before any user saw it"
 
 
@@ -81,6 +82,8 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.PROMOTED, Event.SETTLE): Phase.SETTLED,
     (Phase.SETTLED, Event.CLEAN_UP): Phase.CLEANED,
     (Phase.ROLLED_BACK, Event.CAUSE_RECORDED): Phase.BACKFILLED,
+    # a person, who knows which model made the column that users meet already
+    (Phase.REGISTERED, Event.ADOPT): Phase.SETTLED,
     # a person: no user has met this generation yet, and none will
     (Phase.REGISTERED, Event.ABANDON): Phase.ABANDONED,
     (Phase.AUDITED, Event.ABANDON): Phase.ABANDONED,

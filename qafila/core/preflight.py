@@ -30,6 +30,7 @@ class Facts:
     decision: Mapping[str, Any] | None
     router_kind: str | None
     certificate: Certificate | None
+    way_back_is_fed: bool = True  # False: to a column whose model nobody named, so nobody feeds it
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,17 @@ def _can_roll_back(facts: Facts) -> Answer:
         return Answer(
             key, question, False, f"the router's connection {router.block!r} was never recorded",
             f"create the block {router.block!r} in the Prefect UI, then: qafila apply FILE",
+        )  # fmt: skip
+    if not facts.way_back_is_fed:
+        name = facts.workload.name
+        return Answer(
+            key, question, False,
+            "nobody said which model made the application's own column, so live sync cannot feed "
+            "it: after a rollback, rows written since the cut-over have no vector in it, or that "
+            "of their former text",
+            f"qafila abandon {name} --why TEXT; name that model in corpus.embedder and apply; "
+            f"qafila adopt {name} --by NAME; apply the new model again, and migrate. Or override "
+            "it with the reason: the application feeds both columns, say",
         )  # fmt: skip
     because = (
         f"weights back to the baseline on {router.block} ({router.kind}), a person above "

@@ -28,6 +28,7 @@ from qafila.sql import statement
 from tasks.alias import read_alias
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.column_swap import ORIGINAL, HeldColumn, column_of, list_columns
+from tasks.stores.column_adopt import adopt_column, sample_own
 from tasks.stores.column_drop import drop_column, removal_of
 from tasks.stores.column_index import build_hnsw
 from tasks.stores.column_problems import problems_of
@@ -128,6 +129,19 @@ class ColumnStore(ColumnWitness):
             lambda: self._connection.execute(self._statement(adopted, held)),
             what=f"adding column {held.held_as!r}", patience=self._patience,
         )  # fmt: skip
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """Return the caller's connection, where the pointer row is too."""
+        return self._connection
+
+    def sample_own(self, rows: int) -> tuple[list[str], Vectors]:
+        """Return text and vector of the first rows of the column that the application searches."""
+        return sample_own(self._connection, self._words, rows)
+
+    def adopt(self) -> None:
+        """Take the column that the application searches in as this generation. Idempotent."""
+        adopt_column(self._connection, self._words, self._patience)
 
     def _to_be_known(self) -> list[tuple[int, str, str | None]]:
         known = {c.generation: c for c in list_columns(self._connection, self._place.workload)}

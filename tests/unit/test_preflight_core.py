@@ -76,6 +76,8 @@ def test_six_of_six() -> None:
         (replace(FACTS, audit=None), "workloads", "never audited", "qafila run inventory-audit"),
         (replace(FACTS, audit={**AUDIT, "collectors": {"ec2": "denied"}}), "workloads",
          "no collector saw everything", "grant read access"),
+        (replace(FACTS, way_back_is_fed=False), "rollback", "nobody said which model",
+         "qafila adopt docs --by NAME"),
         (replace(FACTS, decision=None), "cost", "no architecture", "qafila run target-arch"),
         (replace(FACTS, decision={"chosen": None, "patterns": []}), "cost", "no architecture",
          "qafila run target-arch"),

@@ -107,6 +107,19 @@ VALUES (%(workload)s, %(generation)s, %(schema)s, %(name)s, %(column)s, %(held_a
 ON CONFLICT (workload, generation) DO UPDATE
 SET fingerprint = coalesce(qafila.column_generation.fingerprint, excluded.fingerprint);
 
+-- name: adopt_column
+-- What was there before us becomes a generation whose model is known. A second time: no change.
+INSERT INTO qafila.column_generation AS c
+    (workload, generation, table_schema, table_name, serving_name, held_as, fingerprint)
+VALUES (%(workload)s, %(generation)s, %(schema)s, %(name)s, %(column)s, %(column)s,
+        %(fingerprint)s)
+ON CONFLICT (table_schema, table_name, held_as) DO UPDATE
+SET generation = excluded.generation,
+    fingerprint = excluded.fingerprint,
+    changed_at = now()
+WHERE c.workload = excluded.workload
+  AND c.generation = 0;
+
 -- name: hold_as
 -- Part of a swap: the column has another name from here on.
 UPDATE qafila.column_generation
@@ -221,6 +234,14 @@ WHERE ({columns}) IN (SELECT * FROM unnest({arrays}))
   AND t.{column} IS NOT NULL
   AND t.{digest} IS NOT NULL
 ORDER BY {columns};
+
+-- name: sample_own
+-- Text and vector, as the application has them.
+SELECT {text}, t.{column}
+FROM {table} AS t
+WHERE t.{column} IS NOT NULL
+ORDER BY {columns}
+LIMIT {limit};
 
 -- name: scan
 -- In the order of the table's key; pages by key.
