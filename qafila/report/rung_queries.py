@@ -88,11 +88,9 @@ def latency(line: RungLine, body: Body, objectives: Body) -> Extra:
     """Draw the percentiles of each system at each rate."""
     points = (line.kept.get("series") or {}).get("percentiles") or []
     found: Body = body.get("latency") or {}
-    multiples = {lv.get("rate"): lv.get("multiple") for lv in found.get("levels") or []}
-    rates = sorted({p.get("rate") for p in points if isinstance(p.get("rate"), int | float)})
-    names = {r: _rate(r, multiples.get(r)) for r in rates}
-    named = [{**p, "rate": names[p["rate"]]} for p in points if p.get("rate") in names]
-    svg = charts.draw_percentiles(named, list(names.values()))
+    multiples = {_rate(lv.get("rate")): lv.get("multiple") for lv in found.get("levels") or []}
+    named = [{**p, "rate": _times(_rate(p.get("rate")), multiples)} for p in points]
+    svg = charts.draw_percentiles(named, list(dict.fromkeys(p["rate"] for p in named)))
     return Extra(
         pictured(
             svg,
@@ -126,7 +124,8 @@ def cost(line: RungLine, body: Body, objectives: Body) -> Extra:
         ),
         1,
     )  # fmt: skip
-    return Extra(tables=[each, prices])
+    told = bool(line.kept.get("details"))  # the rung's own table has it, and more
+    return Extra(tables=[prices] if told else [each, prices])
 
 
 def answers(line: RungLine, body: Body, objectives: Body) -> Extra:
@@ -149,6 +148,11 @@ def answers(line: RungLine, body: Body, objectives: Body) -> Extra:
     )
 
 
-def _rate(per_s: float, multiple: Any) -> str:
-    rate = f"{per_s:.3g} a second"
+def _rate(per_s: Any) -> str:
+    """Return a rate as the rung writes it in its tables."""
+    return f"{per_s:.3g}/s" if isinstance(per_s, int | float) else text(per_s)
+
+
+def _times(rate: str, multiples: Body) -> str:
+    multiple = multiples.get(rate)
     return rate if multiple is None else f"{rate} ({multiple:.3g} × the real rate)"

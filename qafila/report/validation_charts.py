@@ -19,6 +19,8 @@ MOST_INTERVALS = 40
 _WIDTH = 460
 _SHAPES = {"PASS": "circle", "FAIL": "square", "INCONCLUSIVE": "diamond", "ERROR": "cross"}
 _ARMS = {"baseline": "#7f8c8d", "candidate": "#d68910"}
+_DASHES = ([1, 0], [7, 3], [2, 3], [8, 3, 2, 3])
+_STROKES = {"legend": {"symbolSize": 900}}  # long enough to see a pattern
 _PERCENTILES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 _LABEL = 42  # characters
 _NEAREST = 1e-8
@@ -67,7 +69,10 @@ def draw_intervals(
         "field": "name", "type": "nominal", "title": None, "sort": None,
         "axis": {"labelLimit": 0, "ticks": False, "domain": False, "labelPadding": 8},
     }  # fmt: skip
-    x = {"type": "quantitative", "title": title, "scale": {"zero": False, "nice": True}}
+    x = {
+        "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True},
+        "axis": {"tickCount": 6},
+    }  # fmt: skip
     colour = _scale("verdict", seen, [VERDICT_COLOURS[v] for v in seen])
     shape = _scale("verdict", seen, [_SHAPES[v] for v in seen])
     layers: list[dict[str, Any]] = [
@@ -126,7 +131,7 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
             "field": "beyond", "type": "quantitative", "title": "percentile of the requests",
             "scale": {"type": "log", "domain": [1, most], "nice": False},
             "axis": {"values": ticks, "labelExpr": "format(100 - 100 / datum.value, '.6~g') + ' %'",
-                     "labelOverlap": True},
+                     "labelOverlap": "greedy", "labelSeparation": 4, "labelFlush": False},
         },
         "y": {
             "field": "ms", "type": "quantitative",
@@ -134,11 +139,11 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
             "scale": {"type": "log", "nice": False} if wide else {"domainMin": 0},
             "axis": {"format": "~s"} if wide else {},
         },
-        "color": _scale("system", arms, [_ARMS[a] for a in arms]),
-        "strokeDash": _scale(
-            "rate", list(rates), [[[1, 0], [7, 3], [2, 3], [8, 3, 2, 3]][n % 4]
-                                  for n in range(len(rates))],
-        ),
+        "color": {**_scale("system", arms, [_ARMS[a] for a in arms]), **_STROKES},
+        "strokeDash": {
+            **_scale("rate", rates, [_DASHES[n % len(_DASHES)] for n in range(len(rates))]),
+            **_STROKES,
+        },
     }  # fmt: skip
     return _svg(
         {
@@ -159,7 +164,10 @@ def draw_overlap(points: Sequence[Mapping[str, Any]], at_least: Any) -> str | No
     ]
     if not values:
         return None
-    x = {"field": "queries", "type": "quantitative", "title": "queries compared"}
+    x = {
+        "field": "queries", "type": "quantitative", "title": "queries compared",
+        "axis": {"tickMinStep": 1, "tickCount": 8, "format": "d"},
+    }  # fmt: skip
     y = {"type": "quantitative", "title": "overlap of the first ten", "scale": {"domain": [0, 1]}}
     layers: list[dict[str, Any]] = [
         {

@@ -150,7 +150,8 @@ def outcome(name: str = "night shift", text: str = "how long is a cache kept") -
                 figures={"latency": {"levels": [{"rate": 10.0, "multiple": 1.0},
                                                 {"rate": 20.0, "multiple": 2.0}]}},
                 series={"percentiles": [
-                    {"system": s, "rate": rate, "share": share, "ms": 5 + 90 * share * rate}
+                    {"system": s, "rate": f"{rate:g}/s", "share": share,
+                     "ms": 5 + 90 * share * (rate + len(s))}
                     for s in ("baseline", "candidate") for rate in (10.0, 20.0)
                     for share in (0.0, 0.5, 0.99, 0.9999)]}),
         finding(Rung.COST, figures={
@@ -235,6 +236,7 @@ def test_every_rung_stands_in_the_table_in_the_ladders_order_in_plain_words() ->
     assert "900 rows" in read.text
     assert "one night shift" in read.text
     assert "It holds." in read.text
+    assert "10/s (1 × the real rate)" in read.text
     # distances, filters, classes, overlap, percentiles, readers, graders
     assert read.tags["svg"] == 7
 
