@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from blocks import QdrantServer
+from blocks import EmbeddingEndpoint, QdrantServer
 from qafila.core.corpus import WordLlamaEmbedder
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rungs import Finding
@@ -116,7 +116,12 @@ def embed(texts: Sequence[str], **settings: Any) -> Any:
 
 
 def new_filled(
-    server: postgres.Postgres, folder: Path | None = None, *, rows: int = ROWS, **corpus: Any
+    server: postgres.Postgres,
+    folder: Path | None = None,
+    *,
+    rows: int = ROWS,
+    provider: EmbeddingEndpoint | None = None,
+    **corpus: Any,
 ) -> Filled:
     """Fill databases of their own; with a folder, the target is Qdrant's local mode in it."""
     mark = uuid.uuid4().hex[:8]
@@ -137,6 +142,8 @@ def new_filled(
     workload = demo_workload(**{"source": source, "target": target, **corpus})
     make_table(source_url, rows)
     with ledger_of(ledger_url), open_ledger() as ledger:
+        if provider is not None:
+            record_connection(ledger, "provider", provider)
         if folder is not None:
             record_connection(ledger, "points", QdrantServer(path=str(folder)))
         generation = ready_generation(ledger, workload, source_url, target_url)

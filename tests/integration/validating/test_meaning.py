@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blocks import EmbeddingEndpoint
 from qafila.stack import postgres
 from tasks.validating.meaning import compare_meaning
+from tests.embedding_provider import KEY as SECRET
+from tests.embedding_provider import MODEL, Provider, serving
 from tests.integration.validating.filled import Change, Filled, embed, new_filled
 
 KEY, OTHER = "op-0007", "op-0020"
@@ -100,3 +103,20 @@ def test_a_sample_says_what_may_still_be_faulty(filled: Filled) -> None:
     assert again.series == found.series
     other = filled.assert_passes(compare_meaning, detect_share=0.1, seed=8)
     assert other.series != found.series
+
+
+def test_a_service_is_asked_for_the_sample_and_a_few_texts_twice(
+    pg_server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QAFILA_SECRET_PROVIDER", SECRET)
+    with serving(Provider()) as provider:
+        endpoint = EmbeddingEndpoint(url=provider.url, api_key=SECRET)
+        embedder = {"kind": "openai", "block": "provider", "model": MODEL, "dimensions": 64,
+                    "price_per_million_tokens": 1}  # fmt: skip
+        filled = new_filled(pg_server, rows=60, provider=endpoint, embedder=embedder)
+        provider.asked.clear()
+        found = filled.assert_passes(compare_meaning, detect_share=0.2)
+        figures: Any = found.figures["meaning"]
+        assert figures["texts_paid"] == figures["rows"] + min(16, figures["rows"])
+        assert sum(len(a.texts) for a in provider.admitted) <= figures["texts_paid"] + 1  # a probe
+        assert f"{figures['texts_paid']} texts sent to the embedder" in found.judgement.sentence
