@@ -151,7 +151,11 @@ def _climb(
     whole = _with_objectives(scratch.workload, least_recall)
     faulty = whole if broken.ef_search is None else _with_ef_search(whole, broken.ef_search)
 
-    most = max(QUERIES, climb.options.recall_queries)
+    asked = climb.options
+    options = asked.model_copy(
+        # results beyond the first page tell nothing that these faults do not show on it
+        update={"recall_queries": max(QUERIES, asked.recall_queries), "deep_queries": 0}
+    )
 
     def arm(workload: Workload, stretch: float) -> OpenArm:
         return partial(arm_over, workload, scratch.generation, scratch.reach, vectors, stretch)
@@ -159,9 +163,7 @@ def _climb(
     return Climb(
         faulty,
         scratch.generation,
-        climb.options.model_copy(
-            update={"recall_queries": max(QUERIES, climb.options.recall_queries)}
-        ),
+        options,
         queries,
         baseline=arm(whole, 1.0),
         candidate=arm(faulty, broken.stretch),

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from flows.benchmark_validation import REHEARSED
 from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rehearsal import FAULTS, judge_rehearsal
+from qafila.core.ladder.rehearsal import FAULTS as ALL_FAULTS
+from qafila.core.ladder.rehearsal import judge_rehearsal
+from qafila.core.ladder.rungs import Rung
 from qafila.core.verdict import Verdict
 from tasks.ledger import open_ledger
 from tasks.rehearsing.rehearse import rehearse
 from tasks.validating.climb import start_climb
 from tests.demo_services import Demo
 
+TIMED = {Rung.LATENCY, Rung.COST}  # need a quiet machine: qafila bench validation measures them
+FAULTS = [f for f in ALL_FAULTS if not TIMED.intersection(f.rungs)]
+
 
 def test_every_planted_fault_is_caught_and_the_copy_is_gone(demo: Demo) -> None:
     climb = start_climb.fn(
-        demo.workload.name, LadderOptions(max_queries=120, latency_seconds=10, access_readers=4)
+        demo.workload.name, LadderOptions(max_queries=120, latency_seconds=4, access_readers=4)
     )
     said: list[str] = []
     with open_ledger() as ledger:
-        rehearsed = rehearse(ledger, climb, REHEARSED, told=said.append)
+        rehearsed = rehearse(ledger, climb, REHEARSED, faults=FAULTS, told=said.append)
     judged = judge_rehearsal(rehearsed.clean.judgement, rehearsed.trials)
     assert judged.verdict is Verdict.PASS, (judged.sentence, said)
-    assert [t.fault for t in rehearsed.trials] == list(FAULTS)
+    assert [t.fault for t in rehearsed.trials] == FAULTS
     with demo.target() as target:
         left = target.execute(
             "SELECT count(*) FROM pg_tables WHERE schemaname = 'qafila' AND tablename ~ 'g100000'"
