@@ -33,10 +33,11 @@ class Architecture(ForWorkload):
 def target_architecture(request: Architecture) -> dict[str, Any]:
     """Compares seven architectures, "stay" among them, and asks a person about the best one.
 
-    In the run: the decision record (artifact `decision`), the table of patterns, and one line
-    while it waits for the answer. Changes the ledger only: evidence, a snapshot of the prices
-    used and, once approved, the phase. On rejection or lapse the run fails and the phase stays
-    "audited"; run it again to ask again. There is nothing to undo.
+    In the run: the decision record (artifact `decision`) with the embedders that were compared on
+    this corpus, if any were, the table of patterns, and one line while it waits for the answer.
+    Changes the ledger only: evidence, a snapshot of the prices used and, once approved, the phase.
+    On rejection or lapse the run fails and the phase stays "audited"; run it again to ask again.
+    There is nothing to undo.
     """
     with operator_told():
         log = get_run_logger()
@@ -54,8 +55,9 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
             require_generation(ledger, workload, Phase.AUDITED)
         if body is None:
             need, how = decision.measure_need(workload)
+            embedders = decision.read_embedders(workload)
             body = decision.compare_patterns(
-                workload, need, how, audit, request.seed, request.samples
+                workload, need, how, audit, request.seed, request.samples, embedders
             )
             decision.record_decision(workload, number, body)
         decision.show_decision(workload, number, body)

@@ -24,6 +24,7 @@ from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, read_approval
 from tasks.asking import ask_person
+from tasks.comparing_embedders.recording import latest_comparison
 from tasks.evidence import Evidence, latest_evidence, record_evidence
 from tasks.ledger import Connection, Generation, move_phase, open_ledger, read_workload
 from tasks.opening import open_source, volume_of
@@ -185,18 +186,35 @@ def measure_need(workload: str) -> tuple[Need, str]:
     return measure_workload(workload)
 
 
+@task(task_run_name="read comparison of embedders for {workload}")
+def read_embedders(workload: str) -> dict[str, Any] | None:
+    """Return the newest comparison of embedders on this corpus; None: there is none."""
+    with open_ledger() as ledger:
+        return latest_comparison(ledger, workload)
+
+
 @task(task_run_name="compare patterns for {workload}")
 def compare_patterns(
-    workload: str, need: Need, how: str, audit: Evidence, seed: int, samples: int
+    workload: str,
+    need: Need,
+    how: str,
+    audit: Evidence,
+    seed: int,
+    samples: int,
+    embedders: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Cost every pattern, choose one, and return the body of the decision."""
+    """Cost every pattern, choose one, and return the body of the decision.
+
+    ``embedders`` is what was found of them on this corpus, for the record; None: nothing was.
+    """
     book = load_price_book()
     assessments = assess_patterns(need, book, seed=seed, samples=samples)
     choice = choose(assessments, need)
     changes = what_would_change_our_mind(need, book, choice, seed=seed, samples=samples)
     return decision_record.evidence_body(
         need, book, assessments, choice, changes,
-        context={"measured": how, "audit": _audit_lines(audit), "audit_evidence": audit.number},
+        context={"measured": how, "audit": _audit_lines(audit), "audit_evidence": audit.number,
+                 "embedders": embedders},
         seed=seed, samples=samples,
     )  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qafila.core import patterns, sizing
+from qafila.core import embedder_record, patterns, sizing
 from qafila.core.choice import Choice
 from qafila.core.patterns import Assessment, Need
 from qafila.core.pricing import Price, PriceBook, Uncertainty
@@ -151,6 +151,7 @@ def markdown(workload: str, generation: int, body: Mapping[str, Any]) -> str:
             for r in body["patterns"]
         ),
         "",
+        *embedder_record.section(context.get("embedders")),
         "## What would change our mind",
         "",
         *(f"- {line}" for line in body["what_would_change_our_mind"]),

@@ -68,8 +68,16 @@ def test_equal_scores_tie_however_many() -> None:
     assert "not told from a" in verdict_sentence(found, "a", "3 judged queries")
 
 
+def test_of_a_tie_at_one_price_nothing_is_changed() -> None:
+    same = [Candidate(n, [0.5, 1.0], Decimal(p)) for n, p in (("a", "0.011"), ("b", "0.012"))]
+    found = rank(same, "b", ["english"] * 2, seed=1)
+    assert [r.candidate.name for r in found] == ["b", "a"]  # a tenth of a cent is noise
+    assert verdict_sentence(found, "b", "2 judged queries").endswith("compared with it.")
+
+
 def test_one_query_tells_nothing() -> None:
-    found = rank([Candidate("a", [1.0]), Candidate("b", [0.0])], "b", ["french"], seed=1)
+    candidates = [Candidate("a", [1.0], Decimal(1)), Candidate("b", [0.0])]
+    found = rank(candidates, "b", ["french"], seed=1)
     assert [r.place for r in found] == [1, 1]
     assert found[0].against is None
     assert "Too few queries" in verdict_sentence(found, "b", "1 judged query")
