@@ -14,6 +14,7 @@ import vl_convert
 from qafila.core.observed import Norms
 from qafila.report.canary_chart import canary_timeline
 from qafila.report.facts import Facts
+from qafila.report.rung_extra import plain
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 VERDICT_COLOURS = {
@@ -41,7 +42,7 @@ def quality_intervals(
     """Draw each system's gain in nDCG@10 over the baseline with its interval; None without one."""
     rows = [
         {
-            "system": name.replace("_", " "),
+            "system": plain(name),
             "delta": pair["delta"],
             "low": pair["ci_low"],
             "high": pair["ci_high"],

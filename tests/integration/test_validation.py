@@ -17,8 +17,11 @@ from qafila.core.ladder.rungs import Rung
 from qafila.core.phases import Phase
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Inconclusive, Refused, Unavailable
+from qafila.report.page import render_validation
+from qafila.report.validation import validation_of
 from tasks.evidence import check_chain, evidence_of, latest_evidence
 from tasks.ledger import open_ledger
+from tasks.reporting import collect_facts
 from tasks.search_service import SearchService
 from tasks.validating.asking import SYSTEMS, read_judged_queries
 from tasks.validating.climb import Climb, read_queries, start_climb
@@ -79,6 +82,16 @@ def test_vectors_alone_fail_hybrid_is_measured_and_all_of_it_is_kept(demo: Demo)
         arms = evidence_of(ledger, demo.workload.name, "validation-arm", generation=1)
         assert {row.body["arm"] for row in arms} == {"vector_only", "candidate"}
         assert check_chain(ledger).intact
+        facts = collect_facts(ledger, demo.workload.name, 1)
+    told = validation_of(facts)
+    assert [line.name for line in told.lines] == list(Rung)
+    drawn = {s.line.name for s in told.sections if s.pictures}
+    assert drawn == {"meaning", "index", "quality", "change", "latency", "access"}
+    shown = {caption: found for s in told.sections for caption, found, _ in s.compared}
+    worst = shown["Where the candidate lost most"]
+    assert len(worst) == 10
+    assert any(found.known for one in worst for found in one.baseline)
+    assert f"{demo.corpus.queries} queries" in render_validation(facts, told)
 
 
 class Passed(Outcome):
