@@ -21,7 +21,7 @@ from psycopg import sql
 
 from qafila.core.corpus import EVERYBODY
 from qafila.core.ranking import score_fusion
-from qafila.errors import Refused
+from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
 from tasks.stores.port import Place
 
@@ -110,6 +110,21 @@ def generation_table(
         full_text=full_text,
         vector_type=vector_type,
     )
+
+
+def stored_generation(connection: Connection, place_name: str) -> Searchable:
+    """Return how to search a generation as its table was made, whatever the workload says by now.
+
+    Raises:
+        Unavailable: there is no such table.
+    """
+    table = sql.Identifier("qafila", place_name).as_string()
+    row = connection.execute(
+        statement("search", "describe_generation"), {"table": table}
+    ).fetchone()
+    if row is None:
+        raise Unavailable(f"there is no table {table} to search in.", remedy="qafila status")
+    return generation_table(place_name, full_text=row[1] or "none", vector_type=row[0])
 
 
 def place_name(workload: str, generation: int) -> str:

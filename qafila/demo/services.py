@@ -40,12 +40,12 @@ from tasks.embedders.wordllama import WordLlamaEmbedder
 from tasks.search import (
     Found,
     Searchable,
-    generation_table,
     place_name,
     prepare_connection,
     search_hybrid,
     search_keywords,
     search_vectors,
+    stored_generation,
 )
 
 THREADS = 8
@@ -153,13 +153,9 @@ class Candidate:
         workload: str,
         embedder: WordLlamaEmbedder,
         ef_search: int,
-        full_text: str = "english",
-        vector_type: str = "vector",
     ) -> None:
         self._workload = workload
         self._embedder = embedder
-        self._full_text = full_text
-        self._vector_type = vector_type
 
         def connect() -> psycopg.Connection[Any]:
             connection = psycopg.connect(
@@ -170,16 +166,12 @@ class Candidate:
 
         self._connections = Connections(connect)
         self._lock = threading.Lock()
-        self._known: tuple[float, int | None] = (float("-inf"), None)
+        self._known: tuple[float, int | None, Searchable | None] = (float("-inf"), None, None)
 
     def search(self, question: Question) -> Sequence[Found]:
-        mode = question.mode or "hybrid"
         with self._connections.one() as connection:
-            where = generation_table(
-                place_name(self._workload, self._generation(connection)),
-                full_text=self._full_text,
-                vector_type=self._vector_type,
-            )
+            _, where = self._serving(connection)
+            mode = question.mode or ("vector" if where.full_text == "none" else "hybrid")
             if mode == "keyword":
                 return search_keywords(connection, where, question.q, question.k)
             vector = self._embedder.embed([question.q])[0]
@@ -195,24 +187,27 @@ class Candidate:
 
     def health(self) -> dict[str, object]:
         with self._connections.one() as connection:
-            generation = self._generation(connection)
+            generation, _ = self._serving(connection)
         return {"status": "ok", "arm": self.arm, "generation": generation}
 
-    def _generation(self, connection: psycopg.Connection[Any]) -> int:
-        """Return the generation on trial, else the one that serves.
+    def _serving(self, connection: psycopg.Connection[Any]) -> tuple[int, Searchable]:
+        """Return the generation on trial, else the one that serves, and how to search its table.
 
         Raises:
-            Unavailable: there is neither.
+            Unavailable: there is neither, or it has no table.
         """
         with self._lock:
-            read_at, generation = self._known
+            read_at, generation, where = self._known
             if time.monotonic() - read_at > ALIAS_SECONDS:
                 alias = read_alias(connection, self._workload)
                 generation = None if alias is None else alias.trial or alias.generation
-                self._known = (time.monotonic(), generation)
-        if generation is None:
+                where = None
+                if generation is not None:
+                    where = stored_generation(connection, place_name(self._workload, generation))
+                self._known = (time.monotonic(), generation, where)
+        if generation is None or where is None:
             raise Unavailable(f"no generation of {self._workload} serves or is on trial yet")
-        return generation
+        return generation, where
 
 
 def application(service: Service, *, breakable: bool = False) -> Starlette:
@@ -287,8 +282,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workload", default="aws-docs-search", help="only candidate")
     parser.add_argument("--dimensions", type=int, default=256, help="only candidate")
     parser.add_argument("--ef-search", type=int, default=100, help="only candidate")
-    parser.add_argument("--full-text", default="english", help="only candidate: as in the target")
-    parser.add_argument("--vector-type", choices=["vector", "halfvec"], default="vector")
     parser.add_argument("--breakable", action="store_true", help="serve POST /_demo/break")
     given = parser.parse_args(arguments)
     which = "source_url" if given.arm == "baseline" else "target_url"
@@ -303,8 +296,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             given.workload,
             WordLlamaEmbedder(given.dimensions),
             given.ef_search,
-            given.full_text,
-            given.vector_type,
         )
     )
     uvicorn.run(

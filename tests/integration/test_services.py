@@ -15,9 +15,14 @@ import httpx
 import psycopg
 import pytest
 
+from qafila.core.corpus import PgvectorTarget
 from qafila.demo.corpus import load_corpus, split_words, strip_html
 from qafila.demo.load import read_texts, run_load
+from qafila.errors import Unavailable
 from tasks.alias import move_alias, return_alias, set_trial
+from tasks.search import generation_table, stored_generation
+from tasks.stores.pgvector import PgvectorStore
+from tasks.stores.port import Place
 from tests.demo_services import Demo
 from tests.edges import free_port
 
@@ -120,6 +125,28 @@ def test_the_candidate_follows_the_pointer_row(on_trial: Demo) -> None:
         return_alias(target, name, [1], 2)
         time.sleep(0.25)
         assert ask(on_trial.candidate_url, q="create a table").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("full_text", "vector_type"), [("french", "halfvec"), ("arabic", "vector"), ("none", "vector")]
+)
+def test_how_a_generation_is_searched_is_read_from_its_table(
+    demo: Demo, full_text: str, vector_type: str
+) -> None:
+    settings = PgvectorTarget.model_validate(
+        {"kind": "pgvector", "block": "t", "full_text": full_text, "vector_type": vector_type}
+    )
+    place = Place("described", 1, "f" * 16, 4)
+    with demo.target() as target:
+        with pytest.raises(Unavailable, match="no table"):
+            stored_generation(target, place.name)
+        store = PgvectorStore(target, place, settings)
+        store.prepare()
+        try:
+            told = generation_table(place.name, full_text=full_text, vector_type=vector_type)
+            assert stored_generation(target, place.name) == told
+        finally:
+            store.drop()
 
 
 def test_the_modes_differ(on_trial: Demo) -> None:

@@ -19,6 +19,19 @@ ANALYZE {shares};
 -- name: drop_lexeme_shares
 DROP TABLE IF EXISTS {shares};
 
+-- name: describe_generation
+-- Type of the vectors and configuration of the lexemes, as the table was made; NULL: it has none.
+SELECT t.typname,
+       (SELECT substring(pg_get_expr(d.adbin, d.adrelid) FROM 'to_tsvector\(''(\w+)''::regconfig')
+        FROM pg_attribute AS l
+        JOIN pg_attrdef AS d ON d.adrelid = l.attrelid AND d.adnum = l.attnum
+        WHERE l.attrelid = a.attrelid
+          AND l.attname = 'lexemes')
+FROM pg_attribute AS a
+JOIN pg_type AS t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass(%(table)s)
+  AND a.attname = 'embedding';
+
 -- name: keyword_terms
 -- The head of every keyword search. The rarest lexemes of the question select the rows: the rarest
 -- one always, further ones up to a number and as long as their shares do not add up to too many
