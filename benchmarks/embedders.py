@@ -185,7 +185,7 @@ def prepare(given: argparse.Namespace, ledger: Connection | None) -> Prepared:
         currency = workload.budget.currency
         spent = sum(read_spending(ledger, workload.name, None))
         cap = min(Decimal(str(workload.budget.spend_cap)), spent + cap)
-        left = cap - spent
+        left = max(Decimal(0), cap - spent)
     return Prepared(sample, candidates, current, workload, reach, currency, cap, left)
 
 

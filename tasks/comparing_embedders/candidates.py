@@ -176,7 +176,8 @@ def _connection(
             wrong("a key has no place in the address: name its variable by key_env=")
         _ = parts.port
     except ValueError:
-        wrong(f"{address!r} is no address; it begins with http:// or https:// and ends at /v1")
+        shown = address.rpartition("@")[2]  # before it there may be a key
+        wrong(f"{shown!r} is no address; it begins with http:// or https:// and ends at /v1")
     variable = given.get("key_env")
     if variable is not None and not environment.get(variable):
         wrong(f"the variable {variable} (key_env) is not set")

@@ -20,12 +20,16 @@ from benchmarks.machine import NotMeasured
 from blocks import EmbeddingEndpoint
 from qafila.core.decision_record import markdown
 from qafila.core.known_items import LABEL
+from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
+from qafila.settings import home
 from tasks import decision
 from tasks.comparing_embedders.candidates import IN_PROCESS
 from tasks.comparing_embedders.embedding import Purchase
 from tasks.comparing_embedders.recording import latest_comparison, record_comparison
+from tasks.comparing_embedders.vector_cache import FILE
 from tasks.connections import record_connection
+from tasks.evidence import check_chain
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.embedding_provider import KEY, MODEL, Provider, serving
 from tests.integration.applied import apply_demo, audit, fill_source
@@ -267,6 +271,46 @@ def test_a_workload_against_a_block_of_the_ledger(
     assert kept is not None
     assert (kept["evidence"], kept["winner"]) == (number, found["candidates"][0]["name"])
     assert kept["candidates"][0]["ci"] == found["candidates"][0]["hybrid"]["ci"]
+
+
+@pytest.mark.slow
+def test_the_command_keeps_evidence_and_what_it_paid_for_beside_the_target(
+    provider: Provider, ledger: psycopg.Connection[Any], target_url: str,
+    database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    make_source(target_url, 30)
+    embedder = {"kind": "openai", "block": "vendor", "model": MODEL, "dimensions": 64,
+                "price_per_million_tokens": 1}  # fmt: skip
+    workload = demo_workload(embedder=embedder, cache=True)
+    workload = Workload.model_validate(
+        {**workload.model_dump(), "queries": {"judged": {"kind": "generated", "queries": 30}}}
+    )
+    monkeypatch.setenv("QAFILA_SECRET_VENDOR", KEY)
+    record_connection(ledger, "vendor", EmbeddingEndpoint(url=provider.url, api_key=KEY))
+    ready_generation(ledger, workload, target_url, target_url)
+    base = ["bench", "--workload", workload.name, "--in-process", "wordllama-64", "--yes"]
+    address = provider.url.replace("127.0.0.1", "localhost")  # another service, for all we know
+    other = f"other={address},model={MODEL},dimensions=64,price_per_million_tokens=3"
+    monkeypatch.setattr(sys, "argv", [*base, "--endpoint", f"{other},key_env=SMALL_KEY"])
+    embedders.main()
+    said = capsys.readouterr().out
+    kept = latest_comparison(ledger, workload.name)
+    assert kept is not None
+    assert f"kept as evidence {kept['evidence']}" in said
+    assert kept["current"] == "vendor"
+    assert kept["judged_by"] == LABEL
+    assert [c["name"] for c in kept["candidates"]] == ["wordllama-64", "vendor", "other"]
+    # the other service calls its model by the same name, and asks for every text itself
+    rows = database.execute("SELECT count(*) FROM qafila.embedding_cache").fetchone()
+    texts = [t for a in provider.admitted for t in a.texts]
+    assert rows == (len(texts) // 2,) == (len(set(texts)),)
+    asked = len(provider.asked)
+    (home() / FILE).unlink()  # what is beside the target is enough for the vectors
+    monkeypatch.setattr(sys, "argv", base)
+    embedders.main()
+    assert len(provider.asked) == asked
+    assert check_chain(ledger).intact
 
 
 def test_the_decision_record_shows_what_was_compared_on_this_corpus(
