@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.ending import ended_by_sigterm, stop_server
 from blocks import EnvoyEdge, PostgresDatabase
 from qafila.core.phases import Event
 from qafila.core.workload import Workload
@@ -86,7 +84,7 @@ class Setting:
 @contextmanager
 def setting() -> Iterator[Setting]:
     """Start a PostgreSQL with three databases; delete everything at the end, on SIGTERM too."""
-    with _ended_by_sigterm():
+    with ended_by_sigterm():
         yield from _setting()
 
 
@@ -109,37 +107,10 @@ def _setting() -> Iterator[Setting]:
             os.environ.pop("QAFILA_LEDGER_URL", None)
         else:
             os.environ["QAFILA_LEDGER_URL"] = before
-        _stop(folder / "pg")
+        stop_server(folder / "pg")
         for child in restarted:
             child.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM leave the block as an exception does; by itself it would end us on the spot."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may say what a signal does
-        return
-
-    def leave(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut the clean-up
-        raise SystemExit(128 + signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop(data: Path) -> None:
-    """Stop the server of this folder, if one runs: perhaps another one than we started."""
-    with suppress(FileNotFoundError, psutil.NoSuchProcess, psutil.TimeoutExpired):
-        server = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
-        if str(data) in server.cmdline():  # else the number is another process's by now
-            server.send_signal(signal.SIGINT)  # fast shutdown
-            server.wait(20)
 
 
 def fill_source(here: Setting, rows: int, characters: int) -> None:

@@ -16,17 +16,21 @@ import pytest
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+from benchmarks.ending import ended_by_sigterm, stop_server
 from qafila.sql import apply_schema
 from qafila.stack import postgres
 
 
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[postgres.Postgres]:
-    folder = Path(tempfile.mkdtemp(prefix="qafila-pg-"))
-    server = postgres.start(folder / "pg")
-    yield server
-    os.kill(server.pid, signal.SIGINT)  # fast shutdown of the server we started
-    shutil.rmtree(folder, ignore_errors=True)
+    """Run until the session ends; when it is told to end (SIGTERM), the server goes with it."""
+    with ended_by_sigterm(lambda: pytest.exit("told to end", 128 + signal.SIGTERM)):
+        folder = Path(tempfile.mkdtemp(prefix="qafila-pg-"))
+        try:
+            yield postgres.start(folder / "pg")
+        finally:
+            stop_server(folder / "pg")
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

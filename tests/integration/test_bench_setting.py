@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -40,6 +43,36 @@ def test_no_server_is_left(how: str, code: int) -> None:
     child.stdout.close()
     assert not _runs(told["pid"])
     assert not Path(told["folder"]).exists()
+
+
+def test_no_server_is_left_by_a_test_session_that_is_told_to_end(tmp_path: Path) -> None:
+    """A session of its own, over the fixture as it is, with a test that never ends."""
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path / "conftest.py")
+    told = tmp_path / "told"
+    (tmp_path / "test_waiting.py").write_text(
+        "import pathlib, time\n\n"
+        "def test_it_waits(pg_server):\n"
+        f"    part = pathlib.Path({str(told)!r} + '.part')\n"
+        "    part.write_text(f'{pg_server.pid} {pg_server.uri}')\n"
+        f"    part.rename({str(told)!r})\n"
+        "    time.sleep(60)\n"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path,
+         "-c", os.devnull, tmp_path],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not told.exists():
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.05)
+    pid, uri = told.read_text().split()
+    child.send_signal(signal.SIGTERM)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM, said
+    assert not _runs(int(pid))
+    assert not Path(uri.partition("host=")[2]).exists()
 
 
 def _runs(pid: int) -> bool:
