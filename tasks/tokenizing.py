@@ -1,7 +1,8 @@
-"""Where the tokens of a text are, by the tokenizer that ships with wordllama.
+"""Where the tokens of a text are, by the tokenizer that ships with wordllama (Llama 2's).
 
 It is the in-process model's own. For a model behind HTTP it stands in: no service tells where its
-tokens are, so ``max_tokens`` counts these, and a margin belongs to the workload file.
+tokens are, so ``max_tokens`` counts these, and a margin belongs to the workload file. How many a
+service will count is estimated from it too: tasks/embedders/tokens.py.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _FILE = "l2_supercat_tokenizer_config.json"
 
 
 @cache
-def _tokenizer() -> Any:
+def llama_tokenizer() -> Any:
+    """Return the tokenizer, loaded once, without padding and without cutting."""
     from tokenizers import Tokenizer as Library
 
     found = find_spec("wordllama")
@@ -49,7 +51,7 @@ def _lower_cases(embedder: Embedder) -> bool:
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = _tokenizer().encode(text, add_special_tokens=False).offsets
+    found: list[tuple[int, int]] = llama_tokenizer().encode(text, add_special_tokens=False).offsets
     return found
 
 

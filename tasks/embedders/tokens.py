@@ -6,28 +6,12 @@ Its own count, in ``usage`` of each reply, is the truth; the ratio of the two is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
 from math import ceil
-from pathlib import Path
-from typing import Any
+
+from tasks.tokenizing import llama_tokenizer
 
 UNLEARNED, LEARNED = 1.5, 1.05  # how many times our count the service may count
 _LONG_CHARACTERS = 200_000  # beyond that, counting takes longer than it is worth
-
-
-@cache
-def _tokenizer() -> Any:
-    from tokenizers import Tokenizer
-
-    found = find_spec("wordllama")
-    assert found is not None
-    assert found.origin is not None
-    folder = Path(found.origin).parent / "tokenizers"
-    tokenizer = Tokenizer.from_file(str(folder / "l2_supercat_tokenizer_config.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 def estimate_tokens(texts: Sequence[str]) -> list[int]:
@@ -36,7 +20,8 @@ def estimate_tokens(texts: Sequence[str]) -> list[int]:
     A very long text is counted from its beginning.
     """
     heads = [t if len(t) <= _LONG_CHARACTERS else t[:_LONG_CHARACTERS] for t in texts]
-    counts = [len(e.ids) for e in _tokenizer().encode_batch(heads, add_special_tokens=False)]
+    found = llama_tokenizer().encode_batch(heads, add_special_tokens=False)
+    counts = [len(e.ids) for e in found]
     return [
         max(1, n if len(h) == len(t) else ceil(n * len(t) / len(h)))
         for n, h, t in zip(counts, heads, texts, strict=True)
