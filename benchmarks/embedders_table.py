@@ -11,19 +11,20 @@ from benchmarks.machine import surroundings
 def table(figures: Mapping[str, Any], seed: int) -> list[str]:
     """Return the ranking, the languages, and what the figures rest on."""
     sample, rows = figures["sample"], figures["candidates"]
-    current = figures["current"]
+    current, by = figures["current"], figures["ranked_by"]
+    beside = "hybrid" if by == "vector" else "vector"
     lines = [
         f"{figures['corpus']}: {figures['queries']} {figures['judged_by']}; a sample of "
         f"{sample['documents']} of {sample['of_documents']} documents, {sample['relevant']} of "
         f"them relevant and {sample['others']} random others, in {sample['chunks']} chunks; "
         f"{sample['note']}",
         "vector: exact search; hybrid: " + (figures["hybrid_by"] or "not served"),
-        f"ranked by {figures['ranked_by']}, nDCG@10; of a tie the cheaper comes first",
+        f"ranked by {by} search, nDCG@10; of a tie the cheaper comes first",
         "",
         *_aligned([
-            ("place", "embedder", "vector nDCG@10", f"minus {current}", "hybrid", "MRR",
+            ("place", "embedder", f"{by} nDCG@10", f"minus {current}", beside, "MRR",
              "recall@100", "query ms p50 p95", "texts/s", "a million chunks", "storage, halfvec"),
-            *(_cells(row) for row in rows),
+            *(_cells(row, by) for row in rows),
         ]),
         "",
         figures["sentence"],
@@ -51,24 +52,29 @@ def table(figures: Mapping[str, Any], seed: int) -> list[str]:
     ]
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    low, high = row["ci"]
-    hybrid = row["hybrid"]
+def _cells(row: Mapping[str, Any], by: str) -> tuple[str, ...]:
+    found, beside = _of(row, by), row["hybrid"] if by == "vector" else row
+    low, high = found["ci"]
     times = [row[f"query_ms_{p}"] for p in ("p50", "p95")]
     return (
         f"{row['place']}{' tied' if row['tied'] else ''}",
         row["name"],
-        f"{row['ndcg_at_10']:.3f} ({low:.3f}…{high:.3f})",
-        _difference(row, row["reference"]),
-        "–" if hybrid is None else f"{hybrid['ndcg_at_10']:.3f}",
-        f"{row['mrr']:.3f}",
-        f"{row['recall_at_100']:.3f}",
+        f"{found['ndcg_at_10']:.3f} ({low:.3f}…{high:.3f})",
+        _difference(found, row["reference"]),
+        "–" if beside is None else f"{beside['ndcg_at_10']:.3f}",
+        f"{found['mrr']:.3f}",
+        f"{found['recall_at_100']:.3f}",
         " ".join("–" if t is None else f"{t:.2f}" for t in times),
         "–" if row["texts_per_s"] is None else f"{row['texts_per_s']:,.0f}",
         "not known" if row["per_million_chunks"] is None
         else f"{row['per_million_chunks']} {row['currency']}",
         f"{_size(row['storage_bytes'])}, {_size(row['storage_bytes_halfvec'])}",
     )  # fmt: skip
+
+
+def _of(row: Mapping[str, Any], by: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = row if by == "vector" else row["hybrid"]
+    return found
 
 
 def _difference(found: Mapping[str, Any], reference: bool) -> str:
@@ -82,11 +88,12 @@ def _difference(found: Mapping[str, Any], reference: bool) -> str:
 
 def _languages(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
     languages = sorted(figures["languages"], key=lambda x: -figures["languages"][x])
+    rows = [(row["name"], _of(row, figures["ranked_by"])) for row in figures["candidates"]]
     return [
         ("nDCG@10 in", *(f"{x} ({figures['languages'][x]})" for x in languages)),
         *(
-            (row["name"], *(f"{row['by_language'][x]['ndcg_at_10']:.3f}" for x in languages))
-            for row in figures["candidates"]
+            (name, *(f"{found['by_language'][x]['ndcg_at_10']:.3f}" for x in languages))
+            for name, found in rows
         ),
     ]
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from qafila.core.ladder.judging import cost_per_thousand
 from qafila.core.pricing import Price
 from qafila.core.statistics import PairedComparison, compare_paired, mean_share
 from qafila.core.statistics.multiplicity import holm
 
-_CENT = Decimal("0.01")
+_STEP = Decimal("0.1")  # of a currency: less is noise of machine time, and moves nobody
 _HEADER_BYTES = 8  # of a vector and of a halfvec alike: pgvector's README, "Reference"
 
 
@@ -75,8 +75,8 @@ def rank(
     """Return the candidates, the best place first.
 
     The best mean leads. Everybody whose difference from the leader has an interval (95 %) that
-    holds 0 shares its place, the cheaper first; at one price (by the cent) the reference, since to
-    stay costs nothing; a price that nobody knows comes last. The best of the rest leads the next
+    holds 0 shares its place, the cheaper first; at one price (by the tenth) the reference, since
+    to stay costs nothing; a price that nobody knows comes last. The best of the rest leads the next
     place. So somebody can stand behind a candidate with a lower mean: the
     one is clearly worse than the leader, the other is not told from it.
 
@@ -97,7 +97,7 @@ def rank(
         behind = {c.name: _behind(c, left[0], seed) for c in left}
         together = [c for c in left if _not_told(behind[c.name])]
         for c in sorted(
-            together, key=lambda c: (*_price(c), c.name != reference, -means[c.name], c.name)
+            together, key=lambda c: (*price_step(c), c.name != reference, -means[c.name], c.name)
         ):
             low, high = mean_share(c.scores, seed=seed)
             ranked.append(
@@ -116,10 +116,10 @@ def rank(
     ]  # fmt: skip
 
 
-def _price(candidate: Candidate) -> tuple[bool, Decimal]:
-    """Return what prices are ordered by: in cents, since machine time differs from run to run."""
+def price_step(candidate: Candidate) -> tuple[bool, Decimal]:
+    """Return what prices are ordered by: in whole tenths, rounded up, so that only free is free."""
     known = candidate.per_million
-    return known is None, Decimal(0) if known is None else known.quantize(_CENT)
+    return known is None, Decimal(0) if known is None else known.quantize(_STEP, ROUND_CEILING)
 
 
 def _check(candidates: Sequence[Candidate], reference: str, languages: Sequence[str]) -> None:
@@ -191,7 +191,7 @@ def verdict_sentence(ranked: Sequence[Ranked], reference: str, queries: str) -> 
     )
     others = [r.candidate.name for r in ranked[1:] if r.place == first.place]
     if others:
-        said += f"; not told from {', '.join(others)}, of which none is known to be cheaper"
+        said += f"; not told from {', '.join(others)}, of which none is known to cost clearly less"
     mine = next(r for r in ranked if r.candidate.name == reference)
     if mine is first:
         return f"{said}. All others were compared with it."

@@ -26,6 +26,7 @@ def summary(
         "judged_by": body["judged_by"],
         "documents": body["sample"]["documents"],
         "of_documents": body["sample"]["of_documents"],
+        "note": body["sample"]["note"],
         "current": body["current"],
         "winner": body["candidates"][0]["name"],
         "ranked_by": body["ranked_by"],
@@ -55,8 +56,8 @@ def section(found: Mapping[str, Any] | None) -> list[str]:
         *(_row(_cells(r, found["current"])) for r in rows),
         "",
         f"{_SEARCHES[found['ranked_by']]}, on {found['queries']} {found['judged_by']} over a "
-        f"sample of {found['documents']:,} of {found['of_documents']:,} documents: scores are "
-        "higher than on the whole.",
+        f"sample of {found['documents']:,} of {found['of_documents']:,} documents: "
+        f"{found['note']}.",
         "",
     ]  # fmt: skip
 

@@ -37,6 +37,7 @@ from tasks.decision import load_price_book
 from tasks.embedders.governor import Purse
 from tasks.embedders.tokens import estimate_tokens
 
+WHOLE = "this is the whole"
 NOTE = "scores on a sample are higher than on the whole: fewer documents compete"
 _LISTED = 1000
 
@@ -163,6 +164,8 @@ def _figures(
         }  # fmt: skip
         rows.append(row)
     asked = f"{len(sample.queries)} {sample.judged_by}"
+    if order is not ranked["vector"]:
+        asked += ", vectors fused with keywords"
     return {
         "corpus": sample.name,
         "sentence": verdict_sentence(order, reference, asked),
@@ -175,7 +178,8 @@ def _figures(
         "sample": {
             "documents": sample.documents, "relevant": sample.relevant,
             "others": sample.documents - sample.relevant, "chunks": len(sample.chunks),
-            "of_documents": sample.of_documents, "of_chunks": sample.of_chunks, "note": NOTE,
+            "of_documents": sample.of_documents, "of_chunks": sample.of_chunks,
+            "note": NOTE if sample.documents < sample.of_documents else WHOLE,
         },
         "search": "exact",
         "hybrid_by": f"PostgreSQL full-text search ({sample.full_text}) and vectors, fused by "

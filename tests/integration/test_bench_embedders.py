@@ -341,7 +341,7 @@ def test_the_decision_record_shows_what_was_compared_on_this_corpus(
     low, high = winner["ci"]
     assert f"{winner['name']}" in shown
     assert f"{winner['ndcg_at_10']:.3f} ({low:.3f}…{high:.3f})" in shown
-    assert "over a sample of 40 of 40 documents" in shown
+    assert "over a sample of 40 of 40 documents: this is the whole." in shown
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from qafila.core.embedder_ranking import (
     Candidate,
     machine_per_million,
     paid_per_million,
+    price_step,
     rank,
     vector_bytes,
     verdict_sentence,
@@ -138,7 +139,7 @@ def test_nobody_is_lost_and_the_order_given_never_matters(
         assert [r.behind for r in group].count(None) == 1  # one leader
         for r in group:
             assert r.behind is None or r.behind.ci_low <= 0 <= r.behind.ci_high
-        prices = [r.candidate.per_million for r in group if r.candidate.per_million is not None]
+        prices = [price_step(r.candidate) for r in group]
         assert prices == sorted(prices)
         assert place == 1 + sum(r.place < place for r in found)
 
