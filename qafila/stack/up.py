@@ -133,14 +133,14 @@ class _Start:
         directory = self.home / "envoy"
         port, admin_port = self.ports["edge"], self.ports["edge_admin"]
         if self._runs("envoy"):
-            return
+            return  # its files are in use
         bootstrap = envoy.prepare(directory, port=port, admin_port=admin_port)
         facts = {
             "listen_url": f"http://127.0.0.1:{port}",
             "admin_url": f"http://127.0.0.1:{admin_port}",
             "directory": str(directory),
         }
-        self._launch("envoy", envoy.command(bootstrap), facts)
+        self._piece("envoy", envoy.command(bootstrap), facts)
 
     def _postgres(self) -> None:
         runs = self._runs("postgres")
@@ -268,17 +268,9 @@ class _Start:
         *,
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        if not self._runs(piece):
-            self._launch(piece, command, facts, variables=variables)
-
-    def _launch(
-        self,
-        piece: str,
-        command: list[str],
-        facts: Mapping[str, Any],
-        *,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
+        """Start a piece, unless it runs already."""
+        if self._runs(piece):
+            return
         record = launch(
             command,
             log=self._log(piece),
