@@ -94,7 +94,8 @@ def main() -> None:
                 here.ledger_url if given.workload is None else address, caches,
             )  # fmt: skip
         figures = compared.figures
-        if ledger is not None and prepared.workload is not None:
+        compares = len(figures["candidates"]) > 1
+        if compares and ledger is not None and prepared.workload is not None:
             about = {k: v for k, v in surroundings().items() if k != "command"}
             body = {**figures, "seed": given.seed, **about}
             figures["evidence"] = record_comparison(ledger, prepared.workload.name, body)

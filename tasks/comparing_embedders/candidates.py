@@ -183,7 +183,10 @@ def _connection(
         wrong(f"the variable {variable} (key_env) is not set")
     secret = None if variable is None else environment.get(variable)
     found: Connection = {"url": address, "api_key": secret, "timeout_seconds": timeout}
-    return found, "key_env=" if variable is None else f"the variable {variable}"
+    return (
+        found,
+        "no key_env=, so there is none" if variable is None else f"the variable {variable}",
+    )
 
 
 @contextmanager

@@ -119,8 +119,9 @@ def _embed(candidate: Candidate, sample: Sample, means: Means) -> Made:
 
 
 def _why(candidate: Candidate, error: QafilaError) -> str:
-    where = f" (its key comes from {candidate.key_from})" if candidate.key_from else ""
-    return f"{error.what}{where}"
+    """Return the reason; of one that does not let us in also where its key comes from."""
+    shut_out = isinstance(error, Refused) and candidate.key_from
+    return f"{error.what} Its key: {candidate.key_from}." if shut_out else error.what
 
 
 def _figures(

@@ -7,6 +7,7 @@ import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,20 @@ def test_without_judgements_questions_are_generated_and_called_so(
     assert found["judged_by"] == LABEL
     assert found["queries"] == 25
     assert LABEL in found["sentence"]
+
+
+def test_where_no_keywords_are_served_there_is_no_hybrid(
+    folder: Path, database: psycopg.Connection[Any], ledger_url: str
+) -> None:
+    options = given("--collection", str(folder), "--in-process", "wordllama-64,wordllama-128",
+                    "--rank-by", "hybrid")  # fmt: skip
+    prepared = embedders.prepare(options, None)
+    prepared = replace(prepared, sample=replace(prepared.sample, full_text="none"))
+    caches = partial(embedders.cache_of, prepared)
+    found = embedders.measure(options, prepared, database, ledger_url, caches).figures
+    assert found["ranked_by"] == "vector"
+    assert {c["hybrid"] for c in found["candidates"]} == {None}
+    assert "not served" in table(found, 7)[1]
 
 
 def test_one_error_names_every_problem(folder: Path, provider: Provider) -> None:
