@@ -28,9 +28,10 @@ def rollback(request: Rollback) -> dict[str, Any]:
     """Gives the baseline all traffic, proves it by the router's log, and puts the pointer row back.
 
     Always allowed: a running canary loses its lease and ends. Changes the router's weights and the
-    target's pointer row; the generation and its evidence stay. Running it twice changes nothing
-    the second time. To go up again, start migrate-workload: it opens the next generation. When
-    the Prefect server is down, ``qafila rollback WORKLOAD`` does the same.
+    target's pointer row, where the generations are columns also their names; the newest generation
+    is taken back, it and its evidence stay, and what served before serves again. Running it twice
+    changes nothing the second time. To go up again, start migrate-workload: it opens the next
+    generation. When the Prefect server is down, ``qafila rollback WORKLOAD`` does the same.
     """
     with operator_told():
         outcome = take_back(request.workload, request.why)
