@@ -29,16 +29,15 @@ from tasks.ledger import (
     Generation,
     generation_of,
     move_phase,
-    newest_generation,
     read_workload,
 )
 from tasks.live_sync.feeds import list_owed
 from tasks.opening import open_store
-from tasks.rolling_back import generations_on_the_road
 from tasks.stores import qdrant_alias
 from tasks.stores.port import VectorStore
 
 _STAYS = frozenset({Phase.SETTLED, Phase.CLEANED})
+_MET = _STAYS | {Phase.CANARY, Phase.PROMOTED}  # by users, and not taken back
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,15 @@ def settle(ledger: Connection, name: str, by: str, now: datetime | None = None) 
     if len(by.strip()) < 2:
         raise Refused("settling needs the name of who decides.", remedy="add --by NAME")
     workload, _ = read_workload(ledger, name)
-    road = generations_on_the_road(ledger, name)
-    if not road or road[0].phase != Phase.PROMOTED:
+    numbers = sorted((owed.number for owed in list_owed(ledger, name)), reverse=True)
+    met = (generation_of(ledger, name, number) for number in numbers)
+    generation = next((g for g in met if g.phase in _MET), None)
+    if generation is None or generation.phase != Phase.PROMOTED:
         raise Refused(
             f"{name} has no promoted generation to settle.",
             kept="everything.",
             remedy=f"qafila status {name}",
         )
-    generation = road[0]
     until = generation.phase_since + timedelta(hours=workload.rollout.hold_hours)
     if (now or datetime.now(UTC)) < until:
         raise Refused(
@@ -145,9 +145,10 @@ def clean_up(ledger: Connection, name: str, wanted: CleanUp) -> CleanUp:
                 ledger, "clean-up", f"generation {leftover.generation} deleted", workload=name,
                 generation=leftover.generation or None, body=asdict(leftover),
             )  # fmt: skip
-        newest = newest_generation(ledger, name)
-        if newest is not None and newest.phase == Phase.SETTLED:
-            move_phase(ledger, newest, Event.CLEAN_UP)
+        for owed in list_owed(ledger, name):
+            generation = generation_of(ledger, name, owed.number)
+            if generation.phase == Phase.SETTLED:
+                move_phase(ledger, generation, Event.CLEAN_UP)
     return now
 
 

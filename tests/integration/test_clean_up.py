@@ -107,6 +107,18 @@ def test_a_table_is_deleted_when_its_successor_is_settled_and_not_before(
         settle(ledger, name, "A. Operator", LATER)
 
 
+def test_what_a_rollback_returned_to_can_be_settled(
+    ledger: psycopg.Connection[Any], target_url: str
+) -> None:
+    workload = applied(ledger, target_url)
+    first = opened(ledger, workload, Phase.PROMOTED)
+    second = opened(ledger, workload, Phase.CANARY)
+    with pytest.raises(Refused, match="no promoted generation"):
+        settle(ledger, workload.name, "A. Operator", LATER)
+    stand(ledger, second, Phase.ROLLED_BACK)
+    assert settle(ledger, workload.name, "A. Operator", LATER).number == first.number
+
+
 def test_what_was_not_shown_is_not_deleted(
     ledger: psycopg.Connection[Any], target_url: str
 ) -> None:
