@@ -137,7 +137,8 @@ def _meet_searches(watch: _Watch, store: VectorStore, seen: Sequence[Seen], clim
     each = min(len(probes.queries), max(_FEWEST_SEARCHES, _SEARCHES // max(1, len(seen))))
     for one in seen:
         groups = one.reader.groups
-        compared = _SCANNED if store.scans(groups) else each
+        scanned = store.scans(groups)
+        compared = _SCANNED if scanned else each
         answers: list[tuple[str, list[tuple[str, int]]]] = []
         # a search that finds nothing looks through the whole index before it says so
         for number in range(min(each, _FEWEST_SEARCHES) if one.reader.stranger else each):
@@ -149,6 +150,7 @@ def _meet_searches(watch: _Watch, store: VectorStore, seen: Sequence[Seen], clim
                 share = share_found(truth, found, K)
                 if share is not None:
                     one.shares.append(share)
+        one.scanned = scanned and all(share == 1.0 for share in one.shares)
         keys = dict.fromkeys(key for _, places in answers for key, _ in places)
         allowed = watch.fetch(list(keys))
         mine = frozenset(groups)

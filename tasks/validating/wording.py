@@ -19,7 +19,7 @@ def headline(outcome: Outcome) -> str:
     body = outcome.body()
     pair, arm = body["paired"].get(CANDIDATE), body["systems"].get(CANDIDATE)
     if pair is None or arm is None or outcome.verdict is not Verdict.PASS:
-        return f"{CANDIDATE} {outcome.verdict}: {outcome.sentence}"
+        return f"{CANDIDATE} {outcome.verdict}: {outcome.sentence.removeprefix(f'{CANDIDATE}: ')}"
     alone = outcome.verdicts.get("vector_only")
     return (
         f"candidate PASS: nDCG@10 {pair['delta']:+.3f} over the baseline "

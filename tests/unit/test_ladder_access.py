@@ -124,3 +124,13 @@ def test_what_was_not_tried_has_a_bound() -> None:
     # none in 100: 1 − 0.025^(1/100) = 3.6 %
     assert "at most 3.6 %" in not_seen(100, 3, 3)
     assert "7 of 10 groups were not played" in not_seen(100, 3, 10)
+
+
+def test_looking_at_every_row_leaves_nothing_to_an_interval() -> None:
+    few = seen(shares=[1.0] * 10)
+    assert judge_access([few], OPEN, 0.9, seed=7).verdict is Verdict.INCONCLUSIVE
+    scanned = replace(few, scanned=True)
+    assert judge_access([scanned], OPEN, 0.9, seed=7).verdict is Verdict.PASS
+    assert "looking at all of them" in judge_reader(scanned, 0.9, of=1, seed=7).sentence
+    leaking = replace(scanned, shown=1, shown_places=[("a", None)])
+    assert judge_access([leaking], OPEN, 0.9, seed=7).verdict is Verdict.FAIL
