@@ -1,6 +1,6 @@
 """Measure what a bridge keeps: nDCG@10 of the old model, the new one, and old vectors mapped.
 
-    python benchmarks/bridge.py --calibration 2000
+    python -m benchmarks.bridge --calibration 2000
 
 Judged collections: Cranfield and PIAF when ../shared/data is there, and the AWS documentation of
 botocore. The new model is wordllama at 256 dimensions; the old ones are variants of it, and one

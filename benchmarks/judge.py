@@ -1,6 +1,6 @@
 """Simulate rollouts: how often the judge errs, and how soon it catches a bad canary.
 
-    python benchmarks/judge.py --rollouts 1000
+    python -m benchmarks.judge --rollouts 1000
 
 Prints one JSON object with ``rows``: per requests a look and weight, the share of equal canaries
 that are aborted, of canaries twice as bad that are promoted, and the median requests until a canary

@@ -1,6 +1,6 @@
 """Time the way back: flips of a real Envoy under load, seen at the client.
 
-    python benchmarks/rollback.py --flips 20 --rps 300
+    python -m benchmarks.rollback --flips 20 --rps 300
 
 Starts an Envoy and two services of its own on loopback. Prints one JSON object: ``p50_ms``,
 ``p99_ms`` and ``max_ms`` from the decision until clients that were on the candidate have the

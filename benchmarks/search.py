@@ -1,6 +1,6 @@
 """Measure the demo's two services: quality of every mode, and latency under an open-loop load.
 
-    python benchmarks/search.py --rate 60 --seconds 20
+    python -m benchmarks.search --rate 60 --seconds 20
 
 Starts a PostgreSQL and both services of its own, loads the whole corpus (``--scale small`` for a
 quick look), and prints one JSON object: counts and seconds of loading; nDCG@10, MRR and paired
