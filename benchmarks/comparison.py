@@ -51,42 +51,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
-    if given.rows < 10 * _EACH:
-        raise machine.NotMeasured(f"{10 * _EACH} rows are the fewest to plant differences in.")
-    with setting() as here:
-        fill_source(here, given.rows, _CHARACTERS)
-        workload, generation = ready(
-            here,
-            embedder={"kind": "wordllama", "dimensions": given.dim},
-            target={"kind": "pgvector", "block": "demo-target", "index": "none",
-                    "full_text": "none"},
-        )  # fmt: skip
-        _fill(here, workload, generation, given.seed)
-        raw = {"quick": [], "read": [], "differing": []}  # type: dict[str, list[float]]
-        for number in range(given.rounds + 1):
-            seconds = _timed(here, workload, generation, complete=True)[0]
-            raw["quick"] += [seconds] if number else []  # the first warms files and caches
-        with _without_hashing():
-            for _ in range(max(1, given.rounds // 2)):
-                raw["read"].append(_timed(here, workload, generation, complete=True)[0])
-        planted = _plant(here, workload, generation)
-        seconds, compared = _timed(here, workload, generation, complete=False)
-        raw["differing"].append(seconds)
-    found = {str(fault): n for fault, n in compared.differences.counts.items()}
-    whole = median(raw["quick"])
+    figures, raw = measure(given.rows, dimensions=given.dim, rounds=given.rounds, seed=given.seed)
     machine.show(
         "comparison",
-        {
-            "rows": given.rows,
-            "seconds": round(whole, 3),
-            "rows_per_s": round(given.rows / whole),
-            "rows_per_s_read": round(given.rows / median(raw["read"])),
-            "rows_per_s_differing": round(given.rows / seconds),
-            "planted": planted,
-            "found": found,
-            "all_found": planted == found,
-            "dimensions": given.dim,
-        },
+        figures,
         seed=given.seed,
         raw_seconds=raw,
         notes={
@@ -95,6 +63,51 @@ def main() -> None:
             "rows_per_s_read": "texts travel, and are hashed here",
         },
     )
+
+
+def measure(
+    rows: int, *, dimensions: int = 64, rounds: int = 5, seed: int = 7
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Return the figures and the seconds that they were made of.
+
+    Raises:
+        NotMeasured: there are too few rows, or the comparison did not find what it should.
+    """
+    if rows < 10 * _EACH:
+        raise machine.NotMeasured(f"{10 * _EACH} rows are the fewest to plant differences in.")
+    with setting() as here:
+        fill_source(here, rows, _CHARACTERS)
+        workload, generation = ready(
+            here,
+            embedder={"kind": "wordllama", "dimensions": dimensions},
+            target={"kind": "pgvector", "block": "demo-target", "index": "none",
+                    "full_text": "none"},
+        )  # fmt: skip
+        _fill(here, workload, generation, seed)
+        raw: dict[str, list[float]] = {"quick": [], "read": [], "differing": []}
+        for number in range(rounds + 1):
+            seconds = _timed(here, workload, generation, complete=True)[0]
+            raw["quick"] += [seconds] if number else []  # the first warms files and caches
+        with _without_hashing():
+            for _ in range(max(1, rounds // 2)):
+                raw["read"].append(_timed(here, workload, generation, complete=True)[0])
+        planted = _plant(here, workload, generation)
+        seconds, compared = _timed(here, workload, generation, complete=False)
+        raw["differing"].append(seconds)
+    found = {str(fault): n for fault, n in compared.differences.counts.items()}
+    whole = median(raw["quick"])
+    figures = {
+        "rows": rows,
+        "seconds": round(whole, 3),
+        "rows_per_s": round(rows / whole),
+        "rows_per_s_read": round(rows / median(raw["read"])),
+        "rows_per_s_differing": round(rows / seconds),
+        "planted": planted,
+        "found": found,
+        "all_found": planted == found,
+        "dimensions": dimensions,
+    }
+    return figures, raw
 
 
 def _fill(here: Setting, workload: Workload, generation: Generation, seed: int) -> None:

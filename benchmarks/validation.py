@@ -26,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.comparison import measure
 from benchmarks.machine import show
 from flows.benchmark_validation import LADDER, REHEARSED
 from qafila.core.ladder.climb import Outcome, stops
@@ -51,15 +52,21 @@ def main() -> None:
     parser.add_argument("--clean-runs", type=int, default=100)
     parser.add_argument("--clean-queries", type=int, default=60, help="judged queries a clean run")
     parser.add_argument("--scale", choices=["full", "small"], default="full")
+    parser.add_argument("--only-clean", action="store_true", help="leave climb and rehearsal out")
     parser.add_argument("--rows", type=int, default=200_000, help="of the comparison")
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     raw: dict[str, list[float]] = {"climb": [], "rehearsal": [], "clean": []}
-    with demo(given.scale) as here:
-        figures = climb_once(here, given.seed, raw) | rehearse_once(here, given.seed, raw)
+    compared, raw_compared = measure(given.rows, seed=given.seed)
+    figures = {"rows_per_s": compared["rows_per_s"], "rows": given.rows}
+    raw |= {f"comparison {name}": seconds for name, seconds in raw_compared.items()}
+    if not given.only_clean:
+        with demo(given.scale) as here:
+            figures |= climb_once(here, given.seed, raw)
+            _say(f"{figures}")
+            figures |= rehearse_once(here, given.seed, raw)
     with demo("small") as here:
         figures |= clean_runs(here, given.clean_runs, given.clean_queries, given.seed, raw)
-    figures |= comparison(given.rows)
     show("validation", figures, seed=given.seed, raw_seconds=raw)
 
 
@@ -135,17 +142,12 @@ def clean_runs(
             if verdict in (Verdict.FAIL, Verdict.ERROR):
                 alarms.append(rehearsed.clean.sentence)
             inconclusive += verdict is Verdict.INCONCLUSIVE
+            times = {f.rung.value: round(f.seconds, 1) for f in rehearsed.clean.findings}
+            _say(f"clean {number + 1}: {verdict} {times}")
     return {
         "clean_runs": runs, "false_alarms": len(alarms), "alpha": ALPHA,
         "false_alarm_sentences": alarms, "clean_inconclusive": inconclusive,
     }  # fmt: skip
-
-
-def comparison(rows: int) -> dict[str, Any]:
-    """Compare keys and digests of a larger generation."""
-    from benchmarks.comparison import measure
-
-    return {"rows_per_s": measure(rows)["rows_per_s"]}
 
 
 def _say(line: str) -> None:
