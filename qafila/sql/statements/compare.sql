@@ -1,14 +1,22 @@
 -- name: witnesses
 -- What identifies each row, the key last. A digest of another length is one that no text has.
+-- OFFSET 0 keeps a digest that is computed from being computed twice.
 COPY (
-    SELECT ({number})::integer,
-           ({marked})::boolean,
+    SELECT number,
+           marked,
            CASE
-               WHEN octet_length({digest}) = 32 THEN {digest}
+               WHEN octet_length(digest) = 32 THEN digest
                ELSE decode(repeat('00', 32), 'hex')
            END,
-           {key}
-    FROM {rows}
+           key
+    FROM (
+        SELECT ({number})::integer AS number,
+               ({marked})::boolean AS marked,
+               {digest} AS digest,
+               {key} AS key
+        FROM {rows}
+        OFFSET 0
+    ) AS named
 ) TO STDOUT (FORMAT BINARY);
 
 -- name: sums
@@ -22,14 +30,21 @@ FROM (
     SELECT k,
            encode(k || digest || int4send(number) || boolsend(marked), 'hex') COLLATE "C" AS row_hex
     FROM (
-        SELECT sha256(convert_to({key}, 'UTF8')) AS k,
-               ({number})::integer AS number,
-               ({marked})::boolean AS marked,
+        SELECT sha256(convert_to(key, 'UTF8')) AS k,
+               number,
+               marked,
                CASE
-                   WHEN octet_length({digest}) = 32 THEN {digest}
+                   WHEN octet_length(digest) = 32 THEN digest
                    ELSE decode(repeat('00', 32), 'hex')
                END AS digest
-        FROM {rows}
+        FROM (
+            SELECT {key} AS key,
+                   ({number})::integer AS number,
+                   ({marked})::boolean AS marked,
+                   {digest} AS digest
+            FROM {rows}
+            OFFSET 0
+        ) AS named
         OFFSET 0
     ) AS each_row
     OFFSET 0
