@@ -79,6 +79,16 @@ def test_few_queries_prove_nothing_and_say_how_many_would() -> None:
     assert "are too few" in judged.judgement.sentence
 
 
+def test_a_pass_takes_a_hundred_queries_and_a_fail_does_not() -> None:
+    better, worse = list(0.7 + noise(60)), list(0.3 + noise(60))
+    few = judge(better, [0.5] * 60)
+    assert few.judgement.verdict is Verdict.INCONCLUSIVE
+    assert few.judgement.numbers["needed"] == 100
+    assert "a PASS takes 100" in few.judgement.sentence
+    assert judge(list(0.7 + noise(100)), [0.5] * 100).judgement.verdict is Verdict.PASS
+    assert judge(worse, [0.5] * 60).judgement.verdict is Verdict.FAIL
+
+
 def test_no_query_at_all_is_inconclusive() -> None:
     assert judge([None] * 5, [0.5] * 5).judgement.verdict is Verdict.INCONCLUSIVE
     assert judge([], []).judgement.verdict is Verdict.INCONCLUSIVE
@@ -103,14 +113,14 @@ def test_errors_are_an_error_and_nothing_else_is_judged() -> None:
 
 
 def test_equal_answers_pass() -> None:
-    judged = judge([0.5] * 60, [0.5] * 60, [group("a", range(30)), group("b", range(30, 60))])
+    judged = judge([0.5] * 120, [0.5] * 120, [group("a", range(60)), group("b", range(60, 120))])
     assert judged.judgement.verdict is Verdict.PASS
     assert [g.judgement.verdict for g in judged.groups] == [Verdict.PASS] * 2
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=0, max_size=90),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=0, max_size=140),
     st.sampled_from([0.0, -0.1, 0.1]),
 )
 def test_it_never_passes_unless_the_whole_interval_meets_the_objective(

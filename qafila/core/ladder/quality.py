@@ -23,6 +23,8 @@ from qafila.core.statistics.planning import pairs_needed
 from qafila.core.verdict import Judgement, Verdict, worst
 
 ALPHA = 0.05
+# of 30 queries with rare great losses 7 % pass by interval where 2.5 % may (bench judge-offline)
+FEWEST_TO_PASS = 100
 _NAMED = 3  # groups in a sentence
 _MANY = 1_000_000  # more queries than this nobody judges
 
@@ -118,8 +120,19 @@ def judge_system(
 def judge_whole(
     name: str, comparison: PairedComparison, difference: np.ndarray, at_least_delta: float
 ) -> Judgement:
-    """Judge all queries together; INCONCLUSIVE says how many would decide."""
+    """Judge all queries together; INCONCLUSIVE says how many would decide.
+
+    No PASS on fewer than ``FEWEST_TO_PASS`` queries: a sample that small often holds none of the
+    rare great losses that decide, and its interval then promises what it cannot keep.
+    """
     judged = judge_quality(name, comparison, at_least_delta)
+    if judged.verdict is Verdict.PASS and comparison.pairs < FEWEST_TO_PASS:
+        return Judgement(
+            Verdict.INCONCLUSIVE,
+            f"{judged.sentence.removesuffix('.')}; but {comparison.pairs} judged queries can miss "
+            f"rare great losses: a PASS takes {FEWEST_TO_PASS}.",
+            {**judged.numbers, "needed": FEWEST_TO_PASS},
+        )
     if judged.verdict is not Verdict.INCONCLUSIVE:
         return judged
     distance = abs(comparison.delta - at_least_delta)
