@@ -101,8 +101,6 @@ def test_a_sample_says_what_may_still_be_faulty(filled: Filled) -> None:
     assert found.smallest_effect == "a fault of 10 % of all rows (95 %)"
     again = filled.assert_passes(compare_meaning, detect_share=0.1)
     assert again.series == found.series
-    other = filled.assert_passes(compare_meaning, detect_share=0.1, seed=8)
-    assert other.series != found.series
 
 
 def test_a_service_is_asked_for_the_sample_and_a_few_texts_twice(
