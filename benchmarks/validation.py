@@ -50,7 +50,7 @@ def main() -> None:
     """Measure in a folder of its own, which is deleted at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clean-runs", type=int, default=100)
-    parser.add_argument("--clean-queries", type=int, default=60, help="judged queries a clean run")
+    parser.add_argument("--clean-queries", type=int, default=120, help="judged queries a clean run")
     parser.add_argument("--scale", choices=["full", "small"], default="full")
     parser.add_argument("--only-clean", action="store_true", help="leave climb and rehearsal out")
     parser.add_argument("--rows", type=int, default=200_000, help="of the comparison")
