@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from qafila.core.corpus import PgvectorTarget, WordLlamaEmbedder
+from qafila.core.fingerprint import canonical_json
 from qafila.core.ladder.climb import Climbed
 from qafila.core.ladder.meaning import (
     Lot,
@@ -66,6 +68,7 @@ def compare_meaning(climb: Climb) -> Climbed:
         figures={
             "meaning": {
                 "rows": len(chunks),
+                "drawn": drawn_digest(places),
                 "population": lot.population,
                 "faulty": judged.numbers["faulty"],
                 "most_faulty_share": judged.numbers["most_faulty_share"],
@@ -78,6 +81,11 @@ def compare_meaning(climb: Climb) -> Climbed:
         },
         series={"distance": _series(met)},
     )
+
+
+def drawn_digest(places: Sequence[tuple[str, int]]) -> str:
+    """Return what shows that two runs drew the same rows: SHA-256 of their places, in hex."""
+    return hashlib.sha256(canonical_json(sorted(places))).hexdigest()
 
 
 def _stored(

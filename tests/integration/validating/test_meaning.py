@@ -100,7 +100,9 @@ def test_a_sample_says_what_may_still_be_faulty(filled: Filled) -> None:
     assert "may be faulty (95 %)" in found.judgement.sentence
     assert found.smallest_effect == "a fault of 10 % of all rows (95 %)"
     again = filled.assert_passes(compare_meaning, detect_share=0.1)
-    assert again.series == found.series
+    assert again.figures == found.figures
+    other: Any = filled.assert_passes(compare_meaning, detect_share=0.1, seed=8)
+    assert other.figures["meaning"]["drawn"] != figures["drawn"]
 
 
 def test_a_service_is_asked_for_the_sample_and_a_few_texts_twice(
