@@ -19,9 +19,9 @@ import queue
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Protocol, TypeVar
 
 import anyio.to_thread
 import psycopg
@@ -57,6 +57,8 @@ OPERATIONS = Searchable(
 )
 
 Mode = Literal["keyword", "vector", "hybrid"]
+
+T = TypeVar("T")
 
 
 class Faults(BaseModel):
@@ -96,18 +98,27 @@ class Connections:
         for _ in range(size):
             self._idle.put(None)
 
-    @contextmanager
-    def one(self) -> Iterator[psycopg.Connection[Any]]:
-        """Lend one connection.
+    def ask(self, question: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Put a question that only reads on one connection.
+
+        A connection that was cut off while it lay idle (the server was restarted) is replaced and
+        the question put once more: nobody who asks is to notice.
 
         Raises:
             Unavailable: the database does not answer, or has not what we look for.
         """
         connection = self._idle.get()
         try:
+            lay_idle = connection is not None and not connection.closed
             if connection is None or connection.closed:
                 connection = self._connect()
-            yield connection
+            try:
+                return question(connection)
+            except psycopg.OperationalError:
+                if not (lay_idle and connection.closed):
+                    raise
+                connection = self._connect()
+                return question(connection)
         except (psycopg.OperationalError, psycopg.errors.UndefinedTable) as error:
             if connection is not None:
                 connection.close()
@@ -133,12 +144,14 @@ class Baseline:
         )
 
     def search(self, question: Question) -> Sequence[Found]:
-        with self._connections.one() as connection:
-            return search_keywords(connection, OPERATIONS, question.q, question.k)
+        return self._connections.ask(
+            lambda connection: search_keywords(connection, OPERATIONS, question.q, question.k)
+        )
 
     def health(self) -> dict[str, object]:
-        with self._connections.one() as connection:
-            connection.execute("SELECT FROM operation LIMIT 1")
+        self._connections.ask(
+            lambda connection: connection.execute("SELECT FROM operation LIMIT 1")
+        )
         return {"status": "ok", "arm": self.arm}
 
 
@@ -169,25 +182,26 @@ class Candidate:
         self._known: tuple[float, int | None, Searchable | None] = (float("-inf"), None, None)
 
     def search(self, question: Question) -> Sequence[Found]:
-        with self._connections.one() as connection:
-            _, where = self._serving(connection)
-            mode = question.mode or ("vector" if where.full_text == "none" else "hybrid")
-            if mode == "keyword":
-                return search_keywords(connection, where, question.q, question.k)
-            vector = self._embedder.embed([question.q])[0]
-            if not vector.any():  # the model knows no word of it
-                return (
-                    []
-                    if mode == "vector"
-                    else search_keywords(connection, where, question.q, question.k)
-                )
-            if mode == "vector":
-                return search_vectors(connection, where, vector, question.k)
-            return search_hybrid(connection, where, question.q, vector, question.k)
+        return self._connections.ask(lambda connection: self._search(connection, question))
+
+    def _search(self, connection: psycopg.Connection[Any], question: Question) -> Sequence[Found]:
+        _, where = self._serving(connection)
+        mode = question.mode or ("vector" if where.full_text == "none" else "hybrid")
+        if mode == "keyword":
+            return search_keywords(connection, where, question.q, question.k)
+        vector = self._embedder.embed([question.q])[0]
+        if not vector.any():  # the model knows no word of it
+            return (
+                []
+                if mode == "vector"
+                else search_keywords(connection, where, question.q, question.k)
+            )
+        if mode == "vector":
+            return search_vectors(connection, where, vector, question.k)
+        return search_hybrid(connection, where, question.q, vector, question.k)
 
     def health(self) -> dict[str, object]:
-        with self._connections.one() as connection:
-            generation, _ = self._serving(connection)
+        generation, _ = self._connections.ask(self._serving)
         return {"status": "ok", "arm": self.arm, "generation": generation}
 
     def _serving(self, connection: psycopg.Connection[Any]) -> tuple[int, Searchable]:

@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from qafila.core.corpus import PgvectorTarget
 from qafila.demo.corpus import load_corpus, split_words, strip_html
@@ -37,8 +39,9 @@ def on_trial(demo: Demo) -> Iterator[Demo]:
     """Generation 1 on trial; afterwards nothing serves."""
     with demo.target() as target:
         set_trial(target, demo.workload.name, 1, 0)
-        time.sleep(0.25)  # what a service knows of the pointer row may be 0.2 s old
-        yield demo
+    time.sleep(0.25)  # what a service knows of the pointer row may be 0.2 s old
+    yield demo
+    with demo.target() as target:
         target.execute("DELETE FROM qafila.alias")
 
 
@@ -96,6 +99,23 @@ def test_the_baseline_finds_by_words(demo: Demo) -> None:
 def test_any_text_is_a_question(on_trial: Demo, text: str) -> None:
     ids(ask(on_trial.baseline_url, q=text))
     ids(ask(on_trial.candidate_url, q=text))
+
+
+def test_a_restarted_database_is_not_noticed(on_trial: Demo) -> None:
+    with ThreadPoolExecutor(8) as pool:  # so that each service holds several idle connections
+        for url in (on_trial.baseline_url, on_trial.candidate_url):
+            list(pool.map(lambda _, url=url: ids(ask(url, q="create a table")), range(16)))
+    with on_trial.target() as server:
+        names = [conninfo_to_dict(u)["dbname"] for u in (on_trial.source_url, on_trial.target_url)]
+        cut = server.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = any(%s) AND pid <> pg_backend_pid()", [names]
+        ).fetchone()  # fmt: skip
+    assert cut
+    assert cut[0] >= 2
+    for _ in range(16):
+        ids(ask(on_trial.baseline_url, q="create a table"))
+        ids(ask(on_trial.candidate_url, q="create a table"))
 
 
 @pytest.mark.parametrize(

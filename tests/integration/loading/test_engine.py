@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from qafila.errors import BackfillHalted, Refused
 from tasks.engine.claims import list_shards
@@ -259,16 +260,20 @@ def test_a_worker_process_dies_with_whoever_started_it(generation: Generation) -
 
 
 def test_servers_that_restart_are_waited_for(
-    generation: Generation, assignment: Assignment, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    generation: Generation, assignment: Assignment, ledger: Ledger, source_url: str,
+    target_url: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     real, cut = Vectorise.__call__, []
+    ours = [conninfo_to_dict(url)["dbname"] for url in (ledger.info.dsn, source_url, target_url)]
 
     def cut_off(self: Vectorise, *batch: object) -> Vectored:
         if len(cut) < 3:
             cut.append(
                 ledger.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                    " WHERE datname = any(%s) AND backend_type = 'client backend'"
+                    " AND pid <> pg_backend_pid()",
+                    [ours],
                 )
             )
         return real(self, *batch)  # type: ignore[arg-type]
