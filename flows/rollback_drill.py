@@ -21,7 +21,7 @@ from tasks.leases import Heart, held_lease
 from tasks.ledger import Connection, Generation, move_phase, open_ledger
 from tasks.preconditions import put_on_trial, require_ready, require_weightless, versions_of
 from tasks.rolling_back import roll_back
-from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.port import Router
 from tasks.runs import about_generation, current_run_id, operator_told
 
 
@@ -90,7 +90,7 @@ def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
 
 @task(task_run_name="put g{generation.number} on trial", cache_policy=NO_CACHE)
 def prepare(
-    ledger: Connection, router: EnvoyRouter, spec: Workload, generation: Generation, heart: Heart
+    ledger: Connection, router: Router, spec: Workload, generation: Generation, heart: Heart
 ) -> None:
     """Point the candidate at the generation and wait until it is healthy."""
     require_weightless(router, spec)
@@ -99,7 +99,7 @@ def prepare(
 
 @task(task_run_name="to {weight} % and back, {number}", cache_policy=NO_CACHE)
 def there_and_back(
-    number: int, router: EnvoyRouter, weight: int, heart: Heart, request: RollbackDrill
+    number: int, router: Router, weight: int, heart: Heart, request: RollbackDrill
 ) -> Flip:
     """Go to the drill weight and back once, under load."""
     flip = drilling.fly(
@@ -118,7 +118,7 @@ def there_and_back(
 @task(task_run_name="certify {spec.name}", cache_policy=NO_CACHE)
 def certify(
     ledger: Connection,
-    router: EnvoyRouter,
+    router: Router,
     generation: Generation,
     spec: Workload,
     revision: int,

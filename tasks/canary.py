@@ -31,8 +31,7 @@ from tasks.connections import connection
 from tasks.leases import Heart, read_lease
 from tasks.ledger import Connection, Generation, move_phase
 from tasks.rolling_back import RolledBack, roll_back
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.port import Request
+from tasks.routers.port import Request, Router
 
 Tell = Callable[[str], None]
 Ask = Callable[["Trial", Step, str], Approval]
@@ -56,7 +55,7 @@ class Trial:
     ledger: Connection
     spec: Workload
     generation: Generation
-    router: EnvoyRouter
+    router: Router
     heart: Heart
     name: str
     state: State = field(default_factory=State)

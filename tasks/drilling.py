@@ -18,8 +18,7 @@ from qafila.errors import Unavailable
 from qafila.sql import statement
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection, Generation
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.port import Request
+from tasks.routers.port import Request, Router
 
 _KEYS = 4
 _MOST_TRIES = 4000
@@ -60,9 +59,7 @@ class Flip:
     log_after: int
 
 
-def fly(
-    router: EnvoyRouter, weight: int, *, epoch: int, path: str, rate: float, hold_s: float
-) -> Flip:
+def fly(router: Router, weight: int, *, epoch: int, path: str, rate: float, hold_s: float) -> Flip:
     """Go to the drill weight and back once, under load, and return what was measured.
 
     Probes use the keys of users that the weight sends to the candidate: the hardest case.
@@ -111,7 +108,7 @@ def _measure(
     )
 
 
-def find_keys(router: EnvoyRouter, path: str) -> list[str]:
+def find_keys(router: Router, path: str) -> list[str]:
     """Return sticky keys that the present weight sends to the candidate.
 
     Raises:

@@ -7,6 +7,7 @@ from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.ledger import Connection, list_workloads, read_workload
 from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.port import Router
 
 _SLUG = "qafila-envoy"
 
@@ -35,6 +36,7 @@ def install_routes(ledger: Connection, workload: Workload) -> EnvoyRouter:
             remedy="name another router in service.router.block.",
         )
     router = router_of(ledger, workload)
+    assert isinstance(router, EnvoyRouter)
     service = workload.service
     share = router.candidate_percent_if_installed()
     if share and not router.serves(service.baseline.url, service.candidate.url):
@@ -47,7 +49,7 @@ def install_routes(ledger: Connection, workload: Workload) -> EnvoyRouter:
     return router
 
 
-def router_of(ledger: Connection, workload: Workload) -> EnvoyRouter:
+def router_of(ledger: Connection, workload: Workload) -> Router:
     """Return the router that the workload names.
 
     Raises:

@@ -18,10 +18,10 @@ from qafila.sql import statement
 from tasks.alias import set_trial
 from tasks.connections import connection
 from tasks.ledger import Connection, Generation, read_workload, require_generation
-from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.port import Router
 
 
-def versions_of(router: EnvoyRouter, revision: int) -> dict[str, Any]:
+def versions_of(router: Router, revision: int) -> dict[str, Any]:
     """Return what a certificate is bound to besides generation and router.
 
     Raises:
@@ -99,7 +99,7 @@ def require_ready(
     return require_generation(ledger, workload, *phases), spec, revision
 
 
-def require_weightless(router: EnvoyRouter, spec: Workload) -> None:
+def require_weightless(router: Router, spec: Workload) -> None:
     """Refuse to put a generation on trial while users meet the candidate.
 
     Raises:

@@ -27,8 +27,7 @@ from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import read_lease, release_lease, take_lease
 from tasks.ledger import Connection, Generation, move_phase, read_workload
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.port import Request
+from tasks.routers.port import Request, Router
 
 PROOF_SECONDS = 1.0
 _LOG_DELAY_S = 0.35  # Envoy flushes its access log a few times a second
@@ -95,7 +94,7 @@ def roll_back(
 def _roll_back(
     ledger: Connection,
     spec: Workload,
-    router: EnvoyRouter,
+    router: Router,
     why: str,
     holder: str,
     run_id: str | None,
@@ -194,14 +193,14 @@ def generations_on_the_road(ledger: Connection, workload: str) -> list[Generatio
         ).fetchall()
 
 
-def _acknowledged(router: EnvoyRouter, version: str) -> float | None:
+def _acknowledged(router: Router, version: str) -> float | None:
     try:
         return router.acknowledged(version, timeout_s=3.0)
     except Unavailable:
         return None
 
 
-def _probe(router: EnvoyRouter) -> int:
+def _probe(router: Router) -> int:
     """Ask as that many different users; return how many the candidate answered."""
     strays = 0
     with httpx.Client(base_url=router.listen_url, timeout=2.0, trust_env=False) as client:
@@ -214,7 +213,7 @@ def _probe(router: EnvoyRouter) -> int:
     return strays
 
 
-def _watch(router: EnvoyRouter, cursor: int, until: float) -> Sequence[Request]:
+def _watch(router: Router, cursor: int, until: float) -> Sequence[Request]:
     """Return what the router logged until then, and what it flushed a little later."""
     time.sleep(max(0.0, until + _LOG_DELAY_S - time.time()))
     return router.observed(cursor)[0]

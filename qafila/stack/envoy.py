@@ -54,6 +54,7 @@ _LOG_FIELDS = {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "flags": "%RESPONSE_FLAGS%",
     "results": "%RESP(X-QAFILA-RESULTS)%",
+    "bad": "%RESP(X-QAFILA-BAD)%",
 }
 
 

@@ -7,6 +7,7 @@ a restart where a runtime change would not. The folder's lock serialises writers
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -19,7 +20,7 @@ import httpx
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers import envoy_config
-from tasks.routers.port import Request, RouterState
+from tasks.routers.port import Abilities, Request, RouterState
 
 _POLL_S = 0.004
 
@@ -36,6 +37,10 @@ class EnvoyRouter:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities()
 
     def close(self) -> None:
         """Close the connection to the admin port."""
@@ -94,7 +99,15 @@ class EnvoyRouter:
             )
         return state
 
-    def write(self, candidate_percent: int, *, epoch: int, why: str, twin_percent: int = 0) -> str:
+    def write(
+        self,
+        candidate_percent: int,
+        *,
+        epoch: int,
+        why: str,
+        twin_percent: int = 0,
+        mirror_percent: int = 0,
+    ) -> str:
         """Replace the route file; return the version to wait for.
 
         Raises:
@@ -102,13 +115,9 @@ class EnvoyRouter:
             StaleEpoch: a newer epoch has written already.
             Unavailable: nothing was installed.
         """
-        if not (0 <= candidate_percent <= 100 and 0 <= twin_percent <= 100) or (
-            candidate_percent and twin_percent
-        ):
-            raise BadInput(
-                f"weights {candidate_percent} (candidate) and {twin_percent} (twin) do not fit: "
-                "each is 0 to 100, and only one of them is above 0."
-            )
+        problem = envoy_config.weight_problem(candidate_percent, twin_percent, mirror_percent)
+        if problem is not None:
+            raise BadInput(problem)
         with self._locked():
             state, (_, sequence) = self.read(), self._stored()
             if epoch < state.epoch:
@@ -117,7 +126,7 @@ class EnvoyRouter:
                     kept=f"the weights: {state.candidate_percent} % on the candidate.",
                 )
             version = envoy_config.version_text(
-                epoch, sequence + 1, candidate_percent, twin_percent
+                epoch, sequence + 1, candidate_percent, twin_percent, mirror_percent
             )
             self._replace("rds.json", envoy_config.routes(version, why))
         return version
@@ -249,6 +258,18 @@ class EnvoyRouter:
             time.sleep(_POLL_S)
 
 
+def tenant_digest(key: str | None) -> str | None:
+    """Return what stands for a sticky key: the same for the same user, and no way back to it."""
+    if not key or key == "-":
+        return None
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+
+
+def _flags(said: str | None) -> frozenset[str]:
+    named = (name.strip() for name in (said or "").split(","))
+    return frozenset(name for name in named if name not in ("", "-"))
+
+
 def _request(line: bytes) -> Request | None:
     """Return the request that a log line tells of; None for a probe or a line that is not ours."""
     try:
@@ -266,6 +287,9 @@ def _request(line: bytes) -> Request | None:
             latency_ms=float(row["ms"]),
             attempts=int(row.get("attempts") or 0),
             results=None if results in (None, "", "-") else int(results),
+            tenant=tenant_digest(row.get("key")),
+            flags=frozenset(filter(None, (row.get("bad") or "").replace(" ", "").split(",")))
+            - {"-"},
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

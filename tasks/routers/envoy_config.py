@@ -21,16 +21,34 @@ KEY_HEADER = "x-qafila-key"
 SERVED_HEADER = "x-qafila-served"
 PROBE = "probe-"
 
-_VERSION = re.compile(r"^e(\d+)/(\d+)/(\d+)pct(?:\+twin(\d+))?$")
+_VERSION = re.compile(r"^e(\d+)/(\d+)/(\d+)pct(?:\+twin(\d+))?(?:\+mirror(\d+))?$")
 _TYPE = "type.googleapis.com/envoy."
 _TOTAL = 10_000
 _IDEMPOTENT = "GET|HEAD|OPTIONS"
 
 
-def version_text(epoch: int, sequence: int, candidate_percent: int, twin_percent: int) -> str:
+def version_text(
+    epoch: int,
+    sequence: int,
+    candidate_percent: int,
+    twin_percent: int = 0,
+    mirror_percent: int = 0,
+) -> str:
     """Return the version that the router will acknowledge: epoch, change number, weights."""
     twin = f"+twin{twin_percent}" if twin_percent else ""
-    return f"e{epoch}/{sequence}/{candidate_percent}pct{twin}"
+    mirror = f"+mirror{mirror_percent}" if mirror_percent else ""
+    return f"e{epoch}/{sequence}/{candidate_percent}pct{twin}{mirror}"
+
+
+def weight_problem(candidate_percent: int, twin_percent: int, mirror_percent: int) -> str | None:
+    """Return what is wrong with weights, if anything; the same for every router."""
+    weights = (candidate_percent, twin_percent, mirror_percent)
+    if all(0 <= w <= 100 for w in weights) and sum(w > 0 for w in weights) <= 1:
+        return None
+    return (
+        f"weights {candidate_percent} (candidate), {twin_percent} (twin) and {mirror_percent} "
+        "(mirror) do not fit: each is 0 to 100, and only one of them is above 0."
+    )
 
 
 def parse_version(version: str) -> tuple[RouterState, int]:
@@ -42,8 +60,8 @@ def parse_version(version: str) -> tuple[RouterState, int]:
     found = _VERSION.match(version)
     if found is None:
         raise ValueError(f"{version!r} is not a version that Qafila wrote")
-    epoch, sequence, candidate, twin = (int(g or 0) for g in found.groups())
-    return RouterState(candidate, epoch, version, twin), sequence
+    epoch, sequence, candidate, twin, mirror = (int(g or 0) for g in found.groups())
+    return RouterState(candidate, epoch, version, twin, mirror), sequence
 
 
 def clusters(baseline_url: str, candidate_url: str) -> dict[str, Any]:
@@ -113,7 +131,11 @@ def routes(version: str, why: str) -> dict[str, Any]:
                 {"name": ":method", "string_match": {"safe_regex": {"regex": _IDEMPOTENT}}}
             ],
         },
-        "route": {**_split(state, "candidate_safe"), "retry_policy": _RETRY},
+        "route": {
+            **_split(state, "candidate_safe"),
+            "retry_policy": _RETRY,
+            **_mirror(state.mirror_percent),
+        },
     }
     others = {
         "name": "users",
@@ -175,6 +197,17 @@ def _split(state: RouterState, candidate_cluster: str) -> dict[str, Any]:
                 if percent
             ],
         },
+    }
+
+
+def _mirror(percent: int) -> dict[str, Any]:
+    if not percent:
+        return {}
+    fraction = {"numerator": percent, "denominator": "HUNDRED"}
+    return {
+        "request_mirror_policies": [
+            {"cluster": "candidate", "runtime_fraction": {"default_value": fraction}}
+        ]
     }
 
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
-from tasks.routers.envoy_config import version_text
-from tasks.routers.port import Request, RouterState
+from tasks.routers.envoy_config import version_text, weight_problem
+from tasks.routers.port import Abilities, Request, RouterState
 
 
 class MemoryRouter:
@@ -25,19 +25,42 @@ class MemoryRouter:
     def name(self) -> str:
         return self._name
 
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities()
+
+    @property
+    def listen_url(self) -> str:
+        return "memory:"
+
+    def close(self) -> None:
+        pass
+
+    def software_version(self) -> str | None:
+        return "1"
+
     def read(self) -> RouterState:
         return self._state
 
-    def write(self, candidate_percent: int, *, epoch: int, why: str, twin_percent: int = 0) -> str:
-        if not (0 <= candidate_percent <= 100 and 0 <= twin_percent <= 100) or (
-            candidate_percent and twin_percent
-        ):
-            raise BadInput(f"weights {candidate_percent} and {twin_percent} do not fit.")
+    def write(
+        self,
+        candidate_percent: int,
+        *,
+        epoch: int,
+        why: str,
+        twin_percent: int = 0,
+        mirror_percent: int = 0,
+    ) -> str:
+        problem = weight_problem(candidate_percent, twin_percent, mirror_percent)
+        if problem is not None:
+            raise BadInput(problem)
         if epoch < self._state.epoch:
             raise StaleEpoch(f"epoch {epoch} is older than {self._state.epoch}.")
         self._sequence += 1
-        version = version_text(epoch, self._sequence, candidate_percent, twin_percent)
-        self._state = RouterState(candidate_percent, epoch, version, twin_percent)
+        version = version_text(
+            epoch, self._sequence, candidate_percent, twin_percent, mirror_percent
+        )
+        self._state = RouterState(candidate_percent, epoch, version, twin_percent, mirror_percent)
         return version
 
     def acknowledged(self, version: str, *, timeout_s: float = 5.0) -> float:
@@ -59,6 +82,6 @@ class MemoryRouter:
         """Play one idempotent user request; a failing candidate is retried at the baseline."""
         arm = self.arm_of(key)
         retried = arm == "candidate" and self.candidate_fails
-        request = Request(time.time(), arm, 200, latency_ms, 2 if retried else 1, results)
+        request = Request(time.time(), arm, 200, latency_ms, 2 if retried else 1, results, key)
         self._log.append(request)
         return request

@@ -18,6 +18,25 @@ class RouterState:
     epoch: int
     version: str
     twin_percent: int = 0
+    mirror_percent: int = 0
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a router can do beyond moving weights, and what it cannot show.
+
+    ``requests``: ``observed`` shows single user requests. ``twin``: the baseline has a second name
+    for an A/A bake. ``mirror``: copies of user requests can go to the candidate, whose answers
+    nobody sees. ``slowest_s``: a weight that was acknowledged holds for every client after that
+    many seconds (a DNS record's time to live); 0 where each new request meets it. ``blind``: one
+    sentence for each thing that it cannot show, for evidence and screens.
+    """
+
+    requests: bool = True
+    twin: bool = True
+    mirror: bool = True
+    slowest_s: float = 0.0
+    blind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +46,9 @@ class Request:
     ``arm`` is where the route's weights sent it, also when a retry was answered by the other arm.
     ``started_at`` is Unix time in seconds; ``latency_ms`` is the router's whole duration.
     ``results`` is what the service said in ``x-qafila-results``; None when it did not say.
+    ``tenant`` is a digest of the sticky key: users are told apart, never named. ``flags`` is what
+    the service said against its own answer in ``x-qafila-bad``, a list with commas of
+    ``ungrounded``, ``over_budget`` and ``flagged`` (a guardrail of its own was hit).
     """
 
     started_at: float
@@ -35,6 +57,8 @@ class Request:
     latency_ms: float
     attempts: int
     results: int | None
+    tenant: str | None = None
+    flags: frozenset[str] = frozenset()
 
 
 class Router(Protocol):
@@ -43,6 +67,19 @@ class Router(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def abilities(self) -> Abilities: ...
+
+    @property
+    def listen_url(self) -> str:
+        """Where users reach the service through this router."""
+
+    def close(self) -> None:
+        """Give up connections; harmless when there are none."""
+
+    def software_version(self) -> str | None:
+        """Return the version of what routes, for a certificate; None when it does not answer."""
+
     def read(self) -> RouterState:
         """Return the weights as configured now.
 
@@ -50,8 +87,19 @@ class Router(Protocol):
             Unavailable: nothing is configured, or it cannot be read.
         """
 
-    def write(self, candidate_percent: int, *, epoch: int, why: str, twin_percent: int = 0) -> str:
+    def write(
+        self,
+        candidate_percent: int,
+        *,
+        epoch: int,
+        why: str,
+        twin_percent: int = 0,
+        mirror_percent: int = 0,
+    ) -> str:
         """Set the weights; return the version to wait for.
+
+        ``mirror_percent`` of the user requests that may be asked twice are also sent to the
+        candidate, whose answer is thrown away.
 
         Raises:
             BadInput: a weight outside 0 … 100, or both arms of a trial at once.
