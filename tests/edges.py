@@ -36,12 +36,18 @@ class _Server(ThreadingHTTPServer):
 
 @dataclass
 class Service:
-    """One arm: ``errors`` and ``empties`` are shares, ``delay_s`` a pause before each answer."""
+    """One arm: ``errors`` and ``empties`` are shares, ``delay_s`` a pause before each answer.
+
+    Users in ``bad_tenants`` get empty answers, always; with ``hang`` nobody gets one, health
+    checks neither, until it is taken back.
+    """
 
     name: str
     errors: float = 0.0
     empties: float = 0.0
     delay_s: float = 0.0
+    bad_tenants: frozenset[str] = frozenset()
+    hang: bool = False
     port: int = field(default_factory=free_port)
     served: int = 0
 
@@ -53,13 +59,16 @@ class Service:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
+                while service.hang:
+                    time.sleep(0.02)
                 time.sleep(service.delay_s)
                 if self.path.startswith("/health"):
                     return self.reply(200, 1)
                 service.served += 1
                 if random.random() < service.errors:
                     return self.reply(500, 0)
-                return self.reply(200, 0 if random.random() < service.empties else 3)
+                empty = self.headers.get("x-tenant-id") in service.bad_tenants
+                return self.reply(200, 0 if empty or random.random() < service.empties else 3)
 
             do_POST = do_GET
 
