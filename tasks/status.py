@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -82,3 +83,15 @@ def read_status(ledger: Connection, name: str) -> Status:
             Phase(generation.phase) if generation else None, preflight_passed=passed
         ),
     )
+
+
+def mark_watchdog(ledger: Connection, name: str | None = None) -> None:
+    """Note that a watchdog has just looked; ``name`` tells several apart, else the machine's."""
+    key = {"name": name or socket.gethostname()}
+    ledger.execute(statement("status", "mark_watchdog"), key)
+
+
+def watchdog_age(ledger: Connection) -> float | None:
+    """Return how many seconds ago a watchdog looked, by the ledger's clock; None: never."""
+    row = ledger.execute(statement("status", "watchdog_seen")).fetchone()
+    return None if row is None or row[0] is None else float(row[0])

@@ -17,6 +17,7 @@ from qafila.errors import Refused, StaleEpoch
 from qafila.sql import apply_schema
 from tasks import approvals, evidence, leases
 from tasks.ledger import apply_workload, move_phase, open_generation, put_plan, read_workload
+from tasks.status import mark_watchdog, watchdog_age
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)
@@ -44,6 +45,19 @@ def test_the_chain_shows_a_change_and_a_missing_tail(ledger: psycopg.Connection)
     assert evidence.check_chain(ledger).problems == ("row 2 was changed after it was written",)
     ledger.execute("DELETE FROM qafila.evidence WHERE number >= 2")
     assert "the chain ends at row 1" in evidence.check_chain(ledger).problems[0]
+
+
+def test_a_watchdog_that_looks_is_seen(ledger: psycopg.Connection) -> None:
+    assert watchdog_age(ledger) is None
+    mark_watchdog(ledger, "a")
+    mark_watchdog(ledger, "a")
+    mark_watchdog(ledger)
+    age = watchdog_age(ledger)
+    assert age is not None
+    assert 0 <= age < 60
+    assert ledger.execute("SELECT count(*) FROM qafila.watchdog").fetchone() == (2,)
+    ledger.execute("UPDATE qafila.watchdog SET seen_at = seen_at - interval '1 hour'")
+    assert (watchdog_age(ledger) or 0) > 3500
 
 
 def test_a_lease_lapses_and_its_former_holder_is_stale(ledger: psycopg.Connection) -> None:
