@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from qafila.core.workload import Workload
 from qafila.errors import Refused
-from qafila.sql import statement
 from tasks.ledger import Connection, list_workloads, read_workload
+from tasks.recorded import Lookup, recorded_in
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.port import Router
 
@@ -50,22 +50,32 @@ def install_routes(ledger: Connection, workload: Workload) -> EnvoyRouter:
 
 
 def router_of(ledger: Connection, workload: Workload) -> Router:
-    """Return the router that the workload names.
+    """Return the router that the workload names, by what the ledger recorded.
 
     Raises:
         Refused: its connection was never recorded, or is of another kind.
     """
+    return router_from(workload, recorded_in(ledger))
+
+
+def router_from(workload: Workload, find: Lookup) -> Router:
+    """Return the router that the workload names; ``find`` knows connections, secrets apart.
+
+    The way back without a ledger finds them on a rollback card.
+
+    Raises:
+        Refused: the connection is not known, or is of another kind.
+    """
     name = workload.service.router.block
-    row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
-    if row is None or row[0] != _SLUG:
+    found = find(name)
+    if found is None or found.kind != _SLUG:
         raise Refused(
             f"there is no router {name!r} of kind {_SLUG!r} for {workload.name}.",
             remedy=f"create a block {_SLUG}/{name} in the Prefect UI, then: qafila apply FILE",
         )
-    settings = row[1]
     return EnvoyRouter(
         name,
-        directory=settings["directory"],
-        admin_url=settings["admin_url"],
-        listen_url=settings["listen_url"],
+        directory=found.settings["directory"],
+        admin_url=found.settings["admin_url"],
+        listen_url=found.settings["listen_url"],
     )

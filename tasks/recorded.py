@@ -1,0 +1,100 @@
+"""Connections as the ledger or a rollback card keeps them, opened without Prefect where possible.
+
+The way back goes through here: a secret comes from the variable ``QAFILA_SECRET_<NAME>``, and only
+failing that from the Prefect block of the same name, for which nobody waits longer than a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from qafila.connecting import connect_postgres
+from qafila.errors import Refused, Unavailable
+from qafila.sql import statement
+from tasks.ledger import Connection
+
+POSTGRES = "qafila-postgres"
+_PREFECT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One connection: the kind of its block, its settings without secrets."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any]
+    has_secret: bool
+
+    @property
+    def variable(self) -> str:
+        """Return the environment variable in which its secret may stand."""
+        return "QAFILA_SECRET_" + self.name.upper().replace("-", "_")
+
+
+Lookup = Callable[[str], Recorded | None]
+
+
+def recorded_in(ledger: Connection) -> Lookup:
+    """Return how to find a connection by its name in the ledger."""
+
+    def find(name: str) -> Recorded | None:
+        row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
+        return None if row is None else Recorded(name, row[0], dict(row[1]), bool(row[2]))
+
+    return find
+
+
+def open_postgres(found: Recorded | None, name: str) -> psycopg.Connection[Any]:
+    """Return an autocommit connection to a recorded database.
+
+    Raises:
+        Refused: it was never recorded, or is of another kind.
+        Unavailable: the server does not answer, or nobody knows the password.
+    """
+    if found is None or found.kind != POSTGRES:
+        raise Refused(
+            f"there is no connection {name!r} of kind {POSTGRES!r}.",
+            remedy=f"create a block {POSTGRES}/{name} in the Prefect UI, then: qafila apply FILE",
+        )
+    password = _password(found) if found.has_secret else None
+    return connect_postgres(
+        str(found.settings["url"]), password, int(found.settings.get("connect_timeout_seconds", 5))
+    )
+
+
+def _password(found: Recorded) -> str:
+    if found.variable in os.environ:
+        return os.environ[found.variable]
+    loaded: list[str] = []
+
+    def load() -> None:
+        from blocks.postgres import PostgresDatabase  # late: Prefect's classes take a second
+
+        block: Any = PostgresDatabase.load(found.name)
+        loaded.append(block.password.get_secret_value())
+
+    thread = threading.Thread(target=_quietly, args=(load,), daemon=True)
+    thread.start()
+    thread.join(_PREFECT_S)
+    if not loaded:
+        raise Unavailable(
+            f"the password of {found.name!r} is not known here: {found.variable} is not set, and "
+            "Prefect does not tell it.",
+            kept="the database as it is.",
+            remedy=f"set {found.variable}, then run the same command again.",
+        )
+    return loaded[0]
+
+
+def _quietly(load: Callable[[], None]) -> None:
+    try:
+        load()
+    except Exception:  # noqa: BLE001  whatever Prefect says, the caller says what to set
+        return
