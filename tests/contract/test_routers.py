@@ -10,10 +10,11 @@ from typing import Protocol
 import httpx
 import pytest
 
-from qafila.errors import BadInput, StaleEpoch, Unavailable
+from qafila.errors import BadInput
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.memory import MemoryRouter
 from tasks.routers.port import Request, Router
+from tests.contract.router_suite import EveryRouter, weigh
 from tests.edges import Edge, running_edge
 
 
@@ -66,11 +67,6 @@ def setup(request: pytest.FixtureRequest) -> Iterator[Setup]:
     envoy.client.close()
 
 
-def weigh(router: Router, percent: int, *, twin: int = 0) -> None:
-    epoch = router.read().epoch
-    router.acknowledged(router.write(percent, epoch=epoch, why="test", twin_percent=twin))
-
-
 def seen_after(setup: Setup, send: Callable[[], None], count: int) -> list[Request]:
     _, cursor = setup.router.observed(None)
     send()
@@ -92,40 +88,8 @@ def send_many(setup: Setup, count: int) -> list[Request]:
     return seen_after(setup, send, count)
 
 
-def test_what_is_written_is_read_and_acknowledged(setup: Setup) -> None:
-    epoch = setup.router.read().epoch
-    version = setup.router.write(5, epoch=epoch + 1, why="test")
-    assert setup.router.acknowledged(version) < 2
-    state = setup.router.read()
-    assert (state.candidate_percent, state.epoch, state.version) == (5, epoch + 1, version)
-
-
-def test_a_stale_epoch_never_writes(setup: Setup) -> None:
-    epoch = setup.router.read().epoch
-    setup.router.write(0, epoch=epoch + 2, why="newer")
-    with pytest.raises(StaleEpoch):
-        setup.router.write(50, epoch=epoch + 1, why="older")
-    assert setup.router.read().candidate_percent == 0
-
-
-def test_the_same_epoch_may_write_again(setup: Setup) -> None:
-    epoch = setup.router.read().epoch
-    first = setup.router.write(1, epoch=epoch, why="up")
-    second = setup.router.write(1, epoch=epoch, why="up again")
-    assert first != second
-
-
-@pytest.mark.parametrize(("candidate", "twin"), [(101, 0), (-1, 0), (5, 50), (0, 101)])
-def test_weights_that_do_not_fit_are_refused(setup: Setup, candidate: int, twin: int) -> None:
-    before = setup.router.read()
-    with pytest.raises(BadInput):
-        setup.router.write(candidate, epoch=before.epoch, why="test", twin_percent=twin)
-    assert setup.router.read() == before
-
-
-def test_a_version_that_nobody_wrote_is_never_acknowledged(setup: Setup) -> None:
-    with pytest.raises(Unavailable):
-        setup.router.acknowledged("e999/1/5pct", timeout_s=0.05)
+class TestEveryRouter(EveryRouter):
+    """What the other routers are held to as well."""
 
 
 def test_at_weight_0_the_candidate_gets_nothing_and_at_100_everything(setup: Setup) -> None:
@@ -178,6 +142,9 @@ def test_what_is_observed_carries_time_latency_and_results(setup: Setup) -> None
 
 def test_envoy_comes_back_with_the_weights_of_the_file(edge: Edge) -> None:
     weigh(edge.router, 100)
+    edge.process.kill()
+    edge.process.wait()
+    assert edge.router.reported() is None
     edge.restart()
     assert edge.router.reported_version() == edge.router.read().version
     assert httpx.get(edge.listen_url + "/search").json() == {"from": "candidate"}
