@@ -5,7 +5,7 @@ A message answers three questions: what happened, what was kept, what to do next
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 
@@ -55,6 +55,20 @@ class Inconclusive(QafilaError):
 
 class Unavailable(QafilaError):
     """Something we need does not answer: a server, a database, a router."""
+
+
+class Disagreement(Unavailable):
+    """Places that should say the same about the weights do not; ``said`` has each one's sentence.
+
+    The places are members of a fleet, or the ledger, the router's file and the router itself.
+    """
+
+    def __init__(
+        self, what: str, said: Mapping[str, str], *, kept: str = "", remedy: str = ""
+    ) -> None:
+        self.said = dict(said)
+        lines = "".join(f"\n  {place}: {sentence}" for place, sentence in self.said.items())
+        super().__init__(what + lines, kept=kept, remedy=remedy)
 
 
 class BackfillHalted(QafilaError):

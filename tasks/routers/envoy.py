@@ -152,6 +152,14 @@ class EnvoyRouter:
                 )
             time.sleep(_POLL_S)
 
+    def reported(self) -> RouterState | None:
+        """Return the weights of the routes that Envoy is using; None when it does not say."""
+        version = self.reported_version()
+        try:
+            return None if version is None else envoy_config.parse_version(version)[0]
+        except ValueError:
+            return None
+
     def reported_version(self) -> str | None:
         """Return the version of the routes that Envoy is using; None when it does not answer."""
         try:
@@ -288,8 +296,7 @@ def _request(line: bytes) -> Request | None:
             attempts=int(row.get("attempts") or 0),
             results=None if results in (None, "", "-") else int(results),
             tenant=tenant_digest(row.get("key")),
-            flags=frozenset(filter(None, (row.get("bad") or "").replace(" ", "").split(",")))
-            - {"-"},
+            flags=_flags(row.get("bad")),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -68,6 +68,9 @@ class MemoryRouter:
             raise Unavailable(f"{self._name} reports {self._state.version}, not {version}.")
         return 0.0
 
+    def reported(self) -> RouterState | None:
+        return self._state
+
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         return ([] if cursor is None else self._log[cursor:]), len(self._log)
 

@@ -113,5 +113,16 @@ class Router(Protocol):
             Unavailable: it did not within the time.
         """
 
+    def reported(self) -> RouterState | None:
+        """Return what the router itself works with now; None when it does not say.
+
+        ``read`` is what was written, this is what was taken. Where the two differ, or the ledger
+        says a third thing, somebody else moved weights or the router refused them. None also where
+        it reports a version that Qafila did not write.
+        """
+
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
-        """Return requests that finished after ``cursor`` and the next cursor; None: from now."""
+        """Return requests that finished after ``cursor`` and the next cursor; None: from now.
+
+        A cursor is opaque: callers only pass it back to the same router.
+        """
