@@ -1,6 +1,7 @@
 # Everything a fresh clone needs: Python 3.11 or newer, git and make. `make` alone runs the tests.
-#   make demo [BAD=1]   one real workload crosses; BAD=1 breaks the candidate and shows the abort
-#                       (what was measured stands in demo.json)
+#   make demo [BAD=KIND]  one real workload crosses; with BAD=errors, slow, empty, one-tenant or
+#                       killed the candidate goes bad and all traffic goes back by itself; BAD=1 is
+#                       errors (what was measured stands in demo.json)
 #   make test | lint    linters and tests | linters only
 #   make up | down      start | stop the embedded stack
 #   make docs           write docs/reference/ again, from the code
@@ -26,7 +27,7 @@ endif
 .PHONY: demo test lint docs up down lock
 
 demo: $(VENV)/run.stamp
-	@$(BIN)/qafila demo --json demo.json $(if $(BAD),--bad-candidate)
+	@$(BIN)/qafila demo --json demo.json $(if $(BAD),--bad-candidate $(if $(filter 1,$(BAD)),errors,$(BAD)))
 
 # What judges times under load has the machine to itself; the rest shares it.
 QUIET := tests/acceptance $(addprefix tests/integration/,routing validating/test_latency.py \

@@ -1,6 +1,6 @@
 """Measure the demo as a newcomer waits for it, and the memory of all its processes together.
 
-`python -m benchmarks.demo [--bad-candidate]` prints one JSON object. Resident memory counts
+`python -m benchmarks.demo [--bad-candidate errors]` prints one JSON object. Resident memory counts
 shared pages once a process (so it overstates); PSS divides them among those that share them.
 """
 
@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from qafila.demo.bad_candidates import BadCandidate
 
 MARK = "QAFILA_STACK"
 
@@ -38,7 +40,7 @@ def memory_mb(mark: str) -> tuple[float, float]:
 def main() -> None:
     """Run the demo in a folder of its own, sample memory each second, delete the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bad-candidate", action="store_true")
+    parser.add_argument("--bad-candidate", choices=list(BadCandidate))
     given = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="qafila-bench-"))
     os.environ["QAFILA_HOME"] = str(home)
@@ -49,7 +51,9 @@ def main() -> None:
         begun = time.monotonic()
         with log.open("w") as output:
             demo = subprocess.Popen(
-                command + ["--bad-candidate"] * given.bad_candidate, stdout=output, stderr=output
+                command + ["--bad-candidate", given.bad_candidate] * bool(given.bad_candidate),
+                stdout=output,
+                stderr=output,
             )
             while demo.poll() is None:
                 time.sleep(1.0)

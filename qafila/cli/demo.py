@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from qafila.cli import screen
+from qafila.demo.bad_candidates import GOING, BadCandidate
 
 if TYPE_CHECKING:
     from qafila.demo.setting import Scene
@@ -23,15 +24,17 @@ def demo(
         Literal["auto", "ask"], typer.Option(help="auto answers the questions itself.")
     ] = "auto",
     bad_candidate: Annotated[
-        bool, typer.Option("--bad-candidate", help="Break the candidate at 25 % on purpose.")
-    ] = False,
+        Literal["errors", "slow", "empty", "one-tenant", "killed"] | None,
+        typer.Option(help="Let the candidate go bad at 25 %, in this way."),
+    ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write what was measured to this file.")
     ] = None,
 ) -> None:
     """Move a live search service from keywords to hybrid search, watched by a judge.
 
-    Exits 0 when it ended as it should: promoted, or, with --bad-candidate, rolled back.
+    Exits 0 when it ended as it should: promoted, or, with --bad-candidate, rolled back by itself
+    for the right reason.
     """
     import json
     import time
@@ -41,6 +44,7 @@ def demo(
     from qafila.stack.up import bring_up
 
     begun = time.monotonic()
+    bad = None if bad_candidate is None else BadCandidate(bad_candidate)
     stack = bring_up(digest())
     screen.say(
         f"  stack     {', '.join(stack.started) or 'found running'}      {stack.seconds:.0f} s"
@@ -61,7 +65,7 @@ def demo(
         f"{scene.corpus.queries} real queries, traffic {RATE:.0f} requests/s, all through Envoy\n"
     )
     with ScreenStage() as stage:
-        story = Story(scene, approve, bad_candidate, stage)
+        story = Story(scene, approve, bad, stage)
         try:
             phase = story.run()
         finally:
@@ -73,9 +77,17 @@ def demo(
     if json_file is not None:
         json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     _close(result, report)
-    wanted = "rolled_back" if bad_candidate else "promoted"
-    if result["outcome"] != wanted:
+    if not _ended_as_it_should(result, bad):
         raise typer.Exit(1)
+
+
+def _ended_as_it_should(result: dict[str, Any], bad: BadCandidate | None) -> bool:
+    if bad is None:
+        return bool(result["outcome"] == "promoted")
+    wanted = GOING[bad].reason
+    if result["outcome"] == "rolled_back" and result["reason"] != wanted:
+        screen.say(f"  but           for {result['reason']!r}, where {wanted!r} was to be found")
+    return bool(result["outcome"] == "rolled_back" and result["reason"] == wanted)
 
 
 def _close(result: dict[str, Any], report: Path) -> None:
@@ -84,7 +96,9 @@ def _close(result: dict[str, Any], report: Path) -> None:
         screen.say("  promoted      the keyword service is kept warm; one word brings it back:")
         screen.say(f"                qafila rollback {name}")
     elif result["outcome"] == "rolled_back":
-        screen.say("  rolled back   all users are on the keyword service, as before")
+        ms = result["ms_to_zero"]
+        how = "" if ms is None else f" ({result['reason']}; {ms:.0f} ms after the decision)"
+        screen.say(f"  rolled back   all users are on the keyword service, as before{how}")
     else:
         screen.say(f"  stopped       look at it with: qafila status {name}")
     screen.say("")

@@ -5,9 +5,11 @@
 
 Requests start when they are due, whether or not earlier ones have been answered, and their time is
 taken from when they were due: a service that stalls is not spared the requests that it delayed.
-Arrivals are a Poisson process. Each request is one JSON line of the log (``t`` Unix time when due,
-``status`` 0 when there was no answer, ``ms``, ``served``, ``results``); once a second the counts
-are written to ``LOG.stats.json``. Stops by itself after ``--seconds``, or on SIGTERM.
+Arrivals are a Poisson process. Users belong to tenants, of which a few are heavy: the one of rank
+n sends in proportion to n^-0.7, so that the first five of 400 send 16 % of the requests. Each
+request is one JSON line of the log (``t`` Unix time when due, ``tenant``, ``status`` 0 when there
+was no answer, ``ms``, ``served``, ``results``); once a second the counts are written to
+``LOG.stats.json``. Stops by itself after ``--seconds``, or on SIGTERM.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -40,6 +43,7 @@ from tasks.validating.loading_open import Crew, Sent
 LONGEST_SECONDS = 3600.0
 WORKERS = 24
 TENANTS = 400
+_HEAVY = 0.7  # how much less the tenant of the next rank sends
 TIMEOUT_SECONDS = 10.0
 _RECENT = 600  # requests whose latency the statistics speak of
 
@@ -49,6 +53,7 @@ class Answer:
     """One request as its user saw it."""
 
     due_at: float
+    tenant: str
     status: int  # 0: no answer
     ms: float
     served: str | None
@@ -74,8 +79,8 @@ class Tally:
     def add(self, answer: Answer) -> None:
         """Count one answer and keep its line for the log."""
         line = json.dumps(
-            {"t": round(answer.due_at, 4), "status": answer.status, "ms": round(answer.ms, 2),
-             "served": answer.served, "results": answer.results}
+            {"t": round(answer.due_at, 4), "tenant": answer.tenant, "status": answer.status,
+             "ms": round(answer.ms, 2), "served": answer.served, "results": answer.results}
         )  # fmt: skip
         arm = answer.served or "nobody"
         with self.lock:
@@ -123,8 +128,10 @@ def questions(
     """Yield when each request is due, in seconds from the start, its path and its tenant."""
     paths = [f"/search?q={quote_plus(text)}&k=10" for text in texts]
     chance = random.Random(seed)
+    names = [f"tenant-{rank:03d}" for rank in range(1, TENANTS + 1)]
+    heavier = list(accumulate(rank**-_HEAVY for rank in range(1, TENANTS + 1)))
     for due in poisson(rate, seconds, chance):
-        tenant = f"tenant-{chance.randrange(TENANTS):03d}"
+        (tenant,) = chance.choices(names, cum_weights=heavier)
         yield due, (chance.choice(paths), tenant)
 
 
@@ -149,11 +156,13 @@ def user(url: str) -> Iterator[Callable[[Question], Reply | None]]:
 def answer_of(sent: Sent[Question, Reply | None]) -> Answer:
     """Return a request, answered just now, as its user saw it."""
     due_at, reply = time.time() - sent.ms / 1000, sent.result
+    _, tenant = sent.request
     if reply is None:
-        return Answer(due_at, 0, sent.ms, None, None)
+        return Answer(due_at, tenant, 0, sent.ms, None, None)
     results = reply.headers.get("x-qafila-results")
     return Answer(
         due_at,
+        tenant,
         reply.status,
         sent.ms,
         reply.headers.get("x-qafila-served"),

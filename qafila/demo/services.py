@@ -9,7 +9,8 @@ Run one as a process of its own:
 ``x-qafila-results`` how many there are. ``GET /health`` says what is served. The candidate also
 takes ``mode=vector|keyword|hybrid``, follows the pointer row of its workload, and answers 503 as
 long as that names no generation. With ``--breakable``, ``POST /_demo/break`` with
-``{"errors": 0.2, "empty": 0.1, "slow_ms": 50}`` makes it bad on purpose; zeros mend it.
+``{"errors": 0.2, "empty": 0.1, "slow_ms": 50, "tenant": "tenant-007"}`` makes it bad on purpose,
+for all or for one tenant (``x-tenant-id``); ``{}`` mends it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from tasks.search import (
 THREADS = 8
 ALIAS_SECONDS = 0.2  # how old what we know of the pointer row may be
 RESULTS_HEADER = "x-qafila-results"
+TENANT_HEADER = "x-tenant-id"
 
 OPERATIONS = Searchable(
     table=("operation",), key="operation_id", acl="readers", shares=("operation_lexeme",)
@@ -67,8 +69,15 @@ class Faults(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     errors: float = Field(0.0, ge=0, le=1, description="Share of answers that are a 500.")
-    empty: float = Field(0.0, ge=0, le=1, description="Share of answers without results.")
+    empty: float = Field(
+        0.0, ge=0, le=1, description="Share of answers without results, given without a search."
+    )
     slow_ms: float = Field(0.0, ge=0, le=10_000, description="Milliseconds added to each answer.")
+    tenant: str | None = Field(None, description="Only this one meets them; None: everybody.")
+
+    def met_by(self, tenant: str | None) -> Faults:
+        """Return the faults that a tenant meets: these, or none."""
+        return self if self.tenant in (None, tenant) else Faults()
 
 
 class Question(BaseModel):
@@ -233,18 +242,19 @@ def application(service: Service, *, breakable: bool = False) -> Starlette:
             question = Question.model_validate(dict(request.query_params))
         except ValidationError as error:
             return JSONResponse({"error": _problems(error)}, 400)
-        if faults.slow_ms:
-            time.sleep(faults.slow_ms / 1000)
-        if random.random() < faults.errors:
+        wrong = faults.met_by(request.headers.get(TENANT_HEADER))
+        if wrong.slow_ms:
+            time.sleep(wrong.slow_ms / 1000)
+        if random.random() < wrong.errors:
             return JSONResponse({"error": "broken on purpose"}, 500)
+        if random.random() < wrong.empty:
+            return JSONResponse({"results": []}, headers={RESULTS_HEADER: "0"})
         try:
             found = service.search(question)
         except Unavailable as error:
             return JSONResponse({"error": error.what}, 503)
         except Refused as error:
             return JSONResponse({"error": error.what}, 400)
-        if random.random() < faults.empty:
-            found = []
         results = [{"id": f.source_key, "score": f.score} for f in found]
         return JSONResponse({"results": results}, headers={RESULTS_HEADER: str(len(results))})
 

@@ -45,6 +45,7 @@ class Scene:
     corpus: CorpusCounts
     listen_url: str
     candidate_url: str
+    candidate_process: Recorded
     load_log: Path
 
     @property
@@ -83,7 +84,14 @@ def set_scene(tell: Callable[[str], None]) -> Scene:
     httpx.post(f"{candidate}/_demo/break", json={}, timeout=5).raise_for_status()
     log = settings.home() / "demo" / "load.jsonl"
     start_load(stack["envoy"]["listen_url"], stack["postgres"]["source_url"], log)
-    return Scene(workload, corpus, stack["envoy"]["listen_url"], candidate, log)
+    return Scene(
+        workload,
+        corpus,
+        stack["envoy"]["listen_url"],
+        candidate,
+        starting["candidate"].process,
+        log,
+    )
 
 
 def seed_account(moto_url: str) -> None:

@@ -17,6 +17,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
 from qafila.core.verdict import Verdict
+from qafila.demo.bad_candidates import GOING, BadCandidate, tenant_on_candidate
 from qafila.demo.setting import Scene
 from qafila.sql import statement
 from tasks.approvals import Approval, pending_approvals
@@ -27,8 +28,6 @@ from tasks.evidence import Evidence, evidence_of
 from tasks.ledger import Connection, newest_generation, open_ledger
 from tasks.starting import read_state, start
 
-BREAK_AT = 25  # percent on the candidate from which on a bad candidate is bad
-FAULTS = {"errors": 0.2, "empty": 0.1}
 _FORM_PATIENCE_S = 20.0
 _STORY_LIMIT_S = 900.0
 
@@ -52,7 +51,7 @@ class Story:
 
     scene: Scene
     approve: Literal["auto", "ask"]
-    bad_candidate: bool
+    bad_candidate: BadCandidate | None
     stage: Stage
     started_at: float = field(default_factory=time.time)
     run_id: UUID | None = None
@@ -60,6 +59,7 @@ class Story:
     killed: bool = False
     broken: bool = False
     approvals: int = 0
+    told_before: int = 0  # the last evidence that an earlier story left
     _told: int = 0
     _asked: dict[str, float] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Story:
         """Run the migration to its end; return the phase in which the generation ended."""
         with open_ledger() as ledger:
             newest = evidence_of(ledger, self.workload, limit=1)
-            self._told = newest[0].number if newest else 0
+            self._told = self.told_before = newest[0].number if newest else 0
             self.run_id = start("migrate-workload", {"workload": self.workload})
             self.stage.progress("waiting for the worker to start the migration")
             looked_at = 0.0
@@ -143,16 +143,35 @@ class Story:
         ).fetchone()
         if row is None:
             return
-        step, weight, sentence = row[3], row[4], row[10]
+        looked_at, step, weight, sentence = row[0], row[3], row[4], row[10]
         self.stage.progress(f"{step} · {weight} % · {sentence}")
-        if self.bad_candidate and not self.broken and weight >= BREAK_AT:
-            address = f"{self.scene.candidate_url}/_demo/break"
-            httpx.post(address, json=FAULTS, timeout=5).raise_for_status()
+        if self.bad_candidate is None or self.broken or weight < GOING[self.bad_candidate].at:
+            return
+        told = self.break_candidate(self.bad_candidate, looked_at.timestamp())
+        if told is not None:
             self.broken = True
-            self.stage.note(
-                f"the candidate is broken on purpose at {weight} %: "
-                f"{FAULTS['errors']:.0%} errors, {FAULTS['empty']:.0%} empty answers"
-            )
+            self.stage.note(f"the candidate is broken on purpose at {weight} %: {told}")
+
+    def break_candidate(self, kind: BadCandidate, looked_at: float) -> str | None:
+        """Let the candidate go bad; return what to say, None when nobody is there to meet it."""
+        going = GOING[kind]
+        if going.faults is None:
+            process = self.scene.candidate_process.process()
+            if process is None:
+                return "its process had ended already"
+            process.kill()
+            return going.told.format(pid=process.pid)
+        faults: dict[str, float | str] = dict(going.faults)
+        told = going.told
+        if kind is BadCandidate.ONE_TENANT:
+            with self.scene.load_log.open() as log:
+                tenant = tenant_on_candidate(log, looked_at - 1)
+            if tenant is None:
+                return None
+            faults["tenant"], told = tenant, f"{told} {tenant}"
+        address = f"{self.scene.candidate_url}/_demo/break"
+        httpx.post(address, json=faults, timeout=5).raise_for_status()
+        return told
 
     def answer(self, ledger: Connection, question: Approval) -> None:
         """Answer a question as soon as its form stands in the UI; or point at it."""

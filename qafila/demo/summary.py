@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 from qafila import settings
+from qafila.core.verdict import Verdict
+from qafila.demo.bad_candidates import reason_of
 from qafila.demo.story import PhaseRun, Story, phase_runs
 from tasks.edges import router_of
 from tasks.evidence import Evidence, check_chain, latest_evidence
@@ -18,14 +20,24 @@ def summarise(ledger: Connection, story: Story, phase: str) -> dict[str, Any]:
     """Return demo.json; a part that did not happen is None, never zero."""
     chain = check_chain(ledger)
 
-    def body(kind: str) -> dict[str, Any] | None:
-        row: Evidence | None = latest_evidence(
-            ledger, story.workload, kind, generation=story.generation
-        )
-        return None if row is None else row.body
+    def row(kind: str) -> Evidence | None:
+        return latest_evidence(ledger, story.workload, kind, generation=story.generation)
 
+    def body(kind: str) -> dict[str, Any] | None:
+        found = row(kind)
+        return None if found is None else found.body
+
+    rollout, seen = row("rollout"), users(story)
+    if rollout is not None and rollout.number <= story.told_before:
+        rollout = None  # an earlier story's
+    back = None if rollout is None else rollout.body.get("seconds_to_zero")
+    went_back = rollout is not None and rollout.verdict != Verdict.PASS
     return {
         "outcome": OUTCOMES.get(phase, "failed"),
+        "bad_candidate": story.bad_candidate,
+        "reason": reason_of(rollout.sentence) if rollout is not None and went_back else None,
+        "failed_requests": None if seen is None else seen["failed"],
+        "ms_to_zero": None if back is None else round(1000 * back, 1),
         "workload": story.workload,
         "generation": story.generation,
         "seconds": None,
@@ -35,9 +47,9 @@ def summarise(ledger: Connection, story: Story, phase: str) -> dict[str, Any]:
         "backfill": _backfill(body("backfill"), story),
         "validation": _validation(body("validation")),
         "drill": _pick(body("drill"), "seconds_to_zero", "failed_requests"),
-        "canary": _canary(ledger, story, body("rollout")),
+        "canary": _canary(ledger, story, None if rollout is None else rollout.body),
         "rollback": _pick(body("rollback"), "seconds_to_zero"),
-        "traffic": users(story),
+        "traffic": seen,
         "evidence": {"rows": chain.rows, "chain_ok": chain.intact},
         "prefect_ui": settings.stack_state().get("prefect", {}).get("ui_url"),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -28,6 +29,13 @@ set_scene(print)
 def set_scene(stack: Stack) -> None:
     """Corpus, services, router, workload and users, as the demo has them."""
     subprocess.run([sys.executable, "-c", _SET_SCENE], env=stack.env, cwd=ROOT, check=True)
+
+
+def run_demo(stack: Stack, *more: str) -> tuple[dict[str, Any], str]:
+    """Run the demo; return demo.json and what it said."""
+    file = stack.home / "demo.json"
+    done = stack.cli("demo", "--json", str(file), *more, timeout_s=600)
+    return json.loads(file.read_text()), done.stdout
 
 
 def wait_for(

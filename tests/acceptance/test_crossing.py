@@ -11,7 +11,6 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -30,17 +29,12 @@ from tests.acceptance.crossing import (
     move,
     open_ledger,
     phase_of,
+    run_demo,
     set_scene,
     wait_for,
 )
 
 pytestmark = pytest.mark.slow
-
-
-def run_demo(stack: Stack, *more: str) -> tuple[dict[str, Any], str]:
-    file = stack.home / "demo.json"
-    done = stack.cli("demo", "--json", str(file), *more, timeout_s=600)
-    return json.loads(file.read_text()), done.stdout
 
 
 def candidate_share_since(stack: Stack, since: float) -> float:
@@ -88,20 +82,6 @@ def test_with_the_prefect_server_killed_rollback_still_works(stack: Stack) -> No
     assert status["candidate_percent"] == 0
     assert time.time() - decided < 30
     stack.cli("up")
-
-
-def test_a_bad_candidate_is_stopped_and_everything_goes_back_by_itself(stack: Stack) -> None:
-    result, said = run_demo(stack, "--bad-candidate")
-    assert result["outcome"] == "rolled_back", said
-    assert result["canary"]["final_weight"] == 0
-    assert result["canary"]["failed_requests"] == 0, "errors are retried on the baseline"
-    assert result["rollback"]["seconds_to_zero"] <= 1
-    assert result["evidence"]["chain_ok"]
-    with open_ledger(stack) as ledger:
-        verdict = latest_evidence(ledger, WORKLOAD, "rollout", generation=result["generation"])
-    assert verdict is not None
-    assert verdict.verdict == "FAIL"
-    assert re.search(r"canary \d+ of \d+, baseline \d+ of \d+ \(E = ", verdict.sentence)
 
 
 def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:

@@ -1,0 +1,67 @@
+"""What can be wrong with the demo's candidate, and how the judge is to find it out."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class BadCandidate(StrEnum):
+    """One way in which a candidate goes bad on purpose."""
+
+    ERRORS = "errors"
+    SLOW = "slow"
+    EMPTY = "empty"
+    ONE_TENANT = "one-tenant"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True)
+class Going:
+    """How a candidate goes bad: from which weight (percent), with which faults, seen as what.
+
+    ``faults`` is what ``POST /_demo/break`` takes; None: its process is killed instead.
+    ``reason`` is how the verdict on the rollout is to begin. ``told`` is what the screen says.
+    """
+
+    at: int
+    faults: Mapping[str, float] | None
+    reason: str
+    told: str
+
+
+GOING = {
+    BadCandidate.ERRORS: Going(25, {"errors": 0.3}, "errors", "30% of its answers are errors"),
+    BadCandidate.SLOW: Going(25, {"slow_ms": 300}, "latency", "300 ms slower"),
+    BadCandidate.EMPTY: Going(25, {"empty": 0.7}, "empty", "70% of its answers are fast and empty"),
+    BadCandidate.ONE_TENANT: Going(25, {"empty": 1.0}, "tenant", "empty answers, only for"),
+    BadCandidate.KILLED: Going(25, None, "errors", "its process is killed (kill -9 {pid})"),
+}
+
+
+def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
+    """Return the tenant whom the candidate answers most, of a users' log; None without one.
+
+    ``since`` is in Unix seconds: older requests, under another weight, say nothing.
+    """
+    served: Counter[str] = Counter()
+    for line in log:
+        row = json.loads(line)
+        if row["t"] >= since and row["served"] == "candidate":
+            served[row["tenant"]] += 1
+    return served.most_common(1)[0][0] if served else None
+
+
+def reason_of(sentence: str | None) -> str | None:
+    """Return what a verdict's sentence begins with, the workload's name left out.
+
+    >>> reason_of("docs g2: errors: canary 9 of 30, baseline 0 of 90 (E = 400 ≥ 300).")
+    'errors'
+    """
+    if sentence is None:
+        return None
+    _, _, said = sentence.partition(": ")
+    return said.split(maxsplit=1)[0].rstrip(":") if said else None
