@@ -187,7 +187,7 @@ def leaves(model: type[BaseModel], prefix: str = "", default: Any = None) -> Ite
         value = field.get_default() if default is None else getattr(default, name)
         inner = _models_in(field.annotation)
         if not inner:
-            yield Leaf(prefix + name, model, field, value)
+            yield Leaf(prefix + (field.alias or name), model, field, value)
         for one in inner:
             several = f"[{_kind(one)}]" if len(inner) > 1 else ""
             known = value if isinstance(value, one) else None
@@ -202,7 +202,7 @@ def _kind(model: type[BaseModel]) -> str:
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, UnionType):
+    if typing.get_origin(annotation) in (typing.Union, UnionType, list):
         return [m for a in typing.get_args(annotation) for m in _models_in(a)]
     return []
 

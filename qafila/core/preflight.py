@@ -181,9 +181,10 @@ def _can_roll_back(facts: Facts) -> Answer:
             f"qafila adopt {name} --by NAME; apply the new model again, and migrate. Or override "
             "it with the reason: the application feeds both columns, say",
         )  # fmt: skip
+    above = " %, ".join(str(weight) for weight in rollout.approval_weights)
     because = (
         f"weights back to the baseline on {router.block} ({router.kind}), a person above "
-        f"{rollout.approve_above} %, old index kept {rollout.hold_hours:g} h"
+        f"{above} %, old index kept {rollout.hold_hours:g} h"
     )
     if facts.certificate is None:
         return Answer(key, question, True, f"{because}; to be drilled before the canary")

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from qafila.core.corpus import Corpus, Identifier, Model, Name
 from qafila.core.inference import AnswerObjectives, Inference
+from qafila.core.timetable import Freeze, Windows
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
 
@@ -112,14 +113,29 @@ class Objectives(Model):
     )
 
 
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
 class Rollout(Model):
     """How fast the canary goes up, and when a person is asked."""
 
     weights: list[Annotated[int, Field(ge=1, le=100)]] = Field(
         [1, 5, 25, 50, 100], description="Percent on the candidate, step by step; ends at 100."
     )
-    approve_above: int = Field(
-        25, ge=0, le=100, description="A person is asked before the first weight above this."
+    approve_above: Percent | list[Percent] = Field(
+        25, description="A person is asked before the first weight above this, or each of these."
+    )
+    windows: Windows | None = Field(
+        None, description="Hours in which weights may rise; none: at any time."
+    )
+    freezes: list[Freeze] = Field([], description="Times in which no weight rises.")
+    shadow_percent: Percent = Field(
+        10,
+        description="Percent of the user requests that the candidate gets as copies before the "
+        "first weight, where the router can; 0: none.",
+    )
+    shadow_seconds: float = Field(
+        5, ge=1, le=86_400, description="Least seconds of copies before the first weight."
     )
     drill_weight: int = Field(1, ge=1, le=50, description="Percent that the drill goes to.")
     deadline_minutes: float = Field(
@@ -143,6 +159,12 @@ class Rollout(Model):
         if self.weights != sorted(set(self.weights)) or not self.weights or self.weights[-1] != 100:
             raise ValueError("weights must rise and end at 100")
         return self
+
+    @property
+    def approval_weights(self) -> tuple[int, ...]:
+        """Return the weights above which a person is asked, rising."""
+        above = self.approve_above
+        return (above,) if isinstance(above, int) else tuple(sorted(set(above)))
 
 
 class Budget(Model):
@@ -217,7 +239,7 @@ class Workload(Model):
     name: Name = Field(description="Lower-case words joined by '-'; the key of everything else.")
     owner: str = Field(min_length=3, description="Who is asked; an address or a team.")
     criticality: Literal["low", "medium", "high"] = Field(
-        description="How much hangs on it; shown beside its status."
+        description="How much hangs on it; high: two approve, and a lower one settles first."
     )
     corpus: Corpus
     service: Service

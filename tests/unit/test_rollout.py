@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.analysis import Limits
+from qafila.core.analysis import Calibration, Limits
 from qafila.core.rollout import (
     Action,
     Answered,
@@ -15,15 +18,19 @@ from qafila.core.rollout import (
     StepKind,
     decide,
     describe_plan,
+    forecast,
     limits_of,
     plan_steps,
+    too_slow,
 )
+from qafila.core.timetable import Closed
 from qafila.core.verdict import Judgement, Verdict
 from qafila.core.workload import Objectives, Rollout
 
 ROLLOUT = Rollout(weights=[1, 5, 25, 50, 100], approve_above=25, minimum_requests=200,
                   bake_seconds=10, deadline_minutes=10)  # fmt: skip
 STEPS = {step.weight: step for step in plan_steps(ROLLOUT)}
+NIGHT = Closed("outside business hours", datetime(2026, 11, 30, 7, tzinfo=UTC))
 ENOUGH = {"step_requests": 500, "step_seconds": 30.0, "rollout_seconds": 60.0}
 
 
@@ -41,13 +48,17 @@ def test_the_plan_bakes_rises_and_asks_once() -> None:
 @pytest.mark.parametrize(
     ("weights", "above", "asks"),
     [
+        ([1, 5, 25, 50, 100], [5, 50], [5, 50]),
+        ([1, 5, 25, 50, 100], [0, 25], [0, 25]),
+        ([1, 5, 100], [5, 50], [5]),  # both lie before 100: one question
+        ([1, 100], [], []),
         ([100], 25, [0]),  # straight to 100: a person is asked after the A/A bake
         ([10, 100], 50, [10]),
         ([1, 100], 0, [0]),
         ([1, 50, 100], 100, []),  # nobody is asked
     ],
 )
-def test_who_is_asked_when(weights: list[int], above: int, asks: list[int]) -> None:
+def test_who_is_asked_when(weights: list[int], above: int | list[int], asks: list[int]) -> None:
     rollout = Rollout(weights=weights, approve_above=above)
     assert [s.weight for s in plan_steps(rollout) if s.asks_before_next] == asks
 
@@ -75,6 +86,15 @@ def test_who_is_asked_when(weights: list[int], above: int, asks: list[int]) -> N
         (100, Verdict.PASS, {"step_seconds": 9.0}, Action.HOLD, "bakes 9 of 10 s"),
         (100, Verdict.PASS, {}, Action.PASS, "as measured"),
         (100, Verdict.INCONCLUSIVE, {}, Action.HOLD, "as measured"),
+        # outside the hours it holds, whatever was proven; nobody is woken; at 100 % nothing rises
+        (5, Verdict.PASS, {"closed": NIGHT}, Action.HOLD, "holds: outside business hours until"),
+        (25, Verdict.PASS, {"closed": NIGHT}, Action.HOLD, "holds: outside business hours until"),
+        (25, Verdict.PASS, {"closed": NIGHT, "answered": Answered.APPROVED}, Action.HOLD, "holds"),
+        (50, Verdict.PASS, {"closed": NIGHT, "rollout_seconds": 600.0}, Action.HOLD, "holds"),
+        (50, Verdict.FAIL, {"closed": NIGHT}, Action.ABORT, "as measured"),
+        (25, Verdict.PASS, {"closed": NIGHT, "answered": Answered.REJECTED}, Action.ABORT, "rej"),
+        (50, Verdict.INCONCLUSIVE, {"closed": NIGHT}, Action.HOLD, "as measured"),
+        (100, Verdict.PASS, {"closed": NIGHT}, Action.PASS, "as measured"),
         # the deadline
         (50, Verdict.INCONCLUSIVE, {"rollout_seconds": 600.0}, Action.ABORT, "not through after"),
         # blindness: a few looks are borne, a run of five is not
@@ -94,6 +114,7 @@ def test_decisions(
 situations = st.builds(
     Situation, st.integers(0, 10_000), st.floats(0, 1e4), st.floats(0, 1e5),
     st.integers(0, 9), st.integers(0, 9), st.sampled_from(Answered),
+    st.sampled_from([None, NIGHT]),
 )  # fmt: skip
 steps = st.sampled_from(list(STEPS.values()))
 
@@ -114,6 +135,21 @@ def test_nothing_ever_passes_without_traffic_or_past_a_no(
         assert verdict is Verdict.PASS or not step.must_prove
         assert not step.asks_before_next or situation.answered is Answered.APPROVED
         assert verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
+        assert situation.closed is None or step.weight == 100
+
+
+@given(steps, situations, st.sampled_from(Verdict))
+def test_the_deadline_stands_still_only_for_what_could_go_up(
+    step: Step, situation: Situation, verdict: Verdict
+) -> None:
+    decision = decide(step, situation, judged(verdict), ROLLOUT)
+    if decision.by_timetable:
+        assert decision.action is Action.HOLD
+        assert situation.closed is not None
+        open_now = replace(situation, closed=None, rollout_seconds=0.0)
+        assert decide(step, open_now, judged(verdict), ROLLOUT).action in (
+            Action.PASS, Action.ASK, Action.HOLD
+        )  # fmt: skip
 
 
 @given(steps, situations, st.sampled_from(Verdict))
@@ -131,6 +167,29 @@ def test_the_plan_says_what_proof_would_take() -> None:
     assert rows[3]["requests_to_prove"] == pytest.approx(51 / 0.05, rel=0.02)
     none = describe_plan(plan_steps(ROLLOUT), bad_rate=0.0, requests_per_s=80, limits=Limits())
     assert {r["requests_to_prove"] for r in none} == {None}
+
+
+def test_a_plan_that_cannot_be_through_in_time_says_the_hours() -> None:
+    measured = Calibration(10, 20, 1.0, 0.02, 0.0, 5000)
+    steps = plan_steps(ROLLOUT, shadow=True)
+    assert [s.kind for s in steps][:2] == [StepKind.AA, StepKind.SHADOW]
+    quick = forecast(steps, ROLLOUT, calibration=measured, requests_per_s=80, limits=Limits())
+    # 5 s of copies, four weights of 200 requests at 80/s, then the bake's 10 s
+    assert quick.least == pytest.approx(5 + 4 * 2.5 + 10)
+    assert quick.likely >= quick.least
+    assert too_slow(quick, ROLLOUT) is None
+    slow = forecast(steps, ROLLOUT, calibration=measured, requests_per_s=0.1, limits=Limits())
+    # 5 s, then five times 2 000 s: 2.8 hours, where ten minutes are allowed
+    sentence = too_slow(slow, ROLLOUT)
+    assert sentence is not None
+    assert "at least 2.8 h" in sentence
+    assert "allows 10 min" in sentence
+    none = forecast(steps, ROLLOUT, calibration=measured, requests_per_s=0, limits=Limits())
+    assert "for ever" in (too_slow(none, ROLLOUT) or "")
+    hopeless = replace(measured, bad_share=0.9)
+    assert forecast(
+        steps, ROLLOUT, calibration=hopeless, requests_per_s=80, limits=Limits()
+    ).likely >= quick.least  # fmt: skip
 
 
 def test_the_limits_are_those_of_the_workload() -> None:
