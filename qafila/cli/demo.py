@@ -25,7 +25,10 @@ def demo(
     ] = "auto",
     bad_candidate: Annotated[
         Literal["errors", "slow", "empty", "one-tenant", "killed"] | None,
-        typer.Option(help="Let the candidate go bad at 25 %, in this way."),
+        typer.Option(
+            metavar="errors|slow|empty|one-tenant|killed",
+            help="Let the candidate go bad at 25 %, in this way.",
+        ),
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write what was measured to this file.")
