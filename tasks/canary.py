@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -132,7 +132,9 @@ def bake_aa(
             )
     trial.calibration = analysis.calibrate(answers, trial.limits)
     trial.requests_per_s = len(answers) / (time.monotonic() - begun)
-    pair = analysis.count(answers, trial.calibration.slow_ms, trial="twin")
+    pair = analysis.count(
+        answers, trial.calibration.slow_ms, trial="twin", guardrails=trial.limits.guardrails
+    )
     even = analysis.judge(
         analysis.update(State(), pair, trial.calibration, trial.limits),
         trial.calibration,
@@ -192,7 +194,7 @@ def judge_step(trial: Trial, step: Step, look_seconds: float, tell: Tell, ask: A
             trial.spec.rollout,
         )
         _store_look(
-            trial, step, look, analysis.e_values(trial.state), so_far.share, decision.verdict,
+            trial, step, look, analysis.e_values(trial.state, trial.limits), so_far.share, decision.verdict,
             decision.sentence,
         )  # fmt: skip
         tell(_line(trial, step, look, decision))
@@ -320,7 +322,9 @@ def _look(trial: Trial, version: str, since: float, alone: bool) -> tuple[Counts
             )
         trial.router.acknowledged(version, timeout_s=1.0)
         answers = _observe(trial, since)
-        look = analysis.count(answers, trial.calibration.slow_ms)
+        look = analysis.count(
+            answers, trial.calibration.slow_ms, guardrails=trial.limits.guardrails
+        )
     except (Unavailable, OSError) as error:
         trial.errors_in_a_row += 1
         return Counts(), Judgement(Verdict.ERROR, _first(error))
@@ -378,7 +382,7 @@ def _store_look(
             "weight": step.weight,
             "acknowledged": step.weight if trial.errors_in_a_row == 0 else None,
             "observed": share,
-            "counts": Jsonb(asdict(look)),
+            "counts": Jsonb(look.stored()),
             "e_values": Jsonb(e_values),
             "verdict": verdict.value,
             "sentence": sentence,

@@ -39,6 +39,8 @@ class A:
     latency_ms: float = 5.0
     attempts: int = 1
     results: int | None = 3
+    tenant: str | None = None
+    flags: frozenset[str] = frozenset()
 
 
 def look(
@@ -133,7 +135,7 @@ def test_under_suspicion_the_objectives_are_not_enough() -> None:
     looks = [look(200, 60, 0, 1)] * 3  # 1.7 % errors where the baseline has none
     judged = judge(run(looks), EVEN, LIMITS)
     assert judged.verdict is Verdict.INCONCLUSIVE
-    assert judge(run(looks * 2), EVEN, LIMITS).verdict is Verdict.FAIL
+    assert judge(run(looks * 3), EVEN, LIMITS).verdict is Verdict.FAIL
 
 
 def test_slower_than_the_baseline_but_within_the_objective_is_no_harm() -> None:
@@ -166,7 +168,7 @@ def test_the_blast_radius_stops_whatever_the_statistics_say() -> None:
     limits = replace(LIMITS, blast_radius=10)
     judged = judge(run([look(500, 500, 11, 11)], limits), EVEN, limits)
     assert judged.verdict is Verdict.FAIL
-    assert "11 failed or empty answers; 10 are the most" in judged.sentence
+    assert "11 answers that failed, were empty or declared bad; 10 are the most" in judged.sentence
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_the_blast_radius_stops_whatever_the_statistics_say() -> None:
         (ArmCounts(800), Verdict.PASS),
         (ArmCounts(800, latency=16, bad=16), Verdict.PASS),  # 2 % slow: p95 holds
         (ArmCounts(800, latency=80, bad=80), Verdict.INCONCLUSIVE),  # 10 % slow, in one look
-        (ArmCounts(800, errors=6, bad=6), Verdict.FAIL),  # 0.75 % where 0.1 % is allowed
+        (ArmCounts(800, errors=7, bad=7), Verdict.FAIL),  # 0.9 % where 0.1 % is allowed
         (ArmCounts(20), Verdict.INCONCLUSIVE),
         (ArmCounts(), Verdict.INCONCLUSIVE),
     ],
