@@ -194,8 +194,8 @@ def judge_step(trial: Trial, step: Step, look_seconds: float, tell: Tell, ask: A
             trial.spec.rollout,
         )
         _store_look(
-            trial, step, look, analysis.e_values(trial.state, trial.limits), so_far.share, decision.verdict,
-            decision.sentence,
+            trial, step, look, analysis.e_values(trial.state, trial.limits), so_far.share,
+            decision.verdict, decision.sentence,
         )  # fmt: skip
         tell(_line(trial, step, look, decision))
         if decision.action is Action.ASK:
