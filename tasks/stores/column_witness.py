@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -20,7 +21,7 @@ from tasks.stores.pgvector_witness import matrix_of, objects_of, readers_of
 from tasks.stores.port import Chunk, Place, Stored
 
 
-class ColumnWitness:
+class ColumnWitness(ABC):
     """The part of the column store that comparisons ask; a row without a vector is not there.
 
     A row whose vector nobody knows the text of has no digest, and that differs from every text's.
@@ -30,11 +31,11 @@ class ColumnWitness:
     _place: Place
 
     @property
-    def _words(self) -> Words:
-        raise NotImplementedError
+    @abstractmethod
+    def _words(self) -> Words: ...
 
-    def _reading(self) -> AbstractContextManager[HeldColumn]:
-        raise NotImplementedError
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[HeldColumn]: ...
 
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
         """Yield rows in the order of the key, page by page: the lock is never held long."""

@@ -6,6 +6,7 @@ order: rows are summed up by bucket, or asked for by key.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,15 +18,15 @@ from qafila.core.ladder.keys import NOBODY, Witnesses, digest_words
 from tasks.stores.port import Chunk, Place, Stored
 
 
-class PointWitness:
+class PointWitness(ABC):
     """The part of the Qdrant store that comparisons ask."""
 
     _place: Place
 
+    @abstractmethod
     def _pages(
         self, chosen: models.Filter | None, *, limit: int = 1000, **what: Any
-    ) -> Iterator[list[models.Record]]:
-        raise NotImplementedError
+    ) -> Iterator[list[models.Record]]: ...
 
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
         """Yield points in the order of their ids, without text and vector."""

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
+from qafila.core.admission import Admissible
 from qafila.core.corpus import EVERYBODY
 from qafila.core.verdict import Judgement, Verdict
 
@@ -45,27 +46,15 @@ FAULTS: Mapping[str, str] = {
 }
 
 
-class Kept(Protocol):
+class Kept(Admissible, Protocol):
     """What is compared of a chunk, as expected and as stored."""
 
-    @property
-    def source_key(self) -> str: ...
     @property
     def number(self) -> int: ...
     @property
     def start(self) -> int: ...
     @property
     def end(self) -> int: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def digest(self) -> bytes: ...
-    @property
-    def acl(self) -> Sequence[str]: ...
-    @property
-    def metadata(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
