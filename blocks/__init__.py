@@ -3,6 +3,7 @@
 from blocks.aws import AwsAccount
 from blocks.embeddings import EmbeddingEndpoint
 from blocks.envoy import EnvoyEdge
+from blocks.kubernetes import KubernetesCluster
 from blocks.language_model import LanguageModelEndpoint
 from blocks.postgres import PostgresDatabase
 from blocks.qdrant import QdrantServer
@@ -11,6 +12,7 @@ ALL = (
     AwsAccount,
     EmbeddingEndpoint,
     EnvoyEdge,
+    KubernetesCluster,
     LanguageModelEndpoint,
     PostgresDatabase,
     QdrantServer,
@@ -21,6 +23,7 @@ __all__ = [
     "AwsAccount",
     "EmbeddingEndpoint",
     "EnvoyEdge",
+    "KubernetesCluster",
     "LanguageModelEndpoint",
     "PostgresDatabase",
     "QdrantServer",

@@ -1,4 +1,4 @@
-"""An AWS account to read; the demo's one is a moto server on loopback."""
+"""An AWS account: read by the audit, weighed by a router; the demo's is a moto server."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from pydantic import Field, SecretStr
 
 
 class AwsAccount(Block):
-    """An AWS account, read only. Without keys the usual boto3 chain is used."""
+    """An AWS account. Without keys the usual boto3 chain is used.
+
+    inventory-audit only reads. A router of kind alb or route53 also writes weights: give it an
+    account of its own, with the policy that its how-to page shows.
+    """
 
     _block_type_name = "Qafila AWS account"
     _block_type_slug = "qafila-aws"
-    _description = "An AWS account that inventory-audit reads."
+    _description = "An AWS account that inventory-audit reads, or whose router Qafila weighs."
 
     regions: list[str] = Field(["eu-west-3"], min_length=1, description="Regions to look at.")
     endpoint_url: str | None = Field(None, description="Another endpoint, for a test server.")

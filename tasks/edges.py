@@ -26,7 +26,7 @@ def install_routes(ledger: Connection, workload: Workload) -> EnvoyRouter:
         name
         for name in list_workloads(ledger)
         if name != workload.name
-        and read_workload(ledger, name)[0].service.router == workload.service.router
+        and read_workload(ledger, name)[0].service.router.places & workload.service.router.places
     ]
     if others:
         raise Refused(

@@ -56,7 +56,7 @@ def _kinds() -> dict[str, Any]:
 
 def blocks_of(workload: Workload) -> list[tuple[str, Any]]:
     """Return the name and the kind of every connection that a workload needs."""
-    from blocks import EnvoyEdge, LanguageModelEndpoint, PostgresDatabase
+    from blocks import LanguageModelEndpoint, PostgresDatabase
 
     corpus, kinds = workload.corpus, _kinds()
     parts = (corpus.source, corpus.target, corpus.embedder)
@@ -68,7 +68,18 @@ def blocks_of(workload: Workload) -> list[tuple[str, Any]]:
         named += [(s.block, LanguageModelEndpoint) for s in services if s.block is not None]
         if workload.inference.prompts.kind == "table":
             named.append((workload.inference.prompts.block, PostgresDatabase))
-    return [*named, (workload.service.router.block, EnvoyEdge)]
+    router = workload.service.router
+    names = (router.block, *getattr(router, "members", ()))
+    return [*named, *((name, _router_kinds()[router.kind]) for name in names)]
+
+
+def _router_kinds() -> dict[str, Any]:
+    from blocks import AwsAccount, EnvoyEdge, KubernetesCluster
+
+    return {
+        "envoy-file": EnvoyEdge, "alb": AwsAccount, "route53": AwsAccount,
+        "gateway-api": KubernetesCluster,
+    }  # fmt: skip
 
 
 def reach_of(ledger: Connection, workload: Workload) -> Reach:

@@ -4,8 +4,15 @@ Settings are the fields of a block with its secrets as plain text. They live in 
 over a pipe to a child process; they are never written down or logged.
 """
 
-from qafila.connecting.aws import connect_s3
+from qafila.connecting.aws import aws_session, connect_s3
+from qafila.connecting.kubernetes import connect_kubernetes
 from qafila.connecting.postgres import connect_postgres
 from qafila.connecting.qdrant import connect_qdrant
 
-__all__ = ["connect_postgres", "connect_qdrant", "connect_s3"]
+__all__ = [
+    "aws_session",
+    "connect_kubernetes",
+    "connect_postgres",
+    "connect_qdrant",
+    "connect_s3",
+]

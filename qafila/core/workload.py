@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from qafila.core.corpus import Corpus, Identifier, Model, Name
 from qafila.core.inference import AnswerObjectives, Inference
+from qafila.core.routing import AnyRouter
 from qafila.core.timetable import Freeze, Windows
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
@@ -19,19 +20,12 @@ class Endpoint(Model):
     url: Url = Field(description="Address of this arm; Envoy takes http://host:port only.")
 
 
-class EnvoyFileRouter(Model):
-    """Envoy that watches a folder for its routes."""
-
-    kind: Literal["envoy-file"] = Field(description="Envoy with file-based configuration.")
-    block: Name = Field(description="Connection to the Envoy in front of both arms.")
-
-
 class Service(Model):
     """The service in front of the corpus: what serves now, what is on trial, what routes."""
 
     baseline: Endpoint
     candidate: Endpoint
-    router: EnvoyFileRouter
+    router: AnyRouter
 
 
 class TableQueries(Model):
