@@ -49,8 +49,12 @@ def take_lease(
     run_id: str | None = None,
     ttl_seconds: float = TTL_SECONDS,
     force: bool = False,
+    above: int = 0,
 ) -> int:
     """Take the lease and return its epoch; ``force`` takes it from whoever holds it (rollback).
+
+    The epoch is higher than every one before and than ``above``: the router's own, so that no two
+    holders ever write to it with the same one, also where a ledger was set up anew.
 
     Raises:
         Refused: somebody else holds it and is alive.
@@ -65,6 +69,7 @@ def take_lease(
             "generation": generation,
             "ttl": ttl_seconds,
             "force": force,
+            "above": above,
         },
     ).fetchone()
     if row is None:

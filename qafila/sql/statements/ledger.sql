@@ -147,27 +147,49 @@ LIMIT %(limit)s;
 -- name: ask_approval
 -- A question is asked once: asking again with the same id finds the first.
 INSERT INTO qafila.approval
-    (id, workload, generation, subject, question, asked_by_run, expires_at)
+    (id, workload, generation, subject, question, asked_by_run, needed, requested_by, expires_at)
 VALUES
     (%(id)s, %(workload)s, %(generation)s, %(subject)s, %(question)s, %(asked_by_run)s,
-     now() + make_interval(secs => %(expires_s)s))
+     %(needed)s, %(requested_by)s, clock_timestamp() + make_interval(secs => %(expires_s)s))
 ON CONFLICT (id) DO NOTHING;
 
 -- name: get_approval
 -- One question; a pending one past its time reads as lapsed.
 SELECT id, workload, generation, subject, question, asked_by_run, approval_run,
-       CASE WHEN state = 'pending' AND expires_at <= now() THEN 'lapsed' ELSE state END AS state,
-       decided_by, notes, asked_at, expires_at, decided_at
-FROM qafila.approval
+       CASE WHEN state = 'pending' AND expires_at <= clock_timestamp() THEN 'lapsed' ELSE state END
+           AS state,
+       decided_by, notes, asked_at, expires_at, decided_at, needed, requested_by,
+       ARRAY(
+           SELECT name
+           FROM qafila.approval_answer AS a
+           WHERE a.approval = q.id
+             AND a.decision = 'approve'
+           ORDER BY a.answered_at, a.person
+       ) AS approved_by
+FROM qafila.approval AS q
 WHERE id = %(id)s;
+
+-- name: lock_approval
+-- Hold the question while an answer to it is decided, so that two answers follow one another.
+SELECT id
+FROM qafila.approval
+WHERE id = %(id)s
+FOR UPDATE;
 
 -- name: pending_approvals
 -- What waits for a person, oldest first.
 SELECT id, workload, generation, subject, question, asked_by_run, approval_run, state,
-       decided_by, notes, asked_at, expires_at, decided_at
-FROM qafila.approval
+       decided_by, notes, asked_at, expires_at, decided_at, needed, requested_by,
+       ARRAY(
+           SELECT name
+           FROM qafila.approval_answer AS a
+           WHERE a.approval = q.id
+             AND a.decision = 'approve'
+           ORDER BY a.answered_at, a.person
+       ) AS approved_by
+FROM qafila.approval AS q
 WHERE state = 'pending'
-  AND expires_at > now()
+  AND expires_at > clock_timestamp()
   AND (%(workload)s::text IS NULL OR workload = %(workload)s)
 ORDER BY asked_at;
 
@@ -177,26 +199,42 @@ UPDATE qafila.approval
 SET approval_run = %(approval_run)s
 WHERE id = %(id)s;
 
--- name: answer_approval
--- The first answer in time wins; anything later changes nothing.
+-- name: put_answer
+-- Only under lock_approval; a person who approved may still say no.
+INSERT INTO qafila.approval_answer (approval, person, name, decision, notes)
+VALUES (%(id)s, %(person)s, %(name)s, %(decision)s, %(notes)s)
+ON CONFLICT (approval, person) DO UPDATE
+SET name = excluded.name,
+    decision = excluded.decision,
+    notes = excluded.notes,
+    answered_at = excluded.answered_at;
+
+-- name: answers_of
+-- The answers to one question in order.
+SELECT name, decision, notes
+FROM qafila.approval_answer
+WHERE approval = %(id)s
+ORDER BY answered_at, person;
+
+-- name: close_approval
+-- Only under lock_approval: the last answer that was needed, or a no.
 UPDATE qafila.approval
 SET state = %(state)s,
     decided_by = %(decided_by)s,
     notes = %(notes)s,
-    decided_at = now()
-WHERE id = %(id)s
-  AND state = 'pending'
-  AND expires_at > now()
-RETURNING id;
+    decided_at = clock_timestamp()
+WHERE id = %(id)s;
 
 -- name: take_lease
--- Take the right to move weights when nobody holds it or its heartbeat lapsed; the epoch rises.
+-- Take the right to move weights when nobody holds it or its heartbeat lapsed; the epoch rises,
+-- also above what the router was last written with.
 INSERT INTO qafila.lease
     (workload, epoch, holder, holder_pid, holder_run, generation, ttl_seconds, heartbeat)
 VALUES
-    (%(workload)s, 1, %(holder)s, %(pid)s, %(run)s, %(generation)s, %(ttl)s, clock_timestamp())
+    (%(workload)s, %(above)s::bigint + 1, %(holder)s, %(pid)s, %(run)s, %(generation)s, %(ttl)s,
+     clock_timestamp())
 ON CONFLICT (workload) DO UPDATE
-SET epoch = qafila.lease.epoch + 1,
+SET epoch = greatest(qafila.lease.epoch, %(above)s::bigint) + 1,
     holder = excluded.holder,
     holder_pid = excluded.holder_pid,
     holder_run = excluded.holder_run,
