@@ -21,7 +21,7 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Literal, Protocol, TypeVar
 
 import anyio.to_thread
@@ -241,7 +241,7 @@ def application(service: Service, *, breakable: bool = False) -> Starlette:
         try:
             question = Question.model_validate(dict(request.query_params))
         except ValidationError as error:
-            return JSONResponse({"error": _problems(error)}, 400)
+            return JSONResponse({"error": problems_of(error)}, 400)
         wrong = faults.met_by(request.headers.get(TENANT_HEADER))
         if wrong.slow_ms:
             time.sleep(wrong.slow_ms / 1000)
@@ -270,20 +270,25 @@ def application(service: Service, *, breakable: bool = False) -> Starlette:
         try:
             faults = Faults.model_validate_json(await request.body())
         except ValidationError as error:
-            return JSONResponse({"error": _problems(error)}, 400)
+            return JSONResponse({"error": problems_of(error)}, 400)
         return JSONResponse(faults.model_dump())
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-        # the first question of a fresh process should not pay for the model's first use
-        await run_in_threadpool(_warm_up, service)
-        yield
 
     routes = [Route("/search", search), Route("/health", health)]
     if breakable:
         routes.append(Route("/_demo/break", break_it, methods=["POST"]))
-    return Starlette(routes=routes, lifespan=lifespan)
+    return Starlette(routes=routes, lifespan=warmed_up(service))
+
+
+def warmed_up(service: Service) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    """Return a lifespan in which the first user does not pay for the model's first use."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        await run_in_threadpool(_warm_up, service)
+        yield
+
+    return lifespan
 
 
 def _warm_up(service: Service) -> None:
@@ -293,7 +298,8 @@ def _warm_up(service: Service) -> None:
         return  # nothing to serve yet, and /health says so; or no keyword search
 
 
-def _problems(error: ValidationError) -> list[str]:
+def problems_of(error: ValidationError) -> list[str]:
+    """Return what is wrong with a request, a sentence a field."""
     return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
 
 
@@ -312,20 +318,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     url = given.database or stack_state().get("postgres", {}).get(which)
     if not url:
         parser.error("no database: start the embedded stack with qafila up, or give --database")
-    service: Service = (
-        Baseline(url)
-        if given.arm == "baseline"
-        else Candidate(
-            url,
-            given.workload,
-            WordLlamaEmbedder(given.dimensions),
-            given.ef_search,
-        )
-    )
+    service = open_service(given.arm, url, given.workload, given.dimensions, given.ef_search)
+    serve(application(service, breakable=given.breakable), given.port)
+
+
+def open_service(
+    arm: str, url: str, workload: str, dimensions: int = 256, ef_search: int = 100
+) -> Service:
+    """Return one arm over its database; ``workload`` and what follows are for the candidate."""
+    if arm == "baseline":
+        return Baseline(url)
+    return Candidate(url, workload, WordLlamaEmbedder(dimensions), ef_search)
+
+
+def serve(app: Starlette, port: int) -> None:
+    """Serve on loopback until told to stop."""
     uvicorn.run(
-        application(service, breakable=given.breakable),
+        app,
         host="127.0.0.1",
-        port=given.port,
+        port=port,
         access_log=False,
         log_level="warning",
         # longer than a proxy keeps its idle connections busy, so that we never close first

@@ -77,3 +77,10 @@ ANALYZE operation, operation_lexeme, known_item_query;
 SELECT text
 FROM known_item_query
 ORDER BY query_id;
+
+-- name: documents_of
+-- The texts of a few documents, for an answer that cites them.
+SELECT operation_id, title, body
+FROM operation
+WHERE operation_id = any(%(keys)s)
+ORDER BY operation_id;
