@@ -7,7 +7,6 @@ a restart where a runtime change would not. The folder's lock serialises writers
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import time
@@ -20,6 +19,7 @@ import httpx
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers import envoy_config
+from tasks.routers.access_log import read_log
 from tasks.routers.port import Abilities, Request, RouterState
 
 _POLL_S = 0.004
@@ -183,20 +183,7 @@ class EnvoyRouter:
 
         Probes, which name their arm, are not users and are left out.
         """
-        path = self.directory / "access.jsonl"
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            return [], 0
-        if cursor is None:
-            return [], size
-        start = cursor if cursor <= size else 0  # the log was rotated
-        with path.open("rb") as log:
-            log.seek(start)
-            block = log.read(size - start)
-        whole = block[: block.rfind(b"\n") + 1]
-        found = [r for line in whole.splitlines() if (r := _request(line)) is not None]
-        return found, start + len(whole)
+        return read_log(self.directory / "access.jsonl", cursor)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -264,46 +251,3 @@ class EnvoyRouter:
                     remedy="qafila doctor",
                 )
             time.sleep(_POLL_S)
-
-
-def tenant_digest(key: str | None) -> str | None:
-    """Return what stands for a sticky key: the same for the same user, and no way back to it."""
-    if not key or key == "-":
-        return None
-    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
-
-
-def _flags(said: str | None) -> frozenset[str]:
-    named = (name.strip() for name in (said or "").split(","))
-    return frozenset(name for name in named if name not in ("", "-"))
-
-
-def _request(line: bytes) -> Request | None:
-    """Return the request that a log line tells of; None for a probe or a line that is not ours."""
-    try:
-        row = json.loads(line)
-        served = row.get("served") or ""
-        cluster = row.get("arm") or ""
-        if served.startswith(envoy_config.PROBE):
-            return None
-        arm = served or _ARM_OF_CLUSTER.get(cluster, "baseline")
-        results = row.get("results")
-        return Request(
-            started_at=float(row["ts"]),
-            arm=arm,
-            status=int(row["code"]),
-            latency_ms=float(row["ms"]),
-            attempts=int(row.get("attempts") or 0),
-            results=None if results in (None, "", "-") else int(results),
-            tenant=tenant_digest(row.get("key")),
-            flags=_flags(row.get("bad")),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-_ARM_OF_CLUSTER = {
-    "candidate": "candidate",
-    "candidate_safe": "candidate",
-    "baseline_twin": "twin",
-}
