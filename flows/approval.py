@@ -1,4 +1,4 @@
-"""Ask one person one question, and write the answer to the ledger."""
+"""Ask one question, of as many persons as it takes, and write the answers to the ledger."""
 
 from __future__ import annotations
 
@@ -35,24 +35,31 @@ class Answer(RunInput):
 
 @flow(name="approval", flow_run_name="approve {request.approval_id}")
 def approval(request: Question) -> dict[str, str | None]:
-    """Asks one person one question; the run suspends and shows a form under "Resume".
+    """Asks one question; the run suspends and shows a form under "Resume".
 
-    Changes nothing but the answer's row in the ledger. An answer given elsewhere
-    (``qafila approve``) ends this run as well. Unanswered, the question lapses at its time and
-    whoever asked goes back. There is nothing to undo.
+    Where two persons are needed the form comes again for the second. Changes nothing but the
+    question's rows in the ledger. Answers given elsewhere (``qafila approve``) count as well, and
+    end this run when they are enough. Unanswered, the question lapses at its time and whoever
+    asked goes back. There is nothing to undo.
     """
     with operator_told():
-        row = read_question(request.approval_id)
-        if row.state == "pending":
-            remaining = (row.expires_at - datetime.now(UTC)).total_seconds()
+        row, form = read_question(request.approval_id), 0
+        while row.state == "pending":
+            form += 1
+            # A resumed run starts from its top: forms that were filled in give their answer again,
+            # and the ledger keeps it once.
             answer = suspend_flow_run(
-                wait_for_input=Answer.with_initial_data(description=row.question),
-                timeout=max(1, int(remaining)),
-                key=request.approval_id,
+                wait_for_input=Answer.with_initial_data(description=_shown(row)),
+                timeout=max(1, int((row.expires_at - datetime.now(UTC)).total_seconds())),
+                key=request.approval_id if form == 1 else f"{request.approval_id}-form-{form}",
             )
             row = write_answer(request.approval_id, answer)
         get_run_logger().info("%s: %s by %s", row.subject, row.state, row.decided_by or "nobody")
         return {"id": row.id, "state": row.state, "decided_by": row.decided_by}
+
+
+def _shown(row: approvals.Approval) -> str:
+    return f"{row.question}\n\n{row.progress}." if row.progress else row.question
 
 
 @task(task_run_name="read question {approval_id}")
@@ -64,11 +71,12 @@ def read_question(approval_id: str) -> approvals.Approval:
 
 @task(task_run_name="write answer to {approval_id}")
 def write_answer(approval_id: str, answer: Answer) -> approvals.Approval:
-    """Write the answer; when somebody was faster, keep theirs. Idempotent by the question's id."""
+    """Write the answer; one that does not count is said. Idempotent by question and person."""
     with open_ledger() as ledger:
         try:
             return approvals.answer(
                 ledger, approval_id, answer.decision, by=answer.approved_by, notes=answer.notes
             )
-        except Refused:
+        except Refused as refused:
+            get_run_logger().info("%s", refused.what)
             return approvals.read_approval(ledger, approval_id)

@@ -14,13 +14,14 @@ from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
 
 from qafila.core import rollout
+from qafila.core.approving import approvers_needed
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.rollout import Decision, Step
 from qafila.core.verdict import Verdict
 from qafila.report.canary_chart import canary_timeline
 from tasks import canary
-from tasks.approvals import Approval
+from tasks.approvals import Approval, Question
 from tasks.asking import ask_person
 from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
@@ -175,11 +176,10 @@ def ask(trial: Trial, step: Step, evidence: str) -> Approval:
     """Ask a person once whether to go above a weight; the canary goes on meanwhile."""
     spec, counts = trial.spec, trial.seen
     remaining_s = spec.rollout.deadline_minutes * 60 - trial.seconds
-    approval = ask_person(
-        trial.ledger,
+    question = Question(
         f"canary-{trial.name}-above-{step.weight}",
-        workload=spec.name,
-        generation=trial.generation.number,
+        spec.name,
+        trial.generation.number,
         subject=f"{spec.name} above {step.weight} %",
         question=(
             f"**{spec.name}** g{trial.generation.number} is at {step.weight} %. Go above?\n\n"
@@ -190,7 +190,9 @@ def ask(trial: Trial, step: Step, evidence: str) -> Approval:
             f"\n- without an answer all traffic goes back in {remaining_s / 60:.0f} min"
         ),
         expires_s=max(5.0, remaining_s),
+        needed=approvers_needed(spec.criticality),
     )
+    approval = ask_person(trial.ledger, question)
     _tell()(f"asked for approval above {step.weight} %: qafila approve {approval.id} --by NAME")
     return approval
 

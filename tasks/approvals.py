@@ -1,13 +1,14 @@
-"""Questions to a person: asked once, answered once, in the ledger."""
+"""Questions to persons: asked once, answered by as many as it takes, in the ledger."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from psycopg.rows import class_row
 
+from qafila.core.approving import Choice, person, refusal, state_of
 from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.evidence import record_evidence
@@ -15,8 +16,26 @@ from tasks.ledger import Connection
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is asked, of how many persons, and for how many seconds.
+
+    ``requested_by`` is who asked for what is decided here, and therefore does not approve it.
+    """
+
+    id: str
+    workload: str
+    generation: int | None
+    subject: str
+    question: str
+    expires_s: float
+    needed: int = 1
+    requested_by: str | None = None
+    asked_by_run: str | None = None
+
+
+@dataclass(frozen=True)
 class Approval:
-    """One question and, once given, its answer."""
+    """One question and, once given, its answers; ``approved_by`` in the order they came."""
 
     id: str
     workload: str
@@ -31,33 +50,31 @@ class Approval:
     asked_at: datetime
     expires_at: datetime
     decided_at: datetime | None
+    needed: int = 1
+    requested_by: str | None = None
+    approved_by: list[str] = field(default_factory=list)
+
+    @property
+    def still_needed(self) -> int:
+        """Return how many more persons have to approve."""
+        return max(0, self.needed - len(self.approved_by)) if self.state == "pending" else 0
+
+    @property
+    def progress(self) -> str:
+        """Return in words who approved so far and who may not; empty when there is nothing."""
+        words = []
+        if self.needed > 1:
+            so_far = f"approved by {' and '.join(self.approved_by)}" if self.approved_by else "open"
+            words.append(f"{self.needed} different persons are needed: {so_far}")
+        if self.requested_by is not None:
+            words.append(f"asked for by {self.requested_by}, who does not approve it")
+        return "; ".join(words)
 
 
-def ask(
-    ledger: Connection,
-    approval_id: str,
-    *,
-    workload: str,
-    generation: int | None,
-    subject: str,
-    question: str,
-    expires_s: float,
-    asked_by_run: str | None = None,
-) -> Approval:
-    """Ask one question; asking again with the same id returns the first with its answer."""
-    ledger.execute(
-        statement("ledger", "ask_approval"),
-        {
-            "id": approval_id,
-            "workload": workload,
-            "generation": generation,
-            "subject": subject,
-            "question": question,
-            "asked_by_run": asked_by_run,
-            "expires_s": expires_s,
-        },
-    )
-    return read_approval(ledger, approval_id)
+def ask(ledger: Connection, question: Question) -> Approval:
+    """Ask one question; asking again with the same id returns the first with its answers."""
+    ledger.execute(statement("ledger", "ask_approval"), asdict(question))
+    return read_approval(ledger, question.id)
 
 
 def read_approval(ledger: Connection, approval_id: str) -> Approval:
@@ -91,39 +108,80 @@ def attach_approval_run(ledger: Connection, approval_id: str, run_id: str) -> No
 def answer(
     ledger: Connection,
     approval_id: str,
-    decision: Literal["approve", "reject"],
+    decision: Choice,
     *,
     by: str,
     notes: str = "",
 ) -> Approval:
-    """Write the answer and keep it as evidence. The first answer in time wins.
+    """Write one person's answer and keep it as evidence; return the question as it stands then.
+
+    A no closes the question, and so does the last approval that was needed. Answers are taken one
+    after the other; what comes after the end or after the deadline changes nothing.
 
     Raises:
-        Refused: nobody is named, or the question was answered or has lapsed already.
+        Refused: nobody is named, the question was answered or has lapsed already, this person
+            approved before, or is the one who asked for it.
     """
-    if len(by.strip()) < 2:
-        raise Refused("an answer needs the name of who decides.", remedy="add --by NAME")
-    state = "approved" if decision == "approve" else "rejected"
     with ledger.transaction():
-        row = ledger.execute(
-            statement("ledger", "answer_approval"),
-            {"id": approval_id, "state": state, "decided_by": by.strip(), "notes": notes},
-        ).fetchone()
+        ledger.execute(statement("ledger", "lock_approval"), {"id": approval_id})
         now = read_approval(ledger, approval_id)
-        if row is None:
-            raise Refused(
-                f"the question {approval_id!r} is {now.state} already"
-                + (f" by {now.decided_by}." if now.decided_by else "."),
-                kept="the first answer.",
-                remedy=f"qafila status {now.workload}",
-            )
+        _require_counts(now, decision, by)
+        ledger.execute(
+            statement("ledger", "put_answer"),
+            {"id": approval_id, "person": person(by), "name": by.strip(), "decision": decision,
+             "notes": notes},
+        )  # fmt: skip
+        answers = ledger.execute(statement("ledger", "answers_of"), {"id": approval_id}).fetchall()
+        state = state_of(now.needed, [row[1] for row in answers])
+        if state != "pending":
+            deciding = [row for row in answers if state == "approved" or row[1] == "reject"]
+            ledger.execute(
+                statement("ledger", "close_approval"),
+                {"id": approval_id, "state": state,
+                 "decided_by": " and ".join(row[0] for row in deciding),
+                 "notes": "; ".join(row[2] for row in deciding if row[2].strip())},
+            )  # fmt: skip
+        verb = "approved" if decision == "approve" else "rejected"
+        count = f", {len(answers)} of {now.needed}" if now.needed > 1 and verb == "approved" else ""
         record_evidence(
             ledger,
             "approval",
-            f"{now.subject}: {state} by {now.decided_by}.",
+            f"{now.subject}: {verb} by {by.strip()}{count}.",
             workload=now.workload,
             generation=now.generation,
             run_id=now.asked_by_run,
-            body={"id": approval_id, "state": state, "by": now.decided_by, "notes": notes},
+            body={
+                "id": approval_id, "state": verb, "by": by.strip(), "notes": notes,
+                "question": state, "needed": now.needed, "requested_by": now.requested_by,
+            },
+        )  # fmt: skip
+        return read_approval(ledger, approval_id)
+
+
+def _require_counts(now: Approval, decision: Choice, by: str) -> None:
+    problem = refusal(
+        by, decision, needed=now.needed, requested_by=now.requested_by,
+        approved_by=now.approved_by if now.state == "pending" else (),
+    )  # fmt: skip
+    if problem is not None and not person(by):
+        raise Refused(problem, remedy="add --by NAME")
+    if now.state == "lapsed":
+        raise Refused(
+            f"the question {now.id!r} lapsed at {now.expires_at:%d %b %H:%M:%S %Z}; an answer "
+            "after that counts for nothing.",
+            kept="what was decided without it: whoever asked has gone back.",
+            remedy=f"qafila status {now.workload}",
         )
-    return now
+    if now.state != "pending":
+        raise Refused(
+            f"the question {now.id!r} is {now.state} already"
+            + (f" by {now.decided_by}." if now.decided_by else "."),
+            kept="the first answer.",
+            remedy=f"qafila status {now.workload}",
+        )
+    if problem is not None:
+        raise Refused(
+            problem,
+            kept="the question, which still waits.",
+            remedy=f"another person: qafila approve {now.id} --by NAME",
+        )

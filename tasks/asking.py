@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from dataclasses import replace
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
-from tasks.approvals import Approval, answer, ask, attach_approval_run
+from qafila.core.approving import Choice
+from tasks.approvals import Approval, Question, answer, ask, attach_approval_run
 from tasks.ledger import Connection
 from tasks.runs import current_run_id
 
@@ -17,54 +18,44 @@ _LOG = logging.getLogger(__name__)
 DEPLOYMENT = "approval/approval"
 
 
-def ask_person(
-    ledger: Connection,
-    approval_id: str,
-    *,
-    workload: str,
-    generation: int | None,
-    subject: str,
-    question: str,
-    expires_s: float,
-) -> Approval:
+def ask_person(ledger: Connection, question: Question) -> Approval:
     """Ask once and do not wait: the ledger row is the truth, the run beside it shows the form.
 
-    The idempotency key of the run is the question's id, so asking again starts no second run.
-    When the Prefect server does not answer, the question stands all the same and can be
-    answered with ``qafila approve``.
+    The idempotency key of the run is the question's id, so asking again starts no second run; the
+    same run shows the form to each person that is needed. When the Prefect server does not answer,
+    the question stands all the same and can be answered with ``qafila approve``.
     """
-    approval = ask(
-        ledger, approval_id, workload=workload, generation=generation, subject=subject,
-        question=question, expires_s=expires_s, asked_by_run=current_run_id(),
-    )  # fmt: skip
+    approval = ask(ledger, replace(question, asked_by_run=current_run_id()))
     if approval.approval_run is None and approval.state == "pending":
         try:
             run = run_deployment(
                 DEPLOYMENT,
                 timeout=0,
                 as_subflow=False,  # a subflow cannot suspend
-                idempotency_key=approval_id,
-                parameters={"request": {"workload": workload, "approval_id": approval_id}},
+                idempotency_key=question.id,
+                parameters={"request": {"workload": question.workload, "approval_id": question.id}},
             )
         except Exception as error:  # noqa: BLE001  the question stands without its form
-            _LOG.warning("No form for %s (%s); answer with: qafila approve", approval_id, error)
+            _LOG.warning("No form for %s (%s); answer with: qafila approve", question.id, error)
         else:
-            attach_approval_run(ledger, approval_id, str(run.id))  # type: ignore[union-attr]
+            attach_approval_run(ledger, question.id, str(run.id))  # type: ignore[union-attr]
     return approval
 
 
 def answer_question(
     ledger: Connection,
     approval_id: str,
-    decision: Literal["approve", "reject"],
+    decision: Choice,
     *,
     by: str,
     notes: str = "",
 ) -> Approval:
-    """Write the answer to the ledger, then end the run that shows the form, if it can be reached.
+    """Write the answer to the ledger, then close the form it was asked by, if it can be reached.
+
+    Where more persons are needed the form comes again for the next one.
 
     Raises:
-        Refused: nobody is named, or the question was answered or has lapsed already.
+        Refused: the answer does not count; see ``tasks.approvals.answer``.
     """
     answered = answer(ledger, approval_id, decision, by=by, notes=notes)
     if answered.approval_run is not None:

@@ -15,6 +15,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from psycopg.rows import class_row
 
 from qafila.core import decision_record
+from qafila.core.approving import approvers_needed
 from qafila.core.choice import choose, what_would_change_our_mind
 from qafila.core.patterns import Need, assess_patterns
 from qafila.core.phases import Event, Phase
@@ -22,7 +23,7 @@ from qafila.core.pricing import PriceBook, parse_price_book
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
-from tasks.approvals import Approval, read_approval
+from tasks.approvals import Approval, Question, read_approval
 from tasks.asking import ask_person
 from tasks.comparing_embedders.recording import latest_comparison
 from tasks.evidence import Evidence, latest_evidence, record_evidence
@@ -284,11 +285,19 @@ def ask_for_decision(
     )
     with open_ledger() as ledger:
         approval_id, _ = open_question(ledger, decision_question(workload, number))
+        spec, _ = read_workload(ledger, workload)
         ask_person(
-            ledger, approval_id, workload=workload, generation=number,
-            subject=f"architecture of {workload} g{number}: {chosen['name']}", question=question,
-            expires_s=timeout_minutes * 60,
-        )  # fmt: skip
+            ledger,
+            Question(
+                approval_id,
+                workload,
+                number,
+                subject=f"architecture of {workload} g{number}: {chosen['name']}",
+                question=question,
+                expires_s=timeout_minutes * 60,
+                needed=approvers_needed(spec.criticality),
+            ),
+        )
         return wait_for_answer(ledger, approval_id, get_run_logger().info)
 
 

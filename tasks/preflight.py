@@ -12,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact
 from psycopg.rows import dict_row
 
 from qafila.core import preflight as core
+from qafila.core.approving import approvers_needed
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Phase
 from qafila.core.preflight import Answer, Certificate, Facts
@@ -19,7 +20,7 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
-from tasks.approvals import Approval, read_approval
+from tasks.approvals import Approval, Question, read_approval
 from tasks.asking import ask_person
 from tasks.decision import wait_for_answer
 from tasks.evidence import latest_evidence, record_evidence
@@ -155,14 +156,21 @@ def find_override(
         if not ask:
             return None
         lines = [f"- {a.key}: {a.because}. {a.remedy}" for a in answers if not a.answer]
+        spec, _ = read_workload(ledger, workload)
         ask_person(
-            ledger, approval_id, workload=workload, generation=generation,
-            subject=override_subject(workload, generation, answers),
-            question="\n".join(
-                [f"**Load {workload} g{generation} in spite of these?** A reason in the notes is "
-                 "needed and is kept as evidence.", "", *lines]
+            ledger,
+            Question(
+                approval_id,
+                workload,
+                generation,
+                subject=override_subject(workload, generation, answers),
+                question="\n".join(
+                    [f"**Load {workload} g{generation} in spite of these?** A reason in the notes "
+                     "is needed and is kept as evidence.", "", *lines]
+                ),
+                expires_s=timeout_minutes * 60,
+                needed=approvers_needed(spec.criticality),
             ),
-            expires_s=timeout_minutes * 60,
         )  # fmt: skip
         answer = wait_for_answer(ledger, approval_id, get_run_logger().info)
     return answer if answer.state == "approved" and answer.notes.strip() else None

@@ -121,8 +121,20 @@ def approve(
         )
     if as_json:
         screen.print_json(asdict(answered))
+    elif answered.state == "pending":
+        _so_far(answered)
     else:
         screen.say(f"{answered.subject}: {answered.state} by {answered.decided_by}.")
+
+
+def _so_far(answered: Approval) -> None:
+    """Say who approved, and what another person types."""
+    more = answered.still_needed
+    screen.say(
+        f"{answered.subject}: approved by {' and '.join(answered.approved_by)}; "
+        f"{more} more {'person is' if more == 1 else 'persons are'} needed."
+    )
+    screen.say(f"Next:  qafila approve {answered.id} --by NAME")
 
 
 def _find_question(ledger: Any, run: str) -> str:

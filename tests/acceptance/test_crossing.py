@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from qafila.core.phases import Event
-from tasks.approvals import ask
+from tasks.approvals import Question, ask
 from tasks.engine.claims import list_shards
 from tasks.evidence import latest_evidence
 from tasks.leases import TTL_SECONDS, read_lease
@@ -149,8 +149,7 @@ def test_the_evidence_of_all_this_is_one_intact_chain(stack: Stack) -> None:
 
 def test_a_question_is_answered_from_the_shell(stack: Stack) -> None:
     with open_ledger(stack) as ledger:
-        ask(ledger, "test-question", workload=WORKLOAD, generation=1, subject="a test",
-            question="Go on?", expires_s=60)  # fmt: skip
+        ask(ledger, Question("test-question", WORKLOAD, 1, "a test", "Go on?", 60))
     assert stack.json("status", WORKLOAD)["waits_for"][0]["id"] == "test-question"
     said = stack.cli("approve", WORKLOAD, "--by", "A. Tester", "--notes", "reads well").stdout
     assert said == "a test: approved by A. Tester.\n"

@@ -62,8 +62,7 @@ def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> 
     assert decision.standing_decision(ledger, generation) is None  # nobody was asked yet
 
     question = decision.decision_question(NAME, generation.number)
-    approvals.ask(ledger, question, workload=NAME, generation=generation.number, subject="s",
-                  question="?", expires_s=60)  # fmt: skip
+    approvals.ask(ledger, approvals.Question(question, NAME, generation.number, "s", "?", 60))
     assert decision.standing_decision(ledger, generation) == stored.body
     approvals.answer(ledger, question, "approve", by="Amal")
     assert decision.wait_for_answer(ledger, question, print).state == "approved"
@@ -77,8 +76,7 @@ def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> 
 
 def test_a_question_that_is_over_is_asked_again(ledger: psycopg.Connection) -> None:
     def ask(approval_id: str, expires_s: float) -> None:
-        approvals.ask(ledger, approval_id, workload=NAME, generation=1, subject="s", question="?",
-                      expires_s=expires_s)  # fmt: skip
+        approvals.ask(ledger, approvals.Question(approval_id, NAME, 1, "s", "?", expires_s))
 
     assert decision.open_question(ledger, "d") == ("d", None)
     ask("d", 0)  # lapses at once
@@ -93,8 +91,7 @@ def test_a_question_that_is_over_is_asked_again(ledger: psycopg.Connection) -> N
 def test_waiting_ends_with_the_answer_and_says_so_once(
     ledger: psycopg.Connection, ledger_url: str
 ) -> None:
-    approvals.ask(ledger, "d", workload=NAME, generation=1, subject="s", question="?",
-                  expires_s=30)  # fmt: skip
+    approvals.ask(ledger, approvals.Question("d", NAME, 1, "s", "?", 30))
 
     def answer() -> None:
         time.sleep(0.2)

@@ -74,8 +74,7 @@ def test_a_lease_lapses_and_its_former_holder_is_stale(ledger: psycopg.Connectio
 
 
 def test_the_first_answer_wins(ledger: psycopg.Connection) -> None:
-    approvals.ask(ledger, "q1", workload="w", generation=1, subject="above 25 %",
-                  question="go on?", expires_s=60)  # fmt: skip
+    approvals.ask(ledger, approvals.Question("q1", "w", 1, "above 25 %", "go on?", 60))
     assert [a.id for a in approvals.pending_approvals(ledger)] == ["q1"]
     with pytest.raises(Refused, match="name"):
         approvals.answer(ledger, "q1", "approve", by="")
@@ -85,7 +84,7 @@ def test_the_first_answer_wins(ledger: psycopg.Connection) -> None:
 
 
 def test_an_open_question_lapses(ledger: psycopg.Connection) -> None:
-    approvals.ask(ledger, "q2", workload="w", generation=1, subject="s", question="?", expires_s=0)
+    approvals.ask(ledger, approvals.Question("q2", "w", 1, "s", "?", 0))
     assert approvals.read_approval(ledger, "q2").state == "lapsed"
     with pytest.raises(Refused, match="lapsed"):
         approvals.answer(ledger, "q2", "approve", by="Amal")

@@ -77,10 +77,10 @@ def test_an_override_needs_a_reason_and_covers_these_questions_only(
     def ask_and_approve(notes: str) -> str:
         approval_id, standing = preflight.override_slot(ledger, NAME, number, answers)
         assert standing is None
+        subject = preflight.override_subject(NAME, number, answers)
         approvals.ask(
-            ledger, approval_id, workload=NAME, generation=number, expires_s=60, question="?",
-            subject=preflight.override_subject(NAME, number, answers),
-        )  # fmt: skip
+            ledger, approvals.Question(approval_id, NAME, number, subject, "?", expires_s=60)
+        )
         approvals.answer(ledger, approval_id, "approve", by="Amal", notes=notes)
         return approval_id
 

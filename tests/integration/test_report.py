@@ -72,8 +72,7 @@ def test_a_migration_that_stopped_at_validation_has_a_report(
     go(ledger, audited, *TO_CANARY[:3])
     note(ledger, "backfill", Verdict.PASS, rows_target=120)
     note(ledger, "validation", Verdict.FAIL, systems={}, paired={}, verdicts={})
-    approvals.ask(ledger, "q", workload=NAME, generation=1, subject="build it?", question="?",
-                  expires_s=60)  # fmt: skip
+    approvals.ask(ledger, approvals.Question("q", NAME, 1, "build it?", "?", 60))
     approvals.answer(ledger, "q", "approve", by="Amal", notes="after a talk")
     path = write_report(ledger, NAME)
     assert path == tmp_path / "reports" / f"{NAME}.html"

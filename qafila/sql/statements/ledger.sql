@@ -270,6 +270,26 @@ SELECT workload, epoch, holder, holder_pid, holder_run, generation, ttl_seconds,
 FROM qafila.lease
 WHERE workload = %(workload)s;
 
+-- name: raise_epoch
+-- What was written to the router without this ledger fences off whoever holds the lease; no row
+-- when the lease is newer than that.
+INSERT INTO qafila.lease (workload, epoch, ttl_seconds)
+VALUES (%(workload)s, %(epoch)s, 5)
+ON CONFLICT (workload) DO UPDATE
+SET epoch = excluded.epoch,
+    holder = NULL,
+    heartbeat = NULL
+WHERE qafila.lease.epoch <= excluded.epoch
+RETURNING epoch;
+
+-- name: spooled_evidence
+-- Whether a rollback without a ledger was taken in already.
+SELECT number
+FROM qafila.evidence
+WHERE workload = %(workload)s
+  AND kind = %(kind)s
+  AND body ->> 'spool_id' = %(id)s;
+
 -- name: lapsed_leases
 -- Held, but without a sign of life: the watchdog's work.
 SELECT workload, epoch, holder, holder_pid, holder_run, generation, ttl_seconds,

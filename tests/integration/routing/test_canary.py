@@ -70,9 +70,11 @@ def go_up(
 
     def ask(trial: Trial, step: Step, evidence: str) -> approvals.Approval:
         asked = approvals.ask(
-            trial.ledger, f"canary-{trial.name}", workload=NAME, generation=1,
-            subject=f"above {step.weight} %", question=evidence, expires_s=30,
-        )  # fmt: skip
+            trial.ledger,
+            approvals.Question(
+                f"canary-{trial.name}", NAME, 1, f"above {step.weight} %", evidence, 30
+            ),
+        )
         if "asked" in hooks:
             hooks.pop("asked")()
         if answer is None:

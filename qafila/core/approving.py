@@ -1,0 +1,59 @@
+"""Who may approve, and how many it takes. Pure: names and answers in, a state out.
+
+Coming down needs nothing: anybody may say no, and one no is a no.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal
+
+Criticality = Literal["low", "medium", "high"]
+Choice = Literal["approve", "reject"]
+LEAST_LETTERS = 2
+
+
+def person(name: str) -> str:
+    """Return a name without case and spaces, so that one person is one however it is typed."""
+    return "".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def approvers_needed(criticality: Criticality) -> int:
+    """Return how many different persons have to approve."""
+    return 2 if criticality == "high" else 1
+
+
+def refusal(
+    by: str,
+    decision: Choice,
+    *,
+    needed: int,
+    requested_by: str | None,
+    approved_by: Sequence[str],
+) -> str | None:
+    """Return why this answer does not count, if it does not; ``approved_by`` are those so far.
+
+    Who asked for a rollout does not approve it: alone they would be the only one, and of two the
+    other one would be.
+    """
+    who = person(by)
+    if len(who) < LEAST_LETTERS:
+        return "an answer needs the name of who decides."
+    if decision == "reject":
+        return None
+    if who in {person(name) for name in approved_by}:
+        return f"{by.strip()} has approved already; {needed} different persons are needed."
+    if requested_by is not None and who == person(requested_by):
+        others = "somebody else approves" if needed == 1 else f"{needed} others approve"
+        return f"{by.strip()} asked for this, so {others}."
+    return None
+
+
+def state_of(
+    needed: int, decisions: Sequence[Choice]
+) -> Literal["pending", "approved", "rejected"]:
+    """Return where a question stands after these answers that count, each of another person."""
+    if "reject" in decisions:
+        return "rejected"
+    return "approved" if len(decisions) >= needed else "pending"
