@@ -84,7 +84,7 @@ def running_demo(server: postgres.Postgres, *, scale: Scale = "small") -> Iterat
         ]
         try:
             for port in ports:
-                _wait_for(port)
+                wait_for(port)
             yield Demo(ledger, source, target, *urls, corpus, workload, generation)
         finally:
             for process in processes:
@@ -110,7 +110,7 @@ def _start(arm: str, port: int, database: str, *more: str) -> subprocess.Popen[b
     return subprocess.Popen(command)
 
 
-def _wait_for(port: int) -> None:
+def wait_for(port: int) -> None:
     """Wait until something answers HTTP, whatever it says."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
