@@ -18,7 +18,7 @@ from qafila.report.validation import WORDS, Validation
 def render(facts: Facts) -> str:
     """Return the page. Every name and sentence in it is escaped: data never becomes markup."""
     return (
-        _environment()
+        environment()
         .get_template("page.html")
         .render(
             facts=facts,
@@ -35,7 +35,7 @@ def render(facts: Facts) -> str:
 def render_validation(facts: Facts, validation: Validation) -> str:
     """Return the page of one validation, escaped in the same way; its pictures stand in it."""
     return (
-        _environment()
+        environment()
         .get_template("validation.html")
         .render(facts=facts, validation=validation, words=WORDS)
     )
@@ -44,7 +44,7 @@ def render_validation(facts: Facts, validation: Validation) -> str:
 def render_inspection(inspected: Sequence[Inspected]) -> str:
     """Return the page of an inspection, escaped in the same way."""
     return (
-        _environment()
+        environment()
         .get_template("inspection.html")
         .render(
             inspected=[
@@ -65,7 +65,8 @@ def render_inspection(inspected: Sequence[Inspected]) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return what pages are made with: everything is escaped, an unknown name is an error."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         loader=FunctionLoader(lambda name: (files("qafila.report") / name).read_text("utf-8")),

@@ -1,0 +1,85 @@
+"""The page of one rollout, and what its run shows in Prefect: both from the same facts."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from qafila.report import rollout_story as story
+from qafila.report import rollout_tables as tables
+from qafila.report.page import environment
+from qafila.report.rollout_facts import RolloutFacts
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """What a run shows at the end of a canary: Markdown, an image's address, Markdown.
+
+    ``timeline`` is None when the judge never looked.
+    """
+
+    verdict: str
+    timeline: str | None
+    timeline_says: str
+    next_step: str
+
+
+def render_rollout(facts: RolloutFacts) -> str:
+    """Return the page, escaped; its picture stands in it, and it loads nothing from anywhere."""
+    return (
+        environment()
+        .get_template("rollout.html")
+        .render(
+            facts=facts,
+            verdict=story.verdict(facts),
+            sentence=story.sentence(facts),
+            figures=story.figures(facts),
+            timeline=story.timeline(facts),
+            unseen=tables.unseen(facts),
+            steps=tables.steps(facts),
+            weights=tables.weights(facts),
+            kinds=tables.kinds(facts),
+            approvals=tables.approvals(facts),
+            drill=tables.drill(facts),
+            ways_back=tables.ways_back(facts),
+            calibration=tables.calibration(facts),
+            plan=tables.plan(facts),
+            shadow=tables.shadow(facts),
+            costs=tables.costs(facts),
+            looks=tables.looks(facts),
+            evidence=tables.evidence(facts),
+        )
+    )
+
+
+def artifacts(facts: RolloutFacts) -> Artifacts:
+    """Return what the run view shows; names and sentences are kept out of the Markdown's syntax."""
+    body = facts.body
+    rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in tables.steps(facts).rows)
+    steps = f"| step | weight | requests | verdict | why |\n|---|---|---|---|---|\n{rows}\n\n"
+    unseen = "".join(f"- {_cell(line)}\n" for line in tables.unseen(facts))
+    svg = story.timeline(facts)
+    promoted = story.verdict(facts) == "PASS"
+    going = f"qafila {'rollback' if promoted else 'status'} {facts.workload}"
+    return Artifacts(
+        verdict=f"**{story.verdict(facts)}** {facts.workload} g{facts.generation}: "
+        f"{_cell(story.sentence(facts))}\n\n"
+        + (steps if rows else "")
+        + f"{_cell(story.users(facts))}; {len(facts.looks)} looks, candidate at "
+        f"{body.get('final_weight', 'no known weight')} %.\n"
+        + (f"\nWhat we could not see:\n\n{unseen}" if unseen else ""),
+        timeline=None if svg is None else _address(svg),
+        timeline_says="Weights asked, acknowledged and seen; bad answers a look by kind; evidence "
+        "with its thresholds; who was asked and what ended it.",
+        next_step=("The old side stays warm. One word brings it back:" if promoted else "Look at:")
+        + f"\n```\n{going}\n```\nThe evidence as files:\n"
+        f"```\nqafila evidence export {facts.workload} --rollout {facts.rollout}\n```",
+    )
+
+
+def _cell(value: str) -> str:
+    return " ".join(value.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def _address(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
