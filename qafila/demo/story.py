@@ -143,7 +143,7 @@ class Story:
         ).fetchone()
         if row is None:
             return
-        looked_at, step, weight, sentence = row[0], row[3], row[4], row[10]
+        looked_at, step, weight, sentence = row[2], row[3], row[4], row[10]
         self.stage.progress(f"{step} · {weight} % · {sentence}")
         if self.bad_candidate is None or self.broken or weight < GOING[self.bad_candidate].at:
             return
