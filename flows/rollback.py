@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
-from tasks.ledger import open_ledger
-from tasks.rolling_back import RolledBack, refuse_if_unproven, roll_back
+from tasks.bringing_back import bring_back
+from tasks.rolling_back import RolledBack, refuse_if_unproven
 from tasks.runs import current_run_id, operator_told
 
 
@@ -42,9 +42,12 @@ def rollback(request: Rollback) -> dict[str, Any]:
 @task(task_run_name="take {workload} back to its baseline", cache_policy=NO_CACHE)
 def take_back(workload: str, why: str) -> RolledBack:
     """Roll back and show the proof. Idempotent by the router's state and the phase."""
-    with open_ledger() as ledger:
-        outcome = roll_back(ledger, workload, why, holder="rollback flow", run_id=current_run_id())
-    get_run_logger().info("%s · %s", outcome.verdict, outcome.sentence)
+    log = get_run_logger()
+    outcome = bring_back(
+        workload, why, holder="rollback flow", run_id=current_run_id(),
+        tell=lambda line: log.warning("%s", line),
+    )  # fmt: skip
+    log.info("%s · %s", outcome.verdict, outcome.sentence)
     create_markdown_artifact(
         key="verdict",
         markdown=f"**{outcome.verdict}** {outcome.sentence}{_table(outcome)}\n\nWhy: {why}",

@@ -103,7 +103,7 @@ def write_card(
     content = {"body": body, "seal": asdict(seal(body, os.environ.get(KEY_VARIABLE)))}
     here = card_path(spec.name)
     for path in (here, *(folder / f"rollback-card-{spec.name}.json" for folder in folders)):
-        _write_whole(path, json.dumps(content, indent=1))
+        write_whole(path, json.dumps(content, indent=1))
     return here
 
 
@@ -227,7 +227,8 @@ def _without_password(found: Recorded) -> dict[str, Any]:
     }
 
 
-def _write_whole(path: Path, content: str) -> None:
+def write_whole(path: Path, content: str) -> None:
+    """Replace a file at once: temporary file, fsync, rename, fsync of the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w") as file:

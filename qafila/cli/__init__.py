@@ -29,6 +29,8 @@ GROUPS = (
     "inspect",
 )  # each has `register(app)`
 
+_WITHOUT_LEDGER = ("up", "down", "rollback", "watchdog")  # the last two do it at a better moment
+
 app = typer.Typer(
     name="qafila",
     help="Move AI workloads onto AI-ready infrastructure, one reversible step at a time.",
@@ -40,8 +42,16 @@ app = typer.Typer(
 
 
 @app.callback()
-def _qafila() -> None:
-    """Keep `qafila COMMAND` the shape of every call, also while there is one command only."""
+def _qafila(context: typer.Context) -> None:
+    """Before a command, take into evidence what was done while no ledger answered, if anything."""
+    from qafila.settings import home
+
+    waiting = home() / "spool" / "rollbacks.jsonl"
+    if context.invoked_subcommand in _WITHOUT_LEDGER or not waiting.is_file():
+        return  # the usual case imports nothing more
+    from tasks.rollback_spool import take_in_at_start
+
+    take_in_at_start(screen.complain)
 
 
 for _group in GROUPS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,14 +24,24 @@ def rollback(
     why: Annotated[
         str, typer.Option("--why", help="Kept as evidence.")
     ] = "an operator asked for it",
+    card: Annotated[
+        Path | None,
+        typer.Option("--card", help="Go back by this rollback card, and ask no ledger."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give the baseline all traffic and put the pointer row back; needs no Prefect server."""
-    from tasks.ledger import open_ledger
-    from tasks.rolling_back import refuse_if_unproven, roll_back
+    """Give the baseline all traffic and put the pointer row back; needs no Prefect server.
 
-    with open_ledger() as ledger:
-        outcome = roll_back(ledger, workload, why, holder="qafila rollback")
+    When the ledger does not answer, the rollback card in QAFILA_HOME/cards is taken by itself.
+    """
+    from tasks.bringing_back import bring_back
+    from tasks.rolling_back import refuse_if_unproven
+
+    def tell(line: str) -> None:
+        if not as_json:
+            screen.complain(line)
+
+    outcome = bring_back(workload, why, holder="qafila rollback", card=card, tell=tell)
     if as_json:
         screen.print_json(outcome.body())
     elif outcome.already:

@@ -1,0 +1,67 @@
+"""Bring a workload back by the ledger, or by the rollback card when the ledger does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+
+from qafila.core.phases import Event
+from qafila.errors import Unavailable
+from tasks.ledger import open_ledger
+from tasks.rollback_card import card_path
+from tasks.rollback_spool import take_in_where_possible
+from tasks.rolling_back import RolledBack, roll_back
+from tasks.rolling_back_by_card import roll_back_by_card
+
+LEDGER_SECONDS = 5
+
+
+def bring_back(
+    workload: str,
+    why: str,
+    *,
+    holder: str,
+    run_id: str | None = None,
+    card: Path | None = None,
+    event: Event = Event.ROLLBACK,
+    tell: Callable[[str], None] = lambda line: None,
+) -> RolledBack:
+    """Give the baseline all traffic and prove it, with or without the ledger.
+
+    A ledger that hangs is given ``LEDGER_SECONDS`` for each question, then counts as down. With
+    ``card`` the ledger is not asked at all.
+
+    Raises:
+        Refused: there is no such workload or router, or the card's seal does not hold.
+        Unavailable: neither the ledger answers nor is there a card; or the router cannot be read.
+        StaleEpoch: a rollback that started later was faster.
+    """
+    if card is not None:
+        return roll_back_by_card(card, why, workload=workload, run_id=run_id, event=event)
+    try:
+        ledger = open_ledger()
+    except Unavailable as error:
+        silence: Unavailable | psycopg.Error = error
+    else:
+        try:
+            with ledger:
+                limit = f"{LEDGER_SECONDS}s"
+                ledger.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
+                done = roll_back(ledger, workload, why, holder=holder, run_id=run_id, event=event)
+                take_in_where_possible(ledger, tell)
+                return done
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            silence = error
+    first = (str(silence).strip().splitlines() or ["it hangs"])[0]
+    here = card_path(workload)
+    if not here.is_file():
+        raise Unavailable(
+            f"the ledger does not answer, and this machine has no rollback card {here}: {first}",
+            kept="all weights.",
+            remedy=f"a card lies beside the router's files as rollback-card-{workload}.json: "
+            f"qafila rollback {workload} --card FILE",
+        ) from silence
+    tell(f"the ledger does not answer ({first}); going back by the card {here}.")
+    return roll_back_by_card(here, why, workload=workload, run_id=run_id, event=event)

@@ -1,0 +1,147 @@
+"""What was done without a ledger, kept until one answers: then it becomes evidence.
+
+One file, ``QAFILA_HOME/spool/rollbacks.jsonl``, a line a rollback, each synced to the disk before
+its rollback returns. Taking it in is idempotent by the line's id.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from qafila import settings
+from qafila.core.phases import Event, Phase
+from qafila.core.verdict import Verdict
+from qafila.errors import QafilaError, Unavailable
+from qafila.sql import statement
+from tasks.evidence import record_evidence
+from tasks.ledger import Connection, generation_of, move_phase, open_ledger
+from tasks.rollback_card import write_whole
+
+KIND = "rollback"
+
+
+@dataclass(frozen=True)
+class Spooled:
+    """One rollback that no ledger knows of yet; ``body`` is what its evidence will hold.
+
+    ``moved`` is False where the target's pointer row was not put back: the phase then stays, so
+    that the next rollback finds something to do.
+    """
+
+    id: str
+    workload: str
+    generation: int
+    fingerprint: str
+    epoch: int
+    at: str
+    run_id: str | None
+    event: str
+    moved: bool
+    verdict: str
+    sentence: str
+    body: dict[str, Any]
+
+
+def spool_path() -> Path:
+    """Return the file in which this machine keeps them."""
+    return settings.home() / "spool" / "rollbacks.jsonl"
+
+
+def spool(entry: Spooled) -> None:
+    """Append one line and sync it to the disk."""
+    with _locked(), spool_path().open("a") as file:
+        file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def has_spooled() -> bool:
+    """Say whether something waits for a ledger; costs one look at a file."""
+    try:
+        return spool_path().stat().st_size > 0
+    except OSError:
+        return False
+
+
+def take_in_spool(ledger: Connection, tell: Callable[[str], None] = lambda line: None) -> int:
+    """Make every waiting line evidence, raise the lease's epoch, move the phase; return how many.
+
+    A line of another ledger's generation stays and is told of. Two callers wait for one another.
+    """
+    if not has_spooled():
+        return 0
+    taken, kept = 0, []
+    with _locked():
+        for line in spool_path().read_text().splitlines():
+            try:
+                entry = Spooled(**json.loads(line))
+                _take_in(ledger, entry)
+            except (ValueError, TypeError, QafilaError) as error:
+                what = error.what if isinstance(error, QafilaError) else str(error)
+                tell(f"a rollback without a ledger stays in {spool_path()}: {what}")
+                kept.append(line)
+            else:
+                taken += 1
+                tell(f"{entry.workload}: the rollback of {entry.at} without a ledger is evidence")
+        if taken:
+            write_whole(spool_path(), "".join(line + "\n" for line in kept))
+    return taken
+
+
+def take_in_where_possible(ledger: Connection, tell: Callable[[str], None]) -> None:
+    """Take in what waits; a fault is told and never keeps a command from its own work."""
+    try:
+        take_in_spool(ledger, tell)
+    except (OSError, psycopg.Error) as error:
+        tell(f"what waits in {spool_path()} was not taken in: {error}")
+
+
+def take_in_at_start(tell: Callable[[str], None]) -> None:
+    """Take in what waits before a command begins; while the ledger is silent it goes on waiting."""
+    if not has_spooled():
+        return
+    try:
+        with open_ledger() as ledger:
+            take_in_where_possible(ledger, tell)
+    except Unavailable:
+        return
+
+
+def _take_in(ledger: Connection, entry: Spooled) -> None:
+    generation = generation_of(ledger, entry.workload, entry.generation)
+    if generation.fingerprint != entry.fingerprint:
+        raise QafilaError(
+            f"generation {entry.generation} of {entry.workload} is another one in this ledger."
+        )
+    known = {"workload": entry.workload, "kind": KIND, "id": entry.id}
+    fence = {"workload": entry.workload, "epoch": entry.epoch}
+    with ledger.transaction():
+        newest = ledger.execute(statement("ledger", "raise_epoch"), fence).fetchone() is not None
+        if ledger.execute(statement("ledger", "spooled_evidence"), known).fetchone() is None:
+            record_evidence(
+                ledger, KIND, entry.sentence, workload=entry.workload,
+                generation=entry.generation, verdict=Verdict(entry.verdict),
+                body={**entry.body, "spool_id": entry.id, "done_at": entry.at},
+                run_id=entry.run_id,
+            )  # fmt: skip
+        if newest and entry.moved and generation.phase in (Phase.CANARY, Phase.PROMOTED):
+            onward = Event(entry.event) if generation.phase == Phase.CANARY else Event.ROLLBACK
+            move_phase(ledger, generation, onward)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    path = spool_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

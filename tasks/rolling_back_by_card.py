@@ -1,0 +1,158 @@
+"""Bring a workload back by its rollback card, while no ledger answers; nothing of it is lost."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from qafila.core.corpus import PgvectorTarget
+from qafila.core.phases import Event
+from qafila.core.verdict import Verdict
+from qafila.errors import BadInput, QafilaError
+from tasks.alias import read_alias
+from tasks.descent import (
+    PROOF_SECONDS,
+    Descent,
+    descend,
+    put_pointer_back,
+    read_whatever_it_says,
+)
+from tasks.edges import router_from
+from tasks.recorded import open_postgres
+from tasks.rollback_card import Card, read_card
+from tasks.rollback_spool import Spooled, spool
+from tasks.rolling_back import RolledBack
+from tasks.routers.port import Router
+
+# A ledger that somebody else still reaches goes on counting in ones: it does not get this far, so
+# that the weights of this rollback are never overwritten under the same epoch.
+STEP = 1000
+
+
+def roll_back_by_card(
+    path: Path,
+    why: str,
+    *,
+    workload: str | None = None,
+    run_id: str | None = None,
+    event: Event = Event.ROLLBACK,
+    proof_seconds: float = PROOF_SECONDS,
+) -> RolledBack:
+    """Give the baseline all traffic by what the card says, prove it, and note it in the spool.
+
+    Idempotent: on the baseline already, nothing is changed and nothing is noted. The phase and the
+    lease follow when a ledger answers again (``take_in_spool``).
+
+    Raises:
+        Refused: there is no card, or its seal does not hold.
+        BadInput: it is no card, or one of another workload than ``workload``.
+        StaleEpoch: somebody newer wrote meanwhile.
+        Unavailable: the router's configuration cannot be read or written.
+    """
+    card = read_card(path)
+    name = card.workload.name
+    if workload is not None and name != workload:
+        raise BadInput(f"{path} is the card of {name}, not of {workload}.")
+    router = router_from(card.workload, card.find)
+    try:
+        return _roll_back(card, router, why, run_id, event, proof_seconds)
+    finally:
+        router.close()
+
+
+def _roll_back(
+    card: Card,
+    router: Router,
+    why: str,
+    run_id: str | None,
+    event: Event,
+    proof_seconds: float,
+) -> RolledBack:
+    name = card.workload.name
+    before = read_whatever_it_says(router)
+    target = card.workload.corpus.target
+    epoch = max(card.epoch, before.epoch) + STEP
+
+    def put_back() -> str | None:
+        if not isinstance(target, PgvectorTarget):
+            return None
+        found = card.find(target.block)
+        return put_pointer_back(found, target.block, name, [card.generation], epoch)
+
+    weighs = before.candidate_percent or before.twin_percent or before.mirror_percent
+    if not weighs and not _pointer_names(card):
+        return RolledBack(
+            name, (), True, 0, 0, 0.0, None, 0, 0, Verdict.PASS,
+            f"{name} is on its baseline already, by the router and the card.", why,
+            epoch=before.epoch, by="card",
+        )  # fmt: skip
+    by_name = isinstance(target, PgvectorTarget) and target.column is not None
+    down = descend(
+        router, name, epoch=epoch, why=why, put_back=put_back, beside=by_name,
+        proof_seconds=proof_seconds,
+    )  # fmt: skip
+    outcome = _outcome(card, before.candidate_percent, down, why, epoch)
+    spool(
+        Spooled(
+            id=uuid.uuid4().hex,
+            workload=name,
+            generation=card.generation,
+            fingerprint=card.fingerprint,
+            epoch=epoch,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            run_id=run_id,
+            event=event.value,
+            moved=down.problem is None,
+            verdict=down.verdict.value,
+            sentence=f"{outcome.sentence} Why: {why}",
+            body={
+                **outcome.body(),
+                "card": {
+                    "digest": card.digest,
+                    "written_at": card.written_at.isoformat(),
+                    "note": card.note,
+                },
+            },
+        )
+    )
+    return outcome
+
+
+def _pointer_names(card: Card) -> bool:
+    """Say whether the card's generation serves or is on trial, or that cannot be known."""
+    target = card.workload.corpus.target
+    if not isinstance(target, PgvectorTarget):
+        return False
+    try:
+        with open_postgres(card.find(target.block), target.block) as database:
+            now = read_alias(database, card.workload.name)
+    except (QafilaError, psycopg.Error):
+        return True
+    return now is not None and card.generation in (now.generation, now.trial)
+
+
+def _outcome(card: Card, from_weight: int, down: Descent, why: str, epoch: int) -> RolledBack:
+    note = f" The card is {card.note}." if card.note else ""
+    return RolledBack(
+        workload=card.workload.name,
+        generations=(card.generation,),
+        already=False,
+        from_weight=from_weight,
+        final_weight=down.final_weight,
+        seconds_to_zero=down.seconds_to_zero,
+        acknowledged_s=down.acknowledged_s,
+        requests_after=down.requests_after,
+        canary_requests_after=down.canary_requests_after,
+        verdict=down.verdict,
+        sentence=f"{down.sentence} Done by the card of {card.written_at:%Y-%m-%d %H:%M} UTC, "
+        f"without the ledger.{note}",
+        why=why,
+        epoch=epoch,
+        probes=down.probes,
+        holds_after_s=down.holds_after_s,
+        not_shown=down.not_shown,
+        by="card",
+    )
