@@ -20,6 +20,7 @@ NAMES = (
     "comparison",
     "embedders",
     "answers",
+    "rollback",
 )
 
 
