@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ TITLES = {
 }
 _NAME, _WIDTH = 16, 92
 _QUIET = {"backfill-attempt", "validation-arm"}
+_ABOVE = re.compile(r"above (\d+) %: approved")
+_UNPROVEN = "proved nothing more"  # how a step says that it passed on its requests alone
 
 
 class ScreenStage:
@@ -34,6 +38,7 @@ class ScreenStage:
     def __init__(self) -> None:
         self._status: Status | None = None
         self._since = time.monotonic()
+        self._approved: list[int] = []  # the weights above which somebody let a rollout go
 
     def __enter__(self) -> ScreenStage:
         if screen.console().is_terminal:
@@ -61,18 +66,19 @@ class ScreenStage:
         if row.kind in _QUIET:
             return
         if row.kind == "approval":
+            self._approved += map(int, _ABOVE.findall(row.sentence))
             screen.say(f"  {'':<{_NAME}}{row.sentence}")
             return
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
         title = TITLES.get(row.kind, row.kind)
-        first, *more = [part for line in _lines(row) for part in wrap(line, _WIDTH)]
+        first, *more = [part for line in _lines(row, self._approved) for part in wrap(line, _WIDTH)]
         screen.say(f"  {title:<{_NAME}}{first:<{_WIDTH}}  {row.verdict or '':<12} {seconds:.0f} s")
         for line in more:
             screen.say(f"  {'':<{_NAME}}{line}")
 
 
-def _lines(row: Evidence) -> list[str]:
+def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
     body = row.body
     if row.kind == "backfill":
         rate = body.get("rows_per_s")
@@ -81,12 +87,24 @@ def _lines(row: Evidence) -> list[str]:
     if row.kind == "validation" and body["systems"]:
         return [_quality(body), *_validation_details(body)]
     if row.kind == "rollout":
-        steps = "  ".join(
-            f"{s['step']} {'✓' if s['verdict'] == Verdict.PASS else '✗'}" for s in body["steps"]
-        )
-        counted = f"{body['requests']} requests judged, {body['failed_requests']} failed for users"
-        return [row.sentence, f"{steps}   {counted}"]
+        _, _, ended = row.sentence.partition(": ")
+        counted = f"{body['requests']} requests judged · {body['failed_requests']} failed for users"
+        return [_steps(body["steps"], approved), f"{counted} · {ended or row.sentence}"]
     return [row.sentence]
+
+
+def _steps(steps: Sequence[dict[str, Any]], approved: Sequence[int]) -> str:
+    """Return the steps as marks: proven, passed on its requests alone, not passed."""
+    parts = []
+    for step in steps:
+        if any(above < step.get("weight", 0) for above in approved):
+            parts.append("approved")
+            approved = ()
+        mark = "✗" if step["verdict"] != Verdict.PASS else "✓"
+        if mark == "✓" and _UNPROVEN in step.get("sentence", ""):
+            mark = "·"
+        parts.append(f"{step['step']} {mark}")
+    return "  ".join(parts)
 
 
 def _quality(body: dict[str, Any]) -> str:

@@ -29,8 +29,34 @@ def test_a_long_sentence_is_wrapped_under_its_phase(capsys: pytest.CaptureFixtur
 
 def test_a_rollout_shows_each_step(capsys: pytest.CaptureFixture[str]) -> None:
     steps = [{"step": "A/A", "verdict": "PASS"}, {"step": "1 %", "verdict": "FAIL"}]
-    lines = shown(capsys, "rollout", "errors", steps=steps, requests=9, failed_requests=0)
-    assert "A/A ✓  1 % ✗   9 requests judged, 0 failed for users" in lines[1]
+    lines = shown(capsys, "rollout", "w g1: errors: 9", steps=steps, requests=9, failed_requests=0)
+    assert "A/A ✓  1 % ✗" in lines[0]
+    assert "9 requests judged · 0 failed for users · errors: 9" in lines[1]
+
+
+def test_a_step_that_proved_nothing_and_an_approval_show(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    unproven = "200 requests, 2 on the canary, without harm; proved nothing more."
+    steps = [
+        {"step": "A/A", "weight": 0, "verdict": "PASS", "sentence": ""},
+        {"step": "shadow", "weight": 0, "verdict": "PASS", "sentence": ""},
+        {"step": "5 %", "weight": 5, "verdict": "PASS", "sentence": unproven},
+        {"step": "25 %", "weight": 25, "verdict": "PASS", "sentence": "harm ×2 rejected"},
+        {"step": "50 %", "weight": 50, "verdict": "PASS", "sentence": "harm ×2 rejected"},
+        {"step": "bake at 100 %", "weight": 100, "verdict": "PASS", "sentence": ""},
+    ]
+    body = {"steps": steps, "requests": 9, "failed_requests": 0}
+    stage = ScreenStage()
+    for kind, sentence in (
+        ("approval", "w above 25 %: approved by demo."),
+        ("rollout", "w g1: promoted; harm ×2 rejected (E = 21 ≥ 20)."),
+    ):
+        stage.told(Evidence(1, "w", 1, kind, None, "PASS", sentence, now, body, "d"))
+    said = capsys.readouterr().out
+    assert "A/A ✓  shadow ✓  5 % ·  25 % ✓  approved  50 % ✓  bake at 100 % ✓" in said
+    assert "0 failed for users · promoted; harm ×2 rejected (E = 21 ≥ 20)." in said
 
 
 def test_a_validation_that_stopped_early_shows_why(capsys: pytest.CaptureFixture[str]) -> None:
