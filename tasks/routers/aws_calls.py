@@ -1,0 +1,52 @@
+"""Calls to AWS by a router: its errors, told by their code, become ours at this boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from qafila.errors import Refused, Unavailable
+
+_DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "InvalidClientTokenId",
+     "SignatureDoesNotMatch", "ExpiredToken", "UnrecognizedClientException"}
+)  # fmt: skip
+
+
+def code_of(error: ClientError) -> str:
+    """Return the service's own word for what went wrong, for instance ``RuleNotFound``."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def calling(router: str, doing: str, page: str) -> Iterator[None]:
+    """Turn what boto3 raises inside into ours; ``page`` is the how-to page with the policy.
+
+    Raises:
+        Refused: the account may not do this.
+        Unavailable: anything else; the service's code and sentence are kept.
+    """
+    try:
+        yield
+    except ClientError as error:
+        code = code_of(error)
+        said = str(error.response.get("Error", {}).get("Message", ""))
+        if code in _DENIED:
+            raise Refused(
+                f"router {router}: AWS does not let this account {doing} ({code}): {said}",
+                kept="what AWS holds.",
+                remedy=f"give the connection's role the policy in {page}",
+            ) from error
+        raise Unavailable(
+            f"router {router}: AWS did not {doing} ({code}): {said}",
+            kept="what AWS holds; read it with the same command again.",
+            remedy="qafila status",
+        ) from error
+    except BotoCoreError as error:
+        raise Unavailable(
+            f"router {router}: AWS does not answer when asked to {doing}: {error}",
+            kept="what AWS holds.",
+            remedy="check region, keys and endpoint_url of the connection, then: qafila doctor",
+        ) from error
