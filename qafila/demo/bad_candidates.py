@@ -42,17 +42,25 @@ GOING = {
 }
 
 
-def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
-    """Return the tenant whom the candidate answers most, of a users' log; None without one.
+TENANT_SHARE = 0.012  # of all requests, some one in eighty
 
-    ``since`` is in Unix seconds: older requests, under another weight, say nothing.
+
+def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
+    """Return a tenant whom the candidate answers, of a users' log; None when it answers nobody.
+
+    Of those whom it answered after ``since`` (Unix seconds; older requests were under another
+    weight), the one whose share of the whole log is nearest to ``TENANT_SHARE``: who sends less
+    is hardly met, and who sends more is seen in the candidate's answers as a whole.
     """
-    served: Counter[str] = Counter()
+    sent: Counter[str] = Counter()
+    answered: set[str] = set()
     for line in log:
         row = json.loads(line)
+        sent[row["tenant"]] += 1
         if row["t"] >= since and row["served"] == "candidate":
-            served[row["tenant"]] += 1
-    return served.most_common(1)[0][0] if served else None
+            answered.add(row["tenant"])
+    wanted = TENANT_SHARE * sent.total()
+    return min(sorted(answered), key=lambda tenant: abs(sent[tenant] - wanted), default=None)
 
 
 def reason_of(sentence: str | None) -> str | None:

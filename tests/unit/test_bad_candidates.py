@@ -43,14 +43,14 @@ def test_a_reason_is_the_first_word_of_the_verdict(
     assert reason_of(sentence) == reason
 
 
-def test_the_tenant_is_the_one_whom_the_candidate_answers_most() -> None:
-    rows = [
-        (1.0, "old", "candidate"), (1.0, "old", "candidate"), (1.0, "old", "candidate"),
-        (5.0, "a", "candidate"), (5.1, "b", "candidate"), (5.2, "b", "candidate"),
-        (5.3, "c", "baseline"), (5.4, "c", "baseline"), (5.5, "c", "baseline"), (5.6, "c", None),
-    ]  # fmt: skip
+def test_the_tenant_is_one_that_the_candidate_answers_and_neither_rare_nor_heavy() -> None:
+    rows = [(1.0, "heavy", "candidate")] * 60 + [(1.0, "gone", "candidate")] * 12
+    rows += [(1.0, "middle", "baseline")] * 11 + [(1.0, "rare", "baseline")] * 2
+    rows += [(1.0, f"t{n}", "baseline") for n in range(800)]
+    rows += [(5.0, tenant, "candidate") for tenant in ("heavy", "middle", "rare")]
+    rows += [(5.0, "other", "baseline")] * 9 + [(5.0, "nobody's", None)]  # type: ignore[list-item]
     log = [json.dumps({"t": t, "tenant": who, "served": served}) for t, who, served in rows]
-    assert tenant_on_candidate(log, 5.0) == "b"
+    assert tenant_on_candidate(log, 5.0) == "middle"
     assert tenant_on_candidate(log, 5.7) is None
     assert tenant_on_candidate([], 0.0) is None
 
