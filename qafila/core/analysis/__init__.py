@@ -1,11 +1,13 @@
 """Judge a canary by an exact sequential test on counts of bad answers.
 
-``guardrails`` says what a bad answer is and counts them; ``calibration`` learns from an A/A bake;
-``judging`` adds look after look to a ``State`` and gives the verdict; ``planning`` says what a
-proof takes; ``quality`` judges shadow queries; ``e_values`` is the arithmetic.
+``guardrails`` says what a bad answer is and counts them; ``calibration`` learns from an A/A bake,
+and ``tenants`` what it says of single users; ``evidence`` adds look after look to a ``State`` and
+``judging`` gives the verdict; ``objectives`` is what is allowed without a baseline; ``planning``
+says what a proof takes; ``quality`` judges shadow queries; ``e_values`` is the arithmetic.
 """
 
 from qafila.core.analysis.calibration import Calibration, calibrate
+from qafila.core.analysis.evidence import State, e_values, update
 from qafila.core.analysis.guardrails import (
     ALWAYS,
     DECLARED,
@@ -17,30 +19,14 @@ from qafila.core.analysis.guardrails import (
     count,
     of,
 )
-from qafila.core.analysis.judging import (
-    FINE_GRID,
-    HARM_GRID,
-    SKEW_MARGIN,
-    SLOW_LOOKS,
-    SLOW_SHARE,
-    State,
-    allowed,
-    e_values,
-    judge,
-    judge_alone,
-    tolerated,
-    update,
-)
-from qafila.core.analysis.planning import requests_to_prove
+from qafila.core.analysis.judging import judge, judge_alone
+from qafila.core.analysis.objectives import SLOW_SHARE, allowed, tolerated
+from qafila.core.analysis.planning import Proof, hours_to_prove, plan_proof, requests_to_prove
 from qafila.core.analysis.quality import Shadow
 
 __all__ = [
     "ALWAYS",
     "DECLARED",
-    "FINE_GRID",
-    "HARM_GRID",
-    "SKEW_MARGIN",
-    "SLOW_LOOKS",
     "SLOW_SHARE",
     "Answer",
     "ArmCounts",
@@ -48,15 +34,18 @@ __all__ = [
     "Counts",
     "Guardrail",
     "Limits",
+    "Proof",
     "Shadow",
     "State",
     "allowed",
     "calibrate",
     "count",
     "e_values",
+    "hours_to_prove",
     "judge",
     "judge_alone",
     "of",
+    "plan_proof",
     "requests_to_prove",
     "tolerated",
     "update",

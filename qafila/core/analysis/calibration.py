@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from qafila.core.analysis.guardrails import Answer, Limits, count
+from qafila.core.analysis.guardrails import Answer, ArmCounts, ByTenant, Limits, count
+from qafila.core.analysis.tenants import keep_heaviest
 
 _SKEW_PRIOR = 20.0  # bad answers' worth of belief that the split is even
 _SKEW_BOUNDS = (1 / 1.5, 1.5)
@@ -19,7 +20,9 @@ class Calibration:
 
     ``slow_ms`` is the allowed ratio times the baseline's p95: slower than that is a bad answer.
     ``skew`` is how many times its share of the requests the twin's share of bad answers was:
-    sticky users are not alike. It is drawn towards 1 by the fewness of the counts.
+    sticky users are not alike. It is drawn towards 1 by the fewness of the counts, and used where
+    the router names no tenants. ``named`` is the share of requests with a tenant, ``tenants`` the
+    heaviest of these with their counts; all add up to ``whole``.
     """
 
     p95_ms: float
@@ -28,10 +31,13 @@ class Calibration:
     bad_share: float
     empty_share: float
     requests: int
+    named: float = 0.0
+    tenants: ByTenant = field(default_factory=dict, repr=False)
+    whole: ArmCounts = field(default_factory=ArmCounts)
 
 
 def calibrate(answers: Sequence[Answer], limits: Limits) -> Calibration:
-    """Return what an A/A bake says about the baseline and about the split.
+    """Return what an A/A bake says about the baseline, its tenants and the split.
 
     Raises:
         ValueError: no answer at all.
@@ -46,12 +52,17 @@ def calibrate(answers: Sequence[Answer], limits: Limits) -> Calibration:
     whole = count(answers, p95, guardrails=watched).baseline
     expected = whole.bad * twin.requests / whole.requests
     skew = (twin.bad + _SKEW_PRIOR) / (expected + _SKEW_PRIOR)
-    measured = count(answers, slow_ms, guardrails=watched).baseline
+    measured = count(answers, slow_ms, guardrails=watched)
+    counts = measured.baseline
+    named = sum(of.requests for of in measured.of_baseline.values())
     return Calibration(
         p95_ms=p95,
         slow_ms=slow_ms,
         skew=min(max(skew, _SKEW_BOUNDS[0]), _SKEW_BOUNDS[1]),
-        bad_share=measured.bad / measured.requests,
-        empty_share=measured.empty / measured.requests,
-        requests=measured.requests,
+        bad_share=counts.bad / counts.requests,
+        empty_share=counts.empty / counts.requests,
+        requests=counts.requests,
+        named=named / counts.requests,
+        tenants=keep_heaviest(measured.of_baseline),
+        whole=counts,
     )

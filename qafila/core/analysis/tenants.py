@@ -1,0 +1,157 @@
+"""Users are not alike: what each tenant's own past says about the split, and about itself.
+
+A sticky split puts a tenant wholly on one arm, so a few heavy tenants who always had more bad
+answers look like a bad canary, the more certainly the longer one looks. In the A/A bake every
+tenant was served by the baseline. So its own bad rate is known, as far as its few requests tell:
+a Beta-binomial model whose prior is the whole population, one tenant being as different from the
+next as the bake shows, and at least as different as its mean is large.
+
+From it come the share of bad answers that the canary's tenants would have seen without it, the
+doubt that is left about that share (``spread``), and whether one tenant fares worse than its past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.special import betaln
+
+from qafila.core.analysis.e_values import MOST_LOG, MOST_SPREAD, Array, log_mean
+from qafila.core.analysis.guardrails import ArmCounts, ByTenant
+
+MOST_TENANTS = 1000  # kept one by one: the bake's heaviest, then who comes first
+NAMED_FROM = 0.9  # of the bake's requests must name a tenant
+_LEAST_VARIATION = 1.0  # variance of a tenant's bad rate over its square, at least
+_MOST_VARIATION = 50.0
+_LEAST_WEIGHT = 0.05
+_WRONG = (0.2, 0.4, 0.6, 0.8, 0.95)  # of the way from what is allowed to all answers
+
+
+def prior(requests: ArrayLike, bad: ArrayLike) -> tuple[Array, Array]:
+    """Return the population's bad rate, and how many requests' worth of belief it is.
+
+    ``requests`` and ``bad`` (…, tenants) of the A/A bake. A tenant's rate is Beta distributed with
+    that mean, and a variance from pairs of bad answers of one tenant (unbiased for binomial
+    counts), never less than the mean's square.
+    """
+    n, b = np.asarray(requests, float), np.asarray(bad, float)
+    rate = (b.sum(axis=-1) + 0.5) / (n.sum(axis=-1) + 1)
+    pairs = (b * (b - 1) / np.maximum(n, 1)).sum(axis=-1)
+    possible = np.maximum(n - 1, 0).sum(axis=-1)
+    squares = np.where(possible > 0, pairs / np.maximum(possible, 1), 0.0)
+    variation = np.clip(squares / rate**2 - 1, _LEAST_VARIATION, _MOST_VARIATION)
+    weight = np.maximum((1 - rate) / (rate * variation) - 1, _LEAST_WEIGHT)
+    return np.asarray(rate, float), np.asarray(weight, float)
+
+
+def own_rate(
+    requests: ArrayLike, bad: ArrayLike, rate: ArrayLike, weight: ArrayLike
+) -> tuple[Array, Array]:
+    """Return each tenant's expected bad rate and its variance, of its A/A counts and the prior."""
+    n, b = np.asarray(requests, float), np.asarray(bad, float)
+    p, k = np.asarray(rate, float)[..., None], np.asarray(weight, float)[..., None]
+    mean = (k * p + b) / (k + n)
+    return np.asarray(mean, float), np.asarray(mean * (1 - mean) / (k + n + 1), float)
+
+
+def spread_of(
+    of_candidate: ArrayLike,
+    of_baseline: ArrayLike,
+    mean: Array,
+    variance: Array,
+    rest_candidate: ArrayLike = 0.0,
+    rest_baseline: ArrayLike = 0.0,
+) -> Array:
+    """Return the standard deviation of the log odds of the canary's expected bad answers.
+
+    By the delta method over the tenants: requests of each so far (…, tenants), on either arm. One
+    who was on both cancels out. ``rest`` are the bad answers expected of requests without a name.
+    """
+    c, b = np.asarray(of_candidate, float), np.asarray(of_baseline, float)
+    on_c = (c * mean).sum(axis=-1, keepdims=True) + np.asarray(rest_candidate, float)[..., None]
+    on_b = (b * mean).sum(axis=-1, keepdims=True) + np.asarray(rest_baseline, float)[..., None]
+    slope = c / np.maximum(on_c, 1e-12) - b / np.maximum(on_b, 1e-12)
+    return np.asarray(np.minimum(np.sqrt((variance * slope**2).sum(axis=-1)), MOST_SPREAD), float)
+
+
+def worse_than_before(
+    requests: ArrayLike,
+    wrong: ArrayLike,
+    before: tuple[ArrayLike, ArrayLike],
+    rate: float,
+    weight: float,
+    allowed: float,
+) -> Array:
+    """Return, for each tenant, log E of "many of its answers are wrong".
+
+    Against two nulls, the smaller counting: its own past (``before``: requests and wrong answers in
+    the A/A bake, with the population as prior: a Beta-binomial), and ``allowed`` as a plain rate.
+    """
+    n, y = np.asarray(requests, float), np.asarray(wrong, float)
+    n0, y0 = (np.asarray(a, float) for a in before)
+    f = allowed + (1 - allowed) * np.asarray(_WRONG)
+    likely = log_mean(y[..., None] * np.log(f) + (n - y)[..., None] * np.log(1 - f))
+    a, b = weight * rate + y0, weight * (1 - rate) + n0 - y0
+    past = betaln(a + y, b + n - y) - betaln(a, b)
+    plain = y * np.log(allowed) + (n - y) * np.log(1 - allowed)
+    return np.asarray(np.minimum(likely - np.maximum(past, plain), MOST_LOG), float)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One tenant so far: requests on either arm, and what the canary did to it.
+
+    ``judged`` and ``wrong`` leave out the looks in which the baseline itself was in trouble.
+    """
+
+    baseline: int = 0
+    candidate: int = 0
+    judged: int = 0
+    wrong: int = 0
+
+
+def keep_heaviest(tenants: ByTenant) -> dict[str, ArmCounts]:
+    """Return the ``MOST_TENANTS`` with most requests."""
+    first = sorted(tenants, key=lambda t: (-tenants[t].requests, t))[:MOST_TENANTS]
+    return {tenant: tenants[tenant] for tenant in first}
+
+
+def add_seen(
+    seen: Mapping[str, Seen],
+    known: ByTenant,
+    of_baseline: ByTenant,
+    of_candidate: ByTenant,
+    wrong: Mapping[str, int] | None,
+) -> dict[str, Seen]:
+    """Return the tenants with one look added; ``wrong`` is None where the look is not judged.
+
+    Who was in the bake (``known``) always has a place; the others as they come, while there are.
+    """
+    found = dict(seen)
+    places = MOST_TENANTS - len(known) - sum(t not in known for t in found)
+    for tenant in (*of_candidate, *of_baseline):
+        if tenant not in found and tenant not in known:
+            if places <= 0:
+                continue
+            places -= 1
+        if tenant not in found:
+            found[tenant] = Seen()
+    for tenant, counts in of_baseline.items():
+        if (s := found.get(tenant)) is not None:
+            found[tenant] = Seen(s.baseline + counts.requests, s.candidate, s.judged, s.wrong)
+    for tenant, counts in of_candidate.items():
+        if (s := found.get(tenant)) is not None:
+            judged = 0 if wrong is None else counts.requests
+            bad = 0 if wrong is None else wrong[tenant]
+            found[tenant] = Seen(
+                s.baseline, s.candidate + counts.requests, s.judged + judged, s.wrong + bad
+            )
+    return found
+
+
+def column(tenants: Sequence[str], counts: ByTenant, what: str) -> Array:
+    """Return one number of each tenant's counts, 0 where there are none."""
+    return np.array([getattr(counts[t], what) if t in counts else 0 for t in tenants], float)
