@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 import psycopg
 from psycopg.rows import class_row
 
-from qafila.errors import Refused, StaleEpoch
+from qafila.errors import Refused, StaleEpoch, Unavailable
 from qafila.sql import statement
 from tasks.ledger import Connection, open_ledger
 
 TTL_SECONDS = 5.0
+MARK_SECONDS = 10.0
+_BEAT_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,24 +116,68 @@ def lapsed_leases(ledger: Connection) -> list[LeaseRow]:
 
 
 class Heart:
-    """Beats a lease in the background; ``lost`` is set when it was taken or cannot be renewed."""
+    """Beats a lease once a second in the background; ``lost`` is set when it is not ours any more.
 
-    def __init__(self, workload: str, holder: str, epoch: int, ledger_address: str | None) -> None:
+    Lost is also: no beat got through for ``ttl_seconds`` (a ledger that hangs, not only one that
+    refuses), and, with ``mark_within_s``, its owner's work gave no ``mark`` for that long: a holder
+    that hangs may not go on holding. All by this process's monotonic clock, which never jumps.
+    """
+
+    def __init__(
+        self,
+        workload: str,
+        holder: str,
+        epoch: int,
+        ledger_address: str | None,
+        *,
+        ttl_seconds: float = TTL_SECONDS,
+        mark_within_s: float | None = None,
+    ) -> None:
         self.epoch = epoch
         self.lost = threading.Event()
         self._stop = threading.Event()
         self._key = (workload, holder, epoch)
         self._address = ledger_address
-        self._thread = threading.Thread(target=self._beat, name=f"heart {workload}", daemon=True)
+        self._ttl_s, self._mark_within_s = ttl_seconds, mark_within_s
+        self._beaten = self._marked = time.monotonic()
+        self._threads = [
+            threading.Thread(target=run, name=f"{name} {workload}", daemon=True)
+            for run, name in ((self._beat, "heart"), (self._watch, "pulse"))
+        ]
+
+    def mark(self) -> None:
+        """Say that the work goes on; its owner calls this with every look or step."""
+        self._marked = time.monotonic()
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._beaten = self._marked = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop beating; the lease itself stays."""
+        self._stop.set()
+        self._threads[0].join(5)
 
     def _beat(self) -> None:
         workload, holder, epoch = self._key
         try:
             with open_ledger(self._address) as ledger:
-                while not self._stop.wait(1.0):
+                while not self._stop.wait(_BEAT_S) and not self.lost.is_set():
+                    asked = time.monotonic()
                     beat_lease(ledger, workload, holder, epoch)
-        except (StaleEpoch, psycopg.Error):
+                    self._beaten = asked
+        except (StaleEpoch, Unavailable, psycopg.Error):
             self.lost.set()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1) and not self.lost.is_set():
+            now = time.monotonic()
+            silent = now - self._beaten > self._ttl_s
+            within = self._mark_within_s
+            if silent or (within is not None and now - self._marked > within):
+                self.lost.set()
 
 
 @contextmanager
@@ -144,17 +191,30 @@ def held_lease(
     ledger_address: str | None = None,
     ttl_seconds: float = TTL_SECONDS,
     force: bool = False,
+    above: int = 0,
+    must_mark: bool = False,
+    mark_within_s: float | None = None,
 ) -> Iterator[Heart]:
-    """Hold the lease for the block, beating once a second; release it at the end."""
+    """Hold the lease for the block, beating once a second; release it at the end.
+
+    With ``must_mark`` the block calls ``heart.mark()`` at least every ``mark_within_s`` seconds
+    (none: ``MARK_SECONDS``), or it loses the lease: a process that lives but hangs is as bad as a
+    dead one. ``above`` is the router's epoch.
+
+    Raises:
+        Refused: somebody else holds it and is alive.
+    """
     epoch = take_lease(
         ledger, workload, holder, generation=generation, run_id=run_id,
-        ttl_seconds=ttl_seconds, force=force,
+        ttl_seconds=ttl_seconds, force=force, above=above,
     )  # fmt: skip
-    heart = Heart(workload, holder, epoch, ledger_address)
-    heart._thread.start()
+    within = (mark_within_s or MARK_SECONDS) if must_mark else None
+    heart = Heart(
+        workload, holder, epoch, ledger_address, ttl_seconds=ttl_seconds, mark_within_s=within
+    )
+    heart.start()
     try:
         yield heart
     finally:
-        heart._stop.set()
-        heart._thread.join(5)
+        heart.stop()
         release_lease(ledger, workload, epoch)

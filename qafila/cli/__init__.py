@@ -21,6 +21,7 @@ GROUPS = (
     "load",
     "live_sync",
     "rollout",
+    "router",
     "cleaning",
     "evidence",
     "report",

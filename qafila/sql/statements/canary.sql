@@ -37,3 +37,16 @@ FROM qafila.look
 WHERE workload = %(workload)s
 ORDER BY looked_at DESC
 LIMIT 1;
+
+-- name: last_weight
+-- The weight at which a generation was looked at last.
+SELECT number, weight
+FROM qafila.look
+WHERE workload = %(workload)s
+  AND generation = %(generation)s
+ORDER BY looked_at DESC, number DESC
+LIMIT 1;
+
+-- name: time_of_day
+-- One clock for the timetable of every controller: the ledger's.
+SELECT clock_timestamp();

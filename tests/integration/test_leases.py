@@ -1,0 +1,63 @@
+"""The lease: who hangs, or cannot reach the ledger, does not go on holding it."""
+
+from __future__ import annotations
+
+import time
+
+import psycopg
+import pytest
+
+from qafila.errors import Refused
+from tasks.leases import held_lease, lapsed_leases, read_lease, release_lease, take_lease
+
+NAME = "w"
+
+
+def test_a_holder_that_gives_no_mark_loses_the_lease(
+    ledger: psycopg.Connection, ledger_url: str
+) -> None:
+    with held_lease(
+        ledger, NAME, "canary", ledger_address=ledger_url, ttl_seconds=1.5, must_mark=True,
+        mark_within_s=1.0,
+    ) as heart:  # fmt: skip
+        for _ in range(20):  # twice the time: marks keep it
+            heart.mark()
+            assert not heart.lost.wait(0.1)
+        assert heart.lost.wait(5)  # it hangs
+        begun = time.monotonic()
+        while not lapsed_leases(ledger):
+            assert time.monotonic() - begun < 10
+            time.sleep(0.05)
+        assert take_lease(ledger, NAME, "watchdog") == heart.epoch + 1
+
+
+def test_a_holder_that_need_not_mark_keeps_it_while_it_lives(
+    ledger: psycopg.Connection, ledger_url: str
+) -> None:
+    with held_lease(ledger, NAME, "drill", ledger_address=ledger_url, ttl_seconds=1.5) as heart:
+        assert not heart.lost.wait(3)
+        assert lapsed_leases(ledger) == []
+
+
+def test_a_ledger_that_hangs_loses_the_lease_as_one_that_refuses(
+    ledger: psycopg.Connection, ledger_url: str
+) -> None:
+    with (
+        held_lease(ledger, NAME, "canary", ledger_address=ledger_url, ttl_seconds=1.5) as heart,
+        psycopg.connect(ledger_url) as other,
+    ):
+        other.execute("SELECT FROM qafila.lease WHERE workload = %s FOR UPDATE", [NAME])
+        assert heart.lost.wait(5)
+        other.rollback()
+
+
+def test_the_epoch_is_above_the_routers_also_in_a_new_ledger(ledger: psycopg.Connection) -> None:
+    first = take_lease(ledger, NAME, "canary", above=41)
+    assert first == 42
+    with pytest.raises(Refused, match="was alive"):
+        take_lease(ledger, NAME, "another", above=99)
+    release_lease(ledger, NAME, first)
+    assert take_lease(ledger, NAME, "rollback", above=7) == 43
+    lease = read_lease(ledger, NAME)
+    assert lease is not None
+    assert lease.holder == "rollback"
