@@ -63,7 +63,7 @@ class Queries(Model):
 
 
 class AtMost(Model):
-    at_most: float = Field(ge=0, le=1, description="Share of answers that may be errors.")
+    at_most: float = Field(ge=0, le=1, description="Share of answers that may be bad so.")
 
 
 class AtMostRatio(Model):
@@ -88,6 +88,23 @@ class LeastOverlap(Model):
     )  # fmt: skip
 
 
+class DeclaredFaults(Model):
+    """Faults that the service itself declares, in the response header ``x-qafila-bad``.
+
+    One without an objective is counted and shown, and decides nothing.
+    """
+
+    ungrounded: AtMost | None = Field(
+        None, description="Share of answers that may say what their sources do not."
+    )
+    over_budget: AtMost | None = Field(
+        None, description="Share of answers that may take more tokens than one may."
+    )
+    flagged: AtMost | None = Field(
+        None, description="Share of answers that may hit a guardrail of the service's own."
+    )
+
+
 class Objectives(Model):
     """What must hold for the candidate to serve."""
 
@@ -102,6 +119,9 @@ class Objectives(Model):
         AnswerObjectives(), description="Of a language model; judged when there is `inference`."
     )
     overlap_at_10: LeastOverlap = LeastOverlap(at_least=None)
+    guardrails: DeclaredFaults = Field(
+        DeclaredFaults(), description="What else makes an answer bad, where the service says so."
+    )
     harm_ratio: float = Field(
         2.0, gt=1.05, le=10, description="Relative rate of bad answers the canary must rule out."
     )

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qafila.core.analysis import (
+    ALWAYS,
     ArmCounts,
     Calibration,
     Counts,
@@ -22,6 +23,7 @@ from qafila.core.analysis import (
     e_values,
     judge,
     judge_alone,
+    of,
     requests_to_prove,
     tolerated,
     update,
@@ -291,3 +293,41 @@ def test_one_more_bad_answer_of_the_canary_never_helps_it(one: Counts) -> None:
 def test_what_is_tolerated_is_always_a_share(error_rate: float, empty: float) -> None:
     limits = replace(LIMITS, error_rate=error_rate)
     assert 0 < tolerated(replace(EVEN, empty_share=empty), limits) < 1
+
+
+# -- what a service declares -------------------------------------------------------------------
+
+
+def test_a_declared_fault_counts_where_it_has_an_objective() -> None:
+    answers = [A("candidate", flags=frozenset({"ungrounded"})), A("candidate")]
+    unwatched = count(answers, 20.0).candidate
+    assert (unwatched.ungrounded, unwatched.bad) == (1, 0)
+    watched = Limits(at_most={Guardrail.UNGROUNDED: 0.02}).guardrails
+    assert watched == (*ALWAYS, Guardrail.UNGROUNDED)
+    counted = count(answers, 20.0, guardrails=watched)
+    assert counted.candidate.bad == 1
+    assert counted.stored()["candidate"]["ungrounded"] == 1
+    assert of(counted.stored()["candidate"], Guardrail.UNGROUNDED) == 1
+    assert of({"requests": 3, "errors": 1}, Guardrail.FLAGGED) == 0  # stored before there was one
+
+
+def test_a_share_of_alpha_goes_to_each_guardrail_that_is_watched_and_to_the_one_tenant() -> None:
+    assert Limits().abort_at == pytest.approx(400)  # (3 + 1) / 1 %
+    assert Limits(at_most={Guardrail.FLAGGED: 0.1}).abort_at == pytest.approx(500)
+
+
+@pytest.mark.parametrize(
+    ("base", "cand", "verdict"),
+    [
+        (0, 60, Verdict.FAIL),  # 12 % where 5 % may be
+        (60, 60, Verdict.PASS),  # as many as the baseline
+        (0, 15, Verdict.PASS),  # more than the baseline's, and within the objective
+    ],
+)
+def test_a_declared_fault_is_harm_beyond_the_baseline_and_beyond_the_objective(
+    base: int, cand: int, verdict: Verdict
+) -> None:
+    limits = replace(LIMITS, at_most={Guardrail.OVER_BUDGET: 0.05}, blast_radius=10**9)
+    one = look(500, 500, base, cand, Guardrail.OVER_BUDGET)
+    judged = judge(run([one], limits), EVEN, limits)
+    assert judged.verdict is verdict, judged.sentence

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qafila.core.analysis import Calibration, Limits, requests_to_prove, tolerated
+from qafila.core.analysis import DECLARED, Calibration, Limits, requests_to_prove, tolerated
 from qafila.core.workload import Objectives, Rollout
 
 PROVE_FROM = 25
@@ -47,11 +47,15 @@ class Step:
 
 def limits_of(objectives: Objectives, rollout: Rollout) -> Limits:
     """Return the judge's limits as the workload file states them."""
+    faults = objectives.guardrails
+    stated = ((g, getattr(faults, g.value)) for g in DECLARED)
+    declared = {guardrail: most.at_most for guardrail, most in stated if most is not None}
     return Limits(
         harm_ratio=objectives.harm_ratio,
         error_rate=objectives.error_rate.at_most,
         latency_ratio=objectives.latency_p95.at_most_ratio,
         blast_radius=rollout.blast_radius,
+        at_most=declared,
     )
 
 
