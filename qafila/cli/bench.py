@@ -21,6 +21,7 @@ NAMES = (
     "embedders",
     "answers",
     "rollback",
+    "chaos",
 )
 
 
