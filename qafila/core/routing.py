@@ -108,11 +108,14 @@ class Route53Router(Model):
 
     kind: Literal["route53"] = Field(description="Amazon Route 53, weighted records.")
     block: Name = Field(description="Connection to the AWS account.")
-    hosted_zone: Annotated[str, Field(pattern=r"^Z[A-Z0-9]{1,31}$")] = Field(
+    hosted_zone: Annotated[str, Field(pattern=r"^[A-Z0-9]{1,32}$")] = Field(
         description="Id of the hosted zone."
     )
     record: HostName = Field(description="Name of the weighted records; no wildcard.")
-    type: Literal["A", "AAAA", "CNAME"] = Field(description="Type of the weighted records.")
+    types: list[Literal["A", "AAAA", "CNAME"]] = Field(
+        ["A"], min_length=1, max_length=2,
+        description="Types of the weighted records: A and AAAA are weighed together.",
+    )  # fmt: skip
     baseline_id: str = Field(
         min_length=1, max_length=128, description="Set identifier of the record that serves now."
     )
@@ -125,7 +128,7 @@ class Route53Router(Model):
     )  # fmt: skip
     ttl_seconds: int = Field(
         60, ge=1, le=3600,
-        description="Time to live of both records, 60 for aliases: going back takes at least so "
+        description="Time to live of the records, 60 for aliases: going back takes at least so "
         "long.",
     )  # fmt: skip
     entry_url: EntryUrl
@@ -139,10 +142,12 @@ class Route53Router(Model):
     @property
     def places(self) -> frozenset[str]:
         """Return what this router writes to: two workloads may not share any of it."""
-        return frozenset({f"{self.hosted_zone} {self.fqdn} {self.type}"})
+        return frozenset({f"{self.hosted_zone} {self.fqdn}"})
 
     @model_validator(mode="after")
-    def _identifiers_differ(self) -> Route53Router:
+    def _identifiers_and_types_differ(self) -> Route53Router:
+        if len(set(self.types)) < len(self.types) or ("CNAME" in self.types and self.types[1:]):
+            raise ValueError("types are A, AAAA, both of these, or CNAME alone")
         named = [i for i in (self.baseline_id, self.candidate_id, self.twin_id) if i]
         if len(set(named)) < len(named):
             raise ValueError("baseline_id, candidate_id and twin_id name the same record twice")
