@@ -59,7 +59,7 @@ def record_evidence(
             "recorded_at": recorded_at,
             "body": dict(body or {}),
         }
-        digest = link_digest(previous, number, _hashed(row))
+        digest = link_digest(previous, number, hashed(row))
         ledger.execute(
             statement("ledger", "append_evidence"),
             {**row, "body": Jsonb(row["body"]), "number": number, "previous": previous,
@@ -100,11 +100,11 @@ def check_chain(ledger: Connection) -> ChainCheck:
     with ledger.transaction(), ledger.cursor(row_factory=dict_row) as cursor:
         head = ledger.execute(statement("ledger", "lock_evidence_head")).fetchone()
         cursor.execute(statement("ledger", "evidence_chain"))
-        links = (Link(r["number"], _hashed(r), r["previous"], r["digest"]) for r in cursor)
+        links = (Link(r["number"], hashed(r), r["previous"], r["digest"]) for r in cursor)
         return verify_chain(links, head=None if head is None else (int(head[0]), str(head[1])))
 
 
-def _hashed(row: Mapping[str, Any]) -> dict[str, object]:
+def hashed(row: Mapping[str, Any]) -> dict[str, object]:
     """Return what the digest covers: every column but the chain's own; times in UTC."""
     recorded_at = row["recorded_at"].astimezone(UTC).isoformat(timespec="microseconds")
     return {

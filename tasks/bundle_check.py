@@ -1,0 +1,209 @@
+"""Check a bundle: its files by the manifest, its rows by their digests, both by the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from qafila.core.evidence import link_digest
+from qafila.errors import BadInput
+from qafila.sql import statement
+from tasks.bundling import DUCKDB, FORMAT, LOOKS, MANIFEST, ROWS
+from tasks.evidence import hashed
+from tasks.ledger import Connection
+from tasks.rollouts import canary_looks
+
+MOST_BYTES = 2 * 1024**3  # of one file in a zip: more is taken for an attack
+
+
+@dataclass(frozen=True)
+class BundleCheck:
+    """What a bundle is, and what is wrong with it, if anything.
+
+    ``masked`` counts the rows from which a secret was taken out: their digest cannot be computed,
+    and is only compared with the ledger's. ``compared`` tells whether the ledger was asked.
+    """
+
+    rollout: str
+    workload: str
+    files: int
+    rows: int
+    looks: int
+    masked: int
+    compared: bool
+    manifest_sha256: str
+    problems: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        return not self.problems
+
+
+def check_bundle(path: Path, ledger: Connection | None) -> BundleCheck:
+    """Return what is wrong with a bundle, a folder or a zip; None for the ledger: by itself alone.
+
+    By itself: every file is as the manifest names it, none is missing or more, and every row of
+    evidence has the digest that its content and the row before make. By the ledger: it holds the
+    same rows with the same digests, and the same looks.
+
+    Raises:
+        BadInput: there is no bundle, or its manifest or a file of it cannot be read.
+    """
+    files = _read(path)
+    manifest = _manifest(path, files)
+    problems = list(_wrong_files(manifest["files"], files))
+    rows = _rows(path, files.get(ROWS, b""))
+    problems += _wrong_rows(rows)
+    looks = _looks(path, files.get(LOOKS))
+    if ledger is not None:
+        problems += _not_in_ledger(ledger, rows)
+        problems += _other_looks(ledger, manifest["rollout"], looks)
+    return BundleCheck(
+        rollout=str(manifest["rollout"]),
+        workload=str(manifest["workload"]),
+        files=len(manifest["files"]),
+        rows=len(rows),
+        looks=len(looks),
+        masked=sum(bool(row.get("masked")) for row in rows),
+        compared=ledger is not None,
+        manifest_sha256=hashlib.sha256(files[MANIFEST]).hexdigest(),
+        problems=tuple(problems),
+    )
+
+
+def _read(path: Path) -> dict[str, bytes]:
+    """Return every file of a bundle by name; nothing is unpacked."""
+    try:
+        if path.is_dir():
+            return {f.name: f.read_bytes() for f in path.iterdir() if f.is_file()}
+        with zipfile.ZipFile(path) as archive:
+            large = [i.filename for i in archive.infolist() if i.file_size > MOST_BYTES]
+            if large:
+                raise _no_bundle(path, f"{large[0]} is larger than {MOST_BYTES} bytes")
+            return {i.filename: archive.read(i) for i in archive.infolist() if not i.is_dir()}
+    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+        raise _no_bundle(path, str(error)) from error
+
+
+def _no_bundle(path: Path, why: str) -> BadInput:
+    return BadInput(
+        f"{path} is no readable bundle: {why}.",
+        remedy="write one: qafila evidence export WORKLOAD --to FOLDER",
+    )
+
+
+def _manifest(path: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+    if MANIFEST not in files:
+        raise _no_bundle(path, f"it holds no {MANIFEST}")
+    try:
+        manifest = json.loads(files[MANIFEST])
+        known = manifest["format"] == FORMAT and isinstance(manifest["files"], dict)
+        if not known or not all(isinstance(manifest[k], str) for k in ("rollout", "workload")):
+            raise _no_bundle(path, f"its {MANIFEST} is of another format")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _no_bundle(path, f"its {MANIFEST} cannot be read ({error})") from error
+    return dict(manifest)
+
+
+def _wrong_files(listed: Mapping[str, Any], files: Mapping[str, bytes]) -> Iterable[str]:
+    for name, file in listed.items():
+        if name not in files:
+            yield f"{name} is missing"
+        elif hashlib.sha256(files[name]).hexdigest() != file.get("sha256"):
+            yield f"{name} was changed after it was written"
+    for name in sorted(set(files) - set(listed) - {MANIFEST}):
+        yield f"{name} is not of this bundle"
+    for name in (ROWS, LOOKS):
+        if name not in listed:
+            yield f"{name} is not in the manifest"
+
+
+def _rows(path: Path, text: bytes) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in text.decode("utf-8").splitlines() if line.strip()]
+        for row in rows:
+            row["recorded_at"] = datetime.fromisoformat(row["recorded_at"])
+            if not isinstance(row["number"], int):
+                raise ValueError("a row without a number")
+            hashed(row)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_bundle(path, f"its {ROWS} cannot be read ({error!r})") from error
+    return rows
+
+
+def _wrong_rows(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    before: Mapping[str, Any] | None = None
+    for row in rows:
+        number = row["number"]
+        if (
+            not row.get("masked")
+            and link_digest(row["previous"], number, hashed(row)) != (row["digest"])
+        ):
+            yield f"row {number} was changed after it was written"
+        if before is not None:
+            if number <= before["number"]:
+                yield f"row {number} stands after row {before['number']}"
+            elif number == before["number"] + 1 and row["previous"] != before["digest"]:
+                yield f"row {number} does not follow the row before it"
+        before = row
+
+
+def _not_in_ledger(ledger: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    numbers = [row["number"] for row in rows]
+    found = ledger.execute(statement("rollouts", "digests_of"), {"numbers": numbers}).fetchall()
+    known = dict(found)
+    for row in rows:
+        number = row["number"]
+        if number not in known:
+            yield f"row {number} is not in the ledger"
+        elif known[number] != row["digest"]:
+            yield f"row {number} is another one in the ledger"
+
+
+def _looks(path: Path, parquet: bytes | None) -> list[tuple[Any, ...]]:
+    """Return what a look is made of, except its sentence, from which a secret may be missing."""
+    import duckdb
+
+    if parquet is None:
+        return []
+    with tempfile.TemporaryDirectory(prefix="qafila-") as folder:
+        file = Path(folder) / LOOKS
+        file.write_bytes(parquet)
+        try:
+            with duckdb.connect(config=DUCKDB) as database:
+                rows = database.execute(
+                    "SELECT number, epoch_us(looked_at), step, weight, acknowledged, observed,"
+                    " counts, e_values, verdict FROM read_parquet(?) ORDER BY number",
+                    [str(file)],
+                ).fetchall()
+        except duckdb.Error as error:
+            raise _no_bundle(path, f"its {LOOKS}: {str(error).splitlines()[0]}") from error
+    return [(*row[:6], json.loads(row[6]), json.loads(row[7]), row[8]) for row in rows]
+
+
+def _other_looks(
+    ledger: Connection, rollout: str, looks: Sequence[tuple[Any, ...]]
+) -> Iterable[str]:
+    stored = {look["number"]: look for look in canary_looks(ledger, rollout)}
+    for look in looks:
+        one = stored.pop(look[0], None)
+        if one is None:
+            yield f"look {look[0]} is not in the ledger"
+            continue
+        at = round(one["looked_at"].timestamp() * 1_000_000)
+        kept = (one["number"], at, one["step"], one["weight"], one["acknowledged"],
+                one["observed"], one["counts"], one["e_values"], one["verdict"])  # fmt: skip
+        if kept != look:
+            yield f"look {look[0]} is another one in the ledger"
+    # Looks that came after the bundle was written are no fault of it.
+    last = max((look[0] for look in looks), default=0)
+    for number in stored:
+        if number < last:
+            yield f"look {number} of the ledger is missing"
