@@ -1,22 +1,27 @@
 """The edge: an Envoy on loopback that watches a folder for its clusters and its routes.
 
-Written here: the bootstrap, and the first ``cds.json`` and ``rds.json`` of a new home, which answer
-503 until a workload is installed. Later versions of those two belong to the router port; the files
-are the record, so a restart of Envoy comes back with the weights that were last written.
+Written here: the bootstrap, and the first ``cds.json``, ``lds.json`` and ``rds.json`` of a new
+home, which answer 503 until a workload is installed. Later versions of those belong to the router
+port; the files are the record, so a restart of Envoy comes back with the weights last written.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from qafila.errors import BadInput
+
 ROUTES = "main"  # the name of the route configuration in rds.json
 ACCESS_LOG = "access.jsonl"
+TENANT_HEADER = "x-tenant-id"
 
 _TYPES = "type.googleapis.com/envoy."
+_HEADER = re.compile(r"^[a-z0-9][a-z0-9-]{0,63}$")
 _BUCKETS_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000,
                5000, 10000, 30000, 60000)  # fmt: skip
 
@@ -24,7 +29,7 @@ _BUCKETS_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500,
 _STICKY_KEY = """
 function envoy_on_request(handle)
   local headers = handle:headers()
-  local key = headers:get('x-tenant-id')
+  local key = headers:get('@TENANT@')
   if key == nil then
     local cookie = headers:get('cookie')
     if cookie ~= nil then key = string.match(cookie, 'qafila%-sid=([%w%-]+)') end
@@ -58,15 +63,26 @@ _LOG_FIELDS = {
 }
 
 
-def prepare(directory: Path, *, port: int, admin_port: int) -> Path:
-    """Write the bootstrap and, in a new folder only, empty clusters and routes; return its path."""
+def prepare(
+    directory: Path, *, port: int, admin_port: int, tenant_header: str = TENANT_HEADER
+) -> Path:
+    """Write the bootstrap and, in a new folder only, empty clusters and routes; return its path.
+
+    Raises:
+        BadInput: ``tenant_header`` is no header name.
+    """
+    settings = bootstrap(directory, port=port, admin_port=admin_port, tenant_header=tenant_header)
     directory.mkdir(parents=True, exist_ok=True)
-    first = {"cds.json": {"version_info": "none", "resources": []}, "rds.json": _no_workload()}
+    first = {
+        "cds.json": {"version_info": "none", "resources": []},
+        "lds.json": {"version_info": "none", "resources": []},
+        "rds.json": _no_workload(),
+    }
     for name, content in first.items():
         if not (directory / name).exists():
             (directory / name).write_text(json.dumps(content, indent=1))
     target = directory / "bootstrap.json"
-    target.write_text(json.dumps(bootstrap(directory, port=port, admin_port=admin_port), indent=1))
+    target.write_text(json.dumps(settings, indent=1))
     return target
 
 
@@ -80,8 +96,18 @@ def command(bootstrap_file: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def bootstrap(directory: Path, *, port: int, admin_port: int) -> dict[str, Any]:
-    """Return the static part of the configuration: listener, admin, and which files to watch."""
+def bootstrap(
+    directory: Path, *, port: int, admin_port: int, tenant_header: str = TENANT_HEADER
+) -> dict[str, Any]:
+    """Return the static part of the configuration: listener, admin, and which files to watch.
+
+    Users are told apart by ``tenant_header`` where a request has it, else by a cookie.
+
+    Raises:
+        BadInput: ``tenant_header`` is no header name.
+    """
+    if not _HEADER.match(tenant_header):
+        raise BadInput(f"tenant header {tenant_header!r} is not a header name in lower case.")
     return {
         "node": {"id": "edge-1", "cluster": "qafila"},
         "admin": {"address": _address(admin_port)},
@@ -91,20 +117,31 @@ def bootstrap(directory: Path, *, port: int, admin_port: int) -> dict[str, Any]:
                 {"match": {"suffix": "upstream_rq_time"}, "buckets": list(_BUCKETS_MS)}
             ]
         },
-        "dynamic_resources": {"cds_config": _watched(directory, "cds.json")},
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {
+                    "@type": _TYPES + "extensions.bootstrap.internal_listener.v3.InternalListener"
+                },
+            }
+        ],
+        "dynamic_resources": {
+            "cds_config": _watched(directory, "cds.json"),
+            "lds_config": _watched(directory, "lds.json"),
+        },
         "static_resources": {
             "listeners": [
                 {
                     "name": "ingress",
                     "address": _address(port),
-                    "filter_chains": [{"filters": [_connection_manager(directory)]}],
+                    "filter_chains": [{"filters": [_connection_manager(directory, tenant_header)]}],
                 }
             ]
         },
     }
 
 
-def _connection_manager(directory: Path) -> dict[str, Any]:
+def _connection_manager(directory: Path, tenant_header: str) -> dict[str, Any]:
     http = _TYPES + "extensions.filters.http."
     return {
         "name": "envoy.filters.network.http_connection_manager",
@@ -132,7 +169,9 @@ def _connection_manager(directory: Path) -> dict[str, Any]:
                     "name": "envoy.filters.http.lua",
                     "typed_config": {
                         "@type": http + "lua.v3.Lua",
-                        "default_source_code": {"inline_string": _STICKY_KEY},
+                        "default_source_code": {
+                            "inline_string": _STICKY_KEY.replace("@TENANT@", tenant_header)
+                        },
                     },
                 },
                 {

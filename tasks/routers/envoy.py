@@ -1,38 +1,33 @@
-"""An Envoy that watches a folder: its files are the record, its admin port acknowledges.
-
-A change is a temporary file, fsync, rename: Envoy ignores writes in place, and a file survives
-a restart where a runtime change would not. The folder's lock serialises writers.
-"""
+"""An Envoy that watches a folder: its files are the record, its admin port acknowledges."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
-from tasks.routers import envoy_config
+from tasks.routers import envoy_clusters, envoy_config
 from tasks.routers.access_log import read_log
-from tasks.routers.port import Abilities, Request, RouterState
+from tasks.routers.envoy_admin import Admin
+from tasks.routers.envoy_arms import Arm, RouteSettings, as_arm, require_arms
+from tasks.routers.envoy_files import Folder
+from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 
-_POLL_S = 0.004
+_POLL_S = 0.002
+_ASK_S = 0.25  # longest that a write waits for an admin port that hangs
 
 
 class EnvoyRouter:
-    """One Envoy edge; ``directory`` holds cds.json, rds.json and access.jsonl."""
+    """One Envoy edge; ``directory`` holds cds.json, lds.json, rds.json and access.jsonl."""
 
     def __init__(self, name: str, *, directory: str, admin_url: str, listen_url: str) -> None:
         self.directory = Path(directory)
         self.listen_url = listen_url
         self._name = name
-        self._admin = httpx.Client(base_url=admin_url, timeout=2.0, trust_env=False)
+        self._folder = Folder(self.directory)
+        self._admin = Admin(name, admin_url)
+        self._refused: int | None = None  # how often Envoy had refused routes, last time asked
 
     @property
     def name(self) -> str:
@@ -46,38 +41,55 @@ class EnvoyRouter:
         """Close the connection to the admin port."""
         self._admin.close()
 
-    def install(self, baseline_url: str, candidate_url: str) -> RouterState:
-        """Write clusters and routes, the candidate at weight 0; harmless while Envoy is down.
+    def install(
+        self, baseline: Arm | str, candidate: Arm | str, settings: RouteSettings | None = None
+    ) -> RouterState:
+        """Write clusters, arms and routes, the candidate at weight 0; harmless while Envoy is down.
 
-        With the same addresses installed already, the weights stay as they are. Clusters come
-        before routes: a running Envoy refuses a route to a cluster that it does not know yet.
-        When an address changed, the weights fall to 0 first.
+        With the same arms installed already, the weights stay as they are. Clusters come before
+        listeners and those before routes: a running Envoy refuses a route to a cluster that it does
+        not know yet. When an arm changed, the weights fall to 0 first.
 
         Raises:
             BadInput: an address that Envoy cannot route to.
-            Unavailable: Envoy runs and did not take the clusters.
+            Unavailable: Envoy runs and did not take the files.
         """
-        wanted = envoy_config.clusters(baseline_url, candidate_url)
+        first, second = as_arm(baseline), as_arm(candidate)
+        settings = settings or RouteSettings()
+        require_arms(first, second, settings)
+        files = {
+            "cds.json": envoy_clusters.clusters(first, second, settings),
+            "lds.json": envoy_clusters.listeners(first, second, settings),
+        }
         self.directory.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            now = self._read_json("cds.json")
+        with self._folder.locked():
+            same = all(self._folder.read(name) == content for name, content in files.items())
             state, sequence = self._stored()
-            if now == wanted and state is not None:
-                return state
+            if same and state is not None:
+                return state if self._settings() == settings else self._resettle(settings)
             epoch = 0 if state is None else state.epoch
             version = envoy_config.version_text(epoch, sequence + 1, 0, 0)
-            weightless = envoy_config.routes(version, "installed")
+            weightless = envoy_config.routes(version, "installed", settings)
             if state is not None:  # nobody meets a new candidate before its first weight
-                self._replace("rds.json", weightless)
-            self._replace("cds.json", wanted)
-            self._await_clusters(str(wanted["version_info"]))
+                self._folder.replace("rds.json", weightless)
+            for name, stat, what in (
+                ("cds.json", "cluster_manager.cds", "clusters"),
+                ("lds.json", "listener_manager.lds", "listeners"),
+            ):
+                self._folder.replace(name, files[name])
+                self._admin.await_version(stat, str(files[name]["version_info"]), what)
             if state is None:
-                self._replace("rds.json", weightless)
+                self._folder.replace("rds.json", weightless)
         return RouterState(0, epoch, version)
 
-    def serves(self, baseline_url: str, candidate_url: str) -> bool:
-        """Say whether exactly these addresses are installed."""
-        return self._read_json("cds.json") == envoy_config.clusters(baseline_url, candidate_url)
+    def serves(
+        self, baseline: Arm | str, candidate: Arm | str, settings: RouteSettings | None = None
+    ) -> bool:
+        """Say whether exactly these arms are installed."""
+        arms = as_arm(baseline), as_arm(candidate), settings or RouteSettings()
+        return self._folder.read("cds.json") == envoy_clusters.clusters(*arms) and (
+            self._folder.read("lds.json") == envoy_clusters.listeners(*arms)
+        )
 
     def candidate_percent_if_installed(self) -> int:
         """Return the candidate's weight; 0 also when nothing was installed yet."""
@@ -118,7 +130,7 @@ class EnvoyRouter:
         problem = envoy_config.weight_problem(candidate_percent, twin_percent, mirror_percent)
         if problem is not None:
             raise BadInput(problem)
-        with self._locked():
+        with self._folder.locked():
             state, (_, sequence) = self.read(), self._stored()
             if epoch < state.epoch:
                 raise StaleEpoch(
@@ -128,21 +140,37 @@ class EnvoyRouter:
             version = envoy_config.version_text(
                 epoch, sequence + 1, candidate_percent, twin_percent, mirror_percent
             )
-            self._replace("rds.json", envoy_config.routes(version, why))
+            counted = self._admin.shadow_counts() if mirror_percent else None
+            if self._refused is None:
+                _, self._refused = self._admin.routes(_ASK_S)
+            self._folder.replace(
+                "rds.json", envoy_config.routes(version, why, self._settings(), counted)
+            )
         return version
 
     def acknowledged(self, version: str, *, timeout_s: float = 5.0) -> float:
         """Wait until Envoy itself reports ``version``; return the seconds it took.
 
         Raises:
-            Unavailable: it did not within the time; says what it reports instead.
+            Unavailable: it did not within the time, or refused it; says what it reports instead.
         """
         started = time.monotonic()
         while True:
-            reported = self.reported_version()
+            reported, refused = self._admin.routes()
             waited = time.monotonic() - started
             if reported == version:
+                self._refused = refused
                 return waited
+            if refused is not None and self._refused is not None and refused > self._refused:
+                self._refused = refused
+                raise Unavailable(
+                    f"router {self.name} refused {version}: Envoy goes on with "
+                    f"{reported or 'no routes'}; the route names a cluster that it does not have, "
+                    "or the file is not as it should be. Envoy's own log says which.",
+                    kept=f"the weights of {reported or 'no version'}, as long as Envoy runs.",
+                    remedy="qafila apply FILE, which writes clusters and routes again",
+                )
+            self._refused = refused if refused is not None else self._refused
             if waited > timeout_s:
                 raise Unavailable(
                     f"router {self.name} did not take {version} within {timeout_s:g} s; "
@@ -162,39 +190,43 @@ class EnvoyRouter:
 
     def reported_version(self) -> str | None:
         """Return the version of the routes that Envoy is using; None when it does not answer."""
-        try:
-            reply = self._admin.get("/config_dump", params={"resource": "dynamic_route_configs"})
-            entries = reply.json().get("configs", [])
-        except (httpx.HTTPError, ValueError):
-            return None
-        return next((str(e["version_info"]) for e in entries if "version_info" in e), None)
+        return self._admin.routes()[0]
 
     def software_version(self) -> str | None:
         """Return Envoy's own version, for instance ``1.40.0``; None when it does not answer."""
-        try:
-            text = str(self._admin.get("/server_info").json()["version"])
-        except (httpx.HTTPError, ValueError, KeyError):
+        return self._admin.software_version()
+
+    def shadowed(self) -> Shadowed | None:
+        """Return what the candidate did with the copies since the last write.
+
+        None: that write asked for none, or Envoy does not answer. Envoy's counters start at 0 with
+        it, so that after its restart the copies before are not counted.
+        """
+        state = self.read()
+        now = self._admin.shadow_counts()
+        if not state.mirror_percent or now is None:
             return None
-        parts = text.split("/")
-        return parts[1] if len(parts) > 1 else text
+        kept = envoy_config.kept_beside(self._folder.read("rds.json")).get("shadow_from") or {}
+        if any(int(kept.get(name, 0)) > count for name, count in now.items()):
+            kept = {}
+        since = {name: count - int(kept.get(name, 0)) for name, count in now.items()}
+        left_out = since["active_overflow"] + since["pending_overflow"]
+        return Shadowed(
+            requests=since["completed"] - left_out,
+            errors=since["5xx"] - since["timeout"] - left_out,
+            unanswered=since["timeout"],
+            left_out=left_out,
+        )
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
-        """Return user requests logged after ``cursor`` (a byte position); None: from now.
+        """Return user requests logged after ``cursor``; None: from now.
 
-        Probes, which name their arm, are not users and are left out.
+        Probes, which name their arm, are not users and are left out; copies are not logged.
         """
         return read_log(self.directory / "access.jsonl", cursor)
 
-    # -- files ---------------------------------------------------------------------------------
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.directory / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
     def _stored(self) -> tuple[RouterState | None, int]:
-        content = self._read_json("rds.json")
+        content = self._folder.read("rds.json")
         if content is None or content.get("version_info") == "none":
             return None, 0  # a new edge, without a workload behind it
         try:
@@ -206,48 +238,24 @@ class EnvoyRouter:
                 remedy="move it away, then: qafila up",
             ) from error
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
-        try:
-            content: dict[str, Any] = json.loads((self.directory / name).read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise Unavailable(
-                f"{self.directory / name} is not JSON: {error}",
-                kept="the file; Envoy goes on with what it read before.",
-                remedy="move it away, then: qafila up",
-            ) from error
-        return content
+    def _settings(self) -> RouteSettings:
+        kept = envoy_config.kept_beside(self._folder.read("rds.json"))
+        return RouteSettings.restored(kept.get("settings"))
 
-    def _replace(self, name: str, content: dict[str, Any]) -> None:
-        temporary = self.directory / f".{name}.{os.getpid()}"
-        with temporary.open("w") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(self.directory / name)
-        folder = os.open(self.directory, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def _await_clusters(self, version: str, timeout_s: float = 5.0) -> None:
-        """Wait for a running Envoy to take the clusters; return at once when none runs."""
-        end = time.monotonic() + timeout_s
-        while True:
-            try:
-                text = self._admin.get(
-                    "/stats", params={"filter": "^cluster_manager.cds.version_text$"}
-                ).text
-            except httpx.TransportError:
-                return
-            if version in text:
-                return
-            if time.monotonic() > end:
-                raise Unavailable(
-                    f"router {self.name} did not take its clusters within {timeout_s:g} s.",
-                    kept="the routes.",
-                    remedy="qafila doctor",
-                )
-            time.sleep(_POLL_S)
+    def _resettle(self, settings: RouteSettings) -> RouterState:
+        """Write the same weights with other settings."""
+        state, sequence = self._stored()
+        assert state is not None
+        version = envoy_config.version_text(
+            state.epoch,
+            sequence + 1,
+            state.candidate_percent,
+            state.twin_percent,
+            state.mirror_percent,
+        )
+        kept = envoy_config.kept_beside(self._folder.read("rds.json"))
+        self._folder.replace(
+            "rds.json",
+            envoy_config.routes(version, "settings", settings, kept.get("shadow_from")),
+        )
+        return envoy_config.parse_version(version)[0]

@@ -1,30 +1,28 @@
-"""Build the two files that one Envoy watches: clusters and routes. Pure text, no input or output.
+"""Build ``rds.json``, the routes that one Envoy watches: versions, weights, retries. Pure text.
 
-Clusters: ``baseline``, its second name ``baseline_twin`` (for the A/A bake), ``candidate``, and
-``candidate_safe``, which is the candidate with the baseline behind it: a request that the
-candidate fails is asked again of the baseline, on routes that may be asked twice.
+The clusters that routes name are those of ``envoy_clusters``.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from qafila.errors import BadInput
+from tasks.routers.envoy_arms import RouteSettings
 from tasks.routers.port import RouterState
 
 ARM_HEADER = "x-qafila-arm"
 KEY_HEADER = "x-qafila-key"
 SERVED_HEADER = "x-qafila-served"
+SHADOW_HEADER = "x-qafila-shadow"  # on copies only: a service can leave side effects out
 PROBE = "probe-"
 
 _VERSION = re.compile(r"^e(\d+)/(\d+)/(\d+)pct(?:\+twin(\d+))?(?:\+mirror(\d+))?$")
 _TYPE = "type.googleapis.com/envoy."
 _TOTAL = 10_000
 _IDEMPOTENT = "GET|HEAD|OPTIONS"
+_LONGEST_STREAM_S = 120.0
 
 
 def version_text(
@@ -64,51 +62,34 @@ def parse_version(version: str) -> tuple[RouterState, int]:
     return RouterState(candidate, epoch, version, twin, mirror), sequence
 
 
-def clusters(baseline_url: str, candidate_url: str) -> dict[str, Any]:
-    """Return the content of ``cds.json``.
-
-    Raises:
-        BadInput: an address that is not plain ``http://host[:port]``.
-    """
-    addresses = {"baseline": baseline_url, "candidate": candidate_url}
-    problems = [p for name, url in addresses.items() if (p := _problem(name, url))]
-    if problems:
-        raise BadInput(
-            "Envoy cannot route to these addresses:",
-            problems,
-            remedy="write them as http://host:port in the workload file, then: qafila apply FILE",
-        )
-    return {
-        "version_info": f"{baseline_url} {candidate_url}",
-        "resources": [
-            _cluster("baseline", baseline_url),
-            _cluster("baseline_twin", baseline_url),
-            _cluster("candidate", candidate_url),
-            {
-                "@type": _TYPE + "config.cluster.v3.Cluster",
-                "name": "candidate_safe",
-                "connect_timeout": "0.5s",
-                "lb_policy": "CLUSTER_PROVIDED",
-                "circuit_breakers": _breakers(),
-                "cluster_type": {
-                    "name": "envoy.clusters.aggregate",
-                    "typed_config": {
-                        "@type": _TYPE + "extensions.clusters.aggregate.v3.ClusterConfig",
-                        "clusters": ["candidate", "baseline"],
-                    },
-                },
-            },
-        ],
-    }
+def kept_beside(content: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Return what ``routes`` kept in the content of an ``rds.json``; empty when it kept nothing."""
+    for resource in (content or {}).get("resources", []):
+        for host in resource.get("virtual_hosts", []):
+            for route in host.get("routes", []):
+                found = route.get("metadata", {}).get("filter_metadata", {}).get("qafila")
+                if found:
+                    kept: Mapping[str, Any] = found
+                    return kept
+    return {}
 
 
-def routes(version: str, why: str) -> dict[str, Any]:
+def routes(
+    version: str,
+    why: str,
+    settings: RouteSettings | None = None,
+    shadow_from: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """Return the content of ``rds.json`` for a version (see ``version_text``).
+
+    The settings, and what the candidate's shadow had counted before, are kept beside the routes,
+    so that another process can write the next weights, or say what became of the copies.
 
     Weights are out of 10 000. The candidate comes first, so that by the sticky key's hash the
     users of a smaller weight are among those of a larger one. At weight 0 it is not named at all.
     """
     state, _ = parse_version(version)
+    settings = settings or RouteSettings()
     probes = [
         {
             "name": PROBE + arm,
@@ -117,23 +98,25 @@ def routes(version: str, why: str) -> dict[str, Any]:
                 "headers": [{"name": ARM_HEADER, "string_match": {"exact": arm}}],
             },
             "response_headers_to_add": [_served(PROBE + arm)],
-            "route": {"cluster": arm, "timeout": "15s"},
+            "route": {"cluster": arm, "timeout": f"{settings.whole_s:g}s"},
         }
         for arm in ("baseline", "candidate")
     ]
-    note = {"filter_metadata": {"qafila": {"why": why}}}
+    kept = {"why": why, "settings": settings.stored()}
+    if shadow_from is not None:
+        kept["shadow_from"] = dict(shadow_from)
+    note = {"filter_metadata": {"qafila": kept}}
+    methods = _IDEMPOTENT + ("|POST" if settings.idempotent_posts else "")
     idempotent = {
         "name": "users-idempotent",
         "metadata": note,
         "match": {
             "prefix": "/",
-            "headers": [
-                {"name": ":method", "string_match": {"safe_regex": {"regex": _IDEMPOTENT}}}
-            ],
+            "headers": [{"name": ":method", "string_match": {"safe_regex": {"regex": methods}}}],
         },
         "route": {
-            **_split(state, "candidate_safe"),
-            "retry_policy": _RETRY,
+            **_split(state, "candidate_safe", settings),
+            "retry_policy": {**_RETRY, "per_try_timeout": f"{settings.per_try_s:g}s"},
             **_mirror(state.mirror_percent),
         },
     }
@@ -141,7 +124,7 @@ def routes(version: str, why: str) -> dict[str, Any]:
         "name": "users",
         "metadata": note,
         "match": {"prefix": "/"},
-        "route": _split(state, "candidate"),
+        "route": _split(state, "candidate", settings),
     }
     return {
         "version_info": version,
@@ -163,7 +146,6 @@ _RETRY: Mapping[str, Any] = {
     "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
     "retriable_status_codes": [500, 502, 503, 504],
     "num_retries": 1,
-    "per_try_timeout": "5s",
     "retry_priority": {
         "name": "envoy.retry_priorities.previous_priorities",
         "typed_config": {
@@ -175,15 +157,17 @@ _RETRY: Mapping[str, Any] = {
 }
 
 
-def _split(state: RouterState, candidate_cluster: str) -> dict[str, Any]:
+def _split(state: RouterState, candidate_cluster: str, settings: RouteSettings) -> dict[str, Any]:
     shares = [
         (candidate_cluster, "candidate", state.candidate_percent),
         ("baseline_twin", "twin", state.twin_percent),
         ("baseline", "baseline", 100 - state.candidate_percent - state.twin_percent),
     ]
     return {
-        "timeout": "15s",
-        "max_stream_duration": {"max_stream_duration": "120s"},
+        "timeout": f"{settings.whole_s:g}s",
+        "max_stream_duration": {
+            "max_stream_duration": f"{max(settings.whole_s, _LONGEST_STREAM_S):g}s"
+        },
         "hash_policy": [{"header": {"header_name": KEY_HEADER}}],
         "weighted_clusters": {
             "use_hash_policy": True,
@@ -206,64 +190,22 @@ def _mirror(percent: int) -> dict[str, Any]:
     fraction = {"numerator": percent, "denominator": "HUNDRED"}
     return {
         "request_mirror_policies": [
-            {"cluster": "candidate", "runtime_fraction": {"default_value": fraction}}
-        ]
-    }
-
-
-def _served(arm: str) -> dict[str, Any]:
-    return {
-        "header": {"key": SERVED_HEADER, "value": arm},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
-
-
-def _breakers() -> dict[str, Any]:
-    # Envoy's default of 3 retries at a time turned a failing canary into failed users.
-    limit = 4096
-    return {
-        "thresholds": [
             {
-                "max_connections": limit,
-                "max_pending_requests": limit,
-                "max_requests": limit,
-                "max_retries": 1024,
+                "cluster": "candidate_shadow",
+                "runtime_fraction": {"default_value": fraction},
+                "request_headers_mutations": [{"append": _header(SHADOW_HEADER, "1")}],
+                "disable_shadow_host_suffix_append": True,
             }
         ]
     }
 
 
-def _cluster(name: str, url: str) -> dict[str, Any]:
-    address = urlsplit(url)
-    host = address.hostname or ""
-    socket = {"address": host, "port_value": address.port or 80}
+def _served(arm: str) -> dict[str, Any]:
+    return _header(SERVED_HEADER, arm)
+
+
+def _header(name: str, value: str) -> dict[str, Any]:
     return {
-        "@type": _TYPE + "config.cluster.v3.Cluster",
-        "name": name,
-        "type": "STATIC" if _is_ip(host) else "STRICT_DNS",
-        "connect_timeout": "0.5s",
-        "circuit_breakers": _breakers(),
-        "load_assignment": {
-            "cluster_name": name,
-            "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": {"socket_address": socket}}}]}
-            ],
-        },
+        "header": {"key": name, "value": value},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
     }
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def _problem(name: str, url: str) -> str | None:
-    address = urlsplit(url)
-    if address.scheme != "http" or not address.hostname:
-        return f"service.{name}.url: {url!r} is not plain http://host:port."
-    if address.path not in ("", "/") or address.query:
-        return f"service.{name}.url: {url!r} has a path; Envoy passes the user's own path on."
-    return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers.envoy_config import version_text, weight_problem
-from tasks.routers.port import Abilities, Request, RouterState
+from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 
 
 class MemoryRouter:
@@ -18,6 +18,7 @@ class MemoryRouter:
         self.candidate_fails = False
         self._name = name
         self._state = RouterState(0, 0, version_text(0, 1, 0, 0))
+        self._shadowed: Shadowed | None = None
         self._sequence = 1
         self._log: list[Request] = []
 
@@ -61,12 +62,16 @@ class MemoryRouter:
             epoch, self._sequence, candidate_percent, twin_percent, mirror_percent
         )
         self._state = RouterState(candidate_percent, epoch, version, twin_percent, mirror_percent)
+        self._shadowed = Shadowed(0, 0, 0) if mirror_percent else None
         return version
 
     def acknowledged(self, version: str, *, timeout_s: float = 5.0) -> float:
         if version != self._state.version:
             raise Unavailable(f"{self._name} reports {self._state.version}, not {version}.")
         return 0.0
+
+    def shadowed(self) -> Shadowed | None:
+        return self._shadowed
 
     def reported(self) -> RouterState | None:
         return self._state
@@ -76,7 +81,7 @@ class MemoryRouter:
 
     def arm_of(self, key: str) -> str:
         """Return the arm that the present weights send a key to."""
-        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10_000
+        place = self._place(key)
         if place < self._state.candidate_percent * 100:
             return "candidate"
         return "twin" if place < self._state.twin_percent * 100 else "baseline"
@@ -87,4 +92,10 @@ class MemoryRouter:
         retried = arm == "candidate" and self.candidate_fails
         request = Request(time.time(), arm, 200, latency_ms, 2 if retried else 1, results, key)
         self._log.append(request)
+        if self._shadowed is not None and self._place(key) < self._state.mirror_percent * 100:
+            copies, errors = self._shadowed.requests, self._shadowed.errors
+            self._shadowed = Shadowed(copies + 1, errors + self.candidate_fails, 0)
         return request
+
+    def _place(self, key: str) -> int:
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 10_000

@@ -61,6 +61,20 @@ class Request:
     flags: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Shadowed:
+    """What the candidate did with copies of user requests; nobody waited for its answers.
+
+    ``requests`` it was sent, of which ``errors`` were answered 5xx or met a dead candidate, and
+    ``unanswered`` had no answer in time. ``left_out`` copies were not sent: too many were open.
+    """
+
+    requests: int
+    errors: int
+    unanswered: int
+    left_out: int = 0
+
+
 class Router(Protocol):
     """A router that splits traffic between a baseline and a candidate."""
 
@@ -119,6 +133,12 @@ class Router(Protocol):
         ``read`` is what was written, this is what was taken. Where the two differ, or the ledger
         says a third thing, somebody else moved weights or the router refused them. None also where
         it reports a version that Qafila did not write.
+        """
+
+    def shadowed(self) -> Shadowed | None:
+        """Return what the candidate did with the copies since the last write.
+
+        None: that write asked for no copies, or the router cannot make or count them.
         """
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:

@@ -185,7 +185,7 @@ def test_addresses_that_envoy_cannot_route_to_are_refused_together(tmp_path: Pat
         "e", directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url=""
     )
     with pytest.raises(BadInput) as refusal:
-        router.install("https://a.example.org", "http://b.example.org/path")
+        router.install("ftp://a.example.org", "http://b.example.org/path")
     assert len(refusal.value.problems) == 2
     assert not (tmp_path / "cds.json").exists()
     router.close()

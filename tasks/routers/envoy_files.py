@@ -1,0 +1,75 @@
+"""The folder that an Envoy watches: one writer at a time, and files that are whole or not there.
+
+A change is a temporary file, fsync, rename: Envoy ignores writes in place, and a file survives
+a restart where a runtime change would not. The folder's lock serialises writers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qafila.errors import Unavailable
+
+
+class Folder:
+    """Holds cds.json, lds.json and rds.json of one Envoy."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one writer; others wait.
+
+        Raises:
+            Unavailable: the folder is not there.
+        """
+        try:
+            lock = (self.path / ".lock").open("w")
+        except FileNotFoundError as error:
+            raise Unavailable(
+                f"the folder {self.path} of an Envoy is not there.",
+                kept="nothing was written.",
+                remedy="qafila up, or mount the folder",
+            ) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a file's content; None when it is not there.
+
+        Raises:
+            Unavailable: it is not JSON.
+        """
+        try:
+            content: dict[str, Any] = json.loads((self.path / name).read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise Unavailable(
+                f"{self.path / name} is not JSON: {error}",
+                kept="the file; Envoy goes on with what it read before.",
+                remedy="move it away, then: qafila up",
+            ) from error
+        return content
+
+    def replace(self, name: str, content: dict[str, Any]) -> None:
+        """Put a whole file in the place of the old one; it is on the disk when this returns."""
+        temporary = self.path / f".{name}.{os.getpid()}"
+        with temporary.open("w") as file:
+            json.dump(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self.path / name)
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
