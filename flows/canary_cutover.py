@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +18,6 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.rollout import Decision, Step
 from qafila.core.verdict import Verdict
-from qafila.report.canary_chart import canary_timeline
 from tasks import canary
 from tasks.approvals import Approval, Question
 from tasks.asking import ask_person
@@ -36,6 +34,7 @@ from tasks.preconditions import (
     versions_of,
 )
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
+from tasks.rollouts import artifacts_of
 from tasks.runs import about_generation, current_run_id, operator_told, rename_run
 
 
@@ -219,6 +218,8 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         "seconds": round(trial.seconds, 1),
         "p95_ms": None if trial.calibration is None else trial.calibration.p95_ms,
         "seconds_to_zero": None if back is None else back.seconds_to_zero,
+        "calibration": None if trial.calibration is None else asdict(trial.calibration),
+        "blind": [*trial.router.abilities.blind],
     }
     spec = trial.spec
     record_evidence(
@@ -226,34 +227,11 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         workload=spec.name, generation=trial.generation.number, verdict=decision.verdict,
         body=body, run_id=current_run_id(),
     )  # fmt: skip
-    rows = "\n".join(
-        f"| {s.step} | {s.verdict} | {s.requests} | {s.sentence} |" for s in trial.steps
-    )
-    went_back = "" if back is None else f"\n\n{back.sentence}"
-    create_markdown_artifact(
-        key="verdict",
-        markdown=f"**{decision.verdict}** {spec.name} g{trial.generation.number}: "
-        f"{decision.sentence}{went_back}\n\n"
-        f"| step | verdict | requests | why |\n|---|---|---|---|\n{rows}\n\n"
-        f"{counts.requests} requests, {trial.failed} failed for their users, {trial.looks} looks, "
-        f"candidate at {final_weight} %.",
-    )
-    svg = canary_timeline(
-        canary.looks_of(trial.ledger, trial.name),
-        title=f"{trial.name}: {decision.verdict}",
-        abort_at=trial.limits.abort_at,
-        promote_at=trial.limits.promote_at,
-    )
-    create_image_artifact(
-        key="canary-timeline",
-        image_url="data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),
-        description="Weights asked and seen, bad answers a look, evidence with its thresholds.",
-    )
-    promoted = decision.verdict is Verdict.PASS
-    next_step = "rollback" if promoted else "status"
-    create_markdown_artifact(
-        key="next-step",
-        markdown=("The old side stays warm. One word brings it back:" if promoted else "Look at:")
-        + f"\n```\nqafila {next_step} {spec.name}\n```",
-    )
+    shown = artifacts_of(trial.ledger, spec.name, trial.name)
+    create_markdown_artifact(key="verdict", markdown=shown.verdict)
+    if shown.timeline is not None:
+        create_image_artifact(
+            key="canary-timeline", image_url=shown.timeline, description=shown.timeline_says
+        )
+    create_markdown_artifact(key="next-step", markdown=shown.next_step)
     return {"verdict": decision.verdict.value, **body}

@@ -15,6 +15,7 @@ from qafila.core.workload import Objectives, Rollout
 from qafila.errors import Refused
 from qafila.report.canary_chart import Span
 from qafila.report.facts import ChainState, EvidenceRow
+from qafila.report.rollout import Artifacts, artifacts
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
 from qafila.sql import statement
 from tasks.evidence import check_chain
@@ -43,6 +44,15 @@ def collect_rollout(ledger: Connection, workload: str, rollout: str | None = Non
         chain = ChainState(check.rows, check.problems, head[0], head[1])
         known = rollouts_of(ledger, workload)
         return _collect(ledger, workload, known, _choose(workload, known, rollout), chain)
+
+
+def artifacts_of(ledger: Connection, workload: str, rollout: str) -> Artifacts:
+    """Return what a canary's run shows, from what it has just kept: see ``report.rollout``.
+
+    Raises:
+        Refused: the rollout left neither a look nor evidence.
+    """
+    return artifacts(collect_rollout(ledger, workload, rollout))
 
 
 def _choose(workload: str, known: Sequence[Mapping[str, Any]], rollout: str | None) -> int:
