@@ -42,7 +42,11 @@ pytestmark = pytest.mark.slow
 MODEL = "docs-assistant"
 ROLLOUT = {"weights": [5, 25, 50, 100], "approve_above": 100, "minimum_requests": 40,
            "bake_seconds": 1, "deadline_minutes": 3}  # fmt: skip
-OBJECTIVES = {"latency_p95": {"at_most_ratio": 5.0}, "error_rate": {"at_most": 0.02}}  # fmt: skip
+OBJECTIVES = {
+    "latency_p95": {"at_most_ratio": 5.0},
+    "error_rate": {"at_most": 0.02},
+    "guardrails": {"ungrounded": {"at_most": 0.02}, "over_budget": {"at_most": 0.02}},
+}
 
 
 @dataclass
@@ -204,6 +208,8 @@ def test_it_crosses_to_100_percent(trial: Trial, users: Users, inference: Infere
 @pytest.mark.parametrize(
     ("faults", "reason"),
     [
+        ({"ungrounded": 0.5}, "ungrounded"),
+        ({"wordy": 0.5}, "over_budget"),
         ({"empty": 0.7}, "empty"),
         ({"errors": 0.5}, "errors"),
     ],
