@@ -23,7 +23,11 @@ _BEAT_S = 1.0
 
 @dataclass(frozen=True)
 class LeaseRow:
-    """What the ledger says about a lease; ``age_seconds`` is since the last heartbeat."""
+    """What the ledger says about a lease; ``age_seconds`` is since the last heartbeat.
+
+    ``beat`` is the heartbeat as the database wrote it: another one is a sign of life, whatever the
+    database's clock says.
+    """
 
     workload: str
     epoch: int
@@ -33,6 +37,7 @@ class LeaseRow:
     generation: int | None
     ttl_seconds: float
     age_seconds: float | None
+    beat: str | None = None
 
     @property
     def lapsed(self) -> bool:
@@ -113,6 +118,12 @@ def lapsed_leases(ledger: Connection) -> list[LeaseRow]:
     """Return the leases that are held without a sign of life."""
     with ledger.cursor(row_factory=class_row(LeaseRow)) as cursor:
         return cursor.execute(statement("ledger", "lapsed_leases")).fetchall()
+
+
+def held_leases(ledger: Connection) -> list[LeaseRow]:
+    """Return every lease that somebody holds, alive or not."""
+    with ledger.cursor(row_factory=class_row(LeaseRow)) as cursor:
+        return cursor.execute(statement("ledger", "held_leases")).fetchall()
 
 
 class Heart:

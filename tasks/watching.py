@@ -1,28 +1,193 @@
 """Watch the leases: when a holder of weights dies, the baseline gets all traffic back.
 
-The ledger decides, not the state of any run: a process that was killed cannot say so.
+The ledger decides, not the state of any run: a process that was killed cannot say so. While the
+ledger itself is silent, the rollback cards of this machine decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
+import psycopg
+
+from qafila import settings
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event
-from qafila.errors import QafilaError
-from tasks.leases import LeaseRow, lapsed_leases, release_lease
-from tasks.ledger import Connection
+from qafila.errors import QafilaError, Unavailable
+from tasks.alias import read_alias
+from tasks.descent import read_whatever_it_says
+from tasks.edges import router_from
+from tasks.leases import LeaseRow, held_leases, lapsed_leases, release_lease
+from tasks.ledger import Connection, open_ledger
+from tasks.recorded import open_postgres
+from tasks.rollback_card import Card, read_card
+from tasks.rollback_spool import take_in_where_possible
 from tasks.rolling_back import RolledBack, roll_back
+from tasks.rolling_back_by_card import roll_back_by_card
+from tasks.status import mark_watchdog
+
+POLL_S = 0.5
+LEDGER_DOWN_SECONDS = 10.0  # a living controller has lost its lease and gone back by then
+_MARK_S = 5.0
+_WATCHED_S = 2.0  # two beats: by then a living holder has been seen to live
 
 Tell = Callable[[str], None]
 
 
 def take_back_lapsed(ledger: Connection, tell: Tell) -> list[RolledBack]:
-    """Roll back every workload whose lease lapsed; say one line for each.
+    """Roll back every workload whose lease lapsed by the database's clock; say one line for each.
 
     A failure for one workload is told and does not keep the others waiting.
     """
+    return _take_all_back(ledger, lapsed_leases(ledger), tell)
+
+
+class Watch:
+    """What a watchdog remembers between two looks; ``clock`` gives seconds that never jump.
+
+    A lease has lapsed when its heartbeat has not changed for its time to live, or when the
+    database's clock says so and it did not change for two beats. So a database whose clock jumps
+    back hides no dead holder, and one whose clock jumps forward ends no living rollout.
+    """
+
+    def __init__(
+        self,
+        tell: Tell,
+        *,
+        ledger_down_s: float = LEDGER_DOWN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell = tell
+        self._ledger_down_s = ledger_down_s
+        self._clock = clock
+        self._beats: dict[str, tuple[int, str | None, float]] = {}
+        self._silent_since: float | None = None
+        self._told: set[str] = set()
+
+    def look(self, ledger: Connection) -> list[RolledBack]:
+        """Take back whatever lapsed; while the ledger answers, it alone decides."""
+        if self._silent_since is not None:
+            take_in_where_possible(ledger, self._tell)
+        self._silent_since = None
+        self._told.clear()
+        now, lapsed, held = self._clock(), [], {}
+        for lease in held_leases(ledger):
+            known = self._beats.get(lease.workload)
+            if known is None or known[:2] != (lease.epoch, lease.beat):
+                known = (lease.epoch, lease.beat, now)
+            held[lease.workload] = known
+            still_s = now - known[2]
+            watched_s = min(_WATCHED_S, lease.ttl_seconds)
+            if still_s >= lease.ttl_seconds or (lease.lapsed and still_s >= watched_s):
+                lapsed.append(lease)
+        self._beats = held
+        return _take_all_back(ledger, lapsed, self._tell)
+
+    def look_without_ledger(self, why: str) -> list[RolledBack]:
+        """Take back by its card what nobody can lead any more, once the silence lasts long enough.
+
+        That is a candidate with part of the traffic, and one with all of it whose lease was held
+        when the ledger was heard last, or that its target's pointer row does not call serving. A
+        promoted generation stays.
+        """
+        now = self._clock()
+        if self._silent_since is None:
+            self._silent_since = now
+            self._once(f"watchdog: the ledger does not answer ({why}); trying again.")
+        if now - self._silent_since < self._ledger_down_s:
+            return []
+        done: list[RolledBack] = []
+        for path in sorted((settings.home() / "cards").glob("*.json")):
+            try:
+                done += self._by_card(path, now - self._silent_since)
+            except (QafilaError, OSError) as error:
+                what = error.what if isinstance(error, QafilaError) else str(error)
+                self._once(f"{path.stem}: {what}")
+        return done
+
+    def _by_card(self, path: Path, silent_s: float) -> Iterable[RolledBack]:
+        card = read_card(path)
+        name = card.workload.name
+        router = router_from(card.workload, card.find)
+        try:
+            state = read_whatever_it_says(router)
+        finally:
+            router.close()
+        if not (state.candidate_percent or state.twin_percent or state.mirror_percent):
+            return []
+        if state.candidate_percent == 100 and name not in self._beats and _may_serve(card):
+            self._once(f"{name}: promoted, or it cannot be known; it stays without the ledger.")
+            return []
+        why = f"the ledger gives no answer for {silent_s:.0f} s, and nobody can lead the canary"
+        self._tell(f"{name}: {why}")
+        outcome = roll_back_by_card(path, why, event=Event.ABORT)
+        self._tell(f"{name}: {outcome.verdict}: {outcome.sentence}")
+        return [outcome]
+
+    def _once(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._tell(line)
+
+
+def watch(
+    tell: Tell,
+    *,
+    seconds: float | None = None,
+    once: bool = False,
+    ledger_down_s: float = LEDGER_DOWN_SECONDS,
+) -> list[RolledBack]:
+    """Look twice a second for so many seconds (None: for ever); return what was taken back.
+
+    Survives a restart of the ledger, and says a line when something changes. With ``once`` one
+    look, by the database's clock alone.
+
+    Raises:
+        Unavailable: with ``once``, the ledger does not answer.
+    """
+    if once:
+        with open_ledger() as ledger:
+            mark_watchdog(ledger)
+            take_in_where_possible(ledger, tell)
+            return take_back_lapsed(ledger, tell)
+    watching = Watch(tell, ledger_down_s=ledger_down_s)
+    done: list[RolledBack] = []
+    connected: Connection | None = None
+    begun, marked = time.monotonic(), float("-inf")
+    while seconds is None or time.monotonic() - begun < seconds:
+        try:
+            if connected is None:
+                connected = _open()
+                tell("watchdog: the ledger answers; watching.")
+            if time.monotonic() - marked >= _MARK_S:
+                mark_watchdog(connected)
+                marked = time.monotonic()
+            done += watching.look(connected)
+        except (psycopg.Error, Unavailable) as error:
+            if connected is not None:
+                connected.close()
+            connected = None
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            done += watching.look_without_ledger(first)
+        time.sleep(POLL_S)
+    if connected is not None:
+        connected.close()
+    return done
+
+
+def _open() -> Connection:
+    """Open the ledger so that one that hangs counts as silent."""
+    ledger = open_ledger()
+    ledger.execute("SELECT set_config('statement_timeout', '5s', false)")
+    take_in_where_possible(ledger, lambda line: None)
+    return ledger
+
+
+def _take_all_back(ledger: Connection, lapsed: Iterable[LeaseRow], tell: Tell) -> list[RolledBack]:
     done = []
-    for lease in lapsed_leases(ledger):
+    for lease in lapsed:
         try:
             done.append(_take_back(ledger, lease, tell))
         except QafilaError as error:
@@ -38,3 +203,16 @@ def _take_back(ledger: Connection, lease: LeaseRow, tell: Tell) -> RolledBack:
     release_lease(ledger, lease.workload, lease.epoch)
     tell(f"{lease.workload}: {outcome.verdict}: {outcome.sentence}")
     return outcome
+
+
+def _may_serve(card: Card) -> bool:
+    """Say whether the card's generation serves by the target's pointer row, or nobody can say."""
+    target = card.workload.corpus.target
+    if not isinstance(target, PgvectorTarget):
+        return True
+    try:
+        with open_postgres(card.find(target.block), target.block) as database:
+            now = read_alias(database, card.workload.name)
+    except (QafilaError, psycopg.Error):
+        return True
+    return now is not None and now.generation == card.generation

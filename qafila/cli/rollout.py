@@ -10,8 +10,6 @@ import typer
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
 
-_POLL_S = 0.5
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
@@ -53,39 +51,22 @@ def rollback(
 
 def watchdog(
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=1, help="End after so many; none: never.")
+    ] = None,
+    ledger_down_seconds: Annotated[
+        float,
+        typer.Option(
+            "--ledger-down-seconds",
+            min=6,
+            help="The ledger silent for so long, go back by the rollback cards of this machine.",
+        ),
+    ] = 10.0,
 ) -> None:
     """Watch the leases; a rollout whose holder died goes back to the baseline. Runs until stopped.
 
     Survives a restart of the ledger; says a line when something changes.
     """
-    import time
+    from tasks.watching import watch
 
-    import psycopg
-
-    from qafila.errors import Unavailable
-    from tasks.ledger import Connection, open_ledger
-    from tasks.watching import take_back_lapsed
-
-    ledger: Connection | None = None
-    silent = False
-    while True:
-        try:
-            if ledger is None:
-                ledger = open_ledger()
-                if silent or not once:
-                    typer.echo("watchdog: the ledger answers; watching.")
-                silent = False
-            take_back_lapsed(ledger, typer.echo)
-        except (psycopg.Error, Unavailable) as error:
-            if once:
-                raise
-            if not silent:
-                first = str(error).strip().splitlines()[0]
-                typer.echo(f"watchdog: the ledger does not answer ({first}); trying again.")
-            silent = True
-            if ledger is not None:
-                ledger.close()
-            ledger = None
-        if once:
-            return
-        time.sleep(_POLL_S)
+    watch(typer.echo, seconds=seconds, once=once, ledger_down_s=ledger_down_seconds)

@@ -290,6 +290,15 @@ WHERE workload = %(workload)s
   AND kind = %(kind)s
   AND body ->> 'spool_id' = %(id)s;
 
+-- name: held_leases
+-- Every lease that is held, with its heartbeat as it stands: a watchdog compares two looks.
+SELECT workload, epoch, holder, holder_pid, holder_run, generation, ttl_seconds,
+       extract(epoch FROM clock_timestamp() - heartbeat)::double precision AS age_seconds,
+       heartbeat::text AS beat
+FROM qafila.lease
+WHERE holder IS NOT NULL
+ORDER BY workload;
+
 -- name: lapsed_leases
 -- Held, but without a sign of life: the watchdog's work.
 SELECT workload, epoch, holder, holder_pid, holder_run, generation, ttl_seconds,

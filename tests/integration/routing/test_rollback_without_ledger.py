@@ -206,3 +206,38 @@ def test_a_ledger_that_was_led_on_meanwhile_keeps_its_newer_rollout(
     generation = newest_generation(ledger, NAME)
     assert generation is not None
     assert generation.phase == Phase.CANARY
+
+
+def test_with_controller_and_ledger_dead_the_watchdog_goes_back_by_the_card(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, target_url: str,
+    own: Setting, home: Path,
+) -> None:  # fmt: skip
+    at_a_weight(edge, ledger, workload, target_url)
+    ledger.execute("UPDATE qafila.lease SET ttl_seconds = 3600")  # it cannot lapse meanwhile
+    environment = {**os.environ, "QAFILA_LEDGER_URL": ledger_url}
+    dog = subprocess.Popen(
+        [sys.executable, "-m", "qafila.cli", "watchdog", "--ledger-down-seconds", "6"],
+        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert dog.stdout is not None
+    try:
+        assert "watching" in dog.stdout.readline()
+        kill(own)
+        try:
+            begun = time.monotonic()
+            while edge.router.read().candidate_percent:
+                assert time.monotonic() - begun < 30
+                time.sleep(0.05)
+            assert time.monotonic() - begun >= 6
+        finally:
+            own.restart()
+        while "ledger answers" not in dog.stdout.readline():
+            assert dog.poll() is None
+        with psycopg.connect(ledger_url, autocommit=True) as fresh:
+            while not evidence_of(fresh, NAME, "rollback"):
+                assert time.monotonic() - begun < 60
+                time.sleep(0.05)
+    finally:
+        dog.terminate()
+        dog.wait(10)
+        dog.stdout.close()

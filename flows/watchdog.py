@@ -1,0 +1,61 @@
+"""Watch the leases from a deployment, for where no plain ``qafila watchdog`` runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.rolling_back import RolledBack
+from tasks.runs import operator_told
+from tasks.watching import LEDGER_DOWN_SECONDS, watch
+
+
+class Watchdog(BaseModel):
+    """How long one run watches."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: float = Field(
+        55, ge=1, le=86_400, description="Ends after so many; the schedule starts the next one."
+    )
+    ledger_down_seconds: float = Field(
+        LEDGER_DOWN_SECONDS, ge=6, le=3600,
+        description="The ledger silent for so long, go back by this machine's rollback cards.",
+    )  # fmt: skip
+
+
+@flow(name="watchdog", flow_run_name="watchdog")
+def watchdog(request: Watchdog) -> dict[str, Any]:
+    """Gives the baseline all traffic where a rollout's holder died; looks twice a second.
+
+    You see a line for each workload that was taken back, and a table at the end. Changes what
+    ``rollback`` changes, and only where a lease lapsed. Between two runs nobody watches: the plain
+    process ``qafila watchdog`` has no such gap, and this is the second line behind it.
+    """
+    with operator_told():
+        done = look(request.seconds, request.ledger_down_seconds)
+        return {"taken_back": [one.body() for one in done]}
+
+
+@task(task_run_name="watch the leases for {seconds} s", cache_policy=NO_CACHE)
+def look(seconds: float, ledger_down_seconds: float) -> list[RolledBack]:
+    """Watch, and show what was taken back."""
+    log = get_run_logger()
+    done = watch(
+        lambda line: log.info("%s", line), seconds=seconds, ledger_down_s=ledger_down_seconds
+    )
+    if done:
+        create_table_artifact(
+            key="taken-back",
+            table=[
+                {"workload": one.workload, "verdict": one.verdict.value, "why": one.why,
+                 "what": one.sentence}
+                for one in done
+            ],
+            description="What the watchdog gave back to its baseline.",
+        )  # fmt: skip
+    return done
