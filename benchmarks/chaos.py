@@ -50,8 +50,8 @@ def play(world: World, name: str) -> Outcome:
     try:
         world.reset()
         return SCENARIOS[name](world)
-    except AssertionError as error:
-        return Outcome(False, None, "", None, str(error))
+    except Exception as error:  # noqa: BLE001 - what nobody expected is a scenario that failed
+        return Outcome(False, None, "", None, f"{type(error).__name__}: {error}")
 
 
 def _row(name: str, outcome: Outcome) -> dict[str, Any]:

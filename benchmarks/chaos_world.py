@@ -174,7 +174,6 @@ class World:
         router = self.edge.router
         with self.here.ledger() as ledger, self.here.target() as target:
             ledger.execute("UPDATE qafila.generation SET phase = 'drilled'")
-            ledger.execute("DELETE FROM qafila.approval")
             # A rollback by card counts on from far above; the ledger goes on from there.
             ledger.execute(
                 "INSERT INTO qafila.lease (workload, epoch, ttl_seconds) VALUES (%s, %s, 5)"

@@ -7,17 +7,21 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
 from psycopg.types.json import Jsonb
 
+from qafila.core.drill import Flip as Flip
+from qafila.core.drill import judge_flips as judge_flips
 from qafila.core.verdict import Judgement, Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Unavailable
 from qafila.sql import statement
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection, Generation
+from tasks.routers.access_log import tenant_digest
 from tasks.routers.port import Request, Router
 
 _KEYS = 4
@@ -40,76 +44,104 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Flip:
-    """One way to the drill weight and back.
+class Way:
+    """Where the weight stands, where the drill goes, and which side serves there.
 
-    ``seconds_to_zero`` is from the decision to the moment a client had the baseline's answer and
-    never the candidate's again: an upper bound, as fine as the probes are dense. ``log_after``
-    counts user requests on the candidate, by the router's log, that started after it had
-    acknowledged weight 0.
+    Before a promotion all traffic is on the baseline and a few users go to the candidate; after it
+    the candidate serves, and a few go to the baseline that is kept warm.
     """
 
-    seconds_to_zero: float
-    acknowledged_s: float
-    probes: int
-    canary_before: int
-    canary_after: int
-    users: int
-    failed: int
-    log_after: int
+    home_percent: int
+    away_percent: int
+    home: str
+    away: str
 
 
-def fly(router: Router, weight: int, *, epoch: int, path: str, rate: float, hold_s: float) -> Flip:
+def way_of(percent: int, drill_weight: int) -> Way:
+    """Return the way to drill where the candidate has 0 or 100 per cent."""
+    if percent:
+        return Way(100, 100 - drill_weight, "candidate", "baseline")
+    return Way(0, drill_weight, "baseline", "candidate")
+
+
+def fly(
+    router: Router,
+    weight: int,
+    *,
+    epoch: int,
+    path: str,
+    rate: float,
+    hold_s: float,
+    way: Way | None = None,
+    keys: Sequence[str] = (),
+) -> Flip:
     """Go to the drill weight and back once, under load, and return what was measured.
 
-    Probes use the keys of users that the weight sends to the candidate: the hardest case.
+    ``way`` is from the baseline to ``weight`` per cent on the candidate unless another is given.
+    Probes use the keys of users that the weight sends to the drilled side: the hardest case.
+    ``keys`` are such users, where they are known already.
 
     Raises:
         StaleEpoch: the lease was lost.
-        Unavailable: the router did not acknowledge, or sends nobody to the candidate.
+        Unavailable: the router did not acknowledge, or sends nobody to the drilled side.
     """
+    way = way or way_of(0, weight)
     _, cursor = router.observed(None)
-    router.acknowledged(router.write(weight, epoch=epoch, why=f"drill at {weight} %"))
-    keys = find_keys(router, path)
-    prober = Prober(router.listen_url, path, keys, rate)
+    slowest_s = router.abilities.slowest_s
+    there = f"drill: {way.away_percent} % on the candidate"
+    router.acknowledged(router.write(way.away_percent, epoch=epoch, why=there))
+    known = list(keys) or find_keys(router, path, way.away)
+    prober = Prober(router.listen_url, path, known, rate)
     prober.start()
     try:
-        time.sleep(hold_s)
+        time.sleep(hold_s + slowest_s)
         decided_at = time.time()
-        acknowledged_s = router.acknowledged(router.write(0, epoch=epoch, why="drill: back"))
-        settled_at = time.time()
-        time.sleep(hold_s)
+        version = router.write(way.home_percent, epoch=epoch, why="drill: back")
+        acknowledged_s = router.acknowledged(version)
+        settled_at = time.time() + slowest_s  # before that, nobody promised anything
+        time.sleep(hold_s + slowest_s)
     finally:
         prober.stop()
     time.sleep(_LOG_DELAY_S)
     logged, _ = router.observed(cursor)
-    return _measure(prober.shots, logged, decided_at, settled_at, acknowledged_s)
+    return measure(prober.shots, logged, decided_at, settled_at, acknowledged_s, away=way.away)
 
 
-def _measure(
+def measure(
     shots: Sequence[Shot],
     logged: Sequence[Request],
     decided_at: float,
     settled_at: float,
     acknowledged_s: float,
+    *,
+    away: str = "candidate",
 ) -> Flip:
-    canary = [s for s in shots if s.served == "candidate"]
-    last = max((s.ended_at for s in canary), default=0.0)
+    """Return one flip's figures from what clients saw and what the router logged; Unix times."""
+    drilled = [s for s in shots if s.served == away]
+    own = _probes()
+    users = [r for r in logged if r.tenant not in own]
+    last = max((s.ended_at for s in drilled), default=0.0)
     proofs = [s.ended_at for s in shots if not s.failed and s.ended_at > max(last, decided_at)]
     return Flip(
         seconds_to_zero=min(proofs, default=math.inf) - decided_at,
         acknowledged_s=acknowledged_s,
         probes=len(shots),
-        canary_before=sum(s.ended_at <= decided_at for s in canary),
-        canary_after=sum(s.started_at > settled_at for s in canary),
-        users=len(logged),
-        failed=sum(s.failed for s in shots) + sum(r.status >= 500 for r in logged),
-        log_after=sum(r.arm == "candidate" and r.started_at > settled_at for r in logged),
+        canary_before=sum(s.ended_at <= decided_at for s in drilled),
+        canary_after=sum(s.started_at > settled_at for s in drilled),
+        users=len(users),
+        failed=sum(s.failed for s in shots) + sum(r.status >= 500 for r in users),
+        log_after=sum(r.arm == away and r.started_at > settled_at for r in users),
     )
 
 
-def find_keys(router: Router, path: str) -> list[str]:
-    """Return sticky keys that the present weight sends to the candidate.
+@cache
+def _probes() -> frozenset[str | None]:
+    """Return what stands in a router's log for the drill's own keys."""
+    return frozenset(tenant_digest(f"drill-{n}") for n in range(_MOST_TRIES))
+
+
+def find_keys(router: Router, path: str, away: str = "candidate") -> list[str]:
+    """Return sticky keys that the present weight sends to the drilled side.
 
     Raises:
         Unavailable: of that many users not one landed there.
@@ -122,17 +154,26 @@ def find_keys(router: Router, path: str) -> list[str]:
             except httpx.HTTPError as error:
                 raise Unavailable(
                     f"{router.listen_url} does not answer: {type(error).__name__}.",
-                    kept="the baseline.",
+                    kept="the weights go back to where they were.",
                     remedy="qafila doctor",
                 ) from error
-            if reply.headers.get("x-qafila-served") == "candidate":
+            served = reply.headers.get("x-qafila-served")
+            if served is None and n == 0:
+                raise Unavailable(
+                    f"router {router.name} does not say which side answers: there is no "
+                    "x-qafila-served in its replies, so that a drill would prove nothing.",
+                    kept="nobody met the drilled side for longer than a second.",
+                    remedy="let both services answer with the header x-qafila-served: baseline or "
+                    "candidate, then drill again",
+                )
+            if served == away:
                 found.append(f"drill-{n}")
                 if len(found) == _KEYS:
                     return found
     if not found:
         raise Unavailable(
-            f"of {_MOST_TRIES} users none was sent to the candidate by router {router.name}.",
-            kept="the baseline.",
+            f"of {_MOST_TRIES} users none was sent to the {away} by router {router.name}.",
+            kept="the weights go back to where they were.",
             remedy="qafila doctor",
         )
     return found
@@ -175,36 +216,6 @@ class Prober:
         return Shot(started, time.time(), reply.status_code, served)
 
 
-def judge_flips(flips: Sequence[Flip], most_seconds: float) -> Judgement:
-    """Say whether the way back is fast, complete and without a failed request."""
-    seconds = max(f.seconds_to_zero for f in flips)
-    failed = sum(f.failed for f in flips)
-    after = sum(f.canary_after + f.log_after for f in flips)
-    requests = sum(f.probes + f.users for f in flips)
-    reached = min(f.canary_before for f in flips)
-    numbers: dict[str, object] = {
-        "seconds_to_zero": round(seconds, 4),
-        "acknowledged_s": round(max(f.acknowledged_s for f in flips), 4),
-        "requests": requests,
-        "failed_requests": failed,
-        "canary_requests_after": after,
-        "flips": len(flips),
-    }
-    shown = (
-        f"to the drill weight and back {len(flips)} times under load: {seconds * 1000:.0f} ms "
-        f"until nobody met the canary, {failed} of {requests} failed"
-    )
-    if not reached:
-        return Judgement(Verdict.INCONCLUSIVE, f"{shown}; no probe met the canary before.", numbers)
-    if after:
-        return Judgement(
-            Verdict.FAIL, f"{shown}; {after} met the canary after weight 0 was taken.", numbers
-        )
-    if failed or seconds > most_seconds:
-        return Judgement(Verdict.FAIL, f"{shown}; at most {most_seconds:g} s and 0.", numbers)
-    return Judgement(Verdict.PASS, f"{shown}.", numbers)
-
-
 def issue_certificate(
     ledger: Connection,
     generation: Generation,
@@ -214,11 +225,16 @@ def issue_certificate(
     *,
     valid_hours: float,
     run_id: str | None,
+    drilled: str = "candidate",
 ) -> dict[str, Any]:
-    """Keep the drill as evidence and, when it passed, as a certificate; return the body."""
+    """Keep the drill as evidence and, when it passed, as a certificate; return the body.
+
+    ``drilled`` is the side that users were sent to.
+    """
     body: dict[str, Any] = {
         **judged.numbers,
         "weight": spec.rollout.drill_weight,
+        "drilled": drilled,
         "versions": versions,
         "valid_hours": valid_hours,
     }
