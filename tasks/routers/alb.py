@@ -90,7 +90,7 @@ class AlbRouter:
         """Return the version of the API that is spoken; None when AWS does not answer."""
         try:
             self._described()
-        except (Unavailable, BadInput):
+        except Unavailable:
             return None
         return f"elbv2 {self._elb.meta.service_model.api_version}"
 
@@ -237,7 +237,10 @@ class AlbRouter:
     def _described(self) -> list[dict[str, Any]]:
         """Return the actions of the rule, or the default ones of the listener."""
         with calling(self.name, "describe the rule", PAGE):
-            return actions_of(self._elb, self._settings)
+            try:
+                return actions_of(self._elb, self._settings)
+            except BadInput as error:  # it was there when the workload was applied
+                raise Unavailable(error.what, remedy=error.remedy) from error
 
     def _stored(self, actions: Sequence[Mapping[str, Any]]) -> tuple[str | None, Mapping[str, int]]:
         """Return the version of the tag, None without one, and the weight of each arm."""

@@ -92,7 +92,7 @@ class Route53Router:
         """Return the version of the API that is spoken; None when AWS does not answer."""
         try:
             self._records()
-        except (Unavailable, BadInput):
+        except Unavailable:
             return None
         return f"route53 {self._dns.meta.service_model.api_version}"
 
