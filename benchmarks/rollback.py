@@ -139,7 +139,7 @@ def seconds_to_zero(rows: Rows, flip: Flip) -> float | None:
         & (own["sent"] > last_sent)
         & np.isin(own["tenant"], users)
     ]
-    if not (np.isin(own["tenant"], users) & (own["sent"] > last_sent)).any():
+    if not (np.isin(own["tenant"], users) & (own["sent"] > flip.decided_at)).any():
         return None
     proven = float(proofs.min(initial=np.inf))
     return max(proven, float(new["ended"].max(initial=0.0))) - flip.decided_at

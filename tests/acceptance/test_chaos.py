@@ -1,0 +1,31 @@
+"""What breaks in a rollout, one test each, on real processes: what users met, and what was left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.chaos import play
+from benchmarks.chaos_scenarios import SCENARIOS
+from benchmarks.chaos_world import World, chaos_world
+
+# The stages between these two are the same step with another weight: `qafila bench chaos` kills
+# the controller in each.
+LEFT_TO_THE_BENCHMARK = {
+    "controller killed: 5 %",
+    "controller killed: 25 %",
+    "controller killed: 50 %",
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with chaos_world(seed=7) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", [n for n in SCENARIOS if n not in LEFT_TO_THE_BENCHMARK])
+def test_users_are_kept_out_of_it(world: World, name: str) -> None:
+    outcome = play(world, name)
+    assert outcome.ok, f"{outcome.figure} {outcome.unit} (at most {outcome.bound}): {outcome.said}"
