@@ -10,6 +10,10 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from qafila.core.phases import Phase, next_step
+from qafila.core.rollout import limits_of, plan_steps
+from qafila.core.standing import SoFar, Standing, standing
+from qafila.core.timetable import Closed, closed
+from qafila.core.workload import Rollout, Workload
 from qafila.errors import QafilaError
 from qafila.sql import statement
 from tasks.approvals import Approval, pending_approvals
@@ -22,7 +26,11 @@ from tasks.preflight import latest_preflight
 
 @dataclass(frozen=True)
 class Status:
-    """Everything that ``qafila status`` prints about one workload."""
+    """Everything that ``qafila status`` prints about one workload.
+
+    ``canary`` is there while a generation is on trial and the judge has looked. ``held`` says why
+    no weight may rise now. ``watchdog_age_s`` is since any watchdog looked; None: never.
+    """
 
     workload: str
     owner: str
@@ -34,9 +42,13 @@ class Status:
     last_look: dict[str, Any] | None
     lease: LeaseRow | None
     drill_seconds: float | None
+    drilled_at: datetime | None
     certificate_until: datetime | None
+    watchdog_age_s: float | None
+    canary: Standing | None
     latest: Evidence | None
     next_step: str | None
+    held: str | None = None
 
 
 def read_status(ledger: Connection, name: str) -> Status:
@@ -65,6 +77,11 @@ def read_status(ledger: Connection, name: str) -> Status:
             if row is not None and (latest is None or row.number > latest.number):
                 latest = row
     lease = read_lease(ledger, name)
+    shut = _closed(ledger, workload.rollout)
+    canary = None
+    if generation is not None and generation.phase == Phase.CANARY:
+        led = lease is not None and lease.holder is not None and not lease.lapsed
+        canary = _canary(ledger, workload, generation, led=led, held=shut is not None)
     passed = preflight is not None and preflight.allows
     return Status(
         workload=name,
@@ -77,12 +94,44 @@ def read_status(ledger: Connection, name: str) -> Status:
         last_look=look,
         lease=lease if lease is not None and lease.holder is not None else None,
         drill_seconds=None if certificate is None else certificate["seconds_to_zero"],
+        drilled_at=None if certificate is None else certificate["issued_at"],
         certificate_until=None if certificate is None else certificate["expires_at"],
+        watchdog_age_s=watchdog_age(ledger),
+        canary=canary,
         latest=latest,
         next_step=next_step(
             Phase(generation.phase) if generation else None, preflight_passed=passed
         ),
+        held=None if shut is None else shut.sentence,
     )
+
+
+def _canary(
+    ledger: Connection, workload: Workload, generation: Generation, *, led: bool, held: bool
+) -> Standing | None:
+    """Return how the rollout stands; None before its first look."""
+    key = {"workload": workload.name, "generation": generation.number}
+    with ledger.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(statement("status", "rollout_so_far"), key).fetchone()
+    if row is None:
+        return None
+    return standing(
+        SoFar(**row),
+        led=led,
+        held=held,
+        steps=plan_steps(workload.rollout, shadow=True),
+        rollout=workload.rollout,
+        limits=limits_of(workload.objectives, workload.rollout),
+    )
+
+
+def _closed(ledger: Connection, rollout: Rollout) -> Closed | None:
+    """Return why no weight may rise now, by the ledger's clock; None: it may."""
+    if rollout.windows is None and not rollout.freezes:
+        return None
+    row = ledger.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    return closed(row[0], rollout.windows, rollout.freezes)
 
 
 def mark_watchdog(ledger: Connection, name: str | None = None) -> None:

@@ -17,6 +17,7 @@ from qafila.errors import QafilaError
 GROUPS = (
     "stack",
     "workloads",
+    "status",
     "runs",
     "load",
     "live_sync",

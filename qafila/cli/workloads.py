@@ -1,25 +1,19 @@
-"""qafila apply, status: what is meant, and where it stands."""
+"""qafila apply, adopt, abandon, bridge: what is meant, and what becomes of it."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
-from qafila.core.phases import Phase
-
-if TYPE_CHECKING:
-    from tasks.status import Status
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(apply)
-    app.command()(status)
     app.command()(adopt)
     app.command()(abandon)
     app.command()(bridge)
@@ -111,75 +105,6 @@ def abandon(
         return
     screen.say(f"Generation {ended.number} of {workload} is abandoned; its rows are kept.")
     screen.say(f"Next:  qafila run migrate-workload {workload}")
-
-
-def status(
-    workload: Annotated[str | None, typer.Argument(help="Name; empty: all workloads.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show where a workload stands, what it waits for, and how to get back."""
-    from dataclasses import asdict
-
-    from tasks.ledger import list_workloads, open_ledger
-    from tasks.status import read_status
-
-    with open_ledger() as ledger:
-        names = [workload] if workload else list_workloads(ledger)
-        found = [read_status(ledger, name) for name in names]
-    if as_json:
-        rows = [asdict(s) for s in found]
-        screen.print_json(rows[0] if workload else rows)
-        return
-    if not found:
-        screen.say("No workload yet.  Next:  qafila apply workloads/aws-docs-search.yaml")
-    for one in found:
-        for label, text in lines_of(one, datetime.now(UTC)):
-            screen.say(f"  {label:<20} {text}")
-
-
-def lines_of(status: Status, now: datetime) -> list[tuple[str, str]]:
-    """Return label and text of each line about one workload."""
-    generation = status.generation
-    phase = "not begun" if generation is None else generation.phase
-    number = "" if generation is None else f" g{generation.number}"
-    share = status.candidate_percent
-    weight = f"router: {status.router_problem}" if share is None else f"candidate gets {share} %"
-    lines = [
-        (
-            status.workload,
-            f"{phase}{number}, {weight} · {status.criticality} criticality · owner {status.owner}",
-        )
-    ]
-    for question in status.waits_for:
-        minutes = max(0, (question.expires_at - now).total_seconds() / 60)
-        lines.append(
-            (
-                "waits for you",
-                f"{question.subject}, lapses in {minutes:.0f} min     "
-                f"qafila approve {question.id} --by NAME",
-            )
-        )
-    on_trial = generation is not None and generation.phase == Phase.CANARY
-    if status.last_look is not None and on_trial:
-        look = status.last_look
-        lines.append((f"since {look['looked_at']:%H:%M}", f"{look['verdict']}: {look['sentence']}"))
-    elif status.latest is not None:
-        latest = status.latest
-        lines.append((f"since {latest.recorded_at:%H:%M}", latest.sentence))
-    if status.certificate_until is not None:
-        lines.append(
-            (
-                "if it goes wrong",
-                f"rollback drilled: {status.drill_seconds:.2f} s · certificate until "
-                f"{status.certificate_until:%d %b %H:%M} UTC · qafila rollback {status.workload}",
-            )
-        )
-    if status.lease is not None:
-        age = status.lease.age_seconds or 0.0
-        lines.append(("lease", f"{status.lease.holder}, alive {age:.1f} s ago"))
-    if status.next_step is not None:
-        lines.append(("next", f"qafila run {status.next_step} {status.workload}"))
-    return lines
 
 
 def bridge(

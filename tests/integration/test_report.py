@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from qafila.cli import app
-from qafila.cli.workloads import lines_of
+from qafila.cli.status import lines_of
 from qafila.core.phases import Event
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
@@ -22,7 +22,7 @@ from tasks import approvals
 from tasks.evidence import record_evidence
 from tasks.ledger import Generation, apply_workload, move_phase
 from tasks.reporting import collect_facts, save_validation, write_report
-from tasks.status import read_status
+from tasks.status import mark_watchdog, read_status
 from tests.integration.applied import apply_demo, audit
 
 NAME = "aws-docs-search"
@@ -183,11 +183,12 @@ def test_status_tells_the_look_during_a_canary_and_its_end_afterwards(
     generation = go(ledger, audited, *TO_CANARY)
     look(ledger, 1, 5)
 
-    def since() -> str:
+    def since(label: str = "since") -> str:
         lines = lines_of(read_status(ledger, NAME), datetime.now(UTC))
-        return next(text for label, text in lines if label.startswith("since"))
+        return next(text for name, text in lines if name.startswith(label))
 
-    assert since() == "INCONCLUSIVE: the last look"
+    assert since().startswith("18 requests · bad events 0 canary / 0 baseline · E(harm) 1 of")
+    assert since("last look") == "INCONCLUSIVE: the last look"
     note(ledger, "rollback", Verdict.PASS)
     go(ledger, generation, Event.ABORT)
     assert since() == "rollback is PASS."
@@ -195,4 +196,24 @@ def test_status_tells_the_look_during_a_canary_and_its_end_afterwards(
     assert since() == "rollout is FAIL."
     facts = collect_facts(ledger, NAME)
     assert [row["weight"] for row in facts.looks] == [5]
-    assert (facts.abort_at, facts.promote_at) == (300, 20)
+    assert (facts.abort_at, facts.promote_at) == (400, 20)
+
+
+def test_status_as_json_has_the_values_of_the_screen(
+    ledger: psycopg.Connection[Any], audited: Generation
+) -> None:
+    go(ledger, audited, *TO_CANARY)
+    look(ledger, 1, 5)
+    look(ledger, 2, 5)
+    mark_watchdog(ledger)
+    told = json.loads(CliRunner().invoke(app, ["status", NAME, "--json"]).output)
+    canary = told["canary"]
+    assert (canary["doing"], canary["safety"]) == ("nobody leads it", "safe")
+    assert (canary["so_far"]["rollout"], canary["so_far"]["looks"]) == ("r1", 2)
+    assert (canary["so_far"]["baseline_requests"], canary["so_far"]["candidate_requests"]) == (
+        18, 18,
+    )  # fmt: skip
+    assert canary["so_far"]["requests_per_s"] > 0
+    assert (canary["abort_at"], canary["promote_at"]) == (400, 20)
+    assert canary["next"]["weight"] == 25
+    assert 0 <= told["watchdog_age_s"] < 60
