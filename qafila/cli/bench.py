@@ -15,6 +15,7 @@ NAMES = (
     "claims",
     "governor",
     "validation",
+    "judge",
     "judge-offline",
     "retrieval",
     "comparison",

@@ -40,7 +40,7 @@ from qafila.core.analysis.tenants import (
     worse_than_before,
 )
 
-HARM_POINTS = (0.3, 0.5, 0.7, 0.9, 1.2, 1.4, 1.6, 1.9, 2.3, 2.6, 3.0)  # log: 1.35 … 20 times
+HARM_POINTS = (0.5, 1.0, 1.4, 1.8, 2.4)  # log: 1.6, 2.7, 4.1, 6 and 11 times as often
 FINE_GRID = (1.0, 0.9, 0.8, 0.65, 0.5, 0.35, 0.25)  # every point is under the δ it is against
 _OVER_GRID = (1.4, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0)
 _UNDER_GRID = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7)

@@ -81,8 +81,8 @@ def worse_than_before(
     requests: ArrayLike,
     wrong: ArrayLike,
     before: tuple[ArrayLike, ArrayLike],
-    rate: float,
-    weight: float,
+    rate: ArrayLike,
+    weight: ArrayLike,
     allowed: float,
 ) -> Array:
     """Return, for each tenant, log E of "many of its answers are wrong".
@@ -94,7 +94,8 @@ def worse_than_before(
     n0, y0 = (np.asarray(a, float) for a in before)
     f = allowed + (1 - allowed) * np.asarray(_WRONG)
     likely = log_mean(y[..., None] * np.log(f) + (n - y)[..., None] * np.log(1 - f))
-    a, b = weight * rate + y0, weight * (1 - rate) + n0 - y0
+    p, k = np.asarray(rate, float), np.asarray(weight, float)
+    a, b = k * p + y0, k * (1 - p) + n0 - y0
     past = betaln(a + y, b + n - y) - betaln(a, b)
     plain = y * np.log(allowed) + (n - y) * np.log(1 - allowed)
     return np.asarray(np.minimum(likely - np.maximum(past, plain), MOST_LOG), float)
