@@ -11,6 +11,7 @@ from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
 from tasks.bringing_back import bring_back
+from tasks.old_side import WAIT_SECONDS
 from tasks.rolling_back import RolledBack, refuse_if_unproven
 from tasks.runs import current_run_id, operator_told
 
@@ -21,6 +22,11 @@ class Rollback(ForWorkload):
     why: str = Field(
         "an operator asked for it", min_length=3, max_length=500, description="Kept as evidence."
     )
+    wait_seconds: float = Field(
+        WAIT_SECONDS, ge=0, le=3600,
+        description="After a promotion: how long live sync may take to bring the old side in step.",
+    )  # fmt: skip
+    now: bool = Field(False, description="Go back also when writes are missing on the old side.")
 
 
 @flow(name="rollback", flow_run_name="rollback {request.workload}")
@@ -29,23 +35,24 @@ def rollback(request: Rollback) -> dict[str, Any]:
 
     Always allowed: a running canary loses its lease and ends. Changes the router's weights and the
     target's pointer row, where the generations are columns also their names; the newest generation
-    is taken back, it and its evidence stay, and what served before serves again. Running it twice
+    is taken back, it and its evidence stay, and what served before serves again; after a promotion
+    with live sync, when that has every write of before. Running it twice
     changes nothing the second time. To go up again, start migrate-workload: it opens the next
     generation. When the Prefect server is down, ``qafila rollback WORKLOAD`` does the same.
     """
     with operator_told():
-        outcome = take_back(request.workload, request.why)
+        outcome = take_back(request.workload, request.why, request.wait_seconds, request.now)
         refuse_if_unproven(outcome)
         return outcome.body()
 
 
 @task(task_run_name="take {workload} back to its baseline", cache_policy=NO_CACHE)
-def take_back(workload: str, why: str) -> RolledBack:
+def take_back(workload: str, why: str, wait_seconds: float, now: bool) -> RolledBack:
     """Roll back and show the proof. Idempotent by the router's state and the phase."""
     log = get_run_logger()
     outcome = bring_back(
-        workload, why, holder="rollback flow", run_id=current_run_id(),
-        tell=lambda line: log.warning("%s", line),
+        workload, why, holder="rollback flow", run_id=current_run_id(), wait_s=wait_seconds,
+        now=now, tell=lambda line: log.warning("%s", line),
     )  # fmt: skip
     log.info("%s · %s", outcome.verdict, outcome.sentence)
     create_markdown_artifact(

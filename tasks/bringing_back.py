@@ -26,15 +26,19 @@ def bring_back(
     run_id: str | None = None,
     card: Path | None = None,
     event: Event = Event.ROLLBACK,
+    wait_s: float | None = None,
+    now: bool = False,
     tell: Callable[[str], None] = lambda line: None,
 ) -> RolledBack:
     """Give the baseline all traffic and prove it, with or without the ledger.
 
     A ledger that hangs is given ``LEDGER_SECONDS`` for each question, then counts as down. With
-    ``card`` the ledger is not asked at all.
+    ``card`` the ledger is not asked at all. ``wait_s`` and ``now`` are as in ``roll_back``; by a
+    card nobody can say how far live sync is, and the weights fall at once.
 
     Raises:
-        Refused: there is no such workload or router, or the card's seal does not hold.
+        Refused: there is no such workload or router, the old side is behind, or the card's seal
+            does not hold.
         Unavailable: neither the ledger answers nor is there a card; or the router cannot be read.
         StaleEpoch: a rollback that started later was faster.
     """

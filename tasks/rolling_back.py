@@ -7,6 +7,7 @@ holds it, and the new epoch fences them off.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,8 +24,11 @@ from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import read_lease, release_lease, take_lease
 from tasks.ledger import Connection, Generation, move_phase, read_workload
+from tasks.old_side import require_in_step
 from tasks.recorded import recorded_in
 from tasks.routers.port import Router
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class RolledBack:
     ``seconds_to_zero`` is from the decision to the router's acknowledgement, to the start of the
     last user request that reached the candidate by its log, or to the end of the time for which
     clients may hold to the old weights (``holds_after_s``, a DNS record's time to live), whichever
-    is latest. ``acknowledged_s`` is None when the router does not run: its file then holds the
+    is latest. ``old_side`` says whether what was written since the promotion is also there.
+    ``acknowledged_s`` is None when the router does not run: its file then holds the
     weights it will start with. ``not_shown`` is what the router cannot show, a sentence each.
     """
 
@@ -55,6 +60,7 @@ class RolledBack:
     holds_after_s: float = 0.0
     not_shown: tuple[str, ...] = ()
     by: str = "ledger"
+    old_side: str = ""
 
     def body(self) -> dict[str, Any]:
         """Return the values as evidence keeps them."""
@@ -75,6 +81,9 @@ def roll_back(
     run_id: str | None = None,
     event: Event = Event.ROLLBACK,
     proof_seconds: float = PROOF_SECONDS,
+    wait_s: float | None = None,
+    now: bool = False,
+    tell: Tell = lambda line: None,
 ) -> RolledBack:
     """Give the baseline all traffic, prove it, and put pointer row and phase back. Idempotent.
 
@@ -84,30 +93,46 @@ def roll_back(
     the application's table, users meet them without the router: the names are swapped back at the
     same time, and also when the router's file cannot be read.
 
+    With ``wait_s`` a *promoted* generation that live sync follows is taken back only when the one
+    before has every write of before this call: waited for so long, or not at all with ``now``,
+    which only says what is missing. A canary is never waited for.
+
     Raises:
-        Refused: there is no such workload or router.
+        Refused: there is no such workload or router; or the old side is behind, and nothing was
+            touched.
         StaleEpoch: a rollback that started later was faster.
     """
     spec, _ = read_workload(ledger, workload)
     router = router_of(ledger, spec)
+    road = generations_on_the_road(ledger, workload)
+    promoted = bool(road) and road[0].phase == Phase.PROMOTED and spec.corpus.live_sync
     try:
-        return _roll_back(ledger, spec, router, why, holder, run_id, event, proof_seconds)
+        old_side = ""
+        if promoted and wait_s is not None:
+            old_side = require_in_step(
+                ledger, spec, road[0].number, wait_s=wait_s, now=now, tell=tell
+            )
+        outcome = _roll_back(
+            ledger, spec, router, road, why, holder, run_id, event, proof_seconds, old_side
+        )
     finally:
         router.close()
+    return outcome
 
 
 def _roll_back(
     ledger: Connection,
     spec: Workload,
     router: Router,
+    road: Sequence[Generation],
     why: str,
     holder: str,
     run_id: str | None,
     event: Event,
     proof_seconds: float,
+    old_side: str,
 ) -> RolledBack:
     lease = read_lease(ledger, spec.name)
-    road = generations_on_the_road(ledger, spec.name)
     numbers = [g.number for g in road]
     target = spec.corpus.target
     by_name = isinstance(target, PgvectorTarget) and target.column is not None
@@ -155,17 +180,18 @@ def _roll_back(
             requests_after=down.requests_after,
             canary_requests_after=down.canary_requests_after,
             verdict=down.verdict,
-            sentence=down.sentence,
+            sentence=f"{down.sentence}{f' Live sync: {old_side}.' if old_side else ''}",
             why=why,
             epoch=epoch,
             probes=down.probes,
             holds_after_s=down.holds_after_s,
             not_shown=down.not_shown,
+            old_side=old_side,
         )
         record_evidence(
             ledger,
             "rollback",
-            f"{down.sentence} Why: {why}",
+            f"{outcome.sentence} Why: {why}",
             workload=spec.name,
             generation=numbers[0] if numbers else None,
             verdict=down.verdict,

@@ -14,17 +14,18 @@ import psycopg
 
 from qafila import settings
 from qafila.core.corpus import PgvectorTarget
-from qafila.core.phases import Event
+from qafila.core.phases import Event, Phase
 from qafila.errors import QafilaError, Unavailable
+from tasks.agreement import compare, restore
 from tasks.alias import read_alias
 from tasks.descent import read_whatever_it_says
-from tasks.edges import router_from
+from tasks.edges import router_from, router_of
 from tasks.leases import LeaseRow, held_leases, lapsed_leases, release_lease
-from tasks.ledger import Connection, open_ledger
+from tasks.ledger import Connection, open_ledger, read_workload
 from tasks.recorded import open_postgres
 from tasks.rollback_card import Card, read_card
 from tasks.rollback_spool import take_in_where_possible
-from tasks.rolling_back import RolledBack, roll_back
+from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
 from tasks.rolling_back_by_card import roll_back_by_card
 from tasks.status import mark_watchdog
 
@@ -39,7 +40,8 @@ Tell = Callable[[str], None]
 def take_back_lapsed(ledger: Connection, tell: Tell) -> list[RolledBack]:
     """Roll back every workload whose lease lapsed by the database's clock; say one line for each.
 
-    A failure for one workload is told and does not keep the others waiting.
+    A promoted generation was proven and serves on; its router gets back its weight. A failure for
+    one workload is told and does not keep the others waiting.
     """
     return _take_all_back(ledger, lapsed_leases(ledger), tell)
 
@@ -189,20 +191,42 @@ def _take_all_back(ledger: Connection, lapsed: Iterable[LeaseRow], tell: Tell) -
     done = []
     for lease in lapsed:
         try:
-            done.append(_take_back(ledger, lease, tell))
+            outcome = _take_back(ledger, lease, tell)
         except QafilaError as error:
             tell(f"{lease.workload}: {error.what}")
+            continue
+        if outcome is not None:
+            done.append(outcome)
     return done
 
 
-def _take_back(ledger: Connection, lease: LeaseRow, tell: Tell) -> RolledBack:
+def _take_back(ledger: Connection, lease: LeaseRow, tell: Tell) -> RolledBack | None:
+    """Roll back; None where a promoted generation serves: that was proven, and it stays."""
     silence = f"{lease.age_seconds:.1f} s" if lease.age_seconds is not None else "some time"
     why = f"lease lapsed: {lease.holder} (epoch {lease.epoch}) gave no sign of life for {silence}"
     tell(f"{lease.workload}: {why}")
+    road = generations_on_the_road(ledger, lease.workload)
+    if road and road[0].phase == Phase.PROMOTED:
+        release_lease(ledger, lease.workload, lease.epoch)
+        _restore_if_moved(ledger, lease.workload, why, tell)
+        return None
     outcome = roll_back(ledger, lease.workload, why, holder="watchdog", event=Event.ABORT)
     release_lease(ledger, lease.workload, lease.epoch)
     tell(f"{lease.workload}: {outcome.verdict}: {outcome.sentence}")
     return outcome
+
+
+def _restore_if_moved(ledger: Connection, workload: str, why: str, tell: Tell) -> None:
+    spec, _ = read_workload(ledger, workload)
+    router = router_of(ledger, spec)
+    try:
+        if compare(ledger, spec, router).agrees:
+            tell(f"{workload}: what is promoted serves on; the lease is free.")
+        else:
+            restore(ledger, spec, router, why)
+            tell(f"{workload}: what is promoted has its weight again; the lease is free.")
+    finally:
+        router.close()
 
 
 def _may_serve(card: Card) -> bool:

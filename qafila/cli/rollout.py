@@ -26,9 +26,23 @@ def rollback(
         Path | None,
         typer.Option("--card", help="Go back by this rollback card, and ask no ledger."),
     ] = None,
+    wait_seconds: Annotated[
+        float,
+        typer.Option(
+            "--wait-seconds",
+            min=0,
+            help="After a promotion: how long live sync may take to bring the old side in step.",
+        ),
+    ] = 30.0,
+    now: Annotated[
+        bool, typer.Option("--now", help="Go back also when writes are missing on the old side.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Give the baseline all traffic and put the pointer row back; needs no Prefect server.
+
+    A canary falls at once. A promoted generation that live sync follows is taken back when the one
+    before has every write; it is refused when that takes too long, unless --now.
 
     When the ledger does not answer, the rollback card in QAFILA_HOME/cards is taken by itself.
     """
@@ -39,7 +53,9 @@ def rollback(
         if not as_json:
             screen.complain(line)
 
-    outcome = bring_back(workload, why, holder="qafila rollback", card=card, tell=tell)
+    outcome = bring_back(
+        workload, why, holder="qafila rollback", card=card, wait_s=wait_seconds, now=now, tell=tell
+    )
     if as_json:
         screen.print_json(outcome.body())
     elif outcome.already:

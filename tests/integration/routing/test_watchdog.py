@@ -10,11 +10,11 @@ import pytest
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from tasks.alias import move_alias, read_alias, set_trial
-from tasks.leases import TTL_SECONDS, beat_lease, take_lease
+from tasks.leases import TTL_SECONDS, beat_lease, read_lease, take_lease
 from tasks.ledger import newest_generation
 from tasks.rollback_card import card_path, write_card
 from tasks.rollback_spool import spool_path, take_in_spool
-from tasks.watching import LEDGER_DOWN_SECONDS, Watch
+from tasks.watching import LEDGER_DOWN_SECONDS, Watch, take_back_lapsed
 from tests.edges import Edge
 
 NAME = "aws-docs-search"
@@ -150,3 +150,21 @@ def test_a_broken_card_is_told_once_and_stops_no_other(
     assert len(watching.look_without_ledger("timeout")) == 1
     assert watching.look_without_ledger("timeout") == []
     assert sum("not a rollback card" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("weight", [100, 30])
+def test_a_holder_that_dies_beside_a_promoted_generation_takes_nothing_from_users(
+    edge: Edge, ledger: psycopg.Connection, epoch: int, weight: int
+) -> None:
+    """A drill or a clean-up died; what serves was proven, and gets back the weight it had."""
+    ledger.execute("UPDATE qafila.generation SET phase = %s", [Phase.PROMOTED.value])
+    weigh(edge, weight, epoch)
+    shift(ledger, "-1 hour")
+    lines: list[str] = []
+    assert take_back_lapsed(ledger, lines.append) == []
+    assert edge.router.read().candidate_percent == 100
+    assert "what is promoted" in lines[-1]
+    lease = read_lease(ledger, NAME)
+    assert lease is not None
+    assert lease.holder is None
+    assert take_back_lapsed(ledger, lines.append) == []
