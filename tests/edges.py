@@ -50,6 +50,7 @@ class Service:
     hang: bool = False
     port: int = field(default_factory=free_port)
     served: int = 0
+    copies: int = 0  # of ``served``, those that the router marked as copies
 
     def __post_init__(self) -> None:
         service = self
@@ -65,6 +66,7 @@ class Service:
                 if self.path.startswith("/health"):
                     return self.reply(200, 1)
                 service.served += 1
+                service.copies += self.headers.get("x-qafila-shadow") == "1"
                 if random.random() < service.errors:
                     return self.reply(500, 0)
                 empty = self.headers.get("x-tenant-id") in service.bad_tenants
@@ -140,24 +142,51 @@ def _await_ready(admin_url: str) -> None:
 
 
 @contextmanager
-def running_edge(folder: Path) -> Iterator[Edge]:
+def running_edge(folder: Path, *, tenant_header: str = envoy.TENANT_HEADER) -> Iterator[Edge]:
     """Start two services and an Envoy, the candidate at weight 0; stop them at the end."""
-    folder.mkdir(parents=True, exist_ok=True)
     baseline, candidate = Service("baseline"), Service("candidate")
+    try:
+        with _running_envoy(folder, "edge-1", baseline, candidate, tenant_header) as edge:
+            edge.router.acknowledged(edge.router.install(baseline.url, candidate.url).version)
+            yield edge
+    finally:
+        baseline.stop()
+        candidate.stop()
+
+
+@contextmanager
+def running_fleet(folder: Path) -> Iterator[list[Edge]]:
+    """Start two Envoys before the same two services, in folders of their own."""
+    baseline, candidate = Service("baseline"), Service("candidate")
+    try:
+        with (
+            _running_envoy(folder / "1", "edge-1", baseline, candidate) as first,
+            _running_envoy(folder / "2", "edge-2", baseline, candidate) as second,
+        ):
+            yield [first, second]
+    finally:
+        baseline.stop()
+        candidate.stop()
+
+
+@contextmanager
+def _running_envoy(
+    folder: Path,
+    name: str,
+    baseline: Service,
+    candidate: Service,
+    tenant_header: str = envoy.TENANT_HEADER,
+) -> Iterator[Edge]:
+    folder.mkdir(parents=True, exist_ok=True)
     listen, admin = free_port(), free_port()
     admin_url, listen_url = f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{listen}"
-    router = EnvoyRouter(
-        "edge-1", directory=str(folder), admin_url=admin_url, listen_url=listen_url
-    )
-    envoy.prepare(folder, port=listen, admin_port=admin)
+    router = EnvoyRouter(name, directory=str(folder), admin_url=admin_url, listen_url=listen_url)
+    envoy.prepare(folder, port=listen, admin_port=admin, tenant_header=tenant_header)
     edge = Edge(router, baseline, candidate, folder, admin_url, listen_url, _run_envoy(folder))
     try:
         _await_ready(admin_url)
-        router.acknowledged(router.install(baseline.url, candidate.url).version)
         yield edge
     finally:
         edge.process.terminate()
         edge.process.wait(10)
         router.close()
-        baseline.stop()
-        candidate.stop()

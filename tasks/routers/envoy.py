@@ -206,6 +206,7 @@ class EnvoyRouter:
         now = self._admin.shadow_counts()
         if not state.mirror_percent or now is None:
             return None
+        open_now = now.pop("active")
         kept = envoy_config.kept_beside(self._folder.read("rds.json")).get("shadow_from") or {}
         if any(int(kept.get(name, 0)) > count for name, count in now.items()):
             kept = {}
@@ -216,6 +217,7 @@ class EnvoyRouter:
             errors=since["5xx"] - since["timeout"] - left_out,
             unanswered=since["timeout"],
             left_out=left_out,
+            open=open_now,
         )
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:

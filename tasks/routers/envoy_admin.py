@@ -18,6 +18,7 @@ _POLL_S = 0.002
 _ROUTES = "http.ingress.rds.main."
 _SHADOW = "cluster.candidate_shadow.upstream_rq_"
 _COUNTED = ("completed", "5xx", "timeout", "active_overflow", "pending_overflow")
+_NOW = "active"
 
 
 class Admin:
@@ -51,11 +52,14 @@ class Admin:
         return found.get(_ROUTES + "version_text"), None if refused is None else int(refused)
 
     def shadow_counts(self) -> dict[str, int] | None:
-        """Return what Envoy has counted of the copies since it started; None: no answer."""
+        """Return what Envoy has counted of the copies since it started; None: no answer.
+
+        ``active`` is no count: it is how many are open now.
+        """
         found = self._stats(f"^{_SHADOW}", 2.0)
         if found is None:
             return None
-        return {name: int(found.get(_SHADOW + name, 0)) for name in _COUNTED}
+        return {name: int(found.get(_SHADOW + name, 0)) for name in (*_COUNTED, _NOW)}
 
     def await_version(self, stat: str, version: str, what: str, timeout_s: float = 5.0) -> None:
         """Wait for a running Envoy to take a file; return at once when none runs.

@@ -67,15 +67,19 @@ class RouteSettings:
 
     ``per_try_s`` bounds what a hanging canary costs a user: after it, a request that may be asked
     twice is asked of the baseline. It holds for the baseline's own answers too, so it must be well
-    above the slowest normal answer: 5 s is far above that of a search, and with it the second try
-    and a third of its time still fit into ``whole_s``. An answer that has begun is not cut by it;
-    ``whole_s`` cuts any answer. ``canary_at_once`` requests may be open at the candidate; more go
-    to the baseline, or fail at once where they may not be asked twice.
+    above the slowest normal answer, or a healthy service is asked twice and then fails: 5 s is far
+    above that of a search. An answer that has begun is not cut by it, so that streams go on;
+    ``whole_s`` ends any answer, open streams too, and is all that bounds a hanging candidate where
+    a request may not be asked twice.
+
+    ``canary_at_once`` requests may be open at the candidate; more go to the baseline, or fail at
+    once where they may not be asked twice. It is far above what a healthy one has open: its rate
+    times its latency, for instance 1 000 requests a second at 0.1 s, which is 100.
     ``idempotent_posts``: POST may be asked twice. ``alias`` is the model name that users send.
     """
 
     per_try_s: float = 5.0
-    whole_s: float = 15.0
+    whole_s: float = 120.0
     idempotent_posts: bool = False
     canary_at_once: int = 1024
     alias: str | None = None

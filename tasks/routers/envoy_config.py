@@ -22,7 +22,6 @@ _VERSION = re.compile(r"^e(\d+)/(\d+)/(\d+)pct(?:\+twin(\d+))?(?:\+mirror(\d+))?
 _TYPE = "type.googleapis.com/envoy."
 _TOTAL = 10_000
 _IDEMPOTENT = "GET|HEAD|OPTIONS"
-_LONGEST_STREAM_S = 120.0
 
 
 def version_text(
@@ -164,10 +163,8 @@ def _split(state: RouterState, candidate_cluster: str, settings: RouteSettings) 
         ("baseline", "baseline", 100 - state.candidate_percent - state.twin_percent),
     ]
     return {
+        # Beside a max_stream_duration Envoy 1.40 would not apply this, to users or to copies.
         "timeout": f"{settings.whole_s:g}s",
-        "max_stream_duration": {
-            "max_stream_duration": f"{max(settings.whole_s, _LONGEST_STREAM_S):g}s"
-        },
         "hash_policy": [{"header": {"header_name": KEY_HEADER}}],
         "weighted_clusters": {
             "use_hash_policy": True,

@@ -65,14 +65,16 @@ class Request:
 class Shadowed:
     """What the candidate did with copies of user requests; nobody waited for its answers.
 
-    ``requests`` it was sent, of which ``errors`` were answered 5xx or met a dead candidate, and
+    Of ``requests`` that came to an end, ``errors`` were answered 5xx or met a dead candidate, and
     ``unanswered`` had no answer in time. ``left_out`` copies were not sent: too many were open.
+    ``open`` ones wait for an answer now; where the candidate hangs, they are all there is to see.
     """
 
     requests: int
     errors: int
     unanswered: int
     left_out: int = 0
+    open: int = 0
 
 
 class Router(Protocol):
@@ -133,6 +135,9 @@ class Router(Protocol):
         ``read`` is what was written, this is what was taken. Where the two differ, or the ledger
         says a third thing, somebody else moved weights or the router refused them. None also where
         it reports a version that Qafila did not write.
+
+        Raises:
+            Disagreement: the members of a fleet work with different weights.
         """
 
     def shadowed(self) -> Shadowed | None:

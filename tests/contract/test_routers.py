@@ -12,10 +12,11 @@ import pytest
 
 from qafila.errors import BadInput
 from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.fleet import FleetRouter
 from tasks.routers.memory import MemoryRouter
 from tasks.routers.port import Request, Router
 from tests.contract.router_suite import EveryRouter, weigh
-from tests.edges import Edge, running_edge
+from tests.edges import Edge, running_edge, running_fleet
 
 
 class Setup(Protocol):
@@ -48,16 +49,51 @@ class EnvoySetup:
         self.edge.candidate.errors = 1.0
 
 
+class FleetSetup:
+    """Two Envoys; a user goes to either of them, and keeps the arm."""
+
+    def __init__(self, edges: list[Edge], router: FleetRouter) -> None:
+        self.edges, self.router = edges, router
+        self.clients = [httpx.Client(base_url=edge.listen_url) for edge in edges]
+        self.sent = 0
+
+    def send(self, key: str) -> None:
+        self.sent += 1
+        client = self.clients[self.sent % len(self.clients)]
+        assert client.get("/search", headers={"x-tenant-id": key}).status_code == 200
+
+    def break_candidate(self) -> None:
+        self.edges[0].candidate.errors = 1.0
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Edge], FleetRouter]]:
+    with running_fleet(tmp_path_factory.mktemp("fleet")) as edges:
+        router = FleetRouter("edges", [edge.router for edge in edges])
+        state = router.install(edges[0].baseline.url, edges[0].candidate.url)
+        router.acknowledged(state.version)
+        yield edges, router
+
+
 @pytest.fixture(scope="module")
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with running_edge(tmp_path_factory.mktemp("edge")) as running:
         yield running
 
 
-@pytest.fixture(params=["memory", "envoy"])
+@pytest.fixture(params=["memory", "envoy", "fleet"])
 def setup(request: pytest.FixtureRequest) -> Iterator[Setup]:
     if request.param == "memory":
         yield MemorySetup()
+        return
+    if request.param == "fleet":
+        edges, router = request.getfixturevalue("fleet")
+        edges[0].candidate.errors = 0.0
+        router.write(0, epoch=max(e.router.read().epoch for e in edges), why="next test")
+        several = FleetSetup(edges, router)
+        yield several
+        for client in several.clients:
+            client.close()
         return
     edge: Edge = request.getfixturevalue("edge")
     edge.candidate.errors = 0.0
@@ -88,6 +124,10 @@ def send_many(setup: Setup, count: int) -> list[Request]:
     return seen_after(setup, send, count)
 
 
+def arms_of_tenants(seen: list[Request]) -> dict[str | None, str]:
+    return {request.tenant: request.arm for request in seen}
+
+
 class TestEveryRouter(EveryRouter):
     """What the other routers are held to as well."""
 
@@ -103,12 +143,23 @@ def test_a_key_keeps_its_arm_and_those_of_a_small_weight_stay_at_a_larger_one(
     setup: Setup,
 ) -> None:
     weigh(setup.router, 25)
-    first = [r.arm for r in send_many(setup, 120)]
-    assert [r.arm for r in send_many(setup, 120)] == first
-    assert 10 <= first.count("candidate") <= 60
+    first = arms_of_tenants(send_many(setup, 120))
+    assert arms_of_tenants(send_many(setup, 120)) == first
+    assert 10 <= list(first.values()).count("candidate") <= 60
     weigh(setup.router, 50)
-    later = [r.arm for r in send_many(setup, 120)]
-    assert all(b == "candidate" for a, b in zip(first, later, strict=True) if a == "candidate")
+    later = arms_of_tenants(send_many(setup, 120))
+    assert all(later[key] == "candidate" for key, arm in first.items() if arm == "candidate")
+
+
+def test_a_key_keeps_its_arm_all_the_way_up(setup: Setup) -> None:
+    on_trial: set[str | None] = set()
+    for percent in (1, 5, 25, 50, 100):
+        weigh(setup.router, percent)
+        arms = arms_of_tenants(send_many(setup, 120))
+        now = {key for key, arm in arms.items() if arm == "candidate"}
+        assert on_trial <= now
+        on_trial = now
+    assert len(on_trial) == 120
 
 
 def test_the_twin_is_the_baseline_under_a_second_name(setup: Setup) -> None:
