@@ -21,7 +21,7 @@ ACCESS_LOG = "access.jsonl"
 TENANT_HEADER = "x-tenant-id"
 
 _TYPES = "type.googleapis.com/envoy."
-_HEADER = re.compile(r"^[a-z0-9][a-z0-9-]{0,63}$")
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _BUCKETS_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000,
                5000, 10000, 30000, 60000)  # fmt: skip
 
@@ -106,7 +106,7 @@ def bootstrap(
     Raises:
         BadInput: ``tenant_header`` is no header name.
     """
-    if not _HEADER.match(tenant_header):
+    if not _HEADER.fullmatch(tenant_header):
         raise BadInput(f"tenant header {tenant_header!r} is not a header name in lower case.")
     return {
         "node": {"id": "edge-1", "cluster": "qafila"},

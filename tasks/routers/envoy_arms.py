@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from qafila.errors import BadInput
 
-MODEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 CREDENTIAL = "credential"  # the secret's name in the operator's file
 PREFIX = "/v1"  # what users of an OpenAI-compatible service ask; a provider may have another
 
@@ -109,7 +109,7 @@ def require_arms(baseline: Arm, candidate: Arm, settings: RouteSettings) -> None
         *_problems("baseline", baseline, settings.alias),
         *_problems("candidate", candidate, settings.alias),
     ]
-    if settings.alias is not None and not MODEL.match(settings.alias):
+    if settings.alias is not None and not MODEL.fullmatch(settings.alias):
         problems.append(f"service.alias: {settings.alias!r} is no model name.")
     if not 0 < settings.per_try_s <= settings.whole_s:
         problems.append(
@@ -151,7 +151,7 @@ def _problems(name: str, arm: Arm, alias: str | None) -> list[str]:
         )
     if arm.model is not None and alias is None:
         found.append(f"{where}.model is {arm.model!r}, but service.alias is not set.")
-    if arm.model is not None and not MODEL.match(arm.model):
+    if arm.model is not None and not MODEL.fullmatch(arm.model):
         found.append(f"{where}.model: {arm.model!r} is no model name.")
     if arm.ca_file is not None and not arm.encrypted:
         found.append(f"{where}.ca_file: {arm.url!r} is not https.")

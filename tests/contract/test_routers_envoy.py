@@ -1,0 +1,169 @@
+"""What a real Envoy does at the edges: refusals, hanging candidates, sticky users."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from qafila.errors import BadInput, Unavailable
+from qafila.stack import envoy
+from tasks.routers.envoy_arms import RouteSettings
+from tests.contract.router_suite import weigh
+from tests.edges import Edge, running_edge
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+    with running_edge(tmp_path_factory.mktemp("edge"), tenant_header="x-organisation") as running:
+        yield running
+
+
+@contextmanager
+def settings(edge: Edge, wanted: RouteSettings) -> Iterator[None]:
+    arms = edge.baseline.url, edge.candidate.url
+    edge.router.acknowledged(edge.router.install(*arms, wanted).version)
+    try:
+        yield
+    finally:
+        edge.candidate.hang = False
+        edge.router.acknowledged(edge.router.install(*arms).version)
+
+
+def test_a_file_that_envoy_refuses_ends_the_wait_at_once(edge: Edge) -> None:
+    weigh(edge.router, 0)
+    before = edge.router.reported_version()
+    clusters = edge.folder / "cds.json"
+    kept = json.loads(clusters.read_text())
+    fewer = {
+        "version_info": "without",
+        "resources": [r for r in kept["resources"] if r["name"] != "baseline_twin"],
+    }
+    edge.router._folder.replace("cds.json", fewer)
+    edge.router._admin.await_version("cluster_manager.cds", "without", "clusters")
+    try:
+        epoch = edge.router.read().epoch
+        version = edge.router.write(0, epoch=epoch, why="test", twin_percent=50)
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="refused") as refusal:
+            edge.router.acknowledged(version, timeout_s=30)
+        assert time.monotonic() - started < 15
+        assert "qafila apply" in refusal.value.remedy
+        reported = edge.router.reported()
+        assert reported is not None  # Envoy goes on, and says that file and router differ
+        assert (reported.version, edge.router.read().version) == (before, version)
+    finally:
+        edge.router.install(edge.baseline.url, edge.candidate.url)
+        weigh(edge.router, 0)
+
+
+def test_a_hanging_candidate_costs_users_the_try_and_no_failure(edge: Edge) -> None:
+    """At half the traffic and with room for four requests, the rest goes to the baseline."""
+    with settings(edge, RouteSettings(per_try_s=1.0, canary_at_once=4)):
+        weigh(edge.router, 50)
+        edge.candidate.hang = True
+
+        def ask(n: int) -> tuple[int, str, float]:
+            started = time.monotonic()
+            headers = {"x-organisation": f"o{n}"}
+            reply = httpx.get(edge.listen_url + "/search", headers=headers, timeout=30)
+            return reply.status_code, reply.json()["from"], time.monotonic() - started
+
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(ask, range(120)))
+        assert {(status, arm) for status, arm, _ in answers} == {(200, "baseline")}
+        service = edge.router._admin._stats("^cluster.candidate_service.upstream_rq_", 2.0)
+        assert service is not None
+        refused = sum(int(n) for name, n in service.items() if name.endswith("overflow"))
+        assert refused > 0  # the breaker opened, and no user saw it
+
+
+def test_a_hanging_candidate_is_seen_as_bad(edge: Edge) -> None:
+    with settings(edge, RouteSettings(per_try_s=0.5, canary_at_once=4)):
+        weigh(edge.router, 100)
+        edge.candidate.hang = True
+        _, cursor = edge.router.observed(None)
+        assert httpx.get(edge.listen_url + "/search", timeout=10).status_code == 200
+        seen = []
+        end = time.monotonic() + 5
+        while not seen and time.monotonic() < end:
+            seen, cursor = edge.router.observed(cursor)
+        assert [(r.arm, r.attempts) for r in seen] == [("candidate", 2)]
+
+
+def test_posts_are_asked_twice_only_where_an_operator_says_so(edge: Edge) -> None:
+    edge.candidate.errors = 1.0
+    try:
+        weigh(edge.router, 100)
+        assert httpx.post(edge.listen_url + "/search").status_code == 500
+        with settings(edge, RouteSettings(idempotent_posts=True)):
+            assert edge.router.read().candidate_percent == 100  # the weights stayed
+            assert httpx.post(edge.listen_url + "/search").json() == {"from": "baseline"}
+        assert httpx.post(edge.listen_url + "/search").status_code == 500
+    finally:
+        edge.candidate.errors = 0.0
+
+
+def test_a_request_that_may_not_be_asked_twice_ends_with_the_whole_answers_time(
+    edge: Edge,
+) -> None:
+    with settings(edge, RouteSettings(per_try_s=0.5, whole_s=0.5)):
+        weigh(edge.router, 100)
+        edge.candidate.hang = True
+        assert httpx.post(edge.listen_url + "/search", timeout=10).status_code == 504
+
+
+def test_users_stick_by_the_operators_header_and_else_by_a_cookie(edge: Edge) -> None:
+    weigh(edge.router, 50)
+    arms = {n: {_arm(edge, {"x-organisation": f"o{n}"}) for _ in range(4)} for n in range(24)}
+    assert all(len(seen) == 1 for seen in arms.values())
+    assert {arm for seen in arms.values() for arm in seen} == {"baseline", "candidate"}
+    others = []
+    for _ in range(12):
+        with httpx.Client(base_url=edge.listen_url) as client:
+            first = client.get("/search")
+            assert first.cookies.get("qafila-sid")
+            assert {client.get("/search").json()["from"] for _ in range(4)} == {
+                first.json()["from"]
+            }
+            others.append(first.json()["from"])
+    assert set(others) == {"baseline", "candidate"}
+
+
+def _arm(edge: Edge, headers: dict[str, str]) -> str:
+    return str(httpx.get(edge.listen_url + "/search", headers=headers).json()["from"])
+
+
+@pytest.mark.parametrize("header", ["X-Tenant", "a'b", "", "two words", "x\n"])
+def test_a_tenant_header_that_is_none_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(BadInput):
+        envoy.prepare(tmp_path / "new", port=1, admin_port=2, tenant_header=header)
+    assert not (tmp_path / "new").exists()
+
+
+def test_users_meet_no_error_while_arms_are_installed_again(edge: Edge) -> None:
+    """Another address for the candidate: clusters and listeners change under traffic."""
+    weigh(edge.router, 0)
+    stop, seen = threading.Event(), []
+
+    def ask() -> None:
+        with httpx.Client(base_url=edge.listen_url) as client:
+            while not stop.is_set():
+                seen.append(client.get("/search").status_code)
+
+    users = threading.Thread(target=ask)
+    users.start()
+    try:
+        edge.router.install(edge.baseline.url, edge.baseline.url)
+        edge.router.install(edge.baseline.url, edge.candidate.url)
+    finally:
+        stop.set()
+        users.join()
+    assert set(seen) == {200}

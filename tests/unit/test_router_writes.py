@@ -1,0 +1,97 @@
+"""Whatever is written in whatever order: the epoch never falls, and the last write is read."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qafila.errors import BadInput, StaleEpoch
+from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.envoy_config import parse_version, version_text
+from tasks.routers.fleet import FleetRouter
+from tasks.routers.memory import MemoryRouter
+from tasks.routers.port import Router
+
+percents = st.integers(-5, 105)
+writes = st.lists(
+    st.tuples(percents, st.sampled_from(["candidate", "twin", "mirror"]), st.integers(0, 6)),
+    max_size=12,
+)
+
+
+@contextmanager
+def made(kind: str) -> Iterator[Router]:
+    """Return a router that needs no process: the fake, or Envoys by their files alone."""
+    if kind == "memory":
+        yield MemoryRouter()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        members = [
+            EnvoyRouter(
+                f"e{n}",
+                directory=f"{folder}/{n}",
+                admin_url="http://127.0.0.1:9",
+                listen_url="http://127.0.0.1:9",
+            )
+            for n in range(2)
+        ]
+        router = members[0] if kind == "envoy" else FleetRouter("edges", members)
+        router.install("http://127.0.0.1:8001", "http://127.0.0.1:8002")
+        yield router
+        for member in members:
+            member.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "envoy", "fleet"])
+@settings(max_examples=25, deadline=None)  # each write is on the disk before it returns
+@given(asked=writes)
+def test_the_epoch_never_falls_and_the_last_accepted_write_is_what_is_read(
+    kind: str, asked: list[tuple[int, str, int]]
+) -> None:
+    with made(kind) as router:
+        expected = router.read()
+        for percent, share, epoch in asked:
+            shares = {"candidate": 0, "twin": 0, "mirror": 0, share: percent}
+            try:
+                version = router.write(
+                    shares["candidate"],
+                    epoch=epoch,
+                    why="test",
+                    twin_percent=shares["twin"],
+                    mirror_percent=shares["mirror"],
+                )
+            except BadInput:
+                assert not 0 <= percent <= 100
+            except StaleEpoch:
+                assert epoch < expected.epoch
+            else:
+                assert epoch >= expected.epoch
+                assert version != expected.version
+                expected = router.read()
+                assert expected.version == version
+                assert (
+                    expected.candidate_percent,
+                    expected.twin_percent,
+                    expected.mirror_percent,
+                    expected.epoch,
+                ) == (shares["candidate"], shares["twin"], shares["mirror"], epoch)
+            assert router.read() == expected  # a refused write changed nothing
+
+
+@given(
+    epoch=st.integers(0, 10**9),
+    sequence=st.integers(0, 10**9),
+    shares=st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100)),
+)
+def test_a_version_says_its_weights(
+    epoch: int, sequence: int, shares: tuple[int, int, int]
+) -> None:
+    text = version_text(epoch, sequence, *shares)
+    state, number = parse_version(text)
+    assert (state.epoch, number, state.version) == (epoch, sequence, text)
+    assert (state.candidate_percent, state.twin_percent, state.mirror_percent) == shares
