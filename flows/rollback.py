@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
+from qafila.core.verdict import Verdict
+from qafila.errors import Unavailable
 from tasks.bringing_back import bring_back
+from tasks.ledger import open_ledger
 from tasks.old_side import WAIT_SECONDS
-from tasks.rolling_back import RolledBack, refuse_if_unproven
+from tasks.rolling_back import RolledBack, refuse_if_unproven, was_left_by
 from tasks.runs import current_run_id, operator_told
 
 
@@ -27,6 +31,10 @@ class Rollback(ForWorkload):
         description="After a promotion: how long live sync may take to bring the old side in step.",
     )  # fmt: skip
     now: bool = Field(False, description="Go back also when writes are missing on the old side.")
+    of_run: str | None = Field(
+        None, max_length=100,
+        description="Only what this canary run left: nothing is done where another leads by now.",
+    )  # fmt: skip
 
 
 @flow(name="rollback", flow_run_name="rollback {request.workload}")
@@ -41,9 +49,24 @@ def rollback(request: Rollback) -> dict[str, Any]:
     generation. When the Prefect server is down, ``qafila rollback WORKLOAD`` does the same.
     """
     with operator_told():
+        if request.of_run is not None and not left_by(request.workload, request.of_run):
+            return {"workload": request.workload, "already": True, "verdict": Verdict.PASS.value}
         outcome = take_back(request.workload, request.why, request.wait_seconds, request.now)
         refuse_if_unproven(outcome)
         return outcome.body()
+
+
+@task(task_run_name="what did run {run} leave of {workload}", cache_policy=NO_CACHE)
+def left_by(workload: str, run: str) -> bool:
+    """Say whether that run left something; while the ledger is silent nobody can rule it out."""
+    try:
+        with open_ledger() as ledger:
+            left = was_left_by(ledger, workload, run)
+    except (Unavailable, psycopg.Error):
+        return True
+    if not left:
+        get_run_logger().info("run %s left nothing of %s; nothing was changed.", run, workload)
+    return left
 
 
 @task(task_run_name="take {workload} back to its baseline", cache_policy=NO_CACHE)

@@ -220,6 +220,18 @@ def generations_on_the_road(ledger: Connection, workload: str) -> list[Generatio
         ).fetchall()
 
 
+def was_left_by(ledger: Connection, workload: str, run_id: str) -> bool:
+    """Say whether a run that ended left something to take back.
+
+    It did when it holds the lease still, or when nobody does and a generation is in canary. Another
+    rollout of the same workload is so left alone.
+    """
+    lease = read_lease(ledger, workload)
+    if lease is not None and lease.holder is not None:
+        return lease.holder_run == run_id
+    return any(g.phase == Phase.CANARY for g in generations_on_the_road(ledger, workload))
+
+
 def refuse_if_unproven(outcome: RolledBack) -> None:
     """Turn a rollback that is not proven into an error, after it was kept as evidence.
 

@@ -1,4 +1,4 @@
-"""Tell the Prefect server and the ledger what there is: connections, then deployments.
+"""Tell the Prefect server and the ledger what there is: connections, deployments, the automation.
 
 Runs as a process of its own (``python -m qafila.cli.registering``), because Prefect reads its
 settings when it is imported, and does everything in one process, because that import is slow.
@@ -14,6 +14,7 @@ from importlib.metadata import version
 from qafila import settings
 from qafila.errors import Unavailable
 from qafila.stack import prefect
+from qafila.stack.automations import ensure_automation
 from qafila.stack.environment import root
 
 
@@ -22,6 +23,7 @@ def digest() -> str:
     total = hashlib.sha256(version("prefect").encode())
     base = root()
     files = [*base.glob("flows/*.py"), *base.glob("qafila/core/*.py"), *base.glob("blocks/*.py")]
+    files.append(base / "qafila" / "stack" / "automations.py")
     for file in [base / "prefect.yaml", *sorted(files)]:
         if file.is_file():
             total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -86,4 +88,7 @@ def _wait_for_server(api: str, timeout_s: float = 180.0) -> None:
 
 if __name__ == "__main__":
     register_connections()
-    sys.exit(register_deployments())
+    code = register_deployments()
+    if code == 0:
+        ensure_automation(settings.stack_state()["prefect"]["api_url"])
+    sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
