@@ -174,7 +174,7 @@ def cut_over(trial: Trial) -> None:
 def ask(trial: Trial, step: Step, evidence: str) -> Approval:
     """Ask a person once whether to go above a weight; the canary goes on meanwhile."""
     spec, counts = trial.spec, trial.seen
-    remaining_s = spec.rollout.deadline_minutes * 60 - trial.seconds
+    expires_s = trial.answer_seconds()
     question = Question(
         f"canary-{trial.name}-above-{step.weight}",
         spec.name,
@@ -186,10 +186,11 @@ def ask(trial: Trial, step: Step, evidence: str) -> Approval:
             f"- canary: {counts.candidate.bad} bad of {counts.candidate.requests}\n"
             f"- baseline: {counts.baseline.bad} bad of {counts.baseline.requests}\n"
             f"- rollback is drilled and certified; back in one word: `qafila rollback {spec.name}`"
-            f"\n- without an answer all traffic goes back in {remaining_s / 60:.0f} min"
+            f"\n- without an answer all traffic goes back in {rollout.hours(expires_s)}"
         ),
-        expires_s=max(5.0, remaining_s),
+        expires_s=expires_s,
         needed=approvers_needed(spec.criticality),
+        requested_by=trial.requested_by,
     )
     approval = ask_person(trial.ledger, question)
     _tell()(f"asked for approval above {step.weight} %: qafila approve {approval.id} --by NAME")
@@ -213,7 +214,7 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         "saved_by_retry": counts.baseline.errors + counts.candidate.errors - trial.failed,
         "weights": [s.weight for s in trial.steps if s.weight],
         "steps": [asdict(s) for s in trial.steps],
-        "approvals": int(trial.answered is rollout.Answered.APPROVED),
+        "approvals": trial.approvals,
         "final_weight": final_weight,
         "seconds": round(trial.seconds, 1),
         "p95_ms": None if trial.calibration is None else trial.calibration.p95_ms,

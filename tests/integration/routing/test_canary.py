@@ -158,9 +158,9 @@ def test_a_no_brings_it_down(trial: Trial) -> None:
     assert_aborts(trial, "rejected above 25 %", answer="reject")
 
 
-def test_without_traffic_nothing_goes_up(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_traffic_nothing_goes_up(trial: Trial) -> None:
     ticks = itertools.count(step=20.0)  # the clock runs ahead, so that the test need not wait
-    monkeypatch.setattr(canary.time, "monotonic", lambda: next(ticks))
+    trial.clock = lambda: next(ticks)
     first = plan_steps(QUICK)[0]
     with pytest.raises(canary.Aborted, match="too little traffic") as aborted:
         canary.bake_aa(trial, first, 1.0, 0.2, print, lambda *_: pytest.fail("asked"))

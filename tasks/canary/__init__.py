@@ -1,0 +1,26 @@
+"""The steps of a canary: the A/A bake, copies, weights, the cut-over, the way back.
+
+``trial`` is one rollout in this process; ``looking`` is one look; ``baking``, ``shadowing`` and
+``stepping`` are the steps; ``ending`` is how it ends.
+"""
+
+from tasks.canary.baking import bake_aa
+from tasks.canary.ending import cut_over, error_of, go_back, looks_of, reason_of
+from tasks.canary.stepping import judge_step, leave_the_ground
+from tasks.canary.trial import Aborted, Ask, StepDone, Tell, Trial
+
+__all__ = [
+    "Aborted",
+    "Ask",
+    "StepDone",
+    "Tell",
+    "Trial",
+    "bake_aa",
+    "cut_over",
+    "error_of",
+    "go_back",
+    "judge_step",
+    "leave_the_ground",
+    "looks_of",
+    "reason_of",
+]

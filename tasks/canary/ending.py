@@ -1,0 +1,91 @@
+"""How a rollout ends: the pointer moves, or everything goes back; and what it is called then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from blocks import PostgresDatabase
+from qafila.core.corpus import PgvectorTarget
+from qafila.core.phases import Event
+from qafila.core.rollout import Action, Decision
+from qafila.core.verdict import Verdict
+from qafila.errors import Inconclusive, QafilaError, Refused, StaleEpoch, Unavailable
+from qafila.sql import statement
+from tasks.alias import move_alias
+from tasks.canary.looking import first_line
+from tasks.canary.trial import Aborted, Trial
+from tasks.connections import connection
+from tasks.leases import read_lease
+from tasks.ledger import Connection, move_phase
+from tasks.rolling_back import RolledBack, roll_back
+
+
+def cut_over(trial: Trial) -> None:
+    """Move the pointer row, then the phase: the candidate serves the generation from now on.
+
+    Raises:
+        StaleEpoch: the lease was lost.
+    """
+    trial.pause(0.0)
+    target = trial.spec.corpus.target
+    if isinstance(target, PgvectorTarget):
+        with connection(trial.ledger, target.block, PostgresDatabase).connect() as database:
+            move_alias(database, trial.spec.name, trial.generation.number, trial.heart.epoch)
+    trial.generation = move_phase(trial.ledger, trial.generation, Event.BAKE_PASS)
+
+
+def go_back(trial: Trial, why: str, run_id: str | None) -> RolledBack | None:
+    """Give the baseline all traffic; None when somebody with a newer epoch leads already.
+
+    Raises:
+        Unavailable: the ledger does not answer; the weights are at 0 all the same.
+    """
+    name = trial.spec.name
+    try:
+        lease = read_lease(trial.ledger, name)
+        if lease is not None and lease.epoch > trial.heart.epoch:
+            return None
+        return roll_back(
+            trial.ledger, name, why, holder="canary abort", run_id=run_id, event=Event.ABORT
+        )
+    except psycopg.Error as error:
+        version = trial.router.write(0, epoch=trial.heart.epoch, why=why)
+        trial.router.acknowledged(version)
+        raise Unavailable(
+            f"{name} is on its baseline, but the ledger does not answer: {error}",
+            kept="weight 0, acknowledged by the router.",
+            remedy=f"qafila doctor, then: qafila rollback {name}",
+        ) from error
+
+
+def reason_of(trial: Trial, error: BaseException) -> Decision:
+    """Return what ended a rollout as a decision, whatever was raised."""
+    if isinstance(error, Aborted):
+        return error.decision
+    if isinstance(error, StaleEpoch) or trial.heart.lost.is_set():
+        return Decision(Action.ABORT, Verdict.FAIL, f"the lease was lost: {first_line(error)}")
+    if isinstance(error, Exception):
+        return Decision(Action.ABORT, Verdict.ERROR, f"{type(error).__name__}: {first_line(error)}")
+    return Decision(Action.ABORT, Verdict.FAIL, "the run was cancelled.")
+
+
+def error_of(decision: Decision, workload: str) -> QafilaError:
+    """Return the error that ends the run after the way back."""
+    kind: type[QafilaError] = {
+        Verdict.FAIL: Refused,
+        Verdict.INCONCLUSIVE: Inconclusive,
+    }.get(decision.verdict, Unavailable)
+    return kind(
+        f"the canary of {workload} was aborted: {decision.sentence}",
+        kept="all traffic is on the baseline; the generation and its evidence.",
+        remedy=f"qafila status {workload}",
+    )
+
+
+def looks_of(ledger: Connection, name: str) -> list[dict[str, Any]]:
+    """Return a rollout's looks in order."""
+    with ledger.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(statement("canary", "looks_of"), {"rollout": name}).fetchall()
