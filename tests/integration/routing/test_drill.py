@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
+import yaml
 
-from flows.rollback_drill import find_way
+from flows.rollback_drill import RollbackDrill, find_way
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Refused, Unavailable
@@ -79,3 +82,11 @@ def test_the_weight_must_stand_where_the_phase_says(
         find_way(router, workload, promoted)
     router.write(100, epoch=epoch(edge), why="promoted")
     assert find_way(router, workload, promoted).home == "candidate"
+
+
+def test_the_schedule_is_off_and_asks_for_a_drill_that_the_flow_takes() -> None:
+    path = Path(__file__).parents[3] / "prefect.yaml"
+    deployments = {d["name"]: d for d in yaml.safe_load(path.read_text())["deployments"]}
+    (schedule,) = deployments["rollback-drill"]["schedules"]
+    assert schedule["active"] is False
+    assert RollbackDrill.model_validate(schedule["parameters"]["request"]).flips == 20
