@@ -104,6 +104,33 @@ def controller_killed(world: World, stage: str) -> Outcome:
     )  # fmt: skip
 
 
+def controller_frozen(world: World) -> Outcome:
+    """Freeze the rollout at 25 %, and wake it after the watchdog went back: it writes nothing."""
+    router = world.edge.router
+    with world.watchdog(), world.users() as users, world.controller() as canary:
+        canary.wait_for("step 25 %")
+        world.wait_until(lambda: router.read().candidate_percent == 25, 10)
+        canary.process.send_signal(signal.SIGSTOP)
+        frozen_at = time.time()
+        seconds = world.wait_until(world.on_baseline, BACK_S + 10)
+        newest = router.read().epoch
+        canary.process.send_signal(signal.SIGCONT)
+        ended = canary.result(30)
+        rows = users.stop()
+    last = float(rows["ended"][rows["served"] == CANDIDATE].max(initial=frozen_at))
+    seconds = max(seconds, last - frozen_at)
+    now = router.read()
+    ok = (
+        seconds <= BACK_S
+        and ended["end"] == "aborted"
+        and (now.candidate_percent, failed(rows)) == (0, 0)
+        and now.epoch >= newest
+    )
+    return Outcome(
+        ok, round(seconds, 2), "seconds to the baseline", BACK_S, f"woken: {ended.get('why')}"
+    )
+
+
 def envoy_killed(world: World) -> Outcome:
     """SIGKILL Envoy under a judged rollout and start it again: it comes back as its file says."""
     router = world.edge.router
@@ -340,6 +367,7 @@ SCENARIOS: dict[str, Scenario] = {
         f"controller killed: {stage}": (lambda world, stage=stage: controller_killed(world, stage))
         for stage in STAGES
     },
+    "controller frozen and woken": controller_frozen,
     "envoy killed and restarted": envoy_killed,
     "ledger down under a rollout": ledger_down_under_a_rollout,
     "rollback without a ledger": rollback_without_ledger,
