@@ -11,6 +11,7 @@ from typing import Any
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 WIDTH, HEIGHT = 640, 90
 _LANE = 13
+_E_LABEL = "format(datum.value, datum.value < 1000 ? '~g' : '~s')"
 
 Styles = Mapping[str, tuple[str, list[int]]]
 Points = Sequence[Mapping[str, Any]]
@@ -22,7 +23,7 @@ KINDS: Styles = {
     "ungrounded": ("#1f618d", [8, 3, 2, 3]),
     "over_budget": ("#117864", [4, 2]),
     "flagged": ("#7b241c", [10, 2]),
-    "tenant": ("#34495e", [1, 2]),
+    "tenant": ("#34495e", [4, 1, 1, 1]),
 }
 """Every kind of bad answer by name, and the test for harm to one tenant: colour and pattern."""
 PROOFS: Styles = {"fine": ("#1e8449", [1, 0]), "under": ("#2471a3", [6, 3])}
@@ -198,7 +199,7 @@ def evidence_panel(
     y = {
         "field": "E", "type": "quantitative", "title": title,
         "scale": {"type": "log", "domain": [low, high], "nice": False},
-        "axis": {"values": decades[:: ceil(len(decades) / 5)], "format": "~s", "grid": True},
+        "axis": {"values": decades[:: ceil(len(decades) / 5)], "labelExpr": _E_LABEL, "grid": True},
     }  # fmt: skip
     across = {"data": {"values": [{"E": limit, "said": said} for said, limit in limits]}}
     rule = {"type": "rule", "strokeDash": [4, 4], "color": "#34495e"}

@@ -131,10 +131,10 @@ def _bad(facts: RolloutFacts) -> Figure:
         return Reading(label, share, f"{number(bad)} of {number(seen)}")
 
     return Figure(
-        name="Bad answers, side by side",
+        name="Bad answers",
         before=arm("baseline", "baseline"),
         after=arm("canary", "candidate"),
-        difference=("while both served",),
+        difference=("while both arms served",),
         evidence=_rows(facts, "rollout"),
     )
 
