@@ -13,11 +13,30 @@ from qafila.core.timetable import Freeze, Windows
 
 Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/.*)?$")]
 
+ModelName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$", min_length=1, max_length=200)
+]
+
 
 class Endpoint(Model):
     """One arm of the service."""
 
-    url: Url = Field(description="Address of this arm; Envoy takes http://host:port only.")
+    url: Url = Field(
+        description="Address of this arm: http or https, host and port. A path is allowed only "
+        "behind `service.alias`, and stands for /v1 there."
+    )
+    model: ModelName | None = Field(
+        None, description="What this provider calls the model; needs `service.alias`."
+    )
+    credential_file: str | None = Field(
+        None, max_length=1000,
+        description="File on Envoy's machine, in its SDS form, with a secret named `credential` "
+        "that is sent as `authorization`; none: the user's own is passed on.",
+    )  # fmt: skip
+    ca_file: str | None = Field(
+        None, max_length=1000,
+        description="Authorities that vouch for an https address; none: the system's.",
+    )  # fmt: skip
 
 
 class Service(Model):
@@ -26,6 +45,36 @@ class Service(Model):
     baseline: Endpoint
     candidate: Endpoint
     router: AnyRouter
+    alias: ModelName | None = Field(
+        None,
+        description="Model name that users send; Envoy puts each arm's own in its place, so that "
+        "a provider is changed without touching the application.",
+    )
+    idempotent_posts: bool = Field(
+        False, description="POST may be asked twice: of the baseline, when the candidate fails."
+    )
+    per_try_timeout_s: float | None = Field(
+        None, gt=0, le=3_600,
+        description="After it a request that may be asked twice is asked of the baseline; well "
+        "above the slowest normal answer. None: 5, behind an alias 60.",
+    )  # fmt: skip
+    answer_timeout_s: float = Field(
+        120, gt=0, le=86_400, description="Longest that any answer may take, streams too."
+    )
+
+    @property
+    def try_s(self) -> float:
+        """Return how long one try may take, the default filled in; s."""
+        given = self.per_try_timeout_s or (60.0 if self.alias else 5.0)
+        return min(given, self.answer_timeout_s)
+
+    @model_validator(mode="after")
+    def _models_and_times_fit(self) -> Service:
+        if self.alias is None and (self.baseline.model or self.candidate.model):
+            raise ValueError("service.alias is needed beside a model of an arm")
+        if (self.per_try_timeout_s or 0) > self.answer_timeout_s:
+            raise ValueError("per_try_timeout_s is longer than answer_timeout_s")
+        return self
 
 
 class TableQueries(Model):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from qafila.core.workload import Service
 from qafila.errors import BadInput
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
@@ -93,6 +94,21 @@ class RouteSettings:
         """Return settings as stored; those of an older file are the defaults."""
         known = {k: v for k, v in (stored or {}).items() if k in cls.__dataclass_fields__}
         return cls(**known) if known else cls()
+
+
+def arms_of(service: Service) -> tuple[Arm, Arm, RouteSettings]:
+    """Return baseline, candidate and settings as a workload file says them."""
+    baseline, candidate = (
+        Arm(arm.url, arm.model, arm.credential_file, arm.ca_file)
+        for arm in (service.baseline, service.candidate)
+    )
+    settings = RouteSettings(
+        per_try_s=service.try_s,
+        whole_s=service.answer_timeout_s,
+        idempotent_posts=service.idempotent_posts,
+        alias=service.alias,
+    )
+    return baseline, candidate, settings
 
 
 def as_arm(arm: Arm | str) -> Arm:
