@@ -1,51 +1,76 @@
-"""Find the router of a workload from the ledger alone: no Prefect, no secret in it."""
+"""Find the router of a workload from the ledger alone: no Prefect, no secret in it.
+
+What a kind of router needs is imported where one is opened: boto3 and the Kubernetes client take
+a second that an Envoy's user should not wait.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from qafila.core.routing import AlbRouter, EnvoyFileRouter, GatewayApiRouter, Route53Router
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from tasks.ledger import Connection, list_workloads, read_workload
-from tasks.recorded import Lookup, recorded_in
+from tasks.recorded import Lookup, Recorded, recorded_in, secret_of
 from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.port import Router
+from tasks.routers.envoy_arms import arms_of
+from tasks.routers.port import Router, RouterState
+from tasks.routers.sight import require_sight
 
-_SLUG = "qafila-envoy"
+__all__ = ["install_routes", "require_sight", "router_from", "router_of"]
+
+_SLUGS = {
+    "envoy-file": "qafila-envoy", "alb": "qafila-aws", "route53": "qafila-aws",
+    "gateway-api": "qafila-kubernetes",
+}  # fmt: skip
+_AWS_S = 10.0  # that one answer of AWS may take; a rollback waits for several
 
 
-def install_routes(ledger: Connection, workload: Workload) -> EnvoyRouter:
-    """Write the clusters and routes of a workload to its router; return the router.
+class _TakesOver(Router, Protocol):
+    """A router whose arms exist already: it is checked and taken over, not written anew."""
 
-    Weights stay as they are. With the same addresses installed already nothing changes.
+    def install(self) -> RouterState: ...
+
+
+def install_routes(ledger: Connection, workload: Workload) -> Router:
+    """Make the workload's router ready, the candidate at weight 0; return the router.
+
+    An Envoy gets clusters and routes; of any other router the rule, the records or the route are
+    checked and taken over. Weights stay as they are. With all the same already nothing changes.
 
     Raises:
         Refused: the router serves another workload, or the candidate has traffic and an address
-            changed.
-        BadInput: an address that the router cannot route to.
+            changed, or the account may not.
+        BadInput: an address that the router cannot route to, or something that is not there.
     """
+    places = workload.service.router.places
     others = [
         name
         for name in list_workloads(ledger)
-        if name != workload.name
-        and read_workload(ledger, name)[0].service.router.places & workload.service.router.places
+        if name != workload.name and read_workload(ledger, name)[0].service.router.places & places
     ]
     if others:
         raise Refused(
             f"router {workload.service.router.block!r} serves {others[0]} already; "
             "one workload a router.",
             kept="its routes.",
-            remedy="name another router in service.router.block.",
+            remedy="name another router in service.router.",
         )
     router = router_of(ledger, workload)
-    assert isinstance(router, EnvoyRouter)
-    service = workload.service
+    if not isinstance(router, EnvoyRouter | FleetRouter):
+        cast(_TakesOver, router).install()
+        return router
+    arms = arms_of(workload.service)
     share = router.candidate_percent_if_installed()
-    if share and not router.serves(service.baseline.url, service.candidate.url):
+    if share and not router.serves(*arms):
         raise Refused(
             f"the candidate of {workload.name} has {share} % of the traffic at other addresses.",
             kept="routes and weights.",
             remedy=f"qafila rollback {workload.name}",
         )
-    router.install(service.baseline.url, service.candidate.url)
+    router.install(*arms)
     return router
 
 
@@ -65,17 +90,71 @@ def router_from(workload: Workload, find: Lookup) -> Router:
 
     Raises:
         Refused: the connection is not known, or is of another kind.
+        BadInput: a connection to Kubernetes that is not clear.
+        Unavailable: its secret is not known here, or the Kubernetes client is not installed.
     """
-    name = workload.service.router.block
-    found = find(name)
-    if found is None or found.kind != _SLUG:
+    settings = workload.service.router
+    match settings:
+        case EnvoyFileRouter():
+            first = _envoy(workload, find, settings.block)
+            if not settings.members:
+                return first
+            from tasks.routers.fleet import FleetRouter
+
+            others = [_envoy(workload, find, name) for name in settings.members]
+            return FleetRouter(settings.block, [first, *others])
+        case AlbRouter():
+            from tasks.routers.alb import AlbRouter as Alb
+
+            return Alb(settings, _aws(_recorded(workload, find, settings.block)))
+        case Route53Router():
+            from tasks.routers.route53 import Route53Router as Route53
+
+            return Route53(settings, _aws(_recorded(workload, find, settings.block)))
+        case GatewayApiRouter():
+            return _http_route(settings, _recorded(workload, find, settings.block))
+
+
+def _recorded(workload: Workload, find: Lookup, name: str) -> Recorded:
+    kind = workload.service.router.kind
+    slug, found = _SLUGS[kind], find(name)
+    if found is None or found.kind != slug:
         raise Refused(
-            f"there is no router {name!r} of kind {_SLUG!r} for {workload.name}.",
-            remedy=f"create a block {_SLUG}/{name} in the Prefect UI, then: qafila apply FILE",
+            f"there is no router {name!r} of kind {slug!r} for {workload.name}.",
+            remedy=f"create a block {slug}/{name} in the Prefect UI, then: qafila apply FILE",
         )
+    return found
+
+
+def _envoy(workload: Workload, find: Lookup, name: str) -> EnvoyRouter:
+    settings = _recorded(workload, find, name).settings
     return EnvoyRouter(
         name,
-        directory=found.settings["directory"],
-        admin_url=found.settings["admin_url"],
-        listen_url=found.settings["listen_url"],
+        directory=settings["directory"],
+        admin_url=settings["admin_url"],
+        listen_url=settings["listen_url"],
     )
+
+
+def _aws(found: Recorded) -> Callable[..., Any]:
+    from qafila.connecting import aws_session
+
+    def load() -> Any:
+        from blocks.aws import AwsAccount  # late: Prefect's classes take a second
+
+        block: Any = AwsAccount.load(found.name)
+        return block.secret_access_key
+
+    secret = secret_of(found, load) if found.has_secret else None
+    return aws_session(**found.settings, secret_access_key=secret, read_timeout_s=_AWS_S)
+
+
+def _http_route(settings: GatewayApiRouter, found: Recorded) -> Router:
+    from qafila.connecting import connect_kubernetes
+
+    given = dict(found.settings)
+    timeout_s = float(given.pop("timeout_seconds", 10))
+    client = connect_kubernetes(**given)  # says what to install before its client is imported
+    from tasks.routers.gateway_api import GatewayApiRouter as HttpRoute
+
+    return HttpRoute(settings, client, timeout_s)

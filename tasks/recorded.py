@@ -70,24 +70,34 @@ def open_postgres(found: Recorded | None, name: str) -> psycopg.Connection[Any]:
 
 
 def _password(found: Recorded) -> str:
-    if found.variable in os.environ:
-        return os.environ[found.variable]
-    loaded: list[str] = []
-
-    def load() -> None:
+    def load() -> Any:
         from blocks.postgres import PostgresDatabase  # late: Prefect's classes take a second
 
         block: Any = PostgresDatabase.load(found.name)
-        loaded.append(block.password.get_secret_value())
+        return block.password
 
-    thread = threading.Thread(target=_quietly, args=(load,), daemon=True)
+    return secret_of(found, load)
+
+
+def secret_of(found: Recorded, load: Callable[[], Any]) -> str:
+    """Return a connection's secret: its variable, else what ``load`` gets from Prefect.
+
+    Raises:
+        Unavailable: neither knows it.
+    """
+    if found.variable in os.environ:
+        return os.environ[found.variable]
+    loaded: list[str] = []
+    thread = threading.Thread(
+        target=_quietly, args=(lambda: loaded.append(load().get_secret_value()),), daemon=True
+    )
     thread.start()
     thread.join(_PREFECT_S)
     if not loaded:
         raise Unavailable(
-            f"the password of {found.name!r} is not known here: {found.variable} is not set, and "
+            f"the secret of {found.name!r} is not known here: {found.variable} is not set, and "
             "Prefect does not tell it.",
-            kept="the database as it is.",
+            kept="everything as it is.",
             remedy=f"set {found.variable}, then run the same command again.",
         )
     return loaded[0]

@@ -23,7 +23,7 @@ from tasks.routers.alb_checks import problems_of
 from tasks.routers.alb_logs import AccessLogs
 from tasks.routers.aws_calls import calling
 from tasks.routers.envoy_config import parse_version, version_text
-from tasks.routers.port import Abilities, Request, RouterState
+from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 from tasks.routers.sight import LogSight
 from tasks.routers.weighing import (
     configured,
@@ -202,6 +202,10 @@ class AlbRouter:
                     remedy="qafila status",
                 )
             time.sleep(_POLL_S)
+
+    def shadowed(self) -> Shadowed | None:
+        """Return None: this router copies no requests."""
+        return None
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests that finished after ``cursor`` as far as logs were delivered."""

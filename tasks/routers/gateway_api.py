@@ -28,7 +28,7 @@ from tasks.routers.gateway_api_objects import (
     weights_of,
     with_weights,
 )
-from tasks.routers.port import Abilities, Request, RouterState
+from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 from tasks.routers.sight import LogSight
 from tasks.routers.weighing import (
     configured,
@@ -207,6 +207,10 @@ class GatewayApiRouter:
                     f"--namespace {self._settings.namespace}",
                 )
             time.sleep(_POLL_S)
+
+    def shadowed(self) -> Shadowed | None:
+        """Return None: this router copies no requests."""
+        return None
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests of the log that the operator named; without one there are none."""

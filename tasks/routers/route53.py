@@ -23,7 +23,7 @@ from qafila.core.routing import Route53Router as Settings
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers.aws_calls import calling, code_of
 from tasks.routers.envoy_config import parse_version, version_text
-from tasks.routers.port import Abilities, Request, RouterState
+from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 from tasks.routers.route53_checks import problems_of, records_of
 from tasks.routers.sight import LogSight
 from tasks.routers.weighing import (
@@ -191,6 +191,10 @@ class Route53Router:
                     remedy="qafila status",
                 )
             time.sleep(min(_POLL_S, max(timeout_s, 0.05)))
+
+    def shadowed(self) -> Shadowed | None:
+        """Return None: this router copies no requests."""
+        return None
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests of the log that the operator named; without one there are none."""
