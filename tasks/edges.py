@@ -16,6 +16,7 @@ from tasks.ledger import Connection, list_workloads, read_workload
 from tasks.recorded import Lookup, Recorded, recorded_in, secret_of
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.envoy_arms import arms_of
+from tasks.routers.fleet import FleetRouter
 from tasks.routers.port import Router, RouterState
 from tasks.routers.sight import require_sight
 
@@ -99,8 +100,6 @@ def router_from(workload: Workload, find: Lookup) -> Router:
             first = _envoy(workload, find, settings.block)
             if not settings.members:
                 return first
-            from tasks.routers.fleet import FleetRouter
-
             others = [_envoy(workload, find, name) for name in settings.members]
             return FleetRouter(settings.block, [first, *others])
         case AlbRouter():
