@@ -9,37 +9,86 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.routers.envoy_config import PROBE
 from tasks.routers.port import Request
 
-_BLOCK_BYTES = 8 << 20  # of one call: a reader that was away for long catches up in several
+_BLOCK_BYTES = 1 << 20  # held at a time, however long the log is
+_CALL_BYTES = 8 << 20  # of one call: a reader that was away for long catches up in several
+_POSITION_BITS = 48  # of a cursor; above them is which file the position is in
+_FILE_MASK = (1 << 32) - 1
 
 
 def read_log(path: Path, cursor: int | None) -> tuple[Sequence[Request], int]:
-    """Return user requests logged after ``cursor`` (a byte position); None: from now.
+    """Return user requests logged after ``cursor``; None: from now.
 
     Reads whole lines, at most 8 MiB of them; a line that is not ours is passed over, half a line
-    waits for its end. A log that became shorter was rotated and is read from its start. Probes,
-    which name their arm, are not users and are left out.
+    waits for its end. A log that was renamed, with a new one in its place, is read to its end
+    first, as long as it lies beside it under a name that begins with the log's own. A log that
+    became shorter is read from its start. Probes, which name their arm, are not users and are left
+    out. A cursor is opaque; 0 is the start of the log.
     """
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        return [], 0
+    present = _identity(path)
     if cursor is None:
-        return [], size
-    start = cursor if cursor <= size else 0
+        return [], 0 if present is None else _cursor(present, path.stat().st_size)
+    file, position = cursor >> _POSITION_BITS, cursor & ((1 << _POSITION_BITS) - 1)
+    found: list[Request] = []
+    left = _CALL_BYTES
+    if file not in (0, present):
+        old = _renamed(path, file)
+        if old is not None:
+            more, position, ended = _read(old, position, left)
+            found.extend(more)
+            if not ended or present is None:
+                return found, _cursor(file, position)
+            left -= min(left - 1, position)
+        elif present is None:
+            return [], cursor  # between the old log and the new one
+        position = 0
+    if present is None:
+        return [], 0
+    more, position, _ = _read(path, position, left)
+    return [*found, *more], _cursor(present, position)
+
+
+def _cursor(file: int, position: int) -> int:
+    return file << _POSITION_BITS | position
+
+
+def _identity(path: Path) -> int | None:
+    """Return what tells a file from the one that takes its name; None: there is no file."""
+    try:
+        return path.stat().st_ino & _FILE_MASK or 1
+    except FileNotFoundError:
+        return None
+
+
+def _renamed(path: Path, file: int) -> Path | None:
+    beside = path.parent.glob(path.name + "?*")
+    return next((other for other in beside if _identity(other) == file), None)
+
+
+def _read(path: Path, start: int, at_most: int) -> tuple[list[Request], int, bool]:
+    """Return the requests of whole lines from ``start``, the end of the last, and if it was all."""
+    found: list[Request] = []
     with path.open("rb") as log:
-        log.seek(start)
-        block = log.read(min(size - start, _BLOCK_BYTES))
-    whole = block[: block.rfind(b"\n") + 1]
-    found = [r for line in whole.splitlines() if (r := _request(line)) is not None]
-    if not whole and len(block) == _BLOCK_BYTES:
-        return [], start + len(block)  # no line of ours is so long
-    return found, start + len(whole)
+        size = os.fstat(log.fileno()).st_size
+        position = start if start <= size else 0
+        end = min(size, position + at_most)
+        log.seek(position)
+        rest = b""
+        while position + len(rest) < end:
+            block = rest + log.read(min(_BLOCK_BYTES, end - position - len(rest)))
+            whole = block[: block.rfind(b"\n") + 1]
+            found.extend(r for line in whole.splitlines() if (r := _request(line)) is not None)
+            position += len(whole)
+            rest = block[len(whole) :]
+            if len(rest) >= _BLOCK_BYTES:  # no line of ours is so long
+                position, rest = position + len(rest), b""
+    return found, position, end == size
 
 
 def tenant_digest(key: str | None) -> str | None:
