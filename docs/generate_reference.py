@@ -64,6 +64,7 @@ class Deployment:
     description: str
     tags: tuple[str, ...]
     schedule: str | None
+    switched_on: bool
     docstring: str
     request: type[BaseModel]
 
@@ -110,6 +111,7 @@ def _deployment(entry: Mapping[str, Any]) -> Deployment:
         description=entry["description"],
         tags=tuple(entry["tags"]),
         schedule=f"{schedules[0]['cron']} {schedules[0]['timezone']}" if schedules else None,
+        switched_on=bool(schedules) and schedules[0].get("active", True),
         docstring=inspect.getdoc(flow.fn) or "",
         request=request,
     )
@@ -354,7 +356,8 @@ def flows_page() -> str:
             rows.append([f"`{name}`", kind, _default(field.get_default()), bounds, meaning])
         parts += ["", f"## {one.name}", "", one.docstring, ""]
         if one.schedule:
-            parts += [f"Runs by itself: `{one.schedule}`.", ""]
+            when = "Runs by itself" if one.switched_on else "Once its schedule is switched on, runs"
+            parts += [f"{when}: `{one.schedule}`.", ""]
         parts += [f"Tags: {', '.join(f'`{t}`' for t in one.tags)}", ""]
         parts += [_grid(["field", "type", "default", "bounds", "meaning"], rows)]
     return "\n".join(parts)
