@@ -18,10 +18,11 @@ that the bake says of the tenants, and when to look, once. It is the likelihood 
 and Pearson), its critical value is the quantile under equal canaries of the same simulation, and it
 reads whole looks, as the judge does. ``fixed_sample_requests``: the least requests at which it
 catches half (as at the judge's median) with the judge's nominal share of α for one guardrail;
-``ratio`` is the median over that. ``…_80``: at the customary power of 80 %. ``…_same_errors``:
-half, at the false aborts that the judge really made (Wilson's upper end), since a test that is
-allowed more of them is quicker. ``fixed_sample_exact``: of users alike, the exact binomial test, in
-requests and not in whole looks. None: not within the looks.
+``ratio`` is the median over that. ``…_80``: at the customary power of 80 %. ``…_95``: at the power
+that goes with the judge's β, missing one bad canary of twenty. ``…_same_errors``: half, at the
+false aborts that the judge really made (Wilson's upper end), since a test that is allowed more of
+them is quicker. ``fixed_sample_exact``: of users alike, the exact binomial test, in requests and
+not in whole looks. None: not within the looks.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ def main() -> None:
                 rows.append(row(given.rollouts, requests, weight, tenants, random))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     extra = {} if given.short else {
-        "climb": [climb(given.rollouts, n, random) for n in given.requests],
-        "one_tenant": [one_tenant(given.rollouts, n, random) for n in given.requests],
+        "climb": [climb(given.rollouts // 5, n, random) for n in given.requests],
+        "one_tenant": [one_tenant(given.rollouts // 5, n, random) for n in given.requests],
     }  # fmt: skip
     about = {"rollouts": given.rollouts, "looks": LOOKS, "seed": given.seed, "bad_rate": BASE}
     print(json.dumps({**about, "rows": rows, **extra}))
@@ -121,6 +122,7 @@ def row(
     fixed = {
         "": fixed_looks(equal.known, four.known, nominal, 0.5),
         "_80": fixed_looks(equal.known, four.known, nominal, 0.8),
+        "_95": fixed_looks(equal.known, four.known, nominal, 1 - LIMITS.beta),
         "_same_errors": fixed_looks(equal.known, four.known, made, 0.5),
     }
     found: dict[str, object] = {
@@ -208,7 +210,7 @@ def _batch(
     seen = np.zeros((4, rollouts))
     for number, (live, look) in enumerate(crowd.looks(), start=1):
         judges.add(live, look)
-        harm, tenant = judges.log_harm(live), judges.log_tenant(live)
+        harm, tenant = judges.log_harm(live), judges.log_tenant(live, exact=False)
         stop = np.log(LIMITS.abort_at)
         aborts = (harm >= stop) | (tenant >= stop)
         promotes = judges.log_fine(live) >= np.log(LIMITS.promote_at)
@@ -222,7 +224,7 @@ def _batch(
         if whole:
             ended.z[live] |= _z_rejects(seen, live, look)
         if half:
-            if (ended.aborted < NEVER).mean() > 0.9:
+            if (ended.aborted < NEVER).mean() > 0.97:
                 break
         elif not whole:
             crowd.keep(~(aborts | promotes))
@@ -285,7 +287,7 @@ def shown(rows: Sequence[dict[str, object]]) -> str:
     keys = (
         "requests_per_look", "tenants", "weight", "false_abort", "z_test_false_abort",
         "false_promotion", "median_requests_to_catch", "fixed_sample_requests", "ratio",
-        "ratio_80", "ratio_same_errors",
+        "ratio_80", "ratio_95", "ratio_same_errors",
     )  # fmt: skip
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     lines += ["| " + " | ".join(str(r[k]) for k in keys) + " |" for r in rows]

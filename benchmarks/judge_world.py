@@ -33,6 +33,7 @@ BASE = 0.02  # mean bad rate
 TENANTS = 400
 LOOKS = 60
 BAKE_LOOKS = 10  # of the A/A bake
+_LIVELY = 0.045  # log(.8/.998) / log(.2/.002) of the answers, rounded down
 _LIKENESS = 49.0  # Beta(1, 49): a tenant's bad rate varies as much as its mean
 
 
@@ -165,8 +166,10 @@ class Judges:
             share = on_c / (on_c + on_b)
         both = (on_c > 0) & (on_b > 0)
         if self.named:
-            found = spread_of(self.candidate[live], self.baseline[live], mean, self.variance[live])
-            self.spread[live] = np.where(both, found, 0.0)
+            candidate, baseline = self.candidate[live], self.baseline[live]
+            found = spread_of(candidate, baseline, mean, self.variance[live])
+            met = (candidate.sum(axis=1) > 0) & (baseline.sum(axis=1) > 0)
+            self.spread[live] = np.where(met, found, 0.0)
         safe = np.where(both, share, 0.5)
         self.harm[live] += np.where(both[:, None], gains(y, z, safe), 0.0)
         worse = odds(safe, LIMITS.harm_ratio)
@@ -178,12 +181,18 @@ class Judges:
     def log_fine(self, live: Ints) -> Floats:
         return log_e(self.fine[live], self.spread[live], fine_points(LIMITS.harm_ratio))
 
-    def log_tenant(self, live: Ints) -> Floats:
-        """Return log E of "one tenant fares badly"; 0 where the router names none."""
+    def log_tenant(self, live: Ints, *, exact: bool = True) -> Floats:
+        """Return log E of "one tenant fares badly"; 0 where the router names none.
+
+        Not ``exact``: a tenant whose part cannot exceed 1 counts 1, which is quicker, and can only
+        make an abort likelier. (With fewer wrong answers than this share the likelihood ratio of
+        every alternative against ``ALLOWED`` is under 1.)
+        """
         if not self.named:
             return np.zeros(len(live))
         logs = np.zeros((len(live), self.judged.shape[1]))
-        row, tenant = np.nonzero(self.judged[live])
+        judged, wrong = self.judged[live], self.wrong[live]
+        row, tenant = np.nonzero(judged if exact else (wrong > 0) & (wrong > _LIVELY * judged))
         at = live[row]
         logs[row, tenant] = worse_than_before(
             self.judged[at, tenant],

@@ -56,6 +56,8 @@ def log_e(logs: ArrayLike, spread: ArrayLike, points: Sequence[float]) -> Array:
     """
     found = np.asarray(logs, float)
     bell = np.clip(np.asarray(spread, float), _NO_SPREAD, MOST_SPREAD)[..., None]
+    if bell.size and np.all(bell == bell.flat[0]):
+        bell = bell.reshape(-1)[:1]  # the same for all: drawn once
     against = _bell(bell, 0.0)
     on_trial = np.mean([_bell(bell, point) for point in points], axis=0)
     top = found.max(axis=-1, keepdims=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from qafila.core.analysis.calibration import Calibration
 from qafila.core.analysis.e_values import (
+    GRID,
     MOST_LOG,
     NOTHING,
     Logs,
@@ -81,7 +82,8 @@ def fine_points(harm_ratio: float) -> tuple[float, ...]:
     """Return the log odds, relative to ``harm_ratio``, that promotion is proven by."""
     below = min(1.0, 0.95 * harm_ratio)
     steps = (round(10 * math.log(below * f / harm_ratio)) for f in FINE_GRID)
-    return tuple(min(-1, step) / 10 for step in steps)
+    lowest = round(10 * float(GRID[0]))
+    return tuple(max(lowest, min(-1, step)) / 10 for step in steps)
 
 
 def update(state: State, look: Counts, calibration: Calibration, limits: Limits) -> State:
@@ -140,9 +142,9 @@ class _Splits:
         self.known, self.everyone = known, tuple({**look.of_baseline, **look.of_candidate})
 
     def of(self, what: str) -> tuple[float, float]:
-        """Return the share and its spread; the share is 0 where one arm had no request."""
-        share = self.look.share or 0.0
-        if not self.named or not 0 < share < 1:
+        """Return the share in this look and its spread so far; 0 where one arm had no request."""
+        share, so_far = self.look.share or 0.0, self.so_far.share or 0.0
+        if not self.named or not 0 < so_far < 1:
             return share, 0.0
         past = self.calibration.tenants
         rate, weight = prior(column(self.known, past, "requests"), column(self.known, past, what))
@@ -155,7 +157,8 @@ class _Splits:
         b = np.array([self.seen[t].baseline for t in names], float)
         rest_c = float(rate) * (self.so_far.candidate.requests - c.sum())
         rest_b = float(rate) * (self.so_far.baseline.requests - b.sum())
-        return on_c / (on_c + on_b), float(spread_of(c, b, mean, variance, rest_c, rest_b))
+        split = on_c / (on_c + on_b) if 0 < share < 1 else share
+        return split, float(spread_of(c, b, mean, variance, rest_c, rest_b))
 
     def _expected(self, what: str, rate: float, weight: float) -> tuple[float, float]:
         """Return the bad answers expected on either arm in this look."""

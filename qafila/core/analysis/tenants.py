@@ -31,19 +31,28 @@ _WRONG = (0.2, 0.4, 0.6, 0.8, 0.95)  # of the way from what is allowed to all an
 
 
 def prior(requests: ArrayLike, bad: ArrayLike) -> tuple[Array, Array]:
-    """Return the population's bad rate, and how many requests' worth of belief it is.
+    """Return the mean of the tenants' bad rates, and how many requests' worth of belief it is.
 
     ``requests`` and ``bad`` (…, tenants) of the A/A bake. A tenant's rate is Beta distributed with
     that mean, and a variance from pairs of bad answers of one tenant (unbiased for binomial
-    counts), never less than the mean's square.
+    counts), never less than the mean's square. Each tenant counts by n/(n + k), as reliable as its
+    requests make it, and not by its requests: the heaviest would speak for all. k depends on the
+    variance and is found by going round three times.
     """
     n, b = np.asarray(requests, float), np.asarray(bad, float)
-    rate = (b.sum(axis=-1) + 0.5) / (n.sum(axis=-1) + 1)
-    pairs = (b * (b - 1) / np.maximum(n, 1)).sum(axis=-1)
-    possible = np.maximum(n - 1, 0).sum(axis=-1)
-    squares = np.where(possible > 0, pairs / np.maximum(possible, 1), 0.0)
-    variation = np.clip(squares / rate**2 - 1, _LEAST_VARIATION, _MOST_VARIATION)
-    weight = np.maximum((1 - rate) / (rate * variation) - 1, _LEAST_WEIGHT)
+    own = b / np.maximum(n, 1)
+    square = b * (b - 1) / np.maximum(n * (n - 1), 1)
+    least = (b.sum(axis=-1) + 0.5) / (n.sum(axis=-1) + 1)
+    floor = 0.5 / (n.sum(axis=-1) + 1)
+    weight = 1 / least
+    rate = least
+    for _ in range(3):
+        trust = n / (n + weight[..., None])
+        rate = np.maximum((trust * own).sum(axis=-1) / np.maximum(trust.sum(axis=-1), 1e-9), floor)
+        pairs = trust * (n > 1)
+        squares = (pairs * square).sum(axis=-1) / np.maximum(pairs.sum(axis=-1), 1e-9)
+        variation = np.clip(squares / rate**2 - 1, _LEAST_VARIATION, _MOST_VARIATION)
+        weight = np.maximum((1 - rate) / (rate * variation) - 1, _LEAST_WEIGHT)
     return np.asarray(rate, float), np.asarray(weight, float)
 
 
