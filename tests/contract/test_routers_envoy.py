@@ -15,7 +15,7 @@ import pytest
 
 from qafila.errors import BadInput, Unavailable
 from qafila.stack import envoy
-from tasks.routers.envoy_arms import RouteSettings
+from tasks.routers.envoy_arms import Arm, RouteSettings
 from tests.contract.router_suite import weigh
 from tests.edges import Edge, running_edge
 
@@ -149,7 +149,7 @@ def test_a_tenant_header_that_is_none_is_refused(tmp_path: Path, header: str) ->
 
 
 def test_users_meet_no_error_while_arms_are_installed_again(edge: Edge) -> None:
-    """Another address for the candidate: clusters and listeners change under traffic."""
+    """Other addresses and another model: clusters and listeners change under traffic."""
     weigh(edge.router, 0)
     stop, seen = threading.Event(), []
 
@@ -162,6 +162,9 @@ def test_users_meet_no_error_while_arms_are_installed_again(edge: Edge) -> None:
     users.start()
     try:
         edge.router.install(edge.baseline.url, edge.baseline.url)
+        with settings(edge, RouteSettings(alias="chat")):
+            model = Arm(edge.baseline.url, model="small")
+            edge.router.install(model, edge.candidate.url, RouteSettings(alias="chat"))
         edge.router.install(edge.baseline.url, edge.candidate.url)
     finally:
         stop.set()
