@@ -10,8 +10,6 @@ from typing import Any
 from psycopg.rows import class_row, dict_row
 
 from qafila.core.phases import Phase, next_step
-from qafila.core.rollout import limits_of
-from qafila.core.workload import Objectives, Rollout
 from qafila.errors import BadInput, Refused
 from qafila.report.facts import ApprovalRow, ChainState, EvidenceRow, Facts
 from qafila.report.page import render, render_validation
@@ -20,6 +18,7 @@ from qafila.settings import home
 from qafila.sql import statement
 from tasks.evidence import check_chain
 from tasks.ledger import Connection, Generation, read_workload
+from tasks.rollouts import newest_rollout
 
 MOST_ROWS = 1000
 
@@ -117,11 +116,6 @@ def _collect(
     whole = _rows(ledger, "count_evidence_for", key)[0]["count"]
     kinds = {row.kind: row for row in evidence if row.generation == about.number}
     audit = kinds["audit"].body.get("audit_id") if "audit" in kinds else None
-    # An older revision may lack what the file says today: the models fill in their defaults.
-    limits = limits_of(
-        Objectives.model_validate(spec.get("objectives", {})),
-        Rollout.model_validate(spec.get("rollout", {})),
-    )
     return Facts(
         workload=about.workload,
         spec=spec,
@@ -140,9 +134,7 @@ def _collect(
         approvals=approvals,
         certificates=tuple(_rows(ledger, "certificates_of", key)),
         outcomes=tuple(_rows(ledger, "outcomes_of", {"audit_id": audit})),
-        looks=tuple(_rows(ledger, "looks_of_newest_rollout", key)),
-        abort_at=limits.abort_at,
-        promote_at=limits.promote_at,
+        rollout=newest_rollout(ledger, about.workload, about.number, chain),
         chain=chain,
         made_at=datetime.now(UTC),
     )

@@ -46,6 +46,15 @@ def collect_rollout(ledger: Connection, workload: str, rollout: str | None = Non
         return _collect(ledger, workload, known, _choose(workload, known, rollout), chain)
 
 
+def newest_rollout(
+    ledger: Connection, workload: str, generation: int, chain: ChainState
+) -> RolloutFacts | None:
+    """Return the newest rollout of one generation, the chain having been checked; None: none."""
+    known = rollouts_of(ledger, workload)
+    places = [n for n, one in enumerate(known) if one["generation"] == generation]
+    return _collect(ledger, workload, known, places[-1], chain) if places else None
+
+
 def artifacts_of(ledger: Connection, workload: str, rollout: str) -> Artifacts:
     """Return what a canary's run shows, from what it has just kept: see ``report.rollout``.
 

@@ -12,7 +12,7 @@ from typing import Any
 import vl_convert
 
 from qafila.core.observed import Norms
-from qafila.report.canary_chart import canary_timeline
+from qafila.report import rollout_story
 from qafila.report.facts import Facts
 from qafila.report.rung_extra import plain
 
@@ -24,16 +24,8 @@ VERDICT_COLOURS = {
 
 def timeline(facts: Facts) -> str | None:
     """Return the newest rollout's timeline; None when the judge never looked."""
-    if not facts.looks:
-        return None
-    return as_address(
-        canary_timeline(
-            facts.looks,
-            title=f"{facts.workload} g{facts.generation}: weights, bad answers, evidence",
-            abort_at=facts.abort_at,
-            promote_at=facts.promote_at,
-        )
-    )
+    drawn = None if facts.rollout is None else rollout_story.timeline(facts.rollout)
+    return None if drawn is None else as_address(drawn)
 
 
 def quality_intervals(

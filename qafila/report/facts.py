@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qafila.report.rollout_facts import RolloutFacts
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Facts:
     """Everything the report of one generation says.
 
     ``spec`` is the workload file as it was meant when the generation was opened; ``evidence`` is
-    in the chain's order, ``left_off`` older rows are not in it. ``looks`` are those of the newest
-    rollout, ``abort_at`` and ``promote_at`` the e-values at which its judge decided.
+    in the chain's order, ``left_off`` older rows are not in it. ``rollout`` is the newest of this
+    generation; None when there was none.
     """
 
     workload: str
@@ -78,9 +81,7 @@ class Facts:
     approvals: tuple[ApprovalRow, ...]
     certificates: tuple[Mapping[str, Any], ...]
     outcomes: tuple[Mapping[str, Any], ...]
-    looks: tuple[Mapping[str, Any], ...]
-    abort_at: float
-    promote_at: float
+    rollout: RolloutFacts | None
     chain: ChainState
     made_at: datetime
 

@@ -59,7 +59,8 @@ def _ending(facts: Facts) -> str:
         now = {Phase.PROMOTED: "serves all users"}.get(Phase(phase), f"was promoted and is {phase}")
         return f"{now} since {since}{counted}."
     if phase == Phase.CANARY:
-        weight = facts.looks[-1]["weight"] if facts.looks else None
+        looks = facts.rollout.looks if facts.rollout is not None else ()
+        weight = looks[-1]["weight"] if looks else None
         share = "" if weight is None else f" with {weight} % of the users"
         return f"is on trial{share} since {since}; it has not ended yet."
     last = _last_judgement(facts)

@@ -238,7 +238,7 @@ def looks(facts: RolloutFacts) -> Table:
         (look(one) for one in facts.looks[-MOST_LOOKS:]),
         0, 1, 3, 4, 5, 6, 7, 8, 9,
     )  # fmt: skip
-    note = f"{left_off:,} older ones are in looks.parquet." if left_off > 0 else ""
+    note = f"{left_off:,} older ones are in the bundle: looks.parquet." if left_off > 0 else ""
     return Table(made.caption, made.headings, made.rows, made.figures, note)
 
 

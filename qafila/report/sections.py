@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from qafila.report import charts
+from qafila.report import charts, rollout_tables
 from qafila.report.facts import EvidenceRow, Facts
 from qafila.report.rung_queries import systems
 from qafila.report.rungs import rung_lines
@@ -21,8 +21,6 @@ from qafila.report.wording import (
     size,
     text,
 )
-
-_MOST_LOOKS = 300
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def _drill(facts: Facts) -> Section:
 
 
 def _canary(facts: Facts) -> Section:
-    body, left_off = facts.body("rollout"), len(facts.looks) > _MOST_LOOKS
+    body, rollout = facts.body("rollout"), facts.rollout
     tables = [
         table(
             f"Steps of {text(body.get('rollout'))}",
@@ -260,41 +258,20 @@ def _canary(facts: Facts) -> Section:
                 ("approvals", number(body.get("approvals"))),
                 ("weight at the end", f"{number(body.get('final_weight'))} %"),
                 ("took", duration(body.get("seconds"))),
-                ("aborts at", f"E(harm) ≥ {facts.abort_at:g}"),
-                ("goes on at", f"E(fine) ≥ {facts.promote_at:g}"),
             ],
             body,
         ),
-        table(
-            "Looks of the judge"
-            + (f", the newest {_MOST_LOOKS} of {len(facts.looks):,}" if left_off else ""),
-            ("look", "time", "step", "asked", "seen", "baseline", "canary", "E harm", "E fine",
-             "verdict", "sentence"),
-            (_look(look) for look in facts.looks[-_MOST_LOOKS:]),
-            0, 2, 3, 4, 5, 6, 7, 8,
-        ),
     ]  # fmt: skip
-    return _section("canary", "Canary", facts, "rollout", tables)
-
-
-def _look(look: Mapping[str, Any]) -> tuple[str, ...]:
-    e = look["e_values"]
-    harm = [e[g] for g in ("errors", "latency", "empty") if g in e]
-    fine = [e[g] for g in ("fine", "under") if g in e]
-    arms = (look["counts"].get(arm, {}) for arm in ("baseline", "candidate"))
-    counted = [f"{number(a.get('bad'))} bad of {number(a.get('requests'))}" for a in arms]
-    return (
-        text(look["number"]),
-        f"{look['looked_at']:%H:%M:%S}",
-        look["step"],
-        f"{look['weight']} %",
-        percent(look["observed"]),
-        *counted,
-        f"{max(harm):.3g}" if harm else "–",
-        f"{max(fine):.3g}" if fine else "–",
-        look["verdict"],
-        look["sentence"],
-    )
+    if rollout is not None:
+        tables += [
+            rollout_tables.weights(rollout), rollout_tables.kinds(rollout),
+            rollout_tables.looks(rollout),
+        ]  # fmt: skip
+    name = "" if rollout is None else f" --rollout {rollout.rollout}"
+    return _section(
+        "canary", "Canary", facts, "rollout", tables,
+        whole=f"qafila evidence export {facts.workload}{name}",
+    )  # fmt: skip
 
 
 def _rollback(facts: Facts) -> Section:

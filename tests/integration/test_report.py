@@ -195,8 +195,9 @@ def test_status_tells_the_look_during_a_canary_and_its_end_afterwards(
     note(ledger, "rollout", Verdict.FAIL, weights=[1, 5])
     assert since() == "rollout is FAIL."
     facts = collect_facts(ledger, NAME)
-    assert [row["weight"] for row in facts.looks] == [5]
-    assert (facts.abort_at, facts.promote_at) == (400, 20)
+    assert facts.rollout is not None
+    assert [row["weight"] for row in facts.rollout.looks] == [5]
+    assert (facts.rollout.limits.abort_at, facts.rollout.limits.promote_at) == (400, 20)
 
 
 def test_status_as_json_has_the_values_of_the_screen(

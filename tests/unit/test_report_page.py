@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from qafila.report import charts, first_page, wording
 from qafila.report.facts import ApprovalRow, ChainState, EvidenceRow, Facts
 from qafila.report.page import render
+from tests.unit.rollout_worlds import promoted
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MARKUP = (
@@ -70,9 +71,7 @@ def facts(*rows: EvidenceRow, phase: str = "audited", **changes: Any) -> Facts:
             approvals=(),
             certificates=(),
             outcomes=(),
-            looks=(),
-            abort_at=300,
-            promote_at=20,
+            rollout=None,
             chain=ChainState(len(rows), (), len(rows), "cd" * 32),
             made_at=NOON,
         ),
@@ -236,18 +235,9 @@ def test_text_never_becomes_markup(word: str) -> None:
 
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
-    looks = tuple(
-        {
-            "number": n, "looked_at": NOON + timedelta(seconds=n), "step": f"{weight} %",
-            "weight": weight, "observed": weight / 100, "verdict": "PASS", "sentence": "fine",
-            "counts": {"baseline": {"bad": 0, "requests": 9}, "candidate": {"bad": n}},
-            "e_values": {"errors": 1.0, "fine": 2.0},
-        }
-        for n, weight in enumerate([0, 1, 5])
-    )  # fmt: skip
     pattern = {"name": MARKUP, "monthly_p50": "1", "monthly_p90": "2", "currency": "USD"}
     decision = evidence(1, "decision", patterns=[pattern], chosen=None)
-    page = render(facts(decision, VALIDATION, looks=looks))
+    page = render(facts(decision, VALIDATION, rollout=promoted()))
     seen = Seen(page)
     assert not seen.tags.keys() & {"script", "link", "iframe", "object", "embed", "base", "form"}
     assert not [name for name in seen.attributes if name.startswith("on")]

@@ -62,17 +62,3 @@ SELECT collector, region, outcome, resources, calls, missed
 FROM qafila.collector_outcome
 WHERE audit_id = %(audit_id)s
 ORDER BY collector, region;
-
--- name: looks_of_newest_rollout
--- The looks of the rollout of one generation that was looked at last, in order. Reads only.
-SELECT number, looked_at, step, weight, acknowledged, observed, counts, e_values, verdict, sentence
-FROM qafila.look
-WHERE rollout = (
-    SELECT rollout
-    FROM qafila.look
-    WHERE workload = %(workload)s
-      AND generation = %(generation)s
-    ORDER BY looked_at DESC
-    LIMIT 1
-)
-ORDER BY number;
