@@ -11,7 +11,7 @@ import httpx
 import psycopg
 
 from qafila.core.verdict import Verdict
-from qafila.errors import Disagreement, QafilaError, Unavailable
+from qafila.errors import Disagreement, QafilaError, Refused, Unavailable
 from tasks.alias import read_alias, return_alias
 from tasks.recorded import Recorded, open_postgres
 from tasks.routers.port import Request, Router, RouterState
@@ -99,7 +99,7 @@ def descend(
         settled_at = time.time()
         probes, strays = _probe(router) if acknowledged_s is not None else (0, 0)
         _rest(settled_at + proof_seconds + _LOG_DELAY_S - time.time())
-        seen: Sequence[Request] = router.observed(cursor)[0]
+        seen = _seen(router, cursor)
         problem = returning.result()
     if holds_after_s > MOST_WATCHED_S:  # clients may still hold to the old weights: not strays
         probes = strays = 0
@@ -150,6 +150,14 @@ def _acknowledged(router: Router, version: str) -> float | None:
         return router.acknowledged(version, timeout_s=3.0)
     except Unavailable:
         return None
+
+
+def _seen(router: Router, cursor: int) -> Sequence[Request]:
+    """Return what the router logged since; nothing where its log cannot be read: it is down."""
+    try:
+        return router.observed(cursor)[0]
+    except (Unavailable, Refused):
+        return []
 
 
 def _probe(router: Router) -> tuple[int, int]:

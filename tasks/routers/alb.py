@@ -17,10 +17,10 @@ from functools import cached_property
 from typing import Any
 
 from qafila.core.routing import AlbRouter as Settings
-from qafila.errors import BadInput, StaleEpoch, Unavailable
+from qafila.errors import BadInput, Refused, StaleEpoch, Unavailable
 from tasks.routers.alb_actions import TAG, actions_of, forwarded, weighted
 from tasks.routers.alb_checks import problems_of
-from tasks.routers.alb_logs import AccessLogs
+from tasks.routers.alb_logs import AccessLogs, cursor_at
 from tasks.routers.aws_calls import calling
 from tasks.routers.envoy_config import parse_version, version_text
 from tasks.routers.port import Abilities, Request, RouterState, Shadowed
@@ -61,7 +61,7 @@ class AlbRouter:
     def listen_url(self) -> str:
         return self._settings.entry_url.rstrip("/")
 
-    @cached_property
+    @property
     def abilities(self) -> Abilities:
         blind = [
             "AWS says when a rule is stored, not when each node of the load balancer uses it",
@@ -72,9 +72,12 @@ class AlbRouter:
         ]
         requests = True
         if self._settings.log is None:
-            logs = self._logs
-            requests = logs is not None
-            blind += AccessLogs.blind if logs else ["single requests: access logs are off"]
+            try:
+                requests = self._logs is not None
+                blind += AccessLogs.blind if requests else ["single requests: access logs are off"]
+            except (Unavailable, Refused) as error:  # a rollback asks too, and never waits for it
+                requests = False
+                blind.append(f"single requests: {error.what}")
         return Abilities(
             requests=requests,
             twin=self._groups["twin"] is not None,
@@ -211,8 +214,10 @@ class AlbRouter:
         """Return requests that finished after ``cursor`` as far as logs were delivered."""
         if self._settings.log is not None:
             return LogSight(self._settings.log).observed(cursor)
+        if cursor is None:
+            return [], cursor_at(time.time())
         logs = self._logs
-        return ([], 0) if logs is None else logs.observed(cursor)
+        return ([], cursor) if logs is None else logs.observed(cursor)
 
     # -- AWS -----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ _TIME, _CLIENT, _SECONDS, _STATUS, _GROUP, _CREATED = 1, 3, slice(5, 8), 8, 16, 
 _FIELD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _PAGE = "docs/how-to/canary-on-alb.md"
 _CURSOR = 10**11  # a cursor is the start in ms, and the newest file taken in s
+_SKEW_S = 300  # of our clock against that of S3; what a file holds of before the start is left out
 
 
 class AccessLogs:
@@ -70,16 +72,17 @@ class AccessLogs:
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests that finished after the first cursor, from files delivered since.
 
+        Without a cursor nothing is asked of S3: a rollback begins with that.
+
         Raises:
             Refused: the account may not read the bucket.
             Unavailable: S3 does not answer.
         """
+        if cursor is None:
+            return [], cursor_at(time.time())
+        since_ms, newest = divmod(cursor, _CURSOR)
         with calling(self._router, f"read access logs in {self._bucket}", _PAGE):
             now = self._now()
-            if cursor is None:
-                newest = int(now.timestamp() - self._settle_s)
-                return [], int(now.timestamp() * 1000) * _CURSOR + newest
-            since_ms, newest = divmod(cursor, _CURSOR)
             until = now - timedelta(seconds=self._settle_s)
             found: list[Request] = []
             last = newest
@@ -123,6 +126,11 @@ class AccessLogs:
                 kept="all weights.",
                 remedy="look at that file; the next look reads it again",
             ) from error
+
+
+def cursor_at(now: float) -> int:
+    """Return the cursor from which requests that finish after ``now`` (Unix time) are seen."""
+    return int(now * 1000) * _CURSOR + int(now - _SKEW_S)
 
 
 def request_of(line: bytes, arms: Mapping[str, str]) -> Request | None:

@@ -268,16 +268,18 @@ class TestAlb(EveryRouter):
         def deny(request: Any, **_: Any) -> AWSResponse | None:
             if "Action=ModifyRule" not in str(request.body):
                 return None
-            body = (
-                b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>"
-                b"<Message>no</Message></Error></ErrorResponse>"
-            )
-            return AWSResponse(request.url, 403, {}, _Body(body))
+            return AWSResponse(request.url, 403, {}, _Body(DENIED))
 
         router._elb.meta.events.register("before-send", deny)
         with pytest.raises(Refused) as refusal:
             router.write(1, epoch=1, why="up")
         assert "docs/how-to/canary-on-alb.md" in refusal.value.remedy
+
+
+DENIED = (
+    b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>"
+    b"<Message>no</Message></Error></ErrorResponse>"
+)
 
 
 class _Body:
@@ -343,6 +345,24 @@ def test_a_line_of_a_log_becomes_a_request() -> None:
 )
 def test_a_line_of_no_arm_is_passed_over(text: str) -> None:
     assert request_of(text.encode(), {"arn:candidate": "candidate"}) is None
+
+
+def test_a_rollback_asks_for_no_log_before_it_wrote(balancer: Balancer) -> None:
+    router = balancer.router()
+    router.install()
+    weigh(router, 5)
+
+    def silent(request: Any, **_: Any) -> AWSResponse | None:
+        told = "Action=DescribeLoadBalancerAttributes" in str(request.body)
+        return AWSResponse(request.url, 403, {}, _Body(DENIED)) if told else None
+
+    router._elb.meta.events.register("before-send", silent)
+    _, cursor = router.observed(None)
+    weigh(router, 0)
+    assert router.abilities.requests is False
+    assert any("AccessDenied" in sentence for sentence in router.abilities.blind)
+    with pytest.raises(Refused):
+        router.observed(cursor)
 
 
 def test_logs_in_s3_are_read_as_they_arrive(balancer: Balancer) -> None:
