@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.judge import NEVER, simulate, under
+from benchmarks.judge_world import World
 from qafila.core.analysis import (
     ALWAYS,
     ArmCounts,
@@ -192,56 +194,42 @@ def test_alone_a_candidate_is_held_to_the_objectives(cand: ArmCounts, verdict: V
 # -- by simulation -----------------------------------------------------------------------------
 
 
-def simulate(
-    *, runs: int, looks: int, requests: int, w: float, base: float, ratio: float, seed: int
-) -> tuple[float, float]:
-    """Return the shares of rollouts that FAIL and that PASS, the judge stopping at either."""
-    random = np.random.default_rng(seed)
-    limits = replace(LIMITS, blast_radius=10**9)
-    outcomes = []
-    for _ in range(runs):
-        state = State()
-        for _ in range(looks):
-            n = int(random.binomial(requests, w))
-            state = update(
-                state,
-                look(
-                    requests - n, n,
-                    int(random.binomial(requests - n, base)),
-                    int(random.binomial(n, base * ratio)),
-                ),
-                EVEN, limits,
-            )  # fmt: skip
-            # never reasonable: only the ratio may pass
-            verdict = judge(state, EVEN, limits, reasonable_requests=math.inf).verdict
-            if verdict is not Verdict.INCONCLUSIVE:
-                break
-        outcomes.append(verdict)
-    return (
-        outcomes.count(Verdict.FAIL) / runs,
-        outcomes.count(Verdict.PASS) / runs,
-    )
-
-
+@pytest.mark.parametrize("tenants", [False, True])
 @pytest.mark.parametrize(("requests", "w"), [(100, 0.25), (1000, 0.05), (1000, 0.5)])
 def test_an_equal_canary_is_aborted_in_at_most_one_rollout_of_a_hundred(
-    requests: int, w: float
+    requests: int, w: float, tenants: bool
 ) -> None:
-    failed, _ = simulate(runs=400, looks=25, requests=requests, w=w, base=0.02, ratio=1.0, seed=5)
-    assert failed <= 0.01
+    world = World(requests, (w,) * 25, tenants)
+    ended = simulate(world, 300, np.random.default_rng(5))
+    assert ended.failed.mean() <= 0.01
 
 
+@pytest.mark.parametrize("tenants", [False, True])
 @pytest.mark.parametrize(("requests", "w"), [(200, 0.25), (1000, 0.5)])
 def test_a_canary_twice_as_bad_is_promoted_in_at_most_one_rollout_of_twenty(
-    requests: int, w: float
+    requests: int, w: float, tenants: bool
 ) -> None:
-    _, passed = simulate(runs=300, looks=25, requests=requests, w=w, base=0.02, ratio=2.0, seed=6)
-    assert passed <= 0.05
+    world = World(requests, (w,) * 25, tenants, ratio=2.0)
+    ended = simulate(world, 300, np.random.default_rng(6))
+    assert ended.passed.mean() <= 0.05
+
+
+def test_users_who_are_not_alike_fool_a_z_test_that_is_peeked_at() -> None:
+    world = World(1000, (0.25,) * 25, tenants=True)
+    ended = simulate(world, 200, np.random.default_rng(8), whole=True)
+    assert (ended.z < NEVER).mean() > 0.1
+    assert ended.failed.mean() <= 0.01
+
+
+def test_a_bad_rate_of_just_what_is_tolerated_is_seldom_proven_to_be_under_it() -> None:
+    found = under(2000, 200, np.random.default_rng(9))
+    assert found["false_promotion"] <= 0.05  # type: ignore[operator]
+    assert found["median_requests_at_half"] is not None
 
 
 def test_a_canary_ten_times_as_bad_is_caught() -> None:
-    failed, passed = simulate(runs=100, looks=20, requests=100, w=0.25, base=0.01, ratio=10, seed=7)
-    assert (failed, passed) == (1.0, 0.0)
+    ended = simulate(World(100, (0.25,) * 20, False, ratio=10.0), 200, np.random.default_rng(7))
+    assert ended.failed.mean() == 1.0
 
 
 # -- never and always --------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from qafila.core.analysis.tenants import (
 HARM_POINTS = (0.5, 1.0, 1.4, 1.8, 2.4)  # log: 1.6, 2.7, 4.1, 6 and 11 times as often
 FINE_GRID = (1.0, 0.9, 0.8, 0.65, 0.5, 0.35, 0.25)  # every point is under the δ it is against
 _OVER_GRID = (1.4, 2.0, 3.0, 5.0, 8.0, 12.0, 18.0)
-_UNDER_GRID = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7)
+UNDER_GRID = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7)
 SKEW_MARGIN = 1.15  # where no tenants are named: what the skew of a short bake does not show
 SLOW_LOOKS = 5  # slowness comes in bursts: that many looks at least until it is proven
 _TROUBLE = 0.1  # of the baseline's own answers wrong: such a look says nothing about one tenant
@@ -69,7 +69,7 @@ class State:
         default_factory=lambda: {g: (0.0,) * len(_OVER_GRID) for g in Guardrail}
     )
     fine: Logs = NOTHING
-    under: Logs = (0.0,) * len(_UNDER_GRID)
+    under: Logs = (0.0,) * len(UNDER_GRID)
     blast: int = 0
     spread: Mapping[str, float] = field(default_factory=dict)
     harm_ratio: float = 2.0
@@ -108,7 +108,7 @@ def update(state: State, look: Counts, calibration: Calibration, limits: Limits)
         over[g] = _over(over[g], look.candidate, g, allowed(g, calibration, limits), most_gain)
     most = tolerated(calibration, limits)
     good = look.candidate.requests - look.candidate.bad
-    rates = [most * f for f in _UNDER_GRID]
+    rates = [most * f for f in UNDER_GRID]
     return State(
         counts=counts,
         harm=harm,
