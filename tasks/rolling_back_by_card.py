@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -63,6 +64,32 @@ def roll_back_by_card(
         router.close()
 
 
+def give_promoted_its_weight(card: Card, router: Router, why: str) -> str:
+    """Write weight 100 again for a generation that its target says serves; return a sentence.
+
+    For a drill beside it whose process and ledger died: the promotion was proven, and stays. Noted
+    in the spool as evidence; no phase moves by it.
+
+    Raises:
+        StaleEpoch: somebody newer wrote meanwhile.
+        Unavailable: the router did not take it; its file holds it.
+    """
+    name = card.workload.name
+    before = read_whatever_it_says(router)
+    epoch = max(card.epoch, before.epoch) + STEP
+    taken_s = router.acknowledged(router.write(100, epoch=epoch, why=why))
+    sentence = (
+        f"{name}: generation {card.generation}, which is promoted, has its weight again, 100 "
+        f"instead of {before.candidate_percent} %, acknowledged in {taken_s * 1000:.0f} ms."
+    )
+    body = {
+        "by": "card", "why": why, "from_weight": before.candidate_percent, "final_weight": 100,
+        "epoch": epoch, "acknowledged_s": round(taken_s, 4), "card": {"digest": card.digest},
+    }  # fmt: skip
+    _note(card, epoch, Verdict.PASS, f"{sentence} Why: {why}", body, Event.ROLLBACK, moved=False)
+    return sentence
+
+
 def _roll_back(
     card: Card,
     router: Router,
@@ -95,29 +122,18 @@ def _roll_back(
         proof_seconds=proof_seconds,
     )  # fmt: skip
     outcome = _outcome(card, before.candidate_percent, down, why, epoch)
-    spool(
-        Spooled(
-            id=uuid.uuid4().hex,
-            workload=name,
-            generation=card.generation,
-            fingerprint=card.fingerprint,
-            epoch=epoch,
-            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            run_id=run_id,
-            event=event.value,
-            moved=down.problem is None,
-            verdict=down.verdict.value,
-            sentence=f"{outcome.sentence} Why: {why}",
-            body={
-                **outcome.body(),
-                "card": {
-                    "digest": card.digest,
-                    "written_at": card.written_at.isoformat(),
-                    "note": card.note,
-                },
+    _note(
+        card, epoch, down.verdict, f"{outcome.sentence} Why: {why}",
+        {
+            **outcome.body(),
+            "card": {
+                "digest": card.digest,
+                "written_at": card.written_at.isoformat(),
+                "note": card.note,
             },
-        )
-    )
+        },
+        event, moved=down.problem is None, run_id=run_id,
+    )  # fmt: skip
     return outcome
 
 
@@ -132,6 +148,36 @@ def _pointer_names(card: Card) -> bool:
     except (QafilaError, psycopg.Error):
         return True
     return now is not None and card.generation in (now.generation, now.trial)
+
+
+def _note(
+    card: Card,
+    epoch: int,
+    verdict: Verdict,
+    sentence: str,
+    body: dict[str, Any],
+    event: Event,
+    *,
+    moved: bool,
+    run_id: str | None = None,
+) -> None:
+    """Keep for the ledger what was done, before anybody is told."""
+    spool(
+        Spooled(
+            id=uuid.uuid4().hex,
+            workload=card.workload.name,
+            generation=card.generation,
+            fingerprint=card.fingerprint,
+            epoch=epoch,
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            run_id=run_id,
+            event=event.value,
+            moved=moved,
+            verdict=verdict.value,
+            sentence=sentence,
+            body=body,
+        )
+    )
 
 
 def _outcome(card: Card, from_weight: int, down: Descent, why: str, epoch: int) -> RolledBack:

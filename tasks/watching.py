@@ -26,7 +26,7 @@ from tasks.recorded import open_postgres
 from tasks.rollback_card import Card, read_card
 from tasks.rollback_spool import take_in_where_possible
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
-from tasks.rolling_back_by_card import roll_back_by_card
+from tasks.rolling_back_by_card import give_promoted_its_weight, roll_back_by_card
 from tasks.status import mark_watchdog
 
 POLL_S = 0.5
@@ -90,9 +90,9 @@ class Watch:
     def look_without_ledger(self, why: str) -> list[RolledBack]:
         """Take back by its card what nobody can lead any more, once the silence lasts long enough.
 
-        That is a candidate with part of the traffic, and one with all of it whose lease was held
-        when the ledger was heard last, or that its target's pointer row does not call serving. A
-        promoted generation stays.
+        That is a candidate that its target's pointer row does not call serving; where the target
+        is silent too, one with part of the traffic, or whose lease was held when the ledger was
+        heard last. What is promoted stays, and gets back the weight that a drill took from it.
         """
         now = self._clock()
         if self._silent_since is None:
@@ -115,14 +115,19 @@ class Watch:
         router = router_from(card.workload, card.find)
         try:
             state = read_whatever_it_says(router)
+            if not (state.candidate_percent or state.twin_percent or state.mirror_percent):
+                return []
+            serves = _serves(card)
+            why = f"the ledger gives no answer for {silent_s:.0f} s, and nobody can lead it"
+            if serves and state.candidate_percent < 100:
+                self._tell(give_promoted_its_weight(card, router, why))
+                return []
         finally:
             router.close()
-        if not (state.candidate_percent or state.twin_percent or state.mirror_percent):
-            return []
-        if state.candidate_percent == 100 and name not in self._beats and _may_serve(card):
+        held = name in self._beats
+        if serves or (serves is None and state.candidate_percent == 100 and not held):
             self._once(f"{name}: promoted, or it cannot be known; it stays without the ledger.")
             return []
-        why = f"the ledger gives no answer for {silent_s:.0f} s, and nobody can lead the canary"
         self._tell(f"{name}: {why}")
         outcome = roll_back_by_card(path, why, event=Event.ABORT)
         self._tell(f"{name}: {outcome.verdict}: {outcome.sentence}")
@@ -229,14 +234,14 @@ def _restore_if_moved(ledger: Connection, workload: str, why: str, tell: Tell) -
         router.close()
 
 
-def _may_serve(card: Card) -> bool:
-    """Say whether the card's generation serves by the target's pointer row, or nobody can say."""
+def _serves(card: Card) -> bool | None:
+    """Say whether the pointer row calls the card's generation serving; None: nobody can say."""
     target = card.workload.corpus.target
     if not isinstance(target, PgvectorTarget):
-        return True
+        return None
     try:
         with open_postgres(card.find(target.block), target.block) as database:
             now = read_alias(database, card.workload.name)
     except (QafilaError, psycopg.Error):
-        return True
+        return None
     return now is not None and now.generation == card.generation

@@ -98,7 +98,7 @@ def test_without_a_ledger_a_canary_goes_back_by_its_card_after_a_while(
     clock.now += 0.2
     (outcome,) = watching.look_without_ledger("connection refused")
     assert (outcome.by, outcome.from_weight, outcome.final_weight) == ("card", 25, 0)
-    assert "nobody can lead the canary" in outcome.why
+    assert "nobody can lead it" in outcome.why
     assert watching.look_without_ledger("connection refused") == []
     assert sum("does not answer" in line for line in lines) == 1
     with psycopg.connect(target_url, autocommit=True) as target:
@@ -125,6 +125,15 @@ def test_what_was_promoted_stays_while_the_ledger_is_silent(
         clock.now += 3600
     assert edge.router.read().candidate_percent == 100
     assert sum("promoted" in line for line in lines) == 1
+    weigh(edge, 99, epoch)  # a drill of what is promoted died half-way
+    assert watching.look_without_ledger("timeout") == []
+    assert edge.router.read().candidate_percent == 100
+    assert "has its weight again" in lines[-1]
+    ledger.execute("UPDATE qafila.generation SET phase = %s", [Phase.PROMOTED.value])
+    assert take_in_spool(ledger) == 1
+    generation = newest_generation(ledger, NAME)
+    assert generation is not None
+    assert generation.phase == Phase.PROMOTED
 
 
 def test_a_bake_that_its_pointer_row_does_not_call_serving_goes_back(
