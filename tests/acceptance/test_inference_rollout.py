@@ -1,7 +1,8 @@
 """An inference service goes through the same rollout: an OpenAI-compatible endpoint on both arms.
 
 Both arms are real processes over the demo's search in small; Envoy and the ledger are real. What
-goes through them are chat completions, whole and streamed, which may not be asked twice.
+goes through them are chat completions, whole and streamed. Each arm knows its model by a name of
+its own and refuses any other; users know only the alias.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from qafila.sql import statement
 from qafila.stack import postgres
 from tasks import canary
 from tasks.canary import Trial
+from tasks.edges import install_routes
 from tasks.leases import held_lease
 from tasks.ledger import apply_workload, newest_generation
 from tasks.preconditions import put_on_trial
@@ -39,7 +41,8 @@ from tests.edges import Edge, free_port, running_edge
 
 pytestmark = pytest.mark.slow
 
-MODEL = "docs-assistant"
+ALIAS = "docs-assistant"
+MODELS = {"baseline": "keyword-1", "candidate": "hybrid-1"}
 ROLLOUT = {"weights": [5, 25, 50, 100], "approve_above": 100, "minimum_requests": 40,
            "bake_seconds": 1, "deadline_minutes": 3}  # fmt: skip
 OBJECTIVES = {
@@ -74,7 +77,6 @@ def inference(
             stack.enter_context(chat_service("candidate", demo.target_url, demo, "--breakable")),
         ]
         spec = as_inference(demo.workload, urls)
-        edge.router.install(*urls)
         with psycopg.connect(demo.ledger_url, autocommit=True) as ledger:
             ledger.execute(
                 statement("ledger", "put_connection"),
@@ -82,12 +84,15 @@ def inference(
                  "settings": Jsonb(edge.settings()), "has_secret": False},
             )  # fmt: skip
             apply_workload(ledger, spec)
+            install_routes(ledger, spec).close()
         yield Inference(demo, edge, spec)
 
 
 def as_inference(workload: Workload, urls: list[str]) -> Workload:
     body = workload.model_dump(mode="json")
-    body["service"] |= {"baseline": {"url": urls[0]}, "candidate": {"url": urls[1]}}
+    for arm, url in zip(MODELS, urls, strict=True):
+        body["service"][arm] = {"url": url, "model": MODELS[arm]}
+    body["service"]["alias"] = ALIAS
     body["rollout"] |= ROLLOUT
     body["objectives"] |= OBJECTIVES
     return Workload.model_validate(body)
@@ -98,7 +103,7 @@ def chat_service(arm: str, database: str, demo: Demo, *more: str) -> Iterator[st
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "qafila.demo.chat_services", arm, "--port", str(port),
-         "--model", MODEL, "--database", database, "--documents", demo.source_url, *more]
+         "--model", MODELS[arm], "--database", database, "--documents", demo.source_url, *more]
     )  # fmt: skip
     try:
         wait_for(port)
@@ -116,12 +121,16 @@ class Users:
     streamed: int = 0
     cut: int = 0
 
+    @property
+    def failed(self) -> int:
+        return sum(n for status, n in self.statuses.items() if status >= 500)
+
     def ask(self, client: httpx.Client, number: int, question: str) -> None:
         stream = number % 4 == 0
         reply = client.post(
             "/v1/chat/completions",
             headers={"x-tenant-id": f"tenant-{number % 300}"},
-            json={"model": MODEL, "stream": stream,
+            json={"model": ALIAS, "stream": stream,
                   "messages": [{"role": "user", "content": question}]},
         )  # fmt: skip
         self.statuses[reply.status_code] += 1
@@ -229,11 +238,28 @@ def test_a_candidate_that_goes_bad_is_brought_back_for_that_reason(
     now = newest_generation(trial.ledger, trial.spec.name)
     assert now is not None
     assert now.phase == Phase.ROLLED_BACK
-    failed = sum(n for status, n in users.statuses.items() if status >= 500)
     if "errors" in faults:  # a completion may not be asked twice: its users meet the error
-        assert failed > 0
+        assert users.failed > 0
     else:
-        assert failed == 0
+        assert users.failed == 0
+
+
+def test_where_completions_may_be_asked_twice_nobody_meets_an_error(
+    trial: Trial, users: Users, inference: Inference
+) -> None:
+    service = trial.spec.service
+    trial.spec = trial.spec.model_copy(
+        update={"service": service.model_copy(update={"idempotent_posts": True})}
+    )
+    install_routes(trial.ledger, trial.spec).close()
+    try:
+        with pytest.raises(canary.Aborted, match="errors: canary "):
+            go_up(trial, at_25=lambda: inference.break_candidate(errors=0.5))
+        assert canary.go_back(trial, "errors", None) is not None
+    finally:
+        install_routes(trial.ledger, inference.spec).close()
+    assert users.failed == 0
+    assert trial.failed == 0
 
 
 def test_what_an_answer_says_of_itself_reaches_the_judge(
