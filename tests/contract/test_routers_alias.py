@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ class Setup:
     old: Provider
     new: Provider
     arms: tuple[Arm, Arm]
+    secret: Path
 
     def install(self) -> None:
         router = self.edge.router
@@ -44,19 +46,24 @@ class Setup:
         return (self.old if reply.text == "old" else self.new).asked[-1]
 
 
+def put_credential(file: Path, value: str) -> None:
+    resource = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        "name": "credential",
+        "generic_secret": {"secret": {"inline_string": value}},
+    }
+    whole = file.with_suffix(".new")
+    whole.write_text(json.dumps({"resources": [resource]}))
+    whole.rename(file)
+
+
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
     folder = tmp_path_factory.mktemp("alias")
     context, authority = encryption(folder)
     old, new = Provider("old"), Provider("new", context)
     secret = folder / "new-provider.json"
-    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-    resource = {
-        "@type": kind,
-        "name": "credential",
-        "generic_secret": {"secret": {"inline_string": "Bearer of-the-new-one"}},
-    }
-    secret.write_text(json.dumps({"resources": [resource]}))
+    put_credential(secret, "Bearer of-the-new-one")
     with running_edge(folder / "edge") as edge:
         arms = (
             Arm(old.url, model="small-1"),
@@ -67,7 +74,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
                 ca_file=str(authority),
             ),
         )
-        made = Setup(edge, old, new, arms)
+        made = Setup(edge, old, new, arms, secret)
         made.install()
         yield made
     old.stop()
@@ -103,6 +110,18 @@ def test_each_arm_is_reached_by_its_own_path_host_and_credential(candidate: Setu
 def test_the_credential_is_in_no_file_of_ours(candidate: Setup) -> None:
     for file in candidate.edge.folder.glob("*.json*"):
         assert "of-the-new-one" not in file.read_text()
+
+
+def test_a_credential_that_is_replaced_is_read_again(candidate: Setup) -> None:
+    put_credential(candidate.secret, "Bearer of-tomorrow")
+    try:
+        end = time.monotonic() + 10
+        sent = ""
+        while sent != "Bearer of-tomorrow" and time.monotonic() < end:
+            sent = candidate.ask('{"model":"chat-default"}').headers["authorization"]
+        assert sent == "Bearer of-tomorrow"
+    finally:
+        put_credential(candidate.secret, "Bearer of-the-new-one")
 
 
 @pytest.mark.parametrize(

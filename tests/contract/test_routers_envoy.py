@@ -170,3 +170,25 @@ def test_users_meet_no_error_while_arms_are_installed_again(edge: Edge) -> None:
         stop.set()
         users.join()
     assert set(seen) == {200}
+
+
+def test_a_log_that_is_rotated_while_users_come_loses_none(edge: Edge) -> None:
+    weigh(edge.router, 0)
+    _, cursor = edge.router.observed(None)
+    log, count = edge.folder / "access.jsonl", 0
+    for turn in range(3):
+        for _ in range(10):
+            httpx.get(edge.listen_url + "/search")
+            count += 1
+        log.rename(log.with_name(f"access.jsonl.{turn}"))
+        httpx.get(edge.listen_url + "/search")  # logged under the old name, or the new
+        count += 1
+        assert httpx.post(edge.admin_url + "/reopen_logs").status_code == 200
+        seen = 0
+        end = time.monotonic() + 5
+        while seen < count and time.monotonic() < end:
+            more, cursor = edge.router.observed(cursor)
+            seen += len(more)
+            time.sleep(0.02)
+        assert seen == count
+        count = 0

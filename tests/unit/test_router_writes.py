@@ -9,9 +9,12 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from qafila.core.workload import Service
 from qafila.errors import BadInput, StaleEpoch
 from tasks.routers.envoy import EnvoyRouter
+from tasks.routers.envoy_arms import Arm, RouteSettings, arms_of
 from tasks.routers.envoy_config import parse_version, version_text
 from tasks.routers.fleet import FleetRouter
 from tasks.routers.memory import MemoryRouter
@@ -95,3 +98,48 @@ def test_a_version_says_its_weights(
     state, number = parse_version(text)
     assert (state.epoch, number, state.version) == (epoch, sequence, text)
     assert (state.candidate_percent, state.twin_percent, state.mirror_percent) == shares
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, RouteSettings(per_try_s=5, whole_s=120)),
+        ({"alias": "chat"}, RouteSettings(per_try_s=60, whole_s=120, alias="chat")),
+        ({"alias": "chat", "answer_timeout_s": 30}, RouteSettings(30, 30, alias="chat")),
+        ({"per_try_timeout_s": 2}, RouteSettings(2, 120)),
+        ({"idempotent_posts": True}, RouteSettings(5, 120, idempotent_posts=True)),
+    ],
+)
+def test_a_workload_file_says_how_long_an_arm_is_waited_for(
+    said: dict[str, object], expected: RouteSettings
+) -> None:
+    baseline, candidate, found = arms_of(service(said))
+    assert found == expected
+    assert (baseline, candidate) == (Arm("http://127.0.0.1:1"), Arm("http://127.0.0.1:2"))
+    assert RouteSettings.restored(found.stored()) == found
+
+
+def test_settings_of_another_version_are_read_as_far_as_they_are_known() -> None:
+    assert RouteSettings.restored(None) == RouteSettings()
+    assert RouteSettings.restored({"per_try_s": 2, "later": 1}) == RouteSettings(per_try_s=2)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ({"baseline": {"url": "http://127.0.0.1:1", "model": "m"}}, "service.alias is needed"),
+        ({"per_try_timeout_s": 9, "answer_timeout_s": 3}, "longer than"),
+        ({"alias": "two words"}, "should match"),
+        ({"alias": "line\n"}, "should match"),
+    ],
+)
+def test_what_does_not_fit_is_refused(said: dict[str, object], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        service(said)
+
+
+def service(said: dict[str, object]) -> Service:
+    arms = {"baseline": {"url": "http://127.0.0.1:1"}, "candidate": {"url": "http://127.0.0.1:2"}}
+    return Service.model_validate(
+        {**arms, "router": {"kind": "envoy-file", "block": "edge-1"}, **said}
+    )
