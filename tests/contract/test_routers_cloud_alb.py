@@ -6,10 +6,12 @@ Moto takes weights, stickiness and groups that AWS refuses: the tests of refusal
 from __future__ import annotations
 
 import gzip
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from botocore.awsrequest import AWSResponse
 from qafila.connecting import aws_session
 from qafila.core.routing import AlbRouter as AlbSettings
 from qafila.errors import BadInput, Refused, StaleEpoch, Unavailable
-from tasks.routers.alb import AlbRouter
+from tasks.routers.alb import PAGE, AlbRouter
 from tasks.routers.alb_actions import weighted
 from tasks.routers.alb_logs import request_of
 from tasks.routers.sight import require_sight
@@ -345,6 +347,29 @@ def test_a_line_of_a_log_becomes_a_request() -> None:
 )
 def test_a_line_of_no_arm_is_passed_over(text: str) -> None:
     assert request_of(text.encode(), {"arn:candidate": "candidate"}) is None
+
+
+def test_the_policy_of_the_how_to_page_is_what_is_called(balancer: Balancer) -> None:
+    page = Path(__file__).parents[2] / PAGE
+    policy = json.loads(page.read_text().split("```json\n")[1].split("```")[0])
+    allowed = {action for s in policy["Statement"] for action in s["Action"]}
+    called = set()
+    for changes in ({}, {"rule": None, "listener": balancer.listener}):
+        if changes:
+            balancer.client("elbv2").modify_listener(
+                ListenerArn=balancer.listener,
+                DefaultActions=[{"Type": "forward", "TargetGroupArn": balancer.groups["baseline"]}],
+            )
+        router = balancer.router(**changes)
+        router._elb.meta.events.register(
+            "before-call", lambda model, **_: called.add(f"elasticloadbalancing:{model.name}")
+        )
+        router.install()
+        weigh(router, 1)
+        assert router.software_version() is not None
+        assert router.abilities.requests is False
+    assert called == {action for action in allowed if not action.startswith("s3:")}
+    assert {"s3:ListBucket", "s3:GetObject"} <= allowed
 
 
 def test_a_rollback_asks_for_no_log_before_it_wrote(balancer: Balancer) -> None:

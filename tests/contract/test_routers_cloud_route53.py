@@ -168,6 +168,19 @@ class TestRoute53(EveryRouter):
         with pytest.raises(Unavailable, match="name servers"):
             router.acknowledged(version, timeout_s=0.01)
 
+    def test_the_policy_of_the_how_to_page_is_what_is_called(self, zone: Zone) -> None:
+        page = Path(__file__).parents[2] / route53.PAGE
+        policy = json.loads(page.read_text().split("```json\n")[1].split("```")[0])
+        allowed = {action for s in policy["Statement"] for action in s["Action"]}
+        called = set()
+        router = zone.router()
+        router._dns.meta.events.register(
+            "before-call", lambda model, **_: called.add(f"route53:{model.name}")
+        )
+        router.install()
+        weigh(router, 1)
+        assert called == allowed
+
     def test_a_writer_that_read_before_another_wrote_is_refused_as_a_whole(
         self, zone: Zone
     ) -> None:

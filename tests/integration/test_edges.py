@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from blocks import AwsAccount, EnvoyEdge, KubernetesCluster
@@ -212,3 +213,10 @@ def test_an_alb_that_cannot_be_is_refused(change: dict[str, Any], told: str) -> 
     check: Callable[[dict[str, Any]], Workload] = workload
     with pytest.raises(ValueError, match=told):
         check(ALB | change)
+
+
+@pytest.mark.parametrize("page", ["alb", "route53", "kubernetes"])
+def test_the_how_to_pages_show_a_router_that_can_be(page: str) -> None:
+    text = (FILE.parents[1] / "docs" / "how-to" / f"canary-on-{page}.md").read_text()
+    shown = next(b for b in text.split("```yaml\n")[1:] if b.startswith("service:"))
+    Service.model_validate(yaml.safe_load(shown.split("```")[0])["service"])
