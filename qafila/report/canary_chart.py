@@ -166,7 +166,7 @@ def _e_values(
         for name, value in one["e"].items()
         if name in known
     ]
-    moved = {p["what"] for p in points if p["E"] != 1.0}
+    moved = {p["what"] for p in points if abs(p["E"] - 1) > 1e-6}
     return [p for p in points if p["what"] in moved]
 
 

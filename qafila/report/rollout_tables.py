@@ -132,8 +132,12 @@ def plan(facts: RolloutFacts) -> Table:
 
 
 def shadow(facts: RolloutFacts) -> Table:
-    """Return the shadow step's own figures, whatever it kept."""
+    """Return the shadow step's own figures, whatever it kept, else its line among the steps."""
     kept = facts.body.get("shadow") or {}
+    done = [s for s in facts.body.get("steps") or [] if s.get("step") == "shadow"]
+    if done and not kept:
+        kept = {"verdict": done[0].get("verdict"), "requests": done[0].get("requests"),
+                "found": done[0].get("sentence")}  # fmt: skip
     return pairs(
         "The shadow step: copies of users' requests, the answers thrown away",
         [(str(key).replace("_", " "), cell(value)) for key, value in kept.items()],

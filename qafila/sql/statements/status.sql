@@ -9,8 +9,8 @@ ORDER BY looked_at DESC
 LIMIT 1;
 
 -- name: rollout_so_far
--- The looks of a generation's newest rollout put together: counts over all, the newest one, and the
--- traffic of the last thirty. Reads only.
+-- The looks of a generation's newest rollout put together: counts of those that users met, the
+-- newest one, and the traffic of the last thirty. Reads only.
 WITH mine AS (
     SELECT *
     FROM qafila.look
@@ -23,7 +23,7 @@ WITH mine AS (
         LIMIT 1
     )
 ), counted AS (
-    SELECT number, looked_at,
+    SELECT number, looked_at, weight,
            coalesce((counts -> 'baseline' ->> 'requests')::bigint, 0) AS baseline_requests,
            coalesce((counts -> 'baseline' ->> 'bad')::bigint, 0) AS baseline_bad,
            coalesce((counts -> 'candidate' ->> 'requests')::bigint, 0) AS candidate_requests,
@@ -46,10 +46,12 @@ SELECT newest.rollout, whole.began_at, newest.looked_at, whole.looks, newest.ste
        pace.requests_per_s::double precision AS requests_per_s
 FROM (
     SELECT min(looked_at) AS began_at, count(*) AS looks,
-           sum(baseline_requests)::bigint AS baseline_requests,
-           sum(baseline_bad)::bigint AS baseline_bad,
-           sum(candidate_requests)::bigint AS candidate_requests,
-           sum(candidate_bad)::bigint AS candidate_bad
+           coalesce(sum(baseline_requests) FILTER (WHERE weight > 0), 0)::bigint
+               AS baseline_requests,
+           coalesce(sum(baseline_bad) FILTER (WHERE weight > 0), 0)::bigint AS baseline_bad,
+           coalesce(sum(candidate_requests) FILTER (WHERE weight > 0), 0)::bigint
+               AS candidate_requests,
+           coalesce(sum(candidate_bad) FILTER (WHERE weight > 0), 0)::bigint AS candidate_bad
     FROM counted
 ) AS whole
 CROSS JOIN pace
