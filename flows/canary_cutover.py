@@ -18,6 +18,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.rollout import Decision, Step
 from qafila.core.verdict import Verdict
+from qafila.core.workload import Workload
 from tasks import canary
 from tasks.approvals import Approval, Question
 from tasks.asking import ask_person
@@ -25,14 +26,10 @@ from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import held_lease, read_lease
-from tasks.ledger import open_ledger
-from tasks.preconditions import (
-    put_on_trial,
-    require_certificate,
-    require_ready,
-    require_weightless,
-    versions_of,
-)
+from tasks.ledger import Connection, newest_generation, open_ledger, read_workload
+from tasks.ordering import ask_override, in_order
+from tasks.preconditions import put_on_trial, require_canary
+from tasks.rollback_card import write_card
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
 from tasks.rollouts import artifacts_of
 from tasks.runs import about_generation, current_run_id, operator_told, rename_run
@@ -44,6 +41,20 @@ class CanaryCutover(ForWorkload):
     look_seconds: float = Field(1.0, ge=0.2, le=3600, description="Seconds between two looks.")
     aa_seconds: float = Field(
         8.0, ge=2, le=86_400, description="Seconds the baseline is compared with itself first."
+    )
+    requested_by: str | None = Field(
+        None,
+        min_length=2,
+        max_length=200,
+        description="Who asks for this rollout, and so does not approve it; needed where "
+        "criticality is high.",
+    )
+    override: str | None = Field(
+        None,
+        min_length=3,
+        max_length=2000,
+        description="Why a workload of high criticality goes before any lower one has settled; "
+        "two persons are asked.",
     )
 
 
@@ -80,23 +91,26 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
     cancel, all traffic goes back to the baseline by itself. To undo a promotion: ``rollback``.
     """
     with operator_told(), open_ledger() as ledger:
-        generation, spec, revision = require_ready(ledger, request.workload, Phase.DRILLED)
+        spec, revision = read_workload(ledger, request.workload)
         router = router_of(ledger, spec)
         try:
-            require_certificate(ledger, spec, generation, versions_of(router, revision))
-            require_weightless(router, spec)
+            ask_whether_out_of_order(ledger, spec, request)
+            generation = require_canary(
+                ledger, spec, revision, router, requested_by=request.requested_by
+            )
             with held_lease(
                 ledger, spec.name, "canary-cutover", generation=generation.number,
-                run_id=current_run_id(),
+                run_id=current_run_id(), above=router.read().epoch, must_mark=True,
             ) as heart:  # fmt: skip
                 name = f"{spec.name}-g{generation.number}-e{heart.epoch}"
-                trial = Trial(ledger, spec, generation, router, heart, name)
+                trial = Trial(ledger, spec, generation, router, heart, name, request.requested_by)
                 try:
                     prepare(trial)
-                    first, *steps = rollout.plan_steps(spec.rollout)
+                    first, *steps = rollout.plan_steps(spec.rollout, shadow=router.abilities.mirror)
                     _go_on(compare_baseline_with_itself(trial, first, request))
                     for step in steps:
-                        _go_on(judge(step, trial, request.look_seconds))
+                        go = shadow if step.kind is rollout.StepKind.SHADOW else judge
+                        _go_on(go(step, trial, request.look_seconds))
                     cut_over(trial)
                 except BaseException as error:
                     decision = canary.reason_of(trial, error)
@@ -115,10 +129,25 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
             router.close()
 
 
+def ask_whether_out_of_order(ledger: Connection, spec: Workload, request: CanaryCutover) -> None:
+    """Ask two persons where the order of workloads forbids it and a reason was given."""
+    generation = newest_generation(ledger, spec.name)
+    if request.override is None or generation is None or in_order(ledger, spec, generation):
+        return
+    ask_override(ledger, spec, generation, request.override, request.requested_by, _tell())
+
+
 @task(task_run_name="put g{trial.generation.number} on trial", cache_policy=NO_CACHE)
 def prepare(trial: Trial) -> None:
-    """Point the candidate at the generation and wait until it is healthy with it."""
-    put_on_trial(trial.ledger, trial.spec, trial.generation, trial.heart.epoch)
+    """Write the rollback card, point the candidate at the generation, wait until it is healthy."""
+    card = write_card(
+        trial.ledger, trial.spec, trial.generation, trial.router, trial.heart.epoch,
+        current_run_id(),
+    )  # fmt: skip
+    _tell()(f"rollback card: {card}")
+    put_on_trial(
+        trial.ledger, trial.spec, trial.generation, trial.heart.epoch, meanwhile=trial.heart.mark
+    )
 
 
 @task(task_run_name="compare the baseline with itself", cache_policy=NO_CACHE)
@@ -127,7 +156,10 @@ def compare_baseline_with_itself(
 ) -> Decision | None:
     """Bake A/A, then show how many requests proof would take; return a decision to go back."""
     try:
-        canary.bake_aa(trial, step, request.aa_seconds, request.look_seconds, _tell(), ask)
+        canary.bake_aa(
+            trial, step, request.aa_seconds, request.look_seconds, _tell(), ask,
+            last=not rollout.has_shadow(_steps_of(trial)),
+        )  # fmt: skip
     except Aborted as aborted:
         return aborted.decision
     assert trial.calibration is not None
@@ -157,6 +189,24 @@ def judge(step: Step, trial: Trial, look_seconds: float) -> Decision | None:
     except Aborted as aborted:
         return aborted.decision
     return None
+
+
+@task(task_run_name="send copies to the candidate", cache_policy=NO_CACHE)
+def shadow(step: Step, trial: Trial, look_seconds: float) -> Decision | None:
+    """Let the candidate work unseen before the first weight; return a decision to go back."""
+    rename_run(f"canary {trial.spec.name} g{trial.generation.number} → copies")
+    queries, why_not = canary.judged_queries(trial)
+    try:
+        canary.bake_shadow(
+            trial, step, look_seconds, _tell(), ask, queries=queries, why_not=why_not
+        )
+    except Aborted as aborted:
+        return aborted.decision
+    return None
+
+
+def _steps_of(trial: Trial) -> tuple[Step, ...]:
+    return rollout.plan_steps(trial.spec.rollout, shadow=trial.router.abilities.mirror)
 
 
 def _go_on(stop: Decision | None) -> None:

@@ -43,6 +43,13 @@ class MigrateWorkload(ForWorkload):
     resumes: int = Field(
         2, ge=0, le=10, description="How often a crashed backfill is started again by itself."
     )
+    requested_by: str | None = Field(
+        None,
+        min_length=2,
+        max_length=200,
+        description="Who asks for the canary, and so does not approve it; needed where "
+        "criticality is high.",
+    )
 
 
 @flow(name="migrate-workload", flow_run_name="migrate {request.workload}")
@@ -107,11 +114,14 @@ def run_on_pool(step: str, request: MigrateWorkload) -> None:
         Refused: it ended in anything but success.
     """
     log = get_run_logger()
+    parameters: dict[str, Any] = {"workload": request.workload}
+    if step == "canary-cutover":
+        parameters["requested_by"] = request.requested_by
     tries = 1 + (request.resumes if step == "embedding-backfill" else 0)
     for attempt in range(1, tries + 1):
         run = run_deployment(
             f"{step}/{step}",
-            parameters={"request": {"workload": request.workload}},
+            parameters={"request": parameters},
             poll_interval=0.5,
         )
         assert isinstance(run, FlowRun)

@@ -47,6 +47,20 @@ class BadInput(QafilaError):
         super().__init__(what + numbered, kept="everything; nothing was changed.", remedy=remedy)
 
 
+class NotReady(Refused):
+    """More than one thing is missing; carries every problem, each with its own next step."""
+
+    def __init__(
+        self, what: str, problems: Sequence[QafilaError], *, kept: str = "", remedy: str = ""
+    ) -> None:
+        self.problems = tuple(problems)
+        numbered = "".join(
+            f"\n  {n}. {p.what}" + (f"\n     {p.remedy}" if p.remedy else "")
+            for n, p in enumerate(self.problems, 1)
+        )
+        super().__init__(what + numbered, kept=kept, remedy=remedy)
+
+
 class Inconclusive(QafilaError):
     """There was too little evidence to say yes or no."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from datetime import datetime
 from importlib.metadata import version as package_version
 from typing import Any
 
@@ -12,13 +14,117 @@ from psycopg.rows import dict_row
 from blocks import PostgresDatabase
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Phase
+from qafila.core.timetable import closed
 from qafila.core.workload import Workload
-from qafila.errors import Refused, Unavailable
+from qafila.errors import NotReady, QafilaError, Refused, Unavailable
 from qafila.sql import statement
+from tasks.agreement import require_agreement
 from tasks.alias import set_trial
 from tasks.connections import connection
+from tasks.leases import read_lease
 from tasks.ledger import Connection, Generation, read_workload, require_generation
+from tasks.ordering import require_order
 from tasks.routers.port import Router
+from tasks.routers.sight import require_sight
+
+
+def require_canary(
+    ledger: Connection, spec: Workload, revision: int, router: Router, *, requested_by: str | None
+) -> Generation:
+    """Return the generation that may get its first weight now; names everything that is missing.
+
+    Changes nothing. The rollback card and the lease come after it, in this order: lease, card,
+    weight.
+
+    Raises:
+        Refused: one thing is missing.
+        NotReady: several are, each with its next step.
+    """
+    # a rollout under way is the only thing to say
+    require_ready(ledger, spec.name, *(p for p in Phase if p is not Phase.CANARY))
+    generation = require_generation(ledger, spec.name)
+
+    def certificate() -> None:
+        require_certificate(ledger, spec, generation, versions_of(router, revision))
+
+    def agreement() -> None:
+        require_agreement(ledger, spec, router)
+        require_weightless(router, spec)
+
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: require_ready(ledger, spec.name, Phase.DRILLED),
+        certificate,
+        agreement,
+        lambda: require_sight(router),
+        lambda: require_open(ledger, spec),
+        lambda: require_order(ledger, spec, generation),
+        lambda: require_requester(spec, requested_by),
+        lambda: require_free(ledger, spec.name),
+    )
+    problems: dict[str, QafilaError] = {}
+    for check in checks:
+        try:
+            check()
+        except QafilaError as error:
+            problems.setdefault(error.what, error)
+    if len(problems) == 1:
+        raise next(iter(problems.values()))
+    if problems:
+        raise NotReady(
+            f"{len(problems)} things stand between {spec.name} and its first weight:",
+            list(problems.values()),
+            kept="everything; all traffic is where it was.",
+            remedy=f"see to each of them, then: qafila run canary-cutover {spec.name}",
+        )
+    return generation
+
+
+def require_open(ledger: Connection, spec: Workload) -> None:
+    """Refuse to start while no weight may rise, by the ledger's clock.
+
+    Raises:
+        Refused: it is outside the hours, or in a freeze.
+    """
+    row = ledger.execute(statement("canary", "time_of_day")).fetchone()
+    assert row is not None
+    now: datetime = row[0]
+    shut = closed(now, spec.rollout.windows, spec.rollout.freezes)
+    if shut is not None:
+        raise Refused(
+            f"no weight of {spec.name} may rise now: {shut.sentence}.",
+            kept="all weights; going back is allowed at any time.",
+            remedy="start it then, or change rollout.windows and rollout.freezes and apply.",
+        )
+
+
+def require_requester(spec: Workload, requested_by: str | None) -> None:
+    """Refuse a rollout of high criticality that nobody has asked for by name.
+
+    Raises:
+        Refused: no name, so nobody could tell whether its two approvers are others.
+    """
+    if spec.criticality == "high" and requested_by is None:
+        raise Refused(
+            f"{spec.name} is of high criticality: who asks for the rollout has to be named, since "
+            "two others approve it.",
+            kept="everything.",
+            remedy=f"qafila run canary-cutover {spec.name} --by NAME",
+        )
+
+
+def require_free(ledger: Connection, workload: str) -> None:
+    """Refuse while somebody alive holds the lease.
+
+    Raises:
+        Refused: says who.
+    """
+    lease = read_lease(ledger, workload)
+    if lease is not None and lease.holder is not None and not lease.lapsed:
+        raise Refused(
+            f"{lease.holder} holds the lease of {workload}.",
+            kept="all weights.",
+            remedy=f"wait for its end, or take everything back: qafila rollback {workload}",
+        )
 
 
 def versions_of(router: Router, revision: int) -> dict[str, Any]:
@@ -114,8 +220,17 @@ def require_weightless(router: Router, spec: Workload) -> None:
         )
 
 
-def put_on_trial(ledger: Connection, spec: Workload, generation: Generation, epoch: int) -> None:
+def put_on_trial(
+    ledger: Connection,
+    spec: Workload,
+    generation: Generation,
+    epoch: int,
+    *,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
     """Point the candidate service at the generation and wait until it is healthy with it.
+
+    ``meanwhile`` is called while it is waited for, so that a heart sees that the work goes on.
 
     Raises:
         Refused: a newer generation serves.
@@ -128,6 +243,7 @@ def put_on_trial(ledger: Connection, spec: Workload, generation: Generation, epo
     url = spec.service.candidate.url.rstrip("/") + "/health"
     end, last = time.monotonic() + 15, "no answer"
     while time.monotonic() < end:
+        meanwhile()
         try:
             reply = httpx.get(url, timeout=2.0, trust_env=False)
             if reply.status_code == 200:

@@ -66,10 +66,20 @@ class KeptConnection:
 
 
 class SearchService:
-    """``GET /search?q=…&k=…[&mode=…]`` and ``GET /health``; for one thread at a time."""
+    """``GET /search?q=…&k=…[&mode=…]`` and ``GET /health``; for one thread at a time.
 
-    def __init__(self, url: str, *, timeout_s: float = TIMEOUT_SECONDS) -> None:
+    ``headers`` go with every question, for instance the one that asks a router for one arm.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = TIMEOUT_SECONDS,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
+        self._headers = dict(headers or {})
         self._connection = KeptConnection(self.url, timeout_s=timeout_s)
 
     def __enter__(self) -> SearchService:
@@ -91,7 +101,7 @@ class SearchService:
         values = {"q": text, "k": k} | ({} if mode is None else {"mode": mode})
         started = time.perf_counter()
         try:
-            reply = self._connection.get(f"/search?{urlencode(values)}")
+            reply = self._connection.get(f"/search?{urlencode(values)}", self._headers)
             ms = (time.perf_counter() - started) * 1000
             if reply.status != 200:
                 return Answer(None, ms)

@@ -31,12 +31,23 @@ def run(
     replay_dead_letters: Annotated[
         bool, typer.Option("--replay-dead-letters", help="Of embedding-backfill: try them again.")
     ] = False,
+    by: Annotated[
+        str | None, typer.Option("--by", help="Of canary-cutover: who asks for the rollout.")
+    ] = None,
+    override: Annotated[
+        str | None,
+        typer.Option("--override", help="Of canary-cutover: why it goes before a lower workload."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start one phase of a workload as a run in Prefect, and follow it to its end."""
     request = {"workload": workload, **_settings(setting or [])}
     if replay_dead_letters:
         request["replay_dead_letters"] = True
+    if by is not None:
+        request["requested_by"] = by
+    if override is not None:
+        request["override"] = override
     from qafila.stack.environment import speak_to_stack
 
     ui = speak_to_stack()

@@ -29,10 +29,6 @@ Ask = Callable[["Trial", Step, str], Approval]
 _SLICE_S = 0.5  # so that a heart that waits for marks sees them while a look is slept through
 
 
-def _no_mark() -> None:
-    """Stand in for a heart that beats by itself."""
-
-
 @dataclass(frozen=True)
 class StepDone:
     """One finished step, as the evidence keeps it."""
@@ -177,7 +173,7 @@ class Trial:
         """
         left = seconds
         while True:
-            getattr(self.heart, "mark", _no_mark)()
+            self.heart.mark()
             if self.heart.lost.wait(min(left, _SLICE_S)):
                 raise StaleEpoch(
                     f"the lease of {self.spec.name} (epoch {self.heart.epoch}) was lost.",

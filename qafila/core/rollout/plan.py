@@ -135,8 +135,7 @@ def forecast(
     """Return how long the steps after the A/A bake take if the candidate is as the baseline."""
     if requests_per_s <= 0:
         return Forecast(math.inf, math.inf)
-    least, likely = float(rollout.shadow_seconds if _has_shadow(steps) else 0), 0.0
-    likely = least
+    least = likely = float(rollout.shadow_seconds if has_shadow(steps) else 0)
     for step in steps:
         if step.kind not in (StepKind.WEIGHT, StepKind.BAKE):
             continue
@@ -174,7 +173,8 @@ def hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _has_shadow(steps: Sequence[Step]) -> bool:
+def has_shadow(steps: Sequence[Step]) -> bool:
+    """Tell whether copies come before the first weight."""
     return any(step.kind is StepKind.SHADOW for step in steps)
 
 

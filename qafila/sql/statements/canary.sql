@@ -50,3 +50,24 @@ LIMIT 1;
 -- name: time_of_day
 -- One clock for the timetable of every controller: the ledger's.
 SELECT clock_timestamp();
+
+-- name: settled_below
+-- A workload of lower criticality that was rolled out and settled on these kinds of target and
+-- router; an adopted generation was settled without a rollout.
+SELECT g.workload
+FROM qafila.generation AS g
+JOIN qafila.workload_revision AS r USING (workload, revision)
+WHERE g.workload <> %(workload)s
+  AND g.phase IN ('settled', 'cleaned')
+  AND r.spec ->> 'criticality' IN ('low', 'medium')
+  AND r.spec #>> '{corpus,target,kind}' = %(target)s
+  AND r.spec #>> '{service,router,kind}' = %(router)s
+  AND EXISTS (
+      SELECT
+      FROM qafila.evidence AS e
+      WHERE e.workload = g.workload
+        AND e.generation = g.number
+        AND e.kind = 'settle'
+  )
+ORDER BY g.workload, g.number
+LIMIT 1;

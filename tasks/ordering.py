@@ -1,0 +1,101 @@
+"""Less critical workloads first: one of high criticality follows where a lower one has settled.
+
+"Where" is the same kind of target and the same kind of router: what was learned on pgvector behind
+Envoy says little about Qdrant behind a load balancer. A generation that was only adopted has not
+been rolled out, so it does not count. Two persons may override the order, with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qafila.core.workload import Workload
+from qafila.errors import Refused
+from qafila.sql import statement
+from tasks.approvals import Approval, Question, read_approval
+from tasks.asking import ask_person
+from tasks.decision import open_question, wait_for_answer
+from tasks.ledger import Connection, Generation
+
+_APPROVERS = 2
+
+
+def first_settled(ledger: Connection, spec: Workload) -> str | None:
+    """Return a lower workload that settled on the same kinds of target and router, if any."""
+    row = ledger.execute(
+        statement("canary", "settled_below"),
+        {
+            "workload": spec.name,
+            "target": spec.corpus.target.kind,
+            "router": spec.service.router.kind,
+        },
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def in_order(ledger: Connection, spec: Workload, generation: Generation) -> bool:
+    """Tell whether this workload may go now: by its order, or by an override that was approved."""
+    if spec.criticality != "high" or first_settled(ledger, spec) is not None:
+        return True
+    _, asked = open_question(ledger, override_question(generation))
+    return asked is not None and asked.state == "approved"
+
+
+def require_order(ledger: Connection, spec: Workload, generation: Generation) -> None:
+    """Refuse a workload of high criticality that no lower one went before.
+
+    Raises:
+        Refused: none has settled on the same kinds of target and router; says how to override.
+    """
+    if in_order(ledger, spec, generation):
+        return
+    raise Refused(
+        f"{spec.name} is of high criticality, and no workload of low or medium criticality has "
+        f"settled on a {spec.corpus.target.kind} target behind a {spec.service.router.kind} router "
+        "yet.",
+        kept="everything; all traffic is on the baseline.",
+        remedy=f"roll out and settle a lower one first; or, with two persons' approval: qafila run "
+        f'canary-cutover {spec.name} --by NAME --override "REASON"',
+    )
+
+
+def override_question(generation: Generation) -> str:
+    """Return the id of the question whether to go before a lower workload has settled."""
+    return f"override-order-{generation.workload}-g{generation.number}"
+
+
+def ask_override(
+    ledger: Connection,
+    spec: Workload,
+    generation: Generation,
+    reason: str,
+    requested_by: str | None,
+    say: Callable[[str], None],
+) -> Approval:
+    """Ask two persons whether to go out of order, and wait as long as a rollout may take.
+
+    Nothing is on trial meanwhile. A question that was answered is not asked again.
+    """
+    approval_id, asked = open_question(ledger, override_question(generation))
+    if asked is not None and asked.state == "approved":
+        return asked
+    ask_person(
+        ledger,
+        Question(
+            approval_id,
+            spec.name,
+            generation.number,
+            subject=f"{spec.name} before any lower workload",
+            question=(
+                f"**{spec.name}** is of high criticality; no lower workload has settled on a "
+                f"{spec.corpus.target.kind} target behind a {spec.service.router.kind} router.\n\n"
+                f"Go up all the same? The reason given"
+                f"{f' by {requested_by}' if requested_by else ''}: {reason}"
+            ),
+            expires_s=spec.rollout.deadline_minutes * 60,
+            needed=_APPROVERS,
+            requested_by=requested_by,
+        ),
+    )
+    wait_for_answer(ledger, approval_id, say)
+    return read_approval(ledger, approval_id)
