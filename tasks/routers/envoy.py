@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
@@ -11,6 +12,7 @@ from tasks.routers import envoy_clusters, envoy_config
 from tasks.routers.access_log import read_log
 from tasks.routers.envoy_admin import Admin
 from tasks.routers.envoy_arms import Arm, RouteSettings, as_arm, require_arms
+from tasks.routers.envoy_config import Kept
 from tasks.routers.envoy_files import Folder
 from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 
@@ -65,9 +67,11 @@ class EnvoyRouter:
         self.directory.mkdir(parents=True, exist_ok=True)
         with self._folder.locked():
             same = all(self._folder.read(name) == content for name, content in files.items())
-            state, sequence = self._stored()
+            state, sequence, kept = self._stored()
             if same and state is not None:
-                return state if self._settings() == settings else self._resettle(settings)
+                if kept.settings == settings:
+                    return state
+                return self._settle(state, sequence, replace(kept, settings=settings))
             epoch = 0 if state is None else state.epoch
             version = envoy_config.version_text(epoch, sequence + 1, 0, 0)
             weightless = envoy_config.routes(version, "installed", settings)
@@ -94,7 +98,7 @@ class EnvoyRouter:
 
     def candidate_percent_if_installed(self) -> int:
         """Return the candidate's weight; 0 also when nothing was installed yet."""
-        state, _ = self._stored()
+        state = self._stored()[0]
         return 0 if state is None else state.candidate_percent
 
     def read(self) -> RouterState:
@@ -103,14 +107,7 @@ class EnvoyRouter:
         Raises:
             Unavailable: nothing was installed, or the file is not ours.
         """
-        state, _ = self._stored()
-        if state is None:
-            raise Unavailable(
-                f"router {self.name} has no routes yet ({self.directory / 'rds.json'}).",
-                kept="nothing was touched.",
-                remedy="qafila apply FILE, with the stack up",
-            )
-        return state
+        return self._installed()[0]
 
     def write(
         self,
@@ -132,7 +129,7 @@ class EnvoyRouter:
         if problem is not None:
             raise BadInput(problem)
         with self._folder.locked():
-            state, (_, sequence) = self.read(), self._stored()
+            state, sequence, kept = self._installed()
             if epoch < state.epoch:
                 raise StaleEpoch(
                     f"router {self.name} was written by epoch {state.epoch}; epoch {epoch} is old.",
@@ -144,7 +141,7 @@ class EnvoyRouter:
             counted = self._admin.shadow_counts() if mirror_percent else None
             _, self._refused = self._admin.routes(_ASK_S)
             self._folder.replace(
-                "rds.json", envoy_config.routes(version, why, self._settings(), counted)
+                "rds.json", envoy_config.routes(version, why, kept.settings, counted)
             )
         return version
 
@@ -203,15 +200,15 @@ class EnvoyRouter:
         None: that write asked for none, or Envoy does not answer. Envoy's counters start at 0 with
         it, so that after its restart the copies before are not counted.
         """
-        state = self.read()
+        state, _, kept = self._installed()
         now = self._admin.shadow_counts()
         if not state.mirror_percent or now is None:
             return None
         open_now = now.pop("active")
-        kept = envoy_config.kept_beside(self._folder.read("rds.json")).get("shadow_from") or {}
-        if any(int(kept.get(name, 0)) > count for name, count in now.items()):
-            kept = {}
-        since = {name: count - int(kept.get(name, 0)) for name, count in now.items()}
+        before = kept.shadow_from or {}
+        if any(before.get(name, 0) > count for name, count in now.items()):
+            before = {}
+        since = {name: count - before.get(name, 0) for name, count in now.items()}
         left_out = since["active_overflow"] + since["pending_overflow"]
         return Shadowed(
             requests=since["completed"] - left_out,
@@ -228,27 +225,33 @@ class EnvoyRouter:
         """
         return read_log(self.directory / "access.jsonl", cursor)
 
-    def _stored(self) -> tuple[RouterState | None, int]:
+    def _installed(self) -> tuple[RouterState, int, Kept]:
+        state, sequence, kept = self._stored()
+        if state is None:
+            raise Unavailable(
+                f"router {self.name} has no routes yet ({self.directory / 'rds.json'}).",
+                kept="nothing was touched.",
+                remedy="qafila apply FILE, with the stack up",
+            )
+        return state, sequence, kept
+
+    def _stored(self) -> tuple[RouterState | None, int, Kept]:
+        """Return the state, the change's number, and what is kept beside the routes."""
         content = self._folder.read("rds.json")
         if content is None or content.get("version_info") == "none":
-            return None, 0  # a new edge, without a workload behind it
+            return None, 0, Kept()  # a new edge, without a workload behind it
         try:
-            return envoy_config.parse_version(str(content["version_info"]))
+            state, sequence = envoy_config.parse_version(str(content["version_info"]))
         except (KeyError, ValueError) as error:
             raise Unavailable(
                 f"{self.directory / 'rds.json'} is not a file that Qafila wrote: {error}",
                 kept="the file.",
                 remedy="move it away, then: qafila up",
             ) from error
+        return state, sequence, envoy_config.kept_beside(content)
 
-    def _settings(self) -> RouteSettings:
-        kept = envoy_config.kept_beside(self._folder.read("rds.json"))
-        return RouteSettings.restored(kept.get("settings"))
-
-    def _resettle(self, settings: RouteSettings) -> RouterState:
+    def _settle(self, state: RouterState, sequence: int, kept: Kept) -> RouterState:
         """Write the same weights with other settings."""
-        state, sequence = self._stored()
-        assert state is not None
         version = envoy_config.version_text(
             state.epoch,
             sequence + 1,
@@ -256,9 +259,7 @@ class EnvoyRouter:
             state.twin_percent,
             state.mirror_percent,
         )
-        kept = envoy_config.kept_beside(self._folder.read("rds.json"))
         self._folder.replace(
-            "rds.json",
-            envoy_config.routes(version, "settings", settings, kept.get("shadow_from")),
+            "rds.json", envoy_config.routes(version, "settings", kept.settings, kept.shadow_from)
         )
         return envoy_config.parse_version(version)[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.routers.envoy_arms import RouteSettings
@@ -61,16 +62,27 @@ def parse_version(version: str) -> tuple[RouterState, int]:
     return RouterState(candidate, epoch, version, twin, mirror), sequence
 
 
-def kept_beside(content: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return what ``routes`` kept in the content of an ``rds.json``; empty when it kept nothing."""
-    for resource in (content or {}).get("resources", []):
+@dataclass(frozen=True)
+class Kept:
+    """What is kept beside the routes: settings, and what the shadow had counted before."""
+
+    settings: RouteSettings = field(default_factory=RouteSettings)
+    shadow_from: Mapping[str, int] | None = None
+
+
+def kept_beside(content: Mapping[str, Any]) -> Kept:
+    """Return what ``routes`` kept in the content of an ``rds.json``; defaults where it did not."""
+    for resource in content.get("resources", []):
         for host in resource.get("virtual_hosts", []):
             for route in host.get("routes", []):
                 found = route.get("metadata", {}).get("filter_metadata", {}).get("qafila")
                 if found:
-                    kept: Mapping[str, Any] = found
-                    return kept
-    return {}
+                    counted = found.get("shadow_from")
+                    return Kept(
+                        RouteSettings.restored(found.get("settings")),
+                        None if counted is None else {k: int(v) for k, v in counted.items()},
+                    )
+    return Kept()
 
 
 def routes(
@@ -133,7 +145,12 @@ def routes(
                 "name": "main",
                 "validate_clusters": True,
                 "virtual_hosts": [
-                    {"name": "app", "domains": ["*"], "routes": [*probes, idempotent, others]}
+                    {
+                        "name": "app",
+                        "domains": ["*"],
+                        "request_headers_to_remove": [SHADOW_HEADER],  # no user marks a copy
+                        "routes": [*probes, idempotent, others],
+                    }
                 ],
             }
         ],

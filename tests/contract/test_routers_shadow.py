@@ -68,6 +68,14 @@ def test_users_get_the_baselines_answer_and_the_candidate_a_marked_copy(mirrorin
     assert [r.arm for r in seen] == ["baseline"] * 40  # copies are not among them
 
 
+def test_no_user_can_mark_a_request_as_a_copy(mirroring: Edge) -> None:
+    mirroring.baseline.copies = 0
+    headers = {"x-qafila-shadow": "1"}
+    assert httpx.get(mirroring.listen_url + "/search", headers=headers).status_code == 200
+    await_copies(mirroring.router, 1)
+    assert (mirroring.baseline.copies, mirroring.candidate.copies) == (0, 1)
+
+
 def test_a_failing_candidate_harms_nobody_and_is_counted(mirroring: Edge) -> None:
     mirroring.candidate.errors = 1.0
     ask(mirroring, 20)
