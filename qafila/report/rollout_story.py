@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from qafila.report import wording
 from qafila.report.canary_chart import Moment, canary_timeline
+from qafila.report.facts import EvidenceRow
 from qafila.report.first_page import Figure, Reading
 from qafila.report.rollout_facts import RolloutFacts
 from qafila.report.wording import NOT_MEASURED, number
@@ -35,7 +36,7 @@ def sentence(facts: RolloutFacts) -> str:
     if facts.ended is not None and facts.ended.verdict == "PASS":
         told = f"Promoted: {users(facts)}; {why}"
         if back is not None:
-            told += f" Taken back on {wording.moment(back.recorded_at)}: {_why(back.body)}."
+            told += f" Taken back on {wording.moment(gone_back_at(back))}: {_why(back.body)}."
         return told
     top = highest_weight(facts)
     went = "Taken back before any user met it" if not top else f"Taken back from {top} %"
@@ -54,6 +55,15 @@ def reason(facts: RolloutFacts) -> str:
     else:
         said = _why(facts.backs[-1].body)
     return said.rstrip(".") + "."
+
+
+def gone_back_at(row: EvidenceRow) -> datetime:
+    """Return when a way back was gone: before its row, where no ledger answered at that time."""
+    try:
+        done = datetime.fromisoformat(str(row.body.get("done_at")))
+    except ValueError:
+        return row.recorded_at
+    return done if done.tzinfo is not None else row.recorded_at
 
 
 def _why(body: Mapping[str, Any]) -> str:
@@ -209,9 +219,9 @@ def moments(facts: RolloutFacts) -> list[Moment]:
             found.append(Moment(asked.expires_at, "lapsed", "person"))
     promoted = facts.ended is not None and facts.ended.verdict == "PASS"
     for row in facts.backs:
-        if row.recorded_at <= end + _SOON and not promoted:
+        if gone_back_at(row) <= end + _SOON and not promoted:
             took = wording.duration(row.body.get("seconds_to_zero"))
-            found.append(Moment(row.recorded_at, f"back at 0 % in {took}", "back"))
+            found.append(Moment(gone_back_at(row), f"back at 0 % in {took}", "back"))
     if promoted:
         found.append(Moment(end, "promoted", "through"))
     began = facts.began_at

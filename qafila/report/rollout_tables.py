@@ -207,15 +207,22 @@ def ways_back(facts: RolloutFacts) -> Table:
         ("time", "from", "to", "acknowledged", "until zero", "requests since", "on the canary",
          "verdict", "why"),
         (
-            (moment(r.recorded_at), f"{text(r.body.get('from_weight'))} %",
+            (moment(story.gone_back_at(r)), f"{text(r.body.get('from_weight'))} %",
              f"{text(r.body.get('final_weight'))} %", duration(r.body.get("acknowledged_s")),
              duration(r.body.get("seconds_to_zero")), number(r.body.get("requests_after")),
              number(r.body.get("canary_requests_after")), text(r.verdict),
-             text(r.body.get("why")))
+             _why(r.body))
             for r in facts.backs
         ),
         1, 2, 3, 4, 5, 6,
     )  # fmt: skip
+
+
+def _why(body: Mapping[str, Any]) -> str:
+    """Return why, and what else a way back said: by a card without a ledger, the old side."""
+    by = "" if body.get("by") in (None, "ledger") else f"gone by {body['by']}"
+    said = (text(body.get("why")).rstrip("."), by, str(body.get("old_side") or "").rstrip("."))
+    return "; ".join(part for part in said if part)
 
 
 def costs(facts: RolloutFacts) -> Table:
@@ -291,7 +298,8 @@ def evidence(facts: RolloutFacts) -> Table:
 
 def unseen(facts: RolloutFacts) -> list[str]:
     """Return what nobody could see, so that nobody reads it as zero."""
-    lines = [str(line) for line in facts.body.get("blind") or []]
+    told = [facts.body.get("blind") or [], *(r.body.get("not_shown") or [] for r in facts.backs)]
+    lines = list(dict.fromkeys(str(line) for some in told for line in some))
     blind = [k for k in facts.looks if k["verdict"] == "ERROR"]
     if blind:
         lines.append(

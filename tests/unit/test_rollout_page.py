@@ -102,6 +102,20 @@ def test_each_person_who_answered_has_a_line() -> None:
     assert cells(lapsed, "answer") == ["2 persons: lapsed"]
 
 
+def test_a_way_back_without_a_ledger_stands_where_it_was_gone() -> None:
+    row_ = row(40, "rollback", seconds_to_zero=0.01, why="errors.", by="card",
+               done_at=at(7).isoformat(), old_side="every write is there.",
+               not_shown=["A DNS record shows no request."])  # fmt: skip
+    facts = rollout(row_)
+    assert [m.at for m in story.moments(facts) if m.kind == "back"] == [at(7)]
+    table = tables.ways_back(facts)
+    assert cells(table, "time") == ["2026-11-24 12:00:07 UTC"]
+    assert cells(table, "why") == ["errors; gone by card; every write is there"]
+    assert "A DNS record shows no request." in tables.unseen(facts)
+    unread = rollout(row(40, "rollback", done_at="yesterday", why="x"))
+    assert [m.at for m in story.moments(unread) if m.kind == "back"] == [at(40)]
+
+
 def test_what_could_not_be_seen_is_listed() -> None:
     blind = look(7, 25, verdict="ERROR", sentence="the log is gone", observed=None)
     facts = rollout(
