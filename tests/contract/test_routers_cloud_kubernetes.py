@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of
+from hypothesis import strategies as st
 
 from qafila.connecting import connect_kubernetes
 from qafila.core.routing import GatewayApiRouter as Settings
@@ -239,3 +243,33 @@ def test_without_the_package_there_is_one_sentence_with_the_command(
     with pytest.raises(Unavailable) as error:
         connect_kubernetes(api_url="http://127.0.0.1:9")
     assert "qafila[kubernetes]" in error.value.remedy
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([0, 1, 5, 25, 50, 100]), st.booleans()),
+        max_size=6,
+    )
+)
+@settings_of(max_examples=15, deadline=None)
+def test_whatever_writers_do_the_epoch_never_falls_and_the_last_accepted_weight_is_read(
+    writes: list[tuple[int, int, bool]],
+) -> None:
+    with running_cluster(Cluster(http_route(search_v1=1, search_v2=0))) as cluster:
+        configured = kubernetes.client.Configuration(host=cluster.url)
+        configured.api_key = {"BearerToken": f"Bearer {TOKEN}", "authorization": f"Bearer {TOKEN}"}
+        router = GatewayApiRouter(settings(), kubernetes.client.ApiClient(configured))
+        router.install()
+        epoch, percent = 0, 0
+        for asked, weight, disturbed in writes:
+            if disturbed:
+                cluster.before_update = lambda: cluster.change(lambda route: None)
+            if asked < epoch:
+                with pytest.raises(StaleEpoch):
+                    router.write(weight, epoch=asked, why="test")
+            else:
+                router.write(weight, epoch=asked, why="test")
+                epoch, percent = asked, weight
+            state = router.read()
+            assert (state.epoch, state.candidate_percent) == (epoch, percent)
+        router.close()
