@@ -9,7 +9,7 @@ Run one as a process of its own:
 ``x-qafila-results`` how many there are. ``GET /health`` says what is served. The candidate also
 takes ``mode=vector|keyword|hybrid``, follows the pointer row of its workload, and answers 503 as
 long as that names no generation. With ``--breakable``, ``POST /_demo/break`` with
-``{"errors": 0.2, "empty": 0.1, "slow_ms": 50, "tenant": "tenant-007"}`` makes it bad on purpose,
+``{"errors": 0.2, "empty": 0.1, "slow_ms": 50, "tenant": "client-007"}`` makes it bad on purpose,
 for all or for one tenant (``x-tenant-id``); ``{}`` mends it.
 """
 

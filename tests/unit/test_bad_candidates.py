@@ -72,4 +72,4 @@ def test_a_few_tenants_are_heavy_and_the_same_seed_asks_the_same() -> None:
     assert len(counts) > TENANTS * 0.9
     # 16 % by the ranks' weights; the five highest counts of 10 000 are near it
     assert 0.13 < sum(counts[:5]) / len(asked) < 0.20
-    assert asked.count("tenant-001") == counts[0]
+    assert asked.count("client-001") == counts[0]
