@@ -34,8 +34,9 @@ class Faults:
 class Arm:
     """What all connections share: the name in each answer, and the faults of the moment."""
 
-    def __init__(self, name: str, seed: int = 7) -> None:
+    def __init__(self, name: str, seed: int = 7, work_s: float = 0.0) -> None:
         self.name = name
+        self.work_s = work_s  # what an answer takes when nothing is wrong
         self.faults = Faults()
         self.chance = random.Random(seed)
 
@@ -98,7 +99,7 @@ class Connection(asyncio.Protocol):
             self.say(self.arm.answer(path, tenant))
 
     def say(self, reply: bytes) -> None:
-        delay = self.arm.faults.delay_s
+        delay = self.arm.work_s + self.arm.faults.delay_s
         if delay:
             asyncio.get_running_loop().call_later(delay, self.write, reply)
         else:
@@ -118,9 +119,9 @@ def header(head: str, name: str) -> str:
     return ""
 
 
-async def serve(name: str, port: int) -> None:
+async def serve(name: str, port: int, work_s: float) -> None:
     """Listen and answer until standard input is closed."""
-    arm = Arm(name)
+    arm = Arm(name, work_s=work_s)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(arm), "127.0.0.1", port, backlog=512)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
@@ -132,8 +133,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="baseline")
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--work-ms", type=float, default=0.0, help="what each answer takes")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.name, arguments.port))
+    asyncio.run(serve(arguments.name, arguments.port, arguments.work_ms / 1000))
 
 
 if __name__ == "__main__":

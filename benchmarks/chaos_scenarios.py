@@ -11,7 +11,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +180,7 @@ def ledger_down_under_a_rollout(world: World) -> Outcome:
 
 
 def rollback_without_ledger(world: World) -> Outcome:
-    """Stop PostgreSQL while the candidate has weight: ``qafila rollback`` goes by the card."""
+    """Cut the ledger off while the candidate has weight: ``qafila rollback`` goes by the card."""
     router = world.edge.router
     with world.here.ledger() as ledger:
         generation = require_generation(ledger, world.name)
@@ -187,13 +188,10 @@ def rollback_without_ledger(world: World) -> Outcome:
         write_card(ledger, world.spec, generation, router, epoch)
     router.acknowledged(router.write(25, epoch=epoch, why="chaos: 25 %"))
     with world.users() as users:
-        _stop_postgres(world)
-        try:
+        with _ledger_cut_off(world):
             begun = time.time()
             told = world.cli("rollback", world.name, "--why", "the ledger is down")
             down = world.on_baseline()
-        finally:
-            world.here.restart()
         rows = users.stop()
     last = float(rows["ended"][rows["served"] == CANDIDATE].max(initial=begun))
     said = (told.stdout + told.stderr).strip().splitlines()
@@ -211,8 +209,8 @@ def two_controllers(world: World) -> Outcome:
     """Start a second rollout, then take the lease from the first: only the newest may write."""
     router = world.edge.router
     accepted = 0
-    with world.users() as users, world.controller() as first:
-        first.wait_for("step 5 %")
+    with world.users() as users, world.controller(answer=False) as first:
+        first.wait_for("asked")
         with world.controller() as second:
             refused = second.result()
         old = router.read().epoch
@@ -343,6 +341,21 @@ def _put(path: Any, content: str) -> None:
     ready = path.with_name(".chaos")
     ready.write_text(content)
     ready.rename(path)
+
+
+@contextmanager
+def _ledger_cut_off(world: World) -> Iterator[None]:
+    """Let the server refuse the ledger's database, and end who is connected; the target stays."""
+    with world.here.target() as server, world.here.ledger() as ledger:
+        name = ledger.info.dbname
+        server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")  # type: ignore[arg-type]
+        server.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+        )
+        try:
+            yield
+        finally:
+            server.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")  # type: ignore[arg-type]
 
 
 def _stop_postgres(world: World) -> float:

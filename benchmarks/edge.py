@@ -29,9 +29,10 @@ Child = subprocess.Popen[bytes]
 class ArmProcess:
     """A service in a process; its port stays the same when it is started again."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, work_ms: float = 0.0) -> None:
         self.name = name
         self.port = 0
+        self.work_ms = work_ms
         self.start()
 
     @property
@@ -42,7 +43,7 @@ class ArmProcess:
         """Start it, or start it again after a kill."""
         self.process: Child = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "benchmarks.arm", "--name", self.name,
-             "--port", str(self.port)],
+             "--port", str(self.port), "--work-ms", str(self.work_ms)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout
@@ -89,10 +90,13 @@ class BenchEdge:
 
 
 @contextmanager
-def bench_edge(folder: Path) -> Iterator[BenchEdge]:
-    """Start two arms and an Envoy, the candidate at weight 0; stop them at the end."""
+def bench_edge(folder: Path, *, work_ms: float = 0.0) -> Iterator[BenchEdge]:
+    """Start two arms and an Envoy, the candidate at weight 0; stop them at the end.
+
+    ``work_ms`` is what each answer of an arm takes at least.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    baseline, candidate = ArmProcess("baseline"), ArmProcess("candidate")
+    baseline, candidate = ArmProcess("baseline", work_ms), ArmProcess("candidate", work_ms)
     listen, admin = _free_port(), _free_port()
     admin_url, listen_url = f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{listen}"
     router = EnvoyRouter(
