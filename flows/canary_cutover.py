@@ -163,6 +163,9 @@ def compare_baseline_with_itself(
     except Aborted as aborted:
         return aborted.decision
     assert trial.calibration is not None
+    slowest_s = trial.router.abilities.slowest_s
+    if slowest_s:
+        _tell()(f"plan · going back takes at least {slowest_s:g} s on {trial.router.name}")
     plan = rollout.describe_plan(
         rollout.plan_steps(trial.spec.rollout),
         bad_rate=trial.calibration.bad_share,

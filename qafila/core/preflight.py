@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qafila.core.routing import Route53Router
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 
@@ -186,6 +187,8 @@ def _can_roll_back(facts: Facts) -> Answer:
         f"weights back to the baseline on {router.block} ({router.kind}), a person above "
         f"{above} %, old index kept {rollout.hold_hours:g} h"
     )
+    if isinstance(router, Route53Router):
+        because += f"; by DNS, so never sooner than {router.ttl_seconds} s"
     if facts.certificate is None:
         return Answer(key, question, True, f"{because}; to be drilled before the canary")
     c = facts.certificate

@@ -120,3 +120,13 @@ def test_a_drill_is_named(valid: bool, says: str) -> None:
     assert answer.answer
     assert says in answer.because
     assert "0.21 s" in answer.because
+
+
+def test_a_way_back_by_dns_is_never_said_to_be_faster_than_its_records_live() -> None:
+    router = {
+        "kind": "route53", "block": "dns", "hosted_zone": "Z1", "record": "search.example.org",
+        "baseline_id": "old", "candidate_id": "new", "ttl_seconds": 120,
+        "entry_url": "https://search.example.org",
+    }  # fmt: skip
+    by_dns = replace(FACTS, workload=spec(service={**SPEC["service"], "router": router}))
+    assert "never sooner than 120 s" in ask(by_dns)["rollback"].because
