@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
@@ -55,7 +56,10 @@ def read_whatever_it_says(router: Router) -> RouterState:
     try:
         return router.read()
     except Disagreement:
-        states = [m.read() for m in getattr(router, "members", ())]
+        states = []
+        for member in getattr(router, "members", ()):
+            with suppress(Unavailable):  # a member that is lost; writing it will say so
+                states.append(member.read())
         if not states:
             raise
         newest = max(states, key=lambda s: s.epoch)

@@ -212,8 +212,8 @@ class EnvoyRouter:
         left_out = since["active_overflow"] + since["pending_overflow"]
         return Shadowed(
             requests=since["completed"] - left_out,
-            errors=since["5xx"] - since["timeout"] - left_out,
-            unanswered=since["timeout"],
+            errors=since["5xx"] - since["504"] - left_out,
+            unanswered=since["504"],
             left_out=left_out,
             open=open_now,
         )

@@ -17,7 +17,7 @@ from qafila.errors import Unavailable
 _POLL_S = 0.002
 _ROUTES = "http.ingress.rds.main."
 _SHADOW = "cluster.candidate_shadow.upstream_rq_"
-_COUNTED = ("completed", "5xx", "timeout", "active_overflow", "pending_overflow")
+_COUNTED = ("completed", "5xx", "504", "active_overflow", "pending_overflow")
 _NOW = "active"
 
 

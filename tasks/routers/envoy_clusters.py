@@ -41,7 +41,7 @@ def clusters(baseline: Arm, candidate: Arm, settings: RouteSettings) -> dict[str
             _hop("baseline", "baseline"),
             _hop("baseline_twin", "baseline"),
             _hop("candidate", "candidate"),
-            _hop("candidate_shadow", "candidate", at_once=_COPIES),
+            _hop("candidate_shadow", "candidate_shadow", at_once=_COPIES),
             {
                 "@type": _TYPE + "config.cluster.v3.Cluster",
                 "name": "candidate_safe",
@@ -61,9 +61,18 @@ def clusters(baseline: Arm, candidate: Arm, settings: RouteSettings) -> dict[str
 
 
 def listeners(baseline: Arm, candidate: Arm, settings: RouteSettings) -> dict[str, Any]:
-    """Return the content of ``lds.json``: one listener inside Envoy for each arm."""
+    """Return the content of ``lds.json``: one listener inside Envoy for each arm, one for copies.
+
+    How long users wait is up to the route in front. Copies are given up after ``per_try_s`` here,
+    as a user would have been: in front they would stay open for ``whole_s``, and a candidate that
+    hangs would look like one that was not asked yet.
+    """
     return _versioned(
-        [_arm("baseline", baseline, settings), _arm("candidate", candidate, settings)]
+        [
+            _arm("baseline", "baseline_service", baseline, settings, 0.0),
+            _arm("candidate", "candidate_service", candidate, settings, 0.0),
+            _arm("candidate_shadow", "candidate_service", candidate, settings, settings.per_try_s),
+        ]
     )
 
 
@@ -146,20 +155,26 @@ def _listener_name(arm: str) -> str:
     return f"arm-{arm}"
 
 
-def _arm(name: str, arm: Arm, settings: RouteSettings) -> dict[str, Any]:
+def _arm(
+    name: str, service: str, arm: Arm, settings: RouteSettings, timeout_s: float
+) -> dict[str, Any]:
     return {
         "@type": _TYPE + "config.listener.v3.Listener",
         "name": _listener_name(name),
         "internal_listener": {},
         "per_connection_buffer_limit_bytes": BODY_LIMIT + 1,
-        "filter_chains": [{"filters": [_connection_manager(name, arm, settings)]}],
+        "filter_chains": [
+            {"filters": [_connection_manager(name, service, arm, settings, timeout_s)]}
+        ],
     }
 
 
-def _connection_manager(name: str, arm: Arm, settings: RouteSettings) -> dict[str, Any]:
+def _connection_manager(
+    name: str, service: str, arm: Arm, settings: RouteSettings, timeout_s: float
+) -> dict[str, Any]:
     manager = "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     host = {"host_rewrite_literal": _host(arm)} if arm.foreign else {}
-    action = {"cluster": f"{name}_service", "timeout": "0s", **host}  # the route in front times
+    action = {"cluster": service, "timeout": f"{timeout_s:g}s", **host}
     routes: list[dict[str, Any]] = [{"match": {"prefix": "/"}, "route": action}]
     if arm.prefix and arm.prefix != PREFIX:
         inner = {"match": {"path_separated_prefix": PREFIX}}

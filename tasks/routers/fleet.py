@@ -87,10 +87,13 @@ class FleetRouter:
         """Return the weights that all members' files hold.
 
         Raises:
-            Disagreement: they hold different ones; names each.
-            Unavailable: a member has none.
+            Disagreement: they hold different ones, or one cannot be read; names each.
+            Unavailable: no member has any.
         """
-        return self._agreed({m.name: m.read() for m in self.members}, "hold")
+        states, lost = self._known_states()
+        if not states:
+            raise next(iter(lost.values()))
+        return self._agreed(states, "hold", lost)
 
     def reported(self) -> RouterState | None:
         """Return what all members work with; None when one does not say.
@@ -99,7 +102,7 @@ class FleetRouter:
             Disagreement: they work with different weights; names each.
         """
         states = {m.name: s for m in self.members if (s := m.reported()) is not None}
-        return self._agreed(states, "work with") if len(states) == len(self.members) else None
+        return self._agreed(states, "work with", {}) if len(states) == len(self.members) else None
 
     def write(
         self,
@@ -123,7 +126,7 @@ class FleetRouter:
         problem = weight_problem(candidate_percent, twin_percent, mirror_percent)
         if problem is not None:
             raise BadInput(problem)
-        before = self._known_states()
+        before, _ = self._known_states()
         newer = {name: s.epoch for name, s in before.items() if s.epoch > epoch}
         if newer:
             raise StaleEpoch(
@@ -206,25 +209,28 @@ class FleetRouter:
         mask = (1 << _CURSOR_BITS) - 1
         return [cursor >> (_CURSOR_BITS * n) & mask for n in range(count)]
 
-    def _known_states(self) -> dict[str, RouterState]:
-        """Return the states of the members that can be read."""
-        states = {}
+    def _known_states(self) -> tuple[dict[str, RouterState], dict[str, Unavailable]]:
+        """Return the states of the members that can be read, and why the others cannot."""
+        states, lost = {}, {}
         for member in self.members:
             try:
                 states[member.name] = member.read()
-            except Unavailable:
-                continue  # writing it will fail too, and say so
-        return states
+            except Unavailable as error:
+                lost[member.name] = error
+        return states, lost
 
-    def _agreed(self, states: Mapping[str, RouterState], verb: str) -> RouterState:
+    def _agreed(
+        self, states: Mapping[str, RouterState], verb: str, lost: Mapping[str, Unavailable]
+    ) -> RouterState:
         first = next(iter(states.values()))
-        if any(_same(state) != _same(first) for state in states.values()):
+        if lost or any(_same(state) != _same(first) for state in states.values()):
+            said = {
+                name: f"{s.candidate_percent} % on the candidate, epoch {s.epoch} ({s.version})"
+                for name, s in states.items()
+            } | {name: f"cannot be read: {error.what}" for name, error in lost.items()}
             raise Disagreement(
                 f"the members of fleet {self.name} {verb} different weights:",
-                {
-                    name: f"{s.candidate_percent} % on the candidate, epoch {s.epoch} ({s.version})"
-                    for name, s in states.items()
-                },
+                {member.name: said[member.name] for member in self.members},
                 kept="each member's weights.",
                 remedy="qafila rollback WORKLOAD, which writes every member",
             )

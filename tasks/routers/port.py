@@ -66,8 +66,8 @@ class Shadowed:
     """What the candidate did with copies of user requests; nobody waited for its answers.
 
     Of ``requests`` that came to an end, ``errors`` were answered 5xx or met a dead candidate, and
-    ``unanswered`` had no answer in time. ``left_out`` copies were not sent: too many were open.
-    ``open`` ones wait for an answer now; where the candidate hangs, they are all there is to see.
+    ``unanswered`` had no answer in time (or a 504). ``left_out`` copies were not sent: too many
+    were open. ``open`` ones wait for an answer now.
     """
 
     requests: int

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qafila.errors import BadInput, Disagreement, StaleEpoch, Unavailable
+from tasks.descent import read_whatever_it_says
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.fleet import FleetRouter
 from tests.edges import running_fleet
@@ -70,6 +71,16 @@ def test_members_that_differ_are_named_and_a_write_makes_them_agree(fleet: Fleet
     assert both.value.said["east"].startswith("5 % on the candidate, epoch 1")
     fleet.write(0, epoch=4, why="abort")
     assert (fleet.read().candidate_percent, fleet.read().epoch) == (0, 4)
+
+
+def test_a_member_that_cannot_be_read_is_named_beside_the_others(fleet: FleetRouter) -> None:
+    fleet.write(5, epoch=1, why="up")
+    lose(fleet.members[1])
+    with pytest.raises(Disagreement) as all_three:
+        fleet.read()
+    assert list(all_three.value.said) == ["east", "middle", "west"]
+    assert all_three.value.said["middle"].startswith("cannot be read: ")
+    assert read_whatever_it_says(fleet).candidate_percent == 5  # what a rollback starts from
 
 
 def test_an_epoch_that_is_old_for_one_member_writes_none(fleet: FleetRouter) -> None:

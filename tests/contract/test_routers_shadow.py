@@ -18,7 +18,7 @@ from tests.edges import Edge, running_edge
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with running_edge(tmp_path_factory.mktemp("edge")) as running:
         arms = running.baseline.url, running.candidate.url
-        running.router.install(*arms, RouteSettings(per_try_s=1, whole_s=1))
+        running.router.install(*arms, RouteSettings(per_try_s=1))
         yield running
 
 
@@ -47,7 +47,7 @@ def await_copies(router: Router, count: int) -> Shadowed:
     end = time.monotonic() + 5
     while time.monotonic() < end:
         seen = router.shadowed()
-        if seen is not None and seen.requests + seen.left_out >= count:
+        if seen and seen.requests + seen.left_out >= count and not seen.open:
             return seen
         time.sleep(0.02)
     raise AssertionError(f"{router.shadowed()} after 5 s, not {count} copies")
@@ -93,7 +93,7 @@ def test_a_candidate_that_hangs_harms_nobody_and_is_counted(mirroring: Edge) -> 
 
 def test_a_dead_candidate_harms_nobody_and_is_counted(mirroring: Edge) -> None:
     router = mirroring.router
-    settings = RouteSettings(per_try_s=1, whole_s=1)
+    settings = RouteSettings(per_try_s=1)
     try:
         state = router.install(mirroring.baseline.url, "http://127.0.0.1:9", settings)
         router.acknowledged(state.version)
