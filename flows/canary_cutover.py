@@ -168,16 +168,21 @@ def compare_baseline_with_itself(
         _tell()(f"plan · going back takes at least {slowest_s:g} s on {trial.router.name}")
     plan = rollout.describe_plan(
         rollout.plan_steps(trial.spec.rollout),
-        bad_rate=trial.calibration.bad_share,
+        calibration=trial.calibration,
         requests_per_s=trial.requests_per_s,
         limits=trial.limits,
     )
     for row in plan:
-        seconds = row["seconds_to_prove"]
+        hours = row["hours_to_prove"]
         _tell()(
             f"plan · {row['weight']} %: about {row['requests_to_prove'] or 'no number of'} "
-            f"requests to prove by ratio"
-            + ("" if seconds is None else f", {seconds} s at this traffic")
+            f"requests to prove by ratio, {row['requests_under_objectives'] or 'no number'} under "
+            f"the objectives"
+            + (
+                f"; {rollout.hours(3600 * hours)} at this traffic"
+                if isinstance(hours, float)
+                else ""
+            )
         )
     return None
 

@@ -162,10 +162,20 @@ def test_past_the_deadline_nothing_goes_on(
 
 
 def test_the_plan_says_what_proof_would_take() -> None:
-    rows = describe_plan(plan_steps(ROLLOUT), bad_rate=0.05, requests_per_s=80, limits=Limits())
+    rows = describe_plan(
+        plan_steps(ROLLOUT),
+        calibration=Calibration(10, 20, 1.0, 0.05, 0.0, 5000),
+        requests_per_s=80,
+        limits=Limits(),
+    )
     assert [r["weight"] for r in rows] == [1, 5, 25, 50]
     assert rows[3]["requests_to_prove"] == pytest.approx(51 / 0.05, rel=0.02)
-    none = describe_plan(plan_steps(ROLLOUT), bad_rate=0.0, requests_per_s=80, limits=Limits())
+    none = describe_plan(
+        plan_steps(ROLLOUT),
+        calibration=Calibration(10, 20, 1.0, 0.0, 0.0, 5000),
+        requests_per_s=80,
+        limits=Limits(),
+    )
     assert {r["requests_to_prove"] for r in none} == {None}
 
 
@@ -195,5 +205,5 @@ def test_a_plan_that_cannot_be_through_in_time_says_the_hours() -> None:
 def test_the_limits_are_those_of_the_workload() -> None:
     limits = limits_of(Objectives(), ROLLOUT)
     assert (limits.harm_ratio, limits.error_rate, limits.latency_ratio) == (2.0, 0.001, 1.25)
-    assert limits.abort_at == pytest.approx(300)
+    assert limits.abort_at == pytest.approx(400)
     assert StepKind.AA.value == "A/A"

@@ -21,8 +21,9 @@ class Proof:
 
     ``by_ratio``: requests of both arms until harm is rejected relative to the baseline;
     ``by_objective``: until the canary's bad answers are proven under what the objectives add up to.
-    None where it cannot be proven so however long. ``hours`` is the sooner of the two; None without
-    either, or without traffic. Expected values of a canary that is as good as its baseline.
+    None where it cannot be proven so however long, or nothing bad was seen to compare. ``hours`` is
+    the sooner of the two; None without either, or without traffic. Expected values of a canary that
+    is as good as its baseline.
     """
 
     weight: int
@@ -86,14 +87,14 @@ def plan_proof(
     weights: Sequence[int], calibration: Calibration, limits: Limits, requests_per_s: float
 ) -> tuple[Proof, ...]:
     """Return what each weight (percent) takes; at 100 there is nothing to compare with."""
-    rate = (calibration.bad_share * calibration.requests + 0.5) / (calibration.requests + 1)
+    rate = calibration.bad_share
     most = tolerated(calibration, limits)
     rows = []
     for weight in weights:
         share = weight / 100
         spread = expected_spread(calibration, share)
         ratio = requests_to_prove(share, rate, limits, spread=spread)
-        under = requests_to_stay_under(share, calibration.bad_share, most, limits)
+        under = requests_to_stay_under(share, rate, most, limits)
         rows.append(
             Proof(
                 weight, _whole(ratio), _whole(under),

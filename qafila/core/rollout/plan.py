@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qafila.core.analysis import DECLARED, Calibration, Limits, requests_to_prove, tolerated
+from qafila.core.analysis import DECLARED, Calibration, Limits, plan_proof
 from qafila.core.workload import Objectives, Rollout
 
 PROVE_FROM = 25
@@ -86,26 +86,31 @@ def plan_steps(rollout: Rollout, *, shadow: bool = False) -> tuple[Step, ...]:
 
 
 def describe_plan(
-    steps: Sequence[Step], *, bad_rate: float, requests_per_s: float, limits: Limits
+    steps: Sequence[Step], *, calibration: Calibration, requests_per_s: float, limits: Limits
 ) -> list[dict[str, object]]:
-    """Return, for each weight, how many requests and seconds proof would take as things are.
+    """Return, for each weight, how many requests and hours proof would take as things are.
 
-    ``bad_rate`` is the share of bad answers and ``requests_per_s`` the traffic of the A/A bake.
+    By ratio and under the objectives; ``seconds_to_prove`` is by ratio, ``hours_to_prove`` by the
+    sooner of the two. ``requests_per_s`` is the traffic of the A/A bake.
     """
     rows: list[dict[str, object]] = []
     for step in steps:
         if step.kind is not StepKind.WEIGHT:
             continue
-        needed = requests_to_prove(step.weight / 100, bad_rate, limits)
-        known = needed != float("inf")
+        (proof,) = plan_proof([step.weight], calibration, limits, requests_per_s)
         rows.append(
             {
                 "weight": step.weight,
                 "must_prove": step.must_prove,
-                "requests_to_prove": round(needed) if known else None,
+                "requests_to_prove": proof.by_ratio,
                 "seconds_to_prove": (
-                    round(needed / requests_per_s, 1) if known and requests_per_s else None
+                    round(proof.by_ratio / requests_per_s, 1)
+                    if proof.by_ratio is not None and requests_per_s > 0
+                    else None
                 ),
+                "requests_under_objectives": proof.by_objective,
+                "hours_to_prove": proof.hours,
+                "spread": round(proof.spread, 3),
             }
         )
     return rows
@@ -145,7 +150,7 @@ def forecast(
         least += shortest
         proof = 0.0
         if step.must_prove:
-            proof = _requests(step.weight / 100, calibration, limits) / requests_per_s
+            proof = _requests(step.weight, calibration, limits) / requests_per_s
         likely += max(shortest, proof)
     return Forecast(least, likely)
 
@@ -178,17 +183,8 @@ def has_shadow(steps: Sequence[Step]) -> bool:
     return any(step.kind is StepKind.SHADOW for step in steps)
 
 
-def _requests(share: float, calibration: Calibration, limits: Limits) -> float:
-    """Return the requests (both arms) of the shorter proof: by ratio, or under the objectives.
-
-    Under the objectives it is log(1/β) over the Kullback–Leibler divergence of the baseline's bad
-    rate from the tolerated one, in requests of the candidate (Wald).
-    """
-    bad, most = calibration.bad_share, tolerated(calibration, limits)
-    absolute = math.inf
-    if bad < most:
-        gain = (1 - bad) * math.log((1 - bad) / (1 - most))
-        if bad > 0:
-            gain += bad * math.log(bad / most)
-        absolute = math.log(limits.promote_at) / gain / share
-    return min(requests_to_prove(share, bad, limits), absolute)
+def _requests(weight: int, calibration: Calibration, limits: Limits) -> float:
+    """Return the requests (both arms) of the shorter proof: by ratio, or under the objectives."""
+    (proof,) = plan_proof([weight], calibration, limits, requests_per_s=0)
+    ways = (proof.by_ratio, proof.by_objective)
+    return min(math.inf if way is None else float(way) for way in ways)
