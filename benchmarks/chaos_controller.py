@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qafila.core.rollout import Step, plan_steps
+from qafila.core.rollout import Step, StepKind, plan_steps
 from qafila.errors import QafilaError
 from tasks import approvals, canary
 from tasks.approvals import Approval, Question
@@ -55,7 +55,9 @@ def run(orders: Orders) -> dict[str, object]:
         spec, _ = read_workload(ledger, orders.workload)
         generation = require_generation(ledger, orders.workload)
         router = router_of(ledger, spec)
-        with held_lease(ledger, spec.name, "chaos", generation=generation.number) as heart:
+        with held_lease(
+            ledger, spec.name, "chaos", generation=generation.number, must_mark=True
+        ) as heart:
             trial = Trial(ledger, spec, generation, router, heart, f"chaos-e{heart.epoch}")
 
             def ask(trial: Trial, step: Step, evidence: str) -> Approval:
@@ -71,14 +73,18 @@ def run(orders: Orders) -> dict[str, object]:
             try:
                 write_card(ledger, spec, generation, router, heart.epoch)
                 put_on_trial(ledger, spec, generation, heart.epoch)
-                for step in plan_steps(spec.rollout):
+                first, *steps = plan_steps(spec.rollout, shadow=router.abilities.mirror)
+                say(f"step {first.name}")
+                canary.bake_aa(
+                    trial, first, orders.aa_seconds, orders.look_seconds, say, ask,
+                    last=steps[0].kind is not StepKind.SHADOW,
+                )  # fmt: skip
+                for step in steps:
                     say(f"step {step.name}")
-                    if step.weight:
-                        canary.judge_step(trial, step, orders.look_seconds, say, ask)
+                    if step.kind is StepKind.SHADOW:
+                        canary.bake_shadow(trial, step, orders.look_seconds, say, ask)
                     else:
-                        canary.bake_aa(
-                            trial, step, orders.aa_seconds, orders.look_seconds, say, ask
-                        )
+                        canary.judge_step(trial, step, orders.look_seconds, say, ask)
                 say("step cut-over")
                 canary.cut_over(trial)
             except Exception as error:  # noqa: BLE001 - whatever ended it, the weights go back

@@ -372,7 +372,8 @@ def _stop_postgres(world: World) -> float:
     raise AssertionError("PostgreSQL does not stop")
 
 
-STAGES = ("A/A", "5 %", "25 %", "waiting for approval", "50 %", "bake", "between alias and phase")
+STAGES = ("A/A", "shadow", "5 %", "25 %", "waiting for approval", "50 %", "bake",
+          "between alias and phase")  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {
     "candidate killed at 50 %": candidate_killed_at_50,

@@ -41,7 +41,7 @@ BLOCK = "demo-edge"
 USERS = 100
 _FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)
 _ROLLOUT = {"weights": [5, 25, 50, 100], "approve_above": 25, "minimum_requests": 60,
-            "bake_seconds": 2, "deadline_minutes": 4}  # fmt: skip
+            "bake_seconds": 2, "deadline_minutes": 4, "shadow_seconds": 2}  # fmt: skip
 # A busy machine is not taken for a bad candidate: slow is what takes longer than five times these.
 _WORK_MS = 20.0
 _OBJECTIVES = {"latency_p95": {"at_most_ratio": 5}}
