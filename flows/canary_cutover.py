@@ -162,17 +162,10 @@ def compare_baseline_with_itself(
         )  # fmt: skip
     except Aborted as aborted:
         return aborted.decision
-    assert trial.calibration is not None
     slowest_s = trial.router.abilities.slowest_s
     if slowest_s:
         _tell()(f"plan · going back takes at least {slowest_s:g} s on {trial.router.name}")
-    plan = rollout.describe_plan(
-        rollout.plan_steps(trial.spec.rollout),
-        calibration=trial.calibration,
-        requests_per_s=trial.requests_per_s,
-        limits=trial.limits,
-    )
-    for row in plan:
+    for row in _plan(trial):
         hours = row["hours_to_prove"]
         _tell()(
             f"plan · {row['weight']} %: about {row['requests_to_prove'] or 'no number of'} "
@@ -185,6 +178,18 @@ def compare_baseline_with_itself(
             )
         )
     return None
+
+
+def _plan(trial: Trial) -> list[dict[str, object]]:
+    """Return what proof takes at each weight as the A/A bake found things; empty before it."""
+    if trial.calibration is None:
+        return []
+    return rollout.describe_plan(
+        rollout.plan_steps(trial.spec.rollout),
+        calibration=trial.calibration,
+        requests_per_s=trial.requests_per_s,
+        limits=trial.limits,
+    )
 
 
 @task(task_run_name="judge {step.name}", cache_policy=NO_CACHE)
@@ -278,6 +283,7 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         "p95_ms": None if trial.calibration is None else trial.calibration.p95_ms,
         "seconds_to_zero": None if back is None else back.seconds_to_zero,
         "calibration": None if trial.calibration is None else asdict(trial.calibration),
+        "plan": _plan(trial),
         "blind": [*trial.router.abilities.blind],
     }
     spec = trial.spec
@@ -288,9 +294,9 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
     )  # fmt: skip
     shown = artifacts_of(trial.ledger, spec.name, trial.name)
     create_markdown_artifact(key="verdict", markdown=shown.verdict)
-    if shown.timeline is not None:
-        create_image_artifact(
-            key="canary-timeline", image_url=shown.timeline, description=shown.timeline_says
-        )
     create_markdown_artifact(key="next-step", markdown=shown.next_step)
+    if (timeline := shown.timeline) is not None:  # last: the words do not wait for the picture
+        create_image_artifact(
+            key="canary-timeline", image_url=timeline, description=shown.timeline_says
+        )
     return {"verdict": decision.verdict.value, **body}

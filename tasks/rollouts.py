@@ -15,7 +15,7 @@ from qafila.core.workload import Objectives, Rollout
 from qafila.errors import Refused
 from qafila.report.canary_chart import Span
 from qafila.report.facts import ChainState, EvidenceRow
-from qafila.report.rollout import Artifacts, artifacts
+from qafila.report.rollout import Artifacts
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
 from qafila.sql import statement
 from tasks.evidence import check_chain
@@ -61,7 +61,7 @@ def artifacts_of(ledger: Connection, workload: str, rollout: str) -> Artifacts:
     Raises:
         Refused: the rollout left neither a look nor evidence.
     """
-    return artifacts(collect_rollout(ledger, workload, rollout))
+    return Artifacts(collect_rollout(ledger, workload, rollout))
 
 
 def _choose(workload: str, known: Sequence[Mapping[str, Any]], rollout: str | None) -> int:

@@ -13,15 +13,56 @@ from qafila.report.rollout_facts import RolloutFacts
 
 @dataclass(frozen=True)
 class Artifacts:
-    """What a run shows at the end of a canary: Markdown, an image's address, Markdown.
+    """What a run shows at the end of a canary, each drawn only when it is asked for.
 
-    ``timeline`` is None when the judge never looked.
+    Names and sentences are kept out of the Markdown's syntax.
     """
 
-    verdict: str
-    timeline: str | None
-    timeline_says: str
-    next_step: str
+    facts: RolloutFacts
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict, the sentence, the steps and what nobody could see, as Markdown."""
+        facts = self.facts
+        rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in tables.steps(facts).rows)
+        steps = f"| step | weight | requests | verdict | why |\n|---|---|---|---|---|\n{rows}\n\n"
+        unseen = "".join(f"- {_cell(line)}\n" for line in tables.unseen(facts))
+        weight = facts.body.get("final_weight", "no known weight")
+        return (
+            f"**{story.verdict(facts)}** {facts.workload} g{facts.generation}: "
+            f"{_cell(story.sentence(facts))}\n\n"
+            + (steps if rows else "")
+            + f"{_cell(story.users(facts))}; {len(facts.looks)} looks, candidate at {weight} %.\n"
+            + (f"\nWhat we could not see:\n\n{unseen}" if unseen else "")
+        )
+
+    @property
+    def next_step(self) -> str:
+        """Return the next commands as Markdown."""
+        facts = self.facts
+        promoted = story.verdict(facts) == "PASS"
+        going = f"qafila {'rollback' if promoted else 'status'} {facts.workload}"
+        return (
+            ("The old side stays warm. One word brings it back:" if promoted else "Look at:")
+            + f"\n```\n{going}\n```\nThe evidence as files:\n"
+            f"```\nqafila evidence export {facts.workload} --rollout {facts.rollout}\n```"
+        )
+
+    @property
+    def timeline(self) -> str | None:
+        """Return the timeline as an image's address; None when the judge never looked."""
+        svg = story.timeline(self.facts)
+        if svg is None:
+            return None
+        return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+    @property
+    def timeline_says(self) -> str:
+        """Return what the image shows."""
+        return (
+            "Weights asked, acknowledged and seen; bad answers a look by kind; evidence with its "
+            "thresholds; who was asked and what ended it."
+        )
 
 
 def render_rollout(facts: RolloutFacts) -> str:
@@ -52,34 +93,5 @@ def render_rollout(facts: RolloutFacts) -> str:
     )
 
 
-def artifacts(facts: RolloutFacts) -> Artifacts:
-    """Return what the run view shows; names and sentences are kept out of the Markdown's syntax."""
-    body = facts.body
-    rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in tables.steps(facts).rows)
-    steps = f"| step | weight | requests | verdict | why |\n|---|---|---|---|---|\n{rows}\n\n"
-    unseen = "".join(f"- {_cell(line)}\n" for line in tables.unseen(facts))
-    svg = story.timeline(facts)
-    promoted = story.verdict(facts) == "PASS"
-    going = f"qafila {'rollback' if promoted else 'status'} {facts.workload}"
-    return Artifacts(
-        verdict=f"**{story.verdict(facts)}** {facts.workload} g{facts.generation}: "
-        f"{_cell(story.sentence(facts))}\n\n"
-        + (steps if rows else "")
-        + f"{_cell(story.users(facts))}; {len(facts.looks)} looks, candidate at "
-        f"{body.get('final_weight', 'no known weight')} %.\n"
-        + (f"\nWhat we could not see:\n\n{unseen}" if unseen else ""),
-        timeline=None if svg is None else _address(svg),
-        timeline_says="Weights asked, acknowledged and seen; bad answers a look by kind; evidence "
-        "with its thresholds; who was asked and what ended it.",
-        next_step=("The old side stays warm. One word brings it back:" if promoted else "Look at:")
-        + f"\n```\n{going}\n```\nThe evidence as files:\n"
-        f"```\nqafila evidence export {facts.workload} --rollout {facts.rollout}\n```",
-    )
-
-
 def _cell(value: str) -> str:
     return " ".join(value.replace("|", "\\|").replace("<", "&lt;").split())
-
-
-def _address(svg: str) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()

@@ -121,14 +121,25 @@ def plan(facts: RolloutFacts) -> Table:
     """Return what proof was to take at each weight, as it was told before the first."""
     return table(
         "What proof was to take, at the traffic and the bad answers of the A/A bake",
-        ("weight", "must prove", "requests", "time"),
+        ("weight", "must prove", "requests by ratio", "requests under the objectives", "time"),
         (
             (f"{number(p.get('weight'))} %", text("yes" if p.get("must_prove") else "no"),
-             number(p.get("requests_to_prove")), duration(p.get("seconds_to_prove")))
+             _requests(p.get("requests_to_prove")), _requests(p.get("requests_under_objectives")),
+             _proof_time(p))
             for p in facts.body.get("plan") or []
         ),
-        0, 2, 3,
+        0, 2, 3, 4,
     )  # fmt: skip
+
+
+def _requests(needed: Any) -> str:
+    return "none are enough" if needed is None else number(needed)
+
+
+def _proof_time(planned: Mapping[str, Any]) -> str:
+    hours = planned.get("hours_to_prove")
+    seconds = planned.get("seconds_to_prove") if hours is None else 3600 * hours
+    return NOTHING if seconds is None else duration(seconds)
 
 
 def shadow(facts: RolloutFacts) -> Table:

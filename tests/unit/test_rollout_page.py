@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qafila.report import rollout_story as story
 from qafila.report import rollout_tables as tables
 from qafila.report.canary_chart import Span
-from qafila.report.rollout import artifacts, render_rollout
+from qafila.report.rollout import Artifacts, render_rollout
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
 from qafila.report.tables import Table
 from tests.unit.rollout_worlds import NOON, at, look, promoted, rollout, row, taken_back
@@ -116,6 +116,18 @@ def test_a_way_back_without_a_ledger_stands_where_it_was_gone() -> None:
     assert [m.at for m in story.moments(unread) if m.kind == "back"] == [at(40)]
 
 
+def test_the_plan_says_what_proof_was_to_take() -> None:
+    facts = rollout(row(9, "rollout", "PASS", plan=[
+        {"weight": 1, "must_prove": False, "requests_to_prove": None, "seconds_to_prove": None,
+         "requests_under_objectives": None, "hours_to_prove": None},
+        {"weight": 25, "must_prove": True, "requests_to_prove": 5000, "seconds_to_prove": 50.0,
+         "requests_under_objectives": 900, "hours_to_prove": 0.0025},
+    ]))  # fmt: skip
+    plan = tables.plan(facts)
+    assert cells(plan, "requests by ratio") == ["none are enough", "5,000"]
+    assert cells(plan, "time") == ["–", "9.0 s"]
+
+
 def test_what_could_not_be_seen_is_listed() -> None:
     blind = look(7, 25, verdict="ERROR", sentence="the log is gone", observed=None)
     facts = rollout(
@@ -178,7 +190,7 @@ def test_text_never_becomes_markup(word: str) -> None:
 
 
 def test_a_run_shows_the_same_sentence_steps_picture_and_the_next_command() -> None:
-    up, down = artifacts(promoted()), artifacts(taken_back())
+    up, down = Artifacts(promoted()), Artifacts(taken_back())
     assert up.verdict.startswith("**PASS** docs g1: Promoted: 0 of 500")
     assert "| 5 % | 5 % | 200 | PASS | 200 requests" in up.verdict
     assert "qafila rollback docs" in up.next_step
@@ -189,12 +201,12 @@ def test_a_run_shows_the_same_sentence_steps_picture_and_the_next_command() -> N
     kind, _, data = up.timeline.partition(",")
     assert kind == "data:image/svg+xml;base64"
     assert base64.b64decode(data).startswith(b"<svg")
-    assert artifacts(rollout(looks=())).timeline is None
+    assert Artifacts(rollout(looks=())).timeline is None
 
 
 def test_a_table_of_markdown_holds_whatever_a_sentence_says() -> None:
     facts = rollout(row(9, "rollout", "FAIL", says="a | b\n<img>", steps=[
         {"step": "5 %", "weight": 5, "verdict": "FAIL", "sentence": "a | b\n<img>"}]))  # fmt: skip
-    lines = artifacts(facts).verdict.splitlines()
+    lines = Artifacts(facts).verdict.splitlines()
     row_line = next(line for line in lines if line.startswith("| 5 %"))
     assert row_line == r"| 5 % | 5 % | not measured | FAIL | a \| b &lt;img> |"
