@@ -31,7 +31,7 @@ from tasks.ordering import ask_override, in_order
 from tasks.preconditions import put_on_trial, require_canary
 from tasks.rollback_card import write_card
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
-from tasks.rollouts import artifacts_of
+from tasks.rollouts import artifacts_of, kept_calibration
 from tasks.runs import about_generation, current_run_id, operator_told, rename_run
 
 
@@ -282,7 +282,7 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         "seconds": round(trial.seconds, 1),
         "p95_ms": None if trial.calibration is None else trial.calibration.p95_ms,
         "seconds_to_zero": None if back is None else back.seconds_to_zero,
-        "calibration": None if trial.calibration is None else asdict(trial.calibration),
+        "calibration": kept_calibration(trial.calibration),
         "plan": _plan(trial),
         "blind": [*trial.router.abilities.blind],
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
 from psycopg.rows import class_row, dict_row
 
+from qafila.core.analysis import Calibration
 from qafila.core.rollout import limits_of
 from qafila.core.timetable import closed
 from qafila.core.workload import Objectives, Rollout
@@ -62,6 +64,13 @@ def artifacts_of(ledger: Connection, workload: str, rollout: str) -> Artifacts:
         Refused: the rollout left neither a look nor evidence.
     """
     return Artifacts(collect_rollout(ledger, workload, rollout))
+
+
+def kept_calibration(calibration: Calibration | None) -> dict[str, Any] | None:
+    """Return what evidence keeps of an A/A bake: of its tenants their number, not who they are."""
+    if calibration is None:
+        return None
+    return {**asdict(calibration), "tenants": len(calibration.tenants)}
 
 
 def _choose(workload: str, known: Sequence[Mapping[str, Any]], rollout: str | None) -> int:

@@ -112,6 +112,8 @@ def calibration(facts: RolloutFacts) -> Table:
             ("bad answers", percent(kept.get("bad_share"), 2)),
             ("empty answers", percent(kept.get("empty_share"), 2)),
             ("skew of the split", number(kept.get("skew"), 2)),
+            ("requests that name a tenant", percent(kept.get("named"))),
+            ("tenants told apart", number(kept.get("tenants"))),
         ],
         kept if kept.get("p95_ms") is not None else {},
     )

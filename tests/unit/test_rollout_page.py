@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qafila.core.analysis import ArmCounts, Calibration
 from qafila.report import rollout_story as story
 from qafila.report import rollout_tables as tables
 from qafila.report.canary_chart import Span
 from qafila.report.rollout import Artifacts, render_rollout
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
 from qafila.report.tables import Table
+from tasks.rollouts import kept_calibration
 from tests.unit.rollout_worlds import NOON, at, look, promoted, rollout, row, taken_back
 from tests.unit.test_report_page import MARKUP, Seen
 
@@ -114,6 +117,17 @@ def test_a_way_back_without_a_ledger_stands_where_it_was_gone() -> None:
     assert "A DNS record shows no request." in tables.unseen(facts)
     unread = rollout(row(40, "rollback", done_at="yesterday", why="x"))
     assert [m.at for m in story.moments(unread) if m.kind == "back"] == [at(40)]
+
+
+def test_of_tenants_evidence_keeps_the_number_and_not_who_they_are() -> None:
+    baked = Calibration(12.0, 24.0, 1.02, 0.01, 0.0, 800, 0.9, {"d1g35t": ArmCounts(9)})
+    kept = kept_calibration(baked)
+    assert kept is not None
+    assert "d1g35t" not in json.dumps(kept)
+    table = tables.calibration(rollout(row(9, "rollout", "PASS", calibration=kept)))
+    assert dict(table.rows)["tenants told apart"] == "1"
+    assert dict(table.rows)["requests that name a tenant"] == "90.0 %"
+    assert kept_calibration(None) is None
 
 
 def test_the_plan_says_what_proof_was_to_take() -> None:

@@ -16,7 +16,7 @@ from tasks.bundling import write_bundle
 from tasks.canary import Trial
 from tasks.evidence import record_evidence
 from tasks.preconditions import versions_of
-from tasks.rollouts import artifacts_of, collect_rollout
+from tasks.rollouts import artifacts_of, collect_rollout, kept_calibration
 from tests.edges import Edge
 from tests.integration.routing.test_canary import NAME, go_up, quick, trial
 
@@ -43,7 +43,7 @@ def record(trial: Trial, verdict: Verdict, sentence: str) -> None:
             "rollout": trial.name, "requests": counts.requests, "failed_requests": trial.failed,
             "saved_by_retry": counts.baseline.errors + counts.candidate.errors - trial.failed,
             "steps": [asdict(s) for s in trial.steps], "blind": [*trial.router.abilities.blind],
-            "calibration": asdict(trial.calibration) if trial.calibration else None,
+            "calibration": kept_calibration(trial.calibration),
             "p95_ms": trial.calibration.p95_ms if trial.calibration else None,
             "final_weight": trial.router.read().candidate_percent,
         },
