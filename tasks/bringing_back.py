@@ -58,14 +58,15 @@ def bring_back(
                 return done
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             silence = error
-    first = (str(silence).strip().splitlines() or ["it hangs"])[0]
+    said = silence.what if isinstance(silence, Unavailable) else f"the ledger hangs: {silence}"
+    first = said.strip().splitlines()[0]
     here = card_path(workload)
     if not here.is_file():
         raise Unavailable(
-            f"the ledger does not answer, and this machine has no rollback card {here}: {first}",
+            f"{first}; and this machine has no rollback card {here}.",
             kept="all weights.",
             remedy=f"a card lies beside the router's files as rollback-card-{workload}.json: "
             f"qafila rollback {workload} --card FILE",
         ) from silence
-    tell(f"the ledger does not answer ({first}); going back by the card {here}.")
+    tell(f"{first}; going back by the card {here}.")
     return roll_back_by_card(here, why, workload=workload, run_id=run_id, event=event)
