@@ -60,6 +60,7 @@ class Service:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length") or 0))
                 while service.hang:
                     time.sleep(0.02)
                 time.sleep(service.delay_s)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from qafila.errors import BadInput
 from tasks.routers.envoy_alias import BODY_LIMIT
@@ -167,6 +169,42 @@ def test_the_alias_is_found_wherever_json_may_have_it(
     assert candidate.ask(body).body.decode() == body.replace("chat-default", "vendor/big:2")
 
 
+words = st.sampled_from(["model", "chat-default", "", '"', "\\", "}{", "é", "\n"]) | st.text(
+    max_size=5
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    members=st.dictionaries(words, values, max_size=4),
+    model=st.none() | st.just("chat-default") | values,
+    ascii_only=st.booleans(),
+    indent=st.none() | st.just(2),
+)
+def test_only_the_value_of_the_top_level_model_ever_changes(
+    candidate: Setup,
+    members: dict[str, object],
+    model: object,
+    ascii_only: bool,
+    indent: int | None,
+) -> None:
+    asked = members | {"model": model}
+    body = json.dumps(asked, ensure_ascii=ascii_only, indent=indent)
+    sent = candidate.ask(body).body.decode()
+    if model == "chat-default":
+        expected = asked | {"model": "vendor/big:2"}
+        assert sent == json.dumps(expected, ensure_ascii=ascii_only, indent=indent)
+    else:
+        assert sent == body
+
+
 def test_a_body_of_another_kind_passes(candidate: Setup) -> None:
     body = '{"model": "chat-default"}'
     assert candidate.ask(body, **{"content-type": "text/plain"}).body.decode() == body
@@ -209,7 +247,7 @@ def test_an_authority_that_does_not_vouch_is_not_believed(candidate: Setup) -> N
 
 
 @pytest.mark.parametrize(
-    ("candidate", "settings", "problem"),
+    ("arm", "wanted", "problem"),
     [
         (Arm("http://a:1", model="m"), RouteSettings(), "service.alias is not set"),
         (Arm("http://a:1/v1"), RouteSettings(), "has a path"),
@@ -224,11 +262,11 @@ def test_an_authority_that_does_not_vouch_is_not_believed(candidate: Setup) -> N
     ],
 )
 def test_what_cannot_be_routed_is_refused_before_anything_is_written(
-    setup: Setup, candidate: Arm, settings: RouteSettings, problem: str
+    setup: Setup, arm: Arm, wanted: RouteSettings, problem: str
 ) -> None:
     before = {path: path.read_bytes() for path in _files(setup.edge.folder)}
     with pytest.raises(BadInput) as refusal:
-        setup.edge.router.install(Arm("http://127.0.0.1:1"), candidate, settings)
+        setup.edge.router.install(Arm("http://127.0.0.1:1"), arm, wanted)
     assert any(problem in found for found in refusal.value.problems)
     assert {path: path.read_bytes() for path in _files(setup.edge.folder)} == before
 

@@ -15,6 +15,7 @@ import pytest
 
 from qafila.errors import BadInput, Unavailable
 from qafila.stack import envoy
+from tasks.routers.access_log import tenant_digest
 from tasks.routers.envoy_arms import Arm, RouteSettings
 from tests.contract.router_suite import weigh
 from tests.edges import Edge, running_edge
@@ -111,6 +112,20 @@ def test_posts_are_asked_twice_only_where_an_operator_says_so(edge: Edge) -> Non
         edge.candidate.errors = 0.0
 
 
+def test_a_body_too_long_to_be_kept_is_not_asked_twice(edge: Edge) -> None:
+    edge.candidate.errors = 1.0
+    try:
+        with settings(edge, RouteSettings(idempotent_posts=True)):
+            weigh(edge.router, 100)
+            status = {
+                size: httpx.post(edge.listen_url + "/search", content=b"x" * size).status_code
+                for size in (1 << 19, 3 << 20)
+            }
+            assert status == {1 << 19: 200, 3 << 20: 500}
+    finally:
+        edge.candidate.errors = 0.0
+
+
 def test_a_request_that_may_not_be_asked_twice_ends_with_the_whole_answers_time(
     edge: Edge,
 ) -> None:
@@ -175,20 +190,17 @@ def test_users_meet_no_error_while_arms_are_installed_again(edge: Edge) -> None:
 def test_a_log_that_is_rotated_while_users_come_loses_none(edge: Edge) -> None:
     weigh(edge.router, 0)
     _, cursor = edge.router.observed(None)
-    log, count = edge.folder / "access.jsonl", 0
+    log, user = edge.folder / "access.jsonl", {"x-organisation": "rotating"}
     for turn in range(3):
         for _ in range(10):
-            httpx.get(edge.listen_url + "/search")
-            count += 1
+            httpx.get(edge.listen_url + "/search", headers=user)
         log.rename(log.with_name(f"access.jsonl.{turn}"))
-        httpx.get(edge.listen_url + "/search")  # logged under the old name, or the new
-        count += 1
+        httpx.get(edge.listen_url + "/search", headers=user)  # under the old name, or the new
         assert httpx.post(edge.admin_url + "/reopen_logs").status_code == 200
         seen = 0
         end = time.monotonic() + 5
-        while seen < count and time.monotonic() < end:
+        while seen < 11 and time.monotonic() < end:
             more, cursor = edge.router.observed(cursor)
-            seen += len(more)
+            seen += sum(r.tenant == tenant_digest("rotating") for r in more)
             time.sleep(0.02)
-        assert seen == count
-        count = 0
+        assert seen == 11
