@@ -61,8 +61,12 @@ class CleanUp:
         return asdict(self)
 
 
-def settle(ledger: Connection, name: str, by: str, now: datetime | None = None) -> Generation:
+def settle(
+    ledger: Connection, name: str, by: str, now: datetime | None = None, *, early: str | None = None
+) -> Generation:
     """Stay with what was promoted: what served before is no longer fed, and may be deleted.
+
+    ``early`` is a person's reason to settle before ``rollout.hold_hours`` are over; it is kept.
 
     Raises:
         Refused: nothing is promoted, the hold has not elapsed, or nobody is named.
@@ -80,18 +84,22 @@ def settle(ledger: Connection, name: str, by: str, now: datetime | None = None) 
             remedy=f"qafila status {name}",
         )
     until = generation.phase_since + timedelta(hours=workload.rollout.hold_hours)
-    if (now or datetime.now(UTC)) < until:
+    before = (now or datetime.now(UTC)) < until
+    if before and not (early or "").strip():
         raise Refused(
             f"generation {generation.number} of {name} was promoted at "
             f"{generation.phase_since:%d %b %H:%M} UTC and is held until {until:%d %b %H:%M} UTC.",
             kept="the way back, and what served before.",
-            remedy="settle it then; or lower rollout.hold_hours and apply the workload.",
+            remedy=f"settle it then; or give a reason: qafila settle {name} --by NAME --early "
+            '"REASON"',
         )
     with ledger.transaction():
         settled = move_phase(ledger, generation, Event.SETTLE)
         record_evidence(
-            ledger, "settle", f"generation {generation.number} settled by {by.strip()}",
-            workload=name, generation=generation.number, body={"by": by.strip()},
+            ledger, "settle", f"generation {generation.number} settled by {by.strip()}"
+            + (f", before its time: {early}" if before else ""),
+            workload=name, generation=generation.number,
+            body={"by": by.strip(), "early": early if before else None},
         )  # fmt: skip
     return settled
 

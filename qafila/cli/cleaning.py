@@ -21,6 +21,9 @@ def register(app: typer.Typer) -> None:
 def settle(
     workload: Workload,
     by: Annotated[str, typer.Option("--by", help="Who decides; kept as evidence.")],
+    early: Annotated[
+        str | None, typer.Option("--early", help="Why before rollout.hold_hours are over.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Stay with what was promoted, after rollout.hold_hours. A rollback returns no further.
@@ -31,7 +34,7 @@ def settle(
     from tasks.ledger import open_ledger
 
     with open_ledger() as ledger:
-        settled = settle_it(ledger, workload, by)
+        settled = settle_it(ledger, workload, by, early=early)
     if as_json:
         told = {"workload": workload, "generation": settled.number, "phase": settled.phase}
         screen.print_json(told)

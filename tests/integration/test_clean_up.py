@@ -22,7 +22,7 @@ from qafila.errors import Refused
 from tasks.alias import Alias, move_alias, set_trial
 from tasks.cleaning import clean_up, plan_clean_up, reason_to_keep, settle
 from tasks.connections import record_connection
-from tasks.evidence import latest_evidence
+from tasks.evidence import evidence_of, latest_evidence
 from tasks.generations import open_for
 from tasks.ledger import Generation, apply_workload, newest_generation
 from tasks.opening import open_store
@@ -88,7 +88,10 @@ def test_a_table_is_deleted_when_its_successor_is_settled_and_not_before(
     with pytest.raises(Refused, match="name of who decides"):
         settle(ledger, name, " ", LATER)
     stand(ledger, third, Phase.ABANDONED)
-    assert settle(ledger, name, "A. Operator", LATER).number == second.number
+    with pytest.raises(Refused, match="is held until"):
+        settle(ledger, name, "A. Operator", early=" ")
+    assert settle(ledger, name, "A. Operator", early="the disk is full").number == second.number
+    assert "before its time: the disk is full" in evidence_of(ledger, name)[0].sentence
     assert deletable(ledger, workload) == [abandoned.number, first.number]
     wanted = plan_clean_up(ledger, name)
     assert wanted.leftovers[1].statements[0] == (

@@ -114,7 +114,7 @@ def test_a_good_candidate_is_promoted(trial: Trial, target_url: str) -> None:
     assert "proven" in trial.steps[3].sentence or "rejected" in trial.steps[3].sentence
     assert trial.generation.phase == Phase.PROMOTED
     assert trial.failed == 0
-    assert trial.answered is Answered.APPROVED
+    assert trial.approvals == 1
     with psycopg.connect(target_url) as target:
         alias = read_alias(target, NAME)
     assert alias is not None
