@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from psycopg.types.json import Jsonb
 
@@ -32,10 +33,26 @@ def set_weights(
         percent, epoch=trial.heart.epoch, why=why, twin_percent=twin_percent,
         mirror_percent=mirror_percent,
     )  # fmt: skip
-    trial.router.acknowledged(version)
+    _await(trial, version)
     trial.weighed_at = trial.read_at = trial.clock()
     _, trial.cursor = trial.router.observed(None)
     return version
+
+
+def _await(trial: Trial, version: str) -> None:
+    """Wait until the router works with a version, and show the heart meanwhile that we do.
+
+    Route 53 may take minutes to tell its name servers; a holder that hangs loses its lease in ten
+    seconds. How long it may take is the router's own to bound.
+    """
+    pool = ThreadPoolExecutor(1)
+    try:
+        taken = pool.submit(trial.router.acknowledged, version)
+        while not wait([taken], timeout=0.2).done:
+            trial.pause(0.0)
+        taken.result()
+    finally:
+        pool.shutdown(wait=False)
 
 
 def check_router(trial: Trial, version: str) -> None:

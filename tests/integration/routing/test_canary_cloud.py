@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from qafila.core.workload import Service, Workload
 from qafila.sql import statement
 from tasks import canary
 from tasks.canary import Trial
+from tasks.canary.looking import set_weights
 from tasks.connections import record_connection
 from tasks.edges import install_routes, require_sight
-from tasks.leases import held_lease
+from tasks.leases import held_lease, release_lease
 from tasks.ledger import apply_workload, newest_generation, open_generation
 from tasks.workloads import read_file
 from tests.gateway import Gateway, running_gateway, users
@@ -96,6 +98,26 @@ def test_a_good_candidate_is_promoted_and_what_nobody_compared_is_said(
     assert {b["name"]: b["weight"] for b in backends} == {"old": 0, "new": 100}
     looks = canary.looks_of(trial.ledger, trial.name)
     assert looks[-1]["counts"]["candidate"]["requests"] > 0
+
+
+def test_a_router_that_takes_its_time_costs_the_holder_no_lease(
+    ledger: psycopg.Connection, ledger_url: str, trial: Trial, cluster: Cluster
+) -> None:
+    release_lease(ledger, NAME, trial.heart.epoch)
+    cluster.accepts = False
+    timer = threading.Timer(2.5, cluster.accept)
+    with held_lease(
+        ledger, NAME, "test", generation=1, ledger_address=ledger_url, must_mark=True,
+        mark_within_s=1.0,
+    ) as heart:  # fmt: skip
+        slow = Trial(ledger, trial.spec, trial.generation, trial.router, heart, "slow")
+        timer.start()
+        version = set_weights(slow, 5, why="test")
+        assert not heart.lost.is_set()
+        reported = slow.router.reported()
+        assert reported is not None
+        assert reported.version == version
+    timer.join()
 
 
 def test_errors_bring_it_down_and_the_way_back_is_seen_in_the_log(
