@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -228,4 +228,5 @@ def held_lease(
         yield heart
     finally:
         heart.stop()
-        release_lease(ledger, workload, epoch)
+        with suppress(psycopg.Error):  # a ledger that is down: it lapses, and the block's own error
+            release_lease(ledger, workload, epoch)  # is what has to be read
