@@ -15,7 +15,7 @@ from pydantic import Field
 from qafila.core import rollout
 from qafila.core.approving import approvers_needed
 from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Event, Phase
+from qafila.core.phases import Event
 from qafila.core.rollout import Decision, Step
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
@@ -25,12 +25,12 @@ from tasks.asking import ask_person
 from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
-from tasks.leases import held_lease, read_lease
+from tasks.leases import held_lease
 from tasks.ledger import Connection, newest_generation, open_ledger, read_workload
 from tasks.ordering import ask_override, in_order
 from tasks.preconditions import put_on_trial, require_canary
 from tasks.rollback_card import write_card
-from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
+from tasks.rolling_back import RolledBack, roll_back, was_left_by
 from tasks.rollouts import artifacts_of, kept_calibration
 from tasks.runs import about_generation, current_run_id, operator_told, rename_run
 
@@ -66,12 +66,7 @@ def take_back_if_ours(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
     """
     name = flow_run.parameters["request"]["workload"]
     with open_ledger() as ledger:
-        lease = read_lease(ledger, name)
-        ours = lease is not None and lease.holder_run == str(flow_run.id)
-        orphan = (lease is None or lease.holder is None) and any(
-            g.phase == Phase.CANARY for g in generations_on_the_road(ledger, name)
-        )
-        if ours or orphan:
+        if was_left_by(ledger, name, str(flow_run.id)):
             why = f"the canary run ended {state.name}"
             roll_back(ledger, name, why, holder="hook", run_id=str(flow_run.id), event=Event.ABORT)
 
