@@ -9,12 +9,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from qafila.errors import Unavailable
+
+_LOCK_S = 15.0  # longer than an install, which waits for Envoy to take two files
 
 
 class Folder:
@@ -25,10 +28,13 @@ class Folder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one writer; others wait.
+        """Hold the folder for one writer; others wait, but not for ever.
+
+        A writer that was stopped inside is not passed by: it could put its old file over ours when
+        it goes on. A writer that died holds nothing.
 
         Raises:
-            Unavailable: the folder is not there.
+            Unavailable: the folder is not there, or another writer does not leave it.
         """
         try:
             lock = (self.path / ".lock").open("w")
@@ -39,8 +45,25 @@ class Folder:
                 remedy="qafila up, or mount the folder",
             ) from error
         with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._hold(lock.fileno())
             yield
+
+    def _hold(self, lock: int) -> None:
+        end = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() < end:
+                    time.sleep(0.002)
+                    continue
+                raise Unavailable(
+                    f"another process holds {self.path / '.lock'} for more than {_LOCK_S:g} s.",
+                    kept="the files as they are.",
+                    remedy=f"fuser -v {self.path / '.lock'} names it: end it, then the same "
+                    "command again",
+                ) from error
+            return
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a file's content; None when it is not there.

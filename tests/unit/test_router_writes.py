@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from qafila.core.workload import Service
-from qafila.errors import BadInput, StaleEpoch
+from qafila.errors import BadInput, StaleEpoch, Unavailable
+from tasks.routers import envoy_files
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.envoy_arms import Arm, RouteSettings, arms_of
 from tasks.routers.envoy_config import parse_version, version_text
@@ -143,3 +146,22 @@ def service(said: dict[str, object]) -> Service:
     return Service.model_validate(
         {**arms, "router": {"kind": "envoy-file", "block": "edge-1"}, **said}
     )
+
+
+def test_a_writer_that_does_not_leave_is_named_and_not_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(envoy_files, "_LOCK_S", 0.05)
+    router = EnvoyRouter(
+        "e", directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url=""
+    )
+    router.install("http://127.0.0.1:8001", "http://127.0.0.1:8002")
+    before = router.read()
+    with (tmp_path / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match="another process holds"):
+            router.write(50, epoch=1, why="test")
+        assert router.read() == before
+    router.write(50, epoch=1, why="test")  # a writer that died holds nothing
+    assert router.read().candidate_percent == 50
+    router.close()
