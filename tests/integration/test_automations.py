@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
 from qafila.core.phases import Phase
 from qafila.errors import Unavailable
-from qafila.stack import prefect
 from qafila.stack.automations import NAME, STARTED, WATCHED, ensure_automation
 from tasks.leases import release_lease, take_lease
 from tasks.ledger import apply_workload, open_generation
 from tasks.rolling_back import was_left_by
 from tests.corpus import demo_workload
-from tests.edges import free_port
 from tests.integration.routing.conftest import FINGERPRINT
+from tests.prefect_server import asked, running_prefect
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prefect server of its own, with both deployments and nobody who works."""
-    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
-    api = prefect.api_url(port)
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
-        "PREFECT_HOME": str(folder), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }  # fmt: skip
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            prefect.server_command(port), env=environment, stdout=log, stderr=log, cwd=folder
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not prefect.healthy(api):
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+    """A Prefect server of its own, with nobody who works."""
+    with running_prefect(tmp_path_factory.mktemp("prefect")) as api:
         yield api
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def asked(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    reply = httpx.request(method, api + path, json=body, timeout=30)
-    assert reply.status_code < 300, reply.text
-    return reply.json() if reply.content else None
 
 
 def deploy(api: str, name: str) -> str:

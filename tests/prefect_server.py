@@ -1,0 +1,54 @@
+"""A Prefect server of a test's own: loopback, a free port, a folder that goes with the test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from qafila.stack import prefect
+from tests.edges import free_port
+
+
+def environment(folder: Path, api: str) -> dict[str, str]:
+    """Return the environment of a process that speaks to this server and no other."""
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
+        "PREFECT_HOME": str(folder), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }  # fmt: skip
+
+
+@contextmanager
+def running_prefect(folder: Path) -> Iterator[str]:
+    """Start a server and yield the address of its API."""
+    port = free_port()
+    api = prefect.api_url(port)
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            prefect.server_command(port), env=environment(folder, api), stdout=log, stderr=log,
+            cwd=folder,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while not prefect.healthy(api):
+            assert server.poll() is None, (folder / "server.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield api
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def asked(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """Ask the API; return its JSON."""
+    reply = httpx.request(method, api + path, json=body, timeout=30)
+    assert reply.status_code < 300, reply.text
+    return reply.json() if reply.content else None
