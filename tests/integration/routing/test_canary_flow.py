@@ -1,0 +1,130 @@
+"""The canary as a run in Prefect: what it asks before it starts, its steps, and its way back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.canary_cutover import CanaryCutover, canary_cutover, take_back_if_ours
+from qafila.core.phases import Phase
+from qafila.core.workload import Workload
+from qafila.errors import NotReady, Refused
+from tasks import approvals, drilling
+from tasks.evidence import latest_evidence
+from tasks.leases import take_lease
+from tasks.ledger import apply_workload, newest_generation
+from tasks.preconditions import versions_of
+from tasks.rollback_card import card_path
+from tests.edges import Edge
+from tests.rollouts import rules
+
+QUICK = {"weights": [25, 50, 100], "minimum_requests": 60, "bake_seconds": 1,
+         "deadline_minutes": 5, "shadow_percent": 20, "shadow_seconds": 2}  # fmt: skip
+FLIP = drilling.Flip(0.01, 0.002, 100, 20, 0, 50, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def spec(
+    ledger: psycopg.Connection[Any], ledger_url: str, workload: Workload, edge: Edge,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> Workload:  # fmt: skip
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+    monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
+    edge.candidate.errors = edge.candidate.empties = edge.candidate.delay_s = 0.0
+    spec = workload.model_copy(update={"rollout": rules(**QUICK)})
+    revision = apply_workload(ledger, spec)
+    ledger.execute("UPDATE qafila.generation SET phase = 'drilled', revision = %s", [revision])
+    generation = newest_generation(ledger, spec.name)
+    assert generation is not None
+    drilling.issue_certificate(
+        ledger, generation, spec, drilling.judge_flips([FLIP], 1.0),
+        versions_of(edge.router, revision), valid_hours=1, run_id=None,
+    )  # fmt: skip
+    return spec
+
+
+@pytest.mark.usefixtures("traffic", "prefect")
+def test_a_run_goes_up_by_card_copies_and_a_person(
+    spec: Workload, edge: Edge, ledger: psycopg.Connection[Any], ledger_url: str
+) -> None:
+    done = threading.Event()
+
+    def person() -> None:
+        with psycopg.connect(ledger_url, autocommit=True) as own:
+            while not done.wait(0.2):
+                for question in approvals.pending_approvals(own, spec.name):
+                    with pytest.raises(Refused, match="asked for this"):
+                        approvals.answer(own, question.id, "approve", by="amal")
+                    approvals.answer(own, question.id, "approve", by="Badr")
+
+    helper = threading.Thread(target=person)
+    helper.start()
+    try:
+        body = canary_cutover(
+            CanaryCutover(workload=spec.name, look_seconds=0.3, aa_seconds=2, requested_by="Amal")
+        )
+    finally:
+        done.set()
+        helper.join()
+    assert body["verdict"] == "PASS"
+    assert body["weights"] == [25, 50, 100]
+    assert [s["step"] for s in body["steps"]][:2] == ["A/A", "shadow"]
+    assert "copies, 0 failed" in body["steps"][1]["sentence"]
+    assert (body["approvals"], body["failed_requests"], body["final_weight"]) == (1, 0, 100)
+    assert card_path(spec.name).exists()
+    now = newest_generation(ledger, spec.name)
+    assert now is not None
+    assert now.phase == Phase.PROMOTED
+    assert latest_evidence(ledger, spec.name, "rollout") is not None
+
+
+@pytest.mark.usefixtures("prefect")
+def test_a_run_that_is_not_ready_names_everything_and_touches_nothing(
+    spec: Workload, edge: Edge, ledger: psycopg.Connection[Any]
+) -> None:
+    high = spec.model_copy(update={"criticality": "high"})
+    apply_workload(ledger, high)
+    before = edge.router.read()
+    with pytest.raises(NotReady) as refused:
+        canary_cutover(CanaryCutover(workload=spec.name))
+    assert len(refused.value.problems) == 3  # another revision was drilled, the order, the name
+    assert edge.router.read() == before
+    assert latest_evidence(ledger, spec.name, "rollout") is None
+
+
+def test_a_run_that_was_cancelled_leaves_no_weight(
+    spec: Workload, edge: Edge, ledger: psycopg.Connection[Any]
+) -> None:
+    """What Prefect calls when a person presses Cancel, and also when a run crashes."""
+    run = SimpleNamespace(id="run-1", parameters={"request": {"workload": spec.name}})
+    state = SimpleNamespace(name="Cancelling")
+    epoch = take_lease(
+        ledger, spec.name, "canary-cutover", generation=1, run_id="run-1",
+        above=edge.router.read().epoch,
+    )  # fmt: skip
+    ledger.execute("UPDATE qafila.generation SET phase = 'canary'")
+    edge.router.acknowledged(edge.router.write(25, epoch=epoch, why="test"))
+    stranger = SimpleNamespace(id="run-2", parameters=run.parameters)
+    take_back_if_ours(None, stranger, state)  # type: ignore[arg-type]
+    assert edge.router.read().candidate_percent == 25  # somebody else's rollout is left alone
+    take_back_if_ours(None, run, state)  # type: ignore[arg-type]
+    assert edge.router.read().candidate_percent == 0
+    now = newest_generation(ledger, spec.name)
+    assert now is not None
+    assert now.phase == Phase.ROLLED_BACK
+    kept = latest_evidence(ledger, spec.name, "rollback")
+    assert kept is not None
+    assert "the canary run ended Cancelling" in kept.sentence
