@@ -11,7 +11,8 @@ from typing import Any, Protocol, cast
 
 from qafila.core.routing import AlbRouter, EnvoyFileRouter, GatewayApiRouter, Route53Router
 from qafila.core.workload import Workload
-from qafila.errors import Refused
+from qafila.errors import QafilaError, Refused, Unavailable
+from tasks.descent import read_whatever_it_says
 from tasks.ledger import Connection, list_workloads, read_workload
 from tasks.recorded import Lookup, Recorded, recorded_in, secret_of
 from tasks.routers.envoy import EnvoyRouter
@@ -59,6 +60,7 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
             kept="its routes.",
             remedy="name another router in service.router.",
         )
+    _require_nobody_left_behind(ledger, workload)
     router = router_of(ledger, workload)
     if not isinstance(router, EnvoyRouter | FleetRouter):
         cast(_TakesOver, router).install()
@@ -73,6 +75,35 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
         )
     router.install(*arms)
     return router
+
+
+def _require_nobody_left_behind(ledger: Connection, workload: Workload) -> None:
+    """Refuse another router while the one before sends users to the candidate.
+
+    One that does not answer any more stands in nobody's way.
+    """
+    if workload.name not in list_workloads(ledger):
+        return
+    before, _ = read_workload(ledger, workload.name)
+    if before.service.router.places <= workload.service.router.places:
+        return
+    try:
+        router = router_of(ledger, before)
+    except QafilaError:
+        return
+    try:
+        share = read_whatever_it_says(router).candidate_percent
+    except (Unavailable, Refused):
+        return
+    finally:
+        router.close()
+    if share:
+        raise Refused(
+            f"the router before, {before.service.router.block!r}, sends {share} % of the traffic "
+            f"of {workload.name} to the candidate; nobody would bring that back.",
+            kept="routes and weights.",
+            remedy=f"qafila rollback {workload.name}, then apply the file again",
+        )
 
 
 def router_of(ledger: Connection, workload: Workload) -> Router:

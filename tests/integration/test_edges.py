@@ -90,7 +90,11 @@ def test_without_its_secret_the_variable_is_named(
     ledger: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record_account(ledger, "http://127.0.0.1:9")
-    monkeypatch.setattr("tasks.recorded._PREFECT_S", 0.0)
+
+    def nobody(name: str) -> AwsAccount:
+        raise ValueError(name)
+
+    monkeypatch.setattr(AwsAccount, "load", staticmethod(nobody))
     with pytest.raises(Unavailable) as error:
         router_of(ledger, workload(DNS | {"hosted_zone": "Z1"}))
     assert "QAFILA_SECRET_ACCOUNT" in error.value.remedy
@@ -114,6 +118,12 @@ def test_an_http_route_is_weighed_and_the_token_stays_in_its_file(
         assert require_sight(router).requests
         router.acknowledged(router.write(25, epoch=1, why="test"))
         assert router.read().candidate_percent == 25
+        apply_workload(ledger, spec)
+        with pytest.raises(Refused, match="sends 25 % of the traffic"):
+            install_routes(ledger, workload(DNS | {"hosted_zone": "Z1"}))
+        router.write(0, epoch=1, why="test")
+        with pytest.raises(Refused, match="there is no router 'account'"):  # that is the next thing
+            install_routes(ledger, workload(DNS | {"hosted_zone": "Z1"}))
         router.close()
     stored = ledger.execute("SELECT settings::text FROM qafila.connection").fetchall()
     assert TOKEN not in str(stored)
