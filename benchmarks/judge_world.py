@@ -20,6 +20,7 @@ from qafila.core.analysis.tenants import (
     own_rate,
     prior,
     spread_of,
+    wary_weight,
     worse_than_before,
 )
 
@@ -140,6 +141,7 @@ class Judges:
         self.named, self.past = named, past
         self.rate, self.weight = prior(past.requests, past.bad)
         self.mean, self.variance = own_rate(past.requests, past.bad, self.rate, self.weight)
+        self.wary = wary_weight(past.bad, self.rate, self.weight)
         rollouts = len(past.requests)
         self.harm = np.zeros((rollouts, len(NOTHING)))
         self.fine = np.zeros_like(self.harm)
@@ -199,7 +201,7 @@ class Judges:
             self.wrong[at, tenant],
             (self.past.requests[at, tenant], self.past.bad[at, tenant]),
             self.rate[at],
-            self.weight[at],
+            self.wary[at],
             ALLOWED,
         )
         places = np.exp(logs).sum(axis=1) + MOST_TENANTS - logs.shape[1]

@@ -38,6 +38,7 @@ from qafila.core.analysis.tenants import (
     own_rate,
     prior,
     spread_of,
+    wary_weight,
     worse_than_before,
 )
 
@@ -196,13 +197,14 @@ def _tenants(
     past = calibration.tenants
     known = tuple(past)
     ways = {t: c.wrong(watched) for t, c in past.items()}
-    rate, weight = prior(column(known, past, "requests"), np.array([ways[t] for t in known], float))
+    asked, bad = column(known, past, "requests"), np.array([ways[t] for t in known], float)
+    rate, weight = prior(asked, bad)
     logs = worse_than_before(
         [seen[t].judged for t in names],
         [seen[t].wrong for t in names],
         (column(names, past, "requests"), np.array([ways.get(t, 0) for t in names], float)),
-        float(rate),
-        float(weight),
+        rate,
+        wary_weight(bad, rate, weight),
         tolerated_wrong(calibration, limits),
     )
     places = np.concatenate([logs, np.zeros(MOST_TENANTS - len(logs))])

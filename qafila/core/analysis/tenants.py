@@ -27,6 +27,7 @@ NAMED_FROM = 0.9  # of the bake's requests must name a tenant
 _LEAST_VARIATION = 1.0  # variance of a tenant's bad rate over its square, at least
 _MOST_VARIATION = 50.0
 _LEAST_WEIGHT = 0.05
+_WARY_VARIATION, _WARY_TENANTS = 50.0, 5
 _WRONG = (0.2, 0.4, 0.6, 0.8, 0.95)  # of the way from what is allowed to all answers
 
 
@@ -48,12 +49,27 @@ def prior(requests: ArrayLike, bad: ArrayLike) -> tuple[Array, Array]:
     rate = least
     for _ in range(3):
         trust = n / (n + weight[..., None])
-        rate = np.maximum((trust * own).sum(axis=-1) / np.maximum(trust.sum(axis=-1), 1e-9), floor)
+        rate = (trust * own).sum(axis=-1) / np.maximum(trust.sum(axis=-1), 1e-9)
+        rate = np.clip(rate, floor, 1 - floor)
         pairs = trust * (n > 1)
         squares = (pairs * square).sum(axis=-1) / np.maximum(pairs.sum(axis=-1), 1e-9)
         variation = np.clip(squares / rate**2 - 1, _LEAST_VARIATION, _MOST_VARIATION)
         weight = np.maximum((1 - rate) / (rate * variation) - 1, _LEAST_WEIGHT)
     return np.asarray(rate, float), np.asarray(weight, float)
+
+
+def wary_weight(bad: ArrayLike, rate: ArrayLike, weight: ArrayLike) -> Array:
+    """Return how many requests' worth of belief a tenant's rate is, where one tenant may decide.
+
+    Of ``prior``'s result, and bad answers (…, tenants) in the bake. That few tenants had any does
+    not show that tenants are alike: it counts as if ``_WARY_TENANTS`` more had had some, of a
+    population whose variation is ``_WARY_VARIATION``.
+    """
+    p = np.asarray(rate, float)
+    with_some = (np.asarray(bad) > 0).sum(axis=-1)
+    variation = (1 - p) / (p * (np.asarray(weight, float) + 1))
+    wary = (with_some * variation + _WARY_TENANTS * _WARY_VARIATION) / (with_some + _WARY_TENANTS)
+    return np.asarray(np.maximum((1 - p) / (p * wary) - 1, _LEAST_WEIGHT), float)
 
 
 def own_rate(
