@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from qafila.errors import BadInput, Disagreement, QafilaError, StaleEpoch, Unavailable
 from tasks.routers.envoy import EnvoyRouter
@@ -244,17 +245,19 @@ class FleetRouter:
         )
 
     def _write_all(self, put: Callable[[EnvoyRouter], str], percent: int) -> str:
-        versions, failed = [], {}
-        for member in self.members:
-            try:
-                versions.append(put(member))
-            except (QafilaError, OSError) as error:
-                failed[member.name] = error
+        """Write all at the same time: one that hangs must not hold up the others' way down."""
+        with ThreadPoolExecutor(len(self.members)) as pool:
+            written = {member.name: pool.submit(put, member) for member in self.members}
+        failed = {name: e for name, one in written.items() if (e := one.exception()) is not None}
+        unexpected = [e for e in failed.values() if not isinstance(e, QafilaError | OSError)]
+        if unexpected:
+            raise unexpected[0]
         if failed:
+            done = len(written) - len(failed)
             raise self._not_written(
-                failed, f"the other {len(versions)} were written: {percent} % on the candidate."
+                failed, f"the other {done} were written: {percent} % on the candidate."
             ) from next(iter(failed.values()))
-        return _BETWEEN.join(versions)
+        return _BETWEEN.join(one.result() for one in written.values())
 
     def _write_or_take_back(
         self, put: Callable[[EnvoyRouter], str], before: Mapping[str, RouterState], epoch: int
@@ -290,7 +293,7 @@ class FleetRouter:
                 left.append(member.name)
         return left
 
-    def _not_written(self, failed: Mapping[str, Exception], kept: str) -> Unavailable:
+    def _not_written(self, failed: Mapping[str, BaseException], kept: str) -> Unavailable:
         named = "; ".join(
             f"{name}: {error.what if isinstance(error, QafilaError) else error}"
             for name, error in failed.items()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from qafila.errors import BadInput, Disagreement, StaleEpoch, Unavailable
 from tasks.descent import read_whatever_it_says
+from tasks.routers import envoy_files
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.fleet import FleetRouter
 from tests.edges import running_fleet
@@ -60,6 +63,22 @@ def test_down_reaches_every_member_that_can_be_written(fleet: FleetRouter) -> No
         fleet.write(0, epoch=2, why="abort")
     assert weights(fleet) == [None, 0, 0]
     assert "the other 2 were written" in failure.value.kept
+
+
+def test_a_member_that_hangs_does_not_hold_up_the_others_way_down(
+    fleet: FleetRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.write(50, epoch=1, why="up")
+    monkeypatch.setattr(envoy_files, "_LOCK_S", 3.0)
+    with (fleet.members[0].directory / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(fleet.write, 0, epoch=2, why="abort")
+            while weights(fleet)[1:] != [0, 0]:
+                assert not writing.done()  # east still waits when the others are down
+            with pytest.raises(Unavailable, match="east"):
+                writing.result()
+    assert weights(fleet) == [50, 0, 0]
 
 
 def test_members_that_differ_are_named_and_a_write_makes_them_agree(fleet: FleetRouter) -> None:
