@@ -24,6 +24,7 @@ from tasks.evidence import check_chain
 from tasks.ledger import Connection, read_workload
 
 _FOR_EVER = datetime(9999, 1, 1, tzinfo=UTC)
+_BEFORE = timedelta(seconds=5)
 _MOST_CHECKED = 500  # looks whose hours are computed: a hold is drawn as finely as that
 
 
@@ -108,6 +109,9 @@ def _collect(
     looks = canary_looks(ledger, mine["rollout"])
     with ledger.cursor(row_factory=class_row(EvidenceRow)) as cursor:
         ended = cursor.execute(statement("rollouts", "end_of"), key).fetchone()
+    if not looks and ended is not None:  # it went back before it looked: its row came last
+        lasted = float(ended.body.get("seconds") or 0.0)
+        key["began_at"] = ended.recorded_at - timedelta(seconds=lasted) - _BEFORE
     key["ended_at"] = ended.recorded_at if ended is not None else key["next_at"]
     approvals = _approvals(ledger, key)
     key["approvals"] = [a.id for a in approvals]

@@ -293,6 +293,18 @@ def test_the_commands(ledger: psycopg.Connection[Any], tmp_path: Path) -> None:
     assert isinstance(run(app, ["evidence", "verify", "--offline"]).exception, BadInput)
 
 
+def test_a_rollout_that_went_back_before_it_looked_has_its_way_back(
+    ledger: psycopg.Connection[Any],
+) -> None:
+    note(ledger, "rollback", Verdict.PASS, seconds_to_zero=0.01, why="the candidate is not healthy")
+    note(ledger, "rollout", Verdict.ERROR, rollout=f"{NAME}-g1-e9", seconds=0.5, requests=0,
+         says=f"{NAME} g1: Unavailable: the candidate is not healthy.")  # fmt: skip
+    facts = collect_rollout(ledger, NAME)
+    assert (facts.rollout, len(facts.looks)) == (f"{NAME}-g1-e9", 0)
+    assert "rollback" in [row.kind for row in facts.rows]
+    assert write_bundle(ledger, facts).files["looks.parquet"]
+
+
 def test_without_a_rollout_the_rows_are_named_instead(ledger: psycopg.Connection[Any]) -> None:
     ledger.execute("TRUNCATE qafila.look")
     ledger.execute("ALTER TABLE qafila.evidence DISABLE TRIGGER ALL")
