@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from qafila.core.approving import approvers_needed
 from qafila.core.rollout import Step, plan_steps
 from qafila.core.workload import Rollout, Workload
 from tasks import approvals, canary
@@ -59,6 +60,7 @@ class World:
     day: datetime = datetime(2026, 11, 25, 9, tzinfo=UTC)  # a Wednesday
     slow_ms: float = 0.0
     empty: bool = False
+    bad_tenant: str | None = None  # one user in forty, for whom the candidate finds nothing
     lines: list[str] = field(default_factory=list)
     at: dict[str, Callable[[], object]] = field(default_factory=dict)
     answer: str | None = "approve"
@@ -89,11 +91,13 @@ class World:
             self._due -= 1
             self.sent += 1
             key = f"t{self.sent * 7919 % 5000}"
+            if self.bad_tenant is not None and self.sent % 40 == 0:
+                key = self.bad_tenant
             trial = self.router.arm_of(key) == "candidate"
             self.router.send(
                 key,
                 latency_ms=10.0 + self.sent % 7 + (self.slow_ms if trial else 0.0),
-                results=0 if trial and self.empty else 3,
+                results=0 if trial and (self.empty or key == self.bad_tenant) else 3,
             )
 
     def tell(self, line: str) -> None:
@@ -106,7 +110,9 @@ class World:
             trial.ledger,
             Question(
                 f"{trial.name}-{step.weight}", trial.spec.name, 1, f"above {step.weight} %",
-                evidence, trial.answer_seconds(), requested_by=trial.requested_by,
+                evidence, trial.answer_seconds(),
+                needed=approvers_needed(trial.spec.criticality),
+                requested_by=trial.requested_by,
             ),
         )  # fmt: skip
         if "asked" in self.at:
