@@ -13,8 +13,10 @@ from qafila.core.rollout import StepKind, plan_steps
 from qafila.core.verdict import Verdict
 from tasks import canary
 from tasks.canary import StepDone, Trial
+from tasks.routers.memory import MemoryRouter
+from tasks.routers.port import Abilities
 from tests.integration.routing.test_canary_clocks import begin
-from tests.rollouts import World
+from tests.rollouts import World, go_up
 
 QUERIES = [JudgedQuery(f"q{n}", f"question {n}", {f"d{n}": 1.0}) for n in range(600)]
 AskBoth = Callable[[str], tuple[Answer, Answer]]
@@ -100,3 +102,26 @@ def test_a_person_is_asked_only_after_the_copies(
     shadow(trial, world, lambda text: (right(text), right(text)))
     assert trial.approvals == 1
     assert "mirror 0" in world.lines  # nobody is copied while a person thinks
+
+
+class OneName(MemoryRouter):
+    """A router that has no second name for the baseline and makes no copies."""
+
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities(twin=False, mirror=False)
+
+
+def test_a_router_without_a_twin_measures_the_baseline_and_says_what_it_did_not(
+    ledger: psycopg.Connection[Any],
+) -> None:
+    world = World(router=OneName())
+    trial = begin(ledger, world, shadow_percent=10)
+    go_up(trial, world)
+    bake = trial.steps[0]
+    assert bake.verdict == Verdict.PASS
+    assert "no second name for the baseline, so the split was not compared" in bake.sentence
+    assert trial.calibration is not None
+    assert trial.calibration.skew == 1.0
+    assert {s.step for s in trial.steps} == {"A/A", "5 %", "25 %", "50 %", "bake at 100 %"}
+    assert world.router.read().candidate_percent == 100
