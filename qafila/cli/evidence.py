@@ -111,7 +111,7 @@ def export(
 
     rollout.html tells it on one page; looks.parquet, approvals.json, evidence.jsonl and
     certificate.json are what it was made from; MANIFEST.json has the SHA-256 of each. All rows of a
-    workload as lines instead: qafila evidence rows.
+    workload as lines instead: `qafila evidence rows`.
     """
     from dataclasses import asdict
 
