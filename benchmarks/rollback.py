@@ -126,7 +126,8 @@ def seconds_to_zero(rows: Rows, flip: Flip) -> float | None:
     That is the later of two moments: the end of the candidate's last answer to a request that was
     sent after the decision (one sent before was on its way already), and the sending of the first
     later request of a user whom this flip had sent to the candidate, answered by the baseline.
-    Infinite when all such users stay with the candidate; None when none of them asked at all.
+    Infinite when users stay with the candidate after the acknowledgement; None when nobody who
+    was on it asked any more: the machine let users wait.
     """
     own = rows[(rows["sent"] >= flip.up_at) & (rows["sent"] < flip.over_at)]
     canary = own[own["served"] == CANDIDATE]
@@ -139,7 +140,7 @@ def seconds_to_zero(rows: Rows, flip: Flip) -> float | None:
         & (own["sent"] > last_sent)
         & np.isin(own["tenant"], users)
     ]
-    if not (np.isin(own["tenant"], users) & (own["sent"] > flip.decided_at)).any():
+    if not proofs.size and not (new["sent"] > flip.settled_at).any():
         return None
     proven = float(proofs.min(initial=np.inf))
     return max(proven, float(new["ended"].max(initial=0.0))) - flip.decided_at
