@@ -16,12 +16,12 @@ looks' requests before. Shares have Wilson intervals at 95 %.
 The best fixed-sample test to compare with knows more than the judge: that the ratio is four, all
 that the bake says of the tenants, and when to look, once. It is the likelihood ratio test (Neyman
 and Pearson), its critical value is the quantile under equal canaries of the same simulation, and it
-reads whole looks, as the judge does. ``fixed_sample_requests``: the least requests at which it
-catches half (as at the judge's median) with the judge's nominal share of α for one guardrail;
-``ratio`` is the median over that. ``…_80``: at the customary power of 80 %. ``…_95``: at the power
-that goes with the judge's β, missing one bad canary of twenty. ``…_same_errors``: half, at the
-false aborts that the judge really made (Wilson's upper end), since a test that is allowed more of
-them is quicker. ``fixed_sample_exact``: of users alike, the exact binomial test, in requests and
+reads whole looks, as the judge does. ``fixed_sample_requests``: the least requests that it
+needs at the judge's own error rates, its share of α for one guardrail and its β, so missing one bad
+canary of twenty; ``ratio`` is the judge's median over that. ``…_80``: at the customary power of
+80 %. ``…_50``: catching half, as the judge has at its median. ``…_50_as_made``: half, at the false
+aborts that the judge really made (Wilson's upper end), since a test that is allowed more of them is
+quicker. ``fixed_sample_exact``: of users alike, the exact binomial test, in requests and
 not in whole looks. None: not within the looks.
 """
 
@@ -125,10 +125,10 @@ def row(
     nominal = 1 / LIMITS.abort_at
     made = min(nominal, wilson(aborts, rollouts)[1])
     fixed = {
-        "": fixed_looks(equal.known, four.known, nominal, 0.5),
+        "": fixed_looks(equal.known, four.known, nominal, 1 - LIMITS.beta),
         "_80": fixed_looks(equal.known, four.known, nominal, 0.8),
-        "_95": fixed_looks(equal.known, four.known, nominal, 1 - LIMITS.beta),
-        "_same_errors": fixed_looks(equal.known, four.known, made, 0.5),
+        "_50": fixed_looks(equal.known, four.known, nominal, 0.5),
+        "_50_as_made": fixed_looks(equal.known, four.known, made, 0.5),
     }
     found: dict[str, object] = {
         "requests_per_look": requests,
@@ -340,7 +340,7 @@ def shown(rows: Sequence[dict[str, object]]) -> str:
     keys = (
         "requests_per_look", "tenants", "weight", "false_abort", "z_test_false_abort",
         "false_promotion", "median_requests_to_catch", "fixed_sample_requests", "ratio",
-        "ratio_80", "ratio_95", "ratio_same_errors",
+        "ratio_80", "ratio_50", "ratio_50_as_made",
     )  # fmt: skip
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     lines += ["| " + " | ".join(str(r[k]) for k in keys) + " |" for r in rows]

@@ -147,9 +147,9 @@ def requests(rows: Rows) -> dict[str, Any]:
     """Return points: requests until half of the bad canaries are caught, and fixed-sample tests."""
     kinds = {
         "median_requests_to_catch": "judge, median",
-        "fixed_sample_requests": "fixed sample, power 50 %",
+        "fixed_sample_requests_50": "fixed sample, power 50 %",
         "fixed_sample_requests_80": "fixed sample, power 80 %",
-        "fixed_sample_requests_95": "fixed sample, power 95 %",
+        "fixed_sample_requests": "fixed sample, power 95 %",
     }
     values = [
         {

@@ -31,7 +31,10 @@ ROLLOUT = Rollout(weights=[1, 5, 25, 50, 100], approve_above=25, minimum_request
                   bake_seconds=10, deadline_minutes=10)  # fmt: skip
 STEPS = {step.weight: step for step in plan_steps(ROLLOUT)}
 NIGHT = Closed("outside business hours", datetime(2026, 11, 30, 7, tzinfo=UTC))
-ENOUGH = {"step_requests": 500, "step_seconds": 30.0, "rollout_seconds": 60.0}
+ENOUGH = {
+    "step_requests": 500, "step_canary_requests": 20, "step_seconds": 30.0,
+    "rollout_seconds": 60.0,
+}  # fmt: skip
 
 
 def judged(verdict: Verdict) -> Judgement:
@@ -69,6 +72,15 @@ def test_who_is_asked_when(weights: list[int], above: int | list[int], asks: lis
         # a small weight passes on exposure, and says so
         (1, Verdict.INCONCLUSIVE, {}, Action.PASS, "proved nothing more"),
         (5, Verdict.INCONCLUSIVE, {"step_requests": 199}, Action.HOLD, "199 of at least 200"),
+        # and not before somebody met the canary; where nobody ever does, it says that
+        (1, Verdict.INCONCLUSIVE, {"step_canary_requests": 0}, Action.HOLD, "nobody met"),
+        (
+            1,
+            Verdict.INCONCLUSIVE,
+            {"step_canary_requests": 0, "step_requests": 1000},
+            Action.PASS,
+            "proved nothing.",
+        ),
         # a larger one needs proof
         (50, Verdict.INCONCLUSIVE, {}, Action.HOLD, "as measured"),
         (50, Verdict.PASS, {}, Action.PASS, "as measured"),
@@ -136,6 +148,7 @@ def test_nothing_ever_passes_without_traffic_or_past_a_no(
         assert not step.asks_before_next or situation.answered is Answered.APPROVED
         assert verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
         assert situation.closed is None or step.weight == 100
+        assert situation.step_canary_requests or situation.step_requests >= 1000 or not step.weight
 
 
 @given(steps, situations, st.sampled_from(Verdict))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qafila.core.rollout.plan import Step, StepKind
+from qafila.core.rollout.plan import Step, StepKind, reasonable_requests
 from qafila.core.timetable import Closed
 from qafila.core.verdict import Judgement, Verdict
 from qafila.core.workload import Rollout
@@ -98,12 +98,7 @@ def decide(step: Step, situation: Situation, judged: Judgement, rollout: Rollout
         )
     if missing is not None:
         return Decision(Action.HOLD, Verdict.INCONCLUSIVE, missing)
-    proof = (
-        judged.sentence
-        if judged.verdict is Verdict.PASS
-        else f"{situation.step_requests} requests, {situation.step_canary_requests} on the canary, "
-        "without harm; proved nothing more."
-    )
+    proof = judged.sentence if judged.verdict is Verdict.PASS else _exposed(situation)
     if only_closed:
         assert situation.closed is not None
         return Decision(
@@ -130,6 +125,18 @@ def said_no(answered: Answered, step: Step) -> Decision | None:
     return None
 
 
+def _exposed(situation: Situation) -> str:
+    if not situation.step_canary_requests:
+        return (
+            f"{situation.step_requests} requests, nobody's on the canary: too few users for this "
+            "weight; proved nothing."
+        )
+    return (
+        f"{situation.step_requests} requests, {situation.step_canary_requests} on the canary, "
+        "without harm; proved nothing more."
+    )
+
+
 def _missing(step: Step, situation: Situation, judged: Judgement, rollout: Rollout) -> str | None:
     """Return what the step still needs before it may pass, if anything."""
     if situation.step_requests < rollout.minimum_requests:
@@ -137,6 +144,11 @@ def _missing(step: Step, situation: Situation, judged: Judgement, rollout: Rollo
             f"{situation.step_requests} of at least {rollout.minimum_requests} requests; "
             f"{judged.sentence}"
         )
+    if step.weight and not situation.step_canary_requests:
+        # Users are sticky: at a small weight perhaps nobody's key is on the canary, ever.
+        enough = not step.must_prove and situation.step_requests >= reasonable_requests(rollout)
+        if not enough:
+            return f"nobody met the canary in {situation.step_requests} requests; {judged.sentence}"
     if step.kind is StepKind.BAKE and situation.step_seconds < rollout.bake_seconds:
         return (
             f"bakes {situation.step_seconds:.0f} of {rollout.bake_seconds:g} s; {judged.sentence}"
