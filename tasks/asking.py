@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
+import threading
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,12 +12,20 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
 from qafila.core.approving import Choice
-from tasks.approvals import Approval, Question, answer, ask, attach_approval_run
-from tasks.ledger import Connection
+from tasks.approvals import (
+    Approval,
+    Question,
+    answer,
+    ask,
+    attach_approval_run,
+    read_approval,
+)
+from tasks.ledger import Connection, open_ledger
 from tasks.runs import current_run_id
 
 _LOG = logging.getLogger(__name__)
 DEPLOYMENT = "approval/approval"
+_PATIENCE_S = 3.0  # a holder of a lease must show itself every few seconds
 
 
 def ask_person(ledger: Connection, question: Question) -> Approval:
@@ -23,23 +33,33 @@ def ask_person(ledger: Connection, question: Question) -> Approval:
 
     The idempotency key of the run is the question's id, so asking again starts no second run; the
     same run shows the form to each person that is needed. When the Prefect server does not answer,
-    the question stands all the same and can be answered with ``qafila approve``.
+    the question stands all the same and can be answered with ``qafila approve``: whoever asks may
+    hold a lease, and a server that hangs must not cost it.
     """
     approval = ask(ledger, replace(question, asked_by_run=current_run_id()))
     if approval.approval_run is None and approval.state == "pending":
-        try:
-            run = run_deployment(
-                DEPLOYMENT,
-                timeout=0,
-                as_subflow=False,  # a subflow cannot suspend
-                idempotency_key=question.id,
-                parameters={"request": {"workload": question.workload, "approval_id": question.id}},
-            )
-        except Exception as error:  # noqa: BLE001  the question stands without its form
-            _LOG.warning("No form for %s (%s); answer with: qafila approve", question.id, error)
-        else:
+        here = contextvars.copy_context()  # Prefect keeps in it which server it speaks to
+        form = threading.Thread(target=here.run, args=(_show_form, question), daemon=True)
+        form.start()
+        form.join(_PATIENCE_S)
+        if form.is_alive():
+            _LOG.warning("No form for %s yet; answer with: qafila approve", question.id)
+    return read_approval(ledger, question.id)
+
+
+def _show_form(question: Question) -> None:
+    try:
+        run = run_deployment(
+            DEPLOYMENT,
+            timeout=0,
+            as_subflow=False,  # a subflow cannot suspend
+            idempotency_key=question.id,
+            parameters={"request": {"workload": question.workload, "approval_id": question.id}},
+        )
+        with open_ledger() as ledger:
             attach_approval_run(ledger, question.id, str(run.id))  # type: ignore[union-attr]
-    return approval
+    except Exception as error:  # noqa: BLE001  the question stands without its form
+        _LOG.warning("No form for %s (%s); answer with: qafila approve", question.id, error)
 
 
 def answer_question(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+import time
 
 import psycopg
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import approval as form
 from qafila.errors import Refused
 from tasks import approvals
 from tasks.approvals import Question
+from tasks.asking import ask_person
 from tasks.evidence import check_chain, evidence_of
 from tasks.ledger import Connection
 
@@ -111,3 +115,14 @@ def test_the_form_keeps_an_answer_once_and_says_what_does_not_count(
     assert "approved by Badr; asked for by Amal" in shown
     assert form.Answer.model_fields["decision"].default == "reject"
     assert form.Answer.model_fields["approved_by"].is_required()
+
+
+def test_a_prefect_server_that_hangs_does_not_keep_the_asker(ledger: psycopg.Connection) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, answers nothing
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: address}):
+            began = time.monotonic()
+            asked = ask_person(ledger, Question("q", "w", 1, "w above 25 %", "go on?", 60))
+    assert time.monotonic() - began < 10  # what a holder of a lease has to show itself
+    assert (asked.state, asked.approval_run) == ("pending", None)
+    assert approvals.answer(ledger, "q", "approve", by="Badr").state == "approved"
