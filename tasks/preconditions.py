@@ -139,7 +139,7 @@ def versions_of(router: Router, revision: int) -> dict[str, Any]:
             f"router {router.name} does not answer.", kept="all weights.", remedy="qafila doctor"
         )
     return {
-        "envoy": software,
+        "router": software,
         "qafila": package_version("qafila"),
         "workload_revision": revision,
     }

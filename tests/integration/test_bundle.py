@@ -68,7 +68,7 @@ def two_rollouts(ledger: psycopg.Connection[Any], target_url: str) -> None:
     drill = note(ledger, "drill", Verdict.PASS, seconds_to_zero=0.012, flips=3, weight=1)
     ledger.execute(
         statement("ledger", "issue_certificate"),
-        {"workload": NAME, "generation": 1, "router": "edge-1", "versions": Jsonb({"envoy": "1"}),
+        {"workload": NAME, "generation": 1, "router": "edge-1", "versions": Jsonb({"router": "1"}),
          "seconds_to_zero": 0.012, "failed_requests": 0, "evidence_number": drill,
          "valid_hours": 24},
     )  # fmt: skip

@@ -56,7 +56,7 @@ APPROVED = Asked(
                         Answer("Sami", "approve", "", at(5))),
 )  # fmt: skip
 CERTIFICATE = {
-    "id": 7, "router": "edge-1", "versions": {"envoy": "1.40"}, "issued_at": NOON,
+    "id": 7, "router": "edge-1", "versions": {"router": "1.40"}, "issued_at": NOON,
     "expires_at": at(86_400), "evidence_number": 2, "seconds_to_zero": 0.0123,
     "failed_requests": 0,
 }  # fmt: skip
