@@ -53,7 +53,10 @@ def bring_back(
             with ledger:
                 limit = f"{LEDGER_SECONDS}s"
                 ledger.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
-                done = roll_back(ledger, workload, why, holder=holder, run_id=run_id, event=event)
+                done = roll_back(
+                    ledger, workload, why, holder=holder, run_id=run_id, event=event,
+                    wait_s=wait_s, now=now, tell=tell,
+                )  # fmt: skip
                 take_in_where_possible(ledger, tell)
                 return done
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:

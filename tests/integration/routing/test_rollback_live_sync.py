@@ -18,6 +18,7 @@ from qafila.sql import statement
 from qafila.stack import postgres
 from tasks import backfill
 from tasks.alias import move_alias, read_alias
+from tasks.bringing_back import bring_back
 from tasks.generations import open_for
 from tasks.ledger import apply_workload, move_phase, newest_generation
 from tasks.live_sync import ensure_capture, feed_all
@@ -77,7 +78,7 @@ def test_the_way_back_goes_only_where_every_write_is(
     ledger = promoted.ledger
     lines: list[str] = []
     with pytest.raises(Refused) as caught:
-        roll_back(ledger, NAME, "quality fell", wait_s=0.5, tell=lines.append)
+        bring_back(NAME, "quality fell", holder="test", wait_s=0.5, tell=lines.append)
     assert "generation 1 lacks 1 changes" in caught.value.what
     assert f"qafila rollback {NAME} --now" in caught.value.remedy
     assert "generation 1 lacks 1 changes" in lines[0]
@@ -90,7 +91,7 @@ def test_the_way_back_goes_only_where_every_write_is(
 
     thread = threading.Thread(target=catch_up)
     thread.start()
-    outcome = roll_back(ledger, NAME, "quality fell", wait_s=60, proof_seconds=0.2)
+    outcome = bring_back(NAME, "quality fell", holder="test", wait_s=60)
     thread.join()
     assert outcome.verdict is Verdict.PASS, outcome.sentence
     assert "generation 1 has every write" in outcome.sentence
@@ -106,7 +107,7 @@ def test_the_way_back_goes_only_where_every_write_is(
 
 def test_now_goes_at_once_and_says_what_is_missing(edge: Edge, promoted: Live) -> None:
     begun = time.monotonic()
-    outcome = roll_back(promoted.ledger, NAME, "it leaks", wait_s=60, now=True, proof_seconds=0.2)
+    outcome = bring_back(NAME, "it leaks", holder="test", wait_s=60, now=True)
     assert time.monotonic() - begun < 30
     assert outcome.verdict is Verdict.PASS, outcome.sentence
     assert "lacks 1 changes" in outcome.old_side
