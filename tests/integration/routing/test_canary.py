@@ -203,7 +203,7 @@ def test_a_drill_makes_the_certificate_that_a_canary_needs(
     )
     json.dumps(body)
     assert require_certificate(ledger, spec, generation, versions)["id"] == body["certificate_id"]
-    with pytest.raises(Refused, match="other versions of: envoy"):
+    with pytest.raises(Refused, match="other versions of: router"):
         require_certificate(ledger, spec, generation, {**versions, "router": "9.9"})
     later = Generation(NAME, 2, 2, "f", "drilled", generation.phase_since)
     with pytest.raises(Refused, match="generation 1; generation 2 would be promoted"):

@@ -88,7 +88,7 @@ def test_a_router_that_did_not_take_its_file_is_a_disagreement(
     stand(ledger, Phase.DRILLED)
     routes = edge.folder / "rds.json"
     content = routes.read_text()
-    edge.router.write(0, epoch=edge.router.read().epoch, why="zero")
+    edge.router.acknowledged(edge.router.write(0, epoch=edge.router.read().epoch, why="zero"))
     now = routes.read_text()
     version = edge.router.read().version
     routes.write_text(now.replace(version, version.replace("/0pct", "/25pct")))  # in place: ignored
