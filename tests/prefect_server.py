@@ -49,6 +49,10 @@ def running_prefect(folder: Path) -> Iterator[str]:
 
 def asked(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """Ask the API; return its JSON."""
-    reply = httpx.request(method, api + path, json=body, timeout=30)
+    for _ in range(20):
+        reply = httpx.request(method, api + path, json=body, timeout=30)
+        if reply.status_code != 503:  # its SQLite was locked for longer than it waits
+            break
+        time.sleep(0.5)
     assert reply.status_code < 300, reply.text
     return reply.json() if reply.content else None
