@@ -29,7 +29,7 @@ TITLES = {
 _NAME, _WIDTH = 16, 92
 _QUIET = {"backfill-attempt", "validation-arm"}
 _ABOVE = re.compile(r"above (\d+) %: approved")
-_UNPROVEN = "proved nothing more"  # how a step says that it passed on its requests alone
+_UNPROVEN = "proved nothing"  # how a step says that it passed on its requests alone
 
 
 class ScreenStage:
@@ -100,8 +100,9 @@ def _steps(steps: Sequence[dict[str, Any]], approved: Sequence[int]) -> str:
         if any(above < step.get("weight", 0) for above in approved):
             parts.append("approved")
             approved = ()
-        mark = "✗" if step["verdict"] != Verdict.PASS else "✓"
-        if mark == "✓" and _UNPROVEN in step.get("sentence", ""):
+        went_on = step is not steps[-1] and step["verdict"] == Verdict.INCONCLUSIVE
+        mark = "✓" if step["verdict"] == Verdict.PASS else "✗"
+        if went_on or (mark == "✓" and _UNPROVEN in step.get("sentence", "")):
             mark = "·"
         parts.append(f"{step['step']} {mark}")
     return "  ".join(parts)

@@ -258,7 +258,7 @@ def _unseen_traffic(facts: Facts) -> list[str]:
         lines.append("Real users: no rollout of this generation has ended.")
     else:
         thin = [s["step"] for s in rollout.body.get("steps") or []
-                if "proved nothing more" in str(s.get("sentence"))]  # fmt: skip
+                if "proved nothing" in str(s.get("sentence"))]  # fmt: skip
         if thin:
             lines.append(
                 f"The canary at {' and '.join(thin)}: too few requests to prove anything; it "

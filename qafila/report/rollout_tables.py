@@ -323,7 +323,7 @@ def unseen(facts: RolloutFacts) -> list[str]:
     if empty:
         lines.append(f"{len(empty)} looks found no request.")
     thin = [str(s.get("step")) for s in facts.body.get("steps") or []
-            if "proved nothing more" in str(s.get("sentence"))]  # fmt: skip
+            if "proved nothing" in str(s.get("sentence"))]  # fmt: skip
     if thin:
         lines.append(
             f"At {' and '.join(thin)}: too few requests to prove anything; passed on exposure "

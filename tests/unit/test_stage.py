@@ -41,7 +41,7 @@ def test_a_step_that_proved_nothing_and_an_approval_show(
     unproven = "200 requests, 2 on the canary, without harm; proved nothing more."
     steps = [
         {"step": "A/A", "weight": 0, "verdict": "PASS", "sentence": ""},
-        {"step": "shadow", "weight": 0, "verdict": "PASS", "sentence": ""},
+        {"step": "shadow", "weight": 0, "verdict": "INCONCLUSIVE", "sentence": "too few"},
         {"step": "5 %", "weight": 5, "verdict": "PASS", "sentence": unproven},
         {"step": "25 %", "weight": 25, "verdict": "PASS", "sentence": "harm ×2 rejected"},
         {"step": "50 %", "weight": 50, "verdict": "PASS", "sentence": "harm ×2 rejected"},
@@ -55,7 +55,7 @@ def test_a_step_that_proved_nothing_and_an_approval_show(
     ):
         stage.told(Evidence(1, "w", 1, kind, None, "PASS", sentence, now, body, "d"))
     said = capsys.readouterr().out
-    assert "A/A ✓  shadow ✓  5 % ·  25 % ✓  approved  50 % ✓  bake at 100 % ✓" in said
+    assert "A/A ✓  shadow ·  5 % ·  25 % ✓  approved  50 % ✓  bake at 100 % ✓" in said
     assert "0 failed for users · promoted; harm ×2 rejected (E = 21 ≥ 20)." in said
 
 
