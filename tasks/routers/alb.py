@@ -28,7 +28,7 @@ from tasks.routers.sight import LogSight
 from tasks.routers.weighing import (
     configured,
     following,
-    ours,
+    read_if_ours,
     require_epoch,
     require_weights,
     shares,
@@ -146,11 +146,7 @@ class AlbRouter:
 
     def reported(self) -> RouterState | None:
         """Return the weights of the rule; None where somebody else changed them."""
-        try:
-            state = self.read()
-        except Unavailable:
-            return None
-        return state if ours(state) else None
+        return read_if_ours(self.read)
 
     def write(
         self,

@@ -30,6 +30,7 @@ from tasks.routers.weighing import (
     configured,
     following,
     ours,
+    read_if_ours,
     require_epoch,
     require_weights,
     shares,
@@ -133,11 +134,7 @@ class Route53Router:
 
     def reported(self) -> RouterState | None:
         """Return the weights of the records; None where somebody else changed them."""
-        try:
-            state = self.read()
-        except Unavailable:
-            return None
-        return state if ours(state) else None
+        return read_if_ours(self.read)
 
     def write(
         self,

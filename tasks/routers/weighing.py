@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from qafila.errors import BadInput, StaleEpoch
+from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers.envoy_config import parse_version, version_text, weight_problem
 from tasks.routers.port import Abilities, RouterState
 
@@ -79,3 +79,12 @@ def ours(state: RouterState) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_if_ours(read: Callable[[], RouterState]) -> RouterState | None:
+    """Return what a router works with; None where it cannot be read or somebody else changed it."""
+    try:
+        state = read()
+    except Unavailable:
+        return None
+    return state if ours(state) else None
