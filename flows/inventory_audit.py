@@ -69,7 +69,7 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
                 remedy="set audit.account in the file and apply it, or add --set account=NAME",
             )
         account = connection(ledger, name, AwsAccount)
-        wanted = request.bill or workload.audit.bill
+        wanted = request.bill or next(iter(workload.audit.bill), None)
         path = settings.home() / wanted if wanted else None
         bill = None if path is None else audit.read_bill(path)
         session, regions = account.session(), request.regions or account.regions

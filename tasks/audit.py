@@ -14,23 +14,16 @@ from psycopg.types.json import Jsonb
 
 from blocks.aws import AwsAccount
 from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload
-from qafila.core.audit import (
-    Collected,
-    Edge,
-    Reconciliation,
-    Resource,
-    derive_edges,
-    look_closer,
-    outcomes_by_collector,
-    reconcile,
-    watch_the_network,
-)
 from qafila.core.bills import Bill, main_currency
+from qafila.core.dependencies import derive_edges
+from qafila.core.estate import Collected, Edge, Resource, outcomes_by_collector
+from qafila.core.findings import look_closer, watch_the_network
 from qafila.core.inventory import Inventory
+from qafila.core.reconciling import Reconciliation, reconcile
 from qafila.core.workload import Workload
 from qafila.sql import statement
 from tasks import bills
-from tasks.collectors import COLLECTORS, Limits
+from tasks.collectors import COLLECTORS, Account, Limits
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection, open_ledger
 from tasks.opening import open_source, volume_of
@@ -53,9 +46,8 @@ def collect(
     ``session`` is the account's, made once: it caches the service models that clients are built
     from, which costs more than the calls.
     """
-    return _BY_NAME[collector].collect(
-        session, region, endpoint_url=account.endpoint_url, limits=Limits(pages=pages)
-    )
+    look = Account(session, region, endpoint_url=account.endpoint_url, limits=Limits(pages=pages))
+    return _BY_NAME[collector].collect(look)
 
 
 @task(task_run_name="read bill {bill.name}", cache_policy=NO_CACHE)

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qafila.core.audit import Outcome, Resource, has_gpu
+from qafila.core.estate import Outcome, Resource, has_gpu
 from qafila.core.workload import Workload
 
 LEAST_COVERAGE = 0.8

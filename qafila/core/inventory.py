@@ -8,18 +8,17 @@ from decimal import Decimal
 from typing import Any
 
 from qafila.core.ai_need import LEAST_COVERAGE, Candidate, CorpusVolume
-from qafila.core.audit import (
+from qafila.core.bills import Bill, Period, exact, money
+from qafila.core.estate import (
     Collected,
     Edge,
-    Finding,
     Outcome,
-    Reconciliation,
     Resource,
     judge_audit,
     outcomes_by_collector,
     volumes_by_kind,
 )
-from qafila.core.bills import Bill, Period, exact, money
+from qafila.core.reconciling import Finding, Reconciliation
 from qafila.core.verdict import Judgement
 
 _ROWS_ON_A_PAGE = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from qafila.core.corpus import Corpus, Identifier, Model, Name
 from qafila.core.inference import AnswerObjectives, Inference
@@ -242,16 +242,48 @@ class Budget(Model):
     monthly: float = Field(800, ge=0, description="What the workload may cost in a month.")
 
 
+class ProductPlan(Model):
+    """Something that the product is to do, and by when; evidence for the need of AI."""
+
+    what: str = Field(min_length=3, max_length=300, description="In a few words.")
+    kind: Literal["search", "assistant", "generation", "classification", "other"] = Field(
+        description="What a model would do in it."
+    )
+    within_months: int = Field(ge=0, le=60, description="Months from now until it is used.")
+
+
+FilePath = Annotated[str, Field(min_length=1, max_length=1000)]
+
+
 class AuditSources(Model):
-    """What inventory-audit reads unless a run says otherwise."""
+    """What inventory-audit reads unless a run says otherwise.
+
+    Relative paths start at QAFILA_HOME.
+    """
 
     account: Name | None = Field(None, description="Connection to the AWS account.")
-    bill: str | None = Field(
-        None,
-        max_length=1000,
-        description="FOCUS export, CSV or Parquet; a relative path starts at QAFILA_HOME. "
-        "None: cost is reported as not known.",
+    bill: list[FilePath] = Field(
+        [],
+        max_length=36,
+        description="Bills, a path or several: FOCUS, AWS CUR, Azure EA or OCI exports, CSV or "
+        "Parquet, gzip or not. None: cost is reported as not known.",
     )
+    kubernetes: list[Name] = Field([], max_length=20, description="Connections to clusters.")
+    postgres: list[Name] = Field([], max_length=40, description="Connections to databases.")
+    prometheus: list[Url] = Field([], max_length=20, description="Addresses of servers.")
+    traces: list[FilePath] = Field(
+        [], max_length=100, description="OpenTelemetry traces (OTLP JSON) or Jaeger exports."
+    )
+    flow_logs: list[FilePath] = Field([], max_length=100, description="VPC flow log files.")
+    code: list[FilePath] = Field(
+        [], max_length=100, description="Folders of source code to look for vendors' APIs in."
+    )
+    plans: list[ProductPlan] = Field([], max_length=50, description="What the product is to do.")
+
+    @field_validator("bill", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: object) -> object:
+        return [given] if isinstance(given, str) else [] if given is None else given
 
 
 class Projection(Model):

@@ -16,18 +16,21 @@ from tasks.collectors import (
     aws_security_groups,
     aws_sqs,
 )
-from tasks.collectors.port import Account, Collector, Limits
+from tasks.collectors.aws_account import Account, Limits
+from tasks.collectors.port import Collector, Look
 
 COLLECTORS: tuple[Collector, ...] = (
-    Collector("ec2", "region", aws_ec2.ACTIONS, aws_ec2.read),
-    Collector("security-groups", "region", aws_security_groups.ACTIONS, aws_security_groups.read),
-    Collector("rds", "region", aws_rds.ACTIONS, aws_rds.read),
-    Collector("s3", "account", aws_s3.ACTIONS, aws_s3.read),
-    Collector("elb", "region", aws_elb.ACTIONS, aws_elb.read),
-    Collector("lambda", "region", aws_lambda.ACTIONS, aws_lambda.read),
-    Collector("dynamodb", "region", aws_dynamodb.ACTIONS, aws_dynamodb.read),
-    Collector("sqs", "region", aws_sqs.ACTIONS, aws_sqs.read),
-    Collector("iam", "account", aws_iam.ACTIONS, aws_iam.read),
+    Collector("ec2", "aws", "region", aws_ec2.ACTIONS, aws_ec2.read),
+    Collector(
+        "security-groups", "aws", "region", aws_security_groups.ACTIONS, aws_security_groups.read
+    ),
+    Collector("rds", "aws", "region", aws_rds.ACTIONS, aws_rds.read),
+    Collector("s3", "aws", "account", aws_s3.ACTIONS, aws_s3.read),
+    Collector("elb", "aws", "region", aws_elb.ACTIONS, aws_elb.read),
+    Collector("lambda", "aws", "region", aws_lambda.ACTIONS, aws_lambda.read),
+    Collector("dynamodb", "aws", "region", aws_dynamodb.ACTIONS, aws_dynamodb.read),
+    Collector("sqs", "aws", "region", aws_sqs.ACTIONS, aws_sqs.read),
+    Collector("iam", "aws", "account", aws_iam.ACTIONS, aws_iam.read),
 )
 
 
@@ -40,4 +43,4 @@ def read_only_policy(*, without: frozenset[str] = frozenset()) -> dict[str, obje
     }
 
 
-__all__ = ["COLLECTORS", "Account", "Collector", "Limits", "read_only_policy"]
+__all__ = ["COLLECTORS", "Account", "Collector", "Limits", "Look", "read_only_policy"]

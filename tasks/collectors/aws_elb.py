@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qafila.core.audit import Edge, Resource
-from tasks.collectors.port import Account, tags_of
+from qafila.core.estate import Edge, Resource
+from tasks.collectors.aws_account import Account, tags_of
 
 ACTIONS = (
     "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroups",

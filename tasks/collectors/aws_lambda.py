@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from qafila.core.audit import Resource
-from tasks.collectors.port import Account
+from qafila.core.estate import Resource
+from tasks.collectors.aws_account import Account
 
 ACTIONS = ("lambda:ListFunctions", "lambda:ListTags")
 _HOST = re.compile(r"(?:[a-z0-9-]+\.){2,}[a-z]{2,}")

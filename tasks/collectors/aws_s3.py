@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 from botocore.exceptions import ClientError
 
-from qafila.core.audit import Resource
-from tasks.collectors.port import Account, tags_of
+from qafila.core.estate import Resource
+from tasks.collectors.aws_account import Account, tags_of
 
 ACTIONS = (
     "s3:ListAllMyBuckets", "s3:ListBucket", "s3:GetBucketLocation", "s3:GetBucketTagging",

@@ -11,9 +11,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from qafila.core.audit import Collected, Outcome
+from qafila.core.estate import Collected, Outcome
 from qafila.demo.estate import DENIED, Estate, seed_estate
-from tasks.collectors import COLLECTORS, Collector, Limits, read_only_policy
+from tasks.collectors import COLLECTORS, Account, Collector, Limits, read_only_policy
 from tests.aws import answering, running_moto, session_of
 
 LEAST = {
@@ -43,7 +43,7 @@ def estate() -> Iterator[Estate]:
 @each
 def test_it_sees_the_estate_or_says_that_it_may_not(collector: Collector, estate: Estate) -> None:
     seen = collector.collect(
-        session_of(estate), estate.regions[0], endpoint_url=estate.endpoint_url
+        Account(session_of(estate), estate.regions[0], endpoint_url=estate.endpoint_url)
     )
     expected = Outcome.DENIED if collector.name in DENIED else Outcome.COMPLETE
     assert (seen.outcome, bool(seen.missed)) == (expected, collector.name in DENIED)
@@ -58,7 +58,7 @@ def refused(collector: Collector, status: int) -> Collected:
     body = REFUSAL.get(collector.name, b"{}")
     session = answering(boto3.Session("k", "s", region_name="eu-west-3"), lambda _: (status, body))
     return collector.collect(
-        session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1)
+        Account(session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1))
     )
 
 
@@ -86,16 +86,16 @@ def test_every_other_refusal_is_an_outcome(status: int, outcome: Outcome) -> Non
 def test_an_answer_that_is_no_answer_is_an_outcome_too() -> None:
     session = answering(boto3.Session("k", "s", region_name="eu-west-3"), lambda _: (502, b"oops"))
     seen = BY_NAME["ec2"].collect(
-        session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1)
+        Account(session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1))
     )
     assert seen.outcome is Outcome.UNSUPPORTED
 
 
 def test_an_address_that_does_not_answer_is_an_outcome_too() -> None:
-    seen = BY_NAME["sqs"].collect(
+    seen = BY_NAME["sqs"].collect(Account(
         boto3.Session("k", "s", region_name="eu-west-3"), "eu-west-3",
         endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1),
-    )  # fmt: skip
+    ))  # fmt: skip
     assert seen.outcome is Outcome.UNSUPPORTED
     assert "EndpointConnectionError" in seen.missed
 
@@ -103,7 +103,9 @@ def test_an_address_that_does_not_answer_is_an_outcome_too() -> None:
 def test_a_throttled_call_is_tried_again_and_counted(estate: Estate) -> None:
     refusals = iter([(429, QUERY)])
     session = answering(session_of(estate), lambda _: next(refusals, None))
-    seen = BY_NAME["rds"].collect(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    seen = BY_NAME["rds"].collect(
+        Account(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    )
     assert (seen.outcome, len(seen.resources), seen.calls) == (Outcome.COMPLETE, 2, 2)
 
 
@@ -112,7 +114,9 @@ def test_one_closed_bucket_does_not_hide_the_others(estate: Estate) -> None:
     session = answering(
         session_of(estate), lambda request: (403, REST_XML) if closed in request.url else None
     )
-    seen = BY_NAME["s3"].collect(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    seen = BY_NAME["s3"].collect(
+        Account(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    )
     sizes = {r.name: r.size_bytes for r in seen.resources}
     assert seen.outcome is Outcome.DENIED
     assert closed in seen.missed
@@ -128,7 +132,9 @@ def test_a_list_without_end_is_cut_and_its_size_a_lower_bound(estate: Estate) ->
         lambda request: (200, ENDLESS % next(number)) if "list-type=2" in request.url else None,
     )
     seen = BY_NAME["s3"].collect(
-        session, estate.regions[0], endpoint_url=estate.endpoint_url, limits=Limits(pages=3)
+        Account(
+            session, estate.regions[0], endpoint_url=estate.endpoint_url, limits=Limits(pages=3)
+        )
     )
     assert seen.outcome is Outcome.TRUNCATED
     assert "list_objects_v2 northbazaar-backups has more than 3 pages" in seen.missed
@@ -137,7 +143,9 @@ def test_a_list_without_end_is_cut_and_its_size_a_lower_bound(estate: Estate) ->
 
 def test_values_of_variables_are_not_kept(estate: Estate) -> None:
     session = session_of(estate)
-    seen = BY_NAME["lambda"].collect(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    seen = BY_NAME["lambda"].collect(
+        Account(session, estate.regions[0], endpoint_url=estate.endpoint_url)
+    )
     invoice = next(r for r in seen.resources if r.name == "orders-invoice")
     assert invoice.facts["variables"] == ["DATABASE_HOST", "LOG_LEVEL"]
     assert set(invoice.facts["hosts"]) == {"DATABASE_HOST"}
@@ -166,5 +174,7 @@ def test_seeding_again_adds_nothing_and_replaces_the_keys(estate: Estate) -> Non
     assert again.access_key_id != estate.access_key_id
     assert estate.secret_access_key not in repr(estate)
     session = session_of(estate)
-    seen = BY_NAME["ec2"].collect(session, again.regions[0], endpoint_url=again.endpoint_url)
+    seen = BY_NAME["ec2"].collect(
+        Account(session, again.regions[0], endpoint_url=again.endpoint_url)
+    )
     assert seen.outcome is Outcome.DENIED

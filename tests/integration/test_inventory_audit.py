@@ -15,7 +15,7 @@ from pydantic import SecretStr, ValidationError
 from blocks.aws import AwsAccount
 from blocks.postgres import PostgresDatabase
 from flows.inventory_audit import AuditRequest, inventory_audit
-from qafila.core.audit import Collected, Outcome
+from qafila.core.estate import Collected, Outcome
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.demo.bill import GHOST, write_bill

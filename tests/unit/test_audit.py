@@ -10,25 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qafila.core.ai_need import LEAST_COVERAGE, Candidate, CorpusVolume, Signal, assess_estate
-from qafila.core.audit import (
+from qafila.core.bills import Bill, BilledItem, Period, Spend
+from qafila.core.dependencies import derive_edges
+from qafila.core.estate import (
     Collected,
     Edge,
     Outcome,
-    Reconciliation,
     Resource,
-    derive_edges,
     has_gpu,
     judge_audit,
-    look_closer,
     outcome_of_error,
     outcomes_by_collector,
-    reconcile,
     volumes_by_kind,
-    watch_the_network,
     worst_outcome,
 )
-from qafila.core.bills import Bill, BilledItem, Period, Spend
+from qafila.core.findings import look_closer, watch_the_network
 from qafila.core.inventory import Inventory, size_text
+from qafila.core.reconciling import Reconciliation, reconcile
 from qafila.core.verdict import Verdict
 
 MAY, JUNE = date(2026, 5, 1), date(2026, 6, 1)
