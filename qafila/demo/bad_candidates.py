@@ -42,15 +42,16 @@ GOING = {
 }
 
 
-TENANT_SHARE = 0.012  # of all requests, some one in eighty
+TENANT_SHARES = 0.008, 0.02  # of all requests: of the one who is to be met, at least and at most
 
 
 def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
-    """Return a tenant whom the candidate answers, of a users' log; None when it answers nobody.
+    """Return a tenant whom the candidate answers, of a users' log; None when there is none yet.
 
     Of those whom it answered after ``since`` (Unix seconds; older requests were under another
-    weight), the one whose share of the whole log is nearest to ``TENANT_SHARE``: who sends less
-    is hardly met, and who sends more is seen in the candidate's answers as a whole.
+    weight), the one whose share of the whole log is nearest to the middle of ``TENANT_SHARES``, and
+    within them: who sends less asks too seldom for any proof before the rollout is over, and who
+    sends more is seen in the candidate's answers as a whole.
     """
     sent: Counter[str] = Counter()
     answered: set[str] = set()
@@ -59,8 +60,9 @@ def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
         sent[row["tenant"]] += 1
         if row["t"] >= since and row["served"] == "candidate":
             answered.add(row["tenant"])
-    wanted = TENANT_SHARE * sent.total()
-    return min(sorted(answered), key=lambda tenant: abs(sent[tenant] - wanted), default=None)
+    least, most = (share * sent.total() for share in TENANT_SHARES)
+    fit = [tenant for tenant in sorted(answered) if least <= sent[tenant] <= most]
+    return min(fit, key=lambda tenant: abs(sent[tenant] - (least + most) / 2), default=None)
 
 
 def reason_of(sentence: str | None) -> str | None:

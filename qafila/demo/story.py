@@ -62,6 +62,7 @@ class Story:
     told_before: int = 0  # the last evidence that an earlier story left
     _told: int = 0
     _asked: dict[str, float] = field(default_factory=dict)
+    _first_look: dict[int, float] = field(default_factory=dict)  # at a weight; Unix seconds
 
     @property
     def workload(self) -> str:
@@ -147,13 +148,17 @@ class Story:
         self.stage.progress(f"{step} · {weight} % · {sentence}")
         if self.bad_candidate is None or self.broken or weight < GOING[self.bad_candidate].at:
             return
-        told = self.break_candidate(self.bad_candidate, looked_at.timestamp())
+        since = self._first_look.setdefault(weight, looked_at.timestamp() - 1)
+        told = self.break_candidate(self.bad_candidate, since)
         if told is not None:
             self.broken = True
             self.stage.note(f"the candidate is broken on purpose at {weight} %: {told}")
 
-    def break_candidate(self, kind: BadCandidate, looked_at: float) -> str | None:
-        """Let the candidate go bad; return what to say, None when nobody is there to meet it."""
+    def break_candidate(self, kind: BadCandidate, since: float) -> str | None:
+        """Let the candidate go bad; return what to say, None when nobody is there to meet it.
+
+        ``since``: Unix seconds from which the present weight holds.
+        """
         going = GOING[kind]
         if going.faults is None:
             process = self.scene.candidate_process.process()
@@ -165,7 +170,7 @@ class Story:
         told = going.told
         if kind is BadCandidate.ONE_TENANT:
             with self.scene.load_log.open() as log:
-                tenant = tenant_on_candidate(log, looked_at - 1)
+                tenant = tenant_on_candidate(log, since)
             if tenant is None:
                 return None
             faults["tenant"], told = tenant, f"{told} {tenant}"

@@ -47,11 +47,16 @@ def test_the_tenant_is_one_that_the_candidate_answers_and_neither_rare_nor_heavy
     rows = [(1.0, "heavy", "candidate")] * 60 + [(1.0, "gone", "candidate")] * 12
     rows += [(1.0, "middle", "baseline")] * 11 + [(1.0, "rare", "baseline")] * 2
     rows += [(1.0, f"t{n}", "baseline") for n in range(800)]
-    rows += [(5.0, tenant, "candidate") for tenant in ("heavy", "middle", "rare")]
+    rows += [(5.0, tenant, "candidate") for tenant in ("heavy", "rare")]
     rows += [(5.0, "other", "baseline")] * 9 + [(5.0, "nobody's", None)]  # type: ignore[list-item]
-    log = [json.dumps({"t": t, "tenant": who, "served": served}) for t, who, served in rows]
-    assert tenant_on_candidate(log, 5.0) == "middle"
-    assert tenant_on_candidate(log, 5.7) is None
+
+    def log() -> list[str]:
+        return [json.dumps({"t": t, "tenant": who, "served": served}) for t, who, served in rows]
+
+    assert tenant_on_candidate(log(), 5.0) is None, "who asks too seldom proves nothing"
+    rows.append((5.5, "middle", "candidate"))
+    assert tenant_on_candidate(log(), 5.0) == "middle"
+    assert tenant_on_candidate(log(), 5.7) is None
     assert tenant_on_candidate([], 0.0) is None
 
 
