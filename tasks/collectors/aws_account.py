@@ -40,11 +40,11 @@ class Account(Look):
         self._endpoint_url = endpoint_url
         self._limits = limits
 
-    def client(self, service: str) -> Any:
-        """Return a client of one service in this region."""
+    def client(self, service: str, region: str | None = None) -> Any:
+        """Return a client of one service in this region, or in another one."""
         client = self._session.client(
             service,
-            region_name=self.region,
+            region_name=region or self.region,
             endpoint_url=self._endpoint_url,
             config=Config(
                 retries={"mode": "standard", "max_attempts": self._limits.attempts},
@@ -57,16 +57,19 @@ class Account(Look):
         return client
 
     def pages(self, client: Any, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
-        """Yield the items under ``key`` of all pages, up to the page limit; says when it stops."""
+        """Yield the items under ``key`` of all pages, up to the page limit; says when it stops.
+
+        ``key`` may lead into a structure: ``DistributionList.Items``.
+        """
         if not client.can_paginate(operation):
-            yield from getattr(client, operation)(**parameters).get(key, [])
+            yield from _under(getattr(client, operation)(**parameters), key)
             return
         pages = iter(client.get_paginator(operation).paginate(**parameters))
         for _ in range(self._limits.pages):
             page = next(pages, None)
             if page is None:
                 return
-            yield from page.get(key, [])
+            yield from _under(page, key)
         if next(pages, None) is not None:
             where = "".join(f" {v}" for v in parameters.values() if isinstance(v, str))
             self.missed(
@@ -85,6 +88,13 @@ class Account(Look):
 
     def _count(self, **_: Any) -> None:
         self.calls += 1
+
+
+def _under(page: Any, key: str) -> list[Any]:
+    *structures, last = key.split(".")
+    for structure in structures:
+        page = page.get(structure, {})
+    return page.get(last) or []
 
 
 def tags_of(pairs: list[dict[str, str]] | None) -> dict[str, str]:
