@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -19,7 +19,8 @@ from qafila.sql import statement
 SYSTEMS = ("baseline", "vector_only", "candidate")
 CHALLENGERS = ("vector_only", "candidate")
 _SHOWN = 200  # problems in one message
-_WARM_UP = 10  # questions a service answers before its time counts
+_WARM_UP = 5  # questions that each connection answers before its time counts
+_STINT = 50  # queries over one connection
 
 
 class Arm(Protocol):
@@ -30,6 +31,8 @@ class Arm(Protocol):
 
 
 OpenArm = Callable[[], AbstractContextManager[Arm]]
+Asks = Mapping[str, Callable[[str], Answer]]  # of each system
+Answers = dict[str, Answer]
 
 
 def read_judged_queries(source: psycopg.Connection[Any], table: str) -> list[JudgedQuery]:
@@ -71,30 +74,42 @@ def read_judged_queries(source: psycopg.Connection[Any], table: str) -> list[Jud
 def ask_all(
     baseline: OpenArm, candidate: OpenArm, queries: Sequence[JudgedQuery], *, concurrency: int
 ) -> dict[str, list[Answer]]:
-    """Ask every query of all three systems, in turn, so that all meet the same load.
+    """Ask every query of all three systems.
 
     A closed loop of ``concurrency`` users: the times are service times under whatever other load
-    there is, not a capacity. The order of the systems rotates from query to query.
+    there is, not a capacity. Baseline and candidate are asked in pairs, each of them first as often
+    as the other, so that both meet the same load. The candidate's vectors alone come in a round
+    of their own afterwards: asked in between, they would warm the caches for the candidate's next
+    answer and for nobody else's.
+
+    Each user asks over fresh connections every ``_STINT`` queries: one server process may be a few
+    per cent slower than the next for as long as it lives.
     """
 
-    def work(first: int) -> dict[int, dict[str, Answer]]:
-        with ExitStack() as stack:
-            old, new = stack.enter_context(baseline()), stack.enter_context(candidate())
-            asks: dict[str, Callable[[str], Answer]] = {
-                "baseline": partial(old.ask, k=K),
-                "vector_only": partial(new.ask, k=K, mode="vector"),
-                "candidate": partial(new.ask, k=K),
-            }
-            for query in queries[:_WARM_UP]:
-                for ask in asks.values():
-                    ask(query.text)
-            found = {}
-            for number in range(first, len(queries), concurrency):
-                turn = number % len(SYSTEMS)
-                order = SYSTEMS[turn:] + SYSTEMS[:turn]
-                found[number] = {s: asks[s](queries[number].text) for s in order}
-            return found
+    def ask(queue: Sequence[int], rounds: Callable[[Arm, Arm], Asks]) -> dict[int, Answers]:
+        found: dict[int, Answers] = {}
+        for start in range(0, len(queue), _STINT):
+            with ExitStack() as stack:
+                asks = rounds(stack.enter_context(baseline()), stack.enter_context(candidate()))
+                for query in queries[:_WARM_UP]:
+                    for answer in asks.values():
+                        answer(query.text)
+                for turn, number in enumerate(queue[start : start + _STINT]):
+                    order = list(asks) if turn % 2 else list(reversed(asks))
+                    found[number] = {s: asks[s](queries[number].text) for s in order}
+        return found
 
+    def pair(old: Arm, new: Arm) -> Asks:
+        return {"baseline": partial(old.ask, k=K), "candidate": partial(new.ask, k=K)}
+
+    def alone(_: Arm, new: Arm) -> Asks:
+        return {"vector_only": partial(new.ask, k=K, mode="vector")}
+
+    merged: dict[int, Answers] = {n: {} for n in range(len(queries))}
+    queues = [range(first, len(queries), concurrency) for first in range(concurrency)]
     with ThreadPoolExecutor(concurrency, thread_name_prefix="ask") as pool:
-        merged = {n: a for part in pool.map(work, range(concurrency)) for n, a in part.items()}
+        for rounds in (pair, alone):
+            for part in pool.map(partial(ask, rounds=rounds), queues):
+                for number, answers in part.items():
+                    merged[number] |= answers
     return {s: [merged[n][s] for n in range(len(queries))] for s in SYSTEMS}
