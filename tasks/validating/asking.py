@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -31,7 +31,7 @@ class Arm(Protocol):
 
 
 OpenArm = Callable[[], AbstractContextManager[Arm]]
-Asks = Mapping[str, Callable[[str], Answer]]  # of each system
+Asks = dict[str, Callable[[str], Answer]]  # of each system
 Answers = dict[str, Answer]
 
 
@@ -95,7 +95,7 @@ def ask_all(
                     for answer in asks.values():
                         answer(query.text)
                 for turn, number in enumerate(queue[start : start + _STINT]):
-                    order = list(asks) if turn % 2 else list(reversed(asks))
+                    order = list(asks) if turn % 2 else list(asks)[::-1]
                     found[number] = {s: asks[s](queries[number].text) for s in order}
         return found
 
