@@ -63,9 +63,23 @@ def test_the_synthetic_focus_1_2_sample_is_exact_and_closed() -> None:
     assert [(p.month, p.closed) for p in bill.periods] == [("2026-05", True)]
 
 
-def test_another_format_is_refused_with_every_missing_column() -> None:
+def test_the_real_aws_report_is_exact_and_open() -> None:
+    bill = read_bill(shared("aws_cur_anonymous_export.csv"))
+    assert (bill.format, bill.rows) == ("AWS CUR 1", 1281)
+    assert bill.total("USD") == Decimal("1.682308697400")
+    assert bill.sums(bill.categories, "USD") == {
+        "Usage": (Decimal("1.602308697400"), 1269),
+        "Tax": (Decimal("0.08"), 12),
+    }
+    services = bill.sums(bill.services, "USD")
+    assert services["AmazonS3"] == (Decimal("1.440565356500"), 799)
+    assert services["awskms"] == (Decimal("0.240555557400"), 52)
+    assert [(p.month, p.state) for p in bill.periods] == [("2023-11", "open")]
+
+
+def test_another_file_is_refused_with_every_missing_column(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as refused:
-        read_bill(shared("aws_cur_anonymous_export.csv"))
+        read_bill(bill_of(tmp_path, "1,2", head="name,age"))
     assert len(refused.value.problems) == 5
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from qafila.core.bills.formats import OPTIONAL, REQUIRED, recognise
+from qafila.core.bills.defects import Defect
+from qafila.core.bills.formats import REQUIRED, misplaced, recognise
 from qafila.core.bills.values import (
     CROSS_ZONE,
     Bill,
     BilledItem,
+    Commitments,
     Period,
     Spend,
     exact,
@@ -16,14 +18,16 @@ from qafila.core.bills.values import (
 
 __all__ = [
     "CROSS_ZONE",
-    "OPTIONAL",
     "REQUIRED",
     "Bill",
     "BilledItem",
+    "Commitments",
+    "Defect",
     "Period",
     "Spend",
     "exact",
     "main_currency",
+    "misplaced",
     "money",
     "recognise",
 ]

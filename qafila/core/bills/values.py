@@ -1,7 +1,8 @@
 """A bill as values: exact amounts by period, service, network route and resource.
 
 Currencies are never added to each other; a period is closed when the vendor has issued its
-invoice, which FOCUS 1.2 shows by ``InvoiceId`` and older versions do not show at all.
+invoice, which FOCUS 1.2 shows by ``InvoiceId``, AWS by ``bill/InvoiceId``, Azure's Customer
+Agreement by ``invoiceId``, and the other formats do not show at all.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+
+from qafila.core.bills.defects import Defect
 
 CROSS_ZONE = "cross-AZ"  # as the statement "network" names this route
 
@@ -46,6 +49,24 @@ class Spend:
 
 
 @dataclass(frozen=True)
+class Commitments:
+    """What a month was billed beside what it cost amortised, in one currency.
+
+    ``amortised`` None: the bill has no effective cost, or one that is not to be trusted.
+    ``purchased`` was billed for commitments (reservations, savings plans, committed use) in this
+    month; ``used`` is the amortised cost of the usage that they covered, on ``rows`` lines.
+    """
+
+    currency: str
+    start: date
+    billed: Decimal
+    amortised: Decimal | None
+    purchased: Decimal
+    used: Decimal | None
+    rows: int
+
+
+@dataclass(frozen=True)
 class BilledItem:
     """What one resource was billed, by the first day of the month."""
 
@@ -66,7 +87,10 @@ class BilledItem:
 
 @dataclass(frozen=True)
 class Bill:
-    """One bill, whatever its vendor; every amount is exact."""
+    """One bill, whatever its vendor; every amount is exact.
+
+    ``network`` and ``items`` are empty when the bill was read for its totals alone.
+    """
 
     name: str
     format: str
@@ -77,7 +101,9 @@ class Bill:
     vendors: tuple[Spend, ...]
     network: tuple[Spend, ...]
     items: tuple[BilledItem, ...]
-    defects: tuple[str, ...] = ()
+    defects: tuple[Defect, ...] = ()
+    categories: tuple[Spend, ...] = ()
+    commitments: tuple[Commitments, ...] = ()
 
     @property
     def currencies(self) -> tuple[str, ...]:
@@ -90,6 +116,15 @@ class Bill:
     def total(self, currency: str) -> Decimal:
         """Return the sum over all periods of one currency."""
         return sum((p.amount for p in self.periods if p.currency == currency), Decimal(0))
+
+    def sums(self, spends: Sequence[Spend], currency: str) -> dict[str, tuple[Decimal, int]]:
+        """Return amount and lines of each subject over all months of one currency."""
+        found: dict[str, tuple[Decimal, int]] = {}
+        for spend in spends:
+            if spend.currency == currency:
+                amount, rows = found.get(spend.subject, (Decimal(0), 0))
+                found[spend.subject] = (amount + spend.amount, rows + spend.rows)
+        return dict(sorted(found.items(), key=lambda s: (-s[1][0], s[0])))
 
     def newest_period(self, currency: str) -> Period | None:
         """Return the last month of the bill, open or not."""

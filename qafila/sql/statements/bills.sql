@@ -1,35 +1,249 @@
+-- name: spend
+-- DuckDB. The one scan over all lines: sums and counts by month, vendor, service and category.
+-- Everything below that says FROM spend is read from its few rows.
+CREATE TEMP TABLE spend AS
+SELECT currency,
+       period_start,
+       coalesce(vendor, 'not named') AS vendor,
+       service,
+       category,
+       class,
+       names_invoices,
+       commitment IS NOT NULL AS committed,
+       sum(amount) AS amount,
+       count(*) AS rows,
+       count(amount) AS amounts,
+       count(invoice) AS invoiced,
+       coalesce(sum(effective_cost), 0) AS effective,
+       count(effective_cost) AS effectives,
+       count(list_cost) AS lists,
+       count(contracted_cost) AS contracts,
+       count(*) FILTER (WHERE amount <> trunc(amount)) AS fractions,
+       count(*) FILTER (WHERE effective_cost = trunc(effective_cost)) AS whole_effectives,
+       count(*) FILTER (WHERE list_cost = trunc(list_cost)) AS whole_lists,
+       count(*) FILTER (WHERE contracted_cost = trunc(contracted_cost)) AS whole_contracts,
+       count(*) FILTER (WHERE tags IS NULL) AS untagged,
+       coalesce(sum(amount) FILTER (WHERE tags IS NULL), 0) AS untagged_amount,
+       count(*) FILTER (WHERE resource IS NULL) AS unnamed,
+       coalesce(sum(amount) FILTER (WHERE resource IS NULL), 0) AS unnamed_amount,
+       count(*) FILTER (WHERE account IS NULL) AS without_account,
+       count(*) FILTER (WHERE loses_digits) AS losing_digits,
+       coalesce(sum(literal_nulls), 0)::BIGINT AS literal_nulls,
+       count(*) FILTER (WHERE literal_nulls > 0) AS null_rows,
+       count(*) FILTER (WHERE zone = 'none') AS zoneless,
+       count(*) FILTER (WHERE zone = 'offset') AS offsets,
+       count(*) FILTER (WHERE amount < 0 OR quantity < 0) AS negatives,
+       coalesce(sum(amount) FILTER (WHERE amount < 0 OR quantity < 0), 0) AS negative_amount,
+       count(*) FILTER (
+           WHERE abs(unit_price::DOUBLE * priced_quantity::DOUBLE - priced_cost::DOUBLE)
+                 > greatest(0.01 * abs(priced_cost::DOUBLE), 1e-6)
+       ) AS mismatches,
+       coalesce(sum(priced_cost) FILTER (
+           WHERE abs(unit_price::DOUBLE * priced_quantity::DOUBLE - priced_cost::DOUBLE)
+                 > greatest(0.01 * abs(priced_cost::DOUBLE), 1e-6)
+       ), 0) AS mismatch_amount,
+       coalesce(bit_or(1::UINTEGER << day(charge_start)) FILTER (
+           WHERE category = 'Usage'
+                 AND coalesce(charge_end <= charge_start + INTERVAL 1 DAY, TRUE)
+                 AND date_trunc('month', charge_start) = period_start
+       ), 0) AS days
+FROM line
+GROUP BY ALL;
+
+-- name: unreadable
+-- DuckDB. What makes lines unusable, counted.
+SELECT coalesce(sum(rows), 0)::BIGINT,
+       coalesce(sum(rows - amounts), 0)::BIGINT,
+       coalesce(sum(rows) FILTER (WHERE period_start IS NULL), 0)::BIGINT,
+       coalesce(sum(rows) FILTER (WHERE currency IS NULL), 0)::BIGINT
+FROM spend;
+
 -- name: periods
--- DuckDB. One row a month and currency; closed only when every line carries an invoice id.
+-- DuckDB. One row a month and currency; closed only when every line carries an invoice id, not
+-- known where no line lacks one but some file has no column of invoice ids.
 SELECT currency,
        period_start,
        sum(amount),
        coalesce(sum(amount) FILTER (WHERE category = 'Usage'), 0),
-       count(*),
-       bool_and(invoice IS NOT NULL)
-FROM line
+       sum(rows)::BIGINT,
+       CASE
+           WHEN bool_or(names_invoices AND invoiced < rows) THEN FALSE
+           WHEN bool_and(names_invoices) THEN TRUE
+       END
+FROM spend
 GROUP BY currency, period_start
 ORDER BY currency, period_start;
 
 -- name: services
 -- DuckDB. Spend by service and month.
-SELECT currency, period_start, service, sum(amount), count(*)
-FROM line
+SELECT currency, period_start, service, sum(amount), sum(rows)::BIGINT
+FROM spend
 GROUP BY ALL
 ORDER BY currency, period_start, service;
 
 -- name: vendors
 -- DuckDB. Spend by vendor and month.
-SELECT currency, period_start, coalesce(vendor, 'not named'), sum(amount), count(*)
-FROM line
+SELECT currency, period_start, vendor, sum(amount), sum(rows)::BIGINT
+FROM spend
+GROUP BY ALL
+ORDER BY currency, period_start, vendor;
+
+-- name: categories
+-- DuckDB. Spend by charge category and month; refunds and corrections apart from what they undo.
+SELECT currency, period_start, coalesce(class, category, 'not named'), sum(amount),
+       sum(rows)::BIGINT
+FROM spend
 GROUP BY ALL
 ORDER BY 1, 2, 3;
+
+-- name: commitments
+-- DuckDB. Billed beside amortised by month: what commitments cost now, and what they were used for.
+SELECT currency,
+       period_start,
+       sum(amount),
+       CASE WHEN sum(effectives) = sum(rows) THEN sum(effective) END,
+       coalesce(sum(amount) FILTER (WHERE committed AND category = 'Purchase'), 0),
+       coalesce(sum(effective) FILTER (WHERE committed AND category = 'Usage'), 0),
+       coalesce(sum(rows) FILTER (WHERE committed), 0)::BIGINT
+FROM spend
+GROUP BY currency, period_start
+ORDER BY currency, period_start;
+
+-- name: doubts
+-- DuckDB. What is doubtful, counted by vendor and currency.
+SELECT vendor,
+       currency,
+       sum(rows)::BIGINT,
+       sum(amount),
+       sum(fractions)::BIGINT,
+       sum(effectives)::BIGINT,
+       sum(whole_effectives)::BIGINT,
+       sum(lists)::BIGINT,
+       sum(whole_lists)::BIGINT,
+       sum(contracts)::BIGINT,
+       sum(whole_contracts)::BIGINT,
+       sum(untagged)::BIGINT,
+       sum(untagged_amount),
+       coalesce(sum(unnamed) FILTER (WHERE category = 'Usage'), 0)::BIGINT,
+       coalesce(sum(unnamed_amount) FILTER (WHERE category = 'Usage'), 0),
+       sum(without_account)::BIGINT,
+       coalesce(sum(negatives) FILTER (WHERE category = 'Usage' AND class IS NULL), 0)::BIGINT,
+       coalesce(sum(negative_amount) FILTER (WHERE category = 'Usage' AND class IS NULL), 0),
+       sum(mismatches)::BIGINT,
+       sum(mismatch_amount),
+       coalesce(sum(rows) FILTER (
+           WHERE category IS NULL
+                 OR category NOT IN ('Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment')
+       ), 0)::BIGINT,
+       coalesce(sum(rows) FILTER (WHERE service = 'not named'), 0)::BIGINT
+FROM spend
+GROUP BY vendor, currency
+ORDER BY vendor, currency;
+
+-- name: wording
+-- DuckDB. How the whole bill is written: lost digits, literal NULLs, zones.
+SELECT sum(rows)::BIGINT,
+       sum(losing_digits)::BIGINT,
+       sum(literal_nulls)::BIGINT,
+       sum(null_rows)::BIGINT,
+       sum(zoneless)::BIGINT,
+       sum(offsets)::BIGINT
+FROM spend;
+
+-- name: days
+-- DuckDB. Days with usage by vendor and month, one bit a day.
+SELECT vendor, period_start, bit_or(days)
+FROM spend
+WHERE period_start = date_trunc('month', period_start)
+GROUP BY vendor, period_start
+ORDER BY vendor, period_start;
+
+-- name: repeated
+-- DuckDB. How many lines are the same as another one to the last digit.
+SELECT count(*) - count(DISTINCT fingerprint)
+FROM line;
+
+-- name: repeated_amounts
+-- DuckDB. What the second and later copies of a line were billed, by currency.
+SELECT currency, sum(copies - 1)::BIGINT, sum(amount * (copies - 1))
+FROM (
+    SELECT fingerprint, currency, any_value(amount) AS amount, count(*) AS copies
+    FROM line
+    GROUP BY fingerprint, currency
+    HAVING count(*) > 1
+) AS copied
+GROUP BY currency
+ORDER BY currency;
+
+-- name: unused_commitments
+-- DuckDB. Azure lines that only an amortised export has.
+SELECT count(*)
+FROM line
+WHERE kind IN ('UnusedReservation', 'UnusedSavingsPlan');
+
+-- name: repeated_within_files
+-- DuckDB. Lines that are the same as another one of the same file.
+SELECT count(*) - count(DISTINCT (file, fingerprint))
+FROM line;
+
+-- name: shared_lines
+-- DuckDB. Lines that stand in two files: the same to the last digit, or by their vendor's id.
+SELECT file, other, count(*)
+FROM (
+    SELECT min(file), max(file)
+    FROM line
+    GROUP BY coalesce(format || account || line_id, fingerprint::VARCHAR)
+    HAVING min(file) <> max(file)
+) AS shared(file, other)
+GROUP BY file, other
+ORDER BY count(*) DESC, file, other;
+
+-- name: restated
+-- DuckDB. Files of which most lines stand in another file, but for their amounts. Lines without
+-- a time of their own or without a subject are not compared: too little is known of them.
+WITH keyed AS (
+    SELECT file,
+           hash(format, vendor, account, resource, service, description, meter, usage_type,
+                operation, region, category, kind, charge_start, charge_end, unit) AS key
+    FROM line
+    WHERE charge_start IS NOT NULL
+          AND coalesce(resource, description) IS NOT NULL
+), sized AS (
+    SELECT file, count(DISTINCT key) AS keys
+    FROM keyed
+    GROUP BY file
+), shared AS (
+    SELECT one.file AS file, other.file AS other, count(DISTINCT one.key) AS keys
+    FROM (SELECT DISTINCT file, key FROM keyed) AS one
+    JOIN (SELECT DISTINCT file, key FROM keyed) AS other
+         ON one.key = other.key AND one.file <> other.file
+    GROUP BY one.file, other.file
+)
+SELECT file, other, shared.keys, sized.keys
+FROM shared JOIN sized USING (file)
+WHERE 2 * shared.keys > sized.keys
+ORDER BY file, other;
+
+-- name: two_formats
+-- DuckDB. One account and month that two files of different formats hold.
+SELECT DISTINCT one.file, other.file, one.account, one.period_start, one.format, other.format
+FROM (SELECT DISTINCT file, format, vendor, account, date_trunc('month', period_start)
+      FROM line WHERE account IS NOT NULL) AS one(file, format, vendor, account, period_start)
+JOIN (SELECT DISTINCT file, format, vendor, account, date_trunc('month', period_start)
+      FROM line WHERE account IS NOT NULL) AS other(file, format, vendor, account, period_start)
+     ON one.account = other.account
+        AND one.vendor = other.vendor
+        AND one.period_start = other.period_start
+        AND one.format < other.format
+ORDER BY ALL
+LIMIT 10;
 
 -- name: network
 -- DuckDB. Usage lines that pay for moving bytes, by route; the order of the branches matters.
 -- The wording is that of AWS and Azure price lists, which every cost export carries.
-SELECT currency, period_start, route, sum(amount), count(*)
+SELECT currency, period_start, route, sum(amount), sum(rows)::BIGINT
 FROM (
-    SELECT currency, period_start, amount,
+    SELECT currency, period_start, amount, rows,
            CASE
                WHEN description ILIKE '%nat gateway%'
                     AND description ILIKE '%processed%' THEN 'NAT processing'
@@ -43,8 +257,13 @@ FROM (
                     OR description ILIKE '%bandwidth%'
                     OR meter = 'Data Transfer' THEN 'other transfer'
            END AS route
-    FROM line
-    WHERE category = 'Usage'
+    FROM (
+        SELECT currency, period_start, description, meter, sum(amount) AS amount,
+               count(*) AS rows
+        FROM line
+        WHERE category = 'Usage'
+        GROUP BY ALL
+    ) AS described
 ) AS routed
 WHERE route IS NOT NULL
 GROUP BY ALL
@@ -64,12 +283,3 @@ FROM line
 WHERE resource IS NOT NULL
 GROUP BY resource, currency, period_start
 ORDER BY resource, currency, period_start;
-
--- name: defects
--- DuckDB. What makes lines unusable or doubtful, counted.
-SELECT count(*),
-       count(*) FILTER (WHERE amount IS NULL),
-       count(*) FILTER (WHERE period_start IS NULL),
-       count(*) FILTER (WHERE currency IS NULL),
-       count(*) FILTER (WHERE decimals > 20)
-FROM line;

@@ -1,0 +1,215 @@
+"""The quality of a bill: its defects, each counted and with the money it touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from qafila.core.bills import Defect, misplaced, money
+from qafila.core.bills.defects import day_list, days_missing, lines_of
+from qafila.core.bills.formats import AZURE, MANDATORY
+from tasks.bills.relation import OpenBill, Source
+
+
+def find_defects(bill: OpenBill) -> tuple[tuple[Defect, ...], frozenset[str]]:
+    """Return the defects, and the currencies whose effective cost is not to be trusted.
+
+    Reads the sums that ``spend`` made, and scans the lines once more for copies.
+    """
+    doubts = [_Doubt(row) for row in bill.rows("doubts")]
+    found = [
+        *_of_columns(bill),
+        *_of_wording(bill),
+        *(defect for doubt in doubts for defect in doubt.defects(bill)),
+        *_copies(bill),
+        *_gaps(bill),
+    ]
+    doubted = frozenset(d.currency for d in doubts if d.effective_is_whole)
+    return tuple(found), doubted
+
+
+def _of_columns(bill: OpenBill) -> Iterator[Defect]:
+    """Columns that are missing, renamed, without tags, or of a type that cannot hold money."""
+    for source in bill.sources:
+        names = ", ".join(source.files[:3]) + (" …" if len(source.files) > 3 else "")
+        columns = list(source.columns.types)
+        if source.format.startswith("FOCUS"):
+            for column, meant in misplaced(columns):
+                stands = (
+                    f"stands where {meant} belongs" if meant
+                    else f"is not of {source.format} and does not begin with x_"
+                )  # fmt: skip
+                yield Defect(
+                    "renamed-column", f"the column {column} of {names} {stands}", 1, column
+                )
+            present = {c.lower() for c in columns}
+            if missing := [c for c in MANDATORY if c.lower() not in present]:
+                yield Defect(
+                    "missing-columns",
+                    f"{len(missing)} columns that FOCUS asks for are missing in {names}: "
+                    f"{', '.join(missing)}",
+                    len(missing), missing[0],
+                )  # fmt: skip
+        if not _has_tags(source):
+            yield Defect(
+                "no-tags", f"{names} has no tags: what is untagged is not known", 1, "Tags"
+            )
+        if source.floating:
+            yield Defect(
+                "floating-point",
+                f"{names} holds its amounts as floating-point numbers: each was read by its "
+                "shortest text",
+                1,
+            )
+        if source.columns.comma:
+            yield Defect(
+                "decimal-comma", f"the numbers of {names} were read with a decimal comma", 1
+            )
+
+
+def _of_wording(bill: OpenBill) -> Iterator[Defect]:
+    rows, long, nulls, null_rows, zoneless, offsets = bill.rows("wording")[0]
+    if long:
+        yield Defect(
+            "rounded-amounts", f"{long:,} amounts have more than 20 decimals and were rounded",
+            long, of=rows,
+        )  # fmt: skip
+    if nulls:
+        yield Defect(
+            "literal-null",
+            f"{nulls:,} cells on {lines_of(null_rows, rows, '')} hold the word NULL instead of "
+            "nothing",
+            nulls, of=rows,
+        )  # fmt: skip
+    if zoneless:
+        yield Defect(
+            "time-without-zone",
+            f"{lines_of(zoneless, rows, '')} name no time zone: their times were read as UTC",
+            zoneless, of=rows,
+        )  # fmt: skip
+    if offsets:
+        yield Defect(
+            "local-time",
+            f"{lines_of(offsets, rows, '')} are in local time: they belong to the month as "
+            "written, their times were converted to UTC",
+            offsets, of=rows,
+        )  # fmt: skip
+    if any(s.format == AZURE for s in bill.sources):
+        unused = int(bill.rows("unused_commitments")[0][0])
+        if unused:
+            yield Defect(
+                "amortised-export",
+                f"{unused:,} lines of unused commitments show that this Azure export is amortised: "
+                "its total is not what was invoiced",
+                unused, of=rows,
+            )  # fmt: skip
+
+
+def _has_tags(source: Source) -> bool:
+    columns = source.columns
+    return bool(
+        columns.find("Tags", "resource_tags")
+        or columns.starting("resourceTags/")
+        or columns.starting("tags/")
+    )
+
+
+class _Doubt:
+    """One vendor's counts in one currency."""
+
+    def __init__(self, row: tuple) -> None:  # type: ignore[type-arg]
+        (self.vendor, self.currency, self.rows, self.amount, self.fractions,
+         effectives, whole_effectives, lists, whole_lists, contracts, whole_contracts,
+         self.untagged, self.untagged_amount, self.unnamed, self.unnamed_amount,
+         self.without_account, self.negatives, self.negative_amount,
+         self.mismatches, self.mismatch_amount, self.strange, self.no_service) = row  # fmt: skip
+        self.whole = {
+            "EffectiveCost": 0 < effectives == whole_effectives,
+            "ListCost": 0 < lists == whole_lists,
+            "ContractedCost": 0 < contracts == whole_contracts,
+        }
+
+    @property
+    def effective_is_whole(self) -> bool:
+        return bool(self.fractions) and self.whole["EffectiveCost"]
+
+    def defects(self, bill: OpenBill) -> Iterator[Defect]:
+        if self.fractions:
+            for column, whole in self.whole.items():
+                if whole:
+                    yield self._of(
+                        "rounded-column", column, self.rows,
+                        f"{column} of {self._lines(self.rows)} is rounded to whole {self.currency}",
+                        None,
+                    )  # fmt: skip
+        if self.untagged and any(_has_tags(s) for s in bill.sources):
+            yield self._of(
+                "untagged", self.vendor, self.untagged,
+                f"{self._lines(self.untagged)} have no tag: {self._money(self.untagged_amount)}",
+                self.untagged_amount,
+            )  # fmt: skip
+        if self.unnamed:
+            yield self._of(
+                "no-resource-id", self.vendor, self.unnamed,
+                f"{self._lines(self.unnamed)} are usage without a resource id: "
+                f"{self._money(self.unnamed_amount)}",
+                self.unnamed_amount,
+            )  # fmt: skip
+        if self.without_account:
+            said = f"{self._lines(self.without_account)} name no account"
+            yield self._of("no-account-id", self.vendor, self.without_account, said, None)
+        if self.no_service:
+            said = f"{self._lines(self.no_service)} name no service"
+            yield self._of("no-service-name", self.vendor, self.no_service, said, None)
+        if self.negatives:
+            yield self._of(
+                "negative-usage", self.vendor, self.negatives,
+                f"{self._lines(self.negatives)} are usage below zero, neither credit nor refund: "
+                f"{self._money(self.negative_amount)}",
+                self.negative_amount,
+            )  # fmt: skip
+        if self.mismatches:
+            yield self._of(
+                "sum-mismatch", self.vendor, self.mismatches,
+                f"on {self._lines(self.mismatches)} price times quantity is not the cost, by more "
+                f"than 1 %: {self._money(self.mismatch_amount)}",
+                self.mismatch_amount,
+            )  # fmt: skip
+        if self.strange:
+            yield self._of(
+                "unknown-category", self.vendor, self.strange,
+                f"{self._lines(self.strange)} have a charge category that FOCUS does not know",
+                None,
+            )  # fmt: skip
+
+    def _lines(self, count: int) -> str:
+        return lines_of(count, self.rows, self.vendor)
+
+    def _money(self, amount: Decimal) -> str:
+        return money(amount, self.currency)
+
+    def _of(
+        self, kind: str, subject: str, count: int, sentence: str, amount: Decimal | None
+    ) -> Defect:
+        return Defect(kind, sentence, count, subject, self.rows, amount, self.currency)
+
+
+def _copies(bill: OpenBill) -> Iterator[Defect]:
+    if not bill.rows("repeated")[0][0]:
+        return
+    for currency, copies, amount in bill.rows("repeated_amounts"):
+        yield Defect(
+            "duplicate-lines",
+            f"{copies:,} lines are copies of another to the last digit: {money(amount, currency)}",
+            copies, amount=amount, currency=currency,
+        )  # fmt: skip
+
+
+def _gaps(bill: OpenBill) -> Iterator[Defect]:
+    for vendor, start, mask in bill.rows("days"):
+        if days := days_missing(int(mask)):
+            yield Defect(
+                "missing-days",
+                f"{vendor} has no usage on {len(days)} days of {start:%Y-%m}: {day_list(days)}",
+                len(days), vendor,
+            )  # fmt: skip

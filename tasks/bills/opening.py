@@ -1,0 +1,129 @@
+"""Look at a bill's file before it is read: is it there, whole, and text or Parquet?"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from qafila.errors import BadInput
+
+_GZIP, _PARQUET, _ZIP = b"\x1f\x8b", b"PAR1", b"PK\x03\x04"
+_DELIMITERS = ",;\t|"
+_PIECE = 1 << 20
+_LONGEST_HEADER = 1 << 20
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A CSV file: its columns as written, its delimiter, and whether it is compressed."""
+
+    path: Path
+    columns: tuple[str, ...]
+    delimiter: str
+    compressed: bool
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file; its columns and their types are asked of DuckDB."""
+
+    path: Path
+
+
+def look_at(paths: list[Path]) -> list[TextFile | ParquetFile]:
+    """Return each file with what is needed to read it.
+
+    A gzip file is unpacked once to its end, because a cut one would otherwise be a smaller bill.
+
+    Raises:
+        BadInput: names every file that is missing, a folder, empty, cut or not a bill at all.
+    """
+    seen: list[TextFile | ParquetFile] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            seen.append(_look(path))
+        except _Unusable as error:
+            problems.append(str(error))
+    if problems:
+        if len(problems) == 1:
+            raise BadInput(f"{problems[0]}.", remedy=_REMEDY)
+        raise BadInput("these bills cannot be read:", problems, remedy=_REMEDY)
+    return seen
+
+
+_REMEDY = "give the path of a FOCUS, AWS, Azure or OCI bill: CSV, gzip or Parquet."
+
+
+class _Unusable(Exception):
+    """One file that is no bill; the text says why."""
+
+
+def _look(path: Path) -> TextFile | ParquetFile:
+    if path.is_dir():
+        raise _Unusable(f"{path} is a folder; name the files in it, such as {path}/*.parquet")
+    if not path.is_file():
+        raise _Unusable(f"there is no bill at {path}")
+    try:
+        with path.open("rb") as file:
+            return _look_into(path, file)
+    except PermissionError as error:
+        raise _Unusable(f"we may not read {path}") from error
+
+
+def _look_into(path: Path, file: BinaryIO) -> TextFile | ParquetFile:
+    start = file.read(4)
+    if not start:
+        raise _Unusable(f"{path} is empty: it has no lines")
+    if start == _PARQUET:
+        file.seek(-4, io.SEEK_END)
+        if file.tell() < 8 or file.read(4) != _PARQUET:
+            raise _Unusable(f"{path} is cut: the end of the Parquet file is missing")
+        return ParquetFile(path)
+    if start == _ZIP:
+        raise _Unusable(f"{path} is a zip archive or a spreadsheet; unpack it to CSV")
+    file.seek(0)
+    if start.startswith(_GZIP):
+        head = _unpacked(path, file)
+        return _text(path, head, compressed=True)
+    return _text(path, file.read(_LONGEST_HEADER), compressed=False)
+
+
+def _unpacked(path: Path, file: BinaryIO) -> bytes:
+    """Return the beginning, after all of the file has been unpacked once."""
+    head = b""
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            while piece := unpacked.read(_PIECE):
+                if len(head) < _LONGEST_HEADER:
+                    head += piece
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _Unusable(f"{path} is cut or damaged: the gzip stream ends before its end") from error
+    if not head:
+        raise _Unusable(f"{path} is empty: it has no lines")
+    return head
+
+
+def _text(path: Path, head: bytes, *, compressed: bool) -> TextFile:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise _Unusable(f"{path} is UTF-16; save it as UTF-8")
+    if b"\x00" in head:
+        raise _Unusable(f"{path} is neither text nor Parquet")
+    # A header that a piece of the file's middle was cut from is still a header.
+    text = head.decode("utf-8-sig", errors="replace")
+    if not text.strip():
+        raise _Unusable(f"{path} is empty: it has no lines")
+    first = text.lstrip("\r\n").splitlines()[0]
+    if first.count("\ufffd"):
+        raise _Unusable(f"{path} is neither UTF-8 text nor Parquet")
+    delimiter = max(_DELIMITERS, key=first.count)
+    columns = next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=delimiter))
+    twice = sorted({c for c in columns if columns.count(c) > 1})
+    if twice:
+        raise _Unusable(f"{path} has a column twice: {', '.join(twice)}")
+    return TextFile(path, tuple(c.strip() for c in columns), delimiter, compressed)

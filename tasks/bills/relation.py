@@ -1,0 +1,215 @@
+"""Open bills of any format as one DuckDB relation ``line``. Prefect is not needed here.
+
+``line`` has one row for each line of the bills, FOCUS-shaped, and these columns (a column that
+the format lacks is NULL):
+
+- ``amount`` DECIMAL(38, 20): what was billed (FOCUS BilledCost, CUR unblended cost, Azure cost in
+  billing currency, OCI myCost); ``currency``: its ISO 4217 code, capitals;
+- ``period_start`` DATE: first day of the billing period; ``category``: FOCUS ChargeCategory
+  (Usage, Purchase, Tax, Credit, Adjustment); ``kind``: the vendor's own word for it;
+  ``class``: Refund or Correction, else NULL;
+- ``vendor``, ``issuer``, ``invoice``, ``account``, ``service`` ("not named" when empty),
+  ``description``, ``meter``, ``usage_type``, ``operation``, ``region``, ``from_region``,
+  ``to_region``, ``resource``, ``commitment``: text;
+- ``quantity`` DECIMAL(38, 20) with ``unit``: what was consumed; ``list_cost``,
+  ``contracted_cost``, ``effective_cost`` DECIMAL(38, 20): in ``currency``; ``unit_price``,
+  ``priced_quantity``, ``priced_cost``: the first two should multiply to the third;
+- ``charge_start``, ``charge_end`` TIMESTAMP in UTC; ``zone``: how the file named the zone;
+- ``tags``: JSON text, NULL where there are none; ``line_id``: the vendor's id of the line;
+- ``file``, ``format``: where the line comes from; ``names_invoices``: whether that file has a
+  column of invoice ids; ``loses_digits``, ``literal_nulls``, ``fingerprint``: for the checks.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from qafila.core.bills.formats import recognise
+from qafila.errors import BadInput
+from qafila.sql import statement
+from tasks.bills.columns import Columns, quoted
+from tasks.bills.fetching import fetched
+from tasks.bills.mapping import LINE, amount_columns, expressions, names_invoices
+from tasks.bills.numbers import has_decimal_comma
+from tasks.bills.opening import ParquetFile, TextFile, look_at
+
+_LARGE_BYTES = 64 << 20  # text beyond it is kept in a file, not in memory
+_MEMORY = "1200MB"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one shape: the same format and the same columns."""
+
+    format: str
+    files: tuple[str, ...]
+    columns: Columns
+    floating: bool
+    names_invoices: bool
+
+
+@dataclass(frozen=True)
+class OpenBill:
+    """Bills that can be queried: DuckDB with the relation ``line``, until the context ends."""
+
+    connection: duckdb.DuckDBPyConnection
+    name: str
+    sources: tuple[Source, ...] = field(repr=False)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        return tuple(sorted({s.format for s in self.sources}))
+
+    @property
+    def format(self) -> str:
+        """Return the format; of several, all of them with a plus between."""
+        return " + ".join(self.formats)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows.
+
+        Raises:
+            BadInput: a file cannot be read to its end, or its sums have more than 18 digits.
+        """
+        try:
+            return self.connection.execute(sql, list(values)).fetchall()
+        except duckdb.Error as error:
+            raise _unreadable(self.name, error) from error
+
+    def rows(self, name: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a named statement of ``bills.sql``."""
+        return self.query(statement("bills", name))
+
+
+@contextmanager
+def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> Iterator[OpenBill]:
+    """Open one bill, in one file or several, of any format; nothing is added up yet.
+
+    Parquet is read in place, text is read once as text, because a sniffer that guesses a type
+    rounds money. ``s3``: a boto3 client for paths like ``s3://bucket/key``; by default one of the
+    usual chain.
+
+    Raises:
+        BadInput: names every file that cannot be read and every column that is missing.
+    """
+    with tempfile.TemporaryDirectory(prefix="qafila-bill-") as folder:
+        room = Path(folder)
+        given = [paths] if isinstance(paths, str | Path) else list(paths)
+        files = fetched(given, room, s3)
+        looked = look_at([f.path for f in files])
+        names = dict(zip([f.path for f in files], [f.name for f in files], strict=True))
+        size = sum(f.path.stat().st_size * (10 if f.compressed else 1)
+                   for f in looked if isinstance(f, TextFile))  # fmt: skip
+        database = str(room / "bill.duckdb") if size > _LARGE_BYTES else ":memory:"
+        name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
+        with duckdb.connect(database) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET threads = 2")
+            connection.execute(f"SET memory_limit = '{_MEMORY}'")
+            connection.execute("SET preserve_insertion_order = false")
+            connection.execute(f"SET temp_directory = '{room}'")
+            try:
+                sources = _load(connection, looked, names)
+            except duckdb.Error as error:
+                raise _unreadable(name, error) from error
+            yield OpenBill(connection, name, tuple(sources))
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    looked: Sequence[TextFile | ParquetFile],
+    names: dict[Path, str],
+) -> list[Source]:
+    """Create the relation and return what it is made of."""
+    sources: list[Source] = []
+    in_place: list[str] = []  # Parquet
+    once: list[str] = []  # text
+    problems: list[BadInput] = []
+    groups: dict[tuple[Any, ...], tuple[str, list[Path], dict[str, str], str]] = {}
+    for file in looked:
+        types, reader = _described(connection, file)
+        try:
+            form = recognise(list(types), names[file.path])
+        except BadInput as error:
+            problems.append(error)
+            continue
+        key = (form, reader, tuple(sorted(types.items())))
+        groups.setdefault(key, (form, [], types, reader))[1].append(file.path)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise BadInput("these bills cannot be read:",
+                       [f"{e.what.splitlines()[0]} {'; '.join(e.problems)}" for e in problems],
+                       remedy=problems[0].remedy)  # fmt: skip
+    for form, paths, types, reader in groups.values():
+        raw = reader.replace("{files}", str([str(p) for p in paths]))
+        # Where commas part the columns, a comma in a number makes it one that cannot be read.
+        separated = reader.startswith("read_csv") and "delim = ','" not in reader
+        comma = separated and has_decimal_comma(
+            connection, raw, Columns(types), amount_columns(form), names[paths[0]]
+        )
+        columns = Columns(types, comma=comma)
+        sources.append(Source(
+            form, tuple(names[p] for p in paths), columns,
+            columns.is_floating(*amount_columns(form)), names_invoices(form, columns),
+        ))  # fmt: skip
+        select = _select(sources[-1], raw, {str(p): names[p] for p in paths})
+        (once if reader.startswith("read_csv") else in_place).append(select)
+    if once:
+        connection.execute(f"CREATE TABLE text_line AS {' UNION ALL '.join(once)}")
+        in_place.append("FROM text_line")
+    connection.execute(f"CREATE VIEW line AS {' UNION ALL '.join(in_place)}")
+    return sources
+
+
+def _described(
+    connection: duckdb.DuckDBPyConnection, file: TextFile | ParquetFile
+) -> tuple[dict[str, str], str]:
+    """Return a file's columns with their types, and the table function that reads it."""
+    if isinstance(file, ParquetFile):
+        rows = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file.path)])
+        types = {str(row[0]): str(row[1]) for row in rows.fetchall()}
+        return types, "read_parquet({files}, filename = true, union_by_name = true)"
+    spelled = ", ".join(f"{_text(c)}: 'VARCHAR'" for c in file.columns)
+    packed = "gzip" if file.compressed else "none"
+    return dict.fromkeys(file.columns, "VARCHAR"), (
+        f"read_csv({{files}}, auto_detect = false, header = true, delim = {_text(file.delimiter)},"
+        f" quote = '\"', escape = '\"', compression = '{packed}', filename = true,"
+        f" max_line_size = 33554432, columns = {{{spelled}}})"
+    )
+
+
+def _select(source: Source, raw: str, names: dict[str, str]) -> str:
+    made = expressions(source.format, source.columns)
+    cells = [f"CAST({made[name]} AS {kind}) AS {quoted(name)}" for name, kind in LINE.items()]
+    file = _text(next(iter(names.values())))
+    if len(names) > 1:
+        file = f"CASE filename {' '.join(f'WHEN {_text(p)} THEN {_text(n)}' for p, n in names.items())} END"  # noqa: E501
+    return (
+        f"SELECT {', '.join(cells)}, {file} AS file, {_text(source.format)} AS format,"
+        f" {source.names_invoices} AS names_invoices FROM {raw}"
+    )
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _unreadable(name: str, error: duckdb.Error) -> BadInput:
+    if isinstance(error, duckdb.OutOfRangeException):
+        return BadInput(
+            f"the bill {name} has an amount or a sum of more than 18 digits before the point.",
+            remedy="correct that line and export the bill again.",
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return BadInput(
+        f"the bill {name} cannot be read: {'; '.join(lines[:3])}",
+        remedy="export it again as CSV (UTF-8) or Parquet.",
+    )
