@@ -17,7 +17,8 @@ UV     := $(shell command -v uv 2>/dev/null)
 # locked as well, which lets the project itself be installed without an isolated, unlocked build.
 ifeq ($(UV),)
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
-PIP       = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PIP       = { $(BIN)/python -m pip --version || $(BIN)/python -m ensurepip; } >/dev/null 2>&1 ; \
+            $(BIN)/python -m pip --disable-pip-version-check install --quiet
 else
 MAKE_VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 PIP       = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
