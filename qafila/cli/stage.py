@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from datetime import UTC, timedelta
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,9 @@ def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
                 if rate else f"attempts {body['attempts']}"]  # fmt: skip
     if row.kind == "validation" and body["systems"]:
         return [_quality(body), *_validation_details(body)]
+    if row.kind == "drill" and row.verdict == Verdict.PASS and "valid_hours" in body:
+        until = row.recorded_at + timedelta(hours=body["valid_hours"])
+        return [row.sentence, f"certificate until {until.astimezone(UTC):%d %b %H:%M} UTC"]
     if row.kind == "rollout":
         _, _, ended = row.sentence.partition(": ")
         counted = f"{body['requests']} requests judged · {body['failed_requests']} failed for users"

@@ -62,3 +62,9 @@ def test_a_step_that_proved_nothing_and_an_approval_show(
 def test_a_validation_that_stopped_early_shows_why(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "validation", "3 rows are stale", systems={}, verdicts={})
     assert "3 rows are stale" in lines[0]
+
+
+def test_a_drill_says_how_long_its_certificate_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, "drill", "35 ms, 0 of 9 failed.", valid_hours=168.0)
+    assert "35 ms, 0 of 9 failed." in lines[0]
+    assert lines[1].strip() == "certificate until 08 Jan 00:00 UTC"
