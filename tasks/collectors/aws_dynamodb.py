@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from qafila.core.estate import Resource
+from typing import Any
+
+from qafila.core.estate import Edge, Resource
 from tasks.collectors.aws_account import Account, tags_of
 
 ACTIONS = ("dynamodb:ListTables", "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource")
 
 
 def read(account: Account) -> None:
-    """Add each table; the service refreshes its size about every six hours.
+    """Add each table; one that may be listed and not described stays, with its name alone.
 
-    A size of 0 beside a count above 0 contradicts itself, so it is kept as "not known".
+    The service refreshes its counts about every six hours. A size of 0 beside a count above 0
+    contradicts itself, so it is kept as "not known".
     """
     client = account.client("dynamodb")
     for name in account.pages(client, "list_tables", "TableNames"):
-        with account.tolerating(f"table {name}"):
+        table: dict[str, Any] = {}
+        tags: dict[str, str] = {}
+        with account.tolerating(f"dynamodb table {name}"):
             table = client.describe_table(TableName=name)["Table"]
-            arn = table["TableArn"]
-            items, size = table.get("ItemCount", 0), table.get("TableSizeBytes")
-            tags = tags_of(client.list_tags_of_resource(ResourceArn=arn)["Tags"])
-            account.found.append(
-                Resource(
-                    arn, "dynamodb:table", name, account.region,
-                    None if items and not size else size, tags,
-                    {"state": table.get("TableStatus"), "items": items},
-                )
-            )  # fmt: skip
+            tags = tags_of(list(account.pages(
+                client, "list_tags_of_resource", "Tags", ResourceArn=table["TableArn"]
+            )))  # fmt: skip
+        items, size = table.get("ItemCount"), table.get("TableSizeBytes")
+        arn = table.get("TableArn", name)
+        account.found.append(
+            Resource(
+                arn, "dynamodb:table", name, account.region, None if items and not size else size,
+                tags,
+                {
+                    "state": table.get("TableStatus"),
+                    "items": items,
+                    "billing": table.get("BillingModeSummary", {}).get(
+                        "BillingMode", "PROVISIONED"
+                    ),
+                    "indexes": len(table.get("GlobalSecondaryIndexes", [])),
+                    "stream": table.get("StreamSpecification", {}).get("StreamEnabled", False),
+                    "size_is": "counted by the service, up to six hours ago",
+                }
+                if table
+                else {},
+            )
+        )  # fmt: skip
+        account.edges += [
+            Edge(
+                arn, arn.replace(f":{account.region}:", f":{replica['RegionName']}:"), "writes",
+                "dynamodb global table", 1.0,
+            )
+            for replica in table.get("Replicas", [])
+            if replica.get("RegionName") not in (None, account.region)
+        ]  # fmt: skip

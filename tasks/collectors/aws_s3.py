@@ -1,57 +1,135 @@
-"""S3: buckets, sized by listing their objects."""
+"""S3: buckets, sized by listing their objects, or by the storage metric where they are large."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from botocore.exceptions import ClientError
 
 from qafila.core.estate import Resource
+from tasks.collectors import metrics
 from tasks.collectors.aws_account import Account, tags_of
+from tasks.collectors.metrics import list_metrics, read_days
 
 ACTIONS = (
     "s3:ListAllMyBuckets", "s3:ListBucket", "s3:GetBucketLocation", "s3:GetBucketTagging",
+    *metrics.ACTIONS,
 )  # fmt: skip
 TEXT = frozenset(
     {".txt", ".md", ".rst", ".html", ".htm", ".json", ".jsonl", ".csv", ".xml", ".pdf", ".docx"}
 )
+_EXACT = 10_000  # objects up to which a listing is short: ten requests
+_METRIC_DAYS = 4  # the storage metric appears once a day, and up to two days late
+
+
+@dataclass
+class _Listed:
+    objects: int = 0
+    size: int = 0
+    text_objects: int = 0
+    text_bytes: int = 0
+    whole: bool = False
 
 
 def read(account: Account) -> None:
     """Add each bucket with its bytes, and how many of them look like text by their suffix.
 
-    Sizes come from listing: exact for what is there now, one request a thousand objects. Where
-    the page limit ends a listing, the size is a lower bound and the outcome is ``truncated``.
+    ``facts.size_is`` says where the size comes from. A bucket of up to 10 000 objects is listed:
+    exact for what is there now. A larger one has the size of CloudWatch's storage metric,
+    which is a day or two old, and the text of its first 10 000 objects. Without a usable metric it
+    is listed on, one request a thousand objects; where the page limit ends that, the size is a
+    lower bound and the outcome is ``truncated``. An inventory is not read: that would need the
+    permission to read objects.
     """
     s3 = account.client("s3")
+    storage = _Storage(account)
     for bucket in list(account.pages(s3, "list_buckets", "Buckets", MaxBuckets=1000)):
         name = bucket["Name"]
-        objects = size = text_objects = text_bytes = 0
-        listed = False
+        listed = _Listed()
+        measured: tuple[int, int | None] | None = None
         tags: dict[str, str] = {}
         region = account.region
-        with account.tolerating(f"bucket {name}"):
+        with account.tolerating(f"s3 bucket {name}"):
             region = s3.get_bucket_location(Bucket=name)["LocationConstraint"] or "us-east-1"
+            region = {"EU": "eu-west-1"}.get(region, region)  # its oldest name
             tags = _tags(s3, name)
-            for item in account.pages(s3, "list_objects_v2", "Contents", Bucket=name):
-                objects, size = objects + 1, size + item["Size"]
-                if PurePosixPath(item["Key"]).suffix.lower() in TEXT:
-                    text_objects, text_bytes = text_objects + 1, text_bytes + item["Size"]
-            listed = True
-        account.found.append(
-            Resource(
-                name, "s3:bucket", name, region, size if listed or objects else None, tags,
-                {
-                    "arn": f"arn:aws:s3:::{name}", "objects": objects, "size_is": "listed",
-                    "text_objects": text_objects, "text_bytes": text_bytes,
-                },
+            objects = account.pages(s3, "list_objects_v2", "Contents", Bucket=name)
+            for item in objects:
+                if listed.objects == _EXACT:
+                    measured = storage.of(name, region)
+                    if measured is not None and measured[0] >= listed.size:
+                        break
+                    measured = None
+                _count(listed, item)
+            else:
+                listed.whole = True
+        account.found.append(_bucket(name, region, tags, listed, measured))
+
+
+def _bucket(
+    name: str, region: str, tags: dict[str, str], listed: _Listed,
+    measured: tuple[int, int | None] | None,
+) -> Resource:  # fmt: skip
+    size: int | None = listed.size if listed.whole or listed.objects else None
+    facts: dict[str, Any] = {
+        "arn": f"arn:aws:s3:::{name}", "objects": listed.objects, "size_is": "listed",
+        "text_objects": listed.text_objects, "text_bytes": listed.text_bytes,
+    }  # fmt: skip
+    if measured is not None:
+        size = measured[0]
+        facts |= {
+            "objects": measured[1],
+            "size_is": "storage metric",
+            "text_is": f"of the first {_EXACT} objects",
+        }
+    return Resource(name, "s3:bucket", name, region, size, tags, facts)
+
+
+def _count(listed: _Listed, item: dict[str, Any]) -> None:
+    listed.objects, listed.size = listed.objects + 1, listed.size + item["Size"]
+    if PurePosixPath(item["Key"]).suffix.lower() in TEXT:
+        listed.text_objects += 1
+        listed.text_bytes += item["Size"]
+
+
+class _Storage:
+    """The storage metrics of a region's buckets, read once, and only when a bucket is large."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._sizes: dict[str, dict[str, int]] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def of(self, bucket: str, region: str) -> tuple[int, int | None] | None:
+        """Return bytes and objects as last measured; None when the metric does not say."""
+        if region not in self._sizes:
+            self._sizes[region], self._counts[region] = {}, {}
+            with self._account.tolerating(f"s3 storage metrics of {region}"):
+                self._read(region)
+        size = self._sizes[region].get(bucket)
+        return None if size is None else (size, self._counts[region].get(bucket))
+
+    def _read(self, region: str) -> None:
+        client = self._account.client("cloudwatch", region)
+        for name, totals in (
+            ("BucketSizeBytes", self._sizes[region]),
+            ("NumberOfObjects", self._counts[region]),
+        ):
+            found = list_metrics(
+                self._account, client, "AWS/S3", name, {"BucketName", "StorageType"}, "Average"
             )
-        )  # fmt: skip
+            for metric, values in read_days(
+                self._account, client, found, days=_METRIC_DAYS
+            ).items():
+                bucket = metric.of("BucketName")  # one metric for each storage class
+                totals[bucket] = totals.get(bucket, 0) + round(values[-1])
 
 
-def _tags(s3: object, bucket: str) -> dict[str, str]:
+def _tags(s3: Any, bucket: str) -> dict[str, str]:
     try:
-        return tags_of(s3.get_bucket_tagging(Bucket=bucket)["TagSet"])  # type: ignore[attr-defined]
+        return tags_of(s3.get_bucket_tagging(Bucket=bucket)["TagSet"])
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") == "NoSuchTagSet":
             return {}

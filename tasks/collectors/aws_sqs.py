@@ -1,26 +1,45 @@
-"""SQS: queues and what waits in them."""
+"""SQS: queues, what waits in them, and where their dead letters go."""
 
 from __future__ import annotations
 
-from qafila.core.estate import Resource
+import json
+
+from qafila.core.estate import Edge, Resource
 from tasks.collectors.aws_account import Account
+from tasks.collectors.variables import partition_of
 
 ACTIONS = ("sqs:ListQueues", "sqs:GetQueueAttributes", "sqs:ListQueueTags")
+_ATTRIBUTES = ["QueueArn", "ApproximateNumberOfMessages", "RedrivePolicy", "FifoQueue"]
 
 
 def read(account: Account) -> None:
-    """Add each queue with the approximate number of messages that wait."""
+    """Add each queue with the approximate number of messages that wait.
+
+    A queue that may be listed and not described stays, with its name alone.
+    """
     client = account.client("sqs")
     for url in account.pages(client, "list_queues", "QueueUrls", MaxResults=1000):
-        name = url.rsplit("/", 1)[-1]
-        with account.tolerating(f"queue {name}"):
-            attributes = client.get_queue_attributes(
-                QueueUrl=url, AttributeNames=["QueueArn", "ApproximateNumberOfMessages"]
-            )["Attributes"]
+        owner, name = url.rsplit("/", 2)[-2:]
+        arn = f"arn:{partition_of(account.region)}:sqs:{account.region}:{owner}:{name}"
+        attributes: dict[str, str] = {}
+        tags: dict[str, str] = {}
+        with account.tolerating(f"sqs queue {name}"):
+            attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=_ATTRIBUTES)[
+                "Attributes"
+            ]
             tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
-            account.found.append(
-                Resource(
-                    attributes["QueueArn"], "sqs:queue", name, account.region, None, tags,
-                    {"messages": int(attributes["ApproximateNumberOfMessages"])},
-                )
-            )  # fmt: skip
+        waiting = attributes.get("ApproximateNumberOfMessages")
+        arn = attributes.get("QueueArn", arn)
+        account.found.append(
+            Resource(
+                arn, "sqs:queue", name, account.region, None, tags,
+                {
+                    "messages": None if waiting is None else int(waiting),
+                    "fifo": attributes.get("FifoQueue") == "true",
+                },
+            )
+        )  # fmt: skip
+        if "RedrivePolicy" in attributes:
+            dead = json.loads(attributes["RedrivePolicy"]).get("deadLetterTargetArn")
+            if dead:
+                account.edges.append(Edge(arn, dead, "writes", "sqs dead letters", 1.0))
