@@ -6,35 +6,35 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow, get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from blocks.aws import AwsAccount
-from qafila import settings
 from qafila.core.corpus import Name
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
-from qafila.errors import Refused, Unavailable
+from qafila.errors import Unavailable
 from tasks import audit
-from tasks.collectors import COLLECTORS
-from tasks.connections import connection
 from tasks.generations import open_for
 from tasks.ledger import move_phase, open_ledger, read_workload
 from tasks.runs import current_run_id, operator_told
 
+# How many collectors look at the same time; each service's own rate is bounded besides.
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=8)
+
 
 class AuditRequest(ForWorkload):
-    """Which account and which bill to read."""
+    """What to read; what is left empty is taken from the workload file's section `audit`."""
 
     account: Name | None = Field(
         None,
         description="Connection to the AWS account; read only is enough. Empty: the workload "
-        "file's audit.account.",
+        "file's audit.account; neither: no account is read.",
     )
     bill: str | None = Field(
         None,
         max_length=1000,
-        description="FOCUS export, CSV or Parquet; a relative path starts at QAFILA_HOME. "
+        description="A bill, CSV or Parquet; a relative path starts at QAFILA_HOME. "
         "Empty: the workload file's audit.bill; neither: cost is reported as not known.",
     )
     regions: list[str] = Field(
@@ -47,40 +47,34 @@ class AuditRequest(ForWorkload):
     )  # fmt: skip
 
 
-@flow(name="inventory-audit", flow_run_name="audit {request.workload}")
+@flow(
+    name="inventory-audit",
+    flow_run_name="audit {request.workload}",
+    task_runner=_RUNNER,
+)
 def inventory_audit(request: AuditRequest) -> dict[str, Any]:
-    """Reads an AWS account and its bill, holds one against the other, and keeps what it found.
+    """Reads accounts, clusters, databases, bills, traces and code, and keeps what it found.
 
-    You see one task for each service, named "collect SERVICE in REGION", then the bill, the
-    corpus, and the reconciliation; the artifact "inventory" is the page to read first. Only the
-    ledger is written: the account is read with Describe, List and Get calls alone. A service
-    that is denied to us is named, never taken for empty. It can be run again at any time, also
-    after a failure: earlier audits stay as they are, and there is nothing to undo. A first audit
-    opens the workload's generation and moves it to "audited".
+    You see one task for each service and place, named "collect SERVICE in PLACE", several at a
+    time, then the files, and the reconciliation; the artifact "inventory" is the page to read
+    first. Only the ledger is written: everything else is read with calls that describe, list and
+    get. What is denied to us is named, never taken for empty; what breaks is an outcome beside
+    the others. It can be run again at any time, also after a failure: earlier audits stay as they
+    are, each is compared with the one before, and there is nothing to undo. A first audit opens
+    the workload's generation and moves it to "audited".
     """
     with operator_told(), open_ledger() as ledger:
         started_at, log = datetime.now(UTC), get_run_logger()
         workload, _ = read_workload(ledger, request.workload)
-        name = request.account or workload.audit.account
-        if name is None:
-            raise Refused(
-                f"no account to audit for {workload.name}: neither the run nor the workload "
-                "file names one.",
-                remedy="set audit.account in the file and apply it, or add --set account=NAME",
-            )
-        account = connection(ledger, name, AwsAccount)
-        wanted = request.bill or next(iter(workload.audit.bill), None)
-        path = settings.home() / wanted if wanted else None
-        bill = None if path is None else audit.read_bill(path)
-        session, regions = account.session(), request.regions or account.regions
-        collected = [
-            audit.collect(collector.name, account, session, region, request.pages)
-            for region in regions
-            for collector in COLLECTORS
-            if collector.scope == "region" or region == regions[0]
-        ]
+        sources = audit.sources_of(ledger, workload, account=request.account, bill=request.bill)
         corpus = audit.measure_corpus(workload)
-        inventory = audit.take_stock(workload, collected, bill, corpus)
+
+        places = list(audit.places_of(sources, request.regions, request.pages))
+        looking = audit.start_collecting(places)
+        files = audit.start_reading(sources)
+        collected = audit.collected_of(looking)
+        observed = audit.observe(sources, collected)
+        inventory = audit.take_stock(workload, collected, observed, files.wait(), corpus)
         judged = inventory.judgement()
 
         generation = open_for(ledger, workload) if judged.verdict is Verdict.PASS else None
@@ -91,14 +85,14 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
             generation=None if generation is None else generation.number,
             run_id=current_run_id(),
         )
-        audit.show_inventory(inventory)
+        audit.show_audit(audit.audit_facts(ledger, workload.name, check=False))
         log.info("%s: %s", judged.verdict.value, judged.sentence)
         if generation is None:
             raise Unavailable(
-                f"no collector saw everything: {judged.sentence}",
+                f"nothing was seen whole: {judged.sentence}",
                 kept="the audit's evidence; no generation was opened.",
-                remedy=f"check the connection {name!r} and its read-only policy, "
-                f"then: qafila run inventory-audit {workload.name}",
+                remedy="read what was missed: qafila report "
+                f"{workload.name} --audit, then: qafila run inventory-audit {workload.name}",
             )
         if generation.phase == Phase.REGISTERED:
             generation = move_phase(ledger, generation, Event.AUDIT_ACCEPTED)

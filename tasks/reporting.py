@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from psycopg.rows import class_row, dict_row
 
 from qafila.core.phases import Phase, next_step
-from qafila.errors import BadInput, Refused
+from qafila.errors import Refused
 from qafila.report.facts import ApprovalRow, ChainState, EvidenceRow, Facts
 from qafila.report.page import render, render_validation
 from qafila.report.validation import Validation, validation_of
@@ -18,6 +17,7 @@ from qafila.settings import home
 from qafila.sql import statement
 from tasks.evidence import check_chain
 from tasks.ledger import Connection, Generation, read_workload
+from tasks.pages import save_page
 from tasks.rollouts import newest_rollout
 
 MOST_ROWS = 1000
@@ -44,7 +44,7 @@ def save_report(facts: Facts, to: Path | None = None) -> Path:
     Raises:
         BadInput: the file cannot be written.
     """
-    return _save(render(facts), to, default_file(facts))
+    return save_page(render(facts), to, default_file(facts))
 
 
 def save_validation(facts: Facts, to: Path | None = None) -> tuple[Path, Validation]:
@@ -62,25 +62,7 @@ def save_validation(facts: Facts, to: Path | None = None) -> tuple[Path, Validat
             remedy=f"qafila run benchmark-validation {facts.workload}",
         )
     page = render_validation(facts, validation)
-    return _save(page, to, default_file(facts, "-validation")), validation
-
-
-def _save(page: str, to: Path | None, default: Path) -> Path:
-    """Write a page. A reader never meets half of one: it appears whole, or stays as it was."""
-    path = (to or default).absolute()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if to is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(page, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise BadInput(
-            f"the report cannot be written to {path}: {error.strerror}.",
-            remedy="name another file with --to",
-        ) from error
-    return path
+    return save_page(page, to, default_file(facts, "-validation")), validation
 
 
 def default_file(facts: Facts, about: str = "") -> Path:

@@ -31,16 +31,33 @@ def report(
             "--validation", help="The newest validation alone, rung by rung, with its pictures."
         ),
     ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit", help="The newest audit: a page to read in a minute, then its tables."
+        ),
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="With --audit: a folder for every table as Parquet and CSV too."),
+    ] = None,
     to: Annotated[
         Path | None,
         typer.Option(
-            help="File; empty: in the folder reports/ of the home folder, WORKLOAD.html or "
-            "WORKLOAD-validation.html."
+            help="File; empty: in the folder reports/ of the home folder, WORKLOAD.html, "
+            "WORKLOAD-validation.html or WORKLOAD-audit.html."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the report of a migration, or of its validation, as one HTML file, from the ledger."""
+    """Write the report of a migration, of its validation or of an audit as one HTML file.
+
+    All of it comes from the ledger; nothing else has to run.
+    """
+    if audit or export is not None:
+        _refuse_a_mixture(audit, validation, generation)
+        _report_audit(workload, to, export, as_json)
+        return
     from tasks.ledger import open_ledger
     from tasks.reporting import collect_facts, save_report, save_validation
 
@@ -57,6 +74,50 @@ def report(
         return
     screen.say(str(path))
     screen.say(sentence)
+
+
+def _refuse_a_mixture(audit: bool, validation: bool, generation: int | None) -> None:
+    from qafila.errors import BadInput
+
+    problems = []
+    if not audit:
+        problems.append("--export goes with --audit: the tables that it writes are the audit's")
+    if validation:
+        problems.append("--validation and --audit are two reports")
+    if generation is not None:
+        problems.append("--generation does not go with --audit: an audit is of the workload")
+    if problems:
+        raise BadInput("the options do not go together:", problems)
+
+
+def _report_audit(workload: str, to: Path | None, export: Path | None, as_json: bool) -> None:
+    from tasks.audit.exporting import export_audit
+    from tasks.audit.reporting import audit_facts, save_audit
+    from tasks.ledger import open_ledger
+
+    with open_ledger() as ledger:
+        facts = audit_facts(ledger, workload)
+    path = save_audit(facts, to)
+    files = [] if export is None else export_audit(facts, export)
+    if as_json:
+        screen.print_json(
+            {
+                "workload": workload,
+                "audit_id": facts.audit_id,
+                "verdict": facts.verdict,
+                "sentence": facts.sentence,
+                "evidence_number": facts.evidence_number,
+                "rows": {name: len(rows) for name, rows in facts.tables.items()},
+                "difference": facts.body.get("difference"),
+                "file": path,
+                "exported": files,
+            }
+        )
+        return
+    screen.say(str(path))
+    if export is not None:
+        screen.say(f"{export.absolute()}: {len(files)} files")
+    screen.say(facts.sentence)
 
 
 def _migration_figures(facts: Facts) -> dict[str, Any]:

@@ -24,11 +24,13 @@ class Outcome(StrEnum):
 
 
 _SEVERITY = tuple(Outcome)
+_NAMED = 6  # of each outcome in the sentence; the table of collectors has all
 
 _DENIED = frozenset({
     "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure",
     "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
     "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidAccessKeyId",
+    "RequestTimeTooSkewed", "InvalidSignatureException", "TokenRefreshRequired",
     "OptInRequired", "AllAccessDisabled", "NotAuthorized", "AuthorizationError", "Forbidden",
 })  # fmt: skip
 _THROTTLED = frozenset({
@@ -61,7 +63,10 @@ def worst_outcome(outcomes: Iterable[Outcome]) -> Outcome:
 
 @dataclass(frozen=True)
 class Resource:
-    """One thing that exists in an account. ``id`` is unique within one audit."""
+    """One thing that exists in an account. ``id`` is unique within one audit.
+
+    ``account``: the AWS account that it stands in, by number; empty outside AWS.
+    """
 
     id: str
     kind: str
@@ -70,6 +75,7 @@ class Resource:
     size_bytes: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    account: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,10 @@ class Edge:
 
 @dataclass(frozen=True)
 class Collected:
-    """What one collector saw in one region, and in ``missed`` what it could not see."""
+    """What one collector saw in one region, and in ``missed`` what it could not see.
+
+    ``account``: the AWS account it looked into, by number; empty outside AWS.
+    """
 
     collector: str
     region: str
@@ -98,6 +107,7 @@ class Collected:
     edges: tuple[Edge, ...]
     calls: int
     missed: str = ""
+    account: str = ""
 
 
 _GPU_FAMILY = re.compile(r"^(g\d|gr\d|p\d)")
@@ -135,24 +145,31 @@ def judge_audit(collected: Sequence[Collected]) -> Judgement:
     A denied service is a fact about the audit, not a failure of it. When no collector was
     complete we saw nothing reliable: ERROR.
     """
-    by_outcome: defaultdict[Outcome, list[str]] = defaultdict(list)
+    by_outcome: defaultdict[Outcome, set[str]] = defaultdict(set)
     for part in collected:
-        by_outcome[part.outcome].append(part.collector)
-    complete = len(by_outcome[Outcome.COMPLETE])
+        by_outcome[part.outcome].add(part.collector)
+    complete = sum(part.outcome is Outcome.COMPLETE for part in collected)
     gaps = [
-        f"{outcome.value} to us: {', '.join(sorted(set(by_outcome[outcome])))}"
-        if outcome is Outcome.DENIED
-        else f"{outcome.value}: {', '.join(sorted(set(by_outcome[outcome])))}"
+        _gap(outcome, sorted(by_outcome[outcome]))
         for outcome in reversed(_SEVERITY)
         if outcome is not Outcome.COMPLETE and by_outcome[outcome]
     ]
-    verdict = Verdict.PASS if complete else Verdict.ERROR
-    said = f"{complete} of {len(collected)} collectors complete"
+    if not complete:
+        gaps.insert(0, "nothing was seen whole")
     return Judgement(
-        verdict,
-        "; ".join([said, *gaps]),
+        Verdict.PASS if complete else Verdict.ERROR,
+        " · ".join(gaps) or f"everything asked for was seen ({len(collected)} sources)",
         {"complete": complete, "collectors": len(collected)},
     )
+
+
+def _gap(outcome: Outcome, names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    if len(names) > _NAMED:
+        shown = f"{shown} and {len(names) - _NAMED} more"
+    if outcome is Outcome.DENIED:
+        return f"{len(names)} service{'' if len(names) == 1 else 's'} denied to us ({shown})"
+    return f"{len(names)} {outcome.value} ({shown})"
 
 
 def outcomes_by_collector(collected: Iterable[Collected]) -> dict[str, str]:

@@ -15,16 +15,22 @@ from pydantic import SecretStr, ValidationError
 from blocks.aws import AwsAccount
 from blocks.postgres import PostgresDatabase
 from flows.inventory_audit import AuditRequest, inventory_audit
+from qafila.core.ai_need import CorpusVolume
+from qafila.core.bills import Bill
 from qafila.core.estate import Collected, Outcome
+from qafila.core.inventory import Inventory
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.demo.bill import GHOST, write_bill
 from qafila.demo.estate import Estate, seed_estate
 from qafila.errors import BadInput
+from qafila.report.audit_first_page import first_page
 from qafila.stack import postgres
 from tasks import audit
-from tasks.collectors import COLLECTORS
+from tasks.audit import FilesRead, Read, Sources
+from tasks.bills import read_bill
 from tasks.evidence import check_chain, latest_evidence
+from tasks.ledger import apply_workload
 from tasks.opening import volume_of
 from tasks.sources.postgres import PostgresSource as PostgresTable
 from tasks.workloads import read_file
@@ -47,10 +53,14 @@ def collected(estate: Estate) -> list[Collected]:
         access_key_id=estate.access_key_id,
         secret_access_key=SecretStr(estate.secret_access_key),
     )
-    session = account.session()
+    return look_everywhere(Sources(("demo-aws", account), (), (), (), (), (), (), (), ()))
+
+
+def look_everywhere(sources: Sources) -> list[Collected]:
     return [
-        audit.collect.fn(collector.name, account, session, estate.regions[0], 100)
-        for collector in COLLECTORS
+        audit.collect.fn(collector.name, place.name, place)
+        for place in audit.places_of(sources, [], 100)
+        for collector in place.collectors
     ]
 
 
@@ -74,18 +84,27 @@ def workload() -> Workload:
     return read_file(FILE)
 
 
+def take_stock(
+    workload: Workload, collected: list[Collected], bill: Bill | None, corpus: CorpusVolume
+) -> Inventory:
+    fine = Collected("bills", "", Outcome.COMPLETE, (), (), 0)
+    files = FilesRead(bill, (fine,) if bill else ())
+    return audit.take_stock.fn(workload, collected, [], files, Read(corpus, fine))
+
+
 def test_the_demo_audit_finds_everything_that_was_planted(
     ledger: psycopg.Connection[Any], source: PostgresDatabase, workload: Workload,
     estate: Estate, collected: list[Collected], tmp_path: Path,
 ) -> None:  # fmt: skip
-    bill = audit.read_bill.fn(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24)))
+    bill = read_bill(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24)))
     with source.connect() as database:
         found = volume_of(PostgresTable(database, workload.corpus.source), workload.name)
-    corpus = audit.CorpusVolume(found.rows, found.text_bytes)
+    corpus = CorpusVolume(found.rows, found.text_bytes)
     # titre 5 + é 2 + NULL 0 + body 4 bytes
     assert (corpus.rows, corpus.size_bytes) == (2, 11)
-    inventory = audit.take_stock.fn(workload, collected, bill, corpus)
-    assert len(inventory.resources) == 59
+    inventory = take_stock(workload, collected, bill, corpus)
+    seen = {alias for r in inventory.resources for alias in (r.id, r.facts.get("arn"))}
+    assert {s.id for s in estate.seeded} <= seen
 
     names = {r.id: r for r in inventory.resources}
     found = {f.kind: f for f in inventory.to_look_at}
@@ -97,9 +116,6 @@ def test_the_demo_audit_finds_everything_that_was_planted(
     assert names[found["found not billed"].resource].name == "worker-2"
     assert names[found["untagged gpu"].resource].facts["type"] == "g6.xlarge"
     assert names[found["orphan disk"].resource].name == "old-reporting-data"
-    page = inventory.markdown()
-    assert all(f.sentence in page for f in found.values())
-    assert "iam is denied" in page
 
     links = {(names[e.from_id].name, names[e.to_id].name, e.kind)
              for e in inventory.edges if e.from_id in names and e.to_id in names}  # fmt: skip
@@ -112,10 +128,14 @@ def test_the_demo_audit_finds_everything_that_was_planted(
     assert inventory.candidates[0].score is not None
     assert all(c.score is None and c.questions for c in inventory.candidates[1:])
 
+    apply_workload(ledger, workload)
     for _ in range(2):  # each audit is one more snapshot
         body = audit.keep_audit.fn(
             ledger, inventory, started_at=datetime.now(UTC), generation=None, run_id=None
         )
+    page = first_page(audit.audit_facts(ledger, workload.name))
+    assert {why for _, _, _, why in page.to_look_at} == {f.sentence for f in found.values()}
+    assert any("iam is denied" in note for note in page.unseen)
     kept = latest_evidence(ledger, workload.name, "audit")
     assert kept is not None
     assert (kept.verdict, kept.body) == (Verdict.PASS.value, body)
@@ -123,7 +143,7 @@ def test_the_demo_audit_finds_everything_that_was_planted(
     assert [
         ledger.execute(f"SELECT count(*) FROM qafila.{table} WHERE audit_id = 2").fetchone()
         for table in ("resource", "resource_edge", "collector_outcome")
-    ] == [(59,), (len(inventory.edges),), (9,)]
+    ] == [(len(inventory.resources),), (len(inventory.edges),), (len(inventory.looked),)]
     assert estate.secret_access_key not in str(kept.body)
 
 
@@ -133,7 +153,7 @@ def test_an_account_that_shows_nothing_is_an_error(
     closed = [
         dataclasses.replace(c, outcome=Outcome.DENIED, resources=(), edges=()) for c in collected
     ]
-    nothing = audit.take_stock.fn(workload, closed, None, audit.CorpusVolume(0, 0))
+    nothing = take_stock(workload, closed, None, CorpusVolume(0, 0))
     assert nothing.judgement().verdict is Verdict.ERROR
 
 

@@ -1,0 +1,97 @@
+"""What an audit leaves in the evidence chain: figures, and the findings that carry money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from qafila.core.bills import exact
+from qafila.core.estate import outcomes_by_collector, volumes_by_kind
+from qafila.core.inventory.storable import storable
+from qafila.core.inventory.whole import Inventory
+from qafila.core.reconciling import Finding
+
+MOST = 200  # of one list; the tables beside the evidence have all of it
+T = TypeVar("T")
+
+
+def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
+    """Return the evidence row's body: JSON-able, money as exact text, no list above ``MOST``."""
+    found, bill = inventory, inventory.bill
+    period, share, corpus = found.period, found.network_share, found.corpus
+    body: dict[str, Any] = {
+        "audit_id": audit_id,
+        "resources": len(found.resources),
+        "edges": len(found.edges),
+        "collectors": outcomes_by_collector(found.collected),
+        "read": outcomes_by_collector(found.read),
+        "bills": [] if bill is None else [
+            {"name": bill.name, "format": bill.format, "rows": bill.rows}
+        ],
+        "spend_total": None if period is None else exact(period.amount),
+        "currency": found.currency,
+        "period": None if period is None else period.month,
+        "period_closed": bool(period and period.closed),
+        "periods": [
+            {"period": p.month, "currency": p.currency, "amount": exact(p.amount),
+             "state": p.state}
+            for p in (bill.periods if bill else ())
+        ],
+        "spend_by_service": {
+            s.subject: exact(s.amount)
+            for s in (bill.spend_of(bill.services, period) if bill and period else ())
+        },
+        "network_share": None if share is None else round(share, 6),
+        "volumes": {
+            "corpus": None if corpus is None else {
+                "rows": corpus.rows,
+                "bytes": corpus.size_bytes,
+                "average_bytes": corpus.average_bytes,
+            },
+            "by_kind": volumes_by_kind(found.resources),
+        },
+        "billed_not_found": _findings(found.reconciliation.billed_not_found),
+        "found_not_billed": _findings(found.reconciliation.found_not_billed),
+        "findings": _findings(found.findings),
+        "counts": {
+            "billed_not_found": len(found.reconciliation.billed_not_found),
+            "found_not_billed": len(found.reconciliation.found_not_billed),
+            "not_judged": len(found.reconciliation.not_judged),
+            "findings": len(found.findings),
+        },
+        "ai_need": [
+            {"subject": c.subject, "owner": c.owner, "score": _round(c.score),
+             "coverage": _round(c.coverage), "ask": list(c.questions),
+             "signals": [
+                 {"name": s.name, "found": s.found, "evidence": s.evidence}
+                 for s in c.signals
+             ]}
+            for c in _first(found.candidates)
+        ],
+        "notes": _first(found.notes()),
+    }  # fmt: skip
+    kept: dict[str, Any] = storable(body)
+    return kept
+
+
+def finding_row(finding: Finding) -> Mapping[str, str | None]:
+    """Return one finding as a row; money as exact text."""
+    return {
+        "kind": finding.kind,
+        "resource": finding.resource,
+        "amount": None if finding.amount is None else exact(finding.amount),
+        "currency": finding.currency,
+        "sentence": finding.sentence,
+    }
+
+
+def _findings(findings: Sequence[Finding]) -> list[Mapping[str, str | None]]:
+    return [finding_row(f) for f in _first(findings)]
+
+
+def _first(given: Sequence[T]) -> Sequence[T]:
+    return given[:MOST]
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,113 @@
+"""Everything one audit found, its verdict in one sentence, and what it does not know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from qafila.core.ai_need import Candidate, CorpusVolume
+from qafila.core.bills import Bill, Period, money
+from qafila.core.estate import Collected, Edge, Outcome, Resource, judge_audit
+from qafila.core.reconciling import Finding, Reconciliation
+from qafila.core.verdict import Judgement
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything one audit found.
+
+    ``collected``: what collectors saw, place by place. ``read``: how far files were read (bills,
+    traces, flow logs, code, the workload's corpus). ``bill`` and ``currency`` None: no bill was
+    given, or none could be read. ``corpus`` None: it could not be measured.
+    """
+
+    workload: str
+    collected: tuple[Collected, ...]
+    resources: tuple[Resource, ...]
+    edges: tuple[Edge, ...]
+    bill: Bill | None
+    currency: str | None
+    reconciliation: Reconciliation
+    findings: tuple[Finding, ...]
+    candidates: tuple[Candidate, ...]
+    corpus: CorpusVolume | None
+    read: tuple[Collected, ...] = ()
+
+    @property
+    def looked(self) -> tuple[Collected, ...]:
+        """Return collectors and files together: everything that was asked for."""
+        return (*self.collected, *self.read)
+
+    @property
+    def period(self) -> Period | None:
+        """Return the month that figures are given for: the last closed one, else the last."""
+        if self.bill is None or self.currency is None:
+            return None
+        return self.bill.reference_period(self.currency)
+
+    @property
+    def network_share(self) -> float | None:
+        period = self.period
+        return None if self.bill is None or period is None else self.bill.network_share(period)
+
+    @property
+    def to_look_at(self) -> tuple[Finding, ...]:
+        """Return all findings, what costs most first."""
+        together = (
+            *self.reconciliation.billed_not_found, *self.reconciliation.found_not_billed,
+            *self.findings,
+        )  # fmt: skip
+        return tuple(sorted(together, key=lambda f: (-(f.amount or Decimal(0)), f.resource)))
+
+    def judgement(self) -> Judgement:
+        """Return the verdict, with the audit in one sentence."""
+        judged = judge_audit(self.looked)
+        count = len(self.resources)
+        parts = [f"{count:,} resource{'' if count == 1 else 's'}"]
+        period = self.period
+        if period is None:
+            parts.append("no bill was read, so cost is not known")
+        else:
+            parts.append(
+                f"{money(period.amount, period.currency)} in {period.month}, "
+                f"{'whether closed is not known' if period.closed is None else period.state}"
+            )
+            if (share := self.network_share) is not None:
+                parts.append(f"network {share:.0%}")
+        return Judgement(
+            judged.verdict, " · ".join([*parts, judged.sentence]) + ".", judged.numbers
+        )
+
+    def notes(self) -> list[str]:
+        """Return what this audit does not know, each in one sentence."""
+        notes = [
+            f"{part.collector}{f' in {part.region}' if part.region else ''} is "
+            f"{part.outcome.value}: {part.missed}"
+            for part in self.looked
+            if part.outcome is not Outcome.COMPLETE
+        ]
+        if self.corpus is None:
+            notes.append(f"the corpus of {self.workload} was not measured")
+        if self.bill is None:
+            notes.append("no bill was read: spend, network share and reconciliation are not known")
+            return notes
+        return [*notes, *self._doubts(self.bill)]
+
+    def _doubts(self, bill: Bill) -> list[str]:
+        period, notes = self.period, []
+        if period is not None and period.closed is None:
+            notes.append(f"{bill.format} has no invoice ids: whether a month is closed "
+                         "is not known")  # fmt: skip
+        elif period is not None and not period.closed:
+            notes.append(f"{period.month} is open: its total will still rise")
+        notes += [
+            f"the bill also holds {money(bill.total(c), c)}, which is added to nothing"
+            for c in bill.currencies
+            if c != self.currency
+        ]
+        if "synthetic" in bill.issuers:
+            notes.append("the bill says of itself that it is synthetic")
+        if count := len(self.reconciliation.not_judged):
+            notes.append(f"{count} billed resources lie where no collector saw everything: "
+                         "whether they exist is not known")  # fmt: skip
+        return [*notes, *(str(d) for d in bill.defects)]

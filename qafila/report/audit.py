@@ -1,0 +1,27 @@
+"""Render one audit as one HTML file without script that loads nothing from anywhere."""
+
+from __future__ import annotations
+
+from qafila.core.estate import Outcome
+from qafila.report.audit_facts import AuditFacts
+from qafila.report.audit_first_page import first_page
+from qafila.report.audit_tables import audit_sections
+from qafila.report.page import environment
+
+
+def render_audit(facts: AuditFacts, picture: str | None = None) -> str:
+    """Return the page. Every name and sentence in it is escaped: data never becomes markup.
+
+    ``picture``: the estate by waves as a data address; None: there is nothing to draw.
+    """
+    return (
+        environment()
+        .get_template("audit.html")
+        .render(
+            facts=facts,
+            page=first_page(facts),
+            sections=audit_sections(facts),
+            picture=picture,
+            outcomes=[o.value for o in Outcome],
+        )
+    )

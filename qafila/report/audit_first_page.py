@@ -1,0 +1,261 @@
+"""The audit's first page as data: what a director reads in a minute, on HTML and in an artifact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from qafila.core.ai_need import LEAST_COVERAGE
+from qafila.core.inventory import size_text
+from qafila.report.audit_facts import AuditFacts, Row
+from qafila.report.wording import NOTHING, money, number
+
+ON_A_PAGE = 12
+_UNSEEN = 14
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number, with what it means in a few words."""
+
+    name: str
+    value: str
+    note: str
+    known: bool = True
+
+
+@dataclass(frozen=True)
+class FirstPage:
+    """Everything on the first page, in its order; all of it is text, nothing is markup."""
+
+    verdict: str
+    sentence: str
+    figures: tuple[Figure, ...]
+    to_look_at: tuple[tuple[str, str, str, str], ...]  # what, which, a month, why
+    to_look_at_more: int
+    waves: tuple[tuple[str, str, str], ...]  # wave, what moves, why here
+    waves_more: int
+    candidates: tuple[tuple[str, str, str, str, str], ...]
+    corpus: str
+    difference: tuple[str, ...]
+    unseen: tuple[str, ...]
+    unseen_more: int
+
+
+def first_page(facts: AuditFacts) -> FirstPage:
+    """Return the page of one audit."""
+    looked, waves = _to_look_at(facts), _waves(facts)
+    notes = [str(n) for n in facts.body.get("notes") or []]
+    return FirstPage(
+        verdict=facts.verdict or "",
+        sentence=facts.sentence,
+        figures=tuple(_figures(facts)),
+        to_look_at=tuple(looked[:ON_A_PAGE]),
+        to_look_at_more=max(0, len(looked) - ON_A_PAGE),
+        waves=tuple(waves[:ON_A_PAGE]),
+        waves_more=max(0, len(waves) - ON_A_PAGE),
+        candidates=tuple(_candidates(facts)),
+        corpus=_corpus(facts),
+        difference=tuple(_difference(facts.body.get("difference"))),
+        unseen=tuple(notes[:_UNSEEN]),
+        unseen_more=max(0, len(notes) - _UNSEEN),
+    )
+
+
+def _figures(facts: AuditFacts) -> list[Figure]:
+    return [
+        _spend(facts), _network(facts), _found(facts), _seen(facts), _moves(facts), _need(facts),
+    ]  # fmt: skip
+
+
+def _spend(facts: AuditFacts) -> Figure:
+    body = facts.body
+    if body.get("spend_total") is None:
+        return Figure("Spend", "not known", "no bill was read", known=False)
+    month, currency = body.get("period"), body.get("currency")
+    state = {str(p.get("period")): str(p.get("state")) for p in body.get("periods") or []
+             if p.get("currency") == currency}  # fmt: skip
+    said = state.get(str(month), "not known")
+    told = {"closed": "closed: invoiced", "open": "open: it will still rise"}.get(
+        said, "whether it is closed is not known"
+    )
+    return Figure("Spend", f"{money(body['spend_total'])} {currency}", f"{month}, {told}")
+
+
+def _network(facts: AuditFacts) -> Figure:
+    body = facts.body
+    share = body.get("network_share")
+    if share is None:
+        return Figure("Network", "not known", "no usage was billed", known=False)
+    routes = [
+        r
+        for r in facts.rows("network")
+        if r.get("month") == body.get("period") and r.get("currency") == body.get("currency")
+    ]
+    top = max(routes, key=lambda r: Decimal(str(r.get("amount") or 0)), default=None)
+    note = (
+        "of usage; no route stands out"
+        if top is None
+        else (
+            f"of usage; most: {top.get('route')}, {money(top.get('amount'))} {top.get('currency')}"
+        )
+    )
+    return Figure("Network", f"{100 * share:.1f} %", note)  # fmt: skip
+
+
+def _found(facts: AuditFacts) -> Figure:
+    counts = facts.body.get("counts") or {}
+    parts = [
+        f"{counts[key]} {words}"
+        for key, words in (
+            ("billed_not_found", "billed but not found"),
+            ("found_not_billed", "found but not billed"),
+            ("findings", "other findings"),
+        )
+        if counts.get(key)
+    ]
+    total = sum(counts.get(k) or 0 for k in ("billed_not_found", "found_not_billed", "findings"))
+    return Figure("To look at", number(total), "; ".join(parts) or "nothing stands out")
+
+
+def _seen(facts: AuditFacts) -> Figure:
+    states = Counter({**(facts.body.get("collectors") or {}),
+                      **(facts.body.get("read") or {})}.values())  # fmt: skip
+    gaps = ", ".join(f"{n} {state}" for state, n in sorted(states.items()) if state != "complete")
+    complete, whole = states.get("complete", 0), sum(states.values())
+    return Figure(
+        "Seen", f"{number(facts.body.get('resources'))} resources",
+        f"{complete} of {whole} sources complete" + (f"; {gaps}" if gaps else ""),
+    )  # fmt: skip
+
+
+def _moves(facts: AuditFacts) -> Figure:
+    waves = {r.get("wave") for r in facts.rows("waves") if r.get("wave") not in (None, "", "stays")}
+    if not waves:
+        return Figure("Waves", "not known", "nothing that could move was seen", known=False)
+    first = [
+        str(r.get("name")) for r in facts.rows("waves") if r.get("wave") == min(waves, key=str)
+    ]
+    return Figure("Waves", number(len(waves)), f"first: {_listed(first, 3)}")
+
+
+def _need(facts: AuditFacts) -> Figure:
+    found = facts.body.get("ai_need") or []
+    if not found:
+        return Figure("AI candidates", "0", "no workload shows a signal")
+    scored = [c for c in found if c.get("score") is not None]
+    asked = sum(len(c.get("ask") or []) for c in found)
+    note = f"{len(scored)} scored, {len(found) - len(scored)} withheld"
+    return Figure(
+        "AI candidates", number(len(found)), f"{note}; {asked} questions open" if asked else note
+    )
+
+
+def _to_look_at(facts: AuditFacts) -> list[tuple[str, str, str, str]]:
+    names = {str(r.get("id")): str(r.get("name") or "") for r in facts.rows("resources")}
+    return [
+        (str(f.get("kind")), _which(f, names), amount_of(f), str(f.get("sentence")))
+        for f in facts.rows("findings")
+    ]
+
+
+def _which(finding: Row, names: Mapping[str, str]) -> str:
+    resource = str(finding.get("resource"))
+    name = str(finding.get("name") or names.get(resource) or "")
+    return resource if name in ("", resource) else f"{name} ({resource})"
+
+
+def amount_of(row: Row) -> str:
+    """Return a row's money for a reader; what is not known is a dash, never zero."""
+    if row.get("amount") is None:
+        return NOTHING
+    return f"{money(row['amount'])} {row.get('currency') or ''}".strip()
+
+
+def _waves(facts: AuditFacts) -> list[tuple[str, str, str]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in facts.rows("waves"):
+        if row.get("wave") not in (None, "", "stays"):
+            grouped.setdefault(str(row["wave"]), []).append(row)
+    return [
+        (wave, _listed([str(r.get("name")) for r in rows], 6), str(rows[0].get("wave_reason") or
+                                                                   rows[0].get("reason") or ""))
+        for wave, rows in grouped.items()
+    ]  # fmt: skip
+
+
+def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
+    told = []
+    for c in facts.body.get("ai_need") or []:
+        score = c.get("score")
+        need = str(c.get("need") or "")
+        horizon = c.get("horizon_months")
+        if need and horizon is not None:
+            need = f"{need}, within {horizon} months"
+        told.append(
+            (
+                str(c.get("subject")),
+                need or NOTHING,
+                f"withheld below {LEAST_COVERAGE:.0%} answered" if score is None
+                else f"{score:.0%}",
+                f"{c.get('coverage') or 0:.0%}",
+                "; ".join(str(q) for q in c.get("ask") or []) or NOTHING,
+            )
+        )  # fmt: skip
+    return told
+
+
+def _corpus(facts: AuditFacts) -> str:
+    corpus = (facts.body.get("volumes") or {}).get("corpus")
+    if not corpus:
+        return f"The corpus of {facts.workload} was not measured."
+    return (
+        f"The corpus of {facts.workload}: {corpus.get('rows', 0):,} documents, "
+        f"{size_text(corpus.get('bytes'))} of text."
+    )
+
+
+def _difference(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return ["This is the first audit of the workload: there is nothing to compare with."]
+    lines = [
+        f"Since audit {found.get('audit_id')} of {str(found.get('at'))[:10]}: "
+        f"{found.get('new')} new, {found.get('gone')} gone, {found.get('changed')} changed"
+        + (f", {found['not_judged']} where one of the audits could not see everything"
+           if found.get("not_judged") else "")
+        + "."
+    ]  # fmt: skip
+    spend = found.get("spend")
+    note = str(found.get("spend_note") or "")
+    if spend is None:
+        lines.append(f"{note[:1].upper()}{note[1:]}." if note else "Spend was not compared.")
+    else:
+        change = Decimal(spend["after"]) - Decimal(spend["before"])
+        why = ", ".join(
+            f"{words} {_signed(Decimal(spend[key]))}"
+            for key, words in (
+                ("price", "price"), ("volume", "volume"), ("mix", "mix"), ("new_items", "new"),
+                ("gone_items", "gone"), ("unexplained", "without quantities"),
+            )
+            if spend.get(key) and Decimal(spend[key])
+        )  # fmt: skip
+        told = f"{_signed(change)} {found.get('currency')}" if change else "unchanged"
+        lines.append(f"{note[:1].upper()}{note[1:]}: {told}{f' ({why})' if why else ''}.")
+    lines += [
+        f"{o.get('collector')}{' in ' + o['region'] if o.get('region') else ''}: "
+        f"{o.get('before')} then, {o.get('now')} now."
+        for o in (found.get("outcomes") or [])[:5]
+    ]
+    return lines
+
+
+def _signed(amount: Decimal) -> str:
+    return f"{amount:+,.2f}"
+
+
+def _listed(names: Sequence[str], most: int) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

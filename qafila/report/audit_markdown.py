@@ -1,0 +1,60 @@
+"""The audit's first page as Markdown, for the run's artifact. Names never become markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from qafila.report.audit_first_page import FirstPage
+
+_LONGEST = 400
+# What Markdown (with tables, as Prefect's UI reads it) would take for markup.
+_SIGNS = re.compile(r"([\\`*\[\]|~!])")
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
+
+
+def audit_markdown(page: FirstPage) -> str:
+    """Return the page a director reads in a minute."""
+    lines = [f"**{page.verdict}** · {harmless(page.sentence)}", ""]
+    lines += _table(
+        tuple(f.name for f in page.figures),
+        [tuple(f.value for f in page.figures), tuple(f.note for f in page.figures)],
+        "",
+    )
+    lines += ["## To look at", ""]
+    lines += _table(("what", "which", "a month", "why"), page.to_look_at, "Nothing stands out.")
+    if page.to_look_at_more:
+        lines += [f"… and {page.to_look_at_more} more.", ""]
+    lines += ["## Can move, in this order", ""]
+    lines += _table(("wave", "what", "why"), page.waves, "Nothing was seen that could move.")
+    if page.waves_more:
+        lines += [f"… and {page.waves_more} more waves.", ""]
+    lines += ["## Will need AI within 12 months", ""]
+    lines += _table(
+        ("workload", "need", "score", "answered", "ask"), page.candidates, "No candidate."
+    )
+    lines += [harmless(page.corpus), "", "## Since the last audit", ""]
+    lines += [f"- {harmless(line)}" for line in page.difference]
+    lines += ["", "## What we could not see", ""]
+    lines += [f"- {harmless(note)}" for note in page.unseen] or ["- Nothing was closed to us."]
+    if page.unseen_more:
+        lines += [f"- … and {page.unseen_more} more."]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> list[str]:
+    if not rows:
+        return [empty, ""]
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(harmless(cell) for cell in row) + " |" for row in rows]
+    return [*lines, ""]
+
+
+def harmless(value: str) -> str:
+    """Return text that cannot become markup: names in an account are written by anyone."""
+    shown = value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
+    shown = " ".join(shown.split())
+    shown = _SIGNS.sub(r"\\\1", shown)
+    for sign, entity in _ENTITIES:
+        shown = shown.replace(sign, entity)
+    return shown

@@ -1,0 +1,124 @@
+"""The tables behind the audit's first page, written for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qafila.core.inventory import size_text
+from qafila.core.inventory.tables import ABOUT
+from qafila.report.audit_facts import AuditFacts, Row
+from qafila.report.audit_first_page import amount_of
+from qafila.report.tables import Table, cell
+from qafila.report.wording import NOTHING, number
+
+MOST_ROWS = 1_000
+_TITLES = {
+    "spend": "Spend", "network": "Network", "reconciliation": "Bill against account",
+    "findings": "To look at", "resources": "Resources", "edges": "Dependencies",
+    "waves": "Waves", "ai_need": "Need for AI", "lock_in": "Lock-in", "bill_quality": "Bill",
+    "collectors": "Collectors", "difference": "Since the last audit",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AuditSection:
+    """One table with its anchor, title and what it is."""
+
+    id: str
+    title: str
+    about: str
+    table: Table
+
+
+def audit_sections(facts: AuditFacts) -> list[AuditSection]:
+    """Return every table of the audit that has rows, in the order of the report."""
+    made = ((name, _table(facts, name)) for name in ABOUT)
+    return [
+        AuditSection(name.replace("_", "-"), _TITLES[name], ABOUT[name], table)
+        for name, table in made
+        if table.rows
+    ]
+
+
+# Per table: heading, how a row becomes its cell, and whether the column is one of figures.
+_Column = tuple[str, Callable[[Row], str], bool]
+
+
+def _text(key: str, heading: str = "") -> _Column:
+    return heading or key.replace("_", " "), lambda row: _said(row.get(key)), False
+
+
+def _count(key: str, heading: str = "") -> _Column:
+    return heading or key.replace("_", " "), lambda row: number(row.get(key)), True
+
+
+def _money(key: str = "amount") -> _Column:
+    return "amount", lambda row: amount_of({**row, "amount": row.get(key)}), True
+
+
+def _share(key: str, heading: str = "") -> _Column:
+    return (
+        heading or key,
+        lambda row: NOTHING if row.get(key) is None else f"{float(row[key]):.2f}",
+        True,
+    )
+
+
+_COLUMNS: Mapping[str, Sequence[_Column]] = {
+    "spend": (_text("month"), _text("state"), _text("what"), _text("name"), _money(),
+              _count("lines")),
+    "network": (_text("month"), _text("route"), _text("service"), _money(), _count("lines")),
+    "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
+                       _text("sentence", "why")),
+    "findings": (_text("kind"), _text("name"), _text("resource"), _money(),
+                 _text("sentence", "why")),
+    "resources": (_text("kind"), _text("name"), _text("region"), _text("app"), _text("owner"),
+                  ("size", lambda row: size_text(row.get("size_bytes"))
+                   if row.get("size_bytes") is not None else NOTHING, True),
+                  _text("type"), _text("id")),
+    "edges": (_text("from"), _text("to"), _text("kind"), _text("source"),
+              _share("confidence"), _text("last_seen")),
+    "waves": (_text("wave"), _text("name"), _text("reason"), _text("id")),
+    "ai_need": (_text("subject"), _text("owner"), _text("signal"), _text("found"),
+                _text("evidence"), _text("ask", "to ask")),
+    "lock_in": (_text("kind"), _text("provider"), _text("api"),
+                ("where", lambda row: f"{row.get('file')}:{row.get('line')}", False),
+                _text("behind", "behind an abstraction"), _text("effort"), _text("reason")),
+    "bill_quality": (_text("kind"), _text("subject"), _count("lines"), _count("of"), _money(),
+                     _text("sentence", "what")),
+    "collectors": (_text("collector"), _text("region", "where"), _text("outcome"),
+                   _count("resources"), _count("calls"), _text("not_seen")),
+    "difference": (_text("about"), _text("what"), _text("name"), _text("detail"),
+                   _text("before"), _text("after"), _text("id", "id or place")),
+}  # fmt: skip
+
+
+def _table(facts: AuditFacts, name: str) -> Table:
+    rows = facts.rows(name)
+    columns = [c for c in _COLUMNS[name] if _has_any(rows, c)]
+    left_off = len(rows) - MOST_ROWS
+    note = (
+        f"… and {left_off:,} more rows; all of them: qafila report {facts.workload} --audit "
+        "--export FOLDER"
+        if left_off > 0
+        else ""
+    )
+    return Table(
+        caption="",
+        headings=tuple(heading for heading, _, _ in columns),
+        rows=tuple(tuple(make(row) for _, make, _ in columns) for row in rows[:MOST_ROWS]),
+        figures=frozenset(n for n, (_, _, figure) in enumerate(columns) if figure),
+        note=note,
+    )
+
+
+def _has_any(rows: Iterable[Row], column: _Column) -> bool:
+    """Tell whether a column says anything: one that is empty throughout is left out."""
+    _, make, _ = column
+    return any(make(row) not in (NOTHING, "not measured") for row in list(rows)[:MOST_ROWS])
+
+
+def _said(value: Any) -> str:
+    return cell(value)

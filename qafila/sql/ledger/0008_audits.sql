@@ -1,0 +1,21 @@
+-- What an audit needs to be compared with the last one, and to be shown and exported from the
+-- ledger alone. Safe before the code changes.
+
+-- Who saw a resource: what a collector did not see whole is never called gone.
+ALTER TABLE qafila.resource ADD COLUMN collector text NOT NULL DEFAULT '';
+
+-- When an edge was last used, where traces, flow logs or a database's sessions say so.
+ALTER TABLE qafila.resource_edge ADD COLUMN last_seen timestamptz;
+
+-- Rows of the audit's other tables (spend, reconciliation, waves, …), as they are exported.
+CREATE TABLE qafila.audit_row (
+    audit_id bigint NOT NULL REFERENCES qafila.audit,
+    part text NOT NULL,
+    number integer NOT NULL,
+    body jsonb NOT NULL,
+    PRIMARY KEY (audit_id, part, number)
+);
+
+-- The row of the evidence chain that speaks of this audit.
+ALTER TABLE qafila.audit ADD COLUMN evidence_number bigint REFERENCES qafila.evidence;
+CREATE INDEX audit_of_workload ON qafila.audit (workload, id DESC);

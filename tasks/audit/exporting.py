@@ -1,0 +1,106 @@
+"""An audit's tables as files, Parquet and CSV, for whatever reads them next."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from qafila.core.inventory.tables import ABOUT
+from qafila.errors import BadInput
+from qafila.report.audit_facts import AuditFacts, Row
+
+# Columns whose numbers are no text. Money stays exact: a decimal of 38 digits, 20 behind the point.
+_WHOLE = frozenset({"size_bytes", "lines", "rows", "resources", "calls", "line", "column"})
+_REAL = frozenset({"confidence", "score", "coverage"})
+_MONEY = frozenset({"amount", "before", "after"})
+_TRUTH = frozenset({"found", "behind"})
+
+
+def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
+    """Write every table with rows as TABLE.parquet and TABLE.csv; return the files.
+
+    Raises:
+        BadInput: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with duckdb.connect() as connection:
+            return [
+                file
+                for name in ABOUT
+                if facts.rows(name)
+                for file in _write(connection, facts.rows(name), folder.absolute() / name)
+            ]
+    except (OSError, duckdb.IOException) as error:
+        raise BadInput(
+            f"the audit cannot be exported to {folder}: {str(error).splitlines()[0]}",
+            remedy="name another folder with --export",
+        ) from error
+
+
+def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path) -> list[Path]:
+    """Write one table; a column that is a mapping or a list becomes JSON text.
+
+    In the CSV a text that a spreadsheet would run as a formula begins with an apostrophe.
+    """
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    fields = ", ".join(f"{_quoted(c)}: 'VARCHAR'" for c in columns)
+    typed = ", ".join(f"CAST({_quoted(c)} AS {_type(c)}) AS {_quoted(c)}" for c in columns)
+    files = [to.with_suffix(".parquet"), to.with_suffix(".csv")]
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as lines:
+        for row in rows:
+            lines.write(json.dumps({c: _plain(row.get(c)) for c in columns}) + "\n")
+        lines.flush()
+        source = (
+            f"read_json('{lines.name}', format = 'newline_delimited', columns = {{{fields}}}, "
+            "maximum_object_size = 67108864)"
+        )
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE exported AS SELECT {typed} FROM {source}")
+    harmless = ", ".join(_harmless(c) for c in columns)
+    for file, what, options in (
+        (files[0], "exported", "FORMAT parquet"),
+        (files[1], f"(SELECT {harmless} FROM exported)", "FORMAT csv, HEADER"),
+    ):
+        part = file.with_name(f".{file.name}.part")
+        connection.execute(f"COPY {what} TO '{_escaped(part)}' ({options})")
+        part.replace(file)
+    return files
+
+
+def _harmless(column: str) -> str:
+    name = _quoted(column)
+    if _type(column) != "VARCHAR":
+        return name
+    formula = f"regexp_matches({name}, '^[-=+@]')"
+    return f"CASE WHEN {formula} THEN chr(39) || {name} ELSE {name} END AS {name}"
+
+
+def _plain(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _type(column: str) -> str:
+    if column in _WHOLE:
+        return "BIGINT"
+    if column in _REAL:
+        return "DOUBLE"
+    if column in _TRUTH:
+        return "BOOLEAN"
+    return "DECIMAL(38, 20)" if column in _MONEY else "VARCHAR"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,108 @@
+"""What one audit is to read: named by the run or the workload file, checked before anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+
+from blocks import AwsAccount, KubernetesCluster, PostgresDatabase
+from qafila import settings
+from qafila.core.workload import AuditSources, ProductPlan, Workload
+from qafila.errors import BadInput, Refused
+from tasks.connections import connection
+from tasks.ledger import Connection
+
+B = TypeVar("B", bound=Block)
+
+
+@dataclass(frozen=True, repr=False)
+class Sources:
+    """Everything that is there to be read: connections by name, files by path. All optional."""
+
+    account: tuple[str, AwsAccount] | None
+    bills: tuple[Path, ...]
+    kubernetes: tuple[tuple[str, KubernetesCluster], ...]
+    postgres: tuple[tuple[str, PostgresDatabase], ...]
+    prometheus: tuple[str, ...]
+    traces: tuple[Path, ...]
+    flow_logs: tuple[Path, ...]
+    code: tuple[Path, ...]
+    plans: tuple[ProductPlan, ...]
+
+
+def sources_of(
+    ledger: Connection, workload: Workload, *, account: str | None = None, bill: str | None = None
+) -> Sources:
+    """Return what the run names, else what the workload file names; reads nothing of it yet.
+
+    Raises:
+        Refused: nothing at all is named.
+        BadInput: a file is not there, or a connection does not exist; names every one.
+    """
+    given = workload.audit
+    name, bills = account or given.account, [bill] if bill else given.bill
+    if not name and not bills and not any(_others(given)):
+        raise Refused(
+            f"there is nothing to audit for {workload.name}: neither the run nor the workload "
+            "file names an account, a bill, a cluster, a database, a server of metrics, traces, "
+            "flow logs or code.",
+            kept="everything; nothing was read.",
+            remedy="set audit.account, audit.bill or another source in the file and apply it, or "
+            "add --set account=NAME or --set bill=FILE",
+        )
+    looked = _Looked(ledger)
+    found = Sources(
+        account=looked.connection("account", name, AwsAccount) if name else None,
+        bills=looked.files("bill", bills),
+        kubernetes=looked.connections("kubernetes", given.kubernetes, KubernetesCluster),
+        postgres=looked.connections("postgres", given.postgres, PostgresDatabase),
+        prometheus=tuple(dict.fromkeys(given.prometheus)),
+        traces=looked.files("traces", given.traces),
+        flow_logs=looked.files("flow_logs", given.flow_logs),
+        code=looked.files("code", given.code, folder=True),
+        plans=tuple(given.plans),
+    )
+    if looked.problems:
+        raise BadInput(
+            f"the audit of {workload.name} cannot begin:",
+            looked.problems,
+            remedy="correct the audit section of the workload file, qafila apply FILE, then: "
+            f"qafila run inventory-audit {workload.name}",
+        )
+    return found
+
+
+def _others(given: AuditSources) -> tuple[object, ...]:
+    return (given.kubernetes, given.postgres, given.prometheus, given.traces, given.flow_logs,
+            given.code)  # fmt: skip
+
+
+class _Looked:
+    """Looks sources up and gathers what is wrong with them."""
+
+    def __init__(self, ledger: Connection) -> None:
+        self._ledger = ledger
+        self.problems: list[str] = []
+
+    def connection(self, field: str, name: str, kind: type[B]) -> tuple[str, B] | None:
+        try:
+            return name, connection(self._ledger, name, kind)
+        except Refused as refused:
+            self.problems.append(f"{field}: {refused.what}")
+            return None
+
+    def connections(self, field: str, names: list[str], kind: type[B]) -> tuple[tuple[str, B], ...]:
+        found = [self.connection(field, name, kind) for name in dict.fromkeys(names)]
+        return tuple(one for one in found if one is not None)
+
+    def files(self, field: str, names: list[str], *, folder: bool = False) -> tuple[Path, ...]:
+        paths = [settings.home() / name for name in dict.fromkeys(names)]
+        for path in paths:
+            there = path.exists() if folder else path.is_file()
+            if not there:
+                what = "folder" if folder else "file"
+                self.problems.append(f"{field}: there is no {what} at {path}")
+        return tuple(paths)
