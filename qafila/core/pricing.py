@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qafila.core.egress import Tariff, Tier, tariff
+from qafila.core.egress import Tariff, tariffs_of
 from qafila.core.sizing import Gpu, ModelShape
 from qafila.errors import BadInput
 
@@ -88,18 +88,17 @@ def parse_price_book(prices: str, models: str, egress: str) -> PriceBook:
     if problems:
         raise BadInput("the price book is not usable:", problems)
     book = {r["item"]: Price(**{**r, "amount": Decimal(r["amount"])}) for r in rows["price"]}
-    tiers: dict[str, list[Tier]] = {}
-    for r in rows["tier"]:
-        size = None if r.get("size_gb") is None else Decimal(r["size_gb"])
-        tiers.setdefault(r["tariff"], []).append(Tier(Decimal(r["amount"]), size))
-        book[r["item"]] = Price(
+    book |= {
+        r["item"]: Price(
             r["item"], "egress", r["unit"], r["currency"], Decimal(r["amount"]), r["source"],
             r["as_of"],
-        )  # fmt: skip
+        )
+        for r in rows["tier"]
+    }  # fmt: skip
     skip = ("item", "source", "as_of")
     return PriceBook(
         prices=book,
-        tariffs={name: tariff(name, parts) for name, parts in tiers.items()},
+        tariffs=tariffs_of(rows["tier"]),
         models={r["item"]: ModelShape(r["item"], **_without(r, skip)) for r in rows["model"]},
         gpus={r["item"]: Gpu(r["item"], **_without(r, skip)) for r in rows["gpu"]},
     )

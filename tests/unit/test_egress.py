@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.egress import Tariff, Tier, tariff
+from qafila.core.egress import Tariff, Tier, parse_tariffs, tariff
+from qafila.core.network.kinds import Kind
 from qafila.errors import BadInput
-from tests.unit.price_book import BOOK
+from tests.unit.price_book import BOOK, EGRESS
 
 AWS = BOOK.tariffs["aws"]
 VOLUMES = st.decimals(min_value=0, max_value=10**7, places=3, allow_nan=False)
@@ -59,3 +60,90 @@ def test_a_small_step_never_jumps(name: str, a: Decimal, step: Decimal) -> None:
 def test_tiers_that_leave_a_gap_are_refused(tiers: list[Tier], problem: str) -> None:
     with pytest.raises(BadInput, match=problem):
         tariff("t", tiers)
+
+
+TARIFFS = parse_tariffs(EGRESS)
+GIGABYTES = st.decimals(min_value=0, max_value=10**7, places=3, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", sorted(BOOK.tariffs))
+def test_a_tariff_is_continuous_at_every_border_and_zero_at_zero(name: str) -> None:
+    each, border, grain = BOOK.tariffs[name], Decimal(0), Decimal("1e-9")
+    assert each.cost(Decimal(0)) == 0
+    for tier in each.tiers[:-1]:
+        border += tier.size_gb or 0
+        below, at, above = (each.cost(border + d) for d in (-grain, Decimal(0), grain))
+        assert 0 <= at - below <= grain * each.dearest
+        assert 0 <= above - at <= grain * each.dearest
+
+
+@pytest.mark.parametrize("name", sorted(BOOK.tariffs))
+@given(before=GIGABYTES, more=GIGABYTES)
+def test_one_more_gigabyte_never_costs_less_than_nothing_nor_more_than_the_dearest(
+    name: str, before: Decimal, more: Decimal
+) -> None:
+    each = BOOK.tariffs[name]
+    assert 0 <= each.added(before, more) <= more * each.dearest
+    assert each.cost(before) + each.added(before, more) == each.cost(before + more)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "region", "gigabytes", "cost"),
+    [
+        ("aws", "eu-west-3", "61440", "5113.00"),
+        ("aws", "eu-west-3", "10240", "912.60"),  # ten terabytes are not free: 10 140 · 0.09
+        ("aws", "ap-northeast-1", "100", "0"),
+        ("aws", "ap-northeast-1", "10340", "1167.36"),  # 10 240 · 0.114
+        ("oci", "eu-frankfurt-1", "10240", "0"),  # the first ten terabytes are
+        ("oci", "eu-frankfurt-1", "11240", "8.50"),
+        ("oci", "me-jeddah-1", "11240", "50"),
+        ("oci", "ap-tokyo-1", "11240", "25"),
+        ("azure", "francecentral", "10335", "890.445"),  # 10 235 · 0.087
+        ("azure", "westus2", "51295", "4290.125"),  # and 40 960 · 0.083
+        ("gcp", "europe-west9", "10240", "1136.64"),  # 1 024 · 0.12 + 9 216 · 0.11
+    ],
+)
+def test_internet_out_by_vendor_and_region(
+    vendor: str, region: str, gigabytes: str, cost: str
+) -> None:
+    found = TARIFFS.find(vendor, Kind.INTERNET_OUT, region, "")
+    assert found is not None
+    assert found.added(Decimal(0), Decimal(gigabytes)) == Decimal(cost)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "route", "origin", "destination", "rate"),
+    [
+        ("aws", Kind.INTER_REGION, "us-east-1", "us-east-2", "0.01"),
+        ("aws", Kind.INTER_REGION, "us-east-1", "eu-west-3", "0.02"),
+        ("aws", Kind.INTER_REGION, "ap-northeast-1", "eu-west-1", "0.09"),
+        ("aws", Kind.CROSS_ZONE, "eu-west-3", "eu-west-3", "0.02"),  # 0.01 on either side
+        ("gcp", Kind.CROSS_ZONE, "europe-west9", "europe-west9", "0.01"),  # the sender alone
+        ("gcp", Kind.INTER_REGION, "europe-west9", "us-east1", "0.05"),
+        ("aws", Kind.WITHIN_REGION, "eu-west-3", "eu-west-3", "0"),
+        ("aws", Kind.INTER_REGION, "af-south-1", "eu-west-3", None),  # not known, so not made up
+        ("azure", Kind.INTER_REGION, "westeurope", "eastus", None),
+    ],
+)
+def test_other_routes(
+    vendor: str, route: Kind, origin: str, destination: str, rate: str | None
+) -> None:
+    found = TARIFFS.find(vendor, route, origin, destination)
+    cost = None if found is None else found.added(Decimal(5), Decimal(1))
+    assert cost == (None if rate is None else Decimal(rate))
+
+
+def test_every_listing_has_a_source_and_a_date() -> None:
+    assert all(x.source and x.as_of and x.currency == "USD" for x in TARIFFS.listings)
+    assert {x.tariff.name for x in TARIFFS.listings} == set(BOOK.tariffs)
+
+
+def test_rows_that_cannot_be_used_are_named_together() -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_tariffs(
+            '[[tariff]]\ntariff = "gone"\nvendor = "aws"\nroute = "internet out"\n'
+            'origins = ["*"]\n[[tariff]]\ntariff = "t"\nvendor = "aws"\nroute = "by ship"\n'
+            '[[tier]]\ntariff = "t"\namount = "1"\ncurrency = "USD"\n'
+            'source = "s"\nas_of = 2026-01-01\n'
+        )
+    assert len(refused.value.problems) == 3
