@@ -1,0 +1,144 @@
+"""What is kept of a Prometheus server, and what each of its refusals means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qafila.core.estate import Collected, Outcome
+from qafila.errors import BadInput
+from tasks.collectors import collectors_of
+from tasks.collectors.prometheus_metrics import CPU, GPU
+from tasks.collectors.prometheus_server import Metrics, MetricsLimits
+from tests.prometheus_api import HEADER, MetricsServer, running_metrics, series
+
+TARGETS, UTILISATION = collectors_of("prometheus")
+Collect = Callable[..., Collected]
+
+
+@pytest.fixture
+def collect() -> Iterator[Collect]:
+    with ExitStack() as stack:
+
+        def run(collector: Any, server: MetricsServer, **given: Any) -> Collected:
+            stack.enter_context(running_metrics(server))
+            return collector.collect(
+                stack.enter_context(Metrics(server.url, sleep=lambda _: None, **given))
+            )
+
+        yield run
+
+
+def test_targets_say_whether_they_answer_and_nothing_secret(collect: Collect) -> None:
+    seen = collect(TARGETS, MetricsServer())
+    health = {r.name: r.facts["health"] for r in seen.resources if r.kind == "prometheus:target"}
+    assert health == {"10.0.0.1:9100": "up", "10.0.0.2:9400": "up", "10.0.0.3:8080": "down"}
+    assert "not-to-be-kept" not in repr(seen)
+    assert {r.tags.get("app") for r in seen.resources} == {None, "assistant"}
+
+
+def test_means_of_thirty_days_come_with_their_window(collect: Collect) -> None:
+    seen = collect(UTILISATION, MetricsServer())
+    by_kind = {r.kind: r for r in seen.resources}
+    gpu = by_kind["prometheus:gpu"].facts
+    assert (gpu["utilisation_percent"], gpu["memory_used_bytes"]) == (12.5, 20480 << 20)
+    assert (gpu["gpu"], gpu["window_days"]) == ("NVIDIA A10G", 30)
+    assert by_kind["prometheus:machine"].facts["cpu_percent"] == 37.13
+    assert by_kind["prometheus:container"].name == "search"
+    assert seen.outcome is Outcome.COMPLETE  # a value that is no number is no machine
+    assert [r.name for r in seen.resources if r.kind == "prometheus:machine"] == ["10.0.0.1:9100"]
+
+
+@pytest.mark.parametrize(
+    ("retention", "days", "outcome"),
+    [("15d", 15, Outcome.TRUNCATED), ("2w1d", 15, Outcome.TRUNCATED), ("36h", 1.5,
+     Outcome.TRUNCATED), ("1y", 30, Outcome.COMPLETE), ("30d or 50GiB", 30, Outcome.COMPLETE),
+     ("0s", 30, Outcome.COMPLETE)],
+)  # fmt: skip
+def test_a_server_that_forgets_earlier_says_so(
+    collect: Collect, retention: str, days: float, outcome: Outcome
+) -> None:
+    seen = collect(UTILISATION, MetricsServer(retention=retention))
+    assert seen.outcome is outcome
+    assert {r.facts.get("window_days", days) for r in seen.resources} == {days}
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(401, Outcome.DENIED), (403, Outcome.DENIED), (422, Outcome.UNSUPPORTED),
+     (400, Outcome.UNSUPPORTED), (404, Outcome.UNSUPPORTED), (503, Outcome.THROTTLED),
+     (429, Outcome.THROTTLED), (500, Outcome.UNSUPPORTED), (302, Outcome.UNSUPPORTED)],
+)  # fmt: skip
+def test_every_refusal_is_an_outcome(collect: Collect, status: int, outcome: Outcome) -> None:
+    seen = collect(TARGETS, MetricsServer(refuses={"/api/v1/targets": [status]}))
+    assert (seen.outcome, seen.resources) == (outcome, ())
+    assert f"HTTP {status}" in seen.missed
+    assert "not-to-be-kept" not in seen.missed
+
+
+def test_one_question_that_is_refused_does_not_hide_the_others(collect: Collect) -> None:
+    seen = collect(UTILISATION, MetricsServer(refuses={CPU: [422]}))
+    assert (seen.outcome, seen.missed) == (
+        Outcome.UNSUPPORTED, "CPU utilisation: HTTP 422 execution",
+    )  # fmt: skip
+    assert {r.kind for r in seen.resources} == {"prometheus:gpu", "prometheus:container"}
+
+
+def test_a_throttled_question_is_asked_again(collect: Collect) -> None:
+    seen = collect(TARGETS, MetricsServer(refuses={"/api/v1/targets": [429, 429, 200]}))
+    assert (seen.outcome, seen.calls) == (Outcome.COMPLETE, 3)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"<html>", b"[]", b'{"status": "success", "data": 7}', b'{"data": {}}',
+     b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1]}]}}'],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_never_complete_utilisation(collect: Collect, raw: bytes) -> None:
+    seen = collect(UTILISATION, MetricsServer(raw=raw))
+    assert (seen.outcome, seen.resources) == (Outcome.UNSUPPORTED, ())
+
+
+def test_warnings_of_a_partial_answer_are_noted(collect: Collect) -> None:
+    seen = collect(TARGETS, MetricsServer(warnings=["store 3 did not answer"]))
+    assert seen.outcome is Outcome.TRUNCATED
+
+
+def test_a_result_without_end_is_cut(collect: Collect) -> None:
+    server = MetricsServer()
+    server.results[GPU] = [series("1", Hostname="h", gpu=str(i)) for i in range(30)]
+    seen = collect(UTILISATION, server, limits=MetricsLimits(series=10))
+    assert seen.outcome is Outcome.TRUNCATED
+    assert sum(r.kind == "prometheus:gpu" for r in seen.resources) == 10
+    seen = collect(TARGETS, MetricsServer(), limits=MetricsLimits(bytes=100))
+    assert (seen.outcome, seen.resources) == (Outcome.TRUNCATED, ())
+
+
+def test_a_credential_comes_from_a_file_and_is_sent(collect: Collect, tmp_path: Path) -> None:
+    file = tmp_path / "header"
+    file.write_text(f"Authorization: {HEADER}\n")
+    seen = collect(TARGETS, MetricsServer(header=HEADER), header_file=file)
+    assert seen.outcome is Outcome.COMPLETE
+    assert collect(TARGETS, MetricsServer(header=HEADER)).outcome is Outcome.DENIED
+
+
+@pytest.mark.parametrize("text", ["", "no colon", "A: b\nC: d", "A B: c", "Authorization:"])
+def test_a_file_that_holds_no_header_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "header"
+    file.write_text(text)
+    with pytest.raises(BadInput, match="one header") as refused:
+        Metrics("http://127.0.0.1:9", header_file=file)
+    assert "no colon" not in str(refused.value)
+    with pytest.raises(BadInput, match="cannot be read"):
+        Metrics("http://127.0.0.1:9", header_file=tmp_path / "none")
+
+
+@pytest.mark.parametrize("url", ["ftp://h", "http://", "127.0.0.1:9090", "http://u:s3cret@h:1"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        Metrics(url)
+    assert "s3cret" not in str(refused.value)
