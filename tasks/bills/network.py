@@ -7,17 +7,20 @@ from datetime import date
 from decimal import Decimal
 from importlib.resources import files
 
-import duckdb
-
 from qafila.core.bills import Spend
 from qafila.core.egress import Tariffs, parse_tariffs
 from qafila.core.network import Charge, Kind, Ledger, ledger_of
 from qafila.core.network.rules import case_expression
 from qafila.sql import statement
+from tasks.bills.relation import OpenBill
 
 
-def read_ledger(connection: duckdb.DuckDBPyConnection) -> Ledger:
-    """Return the network ledger of the relation ``line``; reads every line once."""
+def read_ledger(bill: OpenBill) -> Ledger:
+    """Return the network ledger of bills that are open; reads every line once.
+
+    Raises:
+        BadInput: a file cannot be read to its end.
+    """
     query = statement("network", "transfers").replace("{kind}", case_expression())
     return ledger_of(
         Charge(
@@ -28,7 +31,7 @@ def read_ledger(connection: duckdb.DuckDBPyConnection) -> Ledger:
         for (
             currency, start, category, vendor, service, region, usage_type, text, unit,
             from_region, to_region, kind, amount, quantity, measured, lines,
-        ) in connection.execute(query).fetchall()
+        ) in bill.query(query)
     )  # fmt: skip
 
 

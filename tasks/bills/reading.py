@@ -11,9 +11,11 @@ from typing import Any
 
 from qafila.core.bills import Bill, BilledItem, Commitments, Period, Spend
 from qafila.core.bills.formats import CUR_1, CUR_2
+from qafila.core.network import Ledger
 from qafila.errors import BadInput
 from tasks.bills.checking import find_defects
 from tasks.bills.mapping import amount_columns
+from tasks.bills.network import network_spends, read_ledger
 from tasks.bills.overlapping import refuse_double_counting
 from tasks.bills.relation import OpenBill, open_bill
 
@@ -42,6 +44,7 @@ def read_open(bill: OpenBill, *, details: bool = True) -> Bill:
     _refuse_unreadable(bill)
     defects, doubted = find_defects(bill)
     periods = tuple(Period(*row) for row in bill.rows("periods"))
+    ledger = read_ledger(bill) if details else Ledger()
     return Bill(
         name=bill.name,
         format=bill.format,
@@ -50,11 +53,12 @@ def read_open(bill: OpenBill, *, details: bool = True) -> Bill:
         periods=periods,
         services=_spends(bill, "services"),
         vendors=_spends(bill, "vendors"),
-        network=_spends(bill, "network") if details else (),
+        network=network_spends(ledger),
         items=_items(bill) if details else (),
         defects=defects,
         categories=_spends(bill, "categories"),
         commitments=_commitments(bill, doubted),
+        ledger=ledger,
     )
 
 

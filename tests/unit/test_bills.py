@@ -126,11 +126,12 @@ def test_a_month_is_closed_only_when_every_line_has_an_invoice(tmp_path: Path) -
     [
         ("$0.010 per GB - regional data transfer - in/out/between EC2 AZs", "cross-AZ"),
         ("$0.090 per GB - first 10 TB / month data transfer out", "internet out"),
-        ("$0.000 per GB - data transfer in per month", "in"),
+        ("$0.000 per GB - data transfer in per month", "internet in"),
         ("$0.02 per GB - EU (Paris) data transfer to EU (Ireland)", "inter-region"),
         ("$0.00 per GB data transfer out of EU (Paris) to CloudFront", "CDN"),
         ("$0.045 per GB Data Processed by NAT Gateways", "NAT processing"),
-        ("Bandwidth Inter-Region", "other transfer"),
+        ("Bandwidth Inter-Region", "inter-region"),
+        ("data transfer of another sort", "other transfer"),
         ("$0.096 per On Demand Linux m6i.large Instance Hour", None),
     ],
 )

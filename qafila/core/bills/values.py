@@ -8,13 +8,14 @@ Agreement by ``invoiceId``, and the other formats do not show at all.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
 from qafila.core.bills.defects import Defect
+from qafila.core.network import Kind, Ledger
 
-CROSS_ZONE = "cross-AZ"  # as the statement "network" names this route
+CROSS_ZONE = Kind.CROSS_ZONE.value
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class BilledItem:
 class Bill:
     """One bill, whatever its vendor; every amount is exact.
 
-    ``network`` and ``items`` are empty when the bill was read for its totals alone.
+    ``network``, ``items`` and ``ledger`` are empty when the bill was read for its totals alone.
+    ``network`` is what was paid by bytes, by kind; ``ledger`` has every route, and hours as well.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Bill:
     defects: tuple[Defect, ...] = ()
     categories: tuple[Spend, ...] = ()
     commitments: tuple[Commitments, ...] = ()
+    ledger: Ledger = field(default_factory=Ledger)
 
     @property
     def currencies(self) -> tuple[str, ...]:

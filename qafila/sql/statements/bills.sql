@@ -238,37 +238,6 @@ JOIN (SELECT DISTINCT file, format, vendor, account, date_trunc('month', period_
 ORDER BY ALL
 LIMIT 10;
 
--- name: network
--- DuckDB. Usage lines that pay for moving bytes, by route; the order of the branches matters.
--- The wording is that of AWS and Azure price lists, which every cost export carries.
-SELECT currency, period_start, route, sum(amount), sum(rows)::BIGINT
-FROM (
-    SELECT currency, period_start, amount, rows,
-           CASE
-               WHEN description ILIKE '%nat gateway%'
-                    AND description ILIKE '%processed%' THEN 'NAT processing'
-               WHEN description ILIKE '%regional data transfer%' THEN 'cross-AZ'
-               WHEN description ILIKE '%data transfer%cloudfront%' THEN 'CDN'
-               WHEN description ILIKE '%data transfer to %'
-                    OR description ILIKE '%data transfer from %' THEN 'inter-region'
-               WHEN description ILIKE '%data transfer in%' THEN 'in'
-               WHEN description ILIKE '%data transfer out%' THEN 'internet out'
-               WHEN description ILIKE '%data transfer%'
-                    OR description ILIKE '%bandwidth%'
-                    OR meter = 'Data Transfer' THEN 'other transfer'
-           END AS route
-    FROM (
-        SELECT currency, period_start, description, meter, sum(amount) AS amount,
-               count(*) AS rows
-        FROM line
-        WHERE category = 'Usage'
-        GROUP BY ALL
-    ) AS described
-) AS routed
-WHERE route IS NOT NULL
-GROUP BY ALL
-ORDER BY currency, period_start, route;
-
 -- name: issuers
 -- DuckDB. Who issued the bill; a bill that is not real says so here.
 SELECT DISTINCT issuer

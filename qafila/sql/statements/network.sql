@@ -1,6 +1,6 @@
 -- name: transfers
 -- DuckDB. Every line that pays for the network, grouped by what it says. Lines are grouped before
--- they are classified: a bill says a few hundred things ten million times. {kind} is the expression
+-- they are classified: a bill says a few hundred things ten million times. The kind is the expression
 -- that qafila.core.network.rules writes from its rules.
 SELECT *
 FROM (
