@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 from botocore.awsrequest import AWSResponse
 
+from benchmarks.aws_answers import Protocol, protocol_of, signing_service, spelled
 from qafila.demo.estate import Estate
 from qafila.stack import moto
 
@@ -55,14 +56,36 @@ class _Body:
         yield self._content
 
 
-def answering(session: Any, answer: Callable[[Any], tuple[int, bytes] | None]) -> Any:
-    """Let ``answer`` speak for the service; where it returns None the real server is asked."""
+Answer = tuple[int, bytes] | tuple[int, bytes, dict[str, str]]
+
+
+def answering(session: Any, answer: Callable[[Any], Answer | None]) -> Any:
+    """Let ``answer`` speak for the service; where it returns None the real server is asked.
+
+    An answer is status, body and, where they matter, headers.
+    """
 
     def intercept(request: Any, **_: object) -> AWSResponse | None:
         spoken = answer(request)
         if spoken is None:
             return None
-        return AWSResponse(request.url, spoken[0], {}, _Body(spoken[1]))
+        headers = spoken[2] if len(spoken) == 3 else {}
+        return AWSResponse(request.url, spoken[0], headers, _Body(spoken[1]))
 
     session.events.register("before-send", intercept)
     return session
+
+
+def saying(status: int, code: str) -> Callable[[Any], Answer]:
+    """Return an answer to any request: an error as its protocol spells it."""
+    return lambda request: spelled(protocol_of_request(request), status, code)
+
+
+def protocol_of_request(request: Any) -> Protocol:
+    """Return the protocol of a request that botocore is about to send."""
+    headers = {name.lower(): _text(value) for name, value in request.headers.items()}
+    return protocol_of(signing_service(headers.get("authorization", "")), headers)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

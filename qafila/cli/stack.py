@@ -72,9 +72,25 @@ def down(
     screen.say("The data was deleted." if report.wiped else f"Data kept in {settings.home()}.")
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    aws_policy: Annotated[
+        bool,
+        typer.Option("--aws-policy", help="Print the IAM policy that an audit needs, and end."),
+    ] = False,
+) -> None:
     """Show each piece with version, address and health; exit 4 when one is not well."""
     from dataclasses import asdict
+
+    if aws_policy:
+        from tasks.collectors import read_only_policy
+
+        screen.print_json(read_only_policy())
+        screen.complain(
+            "Only where further accounts are read through roles: allow sts:AssumeRole as well, for "
+            "the ARNs of those roles alone."
+        )
+        return
 
     from qafila.stack.health import examine
 

@@ -3,58 +3,90 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 
 from qafila.core.estate import Outcome, outcome_of_error
+from qafila.core.governor import backoff_seconds
+from tasks.collectors.aws_refusals import (
+    RegionNotEnabled,
+    Standing,
+    code_and_status,
+    refusal_of,
+)
+from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
+
+_UNKNOWN = Standing()
+_MAKING = threading.Lock()  # a session makes clients one at a time; the clients may be shared
+_BROKEN_ATTEMPTS = 3  # of a call that got no answer, or a fault of the server
+_EC2_PAGE = 500  # EC2 counts an unpaged list against a quota of half the size
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a collector goes. Retries: the SDK's standard mode, in this one layer."""
+    """How far a collector goes.
+
+    ``pages`` of one list; ``attempts`` of one call that is throttled; ``retries`` of the whole
+    collector, and one more for every call that was answered. Calls are tried again in this layer
+    alone: the SDK's own retries are off.
+    """
 
     pages: int = 200
-    attempts: int = 5
+    attempts: int = 8
+    retries: int = 50
     timeout_s: float = 20.0
 
 
 class Account(Look):
-    """One region of one account, read only. Counts every request that leaves, retries included."""
+    """One region of one account, read only. Counts every request that leaves, retries included.
+
+    ``pacing`` is shared by all looks of an audit, which may run on threads; a look itself belongs
+    to one thread. ``account``: its number, where it is known.
+    """
 
     def __init__(
         self,
         session: Any,
         region: str,
         *,
+        account: str = "",
         endpoint_url: str | None = None,
         limits: Limits = Limits(),
+        pacing: Pacing | None = None,
+        standing: Standing = _UNKNOWN,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        super().__init__(region)
+        super().__init__(region, account)
         self._session = session
         self._endpoint_url = endpoint_url
         self._limits = limits
+        self._pacing = pacing or Pacing()
+        self._standing = standing
+        self._now = now
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._answered = 0
+        self._retries = 0
 
     def client(self, service: str, region: str | None = None) -> Any:
-        """Return a client of one service in this region, or in another one."""
-        client = self._session.client(
-            service,
-            region_name=region or self.region,
-            endpoint_url=self._endpoint_url,
-            config=Config(
-                retries={"mode": "standard", "max_attempts": self._limits.attempts},
-                connect_timeout=5,
-                read_timeout=self._limits.timeout_s,
-            ),
-        )
-        client.meta.events.register("before-sign", _sign_the_payload)
-        client.meta.events.register_first("before-send", self._count)
-        return client
+        """Return the client of one service in this region, or in another one; made once.
+
+        Raises:
+            RegionNotEnabled: the region is known to be switched off, so nothing is sent.
+        """
+        if self._standing.enabled is False:
+            raise RegionNotEnabled(self.region)
+        place = (service, region or self.region)
+        if place not in self._clients:
+            with _MAKING:
+                self._clients[place] = self._make(*place)
+        return self._clients[place]
 
     def pages(self, client: Any, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
         """Yield the items under ``key`` of all pages, up to the page limit; says when it stops.
@@ -64,7 +96,9 @@ class Account(Look):
         if not client.can_paginate(operation):
             yield from _under(getattr(client, operation)(**parameters), key)
             return
-        pages = iter(client.get_paginator(operation).paginate(**parameters))
+        size = {} if parameters else _page_size(client, operation)
+        paginator = client.get_paginator(operation)
+        pages = iter(paginator.paginate(**parameters, PaginationConfig=size))
         for _ in range(self._limits.pages):
             page = next(pages, None)
             if page is None:
@@ -73,18 +107,75 @@ class Account(Look):
         if next(pages, None) is not None:
             where = "".join(f" {v}" for v in parameters.values() if isinstance(v, str))
             self.missed(
-                Outcome.TRUNCATED, f"{operation}{where} has more than {self._limits.pages} pages"
+                Outcome.TRUNCATED, f"more than {self._limits.pages} pages", f"{operation}{where}"
             )
 
     def outcome_of(self, error: Exception) -> tuple[Outcome, str] | None:
-        if isinstance(error, ClientError):
-            details = error.response.get("Error", {})
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            code = str(details.get("Code", ""))
-            return outcome_of_error(code, status), f"{error.operation_name} said {code}"
-        if isinstance(error, BotoCoreError | ResponseParserError):
-            return Outcome.UNSUPPORTED, f"no usable answer ({type(error).__name__})"
-        return None
+        refusal = refusal_of(
+            error,
+            region=self.region,
+            answered=self._answered,
+            standing=self._standing,
+            now=self._now(),
+        )
+        if refusal is None:
+            return None
+        self.over = self.over or refusal.over
+        return refusal.outcome, refusal.said
+
+    def _make(self, service: str, region: str) -> Any:
+        client = self._session.client(
+            service,
+            region_name=region,
+            endpoint_url=self._endpoint_url,
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": 1},
+                connect_timeout=5,
+                read_timeout=self._limits.timeout_s,
+            ),
+        )
+        name = client.meta.service_model.service_name
+
+        def wait(operation_name: str, **_: Any) -> None:
+            self._pacing.wait(self.account, region, name, operation_name)
+
+        def judge(response: Any, attempts: int, operation: Any, **_: Any) -> float | None:
+            return self._again(response, attempts, (region, name, operation.name))
+
+        events = client.meta.events
+        events.register_first("request-created", wait)  # before it is signed: signatures age
+        events.register("before-sign", _sign_the_payload)
+        events.register_first("before-send", self._count)
+        events.register_first("needs-retry", judge)
+        return client
+
+    def _again(self, response: Any, attempts: int, call: tuple[str, str, str]) -> float | None:
+        """Return 0 to send a call again, after waiting; None: its answer stands."""
+        bucket = (self.account, *call)
+        if response is None:  # no answer at all
+            return self._wait_for(attempts, _BROKEN_ATTEMPTS)
+        http, parsed = response
+        code, status = code_and_status(parsed)
+        if http.status_code < 300 and not code:
+            self._answered += 1
+            self._pacing.answered(*bucket)
+            return None
+        if outcome_of_error(code, status) is Outcome.THROTTLED:
+            self._pacing.refused(*bucket, _asked_seconds(http))
+            return self._wait_for(attempts, self._limits.attempts)
+        self._pacing.answered(*bucket)
+        broken = http.status_code >= 500
+        return self._wait_for(attempts, _BROKEN_ATTEMPTS) if broken else None
+
+    def _wait_for(self, attempts: int, most: int) -> float | None:
+        """Wait before a call goes out again; None: it has been tried often enough."""
+        budget = self._limits.retries + self._answered
+        if attempts >= min(most, self._limits.attempts) or self._retries >= budget:
+            return None
+        self._retries += 1
+        chance = random.random()
+        self._pacing.pause(backoff_seconds(attempts, chance, base=0.2, most=10.0))
+        return 0.0
 
     def _count(self, **_: Any) -> None:
         self.calls += 1
@@ -100,6 +191,24 @@ def _under(page: Any, key: str) -> list[Any]:
 def tags_of(pairs: list[dict[str, str]] | None) -> dict[str, str]:
     """Return tags as a mapping, whichever of the two AWS spellings they come in."""
     return {p.get("Key", p.get("key", "")): p.get("Value", p.get("value", "")) for p in pairs or []}
+
+
+def _page_size(client: Any, operation: str) -> Mapping[str, int]:
+    """Return how many items to ask EC2 for at once; other services page by themselves."""
+    model = client.meta.service_model
+    if model.service_name != "ec2":
+        return {}
+    shape = model.operation_model(client.meta.method_to_api_mapping[operation]).input_shape
+    limit = shape.members.get("MaxResults") if shape is not None else None
+    if limit is None:
+        return {}
+    return {"PageSize": min(_EC2_PAGE, limit.metadata.get("max", _EC2_PAGE))}
+
+
+def _asked_seconds(http: Any) -> float | None:
+    """Return what a ``Retry-After`` in seconds asks for, at most a minute."""
+    asked = http.headers.get("Retry-After", "")
+    return min(60.0, float(asked)) if asked.isdecimal() else None
 
 
 def _sign_the_payload(request: Any, **_: Any) -> None:

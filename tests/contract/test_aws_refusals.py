@@ -1,0 +1,244 @@
+"""What happens to an audit of AWS that is refused, cut off or fed with nonsense on the way."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.aws_answers import refusal, spelled
+from blocks.aws import AwsAccount
+from qafila.core.estate import Collected, Outcome, Resource
+from qafila.core.request_rate import DEFAULT, Rate
+from qafila.demo.estate import Estate, seed_estate
+from tasks.collectors import COLLECTORS, Account, Collector, Limits
+from tasks.collectors.aws_refusals import Standing
+from tasks.collectors.pacing import Pacing
+from tasks.collectors.reading import aws_places, read_places
+from tests.aws import (
+    Answer,
+    answering,
+    protocol_of_request,
+    running_moto,
+    saying,
+    session_of,
+)
+
+BY_NAME = {c.name: c for c in COLLECTORS}
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+each = pytest.mark.parametrize("collector", COLLECTORS, ids=lambda c: c.name)
+
+
+@pytest.fixture(scope="module")
+def estate() -> Iterator[Estate]:
+    with running_moto() as url:
+        yield seed_estate(url)
+
+
+def unhurried() -> Pacing:
+    """Return a pacing that waits for nothing."""
+    return Pacing({DEFAULT: Rate(1e6, 10_000)}, sleep=lambda _: None)
+
+
+def collect(
+    name: str,
+    estate: Estate,
+    answer: Callable[[Any], Answer | None] = lambda _: None,
+    **more: Any,
+) -> Collected:
+    look = Account(
+        answering(session_of(estate), answer), estate.regions[0],
+        **{"endpoint_url": estate.endpoint_url, "pacing": unhurried(), "now": lambda: NOW} | more,
+    )  # fmt: skip
+    return BY_NAME[name].collect(look)
+
+
+def after(calls: int, then: Callable[[Any], Answer]) -> Callable[[Any], Answer | None]:
+    """Let the service answer so many calls, and ``then`` every further one."""
+    made = iter(range(calls))
+    return lambda request: None if next(made, None) is not None else then(request)
+
+
+def test_credentials_that_expire_in_the_middle_keep_what_was_read(estate: Estate) -> None:
+    whole = collect("sqs", estate)
+    # the list, then two calls for each queue
+    part = collect("sqs", estate, after(5, saying(400, "ExpiredToken")))
+    assert part.outcome is Outcome.DENIED
+    assert "the credentials expired after 5 calls" in part.missed
+    assert 0 < len(part.resources) < len(whole.resources)
+    assert part.calls == 6  # it ends there: no call for each of the others
+
+
+@each
+def test_no_collector_goes_on_once_its_credentials_are_gone(
+    collector: Collector, estate: Estate
+) -> None:
+    seen = collect(collector.name, estate, saying(400, "ExpiredTokenException"))
+    assert (seen.outcome, seen.calls) == (Outcome.DENIED, 1)
+    assert seen.missed.count("the credentials expired after 0 calls") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "minutes", "says"),
+    [
+        ("RequestTimeTooSkewed", 17, "is 17 min behind AWS's"),
+        ("SignatureDoesNotMatch", -40, "is 40 min ahead of AWS's"),
+        ("InvalidSignatureException", 12, "is 12 min behind AWS's"),
+        ("ExpiredToken", 90, "is 90 min behind AWS's"),
+    ],
+)
+def test_a_wrong_clock_is_told_with_what_to_do(
+    code: str, minutes: int, says: str, estate: Estate
+) -> None:
+    date = format_datetime(NOW + timedelta(minutes=minutes), usegmt=True)
+    answer = (*spelled("query", 403, code)[:2], {"Date": date})
+    seen = collect("rds", estate, lambda _: answer)
+    assert (seen.outcome, seen.calls) == (Outcome.DENIED, 1)
+    assert says in seen.missed
+    assert "timedatectl set-ntp true" in seen.missed
+
+
+def test_a_wrong_secret_is_no_wrong_clock(estate: Estate) -> None:
+    date = format_datetime(NOW, usegmt=True)
+    answer = (*spelled("query", 403, "SignatureDoesNotMatch")[:2], {"Date": date})
+    seen = collect("rds", estate, lambda _: answer)
+    assert seen.outcome is Outcome.DENIED
+    assert "clock" not in seen.missed
+
+
+def test_a_region_that_is_known_to_be_off_is_not_asked(estate: Estate) -> None:
+    seen = collect("rds", estate, standing=Standing(True, enabled=False))
+    assert (seen.outcome, seen.calls) == (Outcome.UNSUPPORTED, 0)
+    assert f"region {estate.regions[0]} is not enabled for this account" in seen.missed
+
+
+@pytest.mark.parametrize("code", ["UnrecognizedClientException", "InvalidClientTokenId"])
+def test_keys_that_work_elsewhere_point_at_the_region(code: str, estate: Estate) -> None:
+    answer = saying(403, code)
+    here = collect("rds", estate, answer, standing=Standing(keys_work=True))
+    assert here.outcome is Outcome.UNSUPPORTED
+    assert "is not enabled for this account" in here.missed
+    assert "the same keys work elsewhere" in here.missed
+    unknown = collect("rds", estate, answer)
+    assert unknown.outcome is Outcome.DENIED
+    assert "region" not in unknown.missed
+
+
+@each
+def test_a_fifth_of_the_calls_throttled_loses_nothing(collector: Collector, estate: Estate) -> None:
+    chance = random.Random(collector.name)
+    refused = 0
+
+    def answer(request: Any) -> Answer | None:
+        nonlocal refused
+        if chance.random() >= 0.2:
+            return None
+        refused += 1
+        return refusal(protocol_of_request(request), "throttled")
+
+    whole = collect(collector.name, estate)
+    seen = collect(collector.name, estate, answer)
+    assert seen.outcome is whole.outcome
+    assert seen.resources == whole.resources
+    if whole.outcome is not Outcome.UNSUPPORTED:  # a fault of the server is asked again, too
+        assert seen.calls == whole.calls + refused
+
+
+def test_an_endless_throttle_ends_by_itself(estate: Estate) -> None:
+    seen = collect("sqs", estate, saying(429, "Throttling"), limits=Limits(retries=4))
+    assert (seen.outcome, seen.calls) == (Outcome.THROTTLED, 5)
+
+
+def test_a_tag_of_ten_megabytes_is_cut_and_noted(estate: Estate) -> None:
+    huge = b'{"Tags": {"note": "%s", "app": "orders"}}' % (b"x" * 10_000_000)
+    seen = collect("sqs", estate, lambda r: (200, huge) if b"ListQueueTags" in target(r) else None)
+    assert seen.outcome is Outcome.COMPLETE
+    assert "tag note of arn:aws:sqs" in seen.missed
+    assert "cut, with a mark" in seen.missed
+    for queue in seen.resources:
+        assert len(queue.tags["note"]) < 1100
+        assert queue.tags["note"].endswith("(cut: 10000000 characters)")
+        assert queue.tags["app"] == "orders"
+
+
+def target(request: Any) -> bytes:
+    name = request.headers.get("X-Amz-Target", b"")
+    return name if isinstance(name, bytes) else name.encode()
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.sampled_from([200, 400, 401, 403, 404, 429, 500, 503]), max_size=12))
+def test_whatever_is_answered_a_collector_never_raises_nor_loses_what_it_read(
+    statuses: list[int],
+) -> None:
+    def read(look: Account) -> None:
+        client = look.client("sqs")
+        for number in range(len(statuses)):
+            with look.tolerating(f"thing {number}"):
+                client.list_queues()
+                look.found.append(Resource(str(number), "k", "n", "r"))
+
+    session = boto3.Session("k", "s", region_name="eu-west-3")
+    given_ = iter(statuses)
+    answering(session, lambda _: (next(given_, 200), b"{}"))
+    look = Account(session, "eu-west-3", pacing=unhurried(), limits=Limits(attempts=1))
+    seen = Collector("any", "aws", "region", (), read).collect(look)
+    assert len(seen.resources) == statuses.count(200)
+    assert (seen.outcome is Outcome.COMPLETE) == (set(statuses) <= {200})
+    assert seen.calls == len(statuses)
+
+
+def block_of(estate: Estate, **more: Any) -> AwsAccount:
+    return AwsAccount(
+        regions=list(estate.regions), endpoint_url=estate.endpoint_url,
+        access_key_id=estate.access_key_id, secret_access_key=estate.secret_access_key, **more,
+    )  # fmt: skip
+
+
+def test_all_collectors_at_once_see_what_they_see_one_by_one(estate: Estate) -> None:
+    places = aws_places(block_of(estate), pacing=unhurried())
+    threads = set()
+    at_once = read_places(places, concurrency=16, done=lambda _: threads.add(threading.get_ident()))
+    assert len(threads) > 1
+    for seen in at_once:
+        alone = BY_NAME[seen.collector].collect(places[0].look())
+        assert seen.resources == alone.resources
+        assert seen.calls == alone.calls
+        assert seen.account == "123456789012"
+        assert {r.account for r in seen.resources} <= {"123456789012"}
+        assert (seen.outcome, seen.missed) == (alone.outcome, alone.missed)
+
+
+def test_a_region_that_is_switched_off_is_named_without_a_call(estate: Estate) -> None:
+    off = "me-south-1"  # opt-in, as moto lists it
+    places = aws_places(block_of(estate), [off, estate.regions[0]], pacing=unhurried())
+    seen = read_places([p for p in places if p.region == off])
+    assert {(s.outcome, s.calls) for s in seen} == {(Outcome.UNSUPPORTED, 0)}
+    assert all(f"region {off} is not enabled" in s.missed for s in seen)
+    once = [c.name for p in places if p.region != off for c in p.collectors]
+    assert {"s3", "iam"} <= set(once)
+
+
+def test_an_account_is_asked_in_another_region_where_the_first_is_off(estate: Estate) -> None:
+    block = block_of(estate)
+    session = answering(
+        block.session(),
+        lambda r: saying(403, "AuthFailure")(r) if b"me-south-1" in signature(r) else None,
+    )
+    block.__dict__["session"] = lambda: session
+    places = aws_places(block, ["me-south-1", estate.regions[0]], pacing=unhurried())
+    assert {p.account for p in places} == {"123456789012"}
+    assert "is not enabled" in BY_NAME["rds"].collect(places[0].look()).missed
+
+
+def signature(request: Any) -> bytes:
+    signed = request.headers["Authorization"]
+    return signed if isinstance(signed, bytes) else signed.encode()
