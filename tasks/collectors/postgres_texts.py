@@ -24,7 +24,8 @@ _TEXT = frozenset({"text", "varchar", "bpchar", "citext", "json", "jsonb", "xml"
 _VECTORS = frozenset({"vector", "halfvec", "sparsevec"})
 _TYPES = {"_float4": "real[]", "_float8": "double precision[]"}
 _NAMED_VECTOR = re.compile(r"embed|vector", re.IGNORECASE)
-_WORD = re.compile(r"[^\W\d_]{2,}")
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+_KEY = re.compile(r'"[^"]*"\s*:')
 _FEWEST_ROWS = 50
 _LEAST_WIDTH = 24  # bytes; narrower ones are codes and names
 _OUT_OF_LINE = 200  # bytes a row beside the table: some column holds long values
@@ -164,8 +165,12 @@ def _decoded(value: str | bytes) -> str:
 
 
 def _reads_like_text(texts: Sequence[str]) -> bool:
-    """Tell whether half of the texts have five words or more, or are in Arabic script."""
-    like = sum(len(_WORD.findall(t)) >= _FEWEST_WORDS for t in texts)
+    """Tell whether half of the texts have five words or more; an address or a code is one."""
+    like = sum(
+        sum(_LETTERS.search(word) is not None for word in _KEY.sub("", text).split())
+        >= _FEWEST_WORDS
+        for text in texts
+    )
     return like >= _LEAST_SHARE * len(texts)
 
 
