@@ -69,9 +69,9 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
         sources = audit.sources_of(ledger, workload, account=request.account, bill=request.bill)
         corpus = audit.measure_corpus(workload)
 
-        places = list(audit.places_of(sources, request.regions, request.pages))
+        places = audit.places_of(sources, request.regions, request.pages)
         looking = audit.start_collecting(places)
-        files = audit.start_reading(sources)
+        files = audit.start_reading(sources, workload.budget.currency)
         collected = audit.collected_of(looking)
         observed = audit.observe(sources, collected)
         inventory = audit.take_stock(workload, collected, observed, files.wait(), corpus)

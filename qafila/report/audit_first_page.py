@@ -10,6 +10,7 @@ from typing import Any
 
 from qafila.core.ai_need import LEAST_COVERAGE
 from qafila.core.inventory import size_text
+from qafila.core.inventory.tables import STAYS, WORDS
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.wording import NOTHING, money, number
 
@@ -175,16 +176,19 @@ def amount_of(row: Row) -> str:
     return f"{money(row['amount'])} {row.get('currency') or ''}".strip()
 
 
-def _waves(facts: AuditFacts) -> list[tuple[str, str, str]]:
+def _by_wave(facts: AuditFacts) -> dict[str, list[Row]]:
     grouped: dict[str, list[Row]] = {}
     for row in facts.rows("waves"):
-        if row.get("wave") not in (None, "", "stays"):
-            grouped.setdefault(str(row["wave"]), []).append(row)
+        if row.get("wave") != STAYS:
+            grouped.setdefault(str(row.get("wave")), []).append(row)
+    return grouped
+
+
+def _waves(facts: AuditFacts) -> list[tuple[str, str, str]]:
     return [
-        (wave, _listed([str(r.get("name")) for r in rows], 6), str(rows[0].get("wave_reason") or
-                                                                   rows[0].get("reason") or ""))
-        for wave, rows in grouped.items()
-    ]  # fmt: skip
+        (wave, _listed([str(r.get("name")) for r in rows], 6), str(rows[0].get("wave_reason")))
+        for wave, rows in _by_wave(facts).items()
+    ]
 
 
 def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
@@ -236,12 +240,9 @@ def _difference(found: Mapping[str, Any] | None) -> list[str]:
         change = Decimal(spend["after"]) - Decimal(spend["before"])
         why = ", ".join(
             f"{words} {_signed(Decimal(spend[key]))}"
-            for key, words in (
-                ("price", "price"), ("volume", "volume"), ("mix", "mix"), ("new_items", "new"),
-                ("gone_items", "gone"), ("unexplained", "without quantities"),
-            )
+            for key, words in WORDS.items()
             if spend.get(key) and Decimal(spend[key])
-        )  # fmt: skip
+        )
         told = f"{_signed(change)} {found.get('currency')}" if change else "unchanged"
         lines.append(f"{note[:1].upper()}{note[1:]}: {told}{f' ({why})' if why else ''}.")
     lines += [

@@ -15,7 +15,8 @@ from qafila.report.wording import NOTHING, number
 
 MOST_ROWS = 1_000
 _TITLES = {
-    "spend": "Spend", "network": "Network", "reconciliation": "Bill against account",
+    "spend": "Spend", "spend_items": "Spend by item", "network": "Network",
+    "gravity": "If one end moved", "reconciliation": "Bill against account",
     "findings": "To look at", "resources": "Resources", "edges": "Dependencies",
     "waves": "Waves", "ai_need": "Need for AI", "lock_in": "Lock-in", "bill_quality": "Bill",
     "collectors": "Collectors", "difference": "Since the last audit",
@@ -55,7 +56,8 @@ def _count(key: str, heading: str = "") -> _Column:
 
 
 def _money(key: str = "amount") -> _Column:
-    return "amount", lambda row: amount_of({**row, "amount": row.get(key)}), True
+    heading = "amount" if key == "amount" else f"{key}, a month"
+    return heading, lambda row: amount_of({**row, "amount": row.get(key)}), True
 
 
 def _share(key: str, heading: str = "") -> _Column:
@@ -69,18 +71,23 @@ def _share(key: str, heading: str = "") -> _Column:
 _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "spend": (_text("month"), _text("state"), _text("what"), _text("name"), _money(),
               _count("lines")),
-    "network": (_text("month"), _text("route"), _text("service"), _money(), _count("lines")),
+    "spend_items": (_text("service"), _text("item"), _money(), _text("quantity"), _text("unit")),
+    "network": (_text("month"), _text("route"), _text("service"), _text("from"), _text("to"),
+                _money(), _text("gigabytes", "GB"), _count("lines")),
+    "gravity": (_text("from"), _text("to"), _text("moved"), _text("where"), _money("before"),
+                _money("after"), _money(), _text("why", "not known because"), _text("measured")),
     "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
                        _text("sentence", "why")),
     "findings": (_text("kind"), _text("name"), _text("resource"), _money(),
                  _text("sentence", "why")),
-    "resources": (_text("kind"), _text("name"), _text("region"), _text("app"), _text("owner"),
+    "resources": (_text("kind"), _text("name"), _text("account"), _text("region"), _text("app"),
+                  _text("owner"),
                   ("size", lambda row: size_text(row.get("size_bytes"))
                    if row.get("size_bytes") is not None else NOTHING, True),
                   _text("type"), _text("id")),
     "edges": (_text("from"), _text("to"), _text("kind"), _text("source"),
               _share("confidence"), _text("last_seen")),
-    "waves": (_text("wave"), _text("name"), _text("reason"), _text("id")),
+    "waves": (_text("wave"), _text("criticality"), _text("name"), _text("reason"), _text("id")),
     "ai_need": (_text("subject"), _text("owner"), _text("signal"), _text("found"),
                 _text("evidence"), _text("ask", "to ask")),
     "lock_in": (_text("kind"), _text("provider"), _text("api"),
@@ -88,7 +95,7 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
                 _text("behind", "behind an abstraction"), _text("effort"), _text("reason")),
     "bill_quality": (_text("kind"), _text("subject"), _count("lines"), _count("of"), _money(),
                      _text("sentence", "what")),
-    "collectors": (_text("collector"), _text("region", "where"), _text("outcome"),
+    "collectors": (_text("collector"), _text("account"), _text("region", "where"), _text("outcome"),
                    _count("resources"), _count("calls"), _text("not_seen")),
     "difference": (_text("about"), _text("what"), _text("name"), _text("detail"),
                    _text("before"), _text("after"), _text("id", "id or place")),

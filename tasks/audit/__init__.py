@@ -5,14 +5,25 @@ from __future__ import annotations
 from tasks.audit.collecting import collect, collected_of, start_collecting
 from tasks.audit.keeping import keep_audit
 from tasks.audit.places import Place, places_of
-from tasks.audit.reading import FilesRead, Read, measure_corpus, observe, read_bills, start_reading
+from tasks.audit.reading import (
+    Billed,
+    FilesRead,
+    Observed,
+    Read,
+    measure_corpus,
+    observe,
+    read_bills,
+    start_reading,
+)
 from tasks.audit.reporting import audit_facts, save_audit
 from tasks.audit.showing import show_audit
 from tasks.audit.sources import Sources, sources_of
 from tasks.audit.stocktaking import take_stock
 
 __all__ = [
+    "Billed",
     "FilesRead",
+    "Observed",
     "Place",
     "Read",
     "Sources",

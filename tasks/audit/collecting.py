@@ -19,7 +19,7 @@ from tasks.audit.places import Place
 class Looking:
     """One collector that is on its way, and how to name it when it does not come back."""
 
-    def __init__(self, collector: str, place: str, future: PrefectFuture[Collected]) -> None:
+    def __init__(self, collector: str, place: Place, future: PrefectFuture[Collected]) -> None:
         self.collector = collector
         self.place = place
         self.future = future
@@ -49,7 +49,7 @@ def collect(collector: str, place: str, at: Place) -> Collected:
 def start_collecting(places: Sequence[Place]) -> list[Looking]:
     """Start every collector of every place; the flow's task runner bounds how many at once."""
     return [
-        Looking(c.name, place.name, collect.submit(c.name, place.name, place))
+        Looking(c.name, place, collect.submit(c.name, place.name, place))
         for place in places
         for c in place.collectors
     ]
@@ -65,7 +65,9 @@ def _come_back(one: Looking) -> Collected:
     if isinstance(back, Collected):
         return back
     why = broken(one.collector, back)
-    return Collected(one.collector, one.place, Outcome.UNSUPPORTED, (), (), 0, why)
+    return Collected(
+        one.collector, one.place.region, Outcome.UNSUPPORTED, (), (), 0, why, one.place.account
+    )
 
 
 def broken(what: str, error: object) -> str:

@@ -72,17 +72,17 @@ def _write_snapshot(
         cursor.executemany(
             statement("audit", "insert_outcome"),
             [
-                {"audit_id": audit_id, "collector": c.collector, "region": c.region,
-                 "outcome": c.outcome.value, "resources": len(c.resources), "calls": c.calls,
-                 "missed": c.missed}
+                {"audit_id": audit_id, "collector": c.collector, "account": c.account,
+                 "region": c.region, "outcome": c.outcome.value,
+                 "resources": len(c.resources), "calls": c.calls, "missed": c.missed}
                 for c in _one_a_place(inventory.looked)
             ],
         )  # fmt: skip
         _copy(
             cursor, "copy_resources",
             (
-                (audit_id, r["id"], r["kind"], r["name"], _region(r["region"]), r["size_bytes"],
-                 Jsonb(r["tags"]), Jsonb(r["facts"]), r["collector"])
+                (audit_id, r["id"], r["kind"], r["name"], r["account"], _region(r["region"]),
+                 r["size_bytes"], Jsonb(r["tags"]), Jsonb(r["facts"]), r["collector"])
                 for r in made["resources"]
             ),
         )  # fmt: skip
@@ -116,10 +116,10 @@ def _region(shown: str) -> str:
 
 def _one_a_place(looked: Iterable[Collected]) -> list[Collected]:
     """Return one outcome a collector and place: a place that was looked at twice is numbered."""
-    times: dict[tuple[str, str], int] = {}
+    times: dict[tuple[str, str, str], int] = {}
     told = []
     for part in looked:
-        key = (part.collector, part.region)
+        key = (part.collector, part.account, part.region)
         times[key] = times.get(key, 0) + 1
         place = part.region if times[key] == 1 else f"{part.region} ({times[key]})"
         told.append(replace(part, region=place))
@@ -145,16 +145,17 @@ def last_snapshot(ledger: Connection, workload: str) -> Snapshot | None:
         at=audit["finished_at"].astimezone(UTC).isoformat(timespec="seconds"),
         resources=tuple(
             Seen(r["id"], r["kind"], r["name"], r["region"], r["collector"], r["size_bytes"],
-                 r["tags"], r["facts"])
+                 r["tags"], r["facts"], r["account"])
             for r in _rows(ledger, "resources_of", key)
         ),
         outcomes={
-            (o["collector"], o["region"]): o["outcome"] for o in _rows(ledger, "outcomes_of", key)
+            (o["collector"], o["account"], o["region"]): o["outcome"]
+            for o in _rows(ledger, "outcomes_of", key)
         },
         currency=body.get("currency"),
         period=body.get("period"),
         closed=bool(body.get("period_closed")),
-        spend=_spend(body),
+        spend=_spend(body, _rows(ledger, "rows_of", {**key, "part": "spend_items"})),
     )  # fmt: skip
 
 
@@ -165,22 +166,33 @@ def _snapshot(inventory: Inventory, body: Mapping[str, Any]) -> Snapshot:
         at="",
         resources=tuple(
             Seen(r.id, r.kind, r.name, r.region, seen_by.get(r.id, ""), r.size_bytes,
-                 dict(r.tags), dict(r.facts))
+                 dict(r.tags), dict(r.facts), r.account)
             for r in inventory.resources
         ),
         outcomes={
-            (c.collector, c.region): c.outcome.value for c in _one_a_place(inventory.looked)
+            (c.collector, c.account, c.region): c.outcome.value
+            for c in _one_a_place(inventory.looked)
         },
         currency=inventory.currency,
         period=body["period"],
         closed=bool(body["period_closed"]),
-        spend=_spend(body),
+        spend=inventory.spend_items or _spend(body, ()),
     )  # fmt: skip
 
 
-def _spend(body: Mapping[str, Any]) -> tuple[ServiceSpend, ...]:
-    items = (body.get("spend_by_service") or {}).items()
-    return tuple(ServiceSpend(name, (LineItem(name, Decimal(amount)),)) for name, amount in items)
+def _spend(body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[ServiceSpend, ...]:
+    """Return the spend of an audit's month by item; of an audit without items, by service."""
+    items: dict[str, list[LineItem]] = {}
+    for row in (row["body"] for row in rows):
+        quantity = row.get("quantity")
+        items.setdefault(row["service"], []).append(
+            LineItem(row["item"], Decimal(row["amount"]),
+                     None if quantity is None else Decimal(quantity), row.get("unit") or "")
+        )  # fmt: skip
+    if not items:
+        named = (body.get("spend_by_service") or {}).items()
+        items = {name: [LineItem(name, Decimal(amount))] for name, amount in named}
+    return tuple(ServiceSpend(service, tuple(found)) for service, found in items.items())
 
 
 def _rows(ledger: Connection, name: str, key: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Where collectors look: regions of an account, clusters, databases, servers of metrics."""
+"""Where collectors look: regions of accounts, clusters, databases, servers of metrics."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from tasks.audit.sources import Sources
-from tasks.collectors import COLLECTORS, Account, Collector, Limits, Look
+from tasks.collectors import Collector, Limits, Look, collectors_of
+from tasks.collectors.kubernetes_cluster import Cluster, ClusterLimits
+from tasks.collectors.postgres_server import Server
+from tasks.collectors.prometheus_server import Metrics
+from tasks.collectors.reading import aws_places
 
 
 class Place:
     """One place and how to look at it; each collector gets a look of its own.
 
-    Not a dataclass: Prefect would walk through its fields on the way into a task.
+    ``name`` is for people; ``region`` and ``account`` are what an outcome is filed under. Not a
+    dataclass: Prefect would walk through its fields on the way into a task.
     """
 
-    __slots__ = ("_open", "collectors", "name")
+    __slots__ = ("_open", "account", "collectors", "name", "region")
 
     def __init__(
         self,
-        name: str,
+        region: str,
         collectors: tuple[Collector, ...],
         open_: Callable[[], AbstractContextManager[Look]],
+        account: str = "",
     ) -> None:
-        self.name = name
+        self.region = region
+        self.account = account
+        self.name = f"{account} {region}".strip()
         self.collectors = collectors
         self._open = open_
 
@@ -33,22 +41,42 @@ class Place:
         return self._open()
 
 
-def places_of(sources: Sources, regions: list[str], pages: int) -> Iterator[Place]:
-    """Yield every place that is named, with the collectors that look at it.
+def places_of(sources: Sources, regions: list[str], pages: int) -> list[Place]:
+    """Return every place that is named, with the collectors that look at it.
 
-    What belongs to a whole account is looked at once, in its first region.
+    Of AWS, each account is asked for its number and its regions; whatever it refuses there shows
+    in the outcomes of its collectors.
+
+    Raises:
+        BadInput: a role leads to the account that is read directly.
     """
-    if sources.account is not None:
-        _, account = sources.account
-        session = account.session()
-        wanted = regions or account.regions
-        for region in wanted:
-            look = partial(
-                Account, session, region,
-                endpoint_url=account.endpoint_url, limits=Limits(pages=pages),
-            )  # fmt: skip
-            collectors = [c for c in COLLECTORS if c.scope == "region" or region == wanted[0]]
-            yield Place(region, tuple(collectors), partial(_plain, look))
+    return [*_aws(sources, regions, pages), *_elsewhere(sources, pages)]
+
+
+def _aws(sources: Sources, regions: list[str], pages: int) -> Iterator[Place]:
+    if sources.account is None:
+        return
+    _, block = sources.account
+    for place in aws_places(block, regions, limits=Limits(pages=pages)):
+        yield Place(
+            place.region, place.collectors, partial(_plain, place.look), account=place.account
+        )
+
+
+def _elsewhere(sources: Sources, pages: int) -> Iterator[Place]:
+    for name, cluster in sources.kubernetes:
+        look = partial(Cluster, cluster.client(), name, limits=ClusterLimits(pages=pages))
+        yield Place(name, collectors_of("kubernetes"), partial(_plain, look))
+    for name, database in sources.postgres:
+        secret = None if database.password is None else database.password.get_secret_value()
+        wait = database.connect_timeout_seconds
+        yield Place(
+            name,
+            collectors_of("postgres"),
+            partial(Server, name, database.url, secret, connect_timeout_seconds=wait),
+        )
+    for address in sources.prometheus:
+        yield Place(address, collectors_of("prometheus"), partial(Metrics, address))
 
 
 def _plain(look: Callable[[], Look]) -> AbstractContextManager[Look]:

@@ -14,15 +14,26 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
+from blocks import AwsAccount
 from qafila.core.ai_need import CorpusVolume
-from qafila.core.bills import Bill
-from qafila.core.estate import Collected, Outcome
+from qafila.core.bills import Bill, main_currency
+from qafila.core.dependencies.traffic import Traffic
+from qafila.core.drift import LineItem
+from qafila.core.estate import Collected, Outcome, Resource
+from qafila.core.inventory import storable_part
+from qafila.core.inventory.difference import ServiceSpend
+from qafila.core.lock_in import LockIn
+from qafila.core.network import Ledger
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
-from tasks import bills
+from qafila.sql import statement
 from tasks.audit.collecting import broken
 from tasks.audit.sources import Sources
+from tasks.bills import OpenBill, open_bill
+from tasks.bills.network import read_ledger
+from tasks.bills.reading import read_open
 from tasks.ledger import open_ledger
+from tasks.lock_in import scan
 from tasks.opening import open_source, volume_of
 
 T = TypeVar("T")
@@ -53,15 +64,93 @@ def measure_corpus(workload: Workload) -> Read[CorpusVolume]:
     return _read("corpus", workload.corpus.source.name, count, said=(BadInput, Refused))
 
 
+@dataclass(frozen=True)
+class Billed:
+    """A bill with its network ledger, and what the month that figures are for is made of.
+
+    ``currency``: the one that figures are in; other currencies are never added to it.
+    """
+
+    bill: Bill
+    network: Ledger
+    currency: str | None
+    items: tuple[ServiceSpend, ...]
+
+
 @task(task_run_name="read {number} bill(s)", cache_policy=NO_CACHE)
-def read_bills(paths: Sequence[Path], number: int) -> Read[Bill]:
-    """Read one bill, or several as one, into exact amounts."""
-    return _read("bills", names(paths), lambda: bills.read_bill(paths))
+def read_bills(
+    paths: Sequence[str], number: int, preferred: str, account: AwsAccount | None
+) -> Read[Billed]:
+    """Read one bill, or several as one, into exact amounts.
+
+    ``preferred``: the currency to give figures in, when the bill has it. ``account``: whose
+    credentials fetch ``s3://…``; None: those of the usual boto3 chain.
+    """
+
+    def read() -> Billed:
+        s3 = None
+        if account is not None and any(path.startswith("s3:") for path in paths):
+            s3 = account.session().client("s3", endpoint_url=account.endpoint_url)
+        with open_bill(paths, s3=s3) as bill:
+            values = read_open(bill)
+            currency = main_currency(values, preferred)
+            items = () if currency is None else _items(bill, values, currency)
+            return Billed(values, read_ledger(bill), currency, items)
+
+    return _read("bills", names(paths), read)
 
 
-def names(paths: Sequence[Path]) -> str:
+def _items(bill: OpenBill, values: Bill, currency: str) -> tuple[ServiceSpend, ...]:
+    period = values.reference_period(currency)
+    if period is None:
+        return ()
+    found: dict[str, list[LineItem]] = {}
+    for service, item, unit, amount, quantity, _ in bill.query(
+        statement("audit", "spend_items"), [currency, period.start]
+    ):
+        found.setdefault(service, []).append(LineItem(item, amount, quantity, unit))
+    return tuple(ServiceSpend(service, tuple(items)) for service, items in found.items())
+
+
+@task(task_run_name="scan {number} folder(s) of code for vendors' APIs", cache_policy=NO_CACHE)
+def scan_code(paths: Sequence[Path], number: int) -> Read[LockIn]:
+    """Find where code calls a vendor's API; nothing of what is read is executed."""
+    return _read("code", names(paths), lambda: scan(paths))
+
+
+@task(task_run_name="read {number} file(s) of traces", cache_policy=NO_CACHE)
+def read_trace_files(
+    paths: Sequence[Path], resources: Sequence[Resource], number: int
+) -> Collected:
+    """Read who calls whom from traces, and when last."""
+    from tasks.observing import read_traces
+
+    read: Read[Collected] = _read("traces", names(paths), lambda: read_traces(paths, resources))
+    return read.outcome if read.found is None else storable_part(read.found)
+
+
+@dataclass(frozen=True)
+class Flows:
+    """What flow logs say: edges, and the bytes that went along each."""
+
+    collected: Collected
+    traffic: tuple[Traffic, ...] = ()
+
+
+@task(task_run_name="read {number} flow log(s)", cache_policy=NO_CACHE)
+def read_flow_log_files(paths: Sequence[Path], resources: Sequence[Resource], number: int) -> Flows:
+    """Read who talks to whom from flow logs, how much, and when last."""
+    from tasks.observing import read_flow_logs
+
+    read = _read("flow-logs", names(paths), lambda: read_flow_logs(paths, resources))
+    if read.found is None:
+        return Flows(read.outcome)
+    return Flows(storable_part(read.found.collected), tuple(read.found.traffic))
+
+
+def names(paths: Sequence[str | Path]) -> str:
     """Return the names of files, the first few of many."""
-    shown = ", ".join(path.name for path in paths[:3])
+    shown = ", ".join(str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths[:3])
     return shown if len(paths) <= 3 else f"{shown} and {len(paths) - 3} more"
 
 
@@ -83,33 +172,67 @@ def _read(
         )
 
 
-class Files:
-    """What is being read while collectors look: bills."""
-
-    def __init__(self, bills: PrefectFuture[Read[Bill]] | None) -> None:
-        self._bills = bills
-
-    def wait(self) -> FilesRead:
-        """Return what was read and how far, once all of it is there."""
-        bill = None if self._bills is None else self._bills.result()
-        told = [] if bill is None else [bill.outcome]
-        return FilesRead(None if bill is None else bill.found, tuple(told))
+# --- all of them -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class FilesRead:
-    """Everything that files gave; None: not named, or not readable."""
+    """Everything that files gave; None: not named, or not readable. ``told``: how far each came."""
 
-    bill: Bill | None
-    read: tuple[Collected, ...]
-
-
-def start_reading(sources: Sources) -> Files:
-    """Start to read every file that is named."""
-    paths = sources.bills
-    return Files(read_bills.submit(paths, len(paths)) if paths else None)
+    billed: Billed | None
+    code: LockIn | None
+    told: tuple[Collected, ...]
 
 
-def observe(sources: Sources, collected: Sequence[Collected]) -> list[Collected]:
+class Files:
+    """What is being read while collectors look."""
+
+    def __init__(
+        self,
+        bills: PrefectFuture[Read[Billed]] | None,
+        code: PrefectFuture[Read[LockIn]] | None,
+    ) -> None:
+        self._bills = bills
+        self._code = code
+
+    def wait(self) -> FilesRead:
+        """Return what was read and how far, once all of it is there."""
+        bills = None if self._bills is None else self._bills.result()
+        code = None if self._code is None else self._code.result()
+        told = [one.outcome for one in (bills, code) if one is not None]
+        return FilesRead(
+            None if bills is None else bills.found,
+            None if code is None else code.found,
+            tuple(told),
+        )
+
+
+def start_reading(sources: Sources, currency: str) -> Files:
+    """Start to read every bill and every folder of code that is named."""
+    account = None if sources.account is None else sources.account[1]
+    bills, code = sources.bills, sources.code
+    return Files(
+        read_bills.submit(bills, len(bills), currency, account) if bills else None,
+        scan_code.submit(code, len(code)) if code else None,
+    )
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was seen on the wire: edges of traces and flow logs, and the bytes along them."""
+
+    parts: tuple[Collected, ...] = ()
+    traffic: tuple[Traffic, ...] = ()
+
+
+def observe(sources: Sources, collected: Sequence[Collected]) -> Observed:
     """Read traces and flow logs, which speak of what collectors have found."""
-    return []
+    resources = [r for part in collected for r in part.resources]
+    traces, logs = sources.traces, sources.flow_logs
+    seen = read_trace_files.submit(traces, resources, len(traces)) if traces else None
+    flows = read_flow_log_files.submit(logs, resources, len(logs)) if logs else None
+    parts = [] if seen is None else [seen.result()]
+    if flows is None:
+        return Observed(tuple(parts))
+    found = flows.result()
+    return Observed((*parts, found.collected), found.traffic)

@@ -11,7 +11,7 @@ from prefect.blocks.core import Block
 from blocks import AwsAccount, KubernetesCluster, PostgresDatabase
 from qafila import settings
 from qafila.core.workload import AuditSources, ProductPlan, Workload
-from qafila.errors import BadInput, Refused
+from qafila.errors import BadInput, Refused, Unavailable
 from tasks.connections import connection
 from tasks.ledger import Connection
 
@@ -20,10 +20,13 @@ B = TypeVar("B", bound=Block)
 
 @dataclass(frozen=True, repr=False)
 class Sources:
-    """Everything that is there to be read: connections by name, files by path. All optional."""
+    """Everything that is there to be read: connections by name, files by path. All optional.
+
+    ``bills``: paths, or addresses like ``s3://bucket/key``.
+    """
 
     account: tuple[str, AwsAccount] | None
-    bills: tuple[Path, ...]
+    bills: tuple[str, ...]
     kubernetes: tuple[tuple[str, KubernetesCluster], ...]
     postgres: tuple[tuple[str, PostgresDatabase], ...]
     prometheus: tuple[str, ...]
@@ -56,8 +59,8 @@ def sources_of(
     looked = _Looked(ledger)
     found = Sources(
         account=looked.connection("account", name, AwsAccount) if name else None,
-        bills=looked.files("bill", bills),
-        kubernetes=looked.connections("kubernetes", given.kubernetes, KubernetesCluster),
+        bills=looked.bills(bills),
+        kubernetes=looked.clusters(given.kubernetes),
         postgres=looked.connections("postgres", given.postgres, PostgresDatabase),
         prometheus=tuple(dict.fromkeys(given.prometheus)),
         traces=looked.files("traces", given.traces),
@@ -97,6 +100,22 @@ class _Looked:
     def connections(self, field: str, names: list[str], kind: type[B]) -> tuple[tuple[str, B], ...]:
         found = [self.connection(field, name, kind) for name in dict.fromkeys(names)]
         return tuple(one for one in found if one is not None)
+
+    def clusters(self, names: list[str]) -> tuple[tuple[str, KubernetesCluster], ...]:
+        """Return clusters whose settings a client can be made from; no call leaves yet."""
+        found = self.connections("kubernetes", names, KubernetesCluster)
+        for _, cluster in found:
+            try:
+                cluster.client()
+            except (BadInput, Unavailable) as error:
+                self.problems.append(f"kubernetes: {error.what}")
+        return found
+
+    def bills(self, names: list[str]) -> tuple[str, ...]:
+        """Return paths; what lies on S3 is not here, so that it is there shows when it is read."""
+        remote = [name for name in dict.fromkeys(names) if name.startswith(("s3:/", "s3a:/"))]
+        local = self.files("bill", [name for name in names if name not in remote])
+        return (*map(str, local), *remote)
 
     def files(self, field: str, names: list[str], *, folder: bool = False) -> tuple[Path, ...]:
         paths = [settings.home() / name for name in dict.fromkeys(names)]

@@ -3,58 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date, timedelta
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload
-from qafila.core.bills import main_currency
-from qafila.core.dependencies import derive_edges
+from qafila.core.dependencies import Traffic, edges_of, plan_waves
 from qafila.core.estate import Collected, Edge, Resource, outcomes_by_collector
 from qafila.core.findings import look_closer, watch_the_network
 from qafila.core.inventory import Inventory
+from qafila.core.network import Ledger
+from qafila.core.network.flows import flows_of, pool_of
+from qafila.core.network.gravity import WhatIf, moves_together, what_if
 from qafila.core.reconciling import Reconciliation, reconcile
 from qafila.core.workload import Workload
-from tasks.audit.reading import FilesRead, Read
+from tasks.audit.reading import FilesRead, Observed, Read
+from tasks.bills.network import load_tariffs
 
 
 @task(task_run_name="reconcile bill and account of {workload.name}", cache_policy=NO_CACHE)
 def take_stock(
     workload: Workload,
     collected: Sequence[Collected],
-    observed: Sequence[Collected],
+    observed: Observed,
     files: FilesRead,
     corpus: Read[CorpusVolume],
 ) -> Inventory:
-    """Put all collectors, what traces and flow logs showed, the files and the corpus together."""
-    bill, volume = files.bill, corpus.found
-    read = (*files.read, *observed, *(() if volume else (corpus.outcome,)))
+    """Put all collectors, what was seen on the wire, the files and the corpus together."""
     by_id: dict[str, Resource] = {r.id: r for part in collected for r in part.resources}
     resources = tuple(by_id.values())
-    direct: list[Edge] = [edge for part in (*collected, *observed) for edge in part.edges]
-    currency = None if bill is None else main_currency(bill, workload.budget.currency)
-    reconciliation = (
-        Reconciliation((), (), ())
-        if bill is None or currency is None
-        else reconcile(resources, collected, bill, currency)
-    )
-    items = [i for i in bill.items if i.currency == currency] if bill else []
-    return Inventory(
+    direct = [edge for part in (*collected, *observed.parts) for edge in part.edges]
+    edges = edges_of(resources, direct)
+    outcomes = outcomes_by_collector(collected)
+    found = Inventory(
         workload=workload.name,
         collected=tuple(collected),
         resources=resources,
-        edges=tuple(dict.fromkeys([*direct, *derive_edges(resources)])),
-        bill=bill,
-        currency=currency,
-        reconciliation=reconciliation,
-        findings=(
-            *look_closer(resources, items),
-            *(watch_the_network(bill, currency) if bill and currency else ()),
-        ),
+        edges=edges,
+        bill=None,
+        currency=None,
+        reconciliation=Reconciliation((), (), ()),
+        findings=tuple(look_closer(resources, ())),
         candidates=(
-            *(() if volume is None else (assess_workload(workload, volume),)),
-            *assess_estate(resources, outcomes_by_collector(collected)),
+            *(() if corpus.found is None else (assess_workload(workload, corpus.found),)),
+            *assess_estate(resources, outcomes),
         ),
-        corpus=volume,
-        read=read,
+        corpus=corpus.found,
+        read=(*files.told, *observed.parts, *(() if corpus.found else (corpus.outcome,))),
+        waves=plan_waves(
+            resources, edges, criticality_of={workload.name: workload.criticality}
+        ) if resources else None,
+        lock_in=files.code,
+        gravity=_gravity(resources, edges, observed.traffic, Ledger(), None),
+    )  # fmt: skip
+    return found if files.billed is None else _with_bill(found, files, observed.traffic)
+
+
+def _with_bill(found: Inventory, files: FilesRead, traffic: Sequence[Traffic]) -> Inventory:
+    """Hold the bill against what was found."""
+    assert files.billed is not None
+    bill, currency, ledger = files.billed.bill, files.billed.currency, files.billed.network
+    found = replace(found, bill=bill, currency=currency, network=ledger)
+    if currency is None:
+        return found
+    period = bill.reference_period(currency)
+    month = None if period is None else period.start
+    items = [i for i in bill.items if i.currency == currency]
+    return replace(
+        found,
+        spend_items=files.billed.items,
+        reconciliation=reconcile(found.resources, found.collected, bill, currency),
+        findings=(
+            *look_closer(found.resources, items),
+            *watch_the_network(bill, currency),
+        ),
+        gravity=_gravity(found.resources, found.edges, traffic, ledger, month),
     )
+
+
+def _gravity(
+    resources: Sequence[Resource],
+    edges: Sequence[Edge],
+    traffic: Sequence[Traffic],
+    ledger: Ledger,
+    month: date | None,
+) -> tuple[WhatIf, ...]:
+    """Price single moves, where flow logs say how much goes along a pair."""
+    days = _observed_days(traffic)
+    if days is None:
+        return ()
+    flows = flows_of(resources, edges, traffic, days)
+    pool = {} if month is None else pool_of(ledger, month)
+    return tuple(what_if(flows, moves_together(flows), load_tariffs(), pool))
+
+
+def _observed_days(traffic: Sequence[Traffic]) -> float | None:
+    """Return how many days flow logs cover; None: there are none. Below an hour is an hour."""
+    if not traffic:
+        return None
+    first, last = min(t.first_seen for t in traffic), max(t.last_seen for t in traffic)
+    return max(last - first, timedelta(hours=1)) / timedelta(days=1)

@@ -16,7 +16,6 @@ from blocks.aws import AwsAccount
 from blocks.postgres import PostgresDatabase
 from flows.inventory_audit import AuditRequest, inventory_audit
 from qafila.core.ai_need import CorpusVolume
-from qafila.core.bills import Bill
 from qafila.core.estate import Collected, Outcome
 from qafila.core.inventory import Inventory
 from qafila.core.verdict import Verdict
@@ -27,8 +26,7 @@ from qafila.errors import BadInput
 from qafila.report.audit_first_page import first_page
 from qafila.stack import postgres
 from tasks import audit
-from tasks.audit import FilesRead, Read, Sources
-from tasks.bills import read_bill
+from tasks.audit import FilesRead, Observed, Read, Sources
 from tasks.evidence import check_chain, latest_evidence
 from tasks.ledger import apply_workload
 from tasks.opening import volume_of
@@ -85,18 +83,19 @@ def workload() -> Workload:
 
 
 def take_stock(
-    workload: Workload, collected: list[Collected], bill: Bill | None, corpus: CorpusVolume
+    workload: Workload, collected: list[Collected], bill: Path | None, corpus: CorpusVolume
 ) -> Inventory:
-    fine = Collected("bills", "", Outcome.COMPLETE, (), (), 0)
-    files = FilesRead(bill, (fine,) if bill else ())
-    return audit.take_stock.fn(workload, collected, [], files, Read(corpus, fine))
+    fine = Collected("corpus", "", Outcome.COMPLETE, (), (), 0)
+    read = None if bill is None else audit.read_bills.fn([str(bill)], 1, "USD", None)
+    files = FilesRead(read and read.found, None, () if read is None else (read.outcome,))
+    return audit.take_stock.fn(workload, collected, Observed(), files, Read(corpus, fine))
 
 
 def test_the_demo_audit_finds_everything_that_was_planted(
     ledger: psycopg.Connection[Any], source: PostgresDatabase, workload: Workload,
     estate: Estate, collected: list[Collected], tmp_path: Path,
 ) -> None:  # fmt: skip
-    bill = read_bill(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24)))
+    bill = write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24))
     with source.connect() as database:
         found = volume_of(PostgresTable(database, workload.corpus.source), workload.name)
     corpus = CorpusVolume(found.rows, found.text_bytes)

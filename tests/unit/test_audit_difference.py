@@ -39,7 +39,7 @@ def snapshot(
             )
             for name, facts in resources.items()
         ),
-        outcomes={("ec2", "r"): outcome},
+        outcomes={("ec2", "", "r"): outcome},
         currency=currency,
         period=None if spend is None else "2026-10",
         closed=True,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from qafila.core.bills import exact
+from qafila.core.dependencies import name_of_node
 from qafila.core.estate import outcomes_by_collector, volumes_by_kind
 from qafila.core.inventory.storable import storable
 from qafila.core.inventory.whole import Inventory
@@ -42,6 +44,10 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
             for s in (bill.spend_of(bill.services, period) if bill and period else ())
         },
         "network_share": None if share is None else round(share, 6),
+        "network": _network(found),
+        "gravity": _gravity(found),
+        "waves": _waves(found),
+        "lock_in": _lock_in(found),
         "volumes": {
             "corpus": None if corpus is None else {
                 "rows": corpus.rows,
@@ -72,6 +78,57 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
     }  # fmt: skip
     kept: dict[str, Any] = storable(body)
     return kept
+
+
+def _network(found: Inventory) -> list[dict[str, str]]:
+    """Return the routes of the reference month, by kind, the dearest first."""
+    period = found.period
+    if period is None:
+        return []
+    transfers = found.network.of(period.currency, period.start)
+    kinds = {t.kind for t in transfers}
+    rows = [
+        {"route": kind.value,
+         "amount": exact(found.network.amount(period.currency, period.start, kind)),
+         "currency": period.currency}
+        for kind in kinds
+    ]  # fmt: skip
+    return sorted(rows, key=lambda r: (-Decimal(r["amount"]), r["route"]))
+
+
+def _gravity(found: Inventory) -> Sequence[Mapping[str, Any]]:
+    """Return the moves that would save most, and how many were priced at all."""
+    names = {r.id: r.name for r in found.resources}
+    return [
+        {"from": name_of_node(w.flow.from_id, names), "to": name_of_node(w.flow.to_id, names),
+         "moved": name_of_node(w.move.id, names), "where": str(w.move.to),
+         "change": exact(round(w.change, 6)), "currency": w.before.currency or w.after.currency}
+        for w in found.gravity
+        if w.change is not None and w.change < 0
+    ][:20]  # fmt: skip
+
+
+def _waves(found: Inventory) -> list[Mapping[str, Any]]:
+    return [
+        {"wave": w.number, "criticality": w.criticality.word, "things": len(w.positions),
+         "names": [p.name for p in w.positions[:10]], "reason": w.reason,
+         "crossing": len(w.crossing)}
+        for w in (found.waves.waves[:50] if found.waves else ())
+    ]  # fmt: skip
+
+
+def _lock_in(found: Inventory) -> Mapping[str, Any] | None:
+    scanned = found.lock_in
+    if scanned is None:
+        return None
+    return {
+        "files": scanned.files, "lines": scanned.lines, "hits": len(scanned.hits),
+        "summary": [
+            {"kind": s.kind.value, "provider": s.provider, "hits": s.hits, "files": s.files,
+             "behind": s.behind, "effort": s.effort.value, "reason": s.reason}
+            for s in _first(scanned.summary)
+        ],
+    }  # fmt: skip
 
 
 def finding_row(finding: Finding) -> Mapping[str, str | None]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from qafila.core.drift import Decomposition, LineItem, decompose
 from qafila.core.estate import Outcome
 
+_EXACT = Context(prec=76)  # two DECIMAL(38, 20) side by side: a sum of money rounds nothing
 NEW, GONE, CHANGED, NOT_JUDGED = "new", "gone", "changed", "not judged"
 # Facts that a service measures anew each time; a change of them is no change of the thing.
 _MEASURED = (
@@ -24,7 +25,10 @@ _MEASURED = (
 
 @dataclass(frozen=True)
 class Seen:
-    """A resource as an audit kept it. ``collector``: who saw it; empty: not known."""
+    """A resource as an audit kept it. ``collector``: who saw it; empty: not known.
+
+    ``account``: the AWS account's number, empty elsewhere.
+    """
 
     id: str
     kind: str
@@ -34,6 +38,7 @@ class Seen:
     size_bytes: int | None = None
     tags: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    account: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,13 @@ class ServiceSpend:
 class Snapshot:
     """One audit, as far as another is compared with it.
 
-    ``outcomes``: by collector and place. ``period`` None: no bill was read.
+    ``outcomes``: by collector, account and region. ``period`` None: no bill was read.
     """
 
     audit_id: int
     at: str
     resources: tuple[Seen, ...]
-    outcomes: Mapping[tuple[str, str], str]
+    outcomes: Mapping[tuple[str, str, str], str]
     currency: str | None = None
     period: str | None = None
     closed: bool = False
@@ -92,9 +97,14 @@ class OutcomeChange:
     """A collector that came further, or less far, than last time."""
 
     collector: str
+    account: str
     region: str
     before: str
     now: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.account} {self.region}".strip()
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,8 @@ class Difference:
 
 def compare(before: Snapshot, now: Snapshot) -> Difference:
     """Return what changed between two audits."""
-    spend, total, note = _spend(before, now)
+    with localcontext(_EXACT):
+        spend, total, note = _spend(before, now)
     return Difference(
         audit_id=before.audit_id,
         at=before.at,
@@ -160,8 +171,10 @@ def _resources(before: Snapshot, now: Snapshot) -> Iterable[Change]:
 def _saw_everything(audit: Snapshot, seen: Seen) -> bool:
     states = [
         state
-        for (collector, region), state in audit.outcomes.items()
-        if collector == seen.collector and region in ("", seen.region)
+        for (collector, account, region), state in audit.outcomes.items()
+        if collector == seen.collector
+        and account in ("", seen.account)
+        and region in ("", seen.region)
     ]
     return bool(states) and all(state == Outcome.COMPLETE.value for state in states)
 

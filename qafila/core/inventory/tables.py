@@ -6,20 +6,27 @@ A row holds text, whole numbers, true or false, or nothing; money is exact text 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from qafila.core.bills import exact
+from qafila.core.dependencies import name_of_node
+from qafila.core.drift import Decomposition
 from qafila.core.inventory.body import finding_row
 from qafila.core.inventory.difference import Difference
 from qafila.core.inventory.storable import storable
 from qafila.core.inventory.whole import Inventory
 
 Row = dict[str, Any]
+STAYS = "stays"  # in the place of a wave's number: what is in none of them
 
 # Every table with what it is, in the order of the report.
 ABOUT: Mapping[str, str] = {
     "spend": "The bill by month, service and vendor; amounts are exact.",
-    "network": "What moving bytes cost, by month and route.",
+    "spend_items": "What the month above is made of: each service's items with their quantities.",
+    "network": "What moving bytes cost, by month, service and route.",
+    "gravity": "What a pair would cost in a month if one of its ends stood elsewhere. These are "
+    "single moves: they do not add up.",
     "reconciliation": "The bill held against the account: billed and not found, found and not "
     "billed, and where it could not be judged.",
     "findings": "What a person should look at, with what it was billed.",
@@ -38,14 +45,16 @@ def tables(inventory: Inventory, difference: Difference | None = None) -> dict[s
     """Return every table by its name in ``ABOUT``; an empty one has no rows."""
     made = {
         "spend": _spend(inventory),
+        "spend_items": _spend_items(inventory),
         "network": _network(inventory),
+        "gravity": _gravity(inventory),
         "reconciliation": _reconciliation(inventory),
         "findings": _named(inventory, [finding_row(f) for f in inventory.to_look_at]),
         "resources": _resources(inventory),
         "edges": _edges(inventory),
-        "waves": [],
+        "waves": _waves(inventory),
         "ai_need": _ai_need(inventory),
-        "lock_in": [],
+        "lock_in": _lock_in(inventory),
         "bill_quality": _bill_quality(inventory),
         "collectors": _collectors(inventory),
         "difference": [] if difference is None else difference_rows(difference),
@@ -68,12 +77,43 @@ def _spend(inventory: Inventory) -> list[Row]:
     ]  # fmt: skip
 
 
+def _spend_items(inventory: Inventory) -> list[Row]:
+    items = [(s.service, i) for s in inventory.spend_items for i in s.items]
+    return [
+        {"service": service, "item": i.item, "amount": exact(i.cost),
+         "currency": inventory.currency,
+         "quantity": None if i.quantity is None else exact(i.quantity), "unit": i.unit}
+        for service, i in sorted(items, key=lambda x: (-x[1].cost, x[0], x[1].item))
+    ]  # fmt: skip
+
+
 def _network(inventory: Inventory) -> list[Row]:
     return [
-        {"month": f"{s.start:%Y-%m}", "route": s.subject, "amount": exact(s.amount),
-         "currency": s.currency, "lines": s.rows}
-        for s in (inventory.bill.network if inventory.bill else ())
+        {"month": f"{t.start:%Y-%m}", "vendor": t.vendor, "service": t.service,
+         "route": t.kind.value, "from": t.origin, "to": t.destination, "amount": exact(t.amount),
+         "currency": t.currency,
+         "gigabytes": None if t.gigabytes is None else exact(round(t.gigabytes, 6)),
+         "lines": t.rows, "unmeasured": t.unmeasured}
+        for t in sorted(inventory.network.transfers, key=lambda t: (t.start, t.amount),
+                        reverse=True)
     ]  # fmt: skip
+
+
+def _gravity(inventory: Inventory) -> list[Row]:
+    names = {r.id: r.name for r in inventory.resources}
+    return [
+        {"from": name_of_node(w.flow.from_id, names), "to": name_of_node(w.flow.to_id, names),
+         "moved": name_of_node(w.move.id, names), "where": str(w.move.to),
+         "before": _rounded(w.before.amount), "after": _rounded(w.after.amount),
+         "amount": _rounded(w.change), "currency": w.before.currency or w.after.currency or None,
+         "why": w.why, "measured": w.flow.source,
+         "prices": "; ".join(dict.fromkeys((*w.before.sources, *w.after.sources)))}
+        for w in inventory.gravity
+    ]  # fmt: skip
+
+
+def _rounded(amount: Decimal | None) -> str | None:
+    return None if amount is None else exact(round(amount, 6))
 
 
 def _reconciliation(inventory: Inventory) -> list[Row]:
@@ -101,7 +141,7 @@ def _named(inventory: Inventory, rows: Sequence[Mapping[str, Any]]) -> list[Row]
 def _resources(inventory: Inventory) -> list[Row]:
     seen_by = {r.id: part.collector for part in inventory.collected for r in part.resources}
     return [
-        {"kind": r.kind, "name": r.name, "region": r.region or "all",
+        {"kind": r.kind, "name": r.name, "account": r.account, "region": r.region or "all",
          "app": r.tags.get("app", ""), "owner": r.tags.get("owner", ""),
          "size_bytes": r.size_bytes, "type": str(r.facts.get("type", "")), "id": r.id,
          "collector": seen_by.get(r.id, ""), "tags": dict(r.tags), "facts": dict(r.facts)}
@@ -112,11 +152,50 @@ def _resources(inventory: Inventory) -> list[Row]:
 def _edges(inventory: Inventory) -> list[Row]:
     names = {r.id: r.name for r in inventory.resources}
     return [
-        {"from": names.get(e.from_id, e.from_id), "to": names.get(e.to_id, e.to_id),
-         "kind": e.kind, "source": e.source, "confidence": e.confidence,
+        {"from": name_of_node(e.from_id, names), "to": name_of_node(e.to_id, names),
+         "kind": str(e.kind), "source": e.source, "confidence": e.confidence,
          "last_seen": None if e.last_seen is None else e.last_seen.isoformat(),
          "from_id": e.from_id, "to_id": e.to_id}
         for e in inventory.edges
+    ]  # fmt: skip
+
+
+def _waves(inventory: Inventory) -> list[Row]:
+    plan = inventory.waves
+    if plan is None:
+        return []
+    moving = [
+        {
+            "wave": str(w.number),
+            "criticality": w.criticality.word,
+            "name": p.name,
+            "reason": p.reason,
+            "wave_reason": w.reason,
+            "id": p.id,
+        }
+        for w in plan.waves
+        for p in w.positions
+    ]
+    staying = [
+        {
+            "wave": STAYS,
+            "criticality": "",
+            "name": p.name,
+            "reason": p.reason,
+            "wave_reason": "",
+            "id": p.id,
+        }
+        for p in plan.staying
+    ]
+    return [*moving, *staying]  # fmt: skip
+
+
+def _lock_in(inventory: Inventory) -> list[Row]:
+    return [
+        {"kind": h.kind.value, "provider": h.provider, "api": h.api, "repository": h.repository,
+         "file": h.file, "line": h.line, "site": h.site.value, "behind": h.behind,
+         "effort": h.effort.value, "reason": h.reason, "text": h.text}
+        for h in (inventory.lock_in.hits if inventory.lock_in else ())
     ]  # fmt: skip
 
 
@@ -142,8 +221,9 @@ def _bill_quality(inventory: Inventory) -> list[Row]:
 
 def _collectors(inventory: Inventory) -> list[Row]:
     return [
-        {"collector": c.collector, "region": c.region or "all", "outcome": c.outcome.value,
-         "resources": len(c.resources), "calls": c.calls, "not_seen": c.missed}
+        {"collector": c.collector, "account": c.account, "region": c.region or "all",
+         "outcome": c.outcome.value, "resources": len(c.resources), "calls": c.calls,
+         "not_seen": c.missed}
         for c in inventory.looked
     ]  # fmt: skip
 
@@ -156,27 +236,41 @@ def difference_rows(difference: Difference) -> list[Row]:
         for c in difference.resources
     ]  # fmt: skip
     for change in difference.spend:
-        why = change.why
         parts = [
-            f"{word} {exact(amount)}"
-            for word, amount in (
-                ("price", why.price), ("volume", why.volume), ("mix", why.mix),
-                ("new items", why.new_items), ("items gone", why.gone_items),
-                ("without quantities", why.unexplained),
-            )
+            f"{WORDS[part]} {exact(amount)}"
+            for part, amount in parts_of(change.why).items()
             if amount
-        ]  # fmt: skip
+        ]
         rows.append(
             {"about": "spend", "what": "changed", "name": change.service, "id": "",
              "detail": "; ".join(parts), "before": exact(change.before),
              "after": exact(change.after), "currency": difference.currency}
         )  # fmt: skip
     rows += [
-        {"about": "collector", "what": "changed", "name": o.collector, "id": o.region,
+        {"about": "collector", "what": "changed", "name": o.collector, "id": o.place,
          "detail": f"{o.before} → {o.now}", "before": None, "after": None, "currency": None}
         for o in difference.outcomes
     ]  # fmt: skip
     return rows
+
+
+WORDS = {
+    "price": "price", "volume": "volume", "mix": "mix", "new_items": "new items",
+    "gone_items": "items gone", "unexplained": "without quantities",
+}  # fmt: skip
+
+
+def parts_of(why: Decomposition) -> dict[str, Decimal | None]:
+    """Return the parts of a change, price and volume to six decimals; the mix takes the rest."""
+    price = None if why.price is None else round(why.price, 6)
+    volume = None if why.volume is None else round(why.volume, 6)
+    mix = why.mix
+    if why.price is not None and why.volume is not None and mix is not None:
+        mix = round(mix + (why.price - price) + (why.volume - volume), 20)
+    return {
+        "price": price, "volume": volume, "mix": mix, "new_items": why.new_items,
+        "gone_items": why.gone_items, "unexplained": why.unexplained,
+    }  # fmt: skip
 
 
 def difference_body(difference: Difference) -> Row:
@@ -188,7 +282,7 @@ def difference_body(difference: Difference) -> Row:
         **{what.replace(" ", "_"): difference.count(what)
            for what in ("new", "gone", "changed", "not judged")},
         "outcomes": [
-            {"collector": o.collector, "region": o.region, "before": o.before, "now": o.now}
+            {"collector": o.collector, "region": o.place, "before": o.before, "now": o.now}
             for o in difference.outcomes[:50]
         ],
         "spend_note": difference.spend_note,
@@ -196,9 +290,7 @@ def difference_body(difference: Difference) -> Row:
         "spend": None if total is None else {
             key: None if amount is None else exact(amount)
             for key, amount in (
-                ("before", total.before), ("after", total.after), ("price", total.price),
-                ("volume", total.volume), ("mix", total.mix), ("new_items", total.new_items),
-                ("gone_items", total.gone_items), ("unexplained", total.unexplained),
+                ("before", total.before), ("after", total.after), *parts_of(total).items()
             )
         },
     }  # fmt: skip

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from qafila.core.ai_need import Candidate, CorpusVolume
 from qafila.core.bills import Bill, Period, money
+from qafila.core.dependencies import WavePlan
 from qafila.core.estate import Collected, Edge, Outcome, Resource, judge_audit
+from qafila.core.inventory.difference import ServiceSpend
+from qafila.core.lock_in import LockIn
+from qafila.core.network import Ledger
+from qafila.core.network.gravity import WhatIf
 from qafila.core.reconciling import Finding, Reconciliation
 from qafila.core.verdict import Judgement
 
@@ -18,7 +23,9 @@ class Inventory:
 
     ``collected``: what collectors saw, place by place. ``read``: how far files were read (bills,
     traces, flow logs, code, the workload's corpus). ``bill`` and ``currency`` None: no bill was
-    given, or none could be read. ``corpus`` None: it could not be measured.
+    given, or none could be read. ``corpus`` None: it could not be measured. ``spend_items``: what
+    the month of ``period`` is made of. ``gravity``: what moving one end of a pair would cost.
+    ``waves`` None: nothing was seen that could move; ``lock_in`` None: no code was named.
     """
 
     workload: str
@@ -32,6 +39,11 @@ class Inventory:
     candidates: tuple[Candidate, ...]
     corpus: CorpusVolume | None
     read: tuple[Collected, ...] = ()
+    spend_items: tuple[ServiceSpend, ...] = ()
+    network: Ledger = field(default_factory=Ledger)
+    gravity: tuple[WhatIf, ...] = ()
+    waves: WavePlan | None = None
+    lock_in: LockIn | None = None
 
     @property
     def looked(self) -> tuple[Collected, ...]:

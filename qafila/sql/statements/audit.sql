@@ -14,13 +14,15 @@ WHERE id = %(audit_id)s;
 -- name: insert_outcome
 -- How far each collector came, and how far each file was read.
 INSERT INTO qafila.collector_outcome
-    (audit_id, collector, region, outcome, resources, calls, missed)
+    (audit_id, collector, account, region, outcome, resources, calls, missed)
 VALUES
-    (%(audit_id)s, %(collector)s, %(region)s, %(outcome)s, %(resources)s, %(calls)s, %(missed)s);
+    (%(audit_id)s, %(collector)s, %(account)s, %(region)s, %(outcome)s, %(resources)s, %(calls)s,
+     %(missed)s);
 
 -- name: copy_resources
 -- What exists, as seen by this audit; one COPY, since an account may hold many thousands.
-COPY qafila.resource (audit_id, id, kind, name, region, size_bytes, tags, facts, collector)
+COPY qafila.resource
+    (audit_id, id, kind, name, account, region, size_bytes, tags, facts, collector)
 FROM STDIN;
 
 -- name: copy_edges
@@ -50,7 +52,7 @@ WHERE id = %(audit_id)s;
 
 -- name: resources_of
 -- Everything that one audit saw.
-SELECT kind, name, region, size_bytes, tags, facts, id, collector
+SELECT kind, name, account, region, size_bytes, tags, facts, id, collector
 FROM qafila.resource
 WHERE audit_id = %(audit_id)s
 ORDER BY kind, name, id;
@@ -68,10 +70,10 @@ ORDER BY e.from_id, e.to_id, e.kind, e.source;
 
 -- name: outcomes_of
 -- How far each collector came.
-SELECT collector, region, outcome, resources, calls, missed
+SELECT collector, account, region, outcome, resources, calls, missed
 FROM qafila.collector_outcome
 WHERE audit_id = %(audit_id)s
-ORDER BY collector, region;
+ORDER BY collector, account, region;
 
 -- name: rows_of
 -- The rows of one of the other tables.
@@ -86,3 +88,23 @@ ORDER BY number;
 SELECT number, verdict, sentence, digest
 FROM qafila.evidence
 WHERE number = %(number)s;
+
+-- name: spend_items
+-- DuckDB, over the relation "line": what one month in one currency is made of. The price at the
+-- beginning of a description is left off, so that an item keeps its name when its price changes.
+SELECT service,
+       coalesce(
+           usage_type,
+           nullif(concat_ws(' · ', meter,
+                            regexp_replace(description, '^[$€£]?[0-9][0-9.,]* ', '')), ''),
+           category, 'not named'
+       ) AS item,
+       coalesce(unit, '') AS unit,
+       sum(amount),
+       CASE WHEN count(quantity) = count(*) THEN sum(quantity) END,
+       count(*)
+FROM line
+WHERE currency = $1
+  AND period_start = $2
+GROUP BY ALL
+ORDER BY service, item, unit;
