@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import Directory, EdgeKind, combine, derive_edges, edges_of
+from qafila.core.dependencies import (
+    Directory,
+    EdgeKind,
+    combine,
+    derive_edges,
+    edges_of,
+    plan_waves,
+)
 from qafila.core.dependencies.endpoints import Endpoint, endpoint_of
 from qafila.core.dependencies.kinds import name_of_node
 from qafila.core.estate import Edge, Resource
@@ -163,22 +170,19 @@ def test_edges_show_when_resources_lie_side_by_side() -> None:
         resource("web", tags={"app": "orders", "aws:cloudformation:stack-name": "s1"}),
         resource(queue, "sqs:queue"),
         resource("secret-1", "secretsmanager:secret", arn=secret),
-        resource("lb", "elb:load-balancer", dns_name="lb-1.elb.amazonaws.com"),
-        resource("zone/www", "route53:record", points_to=["lb-1.elb.amazonaws.com."]),
         resource("cdn", "cloudfront:distribution",
                  origins=["images.s3.eu-west-3.amazonaws.com", "gone.example.org"]),
-        resource("arn:aws:s3:::images", "s3:bucket"),
+        resource("images", "s3:bucket"),
     ]  # fmt: skip
     assert derive_edges(resources) == [
         Edge("api", "fn", "shares-secret", "secret secret:db", 0.4),
         Edge("api", "secret-1", "reads", "secret in its configuration", 0.8),
         Edge("api", "web", "same-tag", "tag orders", 0.2),
-        Edge("cdn", "arn:aws:s3:::images", "resolves", "CDN origin", 0.9),
+        Edge("cdn", "images", "resolves", "CDN origin", 0.9),
         Edge("fn", queue, "reads", "event source", 0.9),
         Edge("fn", "db", "calls", "environment DSN, database orders", 0.8),
         Edge("fn", "secret-1", "reads", "secret in its configuration", 0.8),
         Edge("stack:s1", "web", "deploys", "tag of the stack", 0.9),
-        Edge("zone/www", "lb", "resolves", "DNS record", 0.9),
     ]
 
 
@@ -199,6 +203,43 @@ def test_direct_edges_find_the_resource_behind_an_arn_and_nothing_needs_itself()
         Edge("i-1", arn, "calls", "x", 0.8),
     ]  # fmt: skip
     assert edges_of(resources, direct) == (Edge("i-2", "i-1", "calls", "x; y", 0.9),)
+
+
+def test_one_thing_is_one_node_whatever_a_source_calls_it() -> None:
+    resources = [
+        resource("lb", "elb:load-balancer", address="lb-1.elb.amazonaws.com"),
+        resource("db", "rds:instance", address="db.example.org"),
+        resource("postgres:orders", "postgres:server", address="db.example.org"),
+        resource("postgres:orders/main", "postgres:database"),
+        resource("postgres:orders/client/10.0.0.5", "postgres:client", client_address="10.0.0.5"),
+        resource("i-1", private_ip="10.0.0.5"),
+        resource("eni-1", "ec2:network-interface", attached_to="i-1"),
+        resource("svc", "ecs:service"),
+        resource("def", "ecs:task-definition", hosts={"DB": "db.example.org"}),
+    ]
+    direct = [
+        Edge("www.example.org", "shop.example.org", "resolves", "dns", 1.0),
+        Edge("shop.example.org", "lb-1.elb.amazonaws.com", "resolves", "dns", 1.0),
+        Edge("service:checkout", "host:www.example.org", "calls", "traces", 0.95),
+        Edge("service:checkout", "host:api.example.com", "calls", "traces", 0.95),
+        Edge("postgres:orders/client/10.0.0.5", "postgres:orders/main", "calls", "sessions", 0.9),
+        Edge("i-1", "eni-1", "attaches", "ec2", 1.0),
+        Edge("svc", "def", "deploys", "ecs", 1.0),
+    ]
+    assert [(e.from_id, e.to_id, e.kind) for e in edges_of(resources, direct)] == [
+        ("i-1", "db", "calls"),
+        ("name:shop.example.org", "lb", "resolves"),
+        ("name:www.example.org", "lb", "resolves"),
+        ("service:checkout", "host:api.example.com", "calls"),
+        ("service:checkout", "lb", "calls"),
+        ("svc", "db", "calls"),
+        ("svc", "def", "deploys"),
+    ]
+    plan = plan_waves(resources, edges_of(resources, direct))
+    assert {m for w in plan.waves for m in w.members} == {
+        "lb", "db", "i-1", "svc", "service:checkout",
+    }  # fmt: skip
+    assert {p.id: p.reason for p in plan.staying}["def"] == "another view of svc"
 
 
 def test_the_directory_finds_one_or_nobody() -> None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from qafila.core.dependencies.combining import combine
 from qafila.core.dependencies.directory import Directory
+from qafila.core.dependencies.identifying import Identities
 from qafila.core.dependencies.kinds import (
     CONFIGURED,
     INTERNET,
@@ -29,19 +30,17 @@ _MOST_PAIRS = 1_000
 def edges_of(resources: Sequence[Resource], direct: Iterable[Edge] = ()) -> tuple[Edge, ...]:
     """Return all edges of an estate: what collectors and traces saw, and what resources show.
 
-    An ARN at an end of a direct edge becomes the id of the resource that has it. Several sources
-    for one edge are combined; a thing never depends on itself.
+    One thing is one node, whatever a source calls it (:mod:`.identifying`); several sources for
+    one edge are combined; a thing never depends on itself.
     """
-    directory = Directory(resources)
-    seen = (
-        replace(
-            edge,
-            from_id=directory.by_arn(edge.from_id) or edge.from_id,
-            to_id=directory.by_arn(edge.to_id) or edge.to_id,
-        )
-        for edge in direct
-    )
-    return combine(e for e in (*seen, *derive_edges(resources)) if e.from_id != e.to_id)
+    edges = [*direct, *derive_edges(resources)]
+    identities = Identities(resources, edges)
+    seen = []
+    for edge in edges:
+        start, end = identities.ends_of(edge)
+        if start != end:
+            seen.append(replace(edge, from_id=start, to_id=end))
+    return combine(seen)
 
 
 def derive_edges(resources: Sequence[Resource]) -> list[Edge]:
@@ -54,7 +53,7 @@ def derive_edges(resources: Sequence[Resource]) -> list[Edge]:
     - ``network-allows``: a security group lets in another; drawn between the things that wear
       the two groups (confidence .4: permission is not use), and from ``internet`` where a group
       lets in everybody. Where that is more than 1 000 pairs, through the group itself.
-    - ``resolves``: a DNS record's target, a distribution's origin (.9).
+    - ``resolves``: a distribution's origin (.9).
     - ``shares-secret`` (.4) and ``same-tag`` (.2): drawn as a chain in the order of ids, since
       belonging together is transitive and a chain says it with the fewest edges.
     - ``deploys``: the CloudFormation stack in a resource's tag (.9).
@@ -91,10 +90,9 @@ def _configured(resource: Resource, directory: Directory) -> Iterator[Edge]:
 
 
 def _named_by_dns(resource: Resource, directory: Directory) -> Iterator[Edge]:
-    for fact, what in (("points_to", "DNS record"), ("origins", "CDN origin")):
-        for host in resource.facts.get(fact, ()):
-            if found := directory.by_host(host):
-                yield Edge(resource.id, found, EdgeKind.RESOLVES, what, CONFIGURED)
+    for host in resource.facts.get("origins", ()):
+        if found := directory.by_host(host):
+            yield Edge(resource.id, found, EdgeKind.RESOLVES, "CDN origin", CONFIGURED)
 
 
 def _invoked(resource: Resource, directory: Directory) -> Iterator[Edge]:

@@ -11,16 +11,25 @@ import networkx as nx
 
 from qafila.core.dependencies.combining import combine
 from qafila.core.dependencies.deriving import app_of
+from qafila.core.dependencies.directory import Directory
+from qafila.core.dependencies.identifying import stand_ins
 from qafila.core.dependencies.kinds import FOREIGN, INTERNET, NEVER_BINDS, EdgeKind, name_of_node
 from qafila.core.estate import Edge, Resource
 
 # What a target has its own of: described there again, not moved.
 _MADE_ANEW = frozenset({
     "vpc", "subnet", "security-group", "route-table", "network-acl", "internet-gateway",
-    "nat-gateway", "peering", "vpc-peering", "peering-connection", "vpc-endpoint", "endpoint",
-    "network-interface", "address", "role", "user", "policy", "group", "instance-profile",
-    "key-pair", "node", "storageclass", "namespace", "reserved-instances", "region",
+    "nat-gateway", "vpc-peering-connection", "vpc-endpoint", "network-interface", "address",
+    "ecs:cluster", "eks:cluster", "eks:node-group", "key-pair", "kubernetes:node",
+    "kubernetes:storageclass", "kubernetes:namespace",
 })  # fmt: skip
+_OTHER_NODES = {
+    "stack:": "describes resources; made anew in the target",
+    "name:": "a name: pointed at the target once what it leads to stands there",
+    "aws:": "a service of the cloud, not a thing of ours",
+}
+_MEASUREMENTS = frozenset({"cloudwatch:utilisation", "bedrock:model-use", "prometheus:target"})
+_PARTS = frozenset({"postgres:table", "postgres:text", "postgres:vectors", "postgres:fulltext"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,12 @@ def graph_of(resources: Sequence[Resource], edges: Sequence[Edge], threshold: fl
     ends = {end for e in edges for end in (e.from_id, e.to_id)}
     staying = {
         node: why for node in sorted(by_id.keys() | ends) if (why := _stays(by_id.get(node), node))
+    }
+    views = stand_ins(resources, edges, Directory(resources))
+    staying |= {
+        node: f"another view of {by_id[of].name or of}"
+        for node, of in sorted(views.items())
+        if node not in staying and of in by_id
     }
     binding, outward, weak = [], [], []
     for edge in combine(edges):
@@ -110,11 +125,16 @@ def _apps(graph: Graph) -> list[tuple[str, str]]:
 def _stays(resource: Resource | None, node: str) -> str | None:
     """Return why a node is in no wave; None: it moves."""
     if resource is not None:
-        kind = resource.kind.rpartition(":")[2]
-        anew = kind in _MADE_ANEW or resource.kind.startswith("iam:")
-        return "made anew in the target, not moved" if anew else None
+        kind = resource.kind
+        if kind in _MEASUREMENTS:
+            return "a reading of something else"
+        if kind in _PARTS:
+            return "a part of its database, and moves with it"
+        anew = kind in _MADE_ANEW or kind.removeprefix("ec2:") in _MADE_ANEW
+        return "made anew in the target, not moved" if anew or kind.startswith("iam:") else None
     if node == INTERNET:
         return "the internet"
-    if node.startswith("stack:"):
-        return "describes resources; made anew in the target"
+    for prefix, why in _OTHER_NODES.items():
+        if node.startswith(prefix):
+            return why
     return "not ours: it stays where it is" if node.startswith(FOREIGN) else None

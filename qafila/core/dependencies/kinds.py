@@ -55,7 +55,8 @@ INTERNET = "internet"
 # What the first part of a node's id says when it is no resource: whether it is ours to move.
 OURS = ("service:", "database:", "queue:")
 HOST = "host:"
-FOREIGN = (HOST, "stack:", "aws:")
+NAME = "name:"
+FOREIGN = (HOST, NAME, "stack:", "aws:")
 
 
 def name_of_node(node: str, names: Mapping[str, str]) -> str:
