@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qafila.core.estate import Edge, Resource
+from qafila.core.estate import Edge, Outcome, Resource
 from tasks.collectors.aws_account import Account, tags_of
 from tasks.collectors.variables import named_by
 
@@ -24,6 +24,7 @@ def read(account: Account) -> None:
         answer = ecs.describe_clusters(
             clusters=clusters[start : start + _CLUSTERS_A_CALL], include=["TAGS"]
         )
+        _failures(account, answer)
         for cluster in answer["clusters"]:
             _add_cluster(account, cluster)
             with account.tolerating(f"ecs services of {cluster['clusterName']}"):
@@ -37,6 +38,17 @@ def read(account: Account) -> None:
             _add_definition(account, ecs.describe_task_definition(
                 taskDefinition=name, include=["TAGS"]
             ))  # fmt: skip
+
+
+def _failures(account: Account, answer: dict[str, Any]) -> None:
+    """Note what a batch left out; what was deleted since it was listed is not missed."""
+    for failure in answer.get("failures", []):
+        if failure.get("reason") != "MISSING":
+            account.missed(
+                Outcome.UNSUPPORTED,
+                f"ecs said {failure.get('reason')}",
+                f"ecs {failure.get('arn')}",
+            )
 
 
 def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
@@ -62,6 +74,7 @@ def _services(account: Account, ecs: Any, cluster: str) -> set[str]:
         answer = ecs.describe_services(
             cluster=cluster, services=arns[start : start + _SERVICES_A_CALL], include=["TAGS"]
         )
+        _failures(account, answer)
         for service in answer["services"]:
             definitions |= _add_service(account, cluster, service)
     return definitions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qafila.core.estate import Resource
+from qafila.core.estate import Outcome, Resource
 from tasks.collectors.aws_account import Account, tags_of
 from tasks.collectors.variables import host_in
 
@@ -14,6 +14,7 @@ ACTIONS = (
 )  # fmt: skip
 _DOMAINS_A_CALL = 5  # limit of DescribeDomains
 _COLLECTIONS_A_CALL = 100  # limit of BatchGetCollection
+_PAGES = 200
 
 
 def read(account: Account) -> None:
@@ -61,14 +62,21 @@ def _collections(account: Account) -> None:
     client = account.client("opensearchserverless")
     ids: list[str] = []
     token: dict[str, str] = {}
-    while True:  # botocore has no paginator for this operation
+    for _ in range(_PAGES):  # botocore has no paginator for this operation
         answer = client.list_collections(**token)
         ids += [c["id"] for c in answer["collectionSummaries"]]
         if not answer.get("nextToken"):
             break
         token = {"nextToken": answer["nextToken"]}
+    else:
+        account.missed(Outcome.TRUNCATED, f"more than {_PAGES} pages", "list_collections")
     for start in range(0, len(ids), _COLLECTIONS_A_CALL):
         answer = client.batch_get_collection(ids=ids[start : start + _COLLECTIONS_A_CALL])
+        for failed in answer.get("collectionErrorDetails", []):
+            account.missed(
+                Outcome.UNSUPPORTED, f"BatchGetCollection said {failed.get('errorCode')}",
+                f"opensearch collection {failed.get('id')}",
+            )  # fmt: skip
         for collection in answer["collectionDetails"]:
             tags: dict[str, str] = {}
             with account.tolerating(f"opensearch tags of {collection['name']}"):
