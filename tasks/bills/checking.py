@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 from qafila.core.bills import Defect, misplaced, money
 from qafila.core.bills.defects import day_list, days_missing, lines_of
 from qafila.core.bills.formats import AZURE, MANDATORY
+from qafila.sql import statement
 from tasks.bills.relation import OpenBill, Source
 
 
@@ -16,11 +18,12 @@ def find_defects(bill: OpenBill) -> tuple[tuple[Defect, ...], frozenset[str]]:
 
     Reads the sums that ``spend`` made, and scans the lines once more for copies.
     """
-    doubts = [_Doubt(row) for row in bill.rows("doubts")]
+    doubts = [_Doubt(bill, row) for row in bill.rows("doubts")]
     found = [
         *_of_columns(bill),
         *_of_wording(bill),
         *(defect for doubt in doubts for defect in doubt.defects(bill)),
+        *_mismatches(bill),
         *_copies(bill),
         *_gaps(bill),
     ]
@@ -117,25 +120,25 @@ def _has_tags(source: Source) -> bool:
 class _Doubt:
     """One vendor's counts in one currency."""
 
-    def __init__(self, row: tuple) -> None:  # type: ignore[type-arg]
+    def __init__(self, bill: OpenBill, row: tuple[Any, ...]) -> None:
         (self.vendor, self.currency, self.rows, self.amount, self.fractions,
-         effectives, whole_effectives, lists, whole_lists, contracts, whole_contracts,
+         effective, listed, contracted,
          self.untagged, self.untagged_amount, self.unnamed, self.unnamed_amount,
          self.without_account, self.negatives, self.negative_amount,
-         self.mismatches, self.mismatch_amount, self.strange, self.no_service) = row  # fmt: skip
-        self.whole = {
-            "EffectiveCost": 0 < effectives == whole_effectives,
-            "ListCost": 0 < lists == whole_lists,
-            "ContractedCost": 0 < contracts == whole_contracts,
-        }
+         self.strange, self.no_service) = row  # fmt: skip
+        self.whole = (effective, listed, contracted)
+        if self.fractions and any(self.whole):
+            values = [self.vendor, self.currency]
+            self.whole = bill.query(statement("bills", "whole_values"), values)[0]
 
     @property
     def effective_is_whole(self) -> bool:
-        return bool(self.fractions) and self.whole["EffectiveCost"]
+        return bool(self.fractions and self.whole[0])
 
     def defects(self, bill: OpenBill) -> Iterator[Defect]:
         if self.fractions:
-            for column, whole in self.whole.items():
+            names = ("EffectiveCost", "ListCost", "ContractedCost")
+            for column, whole in zip(names, self.whole, strict=True):
                 if whole:
                     yield self._of(
                         "rounded-column", column, self.rows,
@@ -168,13 +171,6 @@ class _Doubt:
                 f"{self._money(self.negative_amount)}",
                 self.negative_amount,
             )  # fmt: skip
-        if self.mismatches:
-            yield self._of(
-                "sum-mismatch", self.vendor, self.mismatches,
-                f"on {self._lines(self.mismatches)} price times quantity is not the cost, by more "
-                f"than 1 %: {self._money(self.mismatch_amount)}",
-                self.mismatch_amount,
-            )  # fmt: skip
         if self.strange:
             yield self._of(
                 "unknown-category", self.vendor, self.strange,
@@ -192,6 +188,17 @@ class _Doubt:
         self, kind: str, subject: str, count: int, sentence: str, amount: Decimal | None
     ) -> Defect:
         return Defect(kind, sentence, count, subject, self.rows, amount, self.currency)
+
+
+def _mismatches(bill: OpenBill) -> Iterator[Defect]:
+    """Compare price times quantity with the cost, on the first million lines of a large bill."""
+    for vendor, currency, compared, apart, amount in bill.rows("mismatches"):
+        yield Defect(
+            "sum-mismatch",
+            f"on {lines_of(apart, compared, vendor)} that were multiplied out, price times "
+            f"quantity is not the cost, by more than 1 %: {money(amount, currency)}",
+            apart, vendor, compared, amount, currency,
+        )  # fmt: skip
 
 
 def _copies(bill: OpenBill) -> Iterator[Defect]:

@@ -113,7 +113,6 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET threads = 2")
             connection.execute(f"SET memory_limit = '{_MEMORY}'")
-            connection.execute("SET preserve_insertion_order = false")
             connection.execute(f"SET temp_directory = '{room}'")
             try:
                 sources = _load(connection, looked, names)
@@ -155,7 +154,7 @@ def _load(
         comma = separated and has_decimal_comma(
             connection, raw, Columns(types), amount_columns(form), names[paths[0]]
         )
-        columns = Columns(types, comma=comma)
+        columns = Columns(types, typed=reader.startswith("read_parquet"), comma=comma)
         sources.append(Source(
             form, tuple(names[p] for p in paths), columns,
             columns.is_floating(*amount_columns(form)), names_invoices(form, columns),
