@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from qafila.core.bills import Bill
+from qafila.core.billed_ids import account_of, aliases, collector_of, kind_of_id, tail
+from qafila.core.bills import Bill, BilledItem
 from qafila.core.estate import Collected, Outcome, Resource
 
 
@@ -32,83 +33,140 @@ class Reconciliation:
     not_judged: tuple[Finding, ...]
 
 
-_ARN = re.compile(r"^arn:[\w-]+:([\w-]+):[\w-]*:\d*:(.+)$")
-_PLAIN = re.compile(r"^(i|vol|snap|eipalloc|sg|vpc|subnet|nat|eni)-[0-9a-f]+$")
-_COLLECTOR_OF_SERVICE = {
-    "ec2": "ec2", "rds": "rds", "s3": "s3", "elasticloadbalancing": "elb", "lambda": "lambda",
-    "dynamodb": "dynamodb", "sqs": "sqs", "iam": "iam",
+# A resource of these kinds costs something for every hour that it exists. The words are those by
+# which bills name the service, to tell "costs nothing" from "billed without naming resources".
+_BILLED_BY_EXISTENCE = {
+    "ec2:instance": r"ec2|elastic compute", "ec2:volume": r"ec2|elastic compute|block store",
+    "ec2:nat-gateway": r"ec2|elastic compute|vpc|virtual private",
+    "ec2:vpc-endpoint": r"ec2|elastic compute|vpc|virtual private",
+    "ec2:address": r"ec2|elastic compute|vpc|virtual private",
+    "rds:instance": r"rds|relational database|docdb|neptune",
+    "elb:load-balancer": r"elb|load balancing|ec2|elastic compute",
+    "eks:cluster": r"eks|kubernetes", "elasticache:cluster": r"elasticache",
+    "elasticache:serverless": r"elasticache", "opensearch:domain": r"opensearch|amazones",
+    "sagemaker:endpoint": r"sagemaker", "sagemaker:notebook": r"sagemaker",
 }  # fmt: skip
-# A resource of these kinds costs something for every hour that it exists.
-_BILLED_BY_EXISTENCE = frozenset(
-    {"ec2:instance", "ec2:volume", "rds:instance", "elb:load-balancer"}
-)
-
-
-def collector_of(billed_id: str) -> str | None:
-    """Return the collector that would see a billed resource; None when none of ours would."""
-    arn = _ARN.match(billed_id)
-    if arn is not None:
-        return _COLLECTOR_OF_SERVICE.get(arn[1])
-    return "ec2" if _PLAIN.match(billed_id) else None
-
-
-def aliases(resource: Resource) -> set[str]:
-    """Return every spelling under which a bill may name a resource: id, ARN, ARN's last part."""
-    names = {resource.id}
-    if arn := resource.facts.get("arn"):
-        names.add(str(arn))
-    return names | {tail(n) for n in names}
+_NOT_RUNNING = frozenset({"stopped", "stopping", "terminated", "deleting", "deleted", "failed"})
+_AWS = re.compile(r"aws|amazon", re.IGNORECASE)
 
 
 def reconcile(
-    resources: Sequence[Resource], collected: Sequence[Collected], bill: Bill, currency: str
+    resources: Sequence[Resource],
+    collected: Sequence[Collected],
+    bill: Bill | Sequence[Bill],
+    currency: str | None = None,
 ) -> Reconciliation:
-    """Hold the bill's newest period against what was found.
+    """Hold the newest period of one or several bills against what was found.
 
-    A billed resource counts as "not found" only where the collector that would have seen it was
-    complete in that region; otherwise it is listed as not judged. Amounts are those of the
-    bill's reference period, else of the newest one.
+    ``currency`` None: every currency of the bills, each finding in its own. A billed resource
+    counts as "not found" only where the collector that would have seen it was complete in that
+    region and account; a resource counts as "not billed" only where the bills name resources of
+    its kind, or have no line of its service at all. All else is listed as not judged, with the
+    reason. Amounts are those of a bill's reference period, else of the newest one.
     """
-    newest, reference = bill.newest_period(currency), bill.reference_period(currency)
-    if newest is None or reference is None:
+    bills = [bill] if isinstance(bill, Bill) else list(bill)
+    newest = [
+        (each, code, item)
+        for each in bills
+        for code in ([currency] if currency else each.currencies)
+        for item in _newest_items(each, code)
+    ]
+    if not any(each.newest_period(c) for each in bills for c in _codes(each, currency)):
         return Reconciliation((), (), ())
     owners: Counter[str] = Counter(a for r in resources for a in aliases(r))
-    known = {a for r in resources for a in aliases(r)}
     unique_tails = {a for a, n in owners.items() if n == 1}
-    complete = {(c.collector, c.region) for c in collected if c.outcome is Outcome.COMPLETE}
-    items = [i for i in bill.items if i.currency == currency and i.in_period(newest.start) > 0]
-    billed = {s for i in items for s in (i.resource_id, tail(i.resource_id))}
-
     not_found: list[Finding] = []
     not_judged: list[Finding] = []
-    for item in items:
-        if item.resource_id in known or tail(item.resource_id) in unique_tails:
+    for each, code, item in newest:
+        if item.resource_id in owners or tail(item.resource_id) in unique_tails:
             continue
-        amount = item.in_period(reference.start) or item.in_period(newest.start)
-        collector = collector_of(item.resource_id)
-        if {(collector, item.region), (collector, "")} & complete:
+        amount = _amount(each, code, item)
+        if _was_seen(item, collected):
             sentence = f"billed by {item.service}, but the account does not have it"
             target = not_found
         else:
             sentence = f"billed by {item.service}, where no collector saw everything"
             target = not_judged
-        target.append(Finding("billed not found", item.resource_id, sentence, amount, currency))
-
-    unbilled = [
-        Finding(
-            "found not billed", r.id,
-            f"{r.kind} {r.name} exists, but the bill's newest period does not name it",
-        )
-        for r in resources
-        if r.kind in _BILLED_BY_EXISTENCE
-        and r.facts.get("state") not in ("stopped", "terminated")
-        and not aliases(r) & billed
-    ]  # fmt: skip
-    by_amount = sorted(not_found, key=lambda f: (-(f.amount or Decimal(0)), f.resource))
-    return Reconciliation(tuple(by_amount), tuple(unbilled), tuple(not_judged))
+        target.append(Finding("billed not found", item.resource_id, sentence, amount, code))
+    unbilled, doubtful = _unbilled(resources, bills, [item for _, _, item in newest], currency)
+    return Reconciliation(_by_amount(not_found), unbilled, (*_by_amount(not_judged), *doubtful))
 
 
-def tail(identifier: str) -> str:
-    """Return the last part of an ARN, or the identifier as it is."""
-    arn = _ARN.match(identifier)
-    return re.split(r"[:/]", arn[2])[-1] if arn is not None else identifier
+def _codes(bill: Bill, currency: str | None) -> Iterable[str]:
+    return [currency] if currency else bill.currencies
+
+
+def _newest_items(bill: Bill, currency: str) -> list[BilledItem]:
+    newest = bill.newest_period(currency)
+    if newest is None:
+        return []
+    return [i for i in bill.items if i.currency == currency and i.in_period(newest.start) > 0]
+
+
+def _amount(bill: Bill, currency: str, item: BilledItem) -> Decimal:
+    newest, reference = bill.newest_period(currency), bill.reference_period(currency)
+    assert newest is not None
+    assert reference is not None
+    return item.in_period(reference.start) or item.in_period(newest.start)
+
+
+def _was_seen(item: BilledItem, collected: Sequence[Collected]) -> bool:
+    """Tell whether a collector that would have seen the item read its whole place."""
+    collector, account = collector_of(item.resource_id, item.service), account_of(item.resource_id)
+    return any(
+        c.outcome is Outcome.COMPLETE
+        and c.collector == collector
+        and c.region in (item.region, "")
+        and (not account or c.account in (account, ""))
+        for c in collected
+    )
+
+
+def _unbilled(
+    resources: Sequence[Resource],
+    bills: Sequence[Bill],
+    items: Sequence[BilledItem],
+    currency: str | None,
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """Return the resources that no newest period names: judged, and not to be judged."""
+    billed = {s for i in items for s in (i.resource_id, tail(i.resource_id))}
+    kinds = {kind_of_id(i.resource_id, i.service) for i in items}
+    accounts = {account_of(i.resource_id) for i in items} - {""}
+    vendors = {s.subject for each in bills for s in each.vendors}
+    services = [
+        s.subject
+        for each in bills
+        for code in _codes(each, currency)
+        if (period := each.newest_period(code)) is not None
+        for s in each.spend_of(each.services, period)
+    ]
+    found, doubtful = [], []
+    for r in resources:
+        if not _costs_by_existing(r) or aliases(r) & billed:
+            continue
+        if vendors and not any(map(_AWS.search, vendors)):
+            reason = "no bill of AWS was read"
+        elif r.account and accounts and r.account not in accounts:
+            reason = f"no bill names a resource of account {r.account}"
+        elif r.kind not in kinds and any(
+            re.search(_BILLED_BY_EXISTENCE[r.kind], s, re.IGNORECASE) for s in services
+        ):
+            reason = "the bill names no resource of this kind"
+        else:
+            sentence = f"{r.kind} {r.name} exists, but the bill's newest period does not name it"
+            found.append(Finding("found not billed", r.id, sentence))
+            continue
+        doubtful.append(Finding("found not billed", r.id, f"{r.kind} {r.name} exists; {reason}"))
+    return tuple(found), tuple(doubtful)
+
+
+def _costs_by_existing(resource: Resource) -> bool:
+    if resource.kind not in _BILLED_BY_EXISTENCE:
+        return False
+    if resource.kind == "ec2:vpc-endpoint" and resource.facts.get("type") == "Gateway":
+        return False  # gateway endpoints (S3, DynamoDB) are free of charge
+    return str(resource.facts.get("state")).lower() not in _NOT_RUNNING
+
+
+def _by_amount(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda f: (-(f.amount or Decimal(0)), f.resource)))

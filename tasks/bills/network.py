@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from importlib.resources import files
 
 from qafila.core.bills import Spend
 from qafila.core.egress import Tariffs, parse_tariffs
-from qafila.core.network import Charge, Kind, Ledger, ledger_of
+from qafila.core.network import Charge, Kind, Ledger, Talker, ledger_of
+from qafila.core.network.ledger import exact_sum, gigabytes_of
 from qafila.core.network.rules import case_expression
 from qafila.sql import statement
 from tasks.bills.relation import OpenBill
@@ -21,8 +23,8 @@ def read_ledger(bill: OpenBill) -> Ledger:
     Raises:
         BadInput: a file cannot be read to its end.
     """
-    query = statement("network", "transfers").replace("{kind}", case_expression())
-    return ledger_of(
+    bill.query(statement("network", "said").replace("{kind}", case_expression()))
+    ledger = ledger_of(
         Charge(
             currency, start, category or "not named", vendor or "not named", service, region,
             usage_type, text, unit, from_region, to_region, Kind(kind), amount, quantity,
@@ -31,8 +33,24 @@ def read_ledger(bill: OpenBill) -> Ledger:
         for (
             currency, start, category, vendor, service, region, usage_type, text, unit,
             from_region, to_region, kind, amount, quantity, measured, lines,
-        ) in bill.query(query)
+        ) in bill.query(statement("network", "transfers"))
     )  # fmt: skip
+    return replace(ledger, talkers=_talkers(bill))
+
+
+def _talkers(bill: OpenBill) -> tuple[Talker, ...]:
+    """Return what each named resource paid; a resource billed in two units is added up in GB."""
+    amounts: defaultdict[tuple[str, date, str, Kind], Decimal] = defaultdict(Decimal)
+    volumes: dict[tuple[str, date, str, Kind], Decimal] = {}
+    for currency, start, resource, kind, unit, amount, quantity in bill.query(
+        statement("network", "talkers")
+    ):
+        key = (currency, start, resource, Kind(kind))
+        amounts[key] = exact_sum((amounts[key], amount))
+        gigabytes = None if quantity is None else gigabytes_of(quantity, unit)
+        if gigabytes is not None and key[3].by_bytes:
+            volumes[key] = volumes.get(key, Decimal(0)) + gigabytes
+    return tuple(Talker(*key, amount, volumes.get(key)) for key, amount in sorted(amounts.items()))
 
 
 def load_tariffs() -> Tariffs:
@@ -56,6 +74,6 @@ def network_spends(ledger: Ledger) -> tuple[Spend, ...]:
                 (transfer.amount, transfer.rows)
             )
     return tuple(
-        Spend(*key, sum((a for a, _ in found), Decimal(0)), sum(r for _, r in found))
+        Spend(*key, exact_sum(a for a, _ in found), sum(r for _, r in found))
         for key, found in sorted(amounts.items())
     )

@@ -127,3 +127,19 @@ def test_the_demos_bill(tmp_path: Path) -> None:
     listing = load_tariffs().find("aws", Kind.CROSS_ZONE, cross.origin, cross.destination)
     assert listing is not None
     assert listing.added(Decimal(0), cross.gigabytes / 2) == cross.amount
+
+
+def test_who_talks_across_zones_is_named_where_the_bill_names_a_resource(tmp_path: Path) -> None:
+    estate = Estate("http://127.0.0.1", ("eu-west-3",), "k", "s", (
+        Seeded("i-01", "orders-api-1", "instance", "m6i.large", "orders"),
+        Seeded("i-02", "shop-web-1", "instance", "t3.medium", "shop"),
+    ))  # fmt: skip
+    ledger = read_bill(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 20))).ledger
+    october = date(2026, 10, 1)
+    talkers = {t.resource: t for t in ledger.talkers
+               if (t.start, t.kind) == (october, Kind.CROSS_ZONE)}  # fmt: skip
+    assert set(talkers) == {"i-01", "i-02"}
+    assert talkers["i-01"].amount > 10 * talkers["i-02"].amount  # the planted chatter
+    assert sum((t.amount for t in talkers.values()), Decimal(0)) == ledger.amount(
+        "USD", october, Kind.CROSS_ZONE
+    )

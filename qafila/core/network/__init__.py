@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from qafila.core.network.kinds import Kind
-from qafila.core.network.ledger import Charge, Ledger, Transfer, Unclassified, ledger_of
+from qafila.core.network.ledger import (
+    Charge,
+    Ledger,
+    Talker,
+    Transfer,
+    Unclassified,
+    ledger_of,
+)
 
-__all__ = ["Charge", "Kind", "Ledger", "Transfer", "Unclassified", "ledger_of"]
+__all__ = ["Charge", "Kind", "Ledger", "Talker", "Transfer", "Unclassified", "ledger_of"]

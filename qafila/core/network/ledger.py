@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from decimal import Context, Decimal
 
@@ -19,7 +19,7 @@ NOT_KNOWN = "not known"
 INTERNET = "internet"
 _USAGE = "Usage"
 _GIB = Decimal(2**30)
-_EXACT = Context(prec=76)  # two DECIMAL(38, 20) side by side: a sum of money rounds nothing
+EXACT = Context(prec=76)  # two DECIMAL(38, 20) side by side: a sum of money rounds nothing
 _UNITS = {
     "gb": Decimal(1), "gib": Decimal(1), "gigabyte": Decimal(1), "gigabytes": Decimal(1),
     "gibibyte": Decimal(1), "gibibytes": Decimal(1), "gb months": Decimal(1),
@@ -85,6 +85,21 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class Talker:
+    """What one named resource paid of one kind in a month: a bill knows this end of a route only.
+
+    ``gigabytes`` None: not measured.
+    """
+
+    currency: str
+    start: date
+    resource: str
+    kind: Kind
+    amount: Decimal
+    gigabytes: Decimal | None
+
+
+@dataclass(frozen=True)
 class Unclassified:
     """A transfer line that no rule could place, with its own words and its sum."""
 
@@ -101,12 +116,14 @@ class Ledger:
     """The network side of a bill. ``beside``: credits, tax and the like on transfer lines.
 
     The parts add up: every line that speaks of a transfer is in ``transfers`` or in ``beside``;
-    ``unclassified`` repeats those of ``transfers`` whose kind is not known, one by one.
+    ``unclassified`` repeats those of ``transfers`` whose kind is not known, one by one;
+    ``talkers`` repeats those that name a resource.
     """
 
     transfers: tuple[Transfer, ...] = ()
     unclassified: tuple[Unclassified, ...] = ()
-    beside: tuple[Unclassified, ...] = field(default=())
+    beside: tuple[Unclassified, ...] = ()
+    talkers: tuple[Talker, ...] = ()
 
     def of(self, currency: str, start: date) -> list[Transfer]:
         """Return the transfers of one month in one currency, the dearest first."""
@@ -115,7 +132,7 @@ class Ledger:
 
     def amount(self, currency: str, start: date, *kinds: Kind) -> Decimal:
         """Return what the kinds cost in one month; no kind given: all that is paid by bytes."""
-        return _sum(
+        return exact_sum(
             t.amount
             for t in self.of(currency, start)
             if (t.kind in kinds if kinds else t.kind.by_bytes)
@@ -128,7 +145,7 @@ class Ledger:
             for t in self.transfers
             if (t.vendor, t.start, t.kind) == (vendor, start, kind) and t.gigabytes is not None
         ]
-        return _sum(found) if found else None
+        return exact_sum(found) if found else None
 
 
 # currency, month, vendor, service, kind, from, to
@@ -155,7 +172,7 @@ def ledger_of(charges: Iterable[Charge]) -> Ledger:
         ].append(charge)  # fmt: skip
     transfers = [
         Transfer(
-            *key, _sum(c.amount for c in group), _volume(group),
+            *key, exact_sum(c.amount for c in group), _volume(group),
             sum(c.rows for c in group), sum(_unmeasured(c) for c in group),
         )
         for key, group in by_route.items()
@@ -191,6 +208,14 @@ def ends_of(charge: Charge) -> tuple[str, str]:
             return here, NOT_KNOWN
         case _:
             return here, _ENDS[charge.kind]
+
+
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
+    """Add up money without rounding a digit, however large the sum."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = EXACT.add(total, amount)
+    return total
 
 
 def gigabytes_of(quantity: Decimal, unit: str | None) -> Decimal | None:
@@ -239,7 +264,7 @@ def _volume(group: list[Charge]) -> Decimal | None:
         if c.quantity is not None and c.measured and c.kind.by_bytes
         if (gb := gigabytes_of(c.quantity, c.unit)) is not None
     ]
-    return _sum(known) if known else None
+    return exact_sum(known) if known else None
 
 
 def _unmeasured(charge: Charge) -> int:
@@ -254,14 +279,7 @@ def _listed(
     groups: dict[tuple[str, date, str, str], list[Charge]],
 ) -> tuple[Unclassified, ...]:
     found = [
-        Unclassified(*key, _sum(c.amount for c in group), sum(c.rows for c in group))
+        Unclassified(*key, exact_sum(c.amount for c in group), sum(c.rows for c in group))
         for key, group in groups.items()
     ]
     return tuple(sorted(found, key=lambda u: (u.currency, u.start, -u.amount, u.service, u.said)))
-
-
-def _sum(amounts: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for amount in amounts:
-        total = _EXACT.add(total, amount)
-    return total
