@@ -29,6 +29,7 @@ GROUPS = (
     "demo",
     "bench",
     "inspect",
+    "lock_in",
 )  # each has `register(app)`
 
 _WITHOUT_LEDGER = ("up", "down", "rollback", "watchdog")  # the last two do it at a better moment

@@ -1,0 +1,299 @@
+"""Follow names inside one file: what does ``self._s3.put_object`` belong to?
+
+Follows imports and their aliases, assignments, declared types, and services named by a literal or
+by a variable that holds one. What a name means is decided by the nearest binding above it in the
+same scope, else by the scope around. Values that come from another file are not followed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import
+from qafila.core.lock_in.rules import Api, Rules
+from qafila.core.lock_in.values import Effort, Kind, Site
+
+_ROUNDS = 4  # a binding may stand before what it is made from
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """Something a module path names; ``api`` None: no provider's yet (``google``)."""
+
+    path: str
+    api: Api | None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client of one API, or an object that it returned of the same API; and what is read on it.
+
+    ``building`` marks a builder: what is called on it is part of the construction.
+    """
+
+    api: Api
+    member: str = ""
+    building: bool = False
+
+
+Value = Sdk | Client | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the last call of a chain did: its API, the form, and the operation's name."""
+
+    api: Api
+    site: Site
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    line: int
+    value: Value
+    literal: str | None = None
+
+
+class Names:
+    """The names of one file, resolved. ``own`` says which paths are the repository's own."""
+
+    def __init__(self, facts: Facts, rules: Rules, own: Own) -> None:
+        self._facts = facts
+        self._rules = rules
+        self._own = own
+        self._table: dict[tuple[int, str], list[_Bound]] = {}
+        self.known: set[str] = set()
+        self._stars = [i.bound for i in facts.imports if i.star and self.api_of(i.bound)]
+        self._fill()
+
+    def api_of(self, path: str) -> Api | None:
+        """Return the provider's API that an imported path belongs to; None for own modules."""
+        found = self._rules.module(self._facts.language, path)
+        return None if found is None or self._own.holds(found[1]) else found[0]
+
+    def _fill(self) -> None:
+        """Bind names round by round, until nothing more is known."""
+        imports = [(i, self._imported(i)) for i in self._facts.imports if i.local]
+        self.known = {str(i.local) for i, value in imports if self._leads_to_api(value)}
+        for _ in range(_ROUNDS):
+            table: defaultdict[tuple[int, str], list[_Bound]] = defaultdict(list)
+            for found, value in imports:
+                table[found.scope, str(found.local)].append(_Bound(found.spot.line, value))
+            for binding in self._facts.bindings:
+                value = self._value(binding)
+                table[binding.scope, binding.name].append(
+                    _Bound(binding.line, value, binding.literal)
+                )
+            for bound in table.values():
+                bound.sort(key=lambda b: b.line)
+            before, self._table = self._table, dict(table)
+            self.known |= {
+                name for (_, name), bound in table.items() if any(b.value for b in bound)
+            }
+            if self._table == before:
+                break
+
+    def _leads_to_api(self, value: Value) -> bool:
+        return isinstance(value, Sdk) and (
+            value.api is not None or self._rules.leads(self._facts.language, value.path)
+        )
+
+    def may_know(self, chain: Chain) -> bool:
+        """Say whether a chain begins with a name that leads to a provider."""
+        first = chain[0]
+        if first in self.known or self._stars:
+            return True
+        if len(chain) < 2:
+            return False
+        second = chain[1]
+        return (f".{second}" if isinstance(second, str) else f"{first}()") in self.known
+
+    def _imported(self, found: Import) -> Value:
+        return Sdk(found.bound, self.api_of(found.bound))
+
+    def _value(self, binding: Binding) -> Value:
+        scope = binding.scope if binding.seen_from < 0 else binding.seen_from
+        for chain in filter(self.may_know, binding.chains):
+            value = self.evaluate(chain, scope, binding.line - 1)[0]
+            if value is not None:
+                return value
+        for chain in filter(self.may_know, binding.declared):
+            value = self.evaluate(chain, scope, binding.line - 1)[0]
+            if isinstance(value, Sdk) and value.api and self._is_client(value.api, value.path):
+                return Client(value.api)
+        return None
+
+    def _find(self, name: str, scope: int, line: int) -> _Bound | None:
+        here = True
+        while scope >= 0:
+            bound = self._table.get((scope, name))
+            if bound:
+                above = [b for b in bound if b.line <= line] if here else []
+                known = [b for b in bound if b.value is not None or b.literal is not None]
+                if name.startswith(("self.", ".")) or name.endswith("()") or not here:
+                    return known[0] if known else bound[0]
+                return above[-1] if above else bound[0]
+            here = False
+            scope = self._facts.parents[scope]
+        return None
+
+    def evaluate(self, chain: Chain, scope: int, line: int) -> tuple[Value, Step | None]:
+        """Return what a chain is, and what its last element did if that is a call."""
+        value, start = self._root(chain, scope, line)
+        step: Step | None = None
+        for element in chain[start:]:
+            step = None
+            if value is None:
+                return None, None
+            if isinstance(element, str):
+                value = self._member(value, element)
+            else:
+                value, step = self._called(value, element, scope, line)
+        return value, step
+
+    def _root(self, chain: Chain, scope: int, line: int) -> tuple[Value, int]:
+        first = chain[0]
+        if not isinstance(first, str):
+            return None, 1
+        if len(chain) > 1 and isinstance(chain[1], Called):
+            made = self._find(f"{first}()", scope, line)
+            if made is not None:
+                return made.value, 2
+        bound = self._find(first, scope, line)
+        if bound is not None and bound.value is not None:
+            return bound.value, 1
+        if len(chain) > 1 and isinstance(chain[1], str):
+            field = self._find(f".{chain[1]}", scope, line)
+            if field is not None:
+                return field.value, 2
+        if bound is None and first[:1].isupper():
+            for star in self._stars:
+                api = self.api_of(f"{star}.{first}")
+                if api is not None and api.is_client(first):
+                    return Sdk(f"{star}.{first}", api), 1
+        return None, 1
+
+    def _member(self, value: Value, name: str) -> Value:
+        if isinstance(value, Sdk):
+            path = f"{value.path}.{name}"
+            return Sdk(path, self.api_of(path))
+        if isinstance(value, Client):
+            return replace(value, member=f"{value.member}.{name}" if value.member else name)
+        return value
+
+    def _called(
+        self, value: Value, called: Called, scope: int, line: int
+    ) -> tuple[Value, Step | None]:
+        if isinstance(value, Client):
+            return _on_client(value)
+        if not isinstance(value, Sdk) or value.api is None:
+            return None, None
+        api, name = value.api, _last(value.path)
+        if name in api.factories:
+            return self._service(api, called, scope, line)
+        if name in api.sessions:
+            # what a session is asked next is a path again, so that .client finds the factory
+            return Sdk(f"{_first(value.path, self._facts.language)}", api), Step(
+                api, Site.CALL, name
+            )
+        if self._constructs(api, value.path, called):
+            building = name in _BUILDERS
+            return Client(api, building=building), Step(api, Site.CLIENT, name)
+        return None, Step(api, Site.CALL, name)
+
+    def _constructs(self, api: Api, path: str, called: Called) -> bool:
+        name = _last(path)
+        if self._facts.language == "java" and not called.new:
+            owner = _last(path[: -len(name) - 1])
+            return name in _BUILDERS | _MAKERS and api.is_client(owner)
+        if self._facts.language == "go":
+            return name.startswith("New") and (name in _GO_MAKERS or api.is_client(name))
+        if self._facts.language == "javascript" and called.new and self.is_module(path):
+            return True
+        owner = _last(path[: -len(name) - 1])
+        return api.is_client(name) or (name.startswith("from_") and api.is_client(owner))
+
+    def _is_client(self, api: Api, path: str) -> bool:
+        default = self._facts.language == "javascript" and self.is_module(path)
+        return default or api.is_client(_last(path))
+
+    def is_module(self, path: str) -> bool:
+        """Say whether a path is a whole module of a provider (a default import)."""
+        found = self._rules.module(self._facts.language, path)
+        return found is not None and found[1] == path
+
+    def _service(
+        self, api: Api, called: Called, scope: int, line: int
+    ) -> tuple[Value, Step | None]:
+        service = _argument(called.literals)
+        if service is None and (name := _argument(called.names)):
+            bound = self._find(name, scope, line)
+            service = bound.literal if bound else None
+        if service is None:
+            return Client(api), Step(api, Site.CLIENT, "named at run time")
+        known = self._rules.services.get(service)
+        if known is None:
+            known = service_of(api, service)
+        return Client(known), Step(known, Site.CLIENT, service)
+
+
+_BUILDERS = frozenset({"builder", "standard"})
+_MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
+_GO_MAKERS = frozenset({"New", "NewFromConfig", "NewClient", "NewService"})
+
+
+def service_of(api: Api, service: str) -> Api:
+    """Return the row of a cloud's service that no rule names: its own API, outside the five."""
+    return replace(
+        api, kind=Kind.CLOUD, api=service, effort=Effort.M,
+        reason=f"{service} is a service of this cloud: another one needs an adapter at least.",
+    )  # fmt: skip
+
+
+def _on_client(value: Client) -> tuple[Value, Step | None]:
+    if value.building:
+        return replace(value, member="", building=_last(value.member) != "build"), None
+    name = _last(value.member)
+    step = Step(value.api, Site.CALL, value.member)
+    if name in value.api.handles or name in ("__enter__", "__aenter__"):
+        return Client(value.api), step
+    return None, step
+
+
+def _argument(pairs: tuple[tuple[str, str], ...]) -> str | None:
+    given = dict(pairs)
+    return given.get("service_name", given.get("0"))
+
+
+def _last(path: str) -> str:
+    return path[max(path.rfind("."), path.rfind("/")) + 1 :]
+
+
+def _first(path: str, language: str) -> str:
+    return path.split(".", 1)[0] if language == "python" else path
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Which module paths are the repository's own code, seen from one file.
+
+    ``package`` is the topmost package that the file is in, ``beside`` the modules in the folder of
+    a script, and ``folders`` the folders the file is in, from the top: a file in
+    ``google/cloud/storage/`` is that SDK, and its imports of itself are no lock-in.
+    """
+
+    package: str = ""
+    beside: frozenset[str] = frozenset()
+    folders: tuple[str, ...] = ()
+
+    def holds(self, prefix: str) -> bool:
+        """Say whether a rule's path means own code here."""
+        first = prefix.split(".", 1)[0]
+        if first == self.package or first in self.beside:
+            return True
+        parts = tuple(prefix.split("."))
+        return len(parts) > 1 and any(
+            self.folders[n : n + len(parts)] == parts for n in range(len(self.folders))
+        )

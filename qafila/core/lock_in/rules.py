@@ -1,0 +1,203 @@
+"""The rules of the lock-in scan: which modules, services and addresses belong to which provider.
+
+They are data, ``qafila/data/lock_in.toml``; this module checks them and answers questions.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import Any
+
+from qafila.core.lock_in.values import Effort, Kind
+from qafila.errors import BadInput
+
+LANGUAGES = ("python", "javascript", "java", "go")
+_CLIENT = re.compile(r"(?:\w*Client(?:Async|Builder|V\d)?|connect|\w+(?:Producer|Consumer))$")
+_HOLE = re.compile(r"\$?\{[^{}]*\}|%s|%\(\w+\)s")
+_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$")  # fmt: skip  # noqa: E501
+_FIELDS = frozenset({*LANGUAGES, "rule", "kind", "provider", "api", "effort", "reason", "services",
+                     "hosts", "schemes", "texts", "clients", "handles", "sessions", "factories",
+                     "special"})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Special:
+    """Operations of an API whose effort is another; ``operations`` are shell patterns."""
+
+    operations: tuple[str, ...]
+    effort: Effort
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """One row of the rules: how code touches one API of one provider, and what leaving it takes."""
+
+    rule: str
+    kind: Kind
+    provider: str
+    api: str
+    effort: Effort
+    reason: str
+    clients: frozenset[str] = frozenset()
+    handles: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
+    factories: frozenset[str] = frozenset()
+    special: tuple[Special, ...] = ()
+
+    def is_client(self, name: str) -> bool:
+        """Say whether calling this name of the SDK constructs a client."""
+        return name in self.clients or _CLIENT.match(name) is not None
+
+    def effort_of(self, operation: str) -> tuple[Effort, str]:
+        """Return the effort class of one operation, and why."""
+        for special in self.special:
+            if any(fnmatchcase(operation, pattern) for pattern in special.operations):
+                return special.effort, special.reason
+        return self.effort, self.reason
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All rows, with an index for every question that a scan asks."""
+
+    apis: tuple[Api, ...]
+    modules: Mapping[str, Mapping[str, Api]]
+    services: Mapping[str, Api]
+    hosts: tuple[tuple[re.Pattern[str], Api], ...]
+    schemes: Mapping[str, Api]
+    texts: tuple[tuple[re.Pattern[str], Api], ...]
+    fragments: tuple[str, ...]
+    """Every address that the rules know holds one of these, after a quote, dot, slash, @ or }."""
+    seeks: tuple[tuple[str, str], ...]
+    """For texts: a word in lower case, and the expression to look for where a file holds it."""
+    _known: dict[tuple[str, str], tuple[Api, str] | None] = field(default_factory=dict)
+
+    @cached_property
+    def _beginnings(self) -> Mapping[str, frozenset[str]]:
+        return {
+            language: frozenset(
+                path[:at] for path in modules for at, c in enumerate(path) if c in "./"
+            )
+            for language, modules in self.modules.items()
+        }
+
+    def module(self, language: str, path: str) -> tuple[Api, str] | None:
+        """Return the row of the longest prefix of an imported path, and that prefix."""
+        key = (language, path)
+        if key not in self._known:
+            if len(self._known) > 50_000:
+                self._known.clear()
+            self._known[key] = self._longest(language, path)
+        return self._known[key]
+
+    def leads(self, language: str, path: str) -> bool:
+        """Say whether a path is the beginning of one in the rules: ``google``, ``azure``."""
+        return path in self._beginnings[language]
+
+    def _longest(self, language: str, path: str) -> tuple[Api, str] | None:
+        modules = self.modules[language]
+        end = len(path)
+        while end > 0:
+            if (api := modules.get(path[:end])) is not None:
+                return api, path[:end]
+            end = max(path.rfind(".", 0, end), path.rfind("/", 0, end))
+        return None
+
+    def address(self, text: str) -> Api | None:
+        """Return the row whose address this whole string is; a sentence is not an address."""
+        if len(text) > 2_000 or not text or text.split() != [text]:
+            return None
+        scheme = text[: text.find("://") + 3] if "://" in text else ""
+        if scheme and (api := self.schemes.get(scheme)) is not None:
+            return api
+        found = _ADDRESS.match(_HOLE.sub("x", text.lower()))
+        if found is None:
+            return None
+        return next((api for host, api in self.hosts if host.match(found[1])), None)
+
+    def text(self, text: str) -> Api | None:
+        """Return the row whose language a string speaks."""
+        return next((api for pattern, api in self.texts if pattern.search(text)), None)
+
+
+def parse_rules(text: str) -> Rules:
+    """Read the rules (TOML) and check every row.
+
+    Raises:
+        BadInput: a row lacks a field, has an unknown one, a value that is none of the allowed
+            ones, or claims a module, service or address that another has; all problems at once.
+    """
+    rows = tomllib.loads(text).get("api", [])
+    problems: list[str] = []
+    for number, row in enumerate(rows, 1):
+        name = f"row {number} ({row.get('rule', 'without a name')})"
+        missing = {"rule", "kind", "provider", "api", "effort", "reason"} - row.keys()
+        problems += [f"{name} lacks {field!r}" for field in sorted(missing)]
+        problems += [f"{name} has an unknown {field!r}" for field in sorted(row.keys() - _FIELDS)]
+        if row.get("kind") not in set(Kind):
+            problems.append(f"{name}: kind is one of {', '.join(Kind)}")
+        for part in (row, *row.get("special", [])):
+            if part.get("effort") not in set(Effort):
+                problems.append(f"{name}: effort is one of {', '.join(Effort)}")
+    for what in (*LANGUAGES, "services", "hosts", "schemes"):
+        seen: dict[str, str] = {}
+        for row in rows:
+            for value in row.get(what, []):
+                if value in seen:
+                    problems.append(
+                        f"{what} {value!r} is claimed by {seen[value]} and {row['rule']}"
+                    )
+                seen[value] = str(row.get("rule"))
+    if problems:
+        raise BadInput("the rules of the lock-in scan are not usable:", problems)
+    return _indexed(rows)
+
+
+def _indexed(rows: list[dict[str, Any]]) -> Rules:
+    apis = [_api(row) for row in rows]
+    both = list(zip(rows, apis, strict=True))
+
+    def index(what: str) -> dict[str, Api]:
+        return {value: api for row, api in both for value in row.get(what, [])}
+
+    hosts = sorted(index("hosts").items(), key=lambda pair: (-len(pair[0].replace("*", "")), pair))
+    texts = [(text, api) for row, api in both for text in row.get("texts", [])]
+    schemes = {f"{name}://": api for name, api in index("schemes").items()}
+    words = {host.rsplit("*", 1)[-1].strip(".") for host, _ in hosts} | set(schemes)
+    words = {w for w in words if not any(o != w and w.endswith(f".{o}") for o in words)}
+    return Rules(
+        tuple(apis),
+        {language: index(language) for language in LANGUAGES},
+        index("services"),
+        tuple((re.compile(re.escape(h).replace(r"\*", r"[\w.-]*") + "$"), api) for h, api in hosts),
+        schemes,
+        tuple((re.compile(text["pattern"], re.I), api) for text, api in texts),
+        tuple(sorted(words)),
+        tuple((word, text["pattern"].strip("^$")) for text, _ in texts for word in text["seek"]),
+    )
+
+
+def _api(row: Mapping[str, Any]) -> Api:
+    special = [
+        Special(tuple(s["operations"]), Effort(s["effort"]), s["reason"])
+        for s in row.get("special", [])
+    ]
+    return Api(
+        row["rule"],
+        Kind(row["kind"]),
+        row["provider"],
+        row["api"],
+        Effort(row["effort"]),
+        row["reason"],
+        clients=frozenset(row.get("clients", ())),
+        handles=frozenset(row.get("handles", ())),
+        sessions=frozenset(row.get("sessions", ())),
+        factories=frozenset(row.get("factories", ())),
+        special=tuple(special),
+    )

@@ -1,0 +1,116 @@
+"""Read one Go file into facts."""
+
+from __future__ import annotations
+
+import re
+
+from ast_grep_py import SgNode
+
+from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
+from tasks.lock_in.tree import Scopes, in_order, inner, line, named, parse, spot, strings
+
+_SCOPES = {"function_declaration": False, "method_declaration": False, "func_literal": False}
+_KINDS = (*_SCOPES, "import_spec", "call_expression", "short_var_declaration", "var_spec",
+          "assignment_statement", "parameter_declaration", "field_declaration")  # fmt: skip
+_TYPE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+_VERSION = re.compile(r"v\d+$")
+_DRESSING = re.compile(r"^go-|-go$|\.go$|^go\.")
+
+
+def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
+    """Return the facts; ``names`` False leaves out all but strings, ``wanted`` None the strings.
+
+    ``wanted`` is an expression that finds the strings to keep."""
+    facts = Facts("go")
+    root = parse(source, "go")
+    scopes = Scopes(facts)
+    for node in in_order(root, _KINDS) if names else []:
+        kind = node.kind()
+        scope = scopes.enter(node)
+        if kind in _SCOPES:
+            scopes.open(node, is_class=False)
+        elif kind == "import_spec":
+            _import(facts, node)
+        elif kind == "call_expression":
+            if (chain := _chain(node)) is not None:
+                facts.uses.append(Use(spot(node), chain, scope))
+        else:
+            _binding(facts, node, scope)
+    for node in strings(root, ("interpreted_string_literal", "raw_string_literal"), wanted):
+        parent = node.parent()
+        if parent is None or parent.kind() != "import_spec":
+            facts.texts.append(Text(spot(node), node.text()[1:-1]))
+    return facts
+
+
+def _import(facts: Facts, node: SgNode) -> None:
+    path, alias = node.field("path"), node.field("name")
+    if path is None:
+        return
+    name = path.text()[1:-1]
+    local = alias.text() if alias is not None else package_name(name)
+    facts.imports.append(Import(spot(node), name, None if local in ("_", ".") else local, name))
+
+
+def package_name(path: str) -> str:
+    """Return the name that an import most likely binds: the last part that is no version."""
+    parts = path.split("/")
+    if len(parts) > 1 and _VERSION.fullmatch(parts[-1]):
+        parts.pop()
+    return _DRESSING.sub("", parts[-1]).replace("-", "")
+
+
+def _binding(facts: Facts, node: SgNode, scope: int) -> None:
+    kind = node.kind()
+    if kind in ("short_var_declaration", "assignment_statement"):
+        left, right = node.field("left"), node.field("right")
+        names = named(left) if left is not None else []
+        values = named(right) if right is not None else []
+        declared: tuple[Chain, ...] = ()
+    else:
+        names = [c for c in named(node) if c.kind() in ("identifier", "field_identifier")]
+        value = node.field("value")
+        values = named(value) if value is not None else []
+        declared = _declared(node.field("type"))
+    for at, name in enumerate(names):
+        single = len(values) == 1 and at == 0
+        chain = _chain(values[at]) if single or len(values) == len(names) else None
+        chains = (chain,) if chain is not None else ()
+        bound, owner = name.text(), scope
+        if name.kind() == "selector_expression":
+            part = name.field("field")
+            bound, owner = f".{part.text() if part else ''}", 0
+        elif kind == "field_declaration":
+            bound, owner = f".{bound}", 0
+        facts.bindings.append(
+            Binding(bound, owner, line(node), chains, None, declared,
+                    seen_from=scope if owner != scope else -1)
+        )  # fmt: skip
+
+
+def _declared(node: SgNode | None) -> tuple[Chain, ...]:
+    found = _TYPE.search(node.text()) if node is not None else None
+    return (tuple(found[0].split(".")),) if found else ()
+
+
+def _chain(node: SgNode) -> Chain | None:
+    parts: list[str | Called] = []
+    at: SgNode | None = node
+    while at is not None:
+        kind = at.kind()
+        if kind == "identifier":
+            parts.append(at.text())
+            parts.reverse()
+            return tuple(parts)
+        if kind == "selector_expression":
+            name = at.field("field")
+            parts.append(name.text() if name else "")
+            at = at.field("operand")
+        elif kind == "call_expression":
+            parts.append(Called())
+            at = at.field("function")
+        elif kind == "parenthesized_expression":
+            at = inner(at)
+        else:
+            return None
+    return None

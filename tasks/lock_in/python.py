@@ -1,0 +1,303 @@
+"""Read one Python file into facts."""
+
+from __future__ import annotations
+
+import re
+
+from ast_grep_py import SgNode
+
+from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
+from tasks.lock_in.tree import Scopes, field, in_order, inner, line, named, parse, spot, strings
+
+_SCOPES = {"function_definition": False, "class_definition": True, "lambda": False}
+_KINDS = (*_SCOPES, "import_statement", "import_from_statement", "call", "assignment",
+          "named_expression", "as_pattern", "for_statement", "return_statement")  # fmt: skip
+_QUOTES = re.compile(r"""[A-Za-z]{0,3}("{3}|'{3}|"|')""")
+_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_NAMING = frozenset({"client", "resource", "create_client", "import_module", "__import__"})
+_DYNAMIC = ("importlib.import_module", "import_module", "__import__")
+
+
+def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
+    """Return the facts; ``names`` False leaves out all but strings, ``wanted`` None the strings.
+
+    ``wanted`` is an expression that finds the strings to keep."""
+    facts = Facts("python")
+    root = parse(source, "python")
+    scopes = Scopes(facts)
+    for node in in_order(root, _KINDS) if names else []:
+        kind = node.kind()
+        scope = scopes.enter(node)
+        if kind in _SCOPES:
+            _open(facts, scopes, node, scope)
+        elif kind == "import_statement":
+            _import(facts, node, scope)
+        elif kind == "import_from_statement":
+            _import_from(facts, node, scope)
+        elif kind == "call":
+            _call(facts, node, scope)
+        elif kind == "return_statement":
+            _returned(facts, scopes, node, scope)
+        else:
+            _binding(facts, scopes, node, scope)
+    for node in strings(root, ("string",), wanted):
+        if not _is_documentation(node):
+            facts.texts.append(Text(spot(node), string_value(node.text())))
+    return facts
+
+
+def string_value(text: str) -> str:
+    """Return what is between the quotes."""
+    found = _QUOTES.match(text)
+    return text[found.end() : -len(found[1])] if found else text
+
+
+def _is_documentation(node: SgNode) -> bool:
+    parent = node.parent()
+    while parent is not None and parent.kind() in (
+        "concatenated_string",
+        "parenthesized_expression",
+    ):
+        parent = parent.parent()
+    return parent is not None and parent.kind() == "expression_statement"
+
+
+def _import(facts: Facts, node: SgNode, scope: int) -> None:
+    for child in named(node):
+        path, alias = _imported(child)
+        local, bound = (alias, path) if alias else (path.split(".")[0], path.split(".")[0])
+        facts.imports.append(Import(spot(node), path, local, bound, scope))
+
+
+def _import_from(facts: Facts, node: SgNode, scope: int) -> None:
+    module = node.field("module_name")
+    base = module.text() if module is not None else ""
+    join = "" if base.endswith(".") else "."
+    for child in named(node)[1:]:
+        if child.kind() == "wildcard_import":
+            facts.imports.append(Import(spot(node), base, None, base, scope, star=True))
+            continue
+        name, alias = _imported(child)
+        path = f"{base}{join}{name}"
+        facts.imports.append(Import(spot(node), path, alias or name, path, scope))
+
+
+def _imported(node: SgNode) -> tuple[str, str]:
+    if node.kind() == "aliased_import":
+        name, alias = node.field("name"), node.field("alias")
+        return (name.text() if name else "", alias.text() if alias else "")
+    return node.text(), ""
+
+
+def _open(facts: Facts, scopes: Scopes, node: SgNode, around: int) -> None:
+    kind = node.kind()
+    in_class = around == scopes.of_class() and around != 0
+    scope = scopes.open(node, is_class=_SCOPES[kind])
+    if kind == "class_definition":
+        bases = node.field("superclasses")
+        for base in named(bases) if bases else []:
+            if base.kind() in ("identifier", "attribute"):
+                facts.implements.append(base.text())
+        return
+    parameters = node.field("parameters")
+    for parameter in named(parameters) if parameters else []:
+        name = parameter if parameter.kind() == "identifier" else (
+            parameter.field("name") or inner(parameter))  # fmt: skip
+        if name is not None and name.kind() == "identifier" and name.text() not in ("self", "cls"):
+            declared = _declared(parameter.field("type"))
+            facts.bindings.append(Binding(name.text(), scope, line(node), declared=declared))
+    returned = _declared(node.field("return_type"))
+    name = node.field("name")
+    if returned and name is not None:
+        bound = _returned_name(node, name.text(), in_class)
+        facts.bindings.append(Binding(bound, around, line(node), declared=returned))
+
+
+def _returned_name(function: SgNode, name: str, in_class: bool) -> str:
+    if not in_class:
+        return f"{name}()"
+    parent = function.parent()
+    decorators = [] if parent is None or parent.kind() != "decorated_definition" else [
+        c.text() for c in named(parent) if c.kind() == "decorator"]  # fmt: skip
+    is_property = any("property" in d for d in decorators)
+    return f"self.{name}" if is_property else f"self.{name}()"
+
+
+def _returned(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
+    value = inner(node)
+    chains = _chains(value) if value is not None else ()
+    if not chains:
+        return
+    function = next((a for a in node.ancestors() if a.kind() in _SCOPES), None)
+    name = function.field("name") if function is not None else None
+    if function is None or name is None:
+        return
+    around = facts.parents[scope]
+    in_class = any(s == around and is_class for s, is_class in scopes.around())
+    bound = _returned_name(function, name.text(), in_class)
+    facts.bindings.append(Binding(bound, around, line(node), chains, seen_from=scope))
+
+
+def _call(facts: Facts, node: SgNode, scope: int) -> None:
+    chain = _chain(node)
+    if chain is None:
+        return
+    facts.uses.append(Use(spot(node), chain, scope))
+    if (module := _dynamic(chain)) is not None:
+        facts.imports.append(Import(spot(node), module, None, module, scope))
+
+
+def _dynamic(chain: Chain) -> str | None:
+    """Return the module that a call imports by a name in a string, if it does."""
+    called = chain[-1]
+    names = [e for e in chain if isinstance(e, str)]
+    if len(names) != len(chain) - 1 or not isinstance(called, Called):
+        return None
+    if ".".join(names) not in _DYNAMIC:
+        return None
+    return dict(called.literals).get("0")
+
+
+def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
+    kind = node.kind()
+    declared: tuple[Chain, ...] = ()
+    if kind == "as_pattern":
+        value, target = _aliased(node)
+    elif kind == "named_expression":
+        value, target = node.field("value"), node.field("name")
+    else:
+        target, value = node.field("left"), node.field("right")
+        declared = _declared(node.field("type"))
+    if target is None:
+        return
+    if target.kind() in ("pattern_list", "tuple_pattern") or kind == "for_statement":
+        names = named(target) if target.kind() != "identifier" else [target]
+        for each in names:
+            if (unknown := _target(each)) is not None:
+                owner = _scope_of(unknown, scopes, scope)
+                facts.bindings.append(Binding(unknown, owner, line(node)))
+        return
+    bound = _target(target)
+    if bound is None or (not declared and value is not None and value.kind() == "none"):
+        return
+    in_class_body = scope != 0 and scope == scopes.of_class()
+    literal = None
+    if value is not None and value.kind() == "string" and "interpolation" not in {
+        c.kind() for c in named(value)
+    }:  # fmt: skip
+        literal = string_value(value.text())
+    chains = _chains(value) if value is not None else ()
+    if value is not None and (module := _dynamic_of(chains)) is not None:
+        facts.imports.append(Import(spot(value), module, bound, module, scope))
+        return
+    owner = _scope_of(bound, scopes, scope)
+    seen_from = scope if owner != scope else -1
+    for name in {bound, f"self.{bound}"} if in_class_body and "." not in bound else {bound}:
+        facts.bindings.append(
+            Binding(name, owner, line(node), chains, literal, declared, seen_from)
+        )
+
+
+def _aliased(node: SgNode) -> tuple[SgNode | None, SgNode | None]:
+    parts = named(node)
+    return (parts[0], inner(parts[-1])) if parts else (None, None)
+
+
+def _dynamic_of(chains: tuple[Chain, ...]) -> str | None:
+    return _dynamic(chains[0]) if len(chains) == 1 else None
+
+
+def _scope_of(name: str, scopes: Scopes, scope: int) -> int:
+    return scopes.of_class() if name.startswith("self.") else scope
+
+
+def _target(node: SgNode) -> str | None:
+    if node.kind() == "identifier":
+        return node.text()
+    if node.kind() == "attribute":
+        owner, name = node.field("object"), node.field("attribute")
+        if owner is not None and name is not None and owner.text() in ("self", "cls"):
+            return f"self.{name.text()}"
+    return None
+
+
+def _declared(node: SgNode | None) -> tuple[Chain, ...]:
+    """Return the names in a type, also in one written as a string: Client, Client | None, …"""
+    if node is None:
+        return ()
+    return tuple(tuple(found.split(".")) for found in _DOTTED.findall(node.text()))
+
+
+def _chains(node: SgNode) -> tuple[Chain, ...]:
+    """Return what an expression may be: both sides of ``a or b`` and of ``a if b else c``."""
+    waiting, found = [node], []
+    while waiting:
+        at = waiting.pop()
+        if at.kind() in ("boolean_operator", "conditional_expression"):
+            parts = named(at)
+            waiting += [parts[-1], parts[0]]
+        elif at.kind() == "parenthesized_expression":
+            waiting += named(at)[:1]
+        elif (chain := _chain(at)) is not None:
+            found.append(chain)
+    return tuple(found)
+
+
+def _chain(node: SgNode) -> Chain | None:
+    parts: list[str | Called] = []
+    at: SgNode | None = node
+    while at is not None:
+        kind = at.kind()
+        if kind == "identifier":
+            parts.append(at.text())
+            parts.reverse()
+            return _with_self(parts)
+        if kind == "attribute":
+            name = at.field("attribute")
+            parts.append(name.text() if name else "")
+            at = at.field("object")
+        elif kind == "call":
+            function = at.field("function")
+            naming = function is not None and _names_one(function)
+            parts.append(_called(at) if naming else Called())
+            at = function
+        elif kind in ("await", "parenthesized_expression"):
+            at = inner(at)
+        else:
+            return None
+    return None
+
+
+def _names_one(function: SgNode) -> bool:
+    """Say whether a call may name a service or a module in its arguments."""
+    name = function.field("attribute") if function.kind() == "attribute" else function
+    return name is not None and name.text() in _NAMING
+
+
+def _with_self(parts: list[str | Called]) -> Chain:
+    if parts[0] in ("self", "cls") and len(parts) > 1 and isinstance(parts[1], str):
+        return (f"self.{parts[1]}", *parts[2:])
+    return tuple(parts)
+
+
+def _called(node: SgNode) -> Called:
+    literals, names = [], []
+    arguments = field(node, "arguments")
+    if arguments is None or arguments.kind() != "argument_list":
+        return Called()
+    for at, argument in enumerate(named(arguments)):
+        key, value = str(at), argument
+        if argument.kind() == "keyword_argument":
+            name, given = argument.field("name"), argument.field("value")
+            if name is None or given is None:
+                continue
+            key, value = name.text(), given
+        if key not in ("0", "service_name"):
+            continue
+        if value.kind() == "string":
+            literals.append((key, string_value(value.text())))
+        elif value.kind() == "identifier" or (
+            value.kind() == "attribute" and value.text().startswith("self.")
+        ):
+            names.append((key, value.text()))
+    return Called(tuple(literals), tuple(names))

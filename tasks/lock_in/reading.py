@@ -1,0 +1,180 @@
+"""Read files, one batch at a time, in any process: count lines, find what touches a provider."""
+
+from __future__ import annotations
+
+import os
+import re
+import tokenize
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+
+from qafila.core.lock_in.abstraction import Seen, is_port
+from qafila.core.lock_in.facts import Facts
+from qafila.core.lock_in.matching import match
+from qafila.core.lock_in.resolving import Own
+from qafila.core.lock_in.rules import Rules, parse_rules
+from tasks.lock_in import go, java, javascript, python
+from tasks.lock_in.light import imports_of, language_of
+from tasks.lock_in.walking import Limits, Skipped, refused
+
+
+@dataclass(slots=True)
+class Batch:
+    """What was found in some files of one repository."""
+
+    seen: list[Seen] = field(default_factory=list)
+    imports: dict[str, frozenset[str]] = field(default_factory=dict)
+    languages: Counter[str] = field(default_factory=Counter)
+    skipped: Skipped = field(default_factory=Skipped)
+    lines: int = 0
+    size_bytes: int = 0
+
+
+@cache
+def rules() -> Rules:
+    """Return the rules that ship with Qafila."""
+    return parse_rules((files("qafila.data") / "lock_in.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def _addresses() -> re.Pattern[bytes]:
+    words = "|".join(re.escape(word) for word in rules().fragments)
+    return re.compile(rf"[./\"'`@}}](?:{words})".encode())
+
+
+@cache
+def _texts() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
+    return tuple((word.encode(), re.compile(p.encode())) for word, p in rules().seeks)
+
+
+def _speaks(content: bytes) -> bool:
+    """Say whether a file holds anything that could be an address or a text of the rules."""
+    lowered = content.lower()
+    return _addresses().search(lowered) is not None or any(
+        word in lowered and pattern.search(lowered) for word, pattern in _texts()
+    )
+
+
+@cache
+def _wanted() -> str:
+    """Return what strings to look at, as an expression of ast-grep's."""
+    words = [re.escape(word) for word in rules().fragments]
+    return f"(?i){'|'.join([*words, *(pattern for _, pattern in rules().seeks)])}"
+
+
+def read_batch(root: str, names: Sequence[str], limits: Limits) -> Batch:
+    """Read files relative to a folder; nothing in them is executed or imported."""
+    batch = Batch()
+    for name in names:
+        _read(Path(root), name, limits, batch)
+    return batch
+
+
+def _read(root: Path, name: str, limits: Limits, batch: Batch) -> None:
+    language = language_of(name)
+    assert language is not None
+    try:
+        with open(root / name, "rb") as file:
+            content = file.read(limits.file_bytes + 1)
+    except OSError:
+        batch.skipped.note("unreadable", name)
+        return
+    reason = refused(content, limits)
+    if reason is not None:
+        batch.skipped.note(reason, name)
+        return
+    imports = imports_of(language, content)
+    interesting = any(rules().module(language, path) is not None for path in imports)
+    speaks = _speaks(content)
+    if interesting or speaks:
+        source = _decoded(language, content)
+        if source is None:
+            batch.skipped.note("undecodable", name)
+            return
+        facts = facts_of(name, source, _wanted() if speaks else None, names=interesting)
+        _match(root, name, language, facts, batch)
+    batch.lines += content.count(b"\n") + (not content.endswith(b"\n") and bool(content))
+    batch.size_bytes += len(content)
+    batch.languages[language] += 1
+    if imports:
+        batch.imports[name] = frozenset(imports)
+
+
+def _decoded(language: str, content: bytes) -> str | None:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if language != "python":
+            return None
+    try:
+        encoding = tokenize.detect_encoding(BytesIO(content).readline)[0]
+        return content.decode(encoding)
+    except (SyntaxError, UnicodeDecodeError, LookupError):
+        return None
+
+
+def facts_of(name: str, source: str, wanted: str | None, *, names: bool = True) -> Facts:
+    """Return the facts of a source text whose language its name tells.
+
+    ``wanted`` is an expression of the strings to keep; None: none. ``names`` False: only strings.
+    """
+    language = language_of(name)
+    if language == "python":
+        return python.read(source, wanted, names=names)
+    if language == "java":
+        return java.read(source, wanted, names=names)
+    if language == "go":
+        return go.read(source, wanted, names=names)
+    grammar = "typescript" if name.endswith("ts") else "tsx"
+    return javascript.read(source, wanted, grammar, names=names)
+
+
+def _match(root: Path, name: str, language: str, facts: Facts, batch: Batch) -> None:
+    own = _own(root, name, language)
+    sightings = match(facts, rules(), own)
+    if sightings:
+        batch.seen.append(Seen(name, language, tuple(sightings), _is_port(facts, own, name)))
+
+
+def _is_port(facts: Facts, own: Own, name: str) -> bool:
+    """Say whether a class of this file implements a type that the repository defines elsewhere."""
+    bound = {i.local: i.bound for i in facts.imports if i.local}
+    for implemented in facts.implements:
+        path = bound.get(implemented.split(".", 1)[0])
+        if path is None or not is_port(implemented):
+            continue
+        first = path.split(".", 1)[0]
+        if path.startswith(".") or (facts.language == "python" and first == own.package):
+            return True
+        if facts.language == "java" and "/".join(path.split(".")[:2]) in name:
+            return True
+    return False
+
+
+@cache
+def _folder(folder: str) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))
+    except OSError:
+        return frozenset()
+
+
+def _own(root: Path, name: str, language: str) -> Own:
+    folders = tuple(Path(name).parent.parts)
+    if language != "python":
+        return Own(folders=folders if language == "java" else ())
+    package, at = "", root / Path(name).parent
+    depth = len(folders)
+    while depth >= 0 and "__init__.py" in _folder(str(at)):
+        package, at, depth = at.name, at.parent, depth - 1
+    beside: frozenset[str] = frozenset()
+    if not package:
+        beside = frozenset(f[:-3] for f in _folder(str(at)) if f.endswith(".py")) - {
+            Path(name).stem
+        }
+    return Own(package, beside, folders)

@@ -1,0 +1,477 @@
+"""What code is a hit of the lock-in scan, what is not, and what a whole repository adds to it."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qafila.core.lock_in import Effort, Hit, Kind, LockIn, Site
+from qafila.core.lock_in.rules import parse_rules
+from qafila.errors import BadInput
+from tasks.lock_in import Limits, scan
+from tasks.lock_in.light import imports_of
+from tasks.lock_in.reading import rules
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+def seen(folder: Path, source: str, name: str = "code.py") -> list[tuple[int, str, str, str]]:
+    """Return (line, kind, provider/api, form or operation) of the hits in one file."""
+    found = scan([write(folder, {name: source}) / name], workers=1)
+    return [
+        (h.line, h.kind.value, f"{h.provider}/{h.api}", h.operation or h.site.value)
+        for h in found.hits
+    ]
+
+
+MODEL_CALL = [(1, "model", "openai/openai", "import"),
+              (2, "model", "openai/openai", "OpenAI"),
+              (3, "model", "openai/openai", "chat.completions.create")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "hits"),
+    [
+        ("from openai import OpenAI\nc = OpenAI()\nc.chat.completions.create()", MODEL_CALL),
+        ("import openai as o\nc = o.OpenAI()\nc.chat.completions.create()", MODEL_CALL),
+        ("from openai import OpenAI as M\nc = M()\nc.chat.completions.create()", MODEL_CALL),
+        # the parameter's type says what it is, also as a string and in a union
+        ("from openai import OpenAI\ndef f(c: 'OpenAI | None'): return c.models.list()",
+         [MODEL_CALL[0], (2, "model", "openai/openai", "models.list")]),
+        # another name for the same SDK's class of another provider
+        ("from openai import AzureOpenAI\nAzureOpenAI()",
+         [(1, "model", "azure/openai", "import"), (2, "model", "azure/openai", "AzureOpenAI")]),
+        ("import importlib\no = importlib.import_module('anthropic')\no.Anthropic()",
+         [(2, "model", "anthropic/anthropic", "import"),
+          (3, "model", "anthropic/anthropic", "Anthropic")]),
+        ("from google.cloud import storage, aiplatform",
+         [(1, "storage", "google/gcs", "import"), (1, "model", "google/vertex-ai", "import")]),
+        ("import google.cloud.storage\nb = google.cloud.storage.Client().bucket('b')\nb.blob('x')",
+         [(1, "storage", "google/gcs", "import"), (2, "storage", "google/gcs", "Client"),
+          (2, "storage", "google/gcs", "bucket"), (3, "storage", "google/gcs", "blob")]),
+        ("from azure.storage.blob import BlobServiceClient\n"
+         "s = BlobServiceClient.from_connection_string(x)\ns.get_blob_client('a').upload_blob(b'')",
+         [(1, "storage", "azure/blob", "import"),
+          (2, "storage", "azure/blob", "from_connection_string"),
+          (3, "storage", "azure/blob", "get_blob_client"),
+          (3, "storage", "azure/blob", "upload_blob")]),
+        ("import msal\nmsal.ConfidentialClientApplication('id').acquire_token_for_client([])",
+         [(1, "identity", "azure/entra", "import"),
+          (2, "identity", "azure/entra", "ConfidentialClientApplication"),
+          (2, "identity", "azure/entra", "acquire_token_for_client")]),
+        ("from qdrant_client import QdrantClient\nwith QdrantClient() as q:\n    q.scroll('c')",
+         [(1, "vector", "qdrant/qdrant", "import"), (2, "vector", "qdrant/qdrant", "QdrantClient"),
+          (3, "vector", "qdrant/qdrant", "scroll")]),
+        ("from celery import Celery\napp = Celery('x')\napp.send_task('y')",
+         [(1, "queue", "celery/celery", "import"), (2, "queue", "celery/celery", "Celery"),
+          (3, "queue", "celery/celery", "send_task")]),
+        ("SQL = 'CREATE EXTENSION IF NOT EXISTS vector'\nX = 'on t USING hnsw (v vector_l2_ops)'",
+         [(1, "vector", "pgvector/pgvector", "text"), (2, "vector", "pgvector/pgvector", "text")]),
+        ("URL = 'https://api.openai.com/v1'\nHOST = f'https://sqs.{region}.amazonaws.com/'",
+         [(1, "model", "openai/openai", "endpoint"), (2, "queue", "aws/sqs", "endpoint")]),
+        ("P = f's3://{bucket}/{key}'", [(1, "storage", "aws/s3", "endpoint")]),
+    ],
+)  # fmt: skip
+def test_python(tmp_path: Path, source: str, hits: list[tuple[int, str, str, str]]) -> None:
+    assert seen(tmp_path, source) == hits
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "import boto3\nx = boto3.client('bedrock-runtime')",
+        "import boto3 as b\nx = b.client(service_name='bedrock-runtime', region_name='r')",
+        "from boto3 import client\nx = client('bedrock-runtime')",
+        "import boto3\nNAME = 'bedrock-runtime'; x = boto3.client(NAME)",
+        "import boto3\nx = boto3.Session(profile_name='p').client('bedrock-runtime')",
+        "from boto3.session import Session as S; s = S()\nx = s.client('bedrock-runtime')",
+        "import aioboto3\nasync with aioboto3.Session().client('bedrock-runtime') as x: pass",
+        "from botocore import session as s\nx = s.get_session().create_client('bedrock-runtime')",
+        "import boto3\nx = given or boto3.client('bedrock-runtime')",
+    ],
+)
+def test_a_service_named_to_a_cloud_s_sdk(tmp_path: Path, made: str) -> None:
+    """However the client is made, a call on it belongs to the service."""
+    found = seen(tmp_path, f"{made}\nx.invoke_model()")
+    assert found[0][1:3] == ("cloud", "aws/sdk")
+    assert (2, "model", "aws/bedrock", "bedrock-runtime") in found
+    assert found[-1] == (3, "model", "aws/bedrock", "invoke_model")
+
+
+CLASS = """
+import boto3
+
+class Store:
+    def __init__(self):
+        self._s3 = boto3.client("s3")
+
+    @property
+    def queue(self):
+        return boto3.client("sqs")
+
+    def _topic(self) -> "SNSClient":
+        return boto3.resource("sns").Topic("t")
+
+    def put(self, s3):
+        self._s3.put_object()
+        self.queue.send_message()
+        self._topic().publish()
+        s3.put_object()
+
+class Other:
+    def put(self):
+        self._s3.put_object()
+"""
+
+
+def test_attributes_belong_to_their_class(tmp_path: Path) -> None:
+    calls = [(line, api, form) for line, _, api, form in seen(tmp_path, CLASS) if line > 14]
+    assert calls == [(16, "aws/s3", "put_object"), (17, "aws/sqs", "send_message"),
+                     (18, "aws/sns", "publish")]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "# import boto3; boto3.client('s3')",
+        '"""Uses boto3.client("s3") and https://api.openai.com/v1."""\ndef f():\n    "s3://b/k"',
+        "from .openai import OpenAI\nOpenAI()",
+        "from app.openai import OpenAI\nOpenAI().chat()",
+        "import openai_like\nopenai_like.Client()",
+        "class Client: ...\nclient = Client()\nclient.put_object()",
+        "s3 = open('x')\ns3.read()\nqdrant = {}\nqdrant.get('x')",
+        "message = 'set the base URL to https://api.openai.com/v1, please'",
+        "DOCS = 'https://platform.openai.com/docs'\nX = 'https://example.org/api.openai.com'",
+        "X = 'myapi.openai.com.example.org'\nY = 'https://notamazonaws.com'",
+        "def client(name): ...\nclient('s3')",
+        "import google.protobuf\nfrom google import protobuf",
+        "SQL = 'CREATE EXTENSION hstore'",
+    ],
+)
+def test_what_is_no_hit(tmp_path: Path, source: str) -> None:
+    assert seen(tmp_path, source) == []
+
+
+def test_a_name_that_is_bound_again_is_not_followed(tmp_path: Path) -> None:
+    source = (
+        "import boto3\ns3 = boto3.client('s3')\ndef f(s3):\n    s3.get_object()\n"
+        "s3 = Fake()\ns3.get_object()\nfor s3 in ():\n    s3.get_object()"
+    )
+    assert {line for line, *_ in seen(tmp_path, source)} == {1, 2}
+
+
+def test_own_packages_are_no_lock_in(tmp_path: Path) -> None:
+    write(tmp_path, {
+        "openai/__init__.py": "", "openai/x.py": "from openai.y import Z\nZ()",
+        "google/cloud/storage/c.py": "from google.cloud.storage import blob\nblob.Client()",
+        "scripts/redis_.py": "import pinecone\npinecone.Index()", "scripts/pinecone.py": "",
+        "app/__init__.py": "", "app/openai.py": "import openai\nopenai.OpenAI()",
+    })  # fmt: skip
+    assert {h.file for h in scan([tmp_path], workers=1).hits} == {"app/openai.py"}
+
+
+JAVASCRIPT = """
+import OpenAI, { toFile as f } from "openai";
+import { S3Client as S3, PutObjectCommand } from "@aws-sdk/client-s3";
+import * as AWS from "aws-sdk";
+import { helper } from "./openai";
+const { Pinecone } = require("@pinecone-database/pinecone");
+// new OpenAI()
+const sqs = new AWS.SQS();
+class Store {
+  private readonly s3 = new S3({});
+  constructor(private model: OpenAI) { this.pine = new Pinecone(); }
+  async put() {
+    await this.s3.send(new PutObjectCommand({}));
+    await this.model.chat.completions.create({});
+    this.pine.index("x").query({});
+    sqs.sendMessage({ url: `https://sqs.${region}.amazonaws.com/q` });
+    helper.send();
+  }
+}
+"""
+
+
+def test_typescript(tmp_path: Path) -> None:
+    assert seen(tmp_path, JAVASCRIPT, "store.ts") == [
+        (2, "model", "openai/openai", "import"),
+        (3, "storage", "aws/s3", "import"),
+        (4, "cloud", "aws/sdk", "import"),
+        (6, "vector", "pinecone/pinecone", "import"),
+        (8, "queue", "aws/sqs", "SQS"),
+        (10, "storage", "aws/s3", "S3Client"),
+        (11, "vector", "pinecone/pinecone", "Pinecone"),
+        (13, "storage", "aws/s3", "send"),
+        (13, "storage", "aws/s3", "PutObjectCommand"),
+        (14, "model", "openai/openai", "chat.completions.create"),
+        (15, "vector", "pinecone/pinecone", "index"),
+        (15, "vector", "pinecone/pinecone", "query"),
+        (16, "queue", "aws/sqs", "sendMessage"),
+        (16, "queue", "aws/sqs", "endpoint"),
+    ]
+
+
+def test_javascript_without_types_and_from_a_dynamic_import(tmp_path: Path) -> None:
+    source = (
+        'const openai = require("openai");\nconst c = new openai.OpenAI();\nc.models.list();\n'
+        'async function f() { const { QdrantClient } = await import("@qdrant/js-client-rest"); }\n'
+        'const fake = require("./aws-sdk"); new fake.S3();'
+    )
+    assert [hit[0] for hit in seen(tmp_path, source, "a.mjs")] == [1, 2, 3, 4]
+
+
+JAVA = """
+package org.example.files;
+import software.amazon.awssdk.services.s3.S3Client;
+import software.amazon.awssdk.services.sqs.*;
+import org.example.Storage;
+/** S3Client.create() */
+public class Files implements Storage {
+  private final S3Client s3 = S3Client.builder().region(R).build();
+  private final SqsClient queue;
+  Files(SqsClient queue) { this.queue = queue; }
+  void put(Storage other) {
+    s3.putObject(r);
+    this.queue.sendMessage("https://sqs.eu-west-1.amazonaws.com/1/q");
+    other.putObject(r);
+  }
+}
+"""
+
+
+def test_java(tmp_path: Path) -> None:
+    assert seen(tmp_path, JAVA, "org/example/files/Files.java") == [
+        (3, "storage", "aws/s3", "import"),
+        (4, "queue", "aws/sqs", "import"),
+        (8, "storage", "aws/s3", "builder"),
+        (12, "storage", "aws/s3", "putObject"),
+        (13, "queue", "aws/sqs", "sendMessage"),
+        (13, "queue", "aws/sqs", "endpoint"),
+    ]
+
+
+GO = """
+package files
+import (
+  "context"
+  objects "github.com/aws/aws-sdk-go-v2/service/s3"
+  openai "github.com/sashabaranov/go-openai"
+  "example.org/own/s3"
+)
+type Store struct { client *objects.Client }
+func New(ctx context.Context, q *openai.Client) *Store {
+  c := objects.NewFromConfig(cfg)
+  // objects.NewFromConfig(cfg)
+  c.PutObject(ctx, nil)
+  q.CreateChatCompletion(ctx, r)
+  s3.NewFromConfig(cfg)
+  return &Store{client: c}
+}
+func (s *Store) Get(ctx context.Context) { s.client.GetObject(ctx, nil) }
+"""
+
+
+def test_go(tmp_path: Path) -> None:
+    assert seen(tmp_path, GO, "files.go") == [
+        (5, "storage", "aws/s3", "import"),
+        (6, "model", "openai/openai", "import"),
+        (11, "storage", "aws/s3", "NewFromConfig"),
+        (13, "storage", "aws/s3", "PutObject"),
+        (14, "model", "openai/openai", "CreateChatCompletion"),
+        (18, "storage", "aws/s3", "GetObject"),
+    ]
+
+
+def test_effort_depends_on_what_is_called(tmp_path: Path) -> None:
+    source = (
+        "import boto3, openai\ns3 = boto3.client('s3')\ns3.get_object()\n"
+        "s3.select_object_content()\nc = openai.OpenAI()\nc.beta.threads.create()\n"
+        "boto3.client('cognito-idp')\nboto3.client(name)"
+    )
+    found = scan([write(tmp_path, {"a.py": source})], workers=1).hits
+    efforts = {(h.line, h.api): h.effort for h in found}
+    assert efforts[3, "s3"] is Effort.S
+    assert efforts[4, "s3"] is Effort.L
+    assert efforts[6, "openai"] is Effort.L
+    assert efforts[7, "cognito"] is Effort.L
+    assert efforts[8, "sdk"] is Effort.M
+    assert all(h.reason.endswith(".") for h in found)
+
+
+def behind(found: LockIn) -> set[str]:
+    return {h.file for h in found.hits if h.behind}
+
+
+def test_one_module_that_others_import_is_an_abstraction(tmp_path: Path) -> None:
+    files = {"app/__init__.py": "", "app/store.py": "import boto3\nboto3.client('s3')",
+             "app/main.py": "from app.store import put",
+             "tests/test_s.py": "import boto3"}  # fmt: skip
+    assert behind(scan([write(tmp_path, files)], workers=1)) == {"app/store.py"}
+    # a second module that touches the provider itself: no longer
+    write(tmp_path, {"app/other.py": "import boto3\nboto3.resource('s3')"})
+    assert behind(scan([tmp_path], workers=1)) == set()
+
+
+def test_one_package_that_others_import_is_an_abstraction(tmp_path: Path) -> None:
+    files = {"src/app/models/__init__.py": "", "src/app/models/a.py": "import openai",
+             "src/app/models/b.py": "import openai",
+             "src/app/__init__.py": "", "src/app/main.py": "from .models import a"}  # fmt: skip
+    found = scan([write(tmp_path, files)], workers=1)
+    assert behind(found) == {"src/app/models/a.py", "src/app/models/b.py"}
+
+
+def test_a_script_that_nobody_imports_is_no_abstraction(tmp_path: Path) -> None:
+    assert behind(scan([write(tmp_path, {"run.py": "import openai"})], workers=1)) == set()
+
+
+def test_a_class_that_implements_an_own_port_is_behind_it(tmp_path: Path) -> None:
+    files = {"app/__init__.py": "",
+             "app/a.py": "import boto3\nfrom app.port import Store\nclass A(Store): ...",
+             "app/b.py": "import boto3\nfrom .errors import AppError\nclass B(AppError): ...",
+             "org/example/files/Files.java": JAVA,
+             "web/a.ts": 'import OpenAI from "openai"; import {P} from "./p"; '
+                         'class A implements P { x = new OpenAI(); }'}  # fmt: skip
+    found = behind(scan([write(tmp_path, files)], workers=1))
+    assert found == {"app/a.py", "org/example/files/Files.java", "web/a.ts"}
+
+
+def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
+    code = "import openai\n"
+    write(tmp_path, {
+        "a.py": code, "node_modules/x.js": 'require("openai")', ".git/x.py": code,
+        "vendor/x.go": "package x", "env/pyvenv.cfg": "", "env/lib/x.py": code,
+        "big.py": code * 1_000, "x_pb2.py": code, "made.py": "# Code generated by y. DO NOT EDIT.",
+        "lib.min.js": code, "packed.js": "x=1;" * 3_000, "bad.py": b"import openai\nx = '\xff'",
+        "latin.py": b"# -*- coding: latin-1 -*-\nimport openai\nx = '\xe9'",
+        "binary.py": b"import openai\0", "dist/x.js": 'require("openai")', "package.json": "{}",
+        "notes.txt": code,
+    })  # fmt: skip
+    (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    found = scan([tmp_path], workers=1, limits=Limits(file_bytes=13_000))
+    assert {h.file for h in found.hits} == {"a.py", "latin.py"}
+    assert found.skipped == {
+        "vendored": 2, "hidden": 1, "virtual environment": 1, "too large": 1, "generated": 3,
+        "minified": 1, "undecodable": 2, "symlink": 2, "built": 1,
+    }  # fmt: skip
+    assert found.examples["undecodable"] == ("bad.py", "binary.py")
+    assert found.lines == 4
+
+
+def test_bad_input_names_every_problem(tmp_path: Path) -> None:
+    write(tmp_path, {"a.txt": "", "empty/b.txt": "", "bad.py": b"import openai\n\xff"})
+    with pytest.raises(BadInput) as refused:
+        scan([tmp_path / "none", tmp_path / "a.txt"])
+    assert len(refused.value.problems) == 2
+    with pytest.raises(BadInput, match="no readable code"):
+        scan([tmp_path / "empty"])
+    with pytest.raises(BadInput, match="1 undecodable"):
+        scan([tmp_path / "bad.py"])
+    with pytest.raises(BadInput, match="no path"):
+        scan([])
+
+
+def test_several_repositories_and_their_summary(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", {"a.py": "import openai\nopenai.OpenAI().files.list()"})
+    two = write(tmp_path / "two", {"b.py": "import boto3\nboto3.client('sqs')"})
+    found = scan([one, two], workers=1)
+    assert [h.repository for h in found.hits] == [str(one)] * 3 + [str(two)] * 2
+    rows = [(s.kind, s.provider, s.hits, s.files, s.effort) for s in found.summary]
+    assert rows == [(Kind.MODEL, "openai", 3, 1, Effort.L), (Kind.QUEUE, "aws", 1, 1, Effort.M),
+                    (Kind.CLOUD, "aws", 1, 1, Effort.M)]  # fmt: skip
+    assert found.of(Kind.QUEUE)[0].site is Site.CLIENT
+    assert found.as_data()["hits"][0]["kind"] == "model"
+
+
+def test_processes_find_what_one_finds_and_write_nothing(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {f"p{n}/m{n}.py": f"import openai\nx = {n}" for n in range(450)}
+    write(tmp_path, {**files, "s.ts": JAVASCRIPT, "c.py": CLASS})
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert scan([tmp_path], workers=2) == scan([tmp_path], workers=1)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_nothing_that_is_read_is_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    write(tmp_path, {"conftest.py": f"import openai\nopen({str(marker)!r}, 'w')\n", "setup.py":
+                     f"import boto3\nopen({str(marker)!r}, 'w')\n"})  # fmt: skip
+    assert len(scan([tmp_path], workers=1).hits) == 2
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "source", ["f(\n" * 30_000, "x = " + "(\n" * 30_000 + ")\n" * 30_000, "a\\\n." * 30_000]
+)
+def test_deep_code_does_no_harm(tmp_path: Path, source: str) -> None:
+    assert seen(tmp_path, f"import openai\n{source}")[0][0] == 1
+
+
+LINES = ["import boto3", "from openai import OpenAI as O", "s = boto3.client('s3')", "o = O()",
+         "é = '😀'; s.get_object()", "o.chat.completions.create()", "u = 's3://b/k'",
+         "def f(s):", "    s.get_object()", "class K:", "    x = boto3.client('sqs')", "s = 1",
+         "'''", "(", "x = 'https://api.openai.com'  # 😀"]  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=12), st.booleans())
+def test_the_line_of_a_hit_always_holds_its_text(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], windows: bool
+) -> None:
+    source = ("\r\n" if windows else "\n").join(lines)
+    folder = write(tmp_path_factory.mktemp("code"), {"a.py": source, "b.py": "x = 1\n"})
+    for hit in scan([folder], workers=1).hits:
+        line = source.split("\n")[hit.line - 1]
+        assert line[hit.column - 1 :].startswith(hit.text.rstrip("\r"))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(6)))
+def test_the_order_of_looking_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int]
+) -> None:
+    folder = tmp_path_factory.mktemp("code")
+    write(folder, {f"m{n}.py": f"import openai\nfrom m{order[n]} import x\n" for n in range(6)})
+    whole = scan([folder], workers=1)
+    names = sorted(os.listdir(folder))
+    random.Random(order[0]).shuffle(names)
+    alone: list[Hit] = []
+    for name in names:
+        alone += scan([folder / name], workers=1).hits
+    key = [(h.file, h.line, h.column, h.rule) for h in whole.hits]
+    assert key == sorted((h.file, h.line, h.column, h.rule) for h in alone)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["openai", "google.cloud", "qdrant_client"]), st.sampled_from([
+    "import {}", "import os, {}", "import os as o, {} as x", "from {} import a, b",
+    "x=1; import {}",
+    "try: import {}\nexcept: pass", "from {} import (  # why\n    a,\n)", "import os, \\\n  {}",
+    "from {} \\\n  import a", "\timport\t{}", "import_module('{}')", "__import__(\"{}\")",
+]))  # fmt: skip
+def test_the_quick_look_never_misses_an_import(module: str, form: str) -> None:
+    found = imports_of("python", form.format(module).encode())
+    assert any(rules().module("python", f"{path}.storage" if path == module else path)
+               for path in found)  # fmt: skip
+
+
+def test_the_rules_are_checked() -> None:
+    with pytest.raises(BadInput) as refused:
+        parse_rules(
+            '[[api]]\nrule = "a"\nkind = "tea"\neffort = "XL"\npython = ["x"]\nwho = 1\n'
+            '[[api]]\nrule = "b"\nkind = "model"\nprovider = "p"\napi = "a"\neffort = "S"\n'
+            'reason = "r"\npython = ["x"]\n'
+        )
+    assert len(refused.value.problems) == 7
+    assert {api.kind for api in rules().apis} == set(Kind)
+    assert all(api.reason.endswith(".") and len(api.reason) > 20 for api in rules().apis)
