@@ -30,9 +30,10 @@ _MODEL_HOST = re.compile(
     r"api-inference\.huggingface\.co|router\.huggingface\.co|api\.voyageai\.com|"
     r"inference\.ai\.azure\.com)$"
     r"|^([a-z0-9-]+-)?aiplatform\.googleapis\.com$"
-    r"|^(bedrock|bedrock-runtime|bedrock-agent|bedrock-agent-runtime|runtime\.sagemaker|"
-    r"sagemaker-runtime|api\.sagemaker)(-fips)?\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$"
-    r"|^[a-z0-9-]+\.(bedrock-runtime|sagemaker-runtime)\.[a-z0-9-]+\.vpce\.amazonaws\.com$"
+    r"|^(bedrock|bedrock-runtime|bedrock-agent|bedrock-agent-runtime)(-fips)?\.[a-z0-9-]+"
+    r"\.amazonaws\.com$"
+    r"|^runtime(-fips)?\.sagemaker\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$"
+    r"|^[a-z0-9-]+\.(bedrock-runtime|runtime\.sagemaker)\.[a-z0-9-]+\.vpce\.amazonaws\.com$"
 )
 _MODEL_VARIABLE = re.compile(
     r"^(AZURE_)?(OPENAI|ANTHROPIC|MISTRAL|COHERE|GROQ|BEDROCK|SAGEMAKER|VOYAGE|GEMINI|"
@@ -62,12 +63,12 @@ def meaning_of_table(name: str) -> str | None:
 
 def means_search(name: str) -> bool:
     """Tell whether a name says that people search there."""
-    return not _SEARCH.isdisjoint(words_of(name))
+    return "search" in name.lower() or not _SEARCH.isdisjoint(words_of(name))
 
 
 def means_assistant(name: str) -> bool:
     """Tell whether a name says that somebody, or something, answers there."""
-    return not _ASSISTANT.isdisjoint(words_of(name))
+    return "assistant" in name.lower() or not _ASSISTANT.isdisjoint(words_of(name))
 
 
 def is_model_host(host: str) -> bool:
