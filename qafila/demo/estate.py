@@ -85,7 +85,10 @@ QUEUES = (
 
 @dataclass(frozen=True)
 class Seeded:
-    """One thing that stands in the account and that a bill may name."""
+    """One thing that stands in the account and that a bill may name.
+
+    ``address``: where others reach it; empty: nobody does, or it has none of its own.
+    """
 
     id: str
     name: str
@@ -93,6 +96,7 @@ class Seeded:
     spec: str
     app: str
     size_gib: int = 0
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -184,12 +188,12 @@ class _Maker:
         return found
 
     def instances(self, groups: dict[str, str]) -> dict[str, Seeded]:
-        found = {}
+        found: dict[tuple[str, str], dict[str, Any]] = {}
         for reservation in self._ec2.describe_instances()["Reservations"]:
             for instance in reservation["Instances"]:
                 tags = {t["Key"]: t["Value"] for t in instance.get("Tags", [])}
                 if instance["State"]["Name"] != "terminated":
-                    found[tags.get("Name", ""), instance["InstanceType"]] = instance["InstanceId"]
+                    found[tags.get("Name", ""), instance["InstanceType"]] = instance
         image = ""
         for name, kind, zone, app, group in INSTANCES:
             if (name, kind) in found:
@@ -201,11 +205,14 @@ class _Maker:
                 SecurityGroupIds=[groups[group]], TagSpecifications=tagged,
                 Placement={"AvailabilityZone": f"{REGION}{zone}"},
             )  # fmt: skip
-            found[name, kind] = answer["Instances"][0]["InstanceId"]
+            found[name, kind] = answer["Instances"][0]
         return {
-            name: Seeded(found[name, kind], name, "instance", kind, app)
+            name: Seeded(
+                found[name, kind]["InstanceId"], name, "instance", kind, app,
+                address=found[name, kind].get("PrivateIpAddress", ""),
+            )
             for name, kind, _, app, _ in INSTANCES
-        }
+        }  # fmt: skip
 
     def disks(self, instances: dict[str, Seeded]) -> list[Seeded]:
         volumes = self._ec2.describe_volumes()["Volumes"]
@@ -246,10 +253,7 @@ class _Maker:
 
     def databases(self, groups: dict[str, str]) -> list[Seeded]:
         rds = self._client("rds")
-        found = {
-            d["DBInstanceIdentifier"]: d["DBInstanceArn"]
-            for d in rds.describe_db_instances()["DBInstances"]
-        }
+        found = {d["DBInstanceIdentifier"]: d for d in rds.describe_db_instances()["DBInstances"]}
         for name, kind, size, app in DATABASES:
             if name not in found:
                 answer = rds.create_db_instance(
@@ -258,8 +262,14 @@ class _Maker:
                     ManageMasterUserPassword=True, Tags=_tags(name, app),
                     VpcSecurityGroupIds=[groups["database"]],
                 )  # fmt: skip
-                found[name] = answer["DBInstance"]["DBInstanceArn"]
-        return [Seeded(found[n], n, "database", kind, a, size) for n, kind, size, a in DATABASES]
+                found[name] = answer["DBInstance"]
+        return [
+            Seeded(
+                found[n]["DBInstanceArn"], n, "database", kind, a, size,
+                address=found[n].get("Endpoint", {}).get("Address", ""),
+            )
+            for n, kind, size, a in DATABASES
+        ]  # fmt: skip
 
     def buckets(self) -> list[Seeded]:
         s3 = self._client("s3")

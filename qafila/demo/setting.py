@@ -21,6 +21,7 @@ from qafila.core.workload import Workload
 from qafila.demo.bill import write_bill
 from qafila.demo.corpus import CorpusCounts, load_corpus
 from qafila.demo.estate import seed_estate
+from qafila.demo.wire import write_wire
 from qafila.errors import Unavailable
 from qafila.stack import ports, state
 from qafila.stack.environment import environment, root
@@ -95,7 +96,7 @@ def set_scene(tell: Callable[[str], None]) -> Scene:
 
 
 def seed_account(moto_url: str) -> None:
-    """Fill the AWS account, store the reader's keys, and write its bill."""
+    """Fill the AWS account, store the reader's keys, write its bill and what its wires saw."""
     estate = seed_estate(moto_url)
     account = AwsAccount(
         regions=list(estate.regions),
@@ -106,7 +107,9 @@ def seed_account(moto_url: str) -> None:
     account.save("demo-aws", overwrite=True)
     with open_ledger() as ledger:
         record_connection(ledger, "demo-aws", account)
-    write_bill(settings.home() / "demo" / "bill.csv", estate, datetime.now(UTC).date())
+    now, folder = datetime.now(UTC), settings.home() / "demo"
+    write_bill(folder / "bill.csv", estate, now.date())
+    write_wire(folder, estate, now)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from qafila.report.wording import NOTHING, money, number
 
 ON_A_PAGE = 12
 _UNSEEN = 14
+_SERVICES = 6
+_LONGEST = 240
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,14 @@ class FirstPage:
     verdict: str
     sentence: str
     figures: tuple[Figure, ...]
+    month: str  # of the spend below, and whether it is closed; empty: no bill was read
+    spend: tuple[tuple[str, str, str], ...]  # service, amount, share
+    routes: tuple[tuple[str, str], ...]  # route, amount
     to_look_at: tuple[tuple[str, str, str, str], ...]  # what, which, a month, why
     to_look_at_more: int
     waves: tuple[tuple[str, str, str], ...]  # wave, what moves, why here
     waves_more: int
-    candidates: tuple[tuple[str, str, str, str, str], ...]
+    candidates: tuple[tuple[str, str, str, str, str, str], ...]
     corpus: str
     difference: tuple[str, ...]
     unseen: tuple[str, ...]
@@ -49,11 +54,14 @@ class FirstPage:
 def first_page(facts: AuditFacts) -> FirstPage:
     """Return the page of one audit."""
     looked, waves = _to_look_at(facts), _waves(facts)
-    notes = [str(n) for n in facts.body.get("notes") or []]
+    notes = [_short(str(n)) for n in facts.body.get("notes") or []]
     return FirstPage(
         verdict=facts.verdict or "",
         sentence=facts.sentence,
         figures=tuple(_figures(facts)),
+        month=_month(facts),
+        spend=tuple(_services(facts)),
+        routes=tuple((str(r.get("route")), amount_of(r)) for r in facts.body.get("network") or []),
         to_look_at=tuple(looked[:ON_A_PAGE]),
         to_look_at_more=max(0, len(looked) - ON_A_PAGE),
         waves=tuple(waves[:ON_A_PAGE]),
@@ -76,14 +84,45 @@ def _spend(facts: AuditFacts) -> Figure:
     body = facts.body
     if body.get("spend_total") is None:
         return Figure("Spend", "not known", "no bill was read", known=False)
+    return Figure("Spend", f"{money(body['spend_total'])} {body.get('currency')}", _month(facts))
+
+
+def _month(facts: AuditFacts) -> str:
+    """Return the month that figures are for, and whether its invoice was issued."""
+    body = facts.body
     month, currency = body.get("period"), body.get("currency")
-    state = {str(p.get("period")): str(p.get("state")) for p in body.get("periods") or []
-             if p.get("currency") == currency}  # fmt: skip
-    said = state.get(str(month), "not known")
+    if month is None:
+        return ""
+    states = {str(p.get("period")): str(p.get("state")) for p in body.get("periods") or []
+              if p.get("currency") == currency}  # fmt: skip
     told = {"closed": "closed: invoiced", "open": "open: it will still rise"}.get(
-        said, "whether it is closed is not known"
+        states.get(str(month), ""), "whether it is closed is not known"
     )
-    return Figure("Spend", f"{money(body['spend_total'])} {currency}", f"{month}, {told}")
+    return f"{month}, {told}"
+
+
+def _services(facts: AuditFacts) -> list[tuple[str, str, str]]:
+    """Return the services that cost most with their share, and the others together."""
+    body = facts.body
+    spent = [(str(k), Decimal(v)) for k, v in (body.get("spend_by_service") or {}).items()]
+    spent.sort(key=lambda s: -s[1])
+    total = Decimal(body.get("spend_total") or 0)
+    rows = spent[:_SERVICES]
+    if rest := spent[_SERVICES:]:
+        rows.append((f"{len(rest)} others", sum((a for _, a in rest), Decimal(0))))
+    currency = body.get("currency")
+    return [(name, f"{money(amount)} {currency}", _part(amount, total)) for name, amount in rows]
+
+
+def _part(amount: Decimal, total: Decimal) -> str:
+    if total <= 0:
+        return NOTHING
+    share = amount / total
+    return "under 1 %" if 0 < share < Decimal("0.01") else f"{100 * share:.0f} %"
+
+
+def _short(note: str) -> str:
+    return note if len(note) <= _LONGEST else f"{note[:_LONGEST]}…"
 
 
 def _network(facts: AuditFacts) -> Figure:
@@ -165,8 +204,7 @@ def _to_look_at(facts: AuditFacts) -> list[tuple[str, str, str, str]]:
 
 def _which(finding: Row, names: Mapping[str, str]) -> str:
     resource = str(finding.get("resource"))
-    name = str(finding.get("name") or names.get(resource) or "")
-    return resource if name in ("", resource) else f"{name} ({resource})"
+    return str(finding.get("name") or names.get(resource) or resource)
 
 
 def amount_of(row: Row) -> str:
@@ -191,25 +229,39 @@ def _waves(facts: AuditFacts) -> list[tuple[str, str, str]]:
     ]
 
 
-def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
+def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str, str]]:
     told = []
     for c in facts.body.get("ai_need") or []:
         score = c.get("score")
-        need = str(c.get("need") or "")
-        horizon = c.get("horizon_months")
-        if need and horizon is not None:
-            need = f"{need}, within {horizon} months"
         told.append(
             (
                 str(c.get("subject")),
-                need or NOTHING,
+                _needed(c),
                 f"withheld below {LEAST_COVERAGE:.0%} answered" if score is None
                 else f"{score:.0%}",
                 f"{c.get('coverage') or 0:.0%}",
-                "; ".join(str(q) for q in c.get("ask") or []) or NOTHING,
+                str((c.get("takes") or {}).get("sentence") or NOTHING),
+                _asked(c),
             )
         )  # fmt: skip
     return told
+
+
+def _needed(candidate: Row) -> str:
+    need, horizon = candidate.get("need"), candidate.get("horizon_months")
+    if need is None:
+        perhaps = str(candidate.get("points_to") or "none")
+        return NOTHING if perhaps == "none" else f"perhaps {perhaps}"
+    if horizon is None:
+        return str(need)
+    return f"{need}, in use" if horizon == 0 else f"{need}, within {horizon} months"
+
+
+def _asked(candidate: Row) -> str:
+    """Return whom to ask what; the owner once before all questions."""
+    owner = f"{candidate.get('owner')}: "
+    asked = [str(q).removeprefix(owner) for q in candidate.get("ask") or []]
+    return f"{owner}{' · '.join(asked)}" if asked else NOTHING
 
 
 def _corpus(facts: AuditFacts) -> str:

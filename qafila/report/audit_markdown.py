@@ -21,6 +21,10 @@ def audit_markdown(page: FirstPage) -> str:
         [tuple(f.value for f in page.figures), tuple(f.note for f in page.figures)],
         "",
     )
+    if page.month:
+        lines += [f"## Spend in {harmless(page.month)}", ""]
+        lines += _table(("service", "amount", "share"), page.spend, "")
+        lines += _table(("network route", "amount"), page.routes, "")
     lines += ["## To look at", ""]
     lines += _table(("what", "which", "a month", "why"), page.to_look_at, "Nothing stands out.")
     if page.to_look_at_more:
@@ -31,7 +35,9 @@ def audit_markdown(page: FirstPage) -> str:
         lines += [f"… and {page.waves_more} more waves.", ""]
     lines += ["## Will need AI within 12 months", ""]
     lines += _table(
-        ("workload", "need", "score", "answered", "ask"), page.candidates, "No candidate."
+        ("workload", "need", "score", "answered", "it would take", "ask"),
+        page.candidates,
+        "No candidate.",
     )
     lines += [harmless(page.corpus), "", "## Since the last audit", ""]
     lines += [f"- {harmless(line)}" for line in page.difference]

@@ -46,7 +46,8 @@ def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
 def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path) -> list[Path]:
     """Write one table; a column that is a mapping or a list becomes JSON text.
 
-    In the CSV a text that a spreadsheet would run as a formula begins with an apostrophe.
+    In the CSV money has the digits that it has, and a text that a spreadsheet would run as a
+    formula begins with an apostrophe.
     """
     columns = list(dict.fromkeys(key for row in rows for key in row))
     fields = ", ".join(f"{_quoted(c)}: 'VARCHAR'" for c in columns)
@@ -60,10 +61,10 @@ def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path)
             f"read_json('{lines.name}', format = 'newline_delimited', columns = {{{fields}}}, "
             "maximum_object_size = 67108864)"
         )
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE exported AS SELECT {typed} FROM {source}")
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE exported AS SELECT * FROM {source}")
     harmless = ", ".join(_harmless(c) for c in columns)
     for file, what, options in (
-        (files[0], "exported", "FORMAT parquet"),
+        (files[0], f"(SELECT {typed} FROM exported)", "FORMAT parquet"),
         (files[1], f"(SELECT {harmless} FROM exported)", "FORMAT csv, HEADER"),
     ):
         part = file.with_name(f".{file.name}.part")

@@ -11,7 +11,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from qafila.core.drift import LineItem
 from qafila.core.estate import Collected
@@ -96,7 +96,7 @@ def _write_snapshot(
         _copy(
             cursor, "copy_rows",
             (
-                (audit_id, part, number, Jsonb(row))
+                (audit_id, part, number, Json(row))
                 for part, rows in made.items()
                 if part not in _OWN
                 for number, row in enumerate(rows, 1)

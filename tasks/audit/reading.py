@@ -6,7 +6,7 @@ Each gives what it found and how far it came. A file that cannot be read is an o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -34,6 +34,7 @@ from tasks.bills.network import read_ledger
 from tasks.bills.reading import read_open
 from tasks.ledger import open_ledger
 from tasks.lock_in import scan
+from tasks.observing import read_flow_logs, read_traces
 from tasks.opening import open_source, volume_of
 
 T = TypeVar("T")
@@ -123,8 +124,6 @@ def read_trace_files(
     paths: Sequence[Path], resources: Sequence[Resource], number: int
 ) -> Collected:
     """Read who calls whom from traces, and when last."""
-    from tasks.observing import read_traces
-
     read: Read[Collected] = _read("traces", names(paths), lambda: read_traces(paths, resources))
     return read.outcome if read.found is None else storable_part(read.found)
 
@@ -140,8 +139,6 @@ class Flows:
 @task(task_run_name="read {number} flow log(s)", cache_policy=NO_CACHE)
 def read_flow_log_files(paths: Sequence[Path], resources: Sequence[Resource], number: int) -> Flows:
     """Read who talks to whom from flow logs, how much, and when last."""
-    from tasks.observing import read_flow_logs
-
     read = _read("flow-logs", names(paths), lambda: read_flow_logs(paths, resources))
     if read.found is None:
         return Flows(read.outcome)
@@ -167,9 +164,7 @@ def _read(
     except said:
         raise
     except Exception as error:  # noqa: BLE001  whatever broke one file, the audit goes on
-        return Read(
-            None, Collected(what, where, Outcome.UNSUPPORTED, (), (), 0, broken(what, error))
-        )
+        return Read(None, replace(_broken(what, error), region=where))
 
 
 # --- all of them -------------------------------------------------------------------------------
@@ -197,8 +192,8 @@ class Files:
 
     def wait(self) -> FilesRead:
         """Return what was read and how far, once all of it is there."""
-        bills = None if self._bills is None else self._bills.result()
-        code = None if self._code is None else self._code.result()
+        bills = None if self._bills is None else _come_back("bills", self._bills)
+        code = None if self._code is None else _come_back("code", self._code)
         told = [one.outcome for one in (bills, code) if one is not None]
         return FilesRead(
             None if bills is None else bills.found,
@@ -231,8 +226,25 @@ def observe(sources: Sources, collected: Sequence[Collected]) -> Observed:
     traces, logs = sources.traces, sources.flow_logs
     seen = read_trace_files.submit(traces, resources, len(traces)) if traces else None
     flows = read_flow_log_files.submit(logs, resources, len(logs)) if logs else None
-    parts = [] if seen is None else [seen.result()]
+    parts = [] if seen is None else [_told("traces", seen)]
     if flows is None:
         return Observed(tuple(parts))
-    found = flows.result()
+    found = flows.result(raise_on_failure=False)
+    if not isinstance(found, Flows):
+        found = Flows(_broken("flow-logs", found))
     return Observed((*parts, found.collected), found.traffic)
+
+
+def _come_back(what: str, future: PrefectFuture[Read[T]]) -> Read[T]:
+    """Return what a step gave; a step that itself broke gave nothing, and says so."""
+    back = future.result(raise_on_failure=False)
+    return back if isinstance(back, Read) else Read(None, _broken(what, back))
+
+
+def _told(what: str, future: PrefectFuture[Collected]) -> Collected:
+    back = future.result(raise_on_failure=False)
+    return back if isinstance(back, Collected) else _broken(what, back)
+
+
+def _broken(what: str, error: object) -> Collected:
+    return Collected(what, "", Outcome.UNSUPPORTED, (), (), 0, broken(what, error))

@@ -85,7 +85,10 @@ def _table(ledger: Connection, audit_id: int, name: str) -> list[dict[str, Any]]
         ]  # fmt: skip
     if name == "collectors":
         return [
-            {**row, "region": row["region"] or "all", "not_seen": row.pop("missed")}
+            {
+                "not_seen" if k == "missed" else k: v or "all" if k == "region" else v
+                for k, v in row.items()
+            }
             for row in _rows(ledger, "outcomes_of", key)
         ]
     return [row["body"] for row in _rows(ledger, "rows_of", {**key, "part": name})]

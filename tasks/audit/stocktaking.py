@@ -9,18 +9,21 @@ from datetime import date, timedelta
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload
+from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload, serving_of
 from qafila.core.dependencies import Traffic, edges_of, plan_waves
 from qafila.core.estate import Collected, Edge, Resource, outcomes_by_collector
 from qafila.core.findings import look_closer, watch_the_network
 from qafila.core.inventory import Inventory
+from qafila.core.inventory.pairs import costly_pairs
 from qafila.core.network import Ledger
 from qafila.core.network.flows import flows_of, pool_of
 from qafila.core.network.gravity import WhatIf, moves_together, what_if
 from qafila.core.reconciling import Reconciliation, reconcile
 from qafila.core.workload import Workload
+from tasks.audit.model_uses import model_uses
 from tasks.audit.reading import FilesRead, Observed, Read
 from tasks.bills.network import load_tariffs
+from tasks.decision import load_price_book
 
 
 @task(task_run_name="reconcile bill and account of {workload.name}", cache_policy=NO_CACHE)
@@ -36,7 +39,9 @@ def take_stock(
     resources = tuple(by_id.values())
     direct = [edge for part in (*collected, *observed.parts) for edge in part.edges]
     edges = edges_of(resources, direct)
-    outcomes = outcomes_by_collector(collected)
+    uses = model_uses(workload.name, files.code, edges, resources, traced=bool(observed.parts))
+    serving = serving_of(load_price_book())
+    gravity = _gravity(resources, edges, observed.traffic, Ledger(), None)
     found = Inventory(
         workload=workload.name,
         collected=tuple(collected),
@@ -45,10 +50,18 @@ def take_stock(
         bill=None,
         currency=None,
         reconciliation=Reconciliation((), (), ()),
-        findings=tuple(look_closer(resources, ())),
+        findings=(
+            *look_closer(resources, ()),
+            *costly_pairs(gravity, {r.id: r.name for r in resources}),
+        ),
         candidates=(
-            *(() if corpus.found is None else (assess_workload(workload, corpus.found),)),
-            *assess_estate(resources, outcomes),
+            assess_workload(
+                workload, corpus.found, resources=resources, model_uses=uses, serving=serving
+            ),
+            *assess_estate(
+                resources, outcomes_by_collector(collected), model_uses=uses, serving=serving,
+                besides=frozenset({workload.name}),
+            ),
         ),
         corpus=corpus.found,
         read=(*files.told, *observed.parts, *(() if corpus.found else (corpus.outcome,))),
@@ -56,7 +69,7 @@ def take_stock(
             resources, edges, criticality_of={workload.name: workload.criticality}
         ) if resources else None,
         lock_in=files.code,
-        gravity=_gravity(resources, edges, observed.traffic, Ledger(), None),
+        gravity=gravity,
     )  # fmt: skip
     return found if files.billed is None else _with_bill(found, files, observed.traffic)
 
@@ -71,6 +84,7 @@ def _with_bill(found: Inventory, files: FilesRead, traffic: Sequence[Traffic]) -
     period = bill.reference_period(currency)
     month = None if period is None else period.start
     items = [i for i in bill.items if i.currency == currency]
+    gravity = _gravity(found.resources, found.edges, traffic, ledger, month)
     return replace(
         found,
         spend_items=files.billed.items,
@@ -78,8 +92,9 @@ def _with_bill(found: Inventory, files: FilesRead, traffic: Sequence[Traffic]) -
         findings=(
             *look_closer(found.resources, items),
             *watch_the_network(bill, currency),
+            *costly_pairs(gravity, {r.id: r.name for r in found.resources}),
         ),
-        gravity=_gravity(found.resources, found.edges, traffic, ledger, month),
+        gravity=gravity,
     )
 
 

@@ -65,15 +65,7 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
             "not_judged": len(found.reconciliation.not_judged),
             "findings": len(found.findings),
         },
-        "ai_need": [
-            {"subject": c.subject, "owner": c.owner, "score": _round(c.score),
-             "coverage": _round(c.coverage), "ask": list(c.questions),
-             "signals": [
-                 {"name": s.name, "found": s.found, "evidence": s.evidence}
-                 for s in c.signals
-             ]}
-            for c in _first(found.candidates)
-        ],
+        "ai_need": [c.as_row() for c in _first(found.candidates)],
         "notes": _first(found.notes()),
     }  # fmt: skip
     kept: dict[str, Any] = storable(body)
@@ -148,7 +140,3 @@ def _findings(findings: Sequence[Finding]) -> list[Mapping[str, str | None]]:
 
 def _first(given: Sequence[T]) -> Sequence[T]:
     return given[:MOST]
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

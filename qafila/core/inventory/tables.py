@@ -5,6 +5,7 @@ A row holds text, whole numbers, true or false, or nothing; money is exact text 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,7 @@ from qafila.core.inventory.storable import storable
 from qafila.core.inventory.whole import Inventory
 
 Row = dict[str, Any]
+_WORD = re.compile(r"[\w:/.-]*\w")  # what may be the id of a resource in a sentence
 STAYS = "stays"  # in the place of a wave's number: what is in none of them
 
 # Every table with what it is, in the order of the report.
@@ -73,7 +75,7 @@ def _spend(inventory: Inventory) -> list[Row]:
          "what": what, "name": s.subject, "amount": exact(s.amount), "currency": s.currency,
          "lines": s.rows}
         for what, spends in (("service", bill.services), ("vendor", bill.vendors))
-        for s in spends
+        for s in sorted(spends, key=lambda s: (s.start, s.amount), reverse=True)
     ]  # fmt: skip
 
 
@@ -132,10 +134,16 @@ def _reconciliation(inventory: Inventory) -> list[Row]:
 
 def _named(inventory: Inventory, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Return findings with the name of what they are about, where it was seen."""
-    names = {r.id: r.name for r in inventory.resources}
+    names = {r.id: r.name for r in inventory.resources if r.name not in ("", r.id)}
+
+    def told(match: re.Match[str]) -> str:
+        return f"{names[match[0]]} ({match[0]})" if match[0] in names else match[0]
+
     return [
-        {"kind": row["kind"], "name": names.get(str(row["resource"]), ""), **row} for row in rows
-    ]
+        {"kind": row["kind"], "name": names.get(str(row["resource"]), ""), **row,
+         "sentence": _WORD.sub(told, str(row["sentence"]))}
+        for row in rows
+    ]  # fmt: skip
 
 
 def _resources(inventory: Inventory) -> list[Row]:
@@ -262,11 +270,11 @@ WORDS = {
 
 def parts_of(why: Decomposition) -> dict[str, Decimal | None]:
     """Return the parts of a change, price and volume to six decimals; the mix takes the rest."""
-    price = None if why.price is None else round(why.price, 6)
-    volume = None if why.volume is None else round(why.volume, 6)
-    mix = why.mix
-    if why.price is not None and why.volume is not None and mix is not None:
-        mix = round(mix + (why.price - price) + (why.volume - volume), 20)
+    price, volume, mix = why.price, why.volume, why.mix
+    if price is not None and volume is not None and mix is not None:
+        rest = price + volume + mix
+        price, volume = round(price, 6), round(volume, 6)
+        mix = round(rest - price - volume, 20)
     return {
         "price": price, "volume": volume, "mix": mix, "new_items": why.new_items,
         "gone_items": why.gone_items, "unexplained": why.unexplained,

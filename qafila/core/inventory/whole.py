@@ -95,8 +95,9 @@ class Inventory:
         notes = [
             f"{part.collector}{f' in {part.region}' if part.region else ''} is "
             f"{part.outcome.value}: {part.missed}"
+            for outcome in reversed(Outcome)
             for part in self.looked
-            if part.outcome is not Outcome.COMPLETE
+            if part.outcome is outcome and outcome is not Outcome.COMPLETE
         ]
         if self.corpus is None:
             notes.append(f"the corpus of {self.workload} was not measured")

@@ -16,12 +16,13 @@ ALTER TABLE qafila.collector_outcome
 -- When an edge was last used, where traces, flow logs or a database's sessions say so.
 ALTER TABLE qafila.resource_edge ADD COLUMN last_seen timestamptz;
 
--- Rows of the audit's other tables (spend, reconciliation, waves, …), as they are exported.
+-- Rows of the audit's other tables (spend, reconciliation, waves, …), as they are exported: json
+-- and not jsonb, which would not keep the order of the columns.
 CREATE TABLE qafila.audit_row (
     audit_id bigint NOT NULL REFERENCES qafila.audit,
     part text NOT NULL,
     number integer NOT NULL,
-    body jsonb NOT NULL,
+    body json NOT NULL,
     PRIMARY KEY (audit_id, part, number)
 );
 

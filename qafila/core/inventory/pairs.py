@@ -1,0 +1,51 @@
+"""Pairs whose traffic crosses availability zones, and what it would cost if one end moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from qafila.core.bills import money
+from qafila.core.dependencies import name_of_node
+from qafila.core.network import Kind
+from qafila.core.network.gravity import WhatIf
+from qafila.core.reconciling import Finding
+
+_LEAST = Decimal(1)  # a month; below it nobody moves anything
+_MOST = 3
+
+
+def costly_pairs(gravity: Iterable[WhatIf], names: Mapping[str, str]) -> list[Finding]:
+    """Return the pairs that pay most for crossing zones, each with the move that saves most.
+
+    ``names``: of resources by id. Amounts are measured bytes at list price, not what was billed.
+    """
+    best: dict[tuple[str, str], WhatIf] = {}
+    for row in gravity:
+        change = row.change
+        if row.before.route is not Kind.CROSS_ZONE or change is None or -change < _LEAST:
+            continue
+        pair = (row.flow.from_id, row.flow.to_id)
+        known = best.get(pair)
+        if known is None or change < (known.change or 0):
+            best[pair] = row
+    dearest = sorted(best.values(), key=lambda r: (r.change, r.flow.from_id, r.flow.to_id))
+    return [_finding(row, names) for row in dearest[:_MOST]]
+
+
+def _finding(row: WhatIf, names: Mapping[str, str]) -> Finding:
+    start, end = (name_of_node(n, names) for n in (row.flow.from_id, row.flow.to_id))
+    moved = name_of_node(row.move.id, names)
+    before, after, currency = row.before.amount, row.after.amount, row.before.currency
+    assert before is not None
+    assert after is not None
+    return Finding(
+        "cross-AZ pair", f"{start} → {end}",
+        f"{start} and {end} talk across availability zones: {money(before, currency)} a month by "
+        f"flow logs and list price; with {moved} in {_where(row)}: {money(after, currency)}",
+        round(before, 6), currency,
+    )  # fmt: skip
+
+
+def _where(row: WhatIf) -> str:
+    return row.move.to.zone or str(row.move.to)
