@@ -29,8 +29,7 @@ def read(account: Account) -> None:
 
     Facts: ``of`` (the id or name it measures) and ``of_kind``, ``measured_days`` of ``days``,
     percentages over all days (average of averages, maximum of maxima), bytes in and out (sums),
-    most connections. :func:`qafila.core.utilisation.merge_utilisation` lays them beside the
-    resource itself.
+    most connections. What had no data has no entry: that is "not measured", never "idle".
     """
     client = account.client("cloudwatch")
     for kind, namespace, dimension, metrics in _WATCHED:

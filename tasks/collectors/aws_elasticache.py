@@ -82,6 +82,12 @@ def _add_group(account: Account, client: Any, group: dict[str, Any], arns: dict[
                     group.get("ConfigurationEndpoint"), *(s.get("PrimaryEndpoint") for s in shards)
                 ),
                 "reader_address": _host(*(s.get("ReaderEndpoint") for s in shards)),
+                "addresses": [
+                    host
+                    for s in shards
+                    for end in ("PrimaryEndpoint", "ReaderEndpoint")
+                    if (host := _host(s.get(end)))
+                ],
                 "shards": len(shards),
             },
         )
@@ -103,6 +109,11 @@ def _add_serverless(account: Account, client: Any, cache: dict[str, Any]) -> Non
                 "state": cache.get("Status"),
                 "address": _host(cache.get("Endpoint")),
                 "reader_address": _host(cache.get("ReaderEndpoint")),
+                "addresses": [
+                    host
+                    for end in ("Endpoint", "ReaderEndpoint")
+                    if (host := _host(cache.get(end)))
+                ],
                 "subnets": cache.get("SubnetIds", []),
                 "security_groups": cache.get("SecurityGroupIds", []),
             },

@@ -93,6 +93,9 @@ def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
                 "state": cluster.get("Status"),
                 "address": cluster.get("Endpoint"),
                 "reader_address": cluster.get("ReaderEndpoint"),
+                "addresses": [
+                    e for k in ("Endpoint", "ReaderEndpoint") if (e := cluster.get(k))
+                ] + cluster.get("CustomEndpoints", []),
                 "port": cluster.get("Port"),
                 "size_is": "not told by the service" if shared else "allocated",
                 "writers": [m["DBInstanceIdentifier"] for m in _members(cluster, writer=True)],

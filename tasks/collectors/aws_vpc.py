@@ -7,6 +7,7 @@ from typing import Any
 
 from qafila.core.estate import Edge, Resource
 from tasks.collectors.aws_account import Account, tags_of
+from tasks.collectors.interfaces import owner_of
 from tasks.collectors.variables import partition_of
 
 ACTIONS = (
@@ -16,6 +17,7 @@ ACTIONS = (
 )  # fmt: skip
 _GONE = frozenset({"deleted", "deleting", "rejected", "failed", "expired"})
 _PERMITTED = 0.4  # a peering lets traffic through; whether any flows is not known
+_DESCRIBED = 0.9  # the service wrote whose interface it is, as words
 _TARGETS = (
     "NatGatewayId", "VpcPeeringConnectionId", "GatewayId", "TransitGatewayId", "NetworkInterfaceId",
 )  # fmt: skip
@@ -176,14 +178,18 @@ def _ways_out(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _interfaces(account: Account, ec2: Any) -> None:
     """Add network interfaces: flow logs and peers speak of their addresses alone."""
     for interface in account.pages(ec2, "describe_network_interfaces", "NetworkInterfaces"):
-        identifier = interface["NetworkInterfaceId"]
+        identifier, region = interface["NetworkInterfaceId"], account.region
+        description = interface.get("Description", "")
         instance = (interface.get("Attachment") or {}).get("InstanceId")
+        owner = instance or owner_of(
+            description, partition_of(region), region, interface.get("OwnerId", "")
+        )
         _add(
             account, "network-interface", identifier, interface,
             {
                 "type": interface.get("InterfaceType"),
-                "description": interface.get("Description", ""),
-                "attached_to": instance,
+                "description": description,
+                "attached_to": owner,
                 "vpc": interface.get("VpcId"),
                 "subnet": interface.get("SubnetId"),
                 "zone": interface.get("AvailabilityZone"),
@@ -196,7 +202,8 @@ def _interfaces(account: Account, ec2: Any) -> None:
                 "groups": [g["GroupId"] for g in interface.get("Groups", [])],
             },
         )  # fmt: skip
-        if instance:
+        if owner:
+            source = "ec2 network interface" + ("" if instance else ", by its description")
             account.edges.append(
-                Edge(instance, identifier, "attaches", "ec2 network interface", 1.0)
+                Edge(owner, identifier, "attaches", source, 1.0 if instance else _DESCRIBED)
             )

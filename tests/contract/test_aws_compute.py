@@ -130,6 +130,9 @@ def test_the_network_and_by_which_way_it_is_left(world: World) -> None:
         )["VpcEndpoint"]["VpcEndpointId"]
         for service, kind in (("s3", "Gateway"), ("sqs", "Interface"))
     ]  # fmt: skip
+    card = ec2.create_network_interface(
+        SubnetId=world.subnet, Description=f"VPC Endpoint Interface {endpoints[1]}"
+    )["NetworkInterface"]["NetworkInterfaceId"]
     seen = seen_by("vpc", world.url)
     assert (seen.outcome, seen.missed) == (Outcome.COMPLETE, "")
     by_id = {r.id: r for r in seen.resources}
@@ -146,6 +149,9 @@ def test_the_network_and_by_which_way_it_is_left(world: World) -> None:
     assert {by_id[p].facts["state"] for p in peerings} == {"active", "pending-acceptance"}
     assert {(world.vpc, other), (other, world.vpc)} <= edges(seen, "network-allows")
     assert (world.subnet, gateways[0]) in edges(seen, "routes")
+    assert (endpoints[1], card) in edges(seen, "attaches")
+    assert by_id[card].facts["attached_to"] == endpoints[1]
+    assert by_id[card].facts["private_ips"]
     cards = [r for r in seen.resources if r.kind == "ec2:network-interface"]
     assert {c.facts["attached_to"] for c in cards} >= set(world.machines)
     assert {(m, c.id) for c in cards for m in world.machines if c.facts["attached_to"] == m} <= (
