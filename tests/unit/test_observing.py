@@ -1,0 +1,447 @@
+"""Traces and flow logs: the published forms, broken ones, and what never comes out of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qafila.core.dependencies import Directory, Traffic
+from qafila.core.dependencies.flows import Flow, FlowSums
+from qafila.core.dependencies.spans import Span, SpanJoin
+from qafila.core.estate import Collected, Outcome, Resource
+from qafila.errors import BadInput
+from tasks.observing import read_flow_logs, read_traces
+from tasks.observing.json_stream import Broken, Element, elements
+
+T0 = 1_760_000_000  # 2025-10-09T08:53:20Z
+ENDED = datetime(2025, 10, 9, 8, 53, 21, tzinfo=UTC)
+
+
+def resource(
+    identifier: str, kind: str = "ec2:instance", name: str = "", **facts: object
+) -> Resource:
+    return Resource(identifier, kind, name or identifier, "eu-west-3", None, {}, facts)
+
+
+def otlp_span(own: str, kind: int, parent: str = "", **said: Any) -> dict[str, Any]:
+    return {
+        "traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": own, "parentSpanId": parent,
+        "name": "any", "kind": kind, "startTimeUnixNano": f"{T0}000000000",
+        "endTimeUnixNano": f"{T0 + 1}000000000",
+        "attributes": [
+            {"key": k.replace("_", "."),
+             "value": {"intValue": str(v)} if isinstance(v, int) else {"stringValue": v}}
+            for k, v in said.items()
+        ],
+    }  # fmt: skip
+
+
+def otlp(service: str, *spans: Any) -> dict[str, Any]:
+    named = [{"key": "service.name", "value": {"stringValue": service}}] if service else []
+    return {
+        "resource": {"attributes": named},
+        "scopeSpans": [{"scope": {"name": "lib"}, "spans": list(spans)}],
+    }
+
+
+SHOP = otlp(
+    "shop",
+    otlp_span("A1", 3, server_address="orders.internal.example.org", server_port=8080),
+    otlp_span("A2", 3, db_system="postgresql", server_address="DB.example.org",
+              db_statement="SELECT secret FROM card WHERE pan = '4111111111111111'"),
+    otlp_span("A3", 3, db_system_name="postgresql", server_address="db.example.org",
+              db_operation_name="INSERT"),
+    otlp_span("A4", 4, messaging_destination_name="orders-new"),
+    otlp_span("A5", 3, url_full="https://user:hunter2@api.example.org/v1?token=t0ken"),
+    otlp_span("A6", 3, server_address="bedrock-runtime.eu-west-3.amazonaws.com"),
+    otlp_span("A7", 3, server_address="localhost"),
+    otlp_span("A8", 1),
+)  # fmt: skip
+ORDERS = otlp(
+    "orders",
+    otlp_span("B1", 2, "A1"),
+    otlp_span("B2", 5, "A4", messaging_destination_name="orders-new"),
+)
+RESOURCES = [
+    resource("db-1", "rds:instance", address="db.example.org"),
+    resource("arn:queue", "sqs:queue", "orders-new"),
+    resource("fn-orders", "lambda:function", "orders"),
+]
+
+
+def links(found: Collected) -> set[tuple[str, str, str]]:
+    return {(e.from_id, e.to_id, str(e.kind)) for e in found.edges}
+
+
+SEEN = {
+    ("service:shop", "fn-orders", "calls"),  # the server's span is seen: not the host it was told
+    ("service:shop", "db-1", "reads"),
+    ("service:shop", "db-1", "writes"),
+    ("service:shop", "arn:queue", "writes"),
+    ("fn-orders", "arn:queue", "reads"),
+    ("service:shop", "host:api.example.org", "calls"),
+    ("service:shop", "aws:bedrock-runtime", "calls"),
+}
+
+
+def write(path: Path, text: str, packed: bool = False) -> Path:
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("form", ["object", "pretty", "lines", "snake", "array"])
+def test_otlp_shows_who_calls_whom(tmp_path: Path, form: str, packed: bool) -> None:
+    text = {
+        "object": json.dumps({"resourceSpans": [SHOP, ORDERS]}),
+        "pretty": json.dumps({"resourceSpans": [ORDERS, SHOP]}, indent=2),
+        "lines": "".join(json.dumps({"resourceSpans": [r]}) + "\n" for r in (ORDERS, SHOP)),
+        "snake": json.dumps({"resourceSpans": [SHOP, ORDERS]})
+        .replace("resourceSpans", "resource_spans").replace("scopeSpans", "scope_spans")
+        .replace("traceId", "trace_id").replace("parentSpanId", "parent_span_id"),
+        "array": json.dumps([{"resourceSpans": [SHOP]}, {"resourceSpans": [ORDERS]}]),
+    }[form]  # fmt: skip
+    found = read_traces([write(tmp_path / "t.json", text, packed)], RESOURCES)
+    assert links(found) == SEEN
+    assert found.outcome is Outcome.COMPLETE
+    assert (found.missed, found.resources) == ("", ())
+    assert {e.confidence for e in found.edges} == {0.95}
+    assert {e.last_seen for e in found.edges} == {ENDED}
+    # of a statement, an address and a query nothing comes out but the host
+    assert not any(w in repr(found) for w in ("hunter2", "t0ken", "4111", "card", "SELECT"))
+
+
+def jaeger(*spans: dict[str, Any]) -> str:
+    processes = {"p1": {"serviceName": "shop", "tags": []}, "p2": {"serviceName": "orders"}}
+    return json.dumps({"data": [{"traceID": "t1", "spans": spans, "processes": processes}],
+                       "total": 0, "limit": 0, "errors": None})  # fmt: skip
+
+
+def jaeger_span(own: str, process: str, kind: str, parent: str = "", **tags: str) -> dict[str, Any]:
+    said = [{"key": "span.kind", "type": "string", "value": kind}]
+    said += [{"key": k.replace("_", "."), "type": "string", "value": v} for k, v in tags.items()]
+    return {
+        "traceID": "t1", "spanID": own, "processID": process, "operationName": "any",
+        "references": [{"refType": "CHILD_OF", "traceID": "t1", "spanID": parent}] * bool(parent),
+        "startTime": T0 * 1_000_000, "duration": 1_000_000, "tags": said, "logs": [],
+    }  # fmt: skip
+
+
+def test_a_jaeger_export_shows_the_same(tmp_path: Path) -> None:
+    text = jaeger(
+        jaeger_span("1", "p1", "client", peer_service="orders"),
+        jaeger_span("2", "p2", "server", parent="1"),
+        jaeger_span("3", "p2", "client", db_type="sql", peer_hostname="db.example.org",
+                    db_statement="update stock set n = 1"),
+    )  # fmt: skip
+    found = read_traces([write(tmp_path / "j.json", text)], RESOURCES)
+    assert links(found) == {("service:shop", "fn-orders", "calls"), ("fn-orders", "db-1", "writes")}
+    assert {e.last_seen for e in found.edges} == {ENDED}
+    assert found.outcome is Outcome.COMPLETE
+
+
+def test_broken_lines_are_counted_and_named_and_the_rest_is_read(tmp_path: Path) -> None:
+    good = json.dumps({"resourceSpans": [SHOP]})
+    text = "\n".join([
+        "garbage", good[: len(good) // 2], json.dumps({"resourceSpans": [7]}), '{"resourceSpans":[',
+        json.dumps({"resourceSpans": [otlp("", otlp_span("X", 2))]}),
+        json.dumps({"resourceSpans": [otlp("shop", {"spanId": "1"}, "no")]}),
+        json.dumps({"resourceSpans": [ORDERS]}), good,
+    ])  # fmt: skip
+    found = read_traces([write(tmp_path / "t.jsonl", text)], RESOURCES)
+    assert links(found) == SEEN
+    assert found.outcome is Outcome.TRUNCATED
+    assert found.missed.startswith("7 records not readable: t.jsonl line 1: begins no JSON object;")
+    assert "t.jsonl line 2: " in found.missed
+    assert "t.jsonl line 3: is no object" in found.missed
+    assert found.missed.endswith(", and more")
+
+
+def test_a_file_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    noise = [otlp("shop", otlp_span(f"{rng.getrandbits(64):x}", 2)) for _ in range(2000)]
+    whole = gzip.compress(json.dumps({"resourceSpans": [SHOP, ORDERS, *noise]}).encode())
+    path = tmp_path / "t.json.gz"
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    found = read_traces([path], RESOURCES)
+    assert links(found) == SEEN
+    assert found.outcome is Outcome.TRUNCATED
+    assert "is cut off" in found.missed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x00\xff\xfe garbage", b"PAR1....PAR1", b"{}", b'{"resourceSpans": []}',
+     b'{"resourceSpans": null}', b"[1, 2]", b'{"a": ' * 200_000, b"[" * 200_000,
+     b'{"data": [{"spans": [{"traceID": 1}]}]}', gzip.compress(b"{}")[:12], b"null", b'"',
+     b'{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}', b'{"n": ' + b"9" * 5000 + b"}"],
+)  # fmt: skip
+def test_nothing_readable_is_one_clear_refusal(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(BadInput) as refused:
+        read_traces([path, path], [])
+    assert refused.value.problems
+    assert all("x.json" in p for p in refused.value.problems)
+    assert "OTLP" in refused.value.remedy
+
+
+def test_paths_that_are_no_files_are_all_named_before_anything_is_read(tmp_path: Path) -> None:
+    for reader in (read_traces, read_flow_logs):
+        with pytest.raises(BadInput) as refused:
+            reader([tmp_path, tmp_path / "gone", write(tmp_path / "x", "")], [])  # type: ignore[operator]
+        assert len(refused.value.problems) == 2
+        with pytest.raises(BadInput):
+            reader([], [])  # type: ignore[operator]
+
+
+def test_a_caller_that_was_never_traced_is_a_gap(tmp_path: Path) -> None:
+    text = json.dumps({"resourceSpans": [ORDERS]})
+    found = read_traces([write(tmp_path / "t.json", text)], RESOURCES)
+    assert found.outcome is Outcome.TRUNCATED
+    assert found.missed == "the callers of 1 spans are in none of the files"
+
+
+@given(st.permutations([*SHOP["scopeSpans"][0]["spans"], *ORDERS["scopeSpans"][0]["spans"]]))
+def test_the_order_of_spans_never_matters(spans: list[dict[str, Any]]) -> None:
+    from tasks.observing.span_formats import spans_of
+
+    join = SpanJoin(Directory(RESOURCES))
+    for span in spans:
+        service = "shop" if span["spanId"].startswith("A") else "orders"
+        for one in spans_of("resourceSpans", otlp(service, span)):
+            assert isinstance(one, Span)
+            join.add(one)
+    assert {(e.from_id, e.to_id, str(e.kind)) for e in join.edges()} == SEEN
+    assert (join.lost, join.orphans) == (0, 0)
+
+
+def test_memory_is_bounded_and_what_it_cost_is_told() -> None:
+    join = SpanJoin(Directory([]), most=10)
+    for n in range(100):
+        said = {"server.address": f"h{n}.example.org"}
+        join.add(Span("t", f"c{n}", "", "shop", "client", None, said))
+        join.add(Span("t", f"s{n}", f"gone{n}", "orders", "server", None, {}))
+    assert len(join.edges()) == 10
+    assert (join.lost, join.orphans) == (90, 10)
+    assert join.left_out == 90
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(_JSON, max_size=4), max_size=4), st.booleans(), st.integers(1, 30))
+def test_a_stream_gives_what_json_holds_however_it_is_cut(
+    values: list[list[Any]], pretty: bool, piece: int
+) -> None:
+    import io
+
+    class Dripping(io.StringIO):
+        def read(self, size: int | None = -1) -> str:
+            return super().read(piece)
+
+    text = "\n".join(
+        json.dumps({"x": 1, "data": v, "y": {"data": [9]}}, indent=2 if pretty else None)
+        for v in values
+    )
+    found = list(elements(Dripping(text), frozenset({"data"})))
+    assert [e.value for e in found if isinstance(e, Element)] == [v for vs in values for v in vs]
+    assert not any(isinstance(e, Broken) for e in found)
+
+
+@given(st.text(alphabet='{}[]":,\n 1aresourceSpans', max_size=60))
+def test_no_text_ever_makes_the_stream_raise_or_hang(text: str) -> None:
+    import io
+
+    list(elements(io.StringIO(text), frozenset({"resourceSpans", "a"})))
+
+
+# --- flow logs -------------------------------------------------------------------------------
+
+HEADER_5 = (
+    "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start "
+    "end action log-status vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr "
+    "region az-id flow-direction traffic-path"
+)
+HOSTS = [
+    resource("web", private_ip="10.0.0.5", public_ip="52.47.1.2"),
+    resource("db", "rds:instance", private_ips=["10.0.1.9"]),
+    resource("eni-9", "ec2:network-interface", private_ips=["10.0.0.77"], attached_to="web"),
+]
+
+
+def v2(src: str, dst: str, ports: str, size: int, eni: str = "eni-1", action: str = "ACCEPT",
+       at: int = T0) -> str:  # fmt: skip
+    return f"2 123456789012 {eni} {src} {dst} {ports} 6 10 {size} {at} {at + 60} {action} OK"
+
+
+def v5(
+    src: str, dst: str, ports: str, size: int, flags: int, eni: str = "eni-1", pkt: str = ""
+) -> str:
+    packet = pkt or f"{src} {dst}"
+    return (
+        f"5 123456789012 {eni} {src} {dst} {ports} 6 10 {size} {T0} {T0 + 60} ACCEPT OK vpc-1 "
+        f"subnet-1 i-1 {flags} IPv4 {packet} eu-west-3 euw3-az1 egress 1"
+    )
+
+
+def test_flow_logs_show_who_asked_whom_and_how_much(tmp_path: Path) -> None:
+    text = "\n".join([
+        v2("10.0.0.5", "10.0.1.9", "40001 5432", 1_000),
+        v2("10.0.1.9", "10.0.0.5", "5432 40001", 9_000),
+        v2("10.0.0.5", "10.0.1.9", "40001 5432", 1_000, "eni-2"),  # the same, at the other end
+        v2("10.0.1.9", "10.0.0.5", "5432 40001", 9_000, "eni-2"),
+        v2("10.0.0.77", "10.0.1.9", "40002 5432", 500, at=T0 + 600),  # its second address
+        v2("8.8.8.8", "10.0.0.5", "51000 443", 70),
+        v2("1.1.1.1", "10.0.0.5", "51001 443", 30),
+        v2("10.0.0.5", "10.0.3.7", "40003 6379", 5),
+        v2("10.0.0.5", "10.0.1.9", "40004 22", 99, action="REJECT"),
+        "2 123456789012 eni-1 - - - - - - - 1760000000 1760000060 - NODATA",
+        v2("10.0.0.5", "169.254.169.254", "40005 80", 5),
+    ])  # fmt: skip
+    found = read_flow_logs([write(tmp_path / "f.log.gz", text, packed=True)], HOSTS)
+    assert [
+        (t.from_id, t.to_id, t.port, t.sent_bytes, t.received_bytes) for t in found.traffic
+    ] == [
+        ("internet", "web", 443, 100, 0),
+        ("web", "db", 5432, 1_500, 9_000),
+        ("web", "host:10.0.3.7", 6379, 5, 0),
+    ]
+    assert {(e.from_id, e.to_id, e.source, e.confidence) for e in found.collected.edges} == {
+        ("internet", "web", "flow logs, port 443", 0.8),
+        ("web", "db", "flow logs, port 5432", 0.8),
+        ("web", "host:10.0.3.7", "flow logs, port 6379", 0.8),
+    }
+    by_end = {e.to_id: e.last_seen for e in found.collected.edges}
+    assert by_end["db"] == datetime.fromtimestamp(T0 + 660, UTC)
+    assert found.collected.missed == "1 private addresses belong to no resource: 10.0.3.7"
+
+
+def test_the_opening_packet_says_who_asked_whatever_the_ports(tmp_path: Path) -> None:
+    text = "\n".join([
+        HEADER_5,
+        v5("10.0.0.5", "10.0.1.9", "33000 50051", 10, 3),  # SYN and FIN: opened here
+        v5("10.0.1.9", "10.0.0.5", "50051 33000", 20, 19),  # SYN-ACK: the answer
+        v5("10.0.1.9", "10.0.0.5", "45000 46000", 7, 0),  # nobody can say
+        # through a NAT gateway: the packet's own addresses count
+        v5("10.0.0.5", "10.0.9.9", "40000 443", 11, 2, pkt="10.0.0.5 8.8.4.4"),
+    ])  # fmt: skip
+    found = read_flow_logs([write(tmp_path / "f", text)], HOSTS)
+    assert [
+        (t.from_id, t.to_id, t.port, t.sent_bytes, t.received_bytes) for t in found.traffic
+    ] == [
+        ("web", "db", 0, 0, 7),
+        ("web", "db", 50051, 10, 20),
+        ("web", "internet", 443, 11, 0),
+    ]
+    assert {(e.from_id, e.to_id, e.source, e.confidence) for e in found.collected.edges} == {
+        ("web", "db", "flow logs, port 50051", 0.9),
+        ("web", "internet", "flow logs, port 443", 0.9),
+    }
+    assert found.collected.outcome is Outcome.COMPLETE
+
+
+def test_lines_in_another_order_and_from_cloudwatch_are_read(tmp_path: Path) -> None:
+    custom = "srcaddr dstaddr dstport srcport bytes end action protocol"
+    text = f"{custom}\n10.0.0.5 10.0.1.9 5432 40000 12 {T0} ACCEPT 6\n"
+    stamped = f"2025-10-09T08:53:20.000Z {v2('10.0.0.5', '10.0.1.9', '40000 5432', 30)}"
+    found = read_flow_logs(
+        [write(tmp_path / "custom", text), write(tmp_path / "stamped", stamped)], HOSTS
+    )
+    assert [t.sent_bytes for t in found.traffic] == [30]  # each interface sums apart: the larger
+    assert "may be counted twice" in found.collected.missed
+
+
+def test_bad_lines_of_flow_logs_are_counted_and_named(tmp_path: Path) -> None:
+    good = v2("10.0.0.5", "10.0.1.9", "40001 5432", 1)
+    text = "\n".join([
+        good, "x y z", good.replace("10.0.0.5", "10.0.0.555"), good.replace(" 1 ", " -1 "),
+        good.replace("ACCEPT", "MAYBE"), good.replace("40001", "4ooo1"), good + " more",
+        "2 123456789012 eni-1 - - - - - - - 1760000000 1760000060 - SKIPDATA",
+    ])  # fmt: skip
+    found = read_flow_logs([write(tmp_path / "f", text)], HOSTS).collected
+    assert len(found.edges) == 1
+    assert found.outcome is Outcome.TRUNCATED
+    assert "6 records not readable: f line 2: 3 fields, not 14; " in found.missed
+    assert "AWS skipped records in 1 intervals" in found.missed
+
+
+def test_a_flow_log_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    rows = [v2("10.0.0.5", "10.0.1.9", f"{rng.randrange(1024, 65000)} 443", rng.randrange(10**9))
+            for _ in range(5000)]  # fmt: skip
+    whole = gzip.compress("\n".join(rows).encode())
+    path = tmp_path / "f.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    found = read_flow_logs([path], HOSTS).collected
+    assert found.edges
+    assert "is cut off after line" in found.missed
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PAR1\x00\x00", b"version srcaddr dstaddr\n2 10.0.0.1 10.0.0.2\n", b"\xff" * 100_000,
+     b'{"resourceSpans": []}', b"\n\n"],
+)  # fmt: skip
+def test_what_is_no_flow_log_is_one_clear_refusal(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(content)
+    with pytest.raises(BadInput) as refused:
+        read_flow_logs([path], HOSTS)
+    assert refused.value.problems
+    assert "flow logs" in refused.value.remedy
+
+
+_ADDRESSES = st.sampled_from(["10.0.0.5", "10.0.0.77", "10.0.1.9", "10.0.3.7", "8.8.8.8"])
+_PORTS = st.sampled_from([443, 5432, 40_000, 50_000])
+_FLOWS = st.lists(
+    st.builds(
+        Flow, _ADDRESSES, _ADDRESSES, _PORTS, _PORTS, st.integers(0, 1000), st.just("eni-1"),
+        st.integers(T0, T0 + 9), st.integers(T0 + 10, T0 + 20), st.sampled_from([0, 2, 18, 19, 3]),
+    ),
+    max_size=20,
+)  # fmt: skip
+
+
+@given(_FLOWS, st.randoms())
+def test_bytes_are_never_lost_nor_made_and_order_is_nothing(flows: list[Flow], shuffled) -> None:  # type: ignore[no-untyped-def]
+    directory = Directory(HOSTS)
+    sums = FlowSums(directory)
+    for flow in flows:
+        sums.add(flow)
+    node = {"10.0.0.5": "web", "10.0.0.77": "web", "10.0.1.9": "db"}
+    counted = sum(
+        f.size_bytes for f in flows
+        if node.get(f.source, f.source) != node.get(f.destination, f.destination)
+    )  # fmt: skip
+    assert sum(t.sent_bytes + t.received_bytes for t in sums.traffic()) == counted
+    again = list(flows)
+    shuffled.shuffle(again)
+    other = FlowSums(directory)
+    for flow in again:
+        other.add(flow)
+    assert other.traffic() == sums.traffic()
+    assert other.edges() == sums.edges()
+
+
+def test_pairs_beyond_the_bound_are_told_in_bytes() -> None:
+    sums = FlowSums(Directory([]), most=3)
+    for n in range(10):
+        sums.add(Flow(f"10.0.0.{n}", "10.9.9.9", 40_000, 80, 5, "e", T0, T0, 0))
+    assert isinstance(sums.traffic()[0], Traffic)
+    assert sum(t.sent_bytes for t in sums.traffic()) + sums.left_out_bytes <= 50
+    assert len(sums.traffic()) <= 3
