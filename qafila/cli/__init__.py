@@ -30,9 +30,11 @@ GROUPS = (
     "bench",
     "inspect",
     "lock_in",
+    "bills",
 )  # each has `register(app)`
 
-_WITHOUT_LEDGER = ("up", "down", "rollback", "watchdog")  # the last two do it at a better moment
+# A rollback and a watchdog do it at a better moment; a bill is read with nothing else running.
+_WITHOUT_LEDGER = ("up", "down", "rollback", "watchdog", "bills")
 
 app = typer.Typer(
     name="qafila",

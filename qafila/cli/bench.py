@@ -23,6 +23,9 @@ NAMES = (
     "answers",
     "rollback",
     "chaos",
+    "bills",
+    "audit",
+    "lock-in",
 )
 
 

@@ -112,6 +112,7 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
         with duckdb.connect(database) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET threads = 2")
+            connection.execute("SET enable_progress_bar = false")
             connection.execute(f"SET memory_limit = '{_MEMORY}'")
             connection.execute(f"SET temp_directory = '{room}'")
             try:
