@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.config import Config
 
 from qafila.core.estate import Outcome, outcome_of_error
 from qafila.core.governor import backoff_seconds
 from tasks.collectors.aws_refusals import (
+    Refusal,
     RegionNotEnabled,
     Standing,
     code_and_status,
@@ -22,6 +25,8 @@ from tasks.collectors.aws_refusals import (
 )
 from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
+
+T = TypeVar("T")
 
 _UNKNOWN = Standing()
 _MAKING = threading.Lock()  # a session makes clients one at a time; the clients may be shared
@@ -35,20 +40,34 @@ class Limits:
 
     ``pages`` of one list; ``attempts`` of one call that is throttled; ``retries`` of the whole
     collector, and one more for every call that was answered. Calls are tried again in this layer
-    alone: the SDK's own retries are off.
+    alone: the SDK's own retries are off. ``at_once``: items of one list that are looked at side by
+    side, so that a distant region is read at the permitted rate, and not at its distance.
     """
 
     pages: int = 200
     attempts: int = 8
     retries: int = 50
     timeout_s: float = 20.0
+    at_once: int = 8
+
+
+@dataclass
+class _Tally:
+    """What all looks of one collector share; changed under the lock."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    calls: int = 0
+    answered: int = 0
+    retries: int = 0
+    end: Refusal | None = None
 
 
 class Account(Look):
     """One region of one account, read only. Counts every request that leaves, retries included.
 
     ``pacing`` is shared by all looks of an audit, which may run on threads; a look itself belongs
-    to one thread. ``account``: its number, where it is known.
+    to one thread, and :meth:`each` gives every thread one. ``account``: its number, where it is
+    known.
     """
 
     def __init__(
@@ -63,6 +82,7 @@ class Account(Look):
         standing: Standing = _UNKNOWN,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._tally = _Tally()
         super().__init__(region, account)
         self._session = session
         self._endpoint_url = endpoint_url
@@ -71,8 +91,15 @@ class Account(Look):
         self._standing = standing
         self._now = now
         self._clients: dict[tuple[str, str], Any] = {}
-        self._answered = 0
-        self._retries = 0
+
+    @property
+    def calls(self) -> int:
+        """Return how many requests left so far."""
+        return self._tally.calls
+
+    @calls.setter
+    def calls(self, calls: int) -> None:
+        self._tally.calls = calls
 
     def client(self, service: str, region: str | None = None) -> Any:
         """Return the client of one service in this region, or in another one; made once.
@@ -83,10 +110,10 @@ class Account(Look):
         if self._standing.enabled is False:
             raise RegionNotEnabled(self.region)
         place = (service, region or self.region)
-        if place not in self._clients:
-            with _MAKING:
+        with _MAKING:
+            if place not in self._clients:
                 self._clients[place] = self._make(*place)
-        return self._clients[place]
+            return self._clients[place]
 
     def pages(self, client: Any, operation: str, key: str, **parameters: Any) -> Iterator[Any]:
         """Yield the items under ``key`` of all pages, up to the page limit; says when it stops.
@@ -110,17 +137,63 @@ class Account(Look):
                 Outcome.TRUNCATED, f"more than {self._limits.pages} pages", f"{operation}{where}"
             )
 
+    def each(self, items: Iterable[T], work: Callable[[Account, T], None]) -> None:
+        """Do the same for every item, several at once, each with a look of its own.
+
+        What the looks find comes in the order of the items, as if one had followed the other. An
+        error that ``work`` does not tolerate ends the rest, as it ends a loop.
+        """
+        waiting: deque[Future[tuple[Account, Exception | None]]] = deque()
+        errors: list[Exception] = []
+
+        def take_in(most: int) -> None:
+            while len(waiting) > most:
+                future = waiting.popleft()
+                if errors and future.cancel():
+                    continue
+                look, error = future.result()
+                self.take_in(look)
+                errors.extend([] if error is None else [error])
+
+        with ThreadPoolExecutor(self._limits.at_once, thread_name_prefix="look") as pool:
+            try:
+                for item in items:
+                    waiting.append(pool.submit(self._one, work, item))
+                    take_in(2 * self._limits.at_once)
+                    if errors:
+                        break
+            finally:
+                take_in(0)
+        if errors:
+            raise errors[0]
+
+    def _one(self, work: Callable[[Account, T], None], item: T) -> tuple[Account, Exception | None]:
+        """Work on one item; an error is handed over, since what was found before it is kept."""
+        look = Account(
+            self._session, self.region, account=self.account, endpoint_url=self._endpoint_url,
+            limits=self._limits, pacing=self._pacing, standing=self._standing, now=self._now,
+        )  # fmt: skip
+        look._clients, look._tally, look._depth = self._clients, self._tally, self._depth
+        try:
+            work(look, item)
+        except Exception as error:  # noqa: BLE001  raised again by each()
+            return look, error
+        return look, None
+
     def outcome_of(self, error: Exception) -> tuple[Outcome, str] | None:
         refusal = refusal_of(
             error,
             region=self.region,
-            answered=self._answered,
+            answered=self._tally.answered,
             standing=self._standing,
             now=self._now(),
         )
         if refusal is None:
             return None
-        self.over = self.over or refusal.over
+        if refusal.over:
+            with self._tally.lock:  # of several at once, the first one tells
+                refusal = self._tally.end = self._tally.end or refusal
+            self.over = True
         return refusal.outcome, refusal.said
 
     def _make(self, service: str, region: str) -> Any:
@@ -157,28 +230,32 @@ class Account(Look):
         http, parsed = response
         code, status = code_and_status(parsed)
         if http.status_code < 300 and not code:
-            self._answered += 1
+            with self._tally.lock:
+                self._tally.answered += 1
             self._pacing.answered(*bucket)
             return None
         if outcome_of_error(code, status) is Outcome.THROTTLED:
             self._pacing.refused(*bucket, _asked_seconds(http))
             return self._wait_for(attempts, self._limits.attempts)
         self._pacing.answered(*bucket)
-        broken = http.status_code >= 500
+        broken = http.status_code in (500, 502, 504)
         return self._wait_for(attempts, _BROKEN_ATTEMPTS) if broken else None
 
     def _wait_for(self, attempts: int, most: int) -> float | None:
         """Wait before a call goes out again; None: it has been tried often enough."""
-        budget = self._limits.retries + self._answered
-        if attempts >= min(most, self._limits.attempts) or self._retries >= budget:
-            return None
-        self._retries += 1
+        tally = self._tally
+        with tally.lock:
+            budget = self._limits.retries + tally.answered
+            if attempts >= min(most, self._limits.attempts) or tally.retries >= budget:
+                return None
+            tally.retries += 1
         chance = random.random()
         self._pacing.pause(backoff_seconds(attempts, chance, base=0.2, most=10.0))
         return 0.0
 
     def _count(self, **_: Any) -> None:
-        self.calls += 1
+        with self._tally.lock:
+            self._tally.calls += 1
 
 
 def _under(page: Any, key: str) -> list[Any]:

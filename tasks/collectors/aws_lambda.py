@@ -15,14 +15,18 @@ def read(account: Account) -> None:
     """Add each function with the names of its variables; of values only host names are kept."""
     client = account.client("lambda")
     with account.tolerating("lambda functions"):
-        for function in account.pages(client, "list_functions", "Functions"):
-            tags: dict[str, str] = {}
-            with account.tolerating(f"lambda tags of {function['FunctionName']}"):
-                tags = client.list_tags(Resource=function["FunctionArn"])["Tags"]
-            _add(account, function, tags)
+        account.each(account.pages(client, "list_functions", "Functions"), _read_function)
     with account.tolerating("lambda event sources"):
         for mapping in account.pages(client, "list_event_source_mappings", "EventSourceMappings"):
             _connect(account, mapping)
+
+
+def _read_function(account: Account, function: dict[str, Any]) -> None:
+    tags: dict[str, str] = {}
+    with account.tolerating(f"lambda tags of {function['FunctionName']}"):
+        client = account.client("lambda")
+        tags = client.list_tags(Resource=function["FunctionArn"])["Tags"]
+    _add(account, function, tags)
 
 
 def _add(account: Account, function: dict[str, Any], tags: dict[str, str]) -> None:

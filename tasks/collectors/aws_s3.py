@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,28 +46,33 @@ def read(account: Account) -> None:
     permission to read objects.
     """
     s3 = account.client("s3")
-    storage = _Storage(account)
-    for bucket in list(account.pages(s3, "list_buckets", "Buckets", MaxBuckets=1000)):
-        name = bucket["Name"]
-        listed = _Listed()
-        measured: tuple[int, int | None] | None = None
-        tags: dict[str, str] = {}
-        region = account.region
-        with account.tolerating(f"s3 bucket {name}"):
-            region = s3.get_bucket_location(Bucket=name)["LocationConstraint"] or "us-east-1"
-            region = {"EU": "eu-west-1"}.get(region, region)  # its oldest name
-            tags = _tags(s3, name)
-            objects = account.pages(s3, "list_objects_v2", "Contents", Bucket=name)
-            for item in objects:
-                if listed.objects == _EXACT:
-                    measured = storage.of(name, region)
-                    if measured is not None and measured[0] >= listed.size:
-                        break
-                    measured = None
-                _count(listed, item)
-            else:
-                listed.whole = True
-        account.found.append(_bucket(name, region, tags, listed, measured))
+    storage = _Storage()
+    buckets = account.pages(s3, "list_buckets", "Buckets", MaxBuckets=1000)
+    account.each(buckets, partial(_read_bucket, storage))
+
+
+def _read_bucket(storage: _Storage, account: Account, bucket: dict[str, Any]) -> None:
+    s3 = account.client("s3")
+    name = bucket["Name"]
+    listed = _Listed()
+    measured: tuple[int, int | None] | None = None
+    tags: dict[str, str] = {}
+    region = account.region
+    with account.tolerating(f"s3 bucket {name}"):
+        region = s3.get_bucket_location(Bucket=name)["LocationConstraint"] or "us-east-1"
+        region = {"EU": "eu-west-1"}.get(region, region)  # its oldest name
+        tags = _tags(s3, name)
+        objects = account.pages(s3, "list_objects_v2", "Contents", Bucket=name)
+        for item in objects:
+            if listed.objects == _EXACT:
+                measured = storage.of(account, name, region)
+                if measured is not None and measured[0] >= listed.size:
+                    break
+                measured = None
+            _count(listed, item)
+        else:
+            listed.whole = True
+    account.found.append(_bucket(name, region, tags, listed, measured))
 
 
 def _bucket(
@@ -97,32 +104,31 @@ def _count(listed: _Listed, item: dict[str, Any]) -> None:
 class _Storage:
     """The storage metrics of a region's buckets, read once, and only when a bucket is large."""
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._sizes: dict[str, dict[str, int]] = {}
         self._counts: dict[str, dict[str, int]] = {}
 
-    def of(self, bucket: str, region: str) -> tuple[int, int | None] | None:
+    def of(self, account: Account, bucket: str, region: str) -> tuple[int, int | None] | None:
         """Return bytes and objects as last measured; None when the metric does not say."""
-        if region not in self._sizes:
-            self._sizes[region], self._counts[region] = {}, {}
-            with self._account.tolerating(f"s3 storage metrics of {region}"):
-                self._read(region)
+        with self._lock:
+            if region not in self._sizes:
+                self._sizes[region], self._counts[region] = {}, {}
+                with account.tolerating(f"s3 storage metrics of {region}"):
+                    self._read(account, region)
         size = self._sizes[region].get(bucket)
         return None if size is None else (size, self._counts[region].get(bucket))
 
-    def _read(self, region: str) -> None:
-        client = self._account.client("cloudwatch", region)
+    def _read(self, account: Account, region: str) -> None:
+        client = account.client("cloudwatch", region)
         for name, totals in (
             ("BucketSizeBytes", self._sizes[region]),
             ("NumberOfObjects", self._counts[region]),
         ):
             found = list_metrics(
-                self._account, client, "AWS/S3", name, {"BucketName", "StorageType"}, "Average"
+                account, client, "AWS/S3", name, {"BucketName", "StorageType"}, "Average"
             )
-            for metric, values in read_days(
-                self._account, client, found, days=_METRIC_DAYS
-            ).items():
+            for metric, values in read_days(account, client, found, days=_METRIC_DAYS).items():
                 bucket = metric.of("BucketName")  # one metric for each storage class
                 totals[bucket] = totals.get(bucket, 0) + round(values[-1])
 

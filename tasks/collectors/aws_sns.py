@@ -18,24 +18,25 @@ def read(account: Account) -> None:
     client = account.client("sns")
     protocols: defaultdict[str, Counter[str]] = defaultdict(Counter)
     known = False
+
+    def read_topic(look: Account, topic: dict[str, str]) -> None:
+        arn = topic["TopicArn"]
+        name = arn.rsplit(":", 1)[-1]
+        tags: dict[str, str] = {}
+        with look.tolerating(f"sns tags of {name}"):
+            tags = tags_of(client.list_tags_for_resource(ResourceArn=arn)["Tags"])
+        subscribers = dict(sorted(protocols.get(arn, Counter()).items())) if known else None
+        look.found.append(
+            Resource(arn, "sns:topic", name, look.region, None, tags, {"subscribers": subscribers})
+        )
+
     with account.tolerating("sns subscriptions"):
         for subscription in account.pages(client, "list_subscriptions", "Subscriptions"):
             protocols[subscription["TopicArn"]][subscription["Protocol"]] += 1
             _connect(account, subscription)
         known = True
     with account.tolerating("sns topics"):
-        for topic in account.pages(client, "list_topics", "Topics"):
-            arn = topic["TopicArn"]
-            name = arn.rsplit(":", 1)[-1]
-            tags: dict[str, str] = {}
-            with account.tolerating(f"sns tags of {name}"):
-                tags = tags_of(client.list_tags_for_resource(ResourceArn=arn)["Tags"])
-            account.found.append(
-                Resource(
-                    arn, "sns:topic", name, account.region, None, tags,
-                    {"subscribers": dict(sorted(protocols[arn].items())) if known else None},
-                )
-            )  # fmt: skip
+        account.each(account.pages(client, "list_topics", "Topics"), read_topic)
 
 
 def _connect(account: Account, subscription: dict[str, Any]) -> None:

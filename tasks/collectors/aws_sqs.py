@@ -18,28 +18,33 @@ def read(account: Account) -> None:
     A queue that may be listed and not described stays, with its name alone.
     """
     client = account.client("sqs")
-    for url in account.pages(client, "list_queues", "QueueUrls", MaxResults=1000):
-        owner, name = url.rsplit("/", 2)[-2:]
-        arn = f"arn:{partition_of(account.region)}:sqs:{account.region}:{owner}:{name}"
-        attributes: dict[str, str] = {}
-        tags: dict[str, str] = {}
-        with account.tolerating(f"sqs queue {name}"):
-            attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=_ATTRIBUTES)[
-                "Attributes"
-            ]
-            tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
-        waiting = attributes.get("ApproximateNumberOfMessages")
-        arn = attributes.get("QueueArn", arn)
-        account.found.append(
-            Resource(
-                arn, "sqs:queue", name, account.region, None, tags,
-                {
-                    "messages": None if waiting is None else int(waiting),
-                    "fifo": attributes.get("FifoQueue") == "true",
-                },
-            )
-        )  # fmt: skip
-        if "RedrivePolicy" in attributes:
-            dead = json.loads(attributes["RedrivePolicy"]).get("deadLetterTargetArn")
-            if dead:
-                account.edges.append(Edge(arn, dead, "writes", "sqs dead letters", 1.0))
+    urls = account.pages(client, "list_queues", "QueueUrls", MaxResults=1000)
+    account.each(urls, _read_queue)
+
+
+def _read_queue(account: Account, url: str) -> None:
+    client = account.client("sqs")
+    owner, name = url.rsplit("/", 2)[-2:]
+    arn = f"arn:{partition_of(account.region)}:sqs:{account.region}:{owner}:{name}"
+    attributes: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    with account.tolerating(f"sqs queue {name}"):
+        attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=_ATTRIBUTES)[
+            "Attributes"
+        ]
+        tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
+    waiting = attributes.get("ApproximateNumberOfMessages")
+    arn = attributes.get("QueueArn", arn)
+    account.found.append(
+        Resource(
+            arn, "sqs:queue", name, account.region, None, tags,
+            {
+                "messages": None if waiting is None else int(waiting),
+                "fifo": attributes.get("FifoQueue") == "true",
+            },
+        )
+    )  # fmt: skip
+    if "RedrivePolicy" in attributes:
+        dead = json.loads(attributes["RedrivePolicy"]).get("deadLetterTargetArn")
+        if dead:
+            account.edges.append(Edge(arn, dead, "writes", "sqs dead letters", 1.0))

@@ -66,6 +66,14 @@ class Look(ABC):
         finally:
             self._depth -= 1
 
+    def take_in(self, look: Look) -> None:
+        """Add what another look at the same place found and missed."""
+        self.found.extend(look.found)
+        self.edges.extend(look.edges)
+        for reason, gap in look._gaps.items():
+            self._gaps.setdefault(reason, _Gap()).merge(gap)
+        self.over = self.over or look.over
+
     def collected(self, name: str) -> Collected:
         """Return what was seen and how far that reaches."""
         return Collected(
@@ -105,6 +113,11 @@ class _Gap:
         self.count += 1
         if name and len(self.names) < _NAMED:
             self.names[name] = None
+
+    def merge(self, other: _Gap) -> None:
+        for name in other.names:
+            self.add(name)
+        self.count += other.count - len(other.names)
 
     def says(self, why: str) -> str:
         if not self.names:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
@@ -27,11 +28,11 @@ from qafila.connecting import connect_kubernetes
 from qafila.core.estate import Collected, Outcome
 from qafila.stack import postgres
 from tasks.collectors import COLLECTORS, ELSEWHERE, Collector, Look, collectors_of
-from tasks.collectors.kubernetes_cluster import Cluster, ClusterLimits
+from tasks.collectors.kubernetes_cluster import KINDS, Cluster, ClusterLimits
 from tasks.collectors.postgres_server import Server
 from tasks.collectors.prometheus_server import Metrics
 from tests.kubernetes_api import TOKEN
-from tests.kubernetes_lists import ListServer, running_lists, shop
+from tests.kubernetes_lists import GROUPS, ListServer, running_lists, shop
 from tests.prometheus_api import MetricsServer, running_metrics
 
 LEAST = {
@@ -230,3 +231,35 @@ class RefusingKinds(ListServer):
         if path.rsplit("/", 1)[-1] in self.plurals:
             return self.status, {"kind": "Status", "code": self.status}
         return super().answer(path, query)
+
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/audit-postgres-or-kubernetes-without-aws.md"
+
+
+def test_the_published_role_lists_what_is_read_and_nothing_else() -> None:
+    role = yaml.safe_load(PAGE.read_text().split("```yaml")[1].split("```")[0])
+    published = {
+        (group, resource)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    needed = {(GROUPS[kind].split("/")[2] if GROUPS[kind] != "/api/v1" else "", kind)
+              for kind in KINDS}  # fmt: skip
+    assert published == needed
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list"}
+
+
+def test_the_published_grants_are_enough(database: str) -> None:
+    grants = PAGE.read_text().split("```sql")[1].split("```")[0]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(grants)
+    try:
+        url = make_conninfo(database, user="qafila_audit")
+        for collector in collectors_of("postgres"):
+            seen = collector.collect(Server("main", url))
+            assert (seen.outcome, seen.missed) == (Outcome.COMPLETE, "")
+            assert len(seen.resources) >= LEAST[collector.name]
+    finally:
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("DROP ROLE qafila_audit")
