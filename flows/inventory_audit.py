@@ -74,7 +74,9 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
         files = audit.start_reading(sources, workload.budget.currency)
         collected = audit.collected_of(looking)
         observed = audit.observe(sources, collected)
-        inventory = audit.take_stock(workload, collected, observed, files.wait(), corpus)
+        inventory = audit.take_stock(
+            workload, collected, observed, files.wait(), corpus, started_at.date()
+        )
         judged = inventory.judgement()
 
         generation = open_for(ledger, workload) if judged.verdict is Verdict.PASS else None

@@ -23,14 +23,12 @@ from qafila.core.estate import Collected, Outcome, Resource
 from qafila.core.inventory import storable_part
 from qafila.core.inventory.difference import ServiceSpend
 from qafila.core.lock_in import LockIn
-from qafila.core.network import Ledger
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.audit.collecting import broken
 from tasks.audit.sources import Sources
 from tasks.bills import OpenBill, open_bill
-from tasks.bills.network import read_ledger
 from tasks.bills.reading import read_open
 from tasks.ledger import open_ledger
 from tasks.lock_in import scan
@@ -67,13 +65,12 @@ def measure_corpus(workload: Workload) -> Read[CorpusVolume]:
 
 @dataclass(frozen=True)
 class Billed:
-    """A bill with its network ledger, and what the month that figures are for is made of.
+    """A bill, and what the month that figures are for is made of.
 
     ``currency``: the one that figures are in; other currencies are never added to it.
     """
 
     bill: Bill
-    network: Ledger
     currency: str | None
     items: tuple[ServiceSpend, ...]
 
@@ -96,7 +93,7 @@ def read_bills(
             values = read_open(bill)
             currency = main_currency(values, preferred)
             items = () if currency is None else _items(bill, values, currency)
-            return Billed(values, read_ledger(bill), currency, items)
+            return Billed(values, currency, items)
 
     return _read("bills", names(paths), read)
 

@@ -33,8 +33,12 @@ def take_stock(
     observed: Observed,
     files: FilesRead,
     corpus: Read[CorpusVolume],
+    as_of: date,
 ) -> Inventory:
-    """Put all collectors, what was seen on the wire, the files and the corpus together."""
+    """Put all collectors, what was seen on the wire, the files and the corpus together.
+
+    ``as_of``: the day that ages are counted back from.
+    """
     by_id: dict[str, Resource] = {r.id: r for part in collected for r in part.resources}
     resources = tuple(by_id.values())
     direct = [edge for part in (*collected, *observed.parts) for edge in part.edges]
@@ -51,7 +55,7 @@ def take_stock(
         currency=None,
         reconciliation=Reconciliation((), (), ()),
         findings=(
-            *look_closer(resources, ()),
+            *look_closer(resources, (), as_of=as_of, collected=collected),
             *costly_pairs(gravity, {r.id: r.name for r in resources}),
         ),
         candidates=(
@@ -71,27 +75,29 @@ def take_stock(
         lock_in=files.code,
         gravity=gravity,
     )  # fmt: skip
-    return found if files.billed is None else _with_bill(found, files, observed.traffic)
+    return found if files.billed is None else _with_bill(found, files, observed.traffic, as_of)
 
 
-def _with_bill(found: Inventory, files: FilesRead, traffic: Sequence[Traffic]) -> Inventory:
+def _with_bill(
+    found: Inventory, files: FilesRead, traffic: Sequence[Traffic], as_of: date
+) -> Inventory:
     """Hold the bill against what was found."""
     assert files.billed is not None
-    bill, currency, ledger = files.billed.bill, files.billed.currency, files.billed.network
-    found = replace(found, bill=bill, currency=currency, network=ledger)
+    bill, currency = files.billed.bill, files.billed.currency
+    found = replace(found, bill=bill, currency=currency)
     if currency is None:
         return found
     period = bill.reference_period(currency)
     month = None if period is None else period.start
     items = [i for i in bill.items if i.currency == currency]
-    gravity = _gravity(found.resources, found.edges, traffic, ledger, month)
+    gravity = _gravity(found.resources, found.edges, traffic, bill.ledger, month)
     return replace(
         found,
         spend_items=files.billed.items,
         reconciliation=reconcile(found.resources, found.collected, bill, currency),
         findings=(
-            *look_closer(found.resources, items),
-            *watch_the_network(bill, currency),
+            *look_closer(found.resources, items, as_of=as_of, collected=found.collected),
+            *watch_the_network(bill, currency, found.resources, found.edges),
             *costly_pairs(gravity, {r.id: r.name for r in found.resources}),
         ),
         gravity=gravity,

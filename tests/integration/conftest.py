@@ -30,3 +30,12 @@ def demo(search_demo: Demo) -> Iterator[Demo]:
         yield search_demo
         httpx.post(f"{search_demo.candidate_url}/_demo/break", json={})
         target.execute("DELETE FROM qafila.alias")
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for the whole session, on loopback, with a database of its own."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=60):
+        yield

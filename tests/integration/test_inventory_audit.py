@@ -88,7 +88,9 @@ def take_stock(
     fine = Collected("corpus", "", Outcome.COMPLETE, (), (), 0)
     read = None if bill is None else audit.read_bills.fn([str(bill)], 1, "USD", None)
     files = FilesRead(read and read.found, None, () if read is None else (read.outcome,))
-    return audit.take_stock.fn(workload, collected, Observed(), files, Read(corpus, fine))
+    return audit.take_stock.fn(
+        workload, collected, Observed(), files, Read(corpus, fine), date(2026, 11, 24)
+    )
 
 
 def test_the_demo_audit_finds_everything_that_was_planted(

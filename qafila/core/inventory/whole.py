@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 
 from qafila.core.ai_need import Candidate, CorpusVolume
@@ -40,7 +40,6 @@ class Inventory:
     corpus: CorpusVolume | None
     read: tuple[Collected, ...] = ()
     spend_items: tuple[ServiceSpend, ...] = ()
-    network: Ledger = field(default_factory=Ledger)
     gravity: tuple[WhatIf, ...] = ()
     waves: WavePlan | None = None
     lock_in: LockIn | None = None
@@ -56,6 +55,11 @@ class Inventory:
         if self.bill is None or self.currency is None:
             return None
         return self.bill.reference_period(self.currency)
+
+    @property
+    def network(self) -> Ledger:
+        """Return the network side of the bill; of no bill it is empty."""
+        return Ledger() if self.bill is None else self.bill.ledger
 
     @property
     def network_share(self) -> float | None:
@@ -120,7 +124,12 @@ class Inventory:
         ]
         if "synthetic" in bill.issuers:
             notes.append("the bill says of itself that it is synthetic")
-        if count := len(self.reconciliation.not_judged):
-            notes.append(f"{count} billed resources lie where no collector saw everything: "
+        doubtful = self.reconciliation.not_judged
+        billed = sum(f.kind == "billed not found" for f in doubtful)
+        if billed:
+            notes.append(f"{billed} billed resources lie where no collector saw everything: "
                          "whether they exist is not known")  # fmt: skip
+        if found := len(doubtful) - billed:
+            notes.append(f"whether {found} of the resources are billed is not known: the bill "
+                         "does not name their kind")  # fmt: skip
         return [*notes, *(str(d) for d in bill.defects)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -37,12 +36,3 @@ def generation(
     assert [r.rows for r in ranges] == [200] * 7 + [100]
     backfill.apply_plan.fn(generation, *plan)
     return generation
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for the whole session, on loopback, with a database of its own."""
-    from prefect.testing.utilities import prefect_test_harness
-
-    with prefect_test_harness(server_startup_timeout=60):
-        yield
