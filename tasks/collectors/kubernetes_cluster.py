@@ -9,15 +9,17 @@ alone.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qafila.core.estate import Outcome, outcome_of_error
+from qafila.core.request_rate import DEFAULT, Rate
+from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
 
 Object = dict[str, Any]
+RATES = {DEFAULT: Rate(5, 10, source="client-go: QPS and Burst of a client that sets none")}
 _NAMED = 20  # namespaces of one kind that stay closed; the others are counted
 
 
@@ -69,7 +71,7 @@ class _NoList(Exception):
 class Cluster(Look):
     """One cluster. ``client`` is a ``kubernetes.client.ApiClient`` that does not repeat calls.
 
-    ``namespaces``: look into these alone; empty: into all. ``sleep`` takes seconds.
+    ``namespaces``: look into these alone; empty: into all. ``pacing``: None: a bucket of its own.
     """
 
     def __init__(
@@ -79,14 +81,14 @@ class Cluster(Look):
         *,
         namespaces: Sequence[str] = (),
         limits: ClusterLimits = ClusterLimits(),
-        sleep: Callable[[float], None] = time.sleep,
+        pacing: Pacing | None = None,
     ) -> None:
         super().__init__(name)
         self.name = name
         self._client = client
         self._named = tuple(namespaces)
         self._limits = limits
-        self._sleep = sleep
+        self._pacing = Pacing(RATES, share=1) if pacing is None else pacing
 
     def identifier(self, kind: str, namespace: str, name: str) -> str:
         """Return the id of an object: unique among clusters of different names."""
@@ -178,16 +180,22 @@ class Cluster(Look):
             given["_continue"] = token
         for left in reversed(range(self._limits.attempts)):
             self.calls += 1
+            self._pacing.wait("", self.name, "kubernetes", "list")
             try:
                 answer = getattr(api, name)(
                     **given, limit=self._limits.page_size, _preload_content=False,
                     _request_timeout=self._limits.timeout_s,
                 )  # fmt: skip
-                return _list_of(answer.data)
             except kubernetes.client.ApiException as error:
-                if error.status != 429 or not left:
+                if error.status != 429:
                     raise
-                self._sleep(min(_hint(error), self._limits.longest_wait_s))
+                asked = min(_hint(error), self._limits.longest_wait_s)
+                self._pacing.refused("", self.name, "kubernetes", "list", asked)
+                if not left:
+                    raise
+            else:
+                self._pacing.answered("", self.name, "kubernetes", "list")
+                return _list_of(answer.data)
         raise AssertionError("at least one attempt is made")
 
 

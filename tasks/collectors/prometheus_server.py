@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +16,12 @@ from urllib.parse import urlsplit
 import httpx
 
 from qafila.core.estate import Outcome, outcome_of_error
+from qafila.core.request_rate import DEFAULT, Rate
 from qafila.errors import BadInput
+from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
+
+RATES = {DEFAULT: Rate(2, 4, source="our own choice: none is documented")}
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Series:
 class Metrics(Look):
     """One server. ``header_file``: a file with one header, as in ``Authorization: Bearer …``.
 
+    ``pacing``: None: a bucket of its own.
+
     Raises:
         BadInput: the address or the file is not usable.
     """
@@ -62,7 +66,7 @@ class Metrics(Look):
         *,
         header_file: str | Path | None = None,
         limits: MetricsLimits = MetricsLimits(),
-        sleep: Callable[[float], None] = time.sleep,
+        pacing: Pacing | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
@@ -74,7 +78,7 @@ class Metrics(Look):
         port = parts.port or (443 if parts.scheme == "https" else 80)
         super().__init__(f"{parts.hostname}:{port}")
         self.limits = limits
-        self._sleep = sleep
+        self._pacing = Pacing(RATES, share=1) if pacing is None else pacing
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
             headers={} if header_file is None else _header_in(Path(header_file)),
@@ -103,10 +107,15 @@ class Metrics(Look):
         """
         for left in reversed(range(self.limits.attempts)):
             self.calls += 1
-            status, content, wait = self._read(path, parameters)
-            if status != 429 or not left:
+            self._pacing.wait("", self.region, "prometheus", path)
+            status, content, asked = self._read(path, parameters)
+            if status != 429:
+                self._pacing.answered("", self.region, "prometheus", path)
                 break
-            self._sleep(min(wait, self.limits.longest_wait_s))
+            asked = min(asked, self.limits.longest_wait_s)
+            self._pacing.refused("", self.region, "prometheus", path, asked)
+            if not left:
+                break
         try:
             answer = json.loads(content)
         except ValueError:

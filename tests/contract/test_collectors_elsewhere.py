@@ -25,12 +25,15 @@ from psycopg.conninfo import make_conninfo
 
 from benchmarks.ending import stop_server
 from qafila.connecting import connect_kubernetes
-from qafila.core.estate import Collected, Outcome
+from qafila.core.ai_need import Need, assess_estate
+from qafila.core.estate import Collected, Outcome, outcomes_by_collector
+from qafila.core.workload import ProductPlan
 from qafila.stack import postgres
 from tasks.collectors import COLLECTORS, ELSEWHERE, Collector, Look, collectors_of
-from tasks.collectors.kubernetes_cluster import KINDS, Cluster, ClusterLimits
+from tasks.collectors.kubernetes_cluster import KINDS, RATES, Cluster, ClusterLimits
 from tasks.collectors.postgres_server import Server
 from tasks.collectors.prometheus_server import Metrics
+from tests.collecting import standing
 from tests.kubernetes_api import TOKEN
 from tests.kubernetes_lists import GROUPS, ListServer, running_lists, shop
 from tests.prometheus_api import MetricsServer, running_metrics
@@ -74,7 +77,7 @@ def token(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def cluster_at(url: str, token: str, **limits: Any) -> Cluster:
     client = connect_kubernetes(api_url=url, token_file=token)
-    return Cluster(client, "staging", limits=ClusterLimits(**limits), sleep=lambda _: None)
+    return Cluster(client, "staging", limits=ClusterLimits(**limits), pacing=standing(RATES))
 
 
 @contextmanager
@@ -263,3 +266,26 @@ def test_the_published_grants_are_enough(database: str) -> None:
     finally:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("DROP ROLE qafila_audit")
+
+
+def test_an_estate_without_aws_shows_who_may_need_ai(database: str, token: str) -> None:
+    with looking(database, token) as at:
+        seen = [collector.collect(at(collector.of)) for collector in ELSEWHERE]
+    resources = [r for part in seen for r in part.resources]
+    outcomes = outcomes_by_collector(seen)
+    found = {c.subject: c for c in assess_estate(resources, outcomes, model_uses=())}
+    tickets, assistant = found["database shop on main"], found["support-assistant"]
+    assert tickets.points_to is Need.ASSISTANT
+    assert tickets.takes is not None
+    assert tickets.takes.texts == 300
+    assert tickets.takes.languages == {"english": 1.0}
+    assert assistant.owner == "search team"
+    said = {s.name: s.evidence for s in assistant.signals if s.found}
+    assert said["GPU in use"] == "support-assistant"
+    assert "support-assistant calls api.openai.com" in said["calls a model today"]
+    assert all(c.score is None for c in found.values())  # nobody said what is planned
+    planned = {"support-assistant": [ProductPlan(what="answers", kind="assistant",
+                                                 within_months=4)]}  # fmt: skip
+    decided = {c.subject: c for c in assess_estate(resources, outcomes, plans=planned)}
+    assert decided["support-assistant"].need is Need.ASSISTANT
+    assert decided["support-assistant"].horizon_months == 0  # a model is called today

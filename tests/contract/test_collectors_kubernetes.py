@@ -19,8 +19,9 @@ from kubernetes.utils.quantity import parse_quantity
 from qafila.connecting import connect_kubernetes
 from qafila.core.estate import Collected, Edge, Outcome, Resource
 from tasks.collectors import collectors_of
-from tasks.collectors.kubernetes_cluster import Cluster, ClusterLimits
+from tasks.collectors.kubernetes_cluster import RATES, Cluster, ClusterLimits
 from tasks.collectors.kubernetes_objects import amounts, quantity, selects, service_in, variables_of
+from tests.collecting import standing
 from tests.kubernetes_api import TOKEN
 from tests.kubernetes_lists import PASSWORD, ListServer, named, running_lists, shop
 
@@ -42,11 +43,18 @@ def collect(tmp_path: Path) -> Iterator[Collect]:
             client = connect_kubernetes(api_url=server.url, token_file=str(token))
             cluster = Cluster(
                 client, "staging", namespaces=namespaces, limits=ClusterLimits(**limits),
-                sleep=([] if waits is None else waits).append,
+                pacing=standing(RATES, waits),
             )  # fmt: skip
             return BY_NAME[f"kubernetes-{name}"].collect(cluster)
 
         yield run
+
+
+def test_many_pages_keep_the_pace_of_a_client(collect: Collect) -> None:
+    """Ten at once, then five a second: 20 calls wait ten times a fifth of a second."""
+    waits = list[float]()
+    collect("nodes", many(200), waits=waits, page_size=10)
+    assert waits == pytest.approx([0.2] * 10)
 
 
 def by_id(seen: Collected) -> dict[str, Resource]:

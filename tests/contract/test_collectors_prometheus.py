@@ -13,7 +13,8 @@ from qafila.core.estate import Collected, Outcome
 from qafila.errors import BadInput
 from tasks.collectors import collectors_of
 from tasks.collectors.prometheus_metrics import CPU, GPU
-from tasks.collectors.prometheus_server import Metrics, MetricsLimits
+from tasks.collectors.prometheus_server import RATES, Metrics, MetricsLimits
+from tests.collecting import standing
 from tests.prometheus_api import HEADER, MetricsServer, running_metrics, series
 
 TARGETS, UTILISATION = collectors_of("prometheus")
@@ -27,7 +28,7 @@ def collect() -> Iterator[Collect]:
         def run(collector: Any, server: MetricsServer, **given: Any) -> Collected:
             stack.enter_context(running_metrics(server))
             return collector.collect(
-                stack.enter_context(Metrics(server.url, sleep=lambda _: None, **given))
+                stack.enter_context(Metrics(server.url, pacing=standing(RATES), **given))
             )
 
         yield run

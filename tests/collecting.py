@@ -1,0 +1,19 @@
+"""Time for collectors that stands still unless they sleep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qafila.core.request_rate import Rate
+from tasks.collectors.pacing import Pacing
+
+
+def standing(rates: Mapping[str, Rate], waits: list[float] | None = None) -> Pacing:
+    """Return a pacing in whose time nothing passes but its own waits, which are noted."""
+    noted, now = [] if waits is None else waits, [0.0]
+
+    def sleep(seconds: float) -> None:
+        noted.append(seconds)
+        now[0] += seconds
+
+    return Pacing(rates, share=1, clock=lambda: now[0], sleep=sleep)
