@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 
+from qafila.core.bills import add_up
+
 SERVICES, MONTHS = 25, 12
 _UNIT = Decimal("0.000000000001")  # amounts are whole numbers of it
 _START = date(2025, 1, 1)
@@ -75,7 +77,7 @@ class Known:
 
     @property
     def total(self) -> Decimal:
-        return sum(self.totals.values(), Decimal(0))
+        return add_up(self.totals.values())
 
 
 def make_file(path: Path, rows: int, seed: int) -> Known:

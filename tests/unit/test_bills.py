@@ -16,22 +16,7 @@ from qafila.demo.bill import COLUMNS, GHOST, PRICES, UNBILLED, write_bill
 from qafila.demo.estate import Estate, Seeded
 from qafila.errors import BadInput
 from tasks.bills import read_bill
-
-SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "billing"
-HEAD = "BilledCost,BillingCurrency,BillingPeriodStart,ChargeCategory,ServiceName"
-
-
-def shared(name: str) -> Path:
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"the public sample {name} is not on this machine")
-    return path
-
-
-def bill_of(tmp_path: Path, *lines: str, head: str = HEAD) -> Path:
-    path = tmp_path / "bill.csv"
-    path.write_text("\n".join([head, *lines]) + "\n")
-    return path
+from tests.unit.bill_files import HEAD, bill_of, shared
 
 
 def test_the_real_focus_1_0_sample_is_exact() -> None:

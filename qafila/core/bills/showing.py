@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from qafila.core.bills.values import Bill, Spend, exact, money
+from qafila.core.bills.values import Bill, Spend, add_up, exact, money
 
 _SHOWN = 8
 
@@ -50,7 +50,7 @@ def _currency(bill: Bill, currency: str) -> dict[str, Any]:
     for spend in bill.services:
         if spend.currency == currency:
             month = months.setdefault(f"{spend.start:%Y-%m}", {})
-            month[spend.subject] = month.get(spend.subject, Decimal(0)) + spend.amount
+            month[spend.subject] = add_up((month.get(spend.subject, Decimal(0)), spend.amount))
     parts = {
         "vendor": bill.vendors, "service": bill.services, "category": bill.categories,
         "month": tuple(Spend(p.currency, p.start, p.month, p.amount, p.rows)
@@ -121,7 +121,7 @@ def _largest(
         for n, (name, (amount, rows)) in enumerate(sums[:_SHOWN])
     ]
     if rest := sums[_SHOWN:]:
-        amount = sum((a for _, (a, _) in rest), Decimal(0))
+        amount = add_up(a for _, (a, _) in rest)
         lines.append(("", f"{money(amount, currency)}  {len(rest)} more"))
     return lines
 

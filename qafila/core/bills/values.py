@@ -7,13 +7,17 @@ Agreement by ``invoiceId``, and the other formats do not show at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from qafila.core.bills.defects import Defect
 from qafila.core.network import Kind, Ledger
+
+# DuckDB's decimals have 38 digits, and a sum of many of them a few more; Python's usual 28 would
+# round the last digits of a large bill away.
+_EXACT = Context(prec=100)
 
 CROSS_ZONE = Kind.CROSS_ZONE.value
 
@@ -118,7 +122,7 @@ class Bill:
 
     def total(self, currency: str) -> Decimal:
         """Return the sum over all periods of one currency."""
-        return sum((p.amount for p in self.periods if p.currency == currency), Decimal(0))
+        return add_up(p.amount for p in self.periods if p.currency == currency)
 
     def sums(self, spends: Sequence[Spend], currency: str) -> dict[str, tuple[Decimal, int]]:
         """Return amount and lines of each subject over all months of one currency."""
@@ -126,7 +130,7 @@ class Bill:
         for spend in spends:
             if spend.currency == currency:
                 amount, rows = found.get(spend.subject, (Decimal(0), 0))
-                found[spend.subject] = (amount + spend.amount, rows + spend.rows)
+                found[spend.subject] = (add_up((amount, spend.amount)), rows + spend.rows)
         return dict(sorted(found.items(), key=lambda s: (-s[1][0], s[0])))
 
     def newest_period(self, currency: str) -> Period | None:
@@ -143,10 +147,9 @@ class Bill:
         """Return network cost over usage cost of one month; None when nothing was used."""
         if period.usage <= 0:
             return None
-        network = sum(
-            (s.amount for s in self.network
-             if s.currency == period.currency and s.start == period.start),
-            Decimal(0),
+        network = add_up(
+            s.amount for s in self.network
+            if s.currency == period.currency and s.start == period.start
         )  # fmt: skip
         return float(network / period.usage)
 
@@ -154,6 +157,14 @@ class Bill:
         """Return the amounts of one month, the largest first."""
         found = [s for s in spends if (s.currency, s.start) == (period.currency, period.start)]
         return sorted(found, key=lambda s: (-s.amount, s.subject))
+
+
+def add_up(amounts: Iterable[Decimal]) -> Decimal:
+    """Return the exact sum of amounts of one currency, whatever the decimal context in force."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return total
 
 
 def main_currency(bill: Bill, preferred: str) -> str | None:

@@ -1,0 +1,307 @@
+"""Bills that are cut, renamed, doubled or written in another way: one clear refusal, or exact."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from qafila.core.bills import recognise
+from qafila.errors import BadInput
+from tasks.bills import open_bill, read_bill
+from tests.unit.bill_files import AZURE_EA, CUR_2, HEAD, OCI, bill_of, shared, text_bill
+
+TIMED = HEAD + ",ChargePeriodStart,ChargePeriodEnd,ResourceId,SubAccountId"
+
+
+def hours(day: int, cost: str = "0.5", resource: str = "i-1") -> list[str]:
+    """Return three hourly lines of one day."""
+    return [
+        f"{cost},USD,2026-05-01,Usage,EC2,2026-05-{day:02}T{h:02}:00:00Z,"
+        f"2026-05-{day:02}T{h + 1:02}:00:00Z,{resource},a-1"
+        for h in range(3)
+    ]  # fmt: skip
+
+
+def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress((HEAD + "\n" + "1,USD,2026-05-01,Usage,a\n" * 50_000).encode())
+    path = tmp_path / "bill.csv.gz"
+    for size in (len(whole) - 1, len(whole) // 2, 12):
+        path.write_bytes(whole[:size])
+        with pytest.raises(BadInput, match="cut or damaged"):
+            read_bill(path)
+
+
+def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bill.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (SELECT 1 AS BilledCost) TO '{path}' (FORMAT parquet)")
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(BadInput, match="the end of the Parquet file is missing"):
+        read_bill(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (gzip.compress(b""), "is empty"),
+        (bytes(range(256)) * 10, "neither text nor Parquet"),
+        (b"PK\x03\x04" + b"x" * 100, "zip archive or a spreadsheet"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+        (b"a\xe9,b\n1,2\n", "neither UTF-8 text nor Parquet"),
+        (b"a,a\n1,2\n", "has a column twice: a"),
+        (b"\x1f\x8bnonsense", "cut or damaged"),
+    ],
+)
+def test_what_is_no_bill_is_refused_by_name(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=words) as refused:
+        read_bill(path)
+    assert "odd.csv" in refused.value.what
+
+
+def test_every_file_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
+    text_bill(tmp_path, "", "empty.csv")
+    with pytest.raises(BadInput) as refused:
+        read_bill([tmp_path, tmp_path / "none.csv", tmp_path / "empty.csv"])
+    folder, missing, empty = refused.value.problems
+    assert "is a folder" in folder
+    assert "there is no bill at" in missing
+    assert "is empty" in empty
+
+
+def test_a_ragged_line_and_bad_bytes_are_refused_with_their_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"(?i)line"):
+        read_bill(bill_of(tmp_path, "1,USD,2026-05-01,Usage,a", "1,USD"))
+    path = tmp_path / "latin.csv"
+    path.write_bytes(HEAD.encode() + b"\n1,USD,2026-05-01,Usage,caf\xe9\n")
+    with pytest.raises(BadInput, match=r"(?i)utf-8"):
+        read_bill(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing", "renamed"),
+    [
+        ("Billed_Cost", "BilledCost", "Billed_Cost"),
+        ("Cost", "BilledCost", "Cost"),
+        ("BilledCostUSD", "BilledCost", "BilledCostUSD"),
+    ],
+)
+def test_a_renamed_column_is_named_with_the_likely_one(
+    given: str, missing: str, renamed: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        recognise(HEAD.replace("BilledCost", given).split(","), "b.csv")
+    assert refused.value.problems == (
+        f"the column {missing} is missing; the column {renamed} may be it, renamed",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "words"),
+    [
+        (AZURE_EA, "CostInBillingCurrency", "CostInBillingCurrency or Cost or PreTaxCost"),
+        (OCI, "cost/currencyCode", "cost/currencyCode"),
+        (CUR_2, "line_item_unblended_cost", "lineItem/UnblendedCost"),
+    ],
+)
+def test_a_column_missing_from_another_format_is_named(
+    tmp_path: Path, text: str, column: str, words: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        read_bill(text_bill(tmp_path, text.replace(column, "something")))
+    assert refused.value.problems == (f"the column {words} is missing",)
+
+
+def test_semicolons_and_decimal_commas_are_read_exactly(tmp_path: Path) -> None:
+    bill = read_bill(
+        bill_of(
+            tmp_path,
+            "1.234,50;EUR;2026-05-01;Usage;a",
+            "-0,00000000000000000003;EUR;2026-05-01;Credit;a",
+            "1.000;EUR;2026-05-01;Usage;a",  # points part thousands here
+            head=HEAD.replace(",", ";"),
+        )
+    )
+    assert bill.total("EUR") == Decimal("2234.49999999999999999997")
+    assert [d.kind for d in bill.defects if d.kind == "decimal-comma"] == ["decimal-comma"]
+
+
+def test_semicolons_with_decimal_points_are_read_exactly(tmp_path: Path) -> None:
+    lines = ("1234.5;EUR;2026-05-01;Usage;a", "1;EUR;2026-05-01;Usage;a, b")
+    bill = read_bill(bill_of(tmp_path, *lines, head=HEAD.replace(",", ";")))
+    assert bill.total("EUR") == Decimal("1235.5")
+
+
+@pytest.mark.parametrize(
+    "amounts", [("1,234", "5,678"), ("1,5", "1.5"), ("1,5", "1,2,3"), ("1,234.50", "2")]
+)
+def test_numbers_that_may_be_read_in_two_ways_are_refused(
+    tmp_path: Path, amounts: tuple[str, str]
+) -> None:
+    lines = [f"{a};EUR;2026-05-01;Usage;a" for a in amounts]
+    with pytest.raises(BadInput, match="cannot be told"):
+        read_bill(bill_of(tmp_path, *lines, head=HEAD.replace(",", ";")))
+
+
+def test_two_currencies_stand_apart_in_one_bill(tmp_path: Path) -> None:
+    bill = read_bill(
+        bill_of(tmp_path, "1,EUR,2026-05-01,Usage,a", "2,usd,2026-05-01,Usage,a",
+                "4,USD,2026-05-01,Usage,b")
+    )  # fmt: skip
+    assert {c: bill.total(c) for c in bill.currencies} == {"USD": Decimal(6), "EUR": Decimal(1)}
+    assert bill.sums(bill.services, "EUR") == {"a": (Decimal(1), 1)}
+
+
+def test_local_times_belong_to_the_month_as_written_and_the_bill_says_so(tmp_path: Path) -> None:
+    path = bill_of(
+        tmp_path,
+        "1,EUR,2026-05-01T00:00:00+02:00,Usage,a,2026-05-01T00:00:00+02:00,,r,x",
+        "2,EUR,2026-05-01 00:00:00,Usage,a,2026-05-01 00:00:00,,r,x",
+        "4,EUR,2026-05-01T00:00:00Z,Usage,a,2026-05-01T00:00:00Z,,r,x",
+        head=TIMED,
+    )
+    bill = read_bill(path)
+    assert [(p.month, p.amount) for p in bill.periods] == [("2026-05", Decimal(7))]
+    said = {d.kind: (d.count, d.of) for d in bill.defects}
+    assert (said["local-time"], said["time-without-zone"]) == ((1, 3), (1, 3))
+    with open_bill(path) as opened:
+        times = opened.query("SELECT charge_start FROM line ORDER BY amount")
+    assert [t[0] for t in times] == [
+        datetime(2026, 4, 30, 22), datetime(2026, 5, 1), datetime(2026, 5, 1),
+    ]  # fmt: skip
+
+
+def test_the_same_file_twice_is_refused(tmp_path: Path) -> None:
+    path = bill_of(tmp_path, *hours(1), head=TIMED)
+    with pytest.raises(BadInput, match="named twice"):
+        read_bill([path, str(path)])
+    copied = text_bill(tmp_path, path.read_text(), "copy.csv")
+    with pytest.raises(BadInput) as refused:
+        read_bill([path, copied])
+    assert refused.value.problems == ("3 lines stand in bill.csv as well as in copy.csv",)
+
+
+def test_two_exports_that_overlap_by_a_day_are_refused(tmp_path: Path) -> None:
+    one = bill_of(tmp_path, *hours(1), *hours(2), head=TIMED, name="one.csv")
+    two = bill_of(tmp_path, *hours(2), *hours(3), head=TIMED, name="two.csv")
+    with pytest.raises(BadInput, match="count money twice") as refused:
+        read_bill([one, two])
+    assert refused.value.problems == ("3 lines stand in one.csv as well as in two.csv",)
+
+
+def test_a_newer_export_with_other_amounts_is_refused(tmp_path: Path) -> None:
+    early = bill_of(tmp_path, *hours(1), *hours(2), head=TIMED, name="early.csv")
+    late = bill_of(tmp_path, *hours(1, "0.6"), *hours(2, "0.6"), *hours(3), head=TIMED,
+                   name="late.csv")  # fmt: skip
+    with pytest.raises(BadInput, match="count money twice") as refused:
+        read_bill([early, late])
+    assert "6 of 6 lines of early.csv stand in late.csv again" in refused.value.problems[0]
+
+
+def test_the_same_lines_by_their_vendors_id_are_refused(tmp_path: Path) -> None:
+    one = text_bill(tmp_path, OCI, "one.csv")
+    two = text_bill(tmp_path, OCI.replace("0.04,0", "0.05,0"), "two.csv")
+    with pytest.raises(BadInput) as refused:
+        read_bill([one, two])
+    assert refused.value.problems == ("3 lines stand in one.csv as well as in two.csv",)
+
+
+def test_one_account_and_month_in_two_formats_is_refused(tmp_path: Path) -> None:
+    focus = bill_of(tmp_path, "0.21,USD,2026-05-01,Usage,EC2,AWS,a-1",
+                    head=HEAD + ",ProviderName,SubAccountId", name="focus.csv")  # fmt: skip
+    with pytest.raises(BadInput) as refused:
+        read_bill([focus, text_bill(tmp_path, CUR_2, "cur.csv")])
+    assert refused.value.problems == (
+        "cur.csv and focus.csv hold a-1 in 2026-05, one as AWS CUR 2, the other as FOCUS 1.0",
+    )
+
+
+def test_a_bill_that_repeats_lines_says_so_and_may_stand_in_parts(tmp_path: Path) -> None:
+    lines = [*hours(1), *hours(1), *hours(2)]
+    whole = read_bill(bill_of(tmp_path, *lines, head=TIMED, name="whole.csv"))
+    (copies,) = (d for d in whole.defects if d.kind == "duplicate-lines")
+    assert (copies.count, copies.amount) == (3, Decimal("1.5"))
+    parts = [
+        bill_of(tmp_path, *lines[:5], head=TIMED, name="1.csv"),
+        bill_of(tmp_path, *lines[5:], head=TIMED, name="2.csv"),
+    ]  # one line in both, two twice within the first: the bill is like that
+    assert read_bill(parts).periods == whole.periods
+
+
+def test_usage_below_zero_is_told_from_a_credit_and_a_refund(tmp_path: Path) -> None:
+    bill = read_bill(
+        bill_of(
+            tmp_path,
+            "-1,EUR,2026-05-01,Usage,a,",
+            "-2,EUR,2026-05-01,Usage,a,Correction",
+            "-4,EUR,2026-05-01,Credit,a,",
+            "8,EUR,2026-05-01,Usage,a,",
+            head=HEAD + ",ChargeClass",
+        )
+    )
+    (negative,) = (d for d in bill.defects if d.kind == "negative-usage")
+    assert (negative.count, negative.amount) == (1, Decimal(-1))
+    assert {k: a for k, (a, _) in bill.sums(bill.categories, "EUR").items()} == {
+        "Usage": Decimal(7), "Correction": Decimal(-2), "Credit": Decimal(-4),
+    }  # fmt: skip
+    assert bill.total("EUR") == Decimal(1)
+
+
+def test_amounts_too_large_to_add_up_exactly_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="1 of 1 lines have no BilledCost"):
+        read_bill(bill_of(tmp_path, "1000000000000000000,EUR,2026-05-01,Usage,a"))
+    nearly = "999999999999999999,EUR,2026-05-01,Usage,a"
+    with pytest.raises(BadInput, match="more than 18 digits"):
+        read_bill(bill_of(tmp_path, nearly, nearly))
+
+
+@pytest.mark.parametrize("amount", ["1_000", "nan", "infinity", "1 000", "$5", "0x10"])
+def test_an_amount_that_is_no_plain_number_is_refused(tmp_path: Path, amount: str) -> None:
+    with pytest.raises(BadInput, match="1 of 1 lines have no BilledCost"):
+        read_bill(bill_of(tmp_path, f"{amount},EUR,2026-05-01,Usage,a"))
+
+
+def test_names_with_markup_quotes_and_lines_stay_text(tmp_path: Path) -> None:
+    name = "<script>alert('x')</script>"
+    path = bill_of(tmp_path, f'1,EUR,2026-05-01,Usage,a,"{name}\n""; DROP TABLE line; --"',
+                   head=HEAD + ",ResourceId", name="it's [bold].csv")  # fmt: skip
+    (item,) = read_bill(path).items
+    assert item.resource_id == f'{name}\n"; DROP TABLE line; --'
+
+
+def test_a_tag_of_ten_megabytes_is_read(tmp_path: Path) -> None:
+    tag = "x" * 10_000_000
+    path = bill_of(
+        tmp_path, f'1,EUR,2026-05-01,Usage,a,"{{""k"": ""{tag}""}}"', head=HEAD + ",Tags"
+    )
+    assert read_bill(path).total("EUR") == Decimal(1)
+
+
+def test_the_defects_of_the_real_sample_are_those_it_is_known_for() -> None:
+    bill = read_bill(shared("focus_1_0_sample.csv"))
+    found = {(d.kind, d.subject): d for d in bill.defects}
+    aws = [d for d in bill.defects if d.kind == "rounded-column" and "AWS" in d.sentence]
+    assert {(d.subject, d.count, d.of) for d in aws} == {
+        ("EffectiveCost", 942, 942), ("ContractedCost", 942, 942),
+    }  # fmt: skip
+    untagged = found["untagged", "AWS"]
+    assert (untagged.count, untagged.of, untagged.amount) == (
+        289, 942, Decimal("-1.702349699200"),
+    )  # fmt: skip
+    assert "where ServiceId belongs" in found["renamed-column", "Id"].sentence
+    assert found["literal-null", ""].count > 0
+    assert bill.sums(bill.categories, "USD") == {
+        "Usage": (Decimal("22.86192672899"), 997), "Adjustment": (Decimal("0.272"), 2),
+        "Credit": (Decimal("-2.6137"), 1),
+    }  # fmt: skip
+    # Rounded to whole dollars, the amortised cost is not known: 13 would be a lie.
+    assert {c.amortised for c in bill.commitments} == {None}
+    assert not [d for d in bill.defects if d.kind == "duplicate-lines"]
