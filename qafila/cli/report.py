@@ -97,7 +97,7 @@ def _report_audit(workload: str, to: Path | None, export: Path | None, as_json: 
 
     with open_ledger() as ledger:
         facts = audit_facts(ledger, workload)
-    path = save_audit(facts, to)
+        path = save_audit(ledger, facts, to)
     files = [] if export is None else export_audit(facts, export)
     if as_json:
         screen.print_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ WORKLOAD = "aws-docs-search"
 RATE = 60.0  # requests a second, all users together
 LOAD_SECONDS = 1800.0  # the load ends by itself, whatever becomes of the demo
 _READY_S = 30.0
+_SERVICE_CODE = ("qafila/demo/services.py", "tasks/search.py", "tasks/search_service.py")
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def set_scene(tell: Callable[[str], None]) -> Scene:
 
 
 def seed_account(moto_url: str) -> None:
-    """Fill the AWS account, store the reader's keys, write its bill and what its wires saw."""
+    """Fill the AWS account, store the reader's keys, write its bill, its logs and its code."""
     estate = seed_estate(moto_url)
     account = AwsAccount(
         regions=list(estate.regions),
@@ -110,6 +112,14 @@ def seed_account(moto_url: str) -> None:
     now, folder = datetime.now(UTC), settings.home() / "demo"
     write_bill(folder / "bill.csv", estate, now.date())
     write_wire(folder, estate, now)
+    place_code(folder / "code")
+
+
+def place_code(folder: Path) -> None:
+    """Put the code of the search service where the audit looks for vendors' APIs in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _SERVICE_CODE:
+        shutil.copyfile(root() / name, folder / Path(name).name)
 
 
 @dataclass(frozen=True)

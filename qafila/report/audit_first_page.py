@@ -18,6 +18,7 @@ ON_A_PAGE = 12
 _UNSEEN = 14
 _SERVICES = 6
 _LONGEST = 240
+_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def first_page(facts: AuditFacts) -> FirstPage:
 
 def _figures(facts: AuditFacts) -> list[Figure]:
     return [
-        _spend(facts), _network(facts), _found(facts), _seen(facts), _moves(facts), _need(facts),
+        _spend(facts), _network(facts), _found(facts), _seen(facts),
+        _moves(facts), _need(facts), _bound(facts), _changed(facts),
     ]  # fmt: skip
 
 
@@ -123,6 +125,11 @@ def _part(amount: Decimal, total: Decimal) -> str:
 
 def _short(note: str) -> str:
     return note if len(note) <= _LONGEST else f"{note[:_LONGEST]}…"
+
+
+def _cut(name: str) -> str:
+    """Return a name that fits into a column; the tables behind have all of it."""
+    return name if len(name) <= _NAME else f"{name[:_NAME]}…"
 
 
 def _network(facts: AuditFacts) -> Figure:
@@ -194,17 +201,41 @@ def _need(facts: AuditFacts) -> Figure:
     )
 
 
+def _bound(facts: AuditFacts) -> Figure:
+    scanned = facts.body.get("lock_in")
+    if not scanned:
+        return Figure("Lock-in", "not known", "no code was named", known=False)
+    parts = [f"{s.get('provider')} ({s.get('kind')}, effort {s.get('effort')})"
+             for s in scanned.get("summary") or []]  # fmt: skip
+    note = _listed(parts, 3) if parts else f"nothing in {number(scanned.get('files'))} files"
+    return Figure("Lock-in", f"{number(scanned.get('hits'))} places", note)
+
+
+def _changed(facts: AuditFacts) -> Figure:
+    found = facts.body.get("difference")
+    if not found:
+        return Figure("Changed", "first audit", "nothing to compare with yet", known=False)
+    things = sum(found.get(k) or 0 for k in ("new", "gone", "changed"))
+    spend = found.get("spend")
+    if spend is None:
+        note = "spend was not compared"
+    else:
+        change = Decimal(spend["after"]) - Decimal(spend["before"])
+        note = f"spend {_signed(change)} {found.get('currency')}" if change else "spend unchanged"
+    return Figure("Changed", f"{number(things)} things", note)
+
+
 def _to_look_at(facts: AuditFacts) -> list[tuple[str, str, str, str]]:
     names = {str(r.get("id")): str(r.get("name") or "") for r in facts.rows("resources")}
     return [
-        (str(f.get("kind")), _which(f, names), amount_of(f), str(f.get("sentence")))
+        (_cut(str(f.get("kind"))), _which(f, names), amount_of(f), str(f.get("sentence")))
         for f in facts.rows("findings")
     ]
 
 
 def _which(finding: Row, names: Mapping[str, str]) -> str:
     resource = str(finding.get("resource"))
-    return str(finding.get("name") or names.get(resource) or resource)
+    return _cut(str(finding.get("name") or names.get(resource) or resource))
 
 
 def amount_of(row: Row) -> str:
@@ -235,7 +266,7 @@ def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str, str]]:
         score = c.get("score")
         told.append(
             (
-                str(c.get("subject")),
+                _cut(str(c.get("subject"))),
                 _needed(c),
                 f"withheld below {LEAST_COVERAGE:.0%} answered" if score is None
                 else f"{score:.0%}",
@@ -310,5 +341,5 @@ def _signed(amount: Decimal) -> str:
 
 
 def _listed(names: Sequence[str], most: int) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(_cut(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

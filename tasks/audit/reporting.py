@@ -16,6 +16,7 @@ from qafila.report.audit_facts import AuditFacts
 from qafila.report.facts import ChainState
 from qafila.settings import home
 from qafila.sql import statement
+from tasks.audit.picturing import estate_picture
 from tasks.evidence import check_chain
 from tasks.ledger import Connection, read_workload
 from tasks.pages import save_page
@@ -59,14 +60,14 @@ def audit_facts(ledger: Connection, workload: str, *, check: bool = True) -> Aud
         )
 
 
-def save_audit(facts: AuditFacts, to: Path | None = None) -> Path:
+def save_audit(ledger: Connection, facts: AuditFacts, to: Path | None = None) -> Path:
     """Write the page of an audit and return its file: ``to``, else under ``reports/``.
 
     Raises:
         BadInput: the file cannot be written.
     """
     default = home() / "reports" / f"{facts.workload}-audit.html"
-    return save_page(render_audit(facts), to, default)
+    return save_page(render_audit(facts, estate_picture(ledger, facts)), to, default)
 
 
 def _table(ledger: Connection, audit_id: int, name: str) -> list[dict[str, Any]]:
