@@ -23,6 +23,8 @@ from qafila.sql import statement
 from tasks.collectors.port import Look
 
 Row = dict[str, Any]
+# Where a vendor keeps its own; no customer's role may enter, and nothing of the customer is in it.
+VENDORS = frozenset({"rdsadmin", "cloudsqladmin", "alloydbadmin", "azure_maintenance", "azure_sys"})
 _BUSY = frozenset({"55P03", "53300", "57P03", "40001"})
 
 
@@ -123,9 +125,14 @@ class Server(Look):
         return found[: self.limits.databases]
 
     def visit(self, databases: list[Row], look: Callable[[Row, Database], None]) -> None:
-        """Look into each database that takes us; one that does not is noted, the rest go on."""
+        """Look into each database that takes us; one that does not is noted, the rest go on.
+
+        Those that the vendor of a managed server keeps for itself are passed over.
+        """
         for row in databases:
             name = row["name"]
+            if name in VENDORS:
+                continue
             if not row["open"]:
                 self.missed(Outcome.UNSUPPORTED, f"database {name}: it takes no connections")
             elif not row["may"]:

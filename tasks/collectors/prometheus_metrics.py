@@ -19,7 +19,12 @@ _RETENTION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?")
 # DCGM exporter: DCGM_FI_DEV_GPU_UTIL in percent, FB_USED in MiB; node_exporter: seconds by mode.
 GPU = f"avg by (instance, Hostname, gpu, modelName) (avg_over_time(DCGM_FI_DEV_GPU_UTIL[{DAYS}d]))"
 GPU_MEMORY = f"max by (instance, Hostname, gpu) (max_over_time(DCGM_FI_DEV_FB_USED[{DAYS}d]))"
-CPU = f'100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{{mode="idle"}}[{DAYS}d])))'
+# A share of all modes, not a rate: a rate is divided by the whole window, also where the server
+# keeps less, and would call an idle machine busy.
+CPU = (
+    f'100 * (1 - sum by (instance) (increase(node_cpu_seconds_total{{mode="idle"}}[{DAYS}d]))'
+    f" / sum by (instance) (increase(node_cpu_seconds_total[{DAYS}d])))"
+)
 CONTAINERS = (
     "count by (namespace, pod, container) "
     '(container_memory_working_set_bytes{container!="",container!="POD"})'

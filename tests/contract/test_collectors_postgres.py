@@ -205,6 +205,23 @@ def test_a_database_that_is_closed_is_named_and_the_others_are_seen(
     assert by_name["postgres"].size_bytes
 
 
+def test_what_a_vendor_keeps_for_itself_is_no_gap(
+    own_server: postgres.Postgres, reader: str
+) -> None:
+    run(
+        own_server.uri,
+        "CREATE DATABASE rdsadmin",
+        "REVOKE CONNECT ON DATABASE rdsadmin FROM public",
+    )
+    try:
+        seen = collect("databases", make_conninfo(own_server.uri, user=reader))
+        assert (seen.outcome, seen.missed) == (Outcome.COMPLETE, "")
+        theirs = next(r for r in of_kind(seen, "database") if r.name == "rdsadmin")
+        assert theirs.facts["looked_into"] is False
+    finally:
+        run(own_server.uri, "DROP DATABASE rdsadmin")
+
+
 def test_a_table_that_is_closed_is_named_and_the_others_are_seen(
     own_server: postgres.Postgres, shop: str, reader: str
 ) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +149,70 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(BadInput) as refused:
         Metrics(url)
     assert "s3cret" not in str(refused.value)
+
+
+EXPOSED = """\
+DCGM_FI_DEV_GPU_UTIL{{gpu="0",modelName="NVIDIA A10G",Hostname="gpu-1"}} 25
+DCGM_FI_DEV_FB_USED{{gpu="0",modelName="NVIDIA A10G",Hostname="gpu-1"}} 20480
+node_cpu_seconds_total{{cpu="0",mode="idle"}} {idle}
+node_cpu_seconds_total{{cpu="0",mode="user"}} {busy}
+container_memory_working_set_bytes{{namespace="shop",pod="search-1",container="search"}} 1
+container_memory_working_set_bytes{{namespace="shop",pod="search-1",container=""}} 1
+"""
+
+
+class Exporter(BaseHTTPRequestHandler):
+    """A target whose one core is busy for 40 % of the time."""
+
+    def do_GET(self) -> None:
+        now = time.time()
+        content = EXPOSED.format(idle=now * 0.6, busy=now * 0.4).encode()
+        self.send_response(200)
+        self.send_header("content-type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="no Prometheus is installed here")
+def test_a_real_prometheus_answers_as_the_small_one(tmp_path: Path) -> None:
+    target = ThreadingHTTPServer(("127.0.0.1", 0), Exporter)
+    threading.Thread(target=target.serve_forever, args=(0.02,), daemon=True).start()
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s}\nscrape_configs:\n"
+        f"- {{job_name: node, static_configs: [{{targets: ['127.0.0.1:{target.server_port}']}}]}}\n"
+        "- {job_name: gone, static_configs: [{targets: ['127.0.0.1:1']}]}\n"
+    )
+    running = subprocess.Popen(
+        ["prometheus", f"--config.file={tmp_path}/prometheus.yml",
+         f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        seen = Collected("", "", Outcome.DENIED, (), (), 0)
+        for _ in range(100):
+            with Metrics(f"http://127.0.0.1:{port}") as metrics:
+                seen = UTILISATION.collect(metrics)
+            if {"prometheus:gpu", "prometheus:machine"} <= {r.kind for r in seen.resources}:
+                break
+            time.sleep(0.3)
+        by_kind = {r.kind: r.facts for r in seen.resources}
+        assert by_kind["prometheus:machine"]["cpu_percent"] == pytest.approx(40, abs=5)
+        assert by_kind["prometheus:gpu"]["utilisation_percent"] == 25
+        assert by_kind["prometheus:gpu"]["window_days"] == 15
+        assert (seen.outcome, [r.name for r in seen.resources][-1]) == (
+            Outcome.TRUNCATED, "search",
+        )  # fmt: skip
+        with Metrics(f"http://127.0.0.1:{port}") as metrics:
+            targets = TARGETS.collect(metrics)
+        assert {r.facts.get("health") for r in targets.resources} == {"up", "down", None}
+        assert targets.outcome is Outcome.COMPLETE
+    finally:
+        running.terminate()
+        running.wait(20)
+        target.shutdown()
+        target.server_close()
