@@ -126,10 +126,13 @@ def test_weak_signs_inform_and_do_not_bind() -> None:
     plan = plan_waves(resources, edges)
     assert members(plan) == [("a",), ("b",)]
     assert reasons(plan)["a"] == (
-        "alone: nothing depends on it; known but not binding below 0.50: same-tag to b (0.90), "
-        "network-allows to b (0.40)"
+        "alone: nothing depends on it; known but not binding below 0.50: network-allows to b (0.40)"
     )
     assert members(plan_waves(resources, edges, threshold=0.4)) == [("a", "b")]
+    assert (
+        "same-tag to b (0.20)"
+        in reasons(plan_waves(resources, [calls("a", "b", 0.2, "same-tag")]))["a"]
+    )
 
 
 def test_applications_move_whole_when_asked() -> None:

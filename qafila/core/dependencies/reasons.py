@@ -135,7 +135,11 @@ class Reasons:
         return f"before what needs it: {self._tell(later[0])}, across the border until wave {until}"
 
     def _weak_signs(self, node: str) -> str:
-        signs = sorted(self._weak[node], key=lambda e: (-e.confidence, e.from_id, e.to_id, e.kind))
+        """Name what is known and did not decide; a shared tag only where nothing else is known."""
+        signs = [e for e in self._weak[node] if e.kind != EdgeKind.SAME_TAG]
+        if not signs and not (self._needs[node] or self._needed[node]):
+            signs = list(self._weak[node])
+        signs.sort(key=lambda e: (-e.confidence, e.from_id, e.to_id, e.kind))
         if not signs:
             return ""
         told = [
