@@ -77,13 +77,13 @@ def _add_throughput(account: Account, client: Any, bought: dict[str, Any]) -> No
 
 def _agents(account: Account) -> None:
     client = account.client("bedrock-agent")
-    place = f"{partition_of(account.region)}:bedrock:{account.region}"
+    place = f"{partition_of(account.region)}:bedrock:{account.region}:{account.account}"
     for agent in account.pages(client, "list_agents", "agentSummaries"):
         # the list tells no ARN, and reading an agent would show its instructions
         identifier = agent["agentId"]
         account.found.append(
             Resource(
-                f"arn:{place}::agent/{identifier}", "bedrock:agent", agent["agentName"],
+                f"arn:{place}:agent/{identifier}", "bedrock:agent", agent["agentName"],
                 account.region, None, {}, {"state": agent.get("agentStatus")},
             )
         )  # fmt: skip
@@ -142,7 +142,7 @@ def _use(account: Account) -> None:
     for model, numbers in sorted(models.items()):
         account.found.append(
             Resource(
-                f"bedrock-use:{account.region}:{model}", "bedrock:model-use",
+                f"bedrock-use:{account.account}:{account.region}:{model}", "bedrock:model-use",
                 model.rsplit("/", 1)[-1], account.region, None, {},
                 {"model": model, "days": DAYS} | numbers,
             )

@@ -58,8 +58,9 @@ def _add(
     for name, thing in sorted(measured.items()):
         account.found.append(
             Resource(
-                f"utilisation:{account.region}:{kind}:{name}", "cloudwatch:utilisation", name,
-                account.region, None, {}, {"of": name, "of_kind": kind, "days": DAYS} | thing,
+                ":".join(["utilisation", account.account, account.region, kind, name]),
+                "cloudwatch:utilisation", name, account.region, None, {},
+                {"of": name, "of_kind": kind, "days": DAYS} | thing,
             )
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from qafila.core.estate import Edge, Resource
 from tasks.collectors.aws_account import Account, tags_of
+from tasks.collectors.variables import partition_of
 
 ACTIONS = ("dynamodb:ListTables", "dynamodb:DescribeTable", "dynamodb:ListTagsOfResource")
 
@@ -30,7 +31,9 @@ def _read_table(account: Account, name: str) -> None:
             client, "list_tags_of_resource", "Tags", ResourceArn=table["TableArn"]
         )))  # fmt: skip
     items, size = table.get("ItemCount"), table.get("TableSizeBytes")
-    arn = table.get("TableArn", name)
+    region = account.region
+    place = f"arn:{partition_of(region)}:dynamodb:{region}:{account.account}"
+    arn = table.get("TableArn", f"{place}:table/{name}")
     account.found.append(
         Resource(
             arn, "dynamodb:table", name, account.region, None if items and not size else size,

@@ -90,7 +90,7 @@ def _classic(account: Account) -> None:
         owner = (balancer.get("SourceSecurityGroup") or {}).get("OwnerAlias", "")
         identifier = (
             f"arn:{partition_of(account.region)}:elasticloadbalancing:{account.region}:"
-            f"{owner if owner.isdigit() else ''}:loadbalancer/{name}"
+            f"{owner if owner.isdigit() else account.account}:loadbalancer/{name}"
         )
         account.found.append(
             Resource(

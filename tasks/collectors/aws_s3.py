@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from qafila.core.estate import Resource
+from qafila.core.estate import Outcome, Resource
 from tasks.collectors import metrics
 from tasks.collectors.aws_account import Account, tags_of
 from tasks.collectors.metrics import list_metrics, read_days
@@ -61,7 +61,8 @@ def _read_bucket(storage: _Storage, account: Account, bucket: dict[str, Any]) ->
     with account.tolerating(f"s3 bucket {name}"):
         region = s3.get_bucket_location(Bucket=name)["LocationConstraint"] or "us-east-1"
         region = {"EU": "eu-west-1"}.get(region, region)  # its oldest name
-        tags = _tags(s3, name)
+        with account.tolerating(f"s3 tags of {name}"):
+            tags = _tags(s3, name)
         objects = account.pages(s3, "list_objects_v2", "Contents", Bucket=name)
         for item in objects:
             if listed.objects == _EXACT:
@@ -70,8 +71,8 @@ def _read_bucket(storage: _Storage, account: Account, bucket: dict[str, Any]) ->
                     break
                 measured = None
             _count(listed, item)
-        else:
-            listed.whole = True
+        else:  # the look is this bucket's alone, so that what it notes is, too
+            listed.whole = account.collected("s3").outcome is not Outcome.TRUNCATED
     account.found.append(_bucket(name, region, tags, listed, measured))
 
 
@@ -81,7 +82,8 @@ def _bucket(
 ) -> Resource:  # fmt: skip
     size: int | None = listed.size if listed.whole or listed.objects else None
     facts: dict[str, Any] = {
-        "arn": f"arn:aws:s3:::{name}", "objects": listed.objects, "size_is": "listed",
+        "arn": f"arn:aws:s3:::{name}", "objects": listed.objects,
+        "size_is": "listed" if listed.whole else "listed, a lower bound",
         "text_objects": listed.text_objects, "text_bytes": listed.text_bytes,
     }  # fmt: skip
     if measured is not None:

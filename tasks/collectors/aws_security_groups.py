@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qafila.core.estate import Resource
 from tasks.collectors.aws_account import Account, tags_of
+from tasks.collectors.variables import partition_of
 
 ACTIONS = ("ec2:DescribeSecurityGroups",)
 _EVERYBODY = {"0.0.0.0/0", "::/0"}
@@ -22,7 +23,15 @@ def read(account: Account) -> None:
             if _EVERYBODY & set(ranges):
                 sources.append("internet")
             allows += [{"from": source, "port": port} for source in sources]
+        place = f"{partition_of(account.region)}:ec2:{account.region}:{group.get('OwnerId', '')}"
         account.found.append(
-            Resource(group["GroupId"], "ec2:security-group", group["GroupName"], account.region,
-                     None, tags_of(group.get("Tags")), {"allows_from": allows})
+            Resource(
+                group["GroupId"], "ec2:security-group", group["GroupName"], account.region, None,
+                tags_of(group.get("Tags")),
+                {
+                    "arn": f"arn:{place}:security-group/{group['GroupId']}",
+                    "vpc": group.get("VpcId"),
+                    "allows_from": allows,
+                },
+            )
         )  # fmt: skip

@@ -303,7 +303,7 @@ def _large_bucket(pages: int, measured: dict[str, Any] | None) -> Any:
     ]
 
     def answer(request: Any) -> Any:
-        if "list-type=2" in request.url:
+        if "list-type=2" in request.url and "/large?" in request.url:
             n = next(number)
             return LISTED.format(
                 more=str(n < pages).lower(), token=n, items=THOUSAND
@@ -366,6 +366,8 @@ def test_a_small_bucket_is_listed_and_a_large_one_has_its_metric(world: World) -
     # no leave to read metrics: noted where one was needed, and the listing goes on
     assert size(12, None) == (Outcome.DENIED, 84_000, 12_000, "listed")
     assert size(10, None) == (Outcome.COMPLETE, 70_000, 10_000, "listed")
+    lower = (Outcome.TRUNCATED, 14_000, 2_000, "listed, a lower bound")
+    assert size(3, told_so, limit=2) == lower
 
 
 def _text(request: Any) -> str:
