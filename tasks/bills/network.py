@@ -16,14 +16,18 @@ from qafila.core.network.rules import case_expression
 from qafila.sql import statement
 from tasks.bills.relation import OpenBill
 
+MOST_TALKERS = 50  # of each kind and month
+
 
 def read_ledger(bill: OpenBill) -> Ledger:
-    """Return the network ledger of bills that are open; reads every line once.
+    """Return the network ledger of bills that are open; reads the lines up to three times.
 
     Raises:
         BadInput: a file cannot be read to its end.
     """
     bill.query(statement("network", "said").replace("{kind}", case_expression()))
+    if not bill.query("SELECT 1 FROM network_said LIMIT 1"):
+        return Ledger()
     ledger = ledger_of(
         Charge(
             currency, start, category or "not named", vendor or "not named", service, region,
@@ -39,12 +43,11 @@ def read_ledger(bill: OpenBill) -> Ledger:
 
 
 def _talkers(bill: OpenBill) -> tuple[Talker, ...]:
-    """Return what each named resource paid; a resource billed in two units is added up in GB."""
+    """Return who paid most; a resource billed in two units is added up in GB."""
     amounts: defaultdict[tuple[str, date, str, Kind], Decimal] = defaultdict(Decimal)
     volumes: dict[tuple[str, date, str, Kind], Decimal] = {}
-    for currency, start, resource, kind, unit, amount, quantity in bill.query(
-        statement("network", "talkers")
-    ):
+    rows = bill.query(statement("network", "talkers").replace("$most", str(MOST_TALKERS)))
+    for currency, start, resource, kind, unit, amount, quantity in rows:
         key = (currency, start, resource, Kind(kind))
         amounts[key] = exact_sum((amounts[key], amount))
         gigabytes = None if quantity is None else gigabytes_of(quantity, unit)

@@ -117,7 +117,7 @@ class Ledger:
 
     The parts add up: every line that speaks of a transfer is in ``transfers`` or in ``beside``;
     ``unclassified`` repeats those of ``transfers`` whose kind is not known, one by one;
-    ``talkers`` repeats those that name a resource.
+    ``talkers`` repeats those that name a resource, the dearest of each kind and month.
     """
 
     transfers: tuple[Transfer, ...] = ()

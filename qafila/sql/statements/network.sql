@@ -1,78 +1,81 @@
 -- name: said
--- DuckDB. Every line that pays for the network, grouped by what it says. Lines are grouped before
--- they are classified: a bill says a few hundred things ten million times. The kind is the
--- expression that qafila.core.network.rules writes from its rules.
+-- DuckDB. What a bill says of the network: a few hundred things, however many million lines say
+-- them, so each is classified once. The kind is the expression that qafila.core.network.rules
+-- writes from its rules.
 CREATE OR REPLACE TEMP TABLE network_said AS
-SELECT *
+SELECT service, description, meter, usage_type, unit, text, kind
 FROM (
     SELECT *,
            {kind} AS kind
     FROM (
-        SELECT currency,
-               period_start,
-               category,
-               vendor,
-               service,
-               region,
-               usage_type,
+        SELECT service,
                description,
                meter,
-               concat_ws(' · ', service, description, meter) AS text,
+               usage_type,
                unit,
-               from_region,
-               to_region,
-               sum(amount) AS amount,
-               sum(quantity) AS quantity,
-               count(quantity) AS measured,
-               count(*) AS lines
+               concat_ws(' · ', service, description, meter) AS text
         FROM line
-        GROUP BY ALL
-    ) AS grouped
+        GROUP BY service, description, meter, usage_type, unit
+    ) AS worded
 ) AS told
 WHERE kind IS NOT NULL;
 
 -- name: transfers
--- DuckDB. The grouped lines, for the ledger.
-SELECT currency,
-       period_start,
-       category,
-       vendor,
-       service,
-       region,
-       usage_type,
-       text,
-       unit,
-       from_region,
-       to_region,
-       kind,
-       amount,
-       quantity,
-       measured,
-       lines
-FROM network_said
-ORDER BY ALL;
-
--- name: talkers
--- DuckDB. Which named resource paid how much of each kind: the one end of a route that a bill knows.
+-- DuckDB. The lines that say so, added up by all that the ledger tells apart.
 SELECT line.currency,
        line.period_start,
-       line.resource,
-       said.kind,
+       line.category,
+       line.vendor,
+       line.service,
+       line.region,
+       line.usage_type,
+       said.text,
        line.unit,
+       line.from_region,
+       line.to_region,
+       said.kind,
        sum(line.amount),
-       sum(line.quantity)
+       sum(line.quantity),
+       count(line.quantity),
+       count(*)
 FROM line
-JOIN (
-    SELECT DISTINCT service, description, meter, usage_type, unit, kind
-    FROM network_said
-    WHERE category = 'Usage'
-) AS said
+JOIN network_said AS said
     ON line.service IS NOT DISTINCT FROM said.service
    AND line.description IS NOT DISTINCT FROM said.description
    AND line.meter IS NOT DISTINCT FROM said.meter
    AND line.usage_type IS NOT DISTINCT FROM said.usage_type
    AND line.unit IS NOT DISTINCT FROM said.unit
-WHERE line.category = 'Usage'
-  AND line.resource IS NOT NULL
 GROUP BY ALL
+ORDER BY ALL;
+
+-- name: talkers
+-- DuckDB. Which named resource paid how much of each kind: the one end of a route that a bill knows.
+-- Of each kind and month the dearest alone, because a bill may name a million.
+SELECT currency, period_start, resource, kind, unit, amount, quantity
+FROM (
+    SELECT *,
+           sum(amount) OVER (PARTITION BY currency, period_start, kind, resource) AS whole
+    FROM (
+        SELECT line.currency,
+               line.period_start,
+               line.resource,
+               said.kind,
+               line.unit,
+               sum(line.amount) AS amount,
+               sum(line.quantity) AS quantity
+        FROM line
+        JOIN network_said AS said
+            ON line.service IS NOT DISTINCT FROM said.service
+           AND line.description IS NOT DISTINCT FROM said.description
+           AND line.meter IS NOT DISTINCT FROM said.meter
+           AND line.usage_type IS NOT DISTINCT FROM said.usage_type
+           AND line.unit IS NOT DISTINCT FROM said.unit
+        WHERE line.category = 'Usage'
+          AND line.resource IS NOT NULL
+        GROUP BY ALL
+    ) AS by_unit
+) AS by_resource
+QUALIFY dense_rank() OVER (
+    PARTITION BY currency, period_start, kind ORDER BY whole DESC, resource
+) <= $most
 ORDER BY ALL;
