@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, timedelta
+from decimal import Decimal
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,10 @@ TITLES = {
     "rollout": "7 canary",
     "rollback": "  rollback",
 }
+_FINDINGS = {
+    "orphan disk": "orphan disk", "untagged gpu": "GPU without tag",
+    "cross-AZ traffic": "costly route",
+}  # fmt: skip
 _NAME, _WIDTH = 16, 92
 _QUIET = {"backfill-attempt", "validation-arm"}
 _ABOVE = re.compile(r"above (\d+) %: approved")
@@ -81,6 +86,8 @@ class ScreenStage:
 
 def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
     body = row.body
+    if row.kind == "audit":
+        return [row.sentence, *_to_look_at(body)]
     if row.kind == "backfill":
         rate = body.get("rows_per_s")
         return [row.sentence, f"{rate:.0f} rows/s in this run · attempts {body['attempts']}"
@@ -95,6 +102,29 @@ def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
         counted = f"{body['requests']} requests judged · {body['failed_requests']} failed for users"
         return [_steps(body["steps"], approved), f"{counted} · {ended or row.sentence}"]
     return [row.sentence]
+
+
+def _to_look_at(body: dict[str, Any]) -> list[str]:
+    """Return what the audit found that costs money for nothing, in one line of short words."""
+    billed = body.get("billed_not_found") or []
+    told = [f"! billed but not found: {_amounts(billed)}"] if billed else []
+    unbilled = len(body.get("found_not_billed") or [])
+    told += [f"! found but not billed: {unbilled}"] if unbilled else []
+    kinds = [f["kind"] for f in body.get("findings") or []]
+    for kind, words in _FINDINGS.items():
+        if count := kinds.count(kind):
+            told.append(f"! {count} {words}")
+    return ["  ".join(told)] if told else []
+
+
+def _amounts(findings: Sequence[dict[str, Any]]) -> str:
+    """Return the sum of findings, currency by currency."""
+    sums: dict[str, Decimal] = {}
+    for found in findings:
+        if found.get("amount") is not None:
+            code = str(found.get("currency"))
+            sums[code] = sums.get(code, Decimal(0)) + Decimal(found["amount"])
+    return " + ".join(f"{amount:,.2f} {code}" for code, amount in sums.items()) or "no amount"
 
 
 def _steps(steps: Sequence[dict[str, Any]], approved: Sequence[int]) -> str:

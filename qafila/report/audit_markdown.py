@@ -17,9 +17,7 @@ def audit_markdown(page: FirstPage) -> str:
     """Return the page a director reads in a minute."""
     lines = [f"**{page.verdict}** · {harmless(page.sentence)}", ""]
     lines += _table(
-        tuple(f.name for f in page.figures),
-        [tuple(f.value for f in page.figures), tuple(f.note for f in page.figures)],
-        "",
+        ("", "figure", "about it"), [(f.name, f.value, f.note) for f in page.figures], ""
     )
     if page.month:
         lines += [f"## Spend in {harmless(page.month)}", ""]
