@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import Criticality, EdgeKind, WavePlan, combine, plan_waves
+from qafila.core.dependencies import Criticality, EdgeKind, WavePlan, combine, kinds, plan_waves
+from qafila.core.dependencies.waves import LARGEST, THRESHOLD
 from qafila.core.estate import Edge, Resource
 
 
@@ -178,6 +181,17 @@ def test_a_large_island_is_cut_where_nothing_moves_before_what_it_needs() -> Non
 def test_what_cannot_be_meant_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="threshold"):
         plan_waves([], [], **bad)  # type: ignore[arg-type]
+
+
+def test_the_page_tells_every_kind_and_confidence() -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs/explanation/migration-waves.md").read_text()
+    assert all(f"`{kind}`" in page for kind in EdgeKind)
+    told = {float(c) for c in re.findall(r"\| (\d\.\d+) \|", page)}
+    believed = {v for k, v in vars(kinds).items() if k.isupper() and isinstance(v, float)}
+    assert told == believed
+    assert f"threshold, {THRESHOLD}," in page
+    assert f"Above {LARGEST} members" in page
 
 
 _NODES = [f"n{n}" for n in range(9)]
