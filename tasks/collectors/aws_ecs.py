@@ -33,11 +33,7 @@ def read(account: Account) -> None:
         wanted |= set(
             account.pages(ecs, "list_task_definition_families", "families", status="ACTIVE")
         )
-    for name in sorted(wanted):
-        with account.tolerating(f"ecs task definition {name}"):
-            _add_definition(account, ecs.describe_task_definition(
-                taskDefinition=name, include=["TAGS"]
-            ))  # fmt: skip
+    account.each(sorted(wanted), _definition)
 
 
 def _failures(account: Account, answer: dict[str, Any]) -> None:
@@ -106,6 +102,14 @@ def _add_service(account: Account, cluster: str, service: dict[str, Any]) -> set
         return set()
     account.edges.append(Edge(arn, definition, "deploys", "ecs task definition", 1.0))
     return {definition}
+
+
+def _definition(account: Account, name: str) -> None:
+    with account.tolerating(f"ecs task definition {name}"):
+        _add_definition(
+            account,
+            account.client("ecs").describe_task_definition(taskDefinition=name, include=["TAGS"]),
+        )
 
 
 def _add_definition(account: Account, answer: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qafila.core.estate import Edge, Resource
+from qafila.core.estate import Edge, Resource, has_gpu
 from tasks.collectors.aws_account import Account
 from tasks.collectors.variables import host_in
 
@@ -17,22 +17,24 @@ ACTIONS = (
 def read(account: Account) -> None:
     """Add each cluster, its node groups with their machines, and its Fargate profiles by name."""
     eks = account.client("eks")
-    for name in account.pages(eks, "list_clusters", "clusters"):
-        with account.tolerating(f"eks cluster {name}"):
-            cluster = eks.describe_cluster(name=name)["cluster"]
-            profiles: list[str] | None = None
-            with account.tolerating(f"eks Fargate profiles of {name}"):
-                profiles = list(
-                    account.pages(
-                        eks, "list_fargate_profiles", "fargateProfileNames", clusterName=name
-                    )
-                )
-            _add_cluster(account, cluster, profiles)
-            with account.tolerating(f"eks node groups of {name}"):
-                for group in account.pages(eks, "list_nodegroups", "nodegroups", clusterName=name):
-                    with account.tolerating(f"eks node group {name}/{group}"):
-                        described = eks.describe_nodegroup(clusterName=name, nodegroupName=group)
-                        _add_group(account, cluster["arn"], described["nodegroup"])
+    account.each(account.pages(eks, "list_clusters", "clusters"), _read_cluster)
+
+
+def _read_cluster(account: Account, name: str) -> None:
+    eks = account.client("eks")
+    with account.tolerating(f"eks cluster {name}"):
+        cluster = eks.describe_cluster(name=name)["cluster"]
+        profiles: list[str] | None = None
+        with account.tolerating(f"eks Fargate profiles of {name}"):
+            profiles = list(
+                account.pages(eks, "list_fargate_profiles", "fargateProfileNames", clusterName=name)
+            )
+        _add_cluster(account, cluster, profiles)
+        with account.tolerating(f"eks node groups of {name}"):
+            for group in account.pages(eks, "list_nodegroups", "nodegroups", clusterName=name):
+                with account.tolerating(f"eks node group {name}/{group}"):
+                    described = eks.describe_nodegroup(clusterName=name, nodegroupName=group)
+                    _add_group(account, cluster["arn"], described["nodegroup"])
 
 
 def _add_cluster(account: Account, cluster: dict[str, Any], profiles: list[str] | None) -> None:
@@ -67,6 +69,10 @@ def _add_group(account: Account, cluster: str, group: dict[str, Any]) -> None:
                 "image": group.get("amiType"),
                 "capacity": group.get("capacityType"),
                 "nodes": scaling.get("desiredSize"),
+                # the least there are: one for each machine of a GPU family
+                "gpus": (scaling.get("desiredSize") or 0)
+                if any(map(has_gpu, group.get("instanceTypes", [])))
+                else 0,
                 "at_least": scaling.get("minSize"),
                 "at_most": scaling.get("maxSize"),
                 "disk_gib": group.get("diskSize"),

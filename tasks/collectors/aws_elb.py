@@ -68,11 +68,16 @@ def _second_generation(account: Account) -> None:
             Edge(balancer, arn, "routes", "elb target group", 1.0)
             for balancer in group.get("LoadBalancerArns", [])
         ]
-        with account.tolerating(f"elb targets of {group['TargetGroupName']}"):
-            health = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
-            account.edges += [
-                Edge(arn, h["Target"]["Id"], "routes", "elb registered target", 1.0) for h in health
-            ]
+    account.each(groups, _targets)
+
+
+def _targets(account: Account, group: dict[str, Any]) -> None:
+    elb, arn = account.client("elbv2"), group["TargetGroupArn"]
+    with account.tolerating(f"elb targets of {group['TargetGroupName']}"):
+        health = elb.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]
+        account.edges += [
+            Edge(arn, h["Target"]["Id"], "routes", "elb registered target", 1.0) for h in health
+        ]
 
 
 def _classic(account: Account) -> None:

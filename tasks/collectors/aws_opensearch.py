@@ -87,7 +87,7 @@ def _collections(account: Account) -> None:
                     collection["arn"], "opensearch:collection", collection["name"],
                     account.region, None, tags,
                     {
-                        "type": collection.get("type"),
+                        "collection_type": collection.get("type"),
                         "state": collection.get("status"),
                         "address": host_in("endpoint", endpoint),
                     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qafila.core.estate import Edge, Resource
+from qafila.core.estate import Edge, Resource, has_gpu
 from tasks.collectors.aws_account import Account, tags_of
 
 ACTIONS = (
@@ -14,23 +14,31 @@ ACTIONS = (
 
 
 def read(account: Account) -> None:
-    """Add endpoints and notebooks; one that cannot be described stays, with its name alone."""
+    """Add endpoints and notebooks; one that cannot be described stays, with its name alone.
+
+    ``gpus`` is the least there are: one for each machine of a GPU family.
+    """
     client = account.client("sagemaker")
     with account.tolerating("sagemaker endpoints"):
-        for endpoint in account.pages(client, "list_endpoints", "Endpoints"):
-            _add_endpoint(account, client, endpoint)
+        account.each(account.pages(client, "list_endpoints", "Endpoints"), _add_endpoint)
     with account.tolerating("sagemaker notebooks"):
-        for notebook in account.pages(client, "list_notebook_instances", "NotebookInstances"):
-            _add_notebook(account, client, notebook)
+        notebooks = account.pages(client, "list_notebook_instances", "NotebookInstances")
+        account.each(notebooks, _add_notebook)
 
 
-def _tags(account: Account, client: Any, arn: str) -> dict[str, str]:
+def _tags(account: Account, arn: str) -> dict[str, str]:
+    client = account.client("sagemaker")
     with account.tolerating(f"sagemaker tags of {arn}"):
         return tags_of(list(account.pages(client, "list_tags", "Tags", ResourceArn=arn)))
     return {}
 
 
-def _add_endpoint(account: Account, client: Any, endpoint: dict[str, Any]) -> None:
+def _has_gpu(machine: str) -> bool:
+    return has_gpu(machine.removeprefix("ml."))
+
+
+def _add_endpoint(account: Account, endpoint: dict[str, Any]) -> None:
+    client = account.client("sagemaker")
     arn, name = endpoint["EndpointArn"], endpoint["EndpointName"]
     facts: dict[str, Any] = {"state": endpoint.get("EndpointStatus")}
     models: list[str] = []
@@ -50,11 +58,12 @@ def _add_endpoint(account: Account, client: Any, endpoint: dict[str, Any]) -> No
             "serverless": any("ServerlessConfig" in v for v in variants),
             "models": models,
         }
+        facts["gpus"] = facts["nodes"] if any(map(_has_gpu, facts["types"])) else 0
         if len(facts["types"]) == 1:
             facts["type"] = facts["types"][0]
     account.found.append(
         Resource(
-            arn, "sagemaker:endpoint", name, account.region, None, _tags(account, client, arn),
+            arn, "sagemaker:endpoint", name, account.region, None, _tags(account, arn),
             facts,
         )
     )  # fmt: skip
@@ -65,11 +74,13 @@ def _add_endpoint(account: Account, client: Any, endpoint: dict[str, Any]) -> No
     ]
 
 
-def _add_notebook(account: Account, client: Any, notebook: dict[str, Any]) -> None:
+def _add_notebook(account: Account, notebook: dict[str, Any]) -> None:
+    client = account.client("sagemaker")
     arn, name = notebook["NotebookInstanceArn"], notebook["NotebookInstanceName"]
     facts: dict[str, Any] = {
         "state": notebook.get("NotebookInstanceStatus"),
         "type": notebook.get("InstanceType"),
+        "gpus": int(_has_gpu(notebook.get("InstanceType", ""))),
     }
     with account.tolerating(f"sagemaker notebook {name}"):
         described = client.describe_notebook_instance(NotebookInstanceName=name)
@@ -80,7 +91,7 @@ def _add_notebook(account: Account, client: Any, notebook: dict[str, Any]) -> No
         }
     account.found.append(
         Resource(
-            arn, "sagemaker:notebook", name, account.region, None, _tags(account, client, arn),
+            arn, "sagemaker:notebook", name, account.region, None, _tags(account, arn),
             facts,
         )
     )  # fmt: skip

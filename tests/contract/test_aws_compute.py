@@ -277,6 +277,7 @@ def test_a_cluster_of_kubernetes_with_its_machines(world: World) -> None:
     assert len(groups) == 4
     assert all(r.tags == TAGS for r in seen.resources)
     assert {(r.facts["nodes"], *r.facts["types"]) for r in groups} == {(2, "g5.xlarge")}
+    assert {r.facts["gpus"] for r in groups} == {2}
     one = found["eks:cluster"]["one"]
     assert world.group in one.facts["security_groups"]
     assert one.facts["address"]

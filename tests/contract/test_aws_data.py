@@ -261,7 +261,7 @@ def test_search_domains_and_collections(world: World) -> None:
     assert first.facts["type"] == "r6g.large.search"
     assert set(found["opensearch:collection"]) == {"vectors", "texts"}
     vectors = found["opensearch:collection"]["vectors"]
-    assert (vectors.facts["type"], vectors.tags) == ("VECTORSEARCH", TAGS)
+    assert (vectors.facts["collection_type"], vectors.tags) == ("VECTORSEARCH", TAGS)
 
 
 def test_collections_are_followed_over_their_pages() -> None:

@@ -175,6 +175,7 @@ def test_endpoints_with_their_machines_and_notebooks(world: World) -> None:
     assert (rank.facts["type"], rank.facts["nodes"], rank.facts["models"]) == (
         "ml.g4dn.xlarge", 2, ["rank"],
     )  # fmt: skip
+    assert (rank.facts["gpus"], found["sagemaker:notebook"]["book-rank"].facts["gpus"]) == (2, 0)
     assert found["sagemaker:notebook"]["book-rank"].facts["type"] == "ml.t3.medium"
     model = f"arn:aws:sagemaker:{REGION}:123456789012:model/rank"
     assert (rank.id, model) in edges(seen, "deploys")
