@@ -17,6 +17,7 @@ MOST_ROWS = 1_000
 _TITLES = {
     "spend": "Spend", "spend_items": "Spend by item", "network": "Network",
     "gravity": "If one end moved", "reconciliation": "Bill against account",
+    "ownership": "Who owns the bill",
     "findings": "To look at", "resources": "Resources", "edges": "Dependencies",
     "waves": "Waves", "ai_need": "Need for AI", "lock_in": "Lock-in", "bill_quality": "Bill",
     "collectors": "Collectors", "difference": "Since the last audit",
@@ -78,6 +79,8 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
                 _money("after"), _money(), _text("why", "not known because"), _text("measured")),
     "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
                        _text("sentence", "why")),
+    "ownership": (_text("tag"), _text("state"), _text("value"), _text("month"), _money(),
+                  _count("resources")),
     "findings": (_text("kind"), _text("name"), _text("resource"), _money(),
                  _text("sentence", "why")),
     "resources": (_text("kind"), _text("name"), _text("account"), _text("region"), _text("app"),

@@ -17,6 +17,7 @@ from qafila.core.inventory.body import finding_row
 from qafila.core.inventory.difference import Difference
 from qafila.core.inventory.storable import storable
 from qafila.core.inventory.whole import Inventory
+from qafila.core.tagging import spend_by_tag
 
 Row = dict[str, Any]
 _WORD = re.compile(r"[\w:/.-]*\w")  # what may be the id of a resource in a sentence
@@ -31,6 +32,8 @@ ABOUT: Mapping[str, str] = {
     "single moves: they do not add up.",
     "reconciliation": "The bill held against the account: billed and not found, found and not "
     "billed, and where it could not be judged.",
+    "ownership": "What the month cost by owner and app tag, and what nobody owns; the rows of one "
+    "tag add up to the bill.",
     "findings": "What a person should look at, with what it was billed.",
     "resources": "Everything that was seen.",
     "edges": "What hangs together: kind, where we know it from, how sure we are (0 to 1).",
@@ -51,6 +54,7 @@ def tables(inventory: Inventory, difference: Difference | None = None) -> dict[s
         "network": _network(inventory),
         "gravity": _gravity(inventory),
         "reconciliation": _reconciliation(inventory),
+        "ownership": _ownership(inventory),
         "findings": _named(inventory, [finding_row(f) for f in inventory.to_look_at]),
         "resources": _resources(inventory),
         "edges": _edges(inventory),
@@ -130,6 +134,15 @@ def _reconciliation(inventory: Inventory) -> list[Row]:
         for f in findings
     ]
     return _named(inventory, rows)
+
+
+def _ownership(inventory: Inventory) -> list[Row]:
+    bill = inventory.bill
+    return [
+        {"tag": s.key, "state": s.state.value, "value": s.value, "month": f"{s.start:%Y-%m}",
+         "amount": exact(s.amount), "currency": s.currency, "resources": s.resources}
+        for s in ([] if bill is None else spend_by_tag(inventory.resources, bill))
+    ]  # fmt: skip
 
 
 def _named(inventory: Inventory, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
