@@ -82,6 +82,7 @@ def shop() -> dict[str, list[dict[str, Any]]]:
     )  # fmt: skip
     orders = workload("orders", "shop", replicas=2, secrets=("db",))
     stateful = workload("queue", "shop", claim="queue-0")
+    stateful["status"] = {"replicas": 1}
     model = workload(
         "support-assistant",
         "ml",
@@ -90,10 +91,12 @@ def shop() -> dict[str, list[dict[str, Any]]]:
         env={"OPENAI_BASE_URL": "https://api.openai.com/v1"},
     )
     agent = workload("node-agent", "kube-system", replicas=None)
-    agent["status"] = {"desiredNumberScheduled": 4}
+    agent["status"] = {"currentNumberScheduled": 4, "desiredNumberScheduled": 4,
+                       "numberMisscheduled": 0, "numberReady": 4}  # fmt: skip
     job = workload("import", "shop", replicas=None, parallelism=2)
     of_cron = workload("nightly-28", "shop", replicas=None)
-    of_cron["metadata"]["ownerReferences"] = [{"kind": "CronJob", "name": "nightly"}]
+    of_cron["metadata"]["ownerReferences"] = [
+        {"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "u-1"}]  # fmt: skip
     cron = named("nightly", "shop", spec={
         "schedule": "0 2 * * *",
         "jobTemplate": {"spec": workload("nightly", "shop", replicas=None)["spec"]}})  # fmt: skip
@@ -101,7 +104,8 @@ def shop() -> dict[str, list[dict[str, Any]]]:
     bare = named("debug", "shop", spec={"containers": []}, metadata={"labels": {"app": "debug"}})
     owned = named("orders-1", "shop", spec=template["spec"], metadata={
         "labels": {"app": "orders"},
-        "ownerReferences": [{"kind": "ReplicaSet", "name": "orders-7c"}]})  # fmt: skip
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7c",
+                             "uid": "u-2"}]})  # fmt: skip
     return {
         "namespaces": [
             named("billing"), named("kube-system"),
@@ -132,7 +136,11 @@ def shop() -> dict[str, list[dict[str, Any]]]:
             spec={"providerID": "aws:///eu-west-3a/i-0abc"},
             status={"capacity": {"cpu": "4", "memory": "16106320Ki", "nvidia.com/gpu": "1"},
                     "conditions": [{"type": "Ready", "status": "True"}],
-                    "nodeInfo": {"kubeletVersion": "v1.34.1"}})],
+                    "nodeInfo": {
+                        "architecture": "amd64", "bootID": "b", "containerRuntimeVersion":
+                        "containerd://2.1", "kernelVersion": "6.12", "kubeProxyVersion": "",
+                        "kubeletVersion": "v1.34.1", "machineID": "m", "operatingSystem": "linux",
+                        "osImage": "Linux", "systemUUID": "s"}})],
         "storageclasses": [named("gp3", provisioner="ebs.csi.aws.com", reclaimPolicy="Delete")],
         "persistentvolumes": [named("pv-1", spec={"capacity": {"storage": "20Gi"},
                                                   "storageClassName": "gp3"},

@@ -106,14 +106,18 @@ def host_in(name: str, value: str) -> str | None:
 
 
 def _host_of_url(value: str) -> str | None:
+    """Return the host, or the first of several; never what may be a part of a password.
+
+    The user's part ends at the last ``@`` before the path. An ``@`` behind that means that a
+    password holds an unescaped slash, question mark or hash: then no part is sure to be a host.
+    """
     try:
-        parts = urlsplit(value.split(",")[0])
-        host = parts.hostname
+        parts = urlsplit(value)
+        host = (parts.hostname or "").split(",")[0]
     except ValueError:
         return None
-    rest = parts.path + parts.query + parts.fragment
-    if host is None or "@" in rest:
-        return None  # a password with an unescaped slash: what looks like the host is part of it
+    if "@" in parts.path + parts.query + parts.fragment:
+        return None
     return _usable(host) if re.fullmatch(r"[\w.-]+|[0-9a-f:]+", host) else None
 
 

@@ -11,18 +11,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
 from qafila.connecting import connect_kubernetes
 from qafila.core.estate import Collected, Edge, Outcome, Resource
 from tasks.collectors import collectors_of
-from tasks.collectors.kubernetes_cluster import RATES, Cluster, ClusterLimits
+from tasks.collectors.kubernetes_cluster import KINDS, RATES, Cluster, ClusterLimits
 from tasks.collectors.kubernetes_objects import amounts, quantity, selects, service_in, variables_of
 from tests.collecting import standing
 from tests.kubernetes_api import TOKEN
+from tests.kubernetes_lists import KINDS as SINGULAR
 from tests.kubernetes_lists import PASSWORD, ListServer, named, running_lists, shop
 
 BY_NAME = {c.name: c for c in collectors_of("kubernetes")}
@@ -119,12 +121,19 @@ def test_no_value_of_a_variable_is_kept_but_hosts(collect: Collect) -> None:
     assert "info" not in repr(facts)
 
 
-@given(st.text(max_size=30), st.sampled_from(["", "https://u:{}@db.example.org/x", "{}"]))
-def test_a_password_is_never_kept(secret: str, form: str) -> None:
+@given(
+    st.text(max_size=30).filter(lambda s: "://" not in s),
+    st.sampled_from(["{}", "https://u:{}@db.example.org/x", "redis://{}@db.example.org:6379",
+                     "mongodb://u:{}@db.example.org:1,b.example.org:2/x?y=z"]),
+)  # fmt: skip
+@example("p4ss,x", "redis://{}@db.example.org:6379")
+@example("a@b/c", "redis://{}@db.example.org:6379")
+@example("a@b,c", "redis://{}@db.example.org:6379")
+@example("pa/ss", "redis://{}@db.example.org:6379")
+def test_a_password_is_never_taken_for_a_host(secret: str, form: str) -> None:
     value = form.replace("{}", secret)
     pod = {"containers": [{"env": [{"name": "API_PASSWORD", "value": value}]}]}
-    named_there = variables_of(pod)
-    assert set(named_there.hosts.values()) <= {"db.example.org"} or "://" in secret
+    assert set(variables_of(pod).hosts.values()) <= {"db.example.org"}
 
 
 def test_nodes_and_volumes_come_with_sizes(collect: Collect) -> None:
@@ -311,3 +320,22 @@ def test_two_clusters_do_not_share_ids(collect: Collect) -> None:
     seen = collect("nodes", ListServer(shop()))
     assert {r.id for r in seen.resources} == {"kubernetes:staging/Node/node-a"}
     assert all(isinstance(e, Edge) for e in seen.edges)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_the_small_server_answers_as_the_official_clients_models_expect(
+    kind: str, tmp_path: Path
+) -> None:
+    """The models of the client are made from the API's published OpenAPI description."""
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    with running_lists(ListServer(shop())) as server:
+        client = connect_kubernetes(api_url=server.url, token_file=str(token))
+        listing = KINDS[kind]
+        api = getattr(kubernetes.client, listing.api)(client)
+        every = getattr(api, listing.everywhere)()
+        assert len(every.items) == len(shop()[kind])
+        found = getattr(api, listing.everywhere)(limit=1)
+        assert found.kind == f"{SINGULAR[kind]}List"
+        assert [i.metadata.name for i in found.items] == [shop()[kind][0]["metadata"]["name"]]
+        assert bool(found.metadata._continue) == (len(shop()[kind]) > 1)
