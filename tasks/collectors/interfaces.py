@@ -10,7 +10,7 @@ from collections.abc import Callable
 _ID = r"(?:[0-9a-f]{8}|[0-9a-f]{17})"
 _SAID: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], str], str]], ...] = (
     (re.compile(rf"Interface for NAT Gateway (nat-{_ID})"), lambda m, _: m[1]),
-    (re.compile(rf"VPC Endpoint Interface (vpce-{_ID})"), lambda m, _: m[1]),
+    (re.compile(rf"VPC Endpoint Interface:? (vpce-{_ID})"), lambda m, _: m[1]),
     (re.compile(rf"EFS mount target for (fs-{_ID})\b.*"), lambda m, _: m[1]),
     (
         re.compile(r"ELB ((?:app|net|gwy)/[\w-]+/[0-9a-f]+|[\w-]+)"),

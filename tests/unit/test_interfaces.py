@@ -14,6 +14,7 @@ PLACE = "eu-west-3:123456789012"
     [
         ("Interface for NAT Gateway nat-0123456789abcdef0", "nat-0123456789abcdef0"),
         ("VPC Endpoint Interface vpce-0123456789abcdef0", "vpce-0123456789abcdef0"),
+        ("VPC Endpoint Interface: vpce-0123456789abcdef0", "vpce-0123456789abcdef0"),
         ("EFS mount target for fs-01234567 (fsmt-89abcdef)", "fs-01234567"),
         ("ELB app/shop/50dc6c495c0c9188",
          f"arn:aws:elasticloadbalancing:{PLACE}:loadbalancer/app/shop/50dc6c495c0c9188"),
