@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from ast_grep_py import SgNode
 
@@ -11,7 +12,8 @@ from tasks.lock_in.tree import Scopes, field, in_order, inner, line, named, pars
 
 _SCOPES = {"function_definition": False, "class_definition": True, "lambda": False}
 _KINDS = (*_SCOPES, "import_statement", "import_from_statement", "call", "assignment",
-          "named_expression", "as_pattern", "for_statement", "return_statement")  # fmt: skip
+          "global_statement", "named_expression", "as_pattern", "for_statement",
+          "return_statement")  # fmt: skip
 _QUOTES = re.compile(r"""[A-Za-z]{0,3}("{3}|'{3}|"|')""")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _NAMING = frozenset({"client", "resource", "create_client", "import_module", "__import__"})
@@ -25,6 +27,7 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
     facts = Facts("python")
     root = parse(source, "python")
     scopes = Scopes(facts)
+    of_file: set[tuple[int, str]] = set()  # names that a function declares global
     for node in in_order(root, _KINDS) if names else []:
         kind = node.kind()
         scope = scopes.enter(node)
@@ -38,12 +41,26 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
             _call(facts, node, scope)
         elif kind == "return_statement":
             _returned(facts, scopes, node, scope)
+        elif kind == "global_statement":
+            of_file |= {(scope, name.text()) for name in named(node)}
         else:
             _binding(facts, scopes, node, scope)
+    if of_file:
+        _move_to_file(facts, of_file)
     for node in strings(root, ("string",), wanted):
         if not _is_documentation(node):
             facts.texts.append(Text(spot(node), string_value(node.text())))
     return facts
+
+
+def _move_to_file(facts: Facts, of_file: set[tuple[int, str]]) -> None:
+    facts.imports = [
+        replace(i, scope=0) if (i.scope, i.local) in of_file else i for i in facts.imports
+    ]
+    facts.bindings = [
+        replace(b, scope=0, seen_from=b.scope) if (b.scope, b.name) in of_file else b
+        for b in facts.bindings
+    ]
 
 
 def string_value(text: str) -> str:
@@ -270,7 +287,9 @@ def _chain(node: SgNode) -> Chain | None:
 
 def _names_one(function: SgNode) -> bool:
     """Say whether a call may name a service or a module in its arguments."""
-    name = function.field("attribute") if function.kind() == "attribute" else function
+    if function.kind() == "identifier":
+        return True  # whatever an import called it
+    name = function.field("attribute") if function.kind() == "attribute" else None
     return name is not None and name.text() in _NAMING
 
 

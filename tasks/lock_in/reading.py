@@ -16,7 +16,7 @@ from pathlib import Path
 from qafila.core.lock_in.abstraction import Seen, is_port
 from qafila.core.lock_in.facts import Facts
 from qafila.core.lock_in.matching import match
-from qafila.core.lock_in.resolving import Own
+from qafila.core.lock_in.resolving import Own, is_source_root
 from qafila.core.lock_in.rules import Rules, parse_rules
 from tasks.lock_in import go, java, javascript, python
 from tasks.lock_in.light import imports_of, language_of
@@ -69,6 +69,8 @@ def _wanted() -> str:
 
 def read_batch(root: str, names: Sequence[str], limits: Limits) -> Batch:
     """Read files relative to a folder; nothing in them is executed or imported."""
+    _folder.cache_clear()  # folders change between two scans
+    _of_repository.cache_clear()
     batch = Batch()
     for name in names:
         _read(Path(root), name, limits, batch)
@@ -164,17 +166,40 @@ def _folder(folder: str) -> frozenset[str]:
         return frozenset()
 
 
+@cache
+def _of_repository(root: str) -> frozenset[str]:
+    """Return the packages that a repository itself is; none for a folder of installed packages."""
+    names = _folder(root)
+    if any(name.endswith(".dist-info") for name in names):
+        return frozenset()
+    found = {n for n in names if "__init__.py" in _folder(f"{root}/{n}")}
+    if "src" in names:
+        found |= {n for n in _folder(f"{root}/src") if "__init__.py" in _folder(f"{root}/src/{n}")}
+    return frozenset(found)
+
+
+def _topmost(folders: tuple[str, ...]) -> str:
+    """Return the package that a folder with an __init__.py is in: namespaces above it have none."""
+    at = len(folders) - 1
+    while at > 0 and not is_source_root(folders[at - 1]):
+        at -= 1
+    return folders[at]
+
+
 def _own(root: Path, name: str, language: str) -> Own:
-    folders = tuple(Path(name).parent.parts)
+    folders = Path(name).parent.parts
     if language != "python":
         return Own(folders=folders if language == "java" else ())
-    package, at = "", root / Path(name).parent
-    depth = len(folders)
-    while depth >= 0 and "__init__.py" in _folder(str(at)):
-        package, at, depth = at.name, at.parent, depth - 1
-    beside: frozenset[str] = frozenset()
+    own = _of_repository(str(root))
+    package, above = "", root
+    while "__init__.py" in _folder(str(above)):  # the folder given is inside a package
+        package, above = above.name, above.parent
+    at = root
+    for depth, folder in enumerate(folders):
+        at = at / folder
+        if not package and "__init__.py" in _folder(str(at)):
+            package = _topmost(folders[: depth + 1])
     if not package:
-        beside = frozenset(f[:-3] for f in _folder(str(at)) if f.endswith(".py")) - {
-            Path(name).stem
-        }
-    return Own(package, beside, folders)
+        beside = {f[:-3] for f in _folder(str(at)) if f.endswith(".py")} - {Path(name).stem}
+        return Own("", own | beside, folders)
+    return Own(package, own, folders)

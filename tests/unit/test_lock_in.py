@@ -49,6 +49,11 @@ MODEL_CALL = [(1, "model", "openai/openai", "import"),
         # the parameter's type says what it is, also as a string and in a union
         ("from openai import OpenAI\ndef f(c: 'OpenAI | None'): return c.models.list()",
          [MODEL_CALL[0], (2, "model", "openai/openai", "models.list")]),
+        # a name that a function gives to the whole file
+        ("c = None\ndef load():\n    global c\n    from boto3 import client as c\nx = c('sqs')",
+         [(4, "cloud", "aws/sdk", "import"), (5, "queue", "aws/sqs", "sqs")]),
+        ("from types_boto3_sqs import SQSClient\ndef f(q: SQSClient): q.send_message()",
+         [(1, "queue", "aws/sqs", "import"), (2, "queue", "aws/sqs", "send_message")]),
         # another name for the same SDK's class of another provider
         ("from openai import AzureOpenAI\nAzureOpenAI()",
          [(1, "model", "azure/openai", "import"), (2, "model", "azure/openai", "AzureOpenAI")]),
@@ -174,11 +179,17 @@ def test_a_name_that_is_bound_again_is_not_followed(tmp_path: Path) -> None:
 def test_own_packages_are_no_lock_in(tmp_path: Path) -> None:
     write(tmp_path, {
         "openai/__init__.py": "", "openai/x.py": "from openai.y import Z\nZ()",
+        "openai/tests/t.py": "import openai", "tests/t.py": "import openai\nopenai.OpenAI()",
         "google/cloud/storage/c.py": "from google.cloud.storage import blob\nblob.Client()",
-        "scripts/redis_.py": "import pinecone\npinecone.Index()", "scripts/pinecone.py": "",
-        "app/__init__.py": "", "app/openai.py": "import openai\nopenai.OpenAI()",
+        "scripts/run.py": "import pinecone\npinecone.Index()", "scripts/pinecone.py": "",
+        "app/__init__.py": "", "app/cohere.py": "import cohere\ncohere.Client()",
+        "plugin/google/cloud/x/__init__.py": "from google.cloud import storage",
     })  # fmt: skip
-    assert {h.file for h in scan([tmp_path], workers=1).hits} == {"app/openai.py"}
+    found = {h.file for h in scan([tmp_path], workers=1).hits}
+    assert found == {"app/cohere.py", "plugin/google/cloud/x/__init__.py"}
+    # in a folder of installed packages each is apart
+    write(tmp_path, {"openai-1.dist-info/METADATA": ""})
+    assert "tests/t.py" in {h.file for h in scan([tmp_path], workers=1).hits}
 
 
 JAVASCRIPT = """

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import
 from qafila.core.lock_in.rules import Api, Rules
-from qafila.core.lock_in.values import Effort, Kind, Site
+from qafila.core.lock_in.values import Site
 
-_ROUNDS = 4  # a binding may stand before what it is made from
+_ROUNDS = 12  # a binding may stand before what it is made from
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,23 +233,13 @@ class Names:
             service = bound.literal if bound else None
         if service is None:
             return Client(api), Step(api, Site.CLIENT, "named at run time")
-        known = self._rules.services.get(service)
-        if known is None:
-            known = service_of(api, service)
+        known = self._rules.service(api, service)
         return Client(known), Step(known, Site.CLIENT, service)
 
 
 _BUILDERS = frozenset({"builder", "standard"})
 _MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
 _GO_MAKERS = frozenset({"New", "NewFromConfig", "NewClient", "NewService"})
-
-
-def service_of(api: Api, service: str) -> Api:
-    """Return the row of a cloud's service that no rule names: its own API, outside the five."""
-    return replace(
-        api, kind=Kind.CLOUD, api=service, effort=Effort.M,
-        reason=f"{service} is a service of this cloud: another one needs an adapter at least.",
-    )  # fmt: skip
 
 
 def _on_client(value: Client) -> tuple[Value, Step | None]:
@@ -275,13 +265,21 @@ def _first(path: str, language: str) -> str:
     return path.split(".", 1)[0] if language == "python" else path
 
 
+_ROOTS = frozenset({"src", "lib", "python", "java", "packages", "libs"})  # of sources
+
+
+def is_source_root(folder: str) -> bool:
+    """Say whether a folder holds packages and is none: by a usual name, or one no package has."""
+    return folder in _ROOTS or not folder.isidentifier()
+
+
 @dataclass(frozen=True, slots=True)
 class Own:
     """Which module paths are the repository's own code, seen from one file.
 
     ``package`` is the topmost package that the file is in, ``beside`` the modules in the folder of
     a script, and ``folders`` the folders the file is in, from the top: a file in
-    ``google/cloud/storage/`` is that SDK, and its imports of itself are no lock-in.
+    ``src/google/cloud/storage/`` is that SDK, and its imports of itself are no lock-in.
     """
 
     package: str = ""
@@ -295,5 +293,7 @@ class Own:
             return True
         parts = tuple(prefix.split("."))
         return len(parts) > 1 and any(
-            self.folders[n : n + len(parts)] == parts for n in range(len(self.folders))
+            self.folders[n : n + len(parts)] == parts
+            for n in range(len(self.folders))
+            if n == 0 or is_source_root(self.folders[n - 1])
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ _HOLE = re.compile(r"\$?\{[^{}]*\}|%s|%\(\w+\)s")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$")  # fmt: skip  # noqa: E501
 _FIELDS = frozenset({*LANGUAGES, "rule", "kind", "provider", "api", "effort", "reason", "services",
                      "hosts", "schemes", "texts", "clients", "handles", "sessions", "factories",
-                     "special"})  # fmt: skip
+                     "special", "stubs"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ class Rules:
     apis: tuple[Api, ...]
     modules: Mapping[str, Mapping[str, Api]]
     services: Mapping[str, Api]
+    stubs: Mapping[str, Api]
+    """Beginnings of a package's name, when the rest of it names a service of a cloud's SDK."""
     hosts: tuple[tuple[re.Pattern[str], Api], ...]
     schemes: Mapping[str, Api]
     texts: tuple[tuple[re.Pattern[str], Api], ...]
@@ -107,7 +109,21 @@ class Rules:
             if (api := modules.get(path[:end])) is not None:
                 return api, path[:end]
             end = max(path.rfind(".", 0, end), path.rfind("/", 0, end))
+        return self._stub(path) if language == "python" else None
+
+    def _stub(self, path: str) -> tuple[Api, str] | None:
+        package = path.split(".", 1)[0]
+        for beginning, api in self.stubs.items():
+            if package.startswith(beginning):
+                return self.service(api, package[len(beginning) :].replace("_", "-")), package
         return None
+
+    def service(self, api: Api, name: str) -> Api:
+        """Return the row of a service that is named to a cloud's SDK; outside the five: its own."""
+        return self.services.get(name) or replace(
+            api, kind=Kind.CLOUD, api=name, effort=Effort.M,
+            reason=f"{name} is a service of this cloud: another one needs an adapter at least.",
+        )  # fmt: skip
 
     def address(self, text: str) -> Api | None:
         """Return the row whose address this whole string is; a sentence is not an address."""
@@ -175,6 +191,7 @@ def _indexed(rows: list[dict[str, Any]]) -> Rules:
         tuple(apis),
         {language: index(language) for language in LANGUAGES},
         index("services"),
+        index("stubs"),
         tuple((re.compile(re.escape(h).replace(r"\*", r"[\w.-]*") + "$"), api) for h, api in hosts),
         schemes,
         tuple((re.compile(text["pattern"], re.I), api) for text, api in texts),
