@@ -11,10 +11,15 @@ _EVERYBODY = {"0.0.0.0/0", "::/0"}
 
 
 def read(account: Account) -> None:
-    """Add each group with the groups and the internet that its rules let in."""
+    """Add each group with the groups, the internet and the ranges that its rules let in.
+
+    ``allows_from``: groups, and ``internet`` for everybody; ``allows_ranges``: other addresses, and
+    prefix lists by id. A port is the first of its range, or ``all``.
+    """
     ec2 = account.client("ec2")
     for group in account.pages(ec2, "describe_security_groups", "SecurityGroups"):
-        allows = []
+        allows: list[dict[str, str]] = []
+        others: list[dict[str, str]] = []
         for rule in group["IpPermissions"]:
             port = "all" if rule["IpProtocol"] == "-1" else str(rule.get("FromPort", "all"))
             sources = [pair["GroupId"] for pair in rule.get("UserIdGroupPairs", [])]
@@ -23,6 +28,8 @@ def read(account: Account) -> None:
             if _EVERYBODY & set(ranges):
                 sources.append("internet")
             allows += [{"from": source, "port": port} for source in sources]
+            ranges += [p["PrefixListId"] for p in rule.get("PrefixListIds", [])]
+            others += [{"range": r, "port": port} for r in ranges if r not in _EVERYBODY]
         place = f"{partition_of(account.region)}:ec2:{account.region}:{group.get('OwnerId', '')}"
         account.found.append(
             Resource(
@@ -32,6 +39,7 @@ def read(account: Account) -> None:
                     "arn": f"arn:{place}:security-group/{group['GroupId']}",
                     "vpc": group.get("VpcId"),
                     "allows_from": allows,
+                    "allows_ranges": others,
                 },
             )
         )  # fmt: skip

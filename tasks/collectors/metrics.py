@@ -39,11 +39,13 @@ def list_metrics(
     The service lists what had data within two weeks; what stood still for longer has none.
     """
     return [
-        Metric(namespace, name, tuple((d["Name"], d["Value"]) for d in found["Dimensions"]), s)
+        Metric(
+            namespace, name, tuple((d["Name"], d["Value"]) for d in found.get("Dimensions", [])), s
+        )
         for found in account.pages(
             client, "list_metrics", "Metrics", Namespace=namespace, MetricName=name
         )
-        if {d["Name"] for d in found["Dimensions"]} == dimensions
+        if {d["Name"] for d in found.get("Dimensions", [])} == dimensions
         for s in statistics
     ]
 
@@ -68,7 +70,9 @@ def read_days(
         for result in pages:
             metric = batch[int(result["Id"].removeprefix("m"))]
             partial[result["Id"]] = result.get("StatusCode", "Complete")
-            values[metric] += zip(result["Timestamps"], result["Values"], strict=True)
+            values[metric] += zip(
+                result.get("Timestamps", []), result.get("Values", []), strict=True
+            )
         broken = sorted({s for s in partial.values() if s != "Complete"})
         if broken:
             account.missed(

@@ -159,6 +159,40 @@ def test_the_network_and_by_which_way_it_is_left(world: World) -> None:
     )
 
 
+def test_who_may_reach_whom(world: World) -> None:
+    def opened(port: int, **who: Any) -> dict[str, Any]:
+        return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **who}
+
+    groups = {
+        name: world.ec2.create_security_group(
+            GroupName=name, Description=name, VpcId=world.vpc,
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": PAIRS}],
+        )["GroupId"]
+        for name in ("front", "behind")
+    }  # fmt: skip
+    world.ec2.authorize_security_group_ingress(
+        GroupId=groups["behind"],
+        IpPermissions=[
+            opened(5432, UserIdGroupPairs=[{"GroupId": groups["front"]}]),
+            opened(22, IpRanges=[{"CidrIp": "10.0.0.0/16"}]),
+        ],
+    )
+    world.ec2.authorize_security_group_ingress(
+        GroupId=groups["front"],
+        IpPermissions=[opened(443, Ipv6Ranges=[{"CidrIpv6": "::/0"}])],
+    )
+    seen = seen_by("security-groups", world.url)
+    found = kinds(seen)["ec2:security-group"]
+    assert seen.outcome is Outcome.COMPLETE
+    behind, front = found["behind"], found["front"]
+    assert behind.tags == front.tags == TAGS
+    assert behind.facts["allows_from"] == [{"from": groups["front"], "port": "5432"}]
+    assert behind.facts["allows_ranges"] == [{"range": "10.0.0.0/16", "port": "22"}]
+    assert front.facts["allows_from"] == [{"from": "internet", "port": "443"}]
+    assert behind.facts["vpc"] == world.vpc
+    assert behind.facts["arn"].endswith(f":security-group/{groups['behind']}")
+
+
 def test_containers_their_secrets_by_name_and_never_a_value(world: World) -> None:
     ecs = world.client("ecs")
     tasks = [
