@@ -9,10 +9,10 @@ from typing import Any
 
 from qafila.core.billed_ids import aliases, tail
 from qafila.core.bills import CROSS_ZONE, Bill, BilledItem, money
+from qafila.core.bills.tags import value_of
 from qafila.core.estate import Collected, Edge, Outcome, Resource, has_gpu
 from qafila.core.network import Kind
 from qafila.core.reconciling import Finding
-from qafila.core.tagging import value_of
 
 _NOTEWORTHY = Decimal("0.05")  # share of usage from which a route is worth a line
 _PAIRS_NAMED = 3

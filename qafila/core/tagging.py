@@ -4,52 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from enum import StrEnum
 
+from qafila.core.adding import add_up
 from qafila.core.billed_ids import aliases, tail
 from qafila.core.bills import Bill
+from qafila.core.bills.tags import Tagged, TaggedSpend, value_of
 from qafila.core.estate import Resource
-from qafila.core.network.ledger import exact_sum
-
-# Spellings of a tag are one tag: "Owner", "owner" and "aws:owner" hardly ever mean three things.
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "owner": ("owner", "team", "contact"),
-    "app": ("app", "application", "service", "workload", "project"),
-}
-
-
-class Tagged(StrEnum):
-    """Whether an amount has an owner: ``NOT_FOUND`` resources have tags that we do not know."""
-
-    TAGGED = "tagged"
-    UNTAGGED = "untagged"
-    NOT_FOUND = "billed not found"
-    NO_RESOURCE = "no resource named"
-
-
-@dataclass(frozen=True)
-class TaggedSpend:
-    """What one value of one tag cost in a month, on how many resources; never over two currencies.
-
-    ``value`` is the tag's value, empty unless ``state`` is ``TAGGED``.
-    """
-
-    key: str
-    state: Tagged
-    value: str
-    currency: str
-    start: date
-    amount: Decimal
-    resources: int
-
-
-def value_of(tags: Mapping[str, str], key: str) -> str:
-    """Return a tag's value by any of its spellings, the first in :data:`KEYS` first; or empty."""
-    lower = {k.lower().removeprefix("aws:").removeprefix("user:"): v for k, v in tags.items()}
-    return next((v for name in KEYS.get(key, (key,)) if (v := lower.get(name, "").strip())), "")
 
 
 def spend_by_tag(
@@ -60,8 +22,25 @@ def spend_by_tag(
     """Return every currency's reference period by each tag, the dearest first within a key.
 
     For each key, bill and currency the rows add up to the period's amount exactly: what the bill
-    names no resource for is a row of its own.
+    names no resource for is a row of its own. Where nothing that is billed was found in an
+    account (an audit from a bill alone), the tags are those on the bill's own lines.
     """
+    given = [bills] if isinstance(bills, Bill) else list(bills)
+    rows = _by_account(resources, given, keys)
+    if not any(r.state in (Tagged.TAGGED, Tagged.UNTAGGED) for r in rows):
+        told = [s for bill in given for s in bill.tagged if s.key in keys and _current(bill, s)]
+        rows = told or rows
+    return sorted(rows, key=lambda s: (s.currency, s.start, s.key, -s.amount, s.state, s.value))
+
+
+def _current(bill: Bill, spend: TaggedSpend) -> bool:
+    period = bill.reference_period(spend.currency)
+    return period is not None and period.start == spend.start
+
+
+def _by_account(
+    resources: Iterable[Resource], bills: Sequence[Bill], keys: Sequence[str]
+) -> list[TaggedSpend]:
     by_name: dict[str, Resource] = {}
     twice: set[str] = set()
     for resource in resources:
@@ -70,7 +49,7 @@ def spend_by_tag(
                 twice.add(name)
     sums: defaultdict[tuple[str, Tagged, str, str, date], Decimal] = defaultdict(Decimal)
     counts: defaultdict[tuple[str, Tagged, str, str, date], set[str]] = defaultdict(set)
-    for bill in [bills] if isinstance(bills, Bill) else bills:
+    for bill in bills:
         for currency in bill.currencies:
             period = bill.reference_period(currency)
             if period is None:
@@ -83,16 +62,16 @@ def spend_by_tag(
                         continue
                     row = (key, *_state(by_name, twice, item.resource_id, key), currency,
                            period.start)  # fmt: skip
-                    sums[row] = exact_sum((sums[row], amount))
+                    sums[row] = add_up((sums[row], amount))
                     counts[row].add(item.resource_id)
-                    left = exact_sum((left, amount.copy_negate()))  # "-" would round
+                    left = add_up((left, amount.copy_negate()))  # "-" would round
                 row = (key, Tagged.NO_RESOURCE, "", currency, period.start)
-                sums[row] = exact_sum((sums[row], left))
-    return sorted(
-        (TaggedSpend(*row, amount, len(counts[row])) for row, amount in sums.items()
-         if amount or counts[row]),
-        key=lambda s: (s.currency, s.start, s.key, -s.amount, s.state, s.value),
-    )  # fmt: skip
+                sums[row] = add_up((sums[row], left))
+    return [
+        TaggedSpend(*row, amount, len(counts[row]))
+        for row, amount in sums.items()
+        if amount or counts[row]
+    ]
 
 
 def _state(

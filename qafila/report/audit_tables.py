@@ -80,7 +80,7 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
                        _text("sentence", "why")),
     "ownership": (_text("tag"), _text("state"), _text("value"), _text("month"), _money(),
-                  _count("resources")),
+                  _count("count", "resources or lines")),
     "findings": (_text("kind"), _text("name"), _text("resource"), _money(),
                  _text("sentence", "why")),
     "resources": (_text("kind"), _text("name"), _text("account"), _text("region"), _text("app"),

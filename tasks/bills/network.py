@@ -8,10 +8,11 @@ from datetime import date
 from decimal import Decimal
 from importlib.resources import files
 
+from qafila.core.adding import add_up
 from qafila.core.bills import Spend
 from qafila.core.egress import Tariffs, parse_tariffs
 from qafila.core.network import Charge, Kind, Ledger, Talker, ledger_of
-from qafila.core.network.ledger import exact_sum, gigabytes_of
+from qafila.core.network.ledger import gigabytes_of
 from qafila.core.network.rules import case_expression
 from qafila.sql import statement
 from tasks.bills.relation import OpenBill
@@ -49,7 +50,7 @@ def _talkers(bill: OpenBill) -> tuple[Talker, ...]:
     rows = bill.query(statement("network", "talkers").replace("$most", str(MOST_TALKERS)))
     for currency, start, resource, kind, unit, amount, quantity in rows:
         key = (currency, start, resource, Kind(kind))
-        amounts[key] = exact_sum((amounts[key], amount))
+        amounts[key] = add_up((amounts[key], amount))
         gigabytes = None if quantity is None else gigabytes_of(quantity, unit)
         if gigabytes is not None and key[3].by_bytes:
             volumes[key] = volumes.get(key, Decimal(0)) + gigabytes
@@ -77,6 +78,6 @@ def network_spends(ledger: Ledger) -> tuple[Spend, ...]:
                 (transfer.amount, transfer.rows)
             )
     return tuple(
-        Spend(*key, exact_sum(a for a, _ in found), sum(r for _, r in found))
+        Spend(*key, add_up(a for a, _ in found), sum(r for _, r in found))
         for key, found in sorted(amounts.items())
     )

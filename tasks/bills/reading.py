@@ -18,6 +18,7 @@ from tasks.bills.mapping import amount_columns
 from tasks.bills.network import network_spends, read_ledger
 from tasks.bills.overlapping import refuse_double_counting
 from tasks.bills.relation import OpenBill, open_bill
+from tasks.bills.tagging import tagged_spends
 
 
 def read_bill(
@@ -59,6 +60,7 @@ def read_open(bill: OpenBill, *, details: bool = True) -> Bill:
         categories=_spends(bill, "categories"),
         commitments=_commitments(bill, doubted),
         ledger=ledger,
+        tagged=tagged_spends(bill) if details else (),
     )
 
 

@@ -143,3 +143,30 @@ def test_who_talks_across_zones_is_named_where_the_bill_names_a_resource(tmp_pat
     assert sum((t.amount for t in talkers.values()), Decimal(0)) == ledger.amount(
         "USD", october, Kind.CROSS_ZONE
     )
+
+
+def test_what_a_bill_costs_by_its_own_tags_adds_up(tmp_path: Path) -> None:
+    head = "BilledCost,BillingCurrency,BillingPeriodStart,ChargeCategory,ServiceName,Tags"
+    lines = [
+        '1.5,USD,2026-05-01,Usage,a,"{""App"": ""shop"", ""Team"": ""web""}"',
+        '2.5,USD,2026-05-01,Usage,a,"{""user:application"": ""shop""}"',
+        '4,USD,2026-05-01,Tax,a,',
+        '8,USD,2026-05-01,Usage,a,"{broken"',
+        '16,USD,2026-05-01,Usage,a,"{""app"": 7}"',
+    ]  # fmt: skip
+    path = tmp_path / "bill.csv"
+    path.write_text("\n".join([head, *lines]) + "\n")
+    tagged = [(s.key, s.state.value, s.value, s.amount, s.count) for s in read_bill(path).tagged]
+    assert tagged == [
+        ("app", "untagged", "", Decimal(28), 3), ("app", "tagged", "shop", Decimal(4), 2),
+        ("owner", "untagged", "", Decimal("30.5"), 4),
+        ("owner", "tagged", "web", Decimal("1.5"), 1),
+    ]  # fmt: skip
+
+
+def test_the_real_bills_tags() -> None:
+    bill = read_bill(shared("focus_1_0_sample.csv"))
+    for key in ("owner", "app"):
+        rows = [s for s in bill.tagged if s.key == key]
+        assert sum(s.count for s in rows) == 1000
+        assert sum((s.amount for s in rows), Decimal(0)) == bill.total("USD")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from qafila.core.billed_ids import account_of, collector_of, kind_of_id, tail
 from qafila.core.bills import Bill, BilledItem, Period, Spend
+from qafila.core.bills.tags import Tagged, TaggedSpend, value_of
 from qafila.core.estate import Collected, Outcome, Resource
 from qafila.core.reconciling import reconcile
-from qafila.core.tagging import Tagged, spend_by_tag, value_of
+from qafila.core.tagging import spend_by_tag
 
 MAY = date(2026, 5, 1)
 PARIS, ACCOUNT = "eu-west-3", "111111111111"
@@ -162,10 +164,22 @@ def test_a_month_by_tag_adds_up_with_what_nobody_owns() -> None:
         resources, bill(item("i-0a", "10"), item("i-0b", "20"), item("i-0c", "5"),
                         item("i-0dead", "3")), keys=("owner",),
     )  # fmt: skip
-    assert [(r.state, r.value, r.amount, r.resources) for r in rows] == [
+    assert [(r.state, r.value, r.amount, r.count) for r in rows] == [
         (Tagged.NO_RESOURCE, "", 62, 0), (Tagged.UNTAGGED, "", 20, 1), (Tagged.TAGGED, "a", 15, 2),
         (Tagged.NOT_FOUND, "", 3, 1),
     ]  # fmt: skip
+
+
+def test_without_an_account_the_bills_own_tags_are_taken() -> None:
+    told = (
+        TaggedSpend("app", Tagged.TAGGED, "shop", "USD", MAY, Decimal(60), 6),
+        TaggedSpend("app", Tagged.UNTAGGED, "", "USD", MAY, Decimal(40), 3),
+        TaggedSpend("app", Tagged.UNTAGGED, "", "USD", date(2026, 4, 1), Decimal(7), 1),
+    )
+    alone = replace(bill(item("i-0a", "10")), tagged=told)
+    assert spend_by_tag([], alone) == list(told[:2])
+    rows = spend_by_tag([found("i-0a", tags={"app": "docs"})], alone, keys=("app",))
+    assert {(r.state, r.value) for r in rows} == {(Tagged.TAGGED, "docs"), (Tagged.NO_RESOURCE, "")}
 
 
 amounts = st.decimals(-(10**15), 10**15, places=20).map(str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qafila.core.adding import add_up
 from qafila.core.bills.defects import Defect
 from qafila.core.bills.formats import REQUIRED, misplaced, recognise
 from qafila.core.bills.values import (
@@ -11,7 +12,6 @@ from qafila.core.bills.values import (
     Commitments,
     Period,
     Spend,
-    add_up,
     exact,
     main_currency,
     money,

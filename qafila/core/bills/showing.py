@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from qafila.core.bills.values import Bill, Spend, add_up, exact, money
+from qafila.core.adding import add_up
+from qafila.core.bills.values import Bill, Spend, exact, money
 
 _SHOWN = 8
 

@@ -7,17 +7,18 @@ Agreement by ``invoiceId``, and the other formats do not show at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Context, Decimal
+from decimal import Decimal
 
+from qafila.core.adding import add_up
 from qafila.core.bills.defects import Defect
+from qafila.core.bills.tags import TaggedSpend
 from qafila.core.network import Kind, Ledger
 
 # DuckDB's decimals have 38 digits, and a sum of many of them a few more; Python's usual 28 would
 # round the last digits of a large bill away.
-_EXACT = Context(prec=100)
 
 CROSS_ZONE = Kind.CROSS_ZONE.value
 
@@ -94,7 +95,7 @@ class BilledItem:
 class Bill:
     """One bill, whatever its vendor; every amount is exact.
 
-    ``network``, ``items`` and ``ledger`` are empty when the bill was read for its totals alone.
+    ``network``, ``items``, ``ledger`` and ``tagged`` are empty when it was read for totals alone.
     ``network`` is what was paid by bytes, by kind; ``ledger`` has every route, and hours as well.
     """
 
@@ -111,6 +112,7 @@ class Bill:
     categories: tuple[Spend, ...] = ()
     commitments: tuple[Commitments, ...] = ()
     ledger: Ledger = field(default_factory=Ledger)
+    tagged: tuple[TaggedSpend, ...] = ()
 
     @property
     def currencies(self) -> tuple[str, ...]:
@@ -157,14 +159,6 @@ class Bill:
         """Return the amounts of one month, the largest first."""
         found = [s for s in spends if (s.currency, s.start) == (period.currency, period.start)]
         return sorted(found, key=lambda s: (-s.amount, s.subject))
-
-
-def add_up(amounts: Iterable[Decimal]) -> Decimal:
-    """Return the exact sum of amounts of one currency, whatever the decimal context in force."""
-    total = Decimal(0)
-    for amount in amounts:
-        total = _EXACT.add(total, amount)
-    return total
 
 
 def main_currency(bill: Bill, preferred: str) -> str | None:

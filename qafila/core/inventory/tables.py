@@ -140,7 +140,7 @@ def _ownership(inventory: Inventory) -> list[Row]:
     bill = inventory.bill
     return [
         {"tag": s.key, "state": s.state.value, "value": s.value, "month": f"{s.start:%Y-%m}",
-         "amount": exact(s.amount), "currency": s.currency, "resources": s.resources}
+         "amount": exact(s.amount), "currency": s.currency, "count": s.count}
         for s in ([] if bill is None else spend_by_tag(inventory.resources, bill))
     ]  # fmt: skip
 

@@ -10,8 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from decimal import Context, Decimal
+from decimal import Decimal
 
+from qafila.core.adding import add_up
 from qafila.core.network.kinds import Kind
 from qafila.core.network.regions import pair_of_text, pair_of_usage_type, region_of_prefix
 
@@ -19,7 +20,6 @@ NOT_KNOWN = "not known"
 INTERNET = "internet"
 _USAGE = "Usage"
 _GIB = Decimal(2**30)
-EXACT = Context(prec=76)  # two DECIMAL(38, 20) side by side: a sum of money rounds nothing
 _UNITS = {
     "gb": Decimal(1), "gib": Decimal(1), "gigabyte": Decimal(1), "gigabytes": Decimal(1),
     "gibibyte": Decimal(1), "gibibytes": Decimal(1), "gb months": Decimal(1),
@@ -132,7 +132,7 @@ class Ledger:
 
     def amount(self, currency: str, start: date, *kinds: Kind) -> Decimal:
         """Return what the kinds cost in one month; no kind given: all that is paid by bytes."""
-        return exact_sum(
+        return add_up(
             t.amount
             for t in self.of(currency, start)
             if (t.kind in kinds if kinds else t.kind.by_bytes)
@@ -145,7 +145,7 @@ class Ledger:
             for t in self.transfers
             if (t.vendor, t.start, t.kind) == (vendor, start, kind) and t.gigabytes is not None
         ]
-        return exact_sum(found) if found else None
+        return add_up(found) if found else None
 
 
 # currency, month, vendor, service, kind, from, to
@@ -172,7 +172,7 @@ def ledger_of(charges: Iterable[Charge]) -> Ledger:
         ].append(charge)  # fmt: skip
     transfers = [
         Transfer(
-            *key, exact_sum(c.amount for c in group), _volume(group),
+            *key, add_up(c.amount for c in group), _volume(group),
             sum(c.rows for c in group), sum(_unmeasured(c) for c in group),
         )
         for key, group in by_route.items()
@@ -208,14 +208,6 @@ def ends_of(charge: Charge) -> tuple[str, str]:
             return here, NOT_KNOWN
         case _:
             return here, _ENDS[charge.kind]
-
-
-def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """Add up money without rounding a digit, however large the sum."""
-    total = Decimal(0)
-    for amount in amounts:
-        total = EXACT.add(total, amount)
-    return total
 
 
 def gigabytes_of(quantity: Decimal, unit: str | None) -> Decimal | None:
@@ -264,7 +256,7 @@ def _volume(group: list[Charge]) -> Decimal | None:
         if c.quantity is not None and c.measured and c.kind.by_bytes
         if (gb := gigabytes_of(c.quantity, c.unit)) is not None
     ]
-    return exact_sum(known) if known else None
+    return add_up(known) if known else None
 
 
 def _unmeasured(charge: Charge) -> int:
@@ -279,7 +271,7 @@ def _listed(
     groups: dict[tuple[str, date, str, str], list[Charge]],
 ) -> tuple[Unclassified, ...]:
     found = [
-        Unclassified(*key, exact_sum(c.amount for c in group), sum(c.rows for c in group))
+        Unclassified(*key, add_up(c.amount for c in group), sum(c.rows for c in group))
         for key, group in groups.items()
     ]
     return tuple(sorted(found, key=lambda u: (u.currency, u.start, -u.amount, u.service, u.said)))

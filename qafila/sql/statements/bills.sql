@@ -272,3 +272,10 @@ FROM line
 WHERE resource IS NOT NULL
 GROUP BY resource, currency, period_start
 ORDER BY resource, currency, period_start;
+
+-- name: tag_sets
+-- DuckDB. Spend by the tags on a line, as they are written; NULL where there are none.
+SELECT currency, period_start, tags, sum(amount), count(*)
+FROM line
+GROUP BY currency, period_start, tags
+ORDER BY currency, period_start, tags;
