@@ -98,6 +98,7 @@ class _Text:
         self._stream = stream
         self._text = ""
         self._place = 0
+        self._counted = 0
         self._lines = 1
         self._decoder = json.JSONDecoder()
         self._ended = False
@@ -105,7 +106,9 @@ class _Text:
 
     def line(self) -> int:
         """Return the line of what comes next, from 1."""
-        return self._lines + self._text.count("\n", 0, self._place)
+        self._lines += self._text.count("\n", self._counted, self._place)
+        self._counted = self._place
+        return self._lines
 
     def peek(self) -> str:
         """Return the next character that is no space, without taking it; "" at the end."""
@@ -172,8 +175,9 @@ class _Text:
         except CutShort as error:
             piece, self.failed = "", f"is cut off: {error}"
         self._ended = not piece
+        self.line()
         kept = max(0, self._place - 1)
-        self._lines += self._text.count("\n", 0, kept)
+        self._counted -= kept
         self._text = self._text[kept:] + piece
         self._place -= kept
         return bool(piece)

@@ -196,8 +196,8 @@ def _unseen_below(needs: nx.DiGraph, start: int, seen: set[int]) -> list[int]:
 
 
 def _app(graph: Graph, parts: Sequence[tuple[str, ...]], groups: Sequence[int]) -> str:
-    """Return the one application of all members; "" when they have none or several."""
+    """Return the one application that any member names; "" when none does, or they differ."""
     found = {
-        app_of(graph.resources[m]) if m in graph.resources else "" for g in groups for m in parts[g]
-    }
+        app_of(graph.resources[m]) for g in groups for m in parts[g] if m in graph.resources
+    } - {""}
     return found.pop() if len(found) == 1 else ""

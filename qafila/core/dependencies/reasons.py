@@ -40,7 +40,10 @@ class Reasons:
         for edge in graph.binding:
             self._needs[edge.from_id].append(edge)
             self._needed[edge.to_id].append(edge)
+        bound = {(e.from_id, e.to_id) for e in graph.binding}
         for edge in graph.weak:
+            if (edge.from_id, edge.to_id) in bound:
+                continue
             self._weak[edge.from_id].append(edge)
             self._weak[edge.to_id].append(edge)
         arrows = [(e.from_id, e.to_id) for e in graph.binding]
