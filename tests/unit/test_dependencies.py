@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qafila.core.dependencies import (
@@ -101,6 +101,7 @@ _FORMS = (
 )
 
 
+@settings(deadline=None)
 @given(_PLACES, _PASSWORDS, st.sampled_from(_FORMS))
 def test_a_password_never_occurs_in_what_is_read(place, password, form) -> None:  # type: ignore[no-untyped-def]
     found = endpoint_of(form(*place, password))
@@ -108,6 +109,7 @@ def test_a_password_never_occurs_in_what_is_read(place, password, form) -> None:
     assert found is None or "zzqq" not in str(found.as_fact()).lower()
 
 
+@settings(deadline=None)
 @given(_PLACES, st.text(string.ascii_letters + string.digits, min_size=1, max_size=20))
 def test_a_plain_password_does_not_hide_the_host(
     place: tuple[str, int, str], password: str
@@ -143,6 +145,7 @@ _EDGES = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_EDGES, st.randoms())
 def test_combining_never_loses_an_edge_or_doubts_it_more_and_order_is_nothing(
     edges: list[Edge], shuffled
@@ -266,3 +269,4 @@ def test_a_node_without_a_resource_has_a_name() -> None:
     assert name_of_node("service:checkout", {}) == "checkout"
     assert name_of_node("i-1", {"i-1": "web-1"}) == "web-1"
     assert name_of_node("internet", {}) == "internet"
+    assert name_of_node("arn:aws:sqs:eu-west-3:1:new", {}) == "new"

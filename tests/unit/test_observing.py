@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qafila.core.dependencies import Directory, Traffic
@@ -210,6 +210,7 @@ def test_a_caller_that_was_never_traced_is_a_gap(tmp_path: Path) -> None:
     assert found.missed == "the callers of 1 spans are in none of the files"
 
 
+@settings(deadline=None)
 @given(st.permutations([*SHOP["scopeSpans"][0]["spans"], *ORDERS["scopeSpans"][0]["spans"]]))
 def test_the_order_of_spans_never_matters(spans: list[dict[str, Any]]) -> None:
     from tasks.observing.span_formats import spans_of
@@ -244,6 +245,7 @@ _JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(_JSON, max_size=4), max_size=4), st.booleans(), st.integers(1, 30))
 def test_a_stream_gives_what_json_holds_however_it_is_cut(
     values: list[list[Any]], pretty: bool, piece: int
@@ -263,6 +265,7 @@ def test_a_stream_gives_what_json_holds_however_it_is_cut(
     assert not any(isinstance(e, Broken) for e in found)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='{}[]":,\n 1aresourceSpans', max_size=60))
 def test_no_text_ever_makes_the_stream_raise_or_hang(text: str) -> None:
     import io
@@ -417,6 +420,7 @@ _FLOWS = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(_FLOWS, st.randoms())
 def test_bytes_are_never_lost_nor_made_and_order_is_nothing(flows: list[Flow], shuffled) -> None:  # type: ignore[no-untyped-def]
     directory = Directory(HOSTS)

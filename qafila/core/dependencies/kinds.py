@@ -63,6 +63,8 @@ def name_of_node(node: str, names: Mapping[str, str]) -> str:
     """Return how a reader is told of a node: its resource's name, or what stands in its id."""
     if node in names:
         return names[node] or node
+    if node.startswith("arn:"):
+        return node.split(":", 5)[-1] or node
     for prefix in (*OURS, *FOREIGN):
         if node.startswith(prefix):
             return node.removeprefix(prefix)
