@@ -1,0 +1,149 @@
+"""The labelled set of the lock-in scan: facts on real packages, fetched with pip when measured."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from tasks.lock_in import scan
+
+FILE = Path(__file__).with_suffix(".toml")
+
+Place = tuple[str, str, int, str, str]
+"""(package, file, line, kind, provider)."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """``hits`` can be told from a file alone, ``beyond`` only by following values further."""
+
+    packages: Mapping[str, tuple[str, str]]  # name: version, sha256 of its wheel
+    files: frozenset[tuple[str, str]]
+    hits: frozenset[Place]
+    beyond: frozenset[Place]
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a scan did on some labels."""
+
+    right: int
+    wrong: int
+    missed: int
+
+    @property
+    def precision(self) -> float:
+        return self.right / (self.right + self.wrong) if self.right else 0.0
+
+    @property
+    def recall(self) -> float:
+        return self.right / (self.right + self.missed) if self.right else 0.0
+
+    def as_data(self) -> dict[str, Any]:
+        return {
+            "precision": round(self.precision, 4), "recall": round(self.recall, 4),
+            "right": self.right, "wrong": self.wrong, "missed": self.missed,
+        }  # fmt: skip
+
+
+def read(which: str | None = None) -> Labels:
+    """Read the labels, all of them or those of one set: ``drawn`` or ``held-out``."""
+    rows = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    files = [f for f in rows["file"] if which in (None, f["set"])]
+    return Labels(
+        {p["name"]: (p["version"], p["sha256"]) for p in rows["package"]},
+        frozenset((f["package"], f["path"]) for f in files),
+        _places(files, "hits"),
+        _places(files, "beyond"),
+    )
+
+
+def _places(files: Iterable[Mapping[str, Any]], which: str) -> frozenset[Place]:
+    return frozenset(
+        (f["package"], f["path"], line, *_kind_and_provider(key))
+        for f in files
+        for key, lines in f.get(which, {}).items()
+        for line in lines
+    )
+
+
+def _kind_and_provider(key: str) -> tuple[str, str]:
+    kind, provider = key.split("/")
+    return kind, provider
+
+
+def fetch(labels: Labels, folder: Path) -> None:
+    """Download the wheels, checked by their hashes, and unpack each into a folder of its name.
+
+    Raises:
+        NotMeasured: pip is not there, or a package cannot be had.
+    """
+    missing = {n: v for n, v in labels.packages.items() if not (folder / n).is_dir()}
+    if not missing:
+        return
+    wheels = folder / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    wanted = wheels / "wanted.txt"
+    wanted.write_text(
+        "".join(f"{n}=={v} --hash=sha256:{h}\n" for n, (v, h) in sorted(missing.items()))
+    )
+    done = subprocess.run(
+        [*_pip(), "download", "--quiet", "--no-deps", "--only-binary", ":all:",
+         "--require-hashes", "-r", str(wanted), "-d", str(wheels)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise machine.NotMeasured(
+            f"pip could not fetch the labelled packages: {done.stderr[-500:]}"
+        )
+    for wheel in sorted(wheels.glob("*.whl")):
+        name = wheel.name.split("-")[0].replace("_", "-")
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder / name)
+
+
+def _pip() -> list[str]:
+    own = [sys.executable, "-m", "pip"]
+    if subprocess.run([*own, "--version"], capture_output=True, check=False).returncode == 0:
+        return own
+    if (found := shutil.which("pip")) is not None:
+        return [found]
+    raise machine.NotMeasured("pip is needed to fetch the labelled packages; name --packages DIR.")
+
+
+def found_in(folders: Mapping[str, Path], labels: Labels) -> frozenset[Place]:
+    """Scan whole packages; return what was found in the labelled files, once a line."""
+    found = set()
+    for package, folder in folders.items():
+        for hit in scan([folder], workers=1).hits:
+            if (package, hit.file) in labels.files:
+                found.add((package, hit.file, hit.line, hit.kind.value, hit.provider))
+    return frozenset(found)
+
+
+def score(found: frozenset[Place], labels: Labels, *, beyond: bool = False) -> Score:
+    """Hold what was found against the labels. What lies beyond is no mistake when it is found."""
+    wanted = labels.hits | labels.beyond if beyond else labels.hits
+    wrong = found - labels.hits - labels.beyond
+    return Score(len(found & wanted), len(wrong), len(wanted - found))
+
+
+def by_kind(found: frozenset[Place], labels: Labels) -> dict[str, dict[str, Any]]:
+    """Return the score of each kind."""
+    groups: defaultdict[str, list[frozenset[Place]]] = defaultdict(list)
+    for kind in sorted({place[3] for place in labels.hits}):
+        for places in (found, labels.hits, labels.beyond):
+            groups[kind].append(frozenset(p for p in places if p[3] == kind))
+    return {
+        kind: score(got, Labels(labels.packages, labels.files, hits, beyond)).as_data()
+        for kind, (got, hits, beyond) in groups.items()
+    }
