@@ -52,7 +52,7 @@ def _texts() -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
     return tuple((word.encode(), re.compile(p.encode())) for word, p in rules().seeks)
 
 
-def _speaks(content: bytes) -> bool:
+def speaks(content: bytes) -> bool:
     """Say whether a file holds anything that could be an address or a text of the rules."""
     lowered = content.lower()
     return _addresses().search(lowered) is not None or any(
@@ -92,13 +92,13 @@ def _read(root: Path, name: str, limits: Limits, batch: Batch) -> None:
         return
     imports = imports_of(language, content)
     interesting = any(rules().module(language, path) is not None for path in imports)
-    speaks = _speaks(content)
-    if interesting or speaks:
+    has_texts = speaks(content)
+    if interesting or has_texts:
         source = _decoded(language, content)
         if source is None:
             batch.skipped.note("undecodable", name)
             return
-        facts = facts_of(name, source, _wanted() if speaks else None, names=interesting)
+        facts = facts_of(name, source, _wanted() if has_texts else None, names=interesting)
         _match(root, name, language, facts, batch)
     batch.lines += content.count(b"\n") + (not content.endswith(b"\n") and bool(content))
     batch.size_bytes += len(content)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import tomllib
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from qafila.cli import app
 from qafila.core.lock_in import Effort, Hit, Kind, LockIn, Site
 from qafila.core.lock_in.rules import parse_rules
 from qafila.errors import BadInput
 from tasks.lock_in import Limits, scan
 from tasks.lock_in.light import imports_of
-from tasks.lock_in.reading import rules
+from tasks.lock_in.reading import rules, speaks
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -486,3 +491,32 @@ def test_the_rules_are_checked() -> None:
     assert len(refused.value.problems) == 7
     assert {api.kind for api in rules().apis} == set(Kind)
     assert all(api.reason.endswith(".") and len(api.reason) > 20 for api in rules().apis)
+
+
+def test_the_quick_look_never_misses_an_address() -> None:
+    rows = tomllib.loads((files("qafila.data") / "lock_in.toml").read_text())["api"]
+    addresses = [
+        (host.replace("*", "x"), row["rule"]) for row in rows for host in row.get("hosts", [])
+    ]
+    addresses += [(f"{s}://x/y", row["rule"]) for row in rows for s in row.get("schemes", [])]
+    for address, rule in addresses:
+        for text in (address, f"https://{address}/v1") if "://" not in address else (address,):
+            known = rules().address(text)
+            assert known is not None, text
+            assert speaks(f"u = '{text}'".encode()), text
+        assert known.rule == rule or "x" in address, address
+
+
+def test_the_command_prints_text_or_json(tmp_path: Path) -> None:
+    write(tmp_path, {"a.py": "import boto3\nboto3.client('sqs')"})
+    told = CliRunner().invoke(app, ["lock-in", str(tmp_path)]).output
+    assert "2 lines in 1 files (1 python)" in told
+    assert "a.py:2:1" in told
+    printed = json.loads(CliRunner().invoke(app, ["lock-in", str(tmp_path), "--json"]).output)
+    assert [h["api"] for h in printed["hits"]] == ["sdk", "sqs"]
+    assert printed["summary"][0]["kind"] == "queue"
+    assert printed["lines"] == 2
+    refused = CliRunner().invoke(app, ["lock-in", str(tmp_path / "none")])
+    assert isinstance(refused.exception, BadInput)
+    write(tmp_path / "other", {"b.go": "package b\n"})
+    assert "No provider" in CliRunner().invoke(app, ["lock-in", str(tmp_path / "other")]).output
