@@ -29,9 +29,9 @@ class Defect:
 
 def lines_of(count: int, of: int, vendor: str) -> str:
     """Return how many lines, in words: "all 942 AWS lines", "289 of 942 AWS lines"."""
-    whose = f"{vendor} " if vendor else ""
-    if count == of:
-        return f"all {of:,} {whose}lines" if of != 1 else f"the one {whose}line"
+    whose = f"{vendor} " if vendor not in ("", "not named") else ""
+    if count == of > 1:
+        return f"all {of:,} {whose}lines"
     return f"{count:,} of {of:,} {whose}lines"
 
 
