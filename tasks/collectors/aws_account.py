@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from tasks.collectors.aws_refusals import (
     code_and_status,
     refusal_of,
 )
+from tasks.collectors.aws_wire import asked_seconds, page_size, sign_the_payload, under
 from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 _UNKNOWN = Standing()
 _MAKING = threading.Lock()  # a session makes clients one at a time; the clients may be shared
 _BROKEN_ATTEMPTS = 3  # of a call that got no answer, or a fault of the server
-_EC2_PAGE = 500  # EC2 counts an unpaged list against a quota of half the size
+_AHEAD = 8  # items begun for each that is looked at, while the first of them waits its turn
 
 
 @dataclass(frozen=True)
@@ -121,16 +121,16 @@ class Account(Look):
         ``key`` may lead into a structure: ``DistributionList.Items``.
         """
         if not client.can_paginate(operation):
-            yield from _under(getattr(client, operation)(**parameters), key)
+            yield from under(getattr(client, operation)(**parameters), key)
             return
-        size = {} if parameters else _page_size(client, operation)
+        size = page_size(client, operation, parameters)
         paginator = client.get_paginator(operation)
         pages = iter(paginator.paginate(**parameters, PaginationConfig=size))
         for _ in range(self._limits.pages):
             page = next(pages, None)
             if page is None:
                 return
-            yield from _under(page, key)
+            yield from under(page, key)
         if next(pages, None) is not None:
             where = "".join(f" {v}" for v in parameters.values() if isinstance(v, str))
             self.missed(
@@ -159,7 +159,7 @@ class Account(Look):
             try:
                 for item in items:
                     waiting.append(pool.submit(self._one, work, item))
-                    take_in(2 * self._limits.at_once)
+                    take_in(_AHEAD * self._limits.at_once)
                     if errors:
                         break
             finally:
@@ -217,7 +217,7 @@ class Account(Look):
 
         events = client.meta.events
         events.register_first("request-created", wait)  # before it is signed: signatures age
-        events.register("before-sign", _sign_the_payload)
+        events.register("before-sign", sign_the_payload)
         events.register_first("before-send", self._count)
         events.register_first("needs-retry", judge)
         return client
@@ -235,7 +235,7 @@ class Account(Look):
             self._pacing.answered(*bucket)
             return None
         if outcome_of_error(code, status) is Outcome.THROTTLED:
-            self._pacing.refused(*bucket, _asked_seconds(http))
+            self._pacing.refused(*bucket, asked_seconds(http))
             return self._wait_for(attempts, self._limits.attempts)
         self._pacing.answered(*bucket)
         broken = http.status_code in (500, 502, 504)
@@ -258,44 +258,6 @@ class Account(Look):
             self._tally.calls += 1
 
 
-def _under(page: Any, key: str) -> list[Any]:
-    *structures, last = key.split(".")
-    for structure in structures:
-        page = page.get(structure, {})
-    return page.get(last) or []
-
-
 def tags_of(pairs: list[dict[str, str]] | None) -> dict[str, str]:
     """Return tags as a mapping, whichever of the two AWS spellings they come in."""
     return {p.get("Key", p.get("key", "")): p.get("Value", p.get("value", "")) for p in pairs or []}
-
-
-def _page_size(client: Any, operation: str) -> Mapping[str, int]:
-    """Return how many items to ask EC2 for at once; other services page by themselves."""
-    model = client.meta.service_model
-    if model.service_name != "ec2":
-        return {}
-    shape = model.operation_model(client.meta.method_to_api_mapping[operation]).input_shape
-    limit = shape.members.get("MaxResults") if shape is not None else None
-    if limit is None:
-        return {}
-    return {"PageSize": min(_EC2_PAGE, limit.metadata.get("max", _EC2_PAGE))}
-
-
-def _asked_seconds(http: Any) -> float | None:
-    """Return what a ``Retry-After`` in seconds asks for, at most a minute."""
-    asked = http.headers.get("Retry-After", "")
-    return min(60.0, float(asked)) if asked.isdecimal() else None
-
-
-def _sign_the_payload(request: Any, **_: Any) -> None:
-    """Send the payload's digest as a signed header, as S3 requires and every service accepts.
-
-    A verifier that rebuilds a body-less request wrongly (moto does for REST services) then still
-    arrives at our signature.
-    """
-    body = request.data or b""
-    if isinstance(body, str):
-        body = body.encode()
-    if isinstance(body, bytes) and "X-Amz-Content-SHA256" not in request.headers:
-        request.headers["X-Amz-Content-SHA256"] = hashlib.sha256(body).hexdigest()

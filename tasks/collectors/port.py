@@ -68,7 +68,7 @@ class Look(ABC):
 
     def take_in(self, look: Look) -> None:
         """Add what another look at the same place found and missed."""
-        self.found.extend(look.found)
+        list.extend(self.found, look.found)  # within bounds already
         self.edges.extend(look.edges)
         for reason, gap in look._gaps.items():
             self._gaps.setdefault(reason, _Gap()).merge(gap)
