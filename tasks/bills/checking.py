@@ -26,6 +26,7 @@ def find_defects(bill: OpenBill) -> tuple[tuple[Defect, ...], frozenset[str]]:
         *_mismatches(bill),
         *_copies(bill),
         *_gaps(bill),
+        *_partly_invoiced(bill),
     ]
     doubted = frozenset(d.currency for d in doubts if d.effective_is_whole)
     return tuple(found), doubted
@@ -220,3 +221,13 @@ def _gaps(bill: OpenBill) -> Iterator[Defect]:
                 f"{vendor} has no usage on {len(days)} days of {start:%Y-%m}: {day_list(days)}",
                 len(days), vendor,
             )  # fmt: skip
+
+
+def _partly_invoiced(bill: OpenBill) -> Iterator[Defect]:
+    for vendor, start, rows, without in bill.rows("partly_invoiced"):
+        yield Defect(
+            "partly-invoiced",
+            f"{lines_of(without, rows, vendor)} of {start:%Y-%m} have no invoice id, the others "
+            "have one: the month counts as open",
+            without, vendor, rows,
+        )  # fmt: skip

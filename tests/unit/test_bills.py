@@ -104,6 +104,7 @@ def test_a_month_is_closed_only_when_every_line_has_an_invoice(tmp_path: Path) -
     assert reference is not None
     assert newest is not None
     assert (reference.month, newest.month) == ("2026-04", "2026-06")
+    assert [(d.count, d.of) for d in bill.defects if d.kind == "partly-invoiced"] == [(1, 2)]
 
 
 @pytest.mark.parametrize(

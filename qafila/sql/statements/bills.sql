@@ -178,6 +178,15 @@ WHERE period_start = date_trunc('month', period_start)
 GROUP BY vendor, period_start
 ORDER BY vendor, period_start;
 
+-- name: partly_invoiced
+-- DuckDB. Months of a vendor in which some lines carry an invoice id and others do not.
+SELECT vendor, period_start, sum(rows)::BIGINT, sum(rows - invoiced)::BIGINT
+FROM spend
+WHERE names_invoices
+GROUP BY vendor, period_start
+HAVING sum(invoiced) > 0 AND sum(invoiced) < sum(rows)
+ORDER BY vendor, period_start;
+
 -- name: repeated
 -- DuckDB. How many lines are the same as another one to the last digit.
 SELECT count(*) - count(DISTINCT fingerprint)
