@@ -36,7 +36,7 @@ def running_moto() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
 
 
 def session_of(estate: Estate) -> Any:

@@ -209,7 +209,8 @@ def block_of(estate: Estate, **more: Any) -> AwsAccount:
 
 
 def test_all_collectors_at_once_see_what_they_see_one_by_one(estate: Estate) -> None:
-    places = aws_places(block_of(estate), pacing=unhurried())
+    patient = Limits(timeout_s=120)  # a busy machine is no refusal
+    places = aws_places(block_of(estate), pacing=unhurried(), limits=patient)
     threads = set()
     at_once = read_places(places, concurrency=16, done=lambda _: threads.add(threading.get_ident()))
     assert len(threads) > 1
