@@ -12,7 +12,7 @@ from blocks import AwsAccount, KubernetesCluster, PostgresDatabase
 from qafila import settings
 from qafila.core.workload import AuditSources, ProductPlan, Workload
 from qafila.errors import BadInput, Refused, Unavailable
-from tasks.connections import connection
+from tasks.connections import adopt_block, connection
 from tasks.ledger import Connection
 
 B = TypeVar("B", bound=Block)
@@ -91,6 +91,8 @@ class _Looked:
         self.problems: list[str] = []
 
     def connection(self, field: str, name: str, kind: type[B]) -> tuple[str, B] | None:
+        """Return a connection as the Prefect block has it now, else as the ledger remembers it."""
+        adopt_block(self._ledger, name, kind)
         try:
             return name, connection(self._ledger, name, kind)
         except Refused as refused:
