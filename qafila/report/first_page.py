@@ -225,7 +225,7 @@ def _unseen_estate(facts: Facts) -> list[str]:
         if outcome != "complete":
             why = f" ({missed[name]})" if name in missed else ""
             lines.append(f"Audit of {name}: {outcome}{why}. What it holds is unknown, not nothing.")
-            notes = [n for n in notes if not n.startswith(f"{name} is {outcome}")]
+            notes = [n for n in notes if not n.startswith((f"{name} is ", f"{name} in "))]
     lines += [f"Audit: {note.rstrip('.')}." for note in notes]
     for found in audit.get("billed_not_found") or []:
         lines.append(
