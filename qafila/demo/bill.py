@@ -150,7 +150,7 @@ def _charges(estate: Estate, days: int, dice: random.Random) -> Iterator[_Charge
         else:
             price = PRICES[subject.kind]
             requests = Decimal(int(_REQUESTS_A_DAY[subject.kind] * dice.uniform(0.8, 1.2)))
-            yield _Charge(subject, "Requests", f"${price.usd} per request", price, requests)
+            yield _Charge(subject, "Requests", f"${price.usd:f} per request", price, requests)
     for subject in estate.seeded:
         if subject.name != UNBILLED and subject.app in _TALKING and subject.kind == "instance":
             yield from _traffic(subject, dice)

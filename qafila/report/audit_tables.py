@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from qafila.core.inventory import size_text
@@ -61,6 +62,18 @@ def _money(key: str = "amount") -> _Column:
     return heading, lambda row: amount_of({**row, "amount": row.get(key)}), True
 
 
+def _quantity(key: str, heading: str = "") -> _Column:
+    """A quantity kept as exact text, to three decimals for the eye."""
+
+    def told(row: Row) -> str:
+        if row.get(key) is None:
+            return NOTHING
+        shown = f"{Decimal(str(row[key])):,.3f}".rstrip("0").rstrip(".")
+        return "under 0.001" if shown == "0" and Decimal(str(row[key])) > 0 else shown
+
+    return heading or key, told, True
+
+
 def _share(key: str, heading: str = "") -> _Column:
     return (
         heading or key,
@@ -72,9 +85,10 @@ def _share(key: str, heading: str = "") -> _Column:
 _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "spend": (_text("month"), _text("state"), _text("what"), _text("name"), _money(),
               _count("lines")),
-    "spend_items": (_text("service"), _text("item"), _money(), _text("quantity"), _text("unit")),
+    "spend_items": (_text("service"), _text("item"), _money(), _quantity("quantity"),
+                    _text("unit")),
     "network": (_text("month"), _text("route"), _text("service"), _text("from"), _text("to"),
-                _money(), _text("gigabytes", "GB"), _count("lines")),
+                _money(), _quantity("gigabytes", "GB"), _count("lines")),
     "gravity": (_text("from"), _text("to"), _text("moved"), _text("where"), _money("before"),
                 _money("after"), _money(), _text("why", "not known because"), _text("measured")),
     "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
