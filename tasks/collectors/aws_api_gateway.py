@@ -29,7 +29,8 @@ def _rest(account: Account) -> None:
         arn = _arn(account, f"restapis/{identifier}")
         stages: list[str] | None = None
         with account.tolerating(f"api-gateway stages of {api['name']}"):
-            stages = [s["stageName"] for s in client.get_stages(restApiId=identifier)["item"]]
+            answer = client.get_stages(restApiId=identifier)
+            stages = [s["stageName"] for s in answer.get("item", [])]
         with account.tolerating(f"api-gateway integrations of {api['name']}"):
             for resource in account.pages(
                 client, "get_resources", "items", restApiId=identifier, embed=["methods"], limit=500

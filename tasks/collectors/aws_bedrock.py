@@ -57,7 +57,7 @@ def _add(
 ) -> None:
     tags: dict[str, str] = {}
     with account.tolerating(f"bedrock tags of {name}"):
-        tags = tags_of(client.list_tags_for_resource(resourceARN=arn)["tags"])
+        tags = tags_of(client.list_tags_for_resource(resourceARN=arn).get("tags"))
     account.found.append(Resource(arn, f"bedrock:{kind}", name, account.region, None, tags, facts))
 
 

@@ -31,11 +31,11 @@ def read(account: Account) -> None:
                     "address": distribution.get("DomainName"),
                     "aliases": distribution.get("Aliases", {}).get("Items", []),
                     "price_class": distribution.get("PriceClass"),
-                    "origins": sorted({o["DomainName"] for o in origins}),
+                    "origins": sorted({o["DomainName"] for o in origins if "DomainName" in o}),
                 },
             )
         )  # fmt: skip
-        account.edges += [_to_origin(arn, o) for o in origins]
+        account.edges += [_to_origin(arn, o) for o in origins if "DomainName" in o]
 
 
 def _to_origin(distribution: str, origin: dict[str, Any]) -> Edge:

@@ -55,7 +55,9 @@ def _instances(account: Account, ec2: Any) -> str | None:
                 "subnet": instance.get("SubnetId"),
                 "private_ip": instance.get("PrivateIpAddress"),
                 "public_ip": instance.get("PublicIpAddress"),
-                "launched": instance["LaunchTime"].isoformat(),
+                "launched": instance["LaunchTime"].isoformat()
+                if "LaunchTime" in instance
+                else None,
                 "lifecycle": instance.get("InstanceLifecycle", "on-demand"),
                 "security_groups": [g["GroupId"] for g in instance.get("SecurityGroups", [])],
             }

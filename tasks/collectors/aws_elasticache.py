@@ -33,7 +33,7 @@ def read(account: Account) -> None:
 
 def _tags(account: Account, client: Any, arn: str) -> dict[str, str]:
     with account.tolerating(f"elasticache tags of {arn}"):
-        return tags_of(client.list_tags_for_resource(ResourceName=arn)["TagList"])
+        return tags_of(client.list_tags_for_resource(ResourceName=arn).get("TagList"))
     return {}
 
 

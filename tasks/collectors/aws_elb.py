@@ -32,7 +32,7 @@ def _second_generation(account: Account) -> None:
     with account.tolerating("elb tags"):
         for start in range(0, len(arns), _TAGS_A_CALL):
             answer = elb.describe_tags(ResourceArns=arns[start : start + _TAGS_A_CALL])
-            tags |= {d["ResourceArn"]: tags_of(d["Tags"]) for d in answer["TagDescriptions"]}
+            tags |= {d["ResourceArn"]: tags_of(d.get("Tags")) for d in answer["TagDescriptions"]}
     for balancer in balancers:
         zones = balancer.get("AvailabilityZones", [])
         account.found.append(
@@ -88,7 +88,9 @@ def _classic(account: Account) -> None:
     with account.tolerating("elb tags of classic balancers"):
         for start in range(0, len(names), _TAGS_A_CALL):
             answer = elb.describe_tags(LoadBalancerNames=names[start : start + _TAGS_A_CALL])
-            tags |= {d["LoadBalancerName"]: tags_of(d["Tags"]) for d in answer["TagDescriptions"]}
+            tags |= {
+                d["LoadBalancerName"]: tags_of(d.get("Tags")) for d in answer["TagDescriptions"]
+            }
     for balancer in balancers:
         name = balancer["LoadBalancerName"]
         # the API tells no ARN; the owner of the group it wears is the account

@@ -25,7 +25,7 @@ def _read_function(account: Account, function: dict[str, Any]) -> None:
     tags: dict[str, str] = {}
     with account.tolerating(f"lambda tags of {function['FunctionName']}"):
         client = account.client("lambda")
-        tags = client.list_tags(Resource=function["FunctionArn"])["Tags"]
+        tags = client.list_tags(Resource=function["FunctionArn"]).get("Tags", {})
     _add(account, function, tags)
 
 

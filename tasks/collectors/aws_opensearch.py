@@ -34,7 +34,7 @@ def _add_domain(account: Account, client: Any, domain: dict[str, Any]) -> None:
     arn, name = domain["ARN"], domain["DomainName"]
     tags: dict[str, str] = {}
     with account.tolerating(f"opensearch tags of {name}"):
-        tags = tags_of(client.list_tags(ARN=arn)["TagList"])
+        tags = tags_of(client.list_tags(ARN=arn).get("TagList"))
     machines = domain.get("ClusterConfig", {})
     disks = domain.get("EBSOptions", {})
     network = domain.get("VPCOptions", {})
@@ -80,7 +80,9 @@ def _collections(account: Account) -> None:
         for collection in answer["collectionDetails"]:
             tags: dict[str, str] = {}
             with account.tolerating(f"opensearch tags of {collection['name']}"):
-                tags = tags_of(client.list_tags_for_resource(resourceArn=collection["arn"])["tags"])
+                tags = tags_of(
+                    client.list_tags_for_resource(resourceArn=collection["arn"]).get("tags")
+                )
             endpoint = collection.get("collectionEndpoint", "")
             account.found.append(
                 Resource(

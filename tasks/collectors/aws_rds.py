@@ -47,19 +47,20 @@ def read(account: Account) -> None:
 
 def _add_instance(account: Account, database: dict[str, Any], roles: dict[str, str]) -> None:
     name, engine = database["DBInstanceIdentifier"], database["Engine"]
+    allocated = database.get("AllocatedStorage") or 0
     shared = engine.startswith(_SHARED_STORAGE)
     group = database.get("DBSubnetGroup") or {}
     source = database.get("ReadReplicaSourceDBInstanceIdentifier")
     account.found.append(
         Resource(
             database["DBInstanceArn"], "rds:instance", name, account.region,
-            None if shared else database["AllocatedStorage"] << 30,
+            None if shared or not allocated else allocated << 30,
             tags_of(database.get("TagList")),
             {
                 "engine": engine,
                 "version": database.get("EngineVersion"),
-                "type": database["DBInstanceClass"],
-                "state": database["DBInstanceStatus"],
+                "type": database.get("DBInstanceClass"),
+                "state": database.get("DBInstanceStatus"),
                 "address": database.get("Endpoint", {}).get("Address"),
                 "port": database.get("Endpoint", {}).get("Port"),
                 "size_is": "of the cluster" if shared else "allocated",

@@ -94,6 +94,8 @@ def refusal_of(
         )
     if isinstance(error, BotoCoreError | ResponseParserError):
         return Refusal(Outcome.UNSUPPORTED, f"no usable answer ({type(error).__name__})")
+    if isinstance(error, KeyError):  # a collector looks into answers, and one is not whole
+        return Refusal(Outcome.UNSUPPORTED, f"an answer without {error}")
     return None
 
 

@@ -28,7 +28,7 @@ def read(account: Account) -> None:
         types: Counter[str] | None = None
         with account.tolerating(f"route53 tags of {name}"):
             answer = client.list_tags_for_resource(ResourceType="hostedzone", ResourceId=identifier)
-            tags = tags_of(answer["ResourceTagSet"]["Tags"])
+            tags = tags_of(answer["ResourceTagSet"].get("Tags"))
         with account.tolerating(f"route53 records of {name}"):
             types = _records(account, client, identifier, name)
         account.found.append(

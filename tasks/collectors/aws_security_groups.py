@@ -20,9 +20,9 @@ def read(account: Account) -> None:
     for group in account.pages(ec2, "describe_security_groups", "SecurityGroups"):
         allows: list[dict[str, str]] = []
         others: list[dict[str, str]] = []
-        for rule in group["IpPermissions"]:
+        for rule in group.get("IpPermissions", []):
             port = "all" if rule["IpProtocol"] == "-1" else str(rule.get("FromPort", "all"))
-            sources = [pair["GroupId"] for pair in rule.get("UserIdGroupPairs", [])]
+            sources = [p["GroupId"] for p in rule.get("UserIdGroupPairs", []) if "GroupId" in p]
             ranges = [r["CidrIp"] for r in rule.get("IpRanges", [])]
             ranges += [r["CidrIpv6"] for r in rule.get("Ipv6Ranges", [])]
             if _EVERYBODY & set(ranges):

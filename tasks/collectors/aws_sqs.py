@@ -24,14 +24,14 @@ def read(account: Account) -> None:
 
 def _read_queue(account: Account, url: str) -> None:
     client = account.client("sqs")
-    owner, name = url.rsplit("/", 2)[-2:]
+    owner, name = ("", *url.split("/"))[-2:]
     arn = f"arn:{partition_of(account.region)}:sqs:{account.region}:{owner}:{name}"
     attributes: dict[str, str] = {}
     tags: dict[str, str] = {}
     with account.tolerating(f"sqs queue {name}"):
-        attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=_ATTRIBUTES)[
-            "Attributes"
-        ]
+        attributes = client.get_queue_attributes(QueueUrl=url, AttributeNames=_ATTRIBUTES).get(
+            "Attributes", {}
+        )
         tags = client.list_queue_tags(QueueUrl=url).get("Tags", {})
     waiting = attributes.get("ApproximateNumberOfMessages")
     arn = attributes.get("QueueArn", arn)

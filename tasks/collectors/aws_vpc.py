@@ -68,7 +68,7 @@ def _subnets(account: Account, ec2: Any) -> None:
             account, "subnet", subnet["SubnetId"], subnet,
             {
                 "vpc": subnet["VpcId"],
-                "zone": subnet["AvailabilityZone"],
+                "zone": subnet.get("AvailabilityZone"),
                 "cidr": subnet.get("CidrBlock"),
                 "free_addresses": subnet.get("AvailableIpAddressCount"),
                 "public": subnet.get("MapPublicIpOnLaunch", False),
