@@ -56,7 +56,7 @@ def main() -> None:
         seed=None,
         raw_seconds=raw,
         notes={
-            "recall": "on labels that the rules were fitted to; docs/explanation/lock-in.md has the "
+            "recall": "on labels the rules were fitted to; docs/explanation/lock-in.md has the "
             "figures of the first runs, which are lower",
             "recall_beyond": "with the labels for which a value must be followed through a "
             "parameter, a loop, a container or another object, which the scan does not do",
