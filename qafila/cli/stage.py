@@ -105,7 +105,7 @@ def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
 
 
 def _to_look_at(body: dict[str, Any]) -> list[str]:
-    """Return what the audit found that costs money for nothing, in one line of short words."""
+    """Return what the audit found that costs money for nothing, in few short words a finding."""
     billed = body.get("billed_not_found") or []
     told = [f"! billed but not found: {_amounts(billed)}"] if billed else []
     unbilled = len(body.get("found_not_billed") or [])
@@ -114,7 +114,13 @@ def _to_look_at(body: dict[str, Any]) -> list[str]:
     for kind, words in _FINDINGS.items():
         if count := kinds.count(kind):
             told.append(f"! {count} {words}")
-    return ["  ".join(told)] if told else []
+    lines: list[str] = []
+    for part in told:
+        if lines and len(lines[-1]) + 2 + len(part) <= _WIDTH:
+            lines[-1] += f"  {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _amounts(findings: Sequence[dict[str, Any]]) -> str:

@@ -27,6 +27,23 @@ def test_a_long_sentence_is_wrapped_under_its_phase(capsys: pytest.CaptureFixtur
     assert all(line.startswith(" " * 18) for line in lines[1:])
 
 
+def test_an_audit_shows_what_costs_money_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(
+        capsys, "audit", "74 resources.",
+        billed_not_found=[{"amount": "142.848", "currency": "USD"},
+                          {"amount": "1", "currency": "EUR"}],
+        found_not_billed=[{}],
+        findings=[{"kind": "untagged gpu"}, {"kind": "orphan disk"}, {"kind": "idle instance"}],
+    )  # fmt: skip
+    assert lines[0].startswith("  1 audit         74 resources.")
+    assert (
+        lines[1].strip() == "! billed but not found: 142.85 USD + 1.00 EUR  "
+        "! found but not billed: 1  ! 1 orphan disk"
+    )
+    assert lines[2].strip() == "! 1 GPU without tag"
+    assert len(shown(capsys, "audit", "74 resources.")) == 1
+
+
 def test_a_rollout_shows_each_step(capsys: pytest.CaptureFixture[str]) -> None:
     steps = [{"step": "A/A", "verdict": "PASS"}, {"step": "1 %", "verdict": "FAIL"}]
     lines = shown(capsys, "rollout", "w g1: errors: 9", steps=steps, requests=9, failed_requests=0)
