@@ -40,7 +40,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Skipped:
-    """Counts what was left out by reason, and keeps the first names of each."""
+    """Counts what was left out by reason, and keeps of each the names that sort first.
+
+    In whichever order files are met, and by however many processes, the same names are kept.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -48,15 +51,16 @@ class Skipped:
     def note(self, reason: str, name: str) -> None:
         """Count one file or folder."""
         self.counts[reason] += 1
-        if len(self.examples[reason]) < _EXAMPLES:
-            self.examples[reason].append(name)
+        self._keep(reason, [name])
 
     def add(self, other: Skipped) -> None:
         """Take in what another process counted."""
         self.counts.update(other.counts)
         for reason, names in other.examples.items():
-            room = _EXAMPLES - len(self.examples[reason])
-            self.examples[reason] += names[:room]
+            self._keep(reason, names)
+
+    def _keep(self, reason: str, names: list[str]) -> None:
+        self.examples[reason] = sorted([*self.examples[reason], *names])[:_EXAMPLES]
 
 
 def walk(root: Path, skipped: Skipped, limits: Limits) -> Iterator[str]:

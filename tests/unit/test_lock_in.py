@@ -21,6 +21,7 @@ from qafila.errors import BadInput
 from tasks.lock_in import Limits, scan
 from tasks.lock_in.light import imports_of
 from tasks.lock_in.reading import rules, speaks
+from tasks.lock_in.walking import Skipped
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:
@@ -520,3 +521,21 @@ def test_the_command_prints_text_or_json(tmp_path: Path) -> None:
     assert isinstance(refused.exception, BadInput)
     write(tmp_path / "other", {"b.go": "package b\n"})
     assert "No provider" in CliRunner().invoke(app, ["lock-in", str(tmp_path / "other")]).output
+
+
+@given(
+    st.lists(st.text("abc", min_size=1, max_size=3), max_size=30), st.randoms(use_true_random=False)
+)
+def test_the_examples_of_what_was_skipped_never_depend_on_the_order(
+    names: list[str], chance: random.Random
+) -> None:
+    kept = []
+    for _ in range(2):
+        chance.shuffle(names)
+        parts = [Skipped(), Skipped()]
+        for name in names:
+            chance.choice(parts).note("binary", name)
+        parts[0].add(parts[1])
+        kept.append((parts[0].counts["binary"], parts[0].examples.get("binary", [])))
+    assert kept[0] == kept[1]
+    assert kept[0][1] == sorted(names)[: len(kept[0][1])]
