@@ -9,7 +9,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from qafila.core.phases import ENDED, Event
+from qafila.core.phases import ENDED, Event, Phase
 from qafila.demo.bad_candidates import GOING, BadCandidate
 from tasks.evidence import latest_evidence
 from tasks.generations import open_for
@@ -25,13 +25,15 @@ RETRIED = {BadCandidate.ERRORS, BadCandidate.KILLED}
 
 @pytest.fixture(scope="module")
 def loaded(stack: Stack) -> None:
-    """A generation that is loaded and went through a rollout before, as the tests leave it."""
+    """A generation that is loaded: a new one, or the one that an audit before this has opened."""
     set_scene(stack)
     with open_ledger(stack) as ledger:
         generation = newest_generation(ledger, WORKLOAD)
         if generation is None or generation.phase in ENDED:
-            open_for(ledger, read_workload(ledger, WORKLOAD)[0])
-            move(ledger, Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED)
+            generation = open_for(ledger, read_workload(ledger, WORKLOAD)[0])
+        if generation.phase == Phase.REGISTERED:
+            move(ledger, Event.AUDIT_ACCEPTED)
+        move(ledger, Event.DECISION_APPROVED, Event.PLAN_APPLIED)
         stack.cli("run", "embedding-backfill", WORKLOAD)
         move(ledger, Event.LADDER_PASS)
 
