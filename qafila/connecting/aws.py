@@ -12,12 +12,17 @@ def aws_session(
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
     *,
+    assume_roles: Sequence[str] = (),
+    external_id: str | None = None,
     read_timeout_s: float = 60,
 ) -> Callable[..., Any]:
     """Return what makes clients of an account: called with a service and perhaps a region.
 
-    Without keys by the usual boto3 chain. Retries are its own.
+    Without keys by the usual boto3 chain. Retries are its own. ``assume_roles`` and
+    ``external_id`` are settings of the connection that concern the audit alone: nothing here acts
+    in another account than the connection's own.
     """
+    del assume_roles, external_id
     import boto3
     from botocore.config import Config
 
@@ -48,6 +53,10 @@ def connect_s3(
     endpoint_url: str | None = None,
     access_key_id: str | None = None,
     secret_access_key: str | None = None,
+    *,
+    assume_roles: Sequence[str] = (),
+    external_id: str | None = None,
 ) -> Any:
-    """Return a client for S3; without keys by the usual boto3 chain. Retries are its own."""
+    """Return a client for S3 of the connection's own account; as for ``aws_session``."""
+    del assume_roles, external_id
     return aws_session(regions, endpoint_url, access_key_id, secret_access_key)("s3")
