@@ -17,6 +17,7 @@ from qafila.errors import BadInput, Unavailable
 from qafila.stack import envoy
 from tasks.routers.access_log import tenant_digest
 from tasks.routers.envoy_arms import Arm, RouteSettings
+from tasks.routers.port import Request
 from tests.contract.router_suite import weigh
 from tests.edges import Edge, running_edge
 
@@ -90,12 +91,15 @@ def test_a_hanging_candidate_is_seen_as_bad(edge: Edge) -> None:
     with settings(edge, RouteSettings(per_try_s=0.5, canary_at_once=4)):
         weigh(edge.router, 100)
         edge.candidate.hang = True
+        user = {"x-organisation": "hanging"}  # lines of the test before may come late
         _, cursor = edge.router.observed(None)
-        assert httpx.get(edge.listen_url + "/search", timeout=10).status_code == 200
-        seen = []
+        url = edge.listen_url + "/search"
+        assert httpx.get(url, headers=user, timeout=10).status_code == 200
+        seen: list[Request] = []
         end = time.monotonic() + 5
         while not seen and time.monotonic() < end:
-            seen, cursor = edge.router.observed(cursor)
+            found, cursor = edge.router.observed(cursor)
+            seen = [r for r in found if r.tenant == tenant_digest("hanging")]
         assert [(r.arm, r.attempts) for r in seen] == [("candidate", 2)]
 
 
