@@ -12,16 +12,19 @@ from qafila.core.adding import add_up
 from qafila.core.bills import Spend
 from qafila.core.egress import Tariffs, parse_tariffs
 from qafila.core.network import Charge, Kind, Ledger, Talker, ledger_of
-from qafila.core.network.ledger import gigabytes_of
+from qafila.core.network.ledger import OTHER_ACCOUNTS, gigabytes_of
 from qafila.core.network.rules import case_expression
 from qafila.sql import statement
 from tasks.bills.relation import OpenBill
 
 MOST_TALKERS = 50  # of each kind and month
+MOST_ACCOUNTS = 200  # of all; the others are one account together
 
 
 def read_ledger(bill: OpenBill) -> Ledger:
     """Return the network ledger of bills that are open; reads the lines up to three times.
+
+    Accounts are told apart: the 200 that pay most for the network by name, the others as one.
 
     Raises:
         BadInput: a file cannot be read to its end.
@@ -33,12 +36,15 @@ def read_ledger(bill: OpenBill) -> Ledger:
         Charge(
             currency, start, category or "not named", vendor or "not named", service, region,
             usage_type, text, unit, from_region, to_region, Kind(kind), amount, quantity,
-            measured, lines,
+            measured, lines, account,
         )
         for (
-            currency, start, category, vendor, service, region, usage_type, text, unit,
+            currency, start, category, vendor, account, service, region, usage_type, text, unit,
             from_region, to_region, kind, amount, quantity, measured, lines,
-        ) in bill.query(statement("network", "transfers"))
+        ) in bill.query(
+            statement("network", "transfers")
+            .replace("$most", str(MOST_ACCOUNTS)).replace("$others", OTHER_ACCOUNTS)
+        )
     )  # fmt: skip
     return replace(ledger, talkers=_talkers(bill))
 

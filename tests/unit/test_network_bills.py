@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from qafila.core.network import Kind
+from qafila.core.network.ledger import OTHER_ACCOUNTS
 from qafila.core.network.rules import kind_of, text_of
 from qafila.demo.bill import write_bill
 from qafila.demo.estate import Estate, Seeded
 from tasks.bills import read_bill
-from tasks.bills.network import load_tariffs
+from tasks.bills.network import MOST_ACCOUNTS, load_tariffs
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "billing"
 SEPTEMBER = date(2024, 9, 1)
@@ -143,6 +144,53 @@ def test_who_talks_across_zones_is_named_where_the_bill_names_a_resource(tmp_pat
     assert sum((t.amount for t in talkers.values()), Decimal(0)) == ledger.amount(
         "USD", october, Kind.CROSS_ZONE
     )
+
+
+HEAD = (
+    "BilledCost,BillingCurrency,BillingPeriodStart,ChargeCategory,ProviderName,ServiceName,"
+    "SubAccountId,RegionId,ChargeDescription,ConsumedQuantity,ConsumedUnit"
+)
+
+
+def written(path: Path, lines: list[str]) -> Path:
+    path.write_text("\n".join([HEAD, *lines]) + "\n")
+    return path
+
+
+OUT = "USD,2026-05-01,Usage,AWS,Amazon EC2,{},eu-west-3,data transfer out to the internet,{},GB"
+
+
+def test_one_route_of_several_accounts_is_told_apart(tmp_path: Path) -> None:
+    lines = ["0.1," + OUT.format("111", 1), "0.2," + OUT.format("111", 2),
+             "0.3," + OUT.format("222", 4), "0.7," + OUT.format("", 8)]  # fmt: skip
+    ledger = read_bill(written(tmp_path / "bill.csv", lines)).ledger
+    found = {(t.account, t.kind, t.amount, t.gigabytes, t.rows) for t in ledger.transfers}
+    assert found == {
+        ("111", Kind.INTERNET_OUT, Decimal("0.3"), Decimal(3), 2),
+        ("222", Kind.INTERNET_OUT, Decimal("0.3"), Decimal(4), 1),
+        (None, Kind.INTERNET_OUT, Decimal("0.7"), Decimal(8), 1),
+    }
+    assert ledger.accounts == ("111", "222")
+    assert ledger.amount("USD", date(2026, 5, 1)) == Decimal("1.3")
+
+
+def test_accounts_beyond_the_dearest_are_one_and_the_total_stays_exact(tmp_path: Path) -> None:
+    lines = [f"0.{n:03}," + OUT.format(f"{n:04}", 1) for n in range(1, MOST_ACCOUNTS + 6)]
+    ledger = read_bill(written(tmp_path / "bill.csv", lines)).ledger
+    [others] = [t for t in ledger.transfers if t.account == OTHER_ACCOUNTS]
+    assert (others.amount, others.rows) == (Decimal("0.015"), 5)  # 1 to 5 thousandths
+    assert len(ledger.accounts) == MOST_ACCOUNTS + 1
+    assert "0006" in ledger.accounts
+    whole = sum((Decimal(line.split(",")[0]) for line in lines), Decimal(0))
+    assert ledger.amount("USD", date(2026, 5, 1)) == whole
+
+
+def test_the_real_bills_accounts_add_up() -> None:
+    rows = rows_of(shared("focus_1_0_sample.csv"))
+    ledger = read_bill(shared("focus_1_0_sample.csv")).ledger
+    named = {str(r["SubAccountId"]) for r in rows if r["SubAccountId"]}
+    assert len(ledger.accounts) > 1
+    assert set(ledger.accounts) <= named
 
 
 def test_what_a_bill_costs_by_its_own_tags_adds_up(tmp_path: Path) -> None:

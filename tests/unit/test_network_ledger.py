@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.network import Charge, Kind, ledger_of
+from qafila.core.network import Charge, Kind, Transfer, ledger_of
 from qafila.core.network.ledger import ends_of, gigabytes_of
 from qafila.core.network.regions import BILLING_CODES, pair_of_text, pair_of_usage_type
 
@@ -135,6 +136,7 @@ charges = st.builds(
     quantity=st.none() | st.decimals(0, 10**6, places=6),
     measured=st.integers(0, 3),
     rows=st.integers(3, 9),
+    account=st.none() | st.sampled_from(["1", "2"]),
 )
 
 
@@ -156,6 +158,36 @@ def test_no_line_is_ever_dropped_and_no_digit_is_lost(lines: list[Charge]) -> No
             c.rows for c in lines if c.currency == currency
         )
     assert all(0 <= t.unmeasured <= t.rows for t in ledger.transfers)
+
+
+@given(st.lists(charges, max_size=15))
+def test_accounts_are_told_apart_and_add_up_to_what_one_account_would_be(
+    lines: list[Charge],
+) -> None:
+    ledger, alone = ledger_of(lines), ledger_of(replace(c, account=None) for c in lines)
+    routes: dict[tuple[object, ...], list[Transfer]] = {}
+    for t in ledger.transfers:
+        routes.setdefault(
+            (t.currency, t.start, t.vendor, t.service, t.kind, t.origin, t.destination), []
+        ).append(t)
+    assert len(routes) == len(alone.transfers)
+    for whole_route in alone.transfers:
+        t = whole_route
+        parts = routes[t.currency, t.start, t.vendor, t.service, t.kind, t.origin, t.destination]
+        assert len({p.account for p in parts}) == len(parts)
+        assert whole(p.amount for p in parts) == whole([t.amount])
+        assert sum(p.rows for p in parts) == t.rows
+        known = [p.gigabytes for p in parts if p.gigabytes is not None]
+        assert (whole(known) if known else None) == (
+            None if t.gigabytes is None else whole([t.gigabytes])
+        )
+    for account in (None, "1", "2"):
+        said = [c for c in lines if c.account == account and c.category == "Usage"]
+        held = [t for t in ledger.transfers if t.account == account]
+        assert whole(t.amount for t in held) == whole(c.amount for c in said)
+    assert ledger.accounts == tuple(
+        sorted({c.account for c in lines if c.account and c.category == "Usage"})
+    )
 
 
 @given(st.lists(charges, max_size=12), st.randoms())

@@ -18,6 +18,7 @@ from qafila.core.network.regions import pair_of_text, pair_of_usage_type, region
 
 NOT_KNOWN = "not known"
 INTERNET = "internet"
+OTHER_ACCOUNTS = "other accounts"
 _USAGE = "Usage"
 _GIB = Decimal(2**30)
 _UNITS = {
@@ -61,14 +62,17 @@ class Charge:
     quantity: Decimal | None
     measured: int
     rows: int
+    account: str | None = None
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What one route of one service cost in one month; ``gigabytes`` None: not measured.
+    """What one route of one service and account cost in one month.
 
-    ``unmeasured`` lines of ``rows`` say no volume that can be read, so ``gigabytes`` leaves them
-    out. Traffic between zones is billed at both ends: its gigabytes count each byte twice.
+    ``gigabytes`` None: not measured. ``unmeasured`` lines of ``rows`` say no volume that can be
+    read, so ``gigabytes`` leaves them out. Traffic between zones is billed at both ends: its
+    gigabytes count each byte twice. ``account`` None: the bill names none;
+    :data:`OTHER_ACCOUNTS`: one of those that are not told apart.
     """
 
     currency: str
@@ -82,6 +86,7 @@ class Transfer:
     gigabytes: Decimal | None
     rows: int
     unmeasured: int
+    account: str | None = None
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,12 @@ class Ledger:
     def of(self, currency: str, start: date) -> list[Transfer]:
         """Return the transfers of one month in one currency, the dearest first."""
         found = [t for t in self.transfers if (t.currency, t.start) == (currency, start)]
-        return sorted(found, key=lambda t: (-t.amount, t.service, t.kind, t.origin, t.destination))
+        return sorted(found, key=lambda t: (-t.amount, *_words(t)))
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Return the accounts that the bill names on transfer lines, sorted."""
+        return tuple(sorted({t.account for t in self.transfers if t.account is not None}))
 
     def amount(self, currency: str, start: date, *kinds: Kind) -> Decimal:
         """Return what the kinds cost in one month; no kind given: all that is paid by bytes."""
@@ -148,13 +158,13 @@ class Ledger:
         return add_up(found) if found else None
 
 
-# currency, month, vendor, service, kind, from, to
+# currency, month, vendor, service, kind, from, to; and the account
 _Route = tuple[str, date, str, str, Kind, str, str]
 
 
 def ledger_of(charges: Iterable[Charge]) -> Ledger:
     """Return the ledger of grouped lines; the order of the lines does not matter."""
-    by_route: defaultdict[_Route, list[Charge]] = defaultdict(list)
+    by_route: defaultdict[tuple[_Route, str | None], list[Charge]] = defaultdict(list)
     by_words: defaultdict[tuple[str, date, str, str], list[Charge]] = defaultdict(list)
     beside: defaultdict[tuple[str, date, str, str], list[Charge]] = defaultdict(list)
     for charge in charges:
@@ -166,25 +176,29 @@ def ledger_of(charges: Iterable[Charge]) -> Ledger:
         if charge.kind is Kind.OTHER:
             by_words[*key, said].append(charge)
         origin, destination = ends_of(charge)
-        by_route[
+        route = (
             charge.currency, charge.start, charge.vendor, charge.service, charge.kind, origin,
             destination,
-        ].append(charge)  # fmt: skip
+        )  # fmt: skip
+        by_route[route, charge.account].append(charge)
     transfers = [
         Transfer(
-            *key, add_up(c.amount for c in group), _volume(group),
-            sum(c.rows for c in group), sum(_unmeasured(c) for c in group),
+            *route, add_up(c.amount for c in group), _volume(group),
+            sum(c.rows for c in group), sum(_unmeasured(c) for c in group), account,
         )
-        for key, group in by_route.items()
+        for (route, account), group in by_route.items()
     ]  # fmt: skip
     return Ledger(
-        tuple(
-            sorted(transfers, key=lambda t: (
-                t.currency, t.start, t.kind, t.vendor, t.service, t.origin, t.destination))
-        ),
+        tuple(sorted(transfers, key=lambda t: (t.currency, t.start, t.kind, t.vendor, *_words(t)))),
         _listed(by_words),
         _listed(beside),
-    )  # fmt: skip
+    )
+
+
+def _words(transfer: Transfer) -> tuple[str, ...]:
+    """Return what tells a route from another of the same kind and month, to sort by."""
+    return (transfer.service, transfer.kind, transfer.origin, transfer.destination,
+            transfer.vendor, transfer.account or "")  # fmt: skip
 
 
 def ends_of(charge: Charge) -> tuple[str, str]:

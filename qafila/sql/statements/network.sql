@@ -21,30 +21,62 @@ FROM (
 WHERE kind IS NOT NULL;
 
 -- name: transfers
--- DuckDB. The lines that say so, added up by all that the ledger tells apart.
-SELECT line.currency,
-       line.period_start,
-       line.category,
-       line.vendor,
-       line.service,
-       line.region,
-       line.usage_type,
-       said.text,
-       line.unit,
-       line.from_region,
-       line.to_region,
-       said.kind,
-       sum(line.amount),
-       sum(line.quantity),
-       count(line.quantity),
-       count(*)
-FROM line
-JOIN network_said AS said
-    ON line.service IS NOT DISTINCT FROM said.service
-   AND line.description IS NOT DISTINCT FROM said.description
-   AND line.meter IS NOT DISTINCT FROM said.meter
-   AND line.usage_type IS NOT DISTINCT FROM said.usage_type
-   AND line.unit IS NOT DISTINCT FROM said.unit
+-- DuckDB. The lines that say so, added up by all that the ledger tells apart. The accounts that pay
+-- most are named, the others are one together, because a bill may name a hundred thousand.
+WITH added AS (
+    SELECT line.currency,
+           line.period_start,
+           line.category,
+           line.vendor,
+           line.account,
+           line.service,
+           line.region,
+           line.usage_type,
+           said.text,
+           line.unit,
+           line.from_region,
+           line.to_region,
+           said.kind,
+           sum(line.amount) AS amount,
+           sum(line.quantity) AS quantity,
+           count(line.quantity) AS measured,
+           count(*) AS lines
+    FROM line
+    JOIN network_said AS said
+        ON line.service IS NOT DISTINCT FROM said.service
+       AND line.description IS NOT DISTINCT FROM said.description
+       AND line.meter IS NOT DISTINCT FROM said.meter
+       AND line.usage_type IS NOT DISTINCT FROM said.usage_type
+       AND line.unit IS NOT DISTINCT FROM said.unit
+    GROUP BY ALL
+),
+named AS (
+    SELECT account
+    FROM added
+    WHERE account IS NOT NULL
+    GROUP BY account
+    ORDER BY sum(abs(amount)) DESC, account
+    LIMIT $most
+)
+SELECT currency,
+       period_start,
+       category,
+       vendor,
+       CASE WHEN account IS NULL OR account IN (SELECT account FROM named) THEN account
+            ELSE '$others' END AS whose,
+       service,
+       region,
+       usage_type,
+       text,
+       unit,
+       from_region,
+       to_region,
+       kind,
+       sum(amount),
+       sum(quantity),
+       sum(measured)::BIGINT,
+       sum(lines)::BIGINT
+FROM added
 GROUP BY ALL
 ORDER BY ALL;
 
