@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
+from tests.http_stub import Asked, Reply, serving
 from tests.kubernetes_api import TOKEN, failure
 
 GROUPS = {
@@ -207,38 +205,15 @@ class ListServer:
 def running_lists(server: ListServer) -> Iterator[ListServer]:
     """Serve on a free port of loopback while the block runs."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(asked: Asked) -> Reply:
+        server.asked.append(asked.target)
+        if asked.headers.get("authorization") != f"Bearer {TOKEN}":
+            return Reply(401, json.dumps(failure(401, "Unauthorized", "no")).encode())
+        if asked.path in server.raw:
+            return Reply(200, server.raw[asked.path])
+        status, body = server.answer(asked.path, asked.query)
+        hint = {"retry-after": "7"} if status == 429 else {}
+        return Reply(status, json.dumps(body).encode(), hint)
 
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            server.asked.append(self.path)
-            query = {k: v[0] for k, v in parse_qs(parts.query).items()}
-            if self.headers.get("authorization") != f"Bearer {TOKEN}":
-                return self.reply(401, json.dumps(failure(401, "Unauthorized", "no")).encode())
-            if parts.path in server.raw:
-                return self.reply(200, server.raw[parts.path])
-            status, body = server.answer(parts.path, query)
-            return self.reply(status, json.dumps(body).encode())
-
-        def reply(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            if status == 429:
-                self.send_header("retry-after", "7")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}"
-    try:
+    with serving(answer) as server.url:
         yield server
-    finally:
-        http.shutdown()
-        http.server_close()

@@ -7,15 +7,13 @@ Prometheus ("HTTP API"); expressions are looked up, not evaluated.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from tasks.collectors.prometheus_metrics import CONTAINERS, CPU, GPU, GPU_MEMORY
+from tests.http_stub import Asked, Reply, serving
 
 HEADER = "Bearer a-token-of-the-test"
 
@@ -91,38 +89,15 @@ class MetricsServer:
 def running_metrics(server: MetricsServer) -> Iterator[MetricsServer]:
     """Serve on a free port of loopback while the block runs."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(asked: Asked) -> Reply:
+        server.asked.append(asked.path)
+        if server.header is not None and asked.headers.get("authorization") != server.header:
+            return Reply(401, b"Unauthorized")
+        status, body = server.answer(asked.path, asked.query.get("query", ""))
+        content = json.dumps(body).encode() if server.raw is None else server.raw
+        return Reply(
+            status, content, {"location": "http://127.0.0.1:1/elsewhere"} if status == 302 else {}
+        )
 
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            server.asked.append(parts.path)
-            if server.header is not None and self.headers.get("authorization") != server.header:
-                return self.reply(401, b"Unauthorized")
-            expression = parse_qs(parts.query).get("query", [""])[0]
-            status, body = server.answer(parts.path, expression)
-            return self.reply(
-                status, json.dumps(body).encode() if server.raw is None else server.raw
-            )
-
-        def reply(self, status: int, content: bytes) -> None:
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(content)))
-            if status == 302:
-                self.send_header("location", "http://127.0.0.1:1/elsewhere")
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    server.url = f"http://127.0.0.1:{http.server_address[1]}"
-    try:
+    with serving(answer) as server.url:
         yield server
-    finally:
-        http.shutdown()
-        http.server_close()
