@@ -18,7 +18,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from qafila.demo.estate import Estate, Seeded
+from qafila.demo.estate import Estate
+from qafila.demo.estate_plan import Seeded
 
 # FOCUS_Spec tag v1.2: its 57 columns, in the order in which exports write them.
 COLUMNS = (

@@ -15,7 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from qafila.demo.bill import ACCOUNT
-from qafila.demo.estate import Estate, Seeded
+from qafila.demo.estate import Estate
+from qafila.demo.estate_plan import Seeded
 
 FLOW_LOG = "flow.log"
 TRACES = "traces.json"

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from qafila.cli import app
 from qafila.core.estate import Collected, Outcome
-from qafila.demo.estate import DENIED, Estate, seed_estate
+from qafila.demo.estate import Estate, seed_estate
+from qafila.demo.estate_reader import DENIED
 from tasks.collectors import COLLECTORS, Account, Collector, Limits, read_only_policy
 from tests.aws import answering, running_moto, session_of
 

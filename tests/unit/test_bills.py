@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from qafila.core.bills import Period, exact, main_currency, money, recognise
 from qafila.demo.bill import COLUMNS, GHOST, PRICES, UNBILLED, write_bill
-from qafila.demo.estate import Estate, Seeded
+from qafila.demo.estate import Estate
+from qafila.demo.estate_plan import Seeded
 from qafila.errors import BadInput
 from tasks.bills import read_bill
 from tests.unit.bill_files import HEAD, bill_of, shared

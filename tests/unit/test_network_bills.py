@@ -14,7 +14,8 @@ from qafila.core.network import Kind
 from qafila.core.network.ledger import OTHER_ACCOUNTS
 from qafila.core.network.rules import kind_of, text_of
 from qafila.demo.bill import write_bill
-from qafila.demo.estate import Estate, Seeded
+from qafila.demo.estate import Estate
+from qafila.demo.estate_plan import Seeded
 from tasks.bills import read_bill
 from tasks.bills.network import MOST_ACCOUNTS, load_tariffs
 
