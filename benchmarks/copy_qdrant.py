@@ -52,6 +52,7 @@ from tasks.sources.pgvector import PgvectorSource
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, Vectors, VectorStore
 from tasks.stores.qdrant import QdrantStore
+from tasks.stores.qdrant_points import payload_of
 
 DIMENSIONS = 256
 _BATCH, _WRITTEN_ROWS, _SHARD_ROWS, _BATCH_ROWS = 256, 5_000, 10_000, 500
@@ -125,7 +126,7 @@ def _bare(client: Any, chunks: list[Chunk], vectors: Vectors) -> float:
     store = QdrantStore(client, place)
     store.prepare()
     ids = [str(c.id) for c in chunks]
-    payloads = [store._payload(c, 1) for c in chunks]
+    payloads = [payload_of(c, place, 1) for c in chunks]
     began = time.perf_counter()
     for start in range(0, len(ids), _BATCH):
         part = slice(start, start + _BATCH)

@@ -6,27 +6,62 @@ order: rows are summed up by bucket, or asked for by key.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from qdrant_client import models
 
+from qafila.core.fingerprint import chunk_id_text
 from qafila.core.ladder.keys import NOBODY, Witnesses, digest_words
-from tasks.stores.port import Chunk, Place, Stored
+from tasks.stores.port import Chunk, Stored, Vectors
+from tasks.stores.qdrant_faults import asking_qdrant
+from tasks.stores.qdrant_filters import of_documents
+from tasks.stores.qdrant_pages import PointPages
 
 
-class PointWitness(ABC):
+class PointWitness(PointPages):
     """The part of the Qdrant store that comparisons ask."""
 
-    _place: Place
+    def count(self) -> int:
+        with asking_qdrant(f"counting {self._place.name}"):
+            return self._client.count(self._place.name, exact=True).count
 
-    @abstractmethod
-    def _pages(
-        self, chosen: models.Filter | None, *, limit: int = 1000, **what: Any
-    ) -> Iterator[list[models.Record]]: ...
+    def repeated(self) -> int:
+        """A second copy can only stand under an id that is not derived from its key."""
+        repeated: int = 0
+        strangers: set[str] = set()
+        for points in self._pages(None, with_payload=["source_key", "chunk_number"]):
+            derived = {
+                str(p.id): chunk_id_text(p.payload["source_key"], p.payload["chunk_number"])
+                for p in points
+                if p.payload
+            }
+            foreign = [own for own_id, own in derived.items() if own_id != own]
+            if foreign:
+                with asking_qdrant("looking for repeated points"):
+                    found = self._client.retrieve(self._place.name, foreign, with_payload=False)
+                there = {str(p.id) for p in found}
+                for own in foreign:
+                    repeated += own in there or own in strangers
+                    strangers.add(own)
+        return repeated
+
+    def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
+        fields = ["source_key", "chunk_number", "text_digest", "fingerprint"]
+        return {
+            (p["source_key"], p["chunk_number"]): (
+                bytes.fromhex(p["text_digest"]),
+                p["fingerprint"],
+            )
+            for points in self._pages(of_documents(source_keys), with_payload=fields)
+            for p in (point.payload or {} for point in points)
+        }
+
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        for points in self._pages(None, with_payload=True, with_vectors=True, limit=batch_rows):
+            chunks = [chunk_of(p.payload or {}) for p in points]
+            yield chunks, np.array([p.vector for p in points], np.float32)
 
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
         """Yield points in the order of their ids, without text and vector."""
@@ -50,10 +85,8 @@ class PointWitness(ABC):
 
     def stored(self, source_keys: Sequence[str]) -> Stored:
         """Find points by the index on their documents' keys."""
-        match = models.MatchAny(any=[*source_keys])
-        chosen = models.Filter(must=[models.FieldCondition(key="source_key", match=match)])
-        points = [p for page in self._pages(chosen, with_payload=True, with_vectors=True)
-                  for p in page]  # fmt: skip
+        pages = self._pages(of_documents(source_keys), with_payload=True, with_vectors=True)
+        points = [point for page in pages for point in page]
         payloads = [p.payload or {} for p in points]
         vectors = np.array([p.vector for p in points], np.float32)
         return Stored(

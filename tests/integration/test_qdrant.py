@@ -21,6 +21,7 @@ from qafila.errors import BackfillHalted, Refused, Unavailable
 from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
 from tasks.stores.qdrant import QdrantStore
 from tasks.stores.qdrant_index import build_hnsw
+from tasks.stores.qdrant_points import PointWriter
 from tests.qdrant_stub import QdrantStub
 from tests.qdrant_ways import engine_behind_rest
 
@@ -259,36 +260,44 @@ def text_of(store: QdrantStore, key: str) -> str | None:
     return found[0] if found else None
 
 
+@pytest.fixture
+def late(served: tuple[QdrantStub, QdrantClient]) -> PointWriter:
+    """Sends requests that nobody asked the marks about, as one that was on its way."""
+    return PointWriter(served[1], PLACE)
+
+
 def test_a_late_request_of_a_worker_whose_shard_was_taken_undoes_nothing(
-    store: QdrantStore,
+    store: QdrantStore, late: PointWriter
 ) -> None:
     store.claim(0, 1)
     store.claim(0, 2)
     store.write(chunks(2, "newer"), vectors(2), done(2, epoch=2))
-    store._upsert(chunks(2, "older"), vectors(2), 1)  # was on its way when the shard was taken
+    late.upsert(chunks(2, "older"), vectors(2), 1)  # was on its way when the shard was taken
     assert text_of(store, "k0000") == "newer"
     store.claim_sync(1)
     store.replace(["k0000"], chunks(1, "synced"), vectors(1), SyncMark(1, "9"))
-    store._upsert(chunks(2, "older"), vectors(2), 2)
+    late.upsert(chunks(2, "older"), vectors(2), 2)
     assert (text_of(store, "k0000"), text_of(store, "k0001")) == ("synced", "older")
 
 
 def test_a_late_request_can_add_what_was_deleted_and_is_then_one_too_many(
-    store: QdrantStore,
+    store: QdrantStore, late: PointWriter
 ) -> None:
     store.claim(0, 1)
     store.write(chunks(2), vectors(2), done(2))
     store.claim_sync(1)
     store.replace(["k0001"], [], vectors(0), SyncMark(1, "9"))
-    store._upsert(chunks(2), vectors(2), 1)
+    late.upsert(chunks(2), vectors(2), 1)
     assert set(store.digests(["k0000", "k0001"])) == {("k0000", 0), ("k0001", 0)}
 
 
-def test_a_live_sync_that_was_taken_over_deletes_nothing_newer(store: QdrantStore) -> None:
+def test_a_live_sync_that_was_taken_over_deletes_nothing_newer(
+    store: QdrantStore, late: PointWriter
+) -> None:
     store.claim_sync(1)
     store.claim_sync(2)
     store.replace(["k0000"], chunks(1, "newer"), vectors(1), SyncMark(2, "9"))
-    store._delete([str(chunks(1)[0].id)], 2**40 + 1)
+    late.delete([str(chunks(1)[0].id)], 2**40 + 1)
     assert text_of(store, "k0000") == "newer"
 
 
@@ -297,12 +306,13 @@ def test_a_live_sync_that_was_taken_over_deletes_nothing_newer(store: QdrantStor
 def test_whatever_order_requests_arrive_in_the_highest_rank_stands(
     arrivals: list[tuple[int, int]],
 ) -> None:
-    store = QdrantStore(connect_qdrant(path=":memory:"), PLACE)
+    client = connect_qdrant(path=":memory:")
+    store, late = QdrantStore(client, PLACE), PointWriter(client, PLACE)
     store.prepare()
     expected: dict[str, tuple[int, str]] = {}
     for number, (row, rank) in enumerate(arrivals):
         written = dataclasses.replace(chunks(3)[row], text=f"{rank} {number}")
-        store._upsert([written], vectors(1), rank)
+        late.upsert([written], vectors(1), rank)
         if rank >= expected.get(written.source_key, (0, ""))[0]:
             expected[written.source_key] = rank, written.text
     stored = {c.source_key: c.text for part, _ in store.scan(100) for c in part}
@@ -321,11 +331,14 @@ def test_a_copy_under_an_id_of_its_own_is_counted_as_repeated(
     assert store.repeated() == 2
 
 
-def test_large_texts_are_spread_over_requests(stub: QdrantStub, store: QdrantStore) -> None:
-    store.claim(0, 1)
-    store.write(chunks(5, "x" * 7_000_000), vectors(5), done(5))
-    assert sum(a.endswith("_g1/points") for a in stub.asked) == 3
-    assert store.count() == 5
+def test_large_texts_are_spread_over_requests() -> None:
+    with engine_behind_rest(timeout_seconds=60) as (stub, client):  # 14 MB take a busy machine long
+        store = QdrantStore(client, PLACE)
+        store.prepare()
+        store.claim(0, 1)
+        store.write(chunks(5, "x" * 7_000_000), vectors(5), done(5))
+        assert sum(a.endswith("_g1/points") for a in stub.asked) == 3
+        assert store.count() == 5
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # client's lock file

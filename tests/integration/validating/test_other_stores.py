@@ -40,7 +40,7 @@ def test_qdrant_is_narrowed_and_compared_with_itself(way: str) -> None:
 def test_a_part_of_a_collection_that_no_request_can_name_is_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.stores.qdrant._MOST_DRAWN", 5)
+    monkeypatch.setattr("tasks.stores.qdrant_search._MOST_DRAWN", 5)
     with qdrant_client("qdrant") as client:
         store = QdrantStore(client, PLACE)
         plain = [dataclasses.replace(c, acl=["everyone"], metadata={}) for c in made_rows(ROWS)]
