@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload, serving_of
 from qafila.core.dependencies import Traffic, edges_of, plan_waves
-from qafila.core.estate import Collected, Edge, Resource, outcomes_by_collector
+from qafila.core.estate import Collected, Resource, outcomes_by_collector
 from qafila.core.findings import look_closer, watch_the_network
 from qafila.core.inventory import Inventory
 from qafila.core.inventory.pairs import costly_pairs
 from qafila.core.network import Ledger
-from qafila.core.network.flows import flows_of, pool_of
-from qafila.core.network.gravity import WhatIf, moves_together, what_if
+from qafila.core.network.asking import ask_what_if
 from qafila.core.reconciling import Reconciliation, reconcile
 from qafila.core.workload import Workload
 from tasks.audit.model_uses import model_uses
@@ -45,7 +44,7 @@ def take_stock(
     edges = edges_of(resources, direct)
     uses = model_uses(workload.name, files.code, edges, resources, traced=bool(observed.parts))
     serving = serving_of(load_price_book())
-    gravity = _gravity(resources, edges, observed.traffic, Ledger(), None)
+    gravity = ask_what_if(resources, edges, observed.traffic, Ledger(), None, load_tariffs())
     found = Inventory(
         workload=workload.name,
         collected=tuple(collected),
@@ -90,7 +89,7 @@ def _with_bill(
     period = bill.reference_period(currency)
     month = None if period is None else period.start
     items = [i for i in bill.items if i.currency == currency]
-    gravity = _gravity(found.resources, found.edges, traffic, bill.ledger, month)
+    gravity = ask_what_if(found.resources, found.edges, traffic, bill.ledger, month, load_tariffs())
     return replace(
         found,
         spend_items=files.billed.items,
@@ -102,27 +101,3 @@ def _with_bill(
         ),
         gravity=gravity,
     )
-
-
-def _gravity(
-    resources: Sequence[Resource],
-    edges: Sequence[Edge],
-    traffic: Sequence[Traffic],
-    ledger: Ledger,
-    month: date | None,
-) -> tuple[WhatIf, ...]:
-    """Price single moves, where flow logs say how much goes along a pair."""
-    days = _observed_days(traffic)
-    if days is None:
-        return ()
-    flows = flows_of(resources, edges, traffic, days)
-    pool = {} if month is None else pool_of(ledger, month)
-    return tuple(what_if(flows, moves_together(flows), load_tariffs(), pool))
-
-
-def _observed_days(traffic: Sequence[Traffic]) -> float | None:
-    """Return how many days flow logs cover; None: there are none. Below an hour is an hour."""
-    if not traffic:
-        return None
-    first, last = min(t.first_seen for t in traffic), max(t.last_seen for t in traffic)
-    return max(last - first, timedelta(hours=1)) / timedelta(days=1)

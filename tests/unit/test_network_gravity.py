@@ -17,9 +17,11 @@ from qafila.core.network.flows import flows_of, place_of, pool_of
 from qafila.core.network.gravity import (
     EVERY_ZONE,
     THE_INTERNET,
+    Asked,
     Flow,
     Move,
     Place,
+    cost_of,
     moves_together,
     route_between,
     what_if,
@@ -120,6 +122,71 @@ def test_tiers_count_the_whole_month() -> None:
     pool = {("aws", Kind.INTERNET_OUT): Decimal(200_000)}
     (row,) = what_if([out], [Move("api", FRANKFURT)], TARIFFS, pool)
     assert row.before.amount == Decimal(50)  # the last 1 000 of 200 000 cost 0.05 each
+
+
+@given(
+    st.sampled_from([Place("aws", "eu-central-1"), Place("aws", "us-east-1")]),
+    st.decimals(0, 10**6, places=3),
+    st.decimals(0, 10**6, places=0),
+)
+def test_a_move_that_changes_neither_route_nor_price_changes_nothing(
+    to: Place, sent: Decimal, besides: Decimal
+) -> None:
+    """Whatever the month holds: the flow is never priced on top of itself."""
+    out = Flow("api", "internet", A, THE_INTERNET, sent)
+    pool = {("aws", Kind.INTERNET_OUT): besides + sent}
+    (row,) = what_if([out], [Move("api", to)], TARIFFS, pool)
+    assert row.change == 0
+    assert row.before.amount == row.after.amount
+
+
+@given(st.decimals(0, 10**6, places=3), st.decimals(0, 10**6, places=3),
+       st.decimals(0, 10**6, places=3))  # fmt: skip
+def test_more_bytes_never_cost_less_wherever_the_end_stands(
+    few: Decimal, more: Decimal, besides: Decimal
+) -> None:
+    for to in (A, B, FRANKFURT, OHIO, GCP, OCI):
+        pool = {(v, Kind.INTERNET_OUT): besides for v in ("aws", "gcp", "oci")}
+        costs = [
+            cost_of(Flow("api", "db", A, to, sent, sent), TARIFFS, pool).amount
+            for sent in (few, few + more)
+        ]
+        assert costs[0] is not None
+        assert costs[1] is not None
+        assert 0 <= costs[0] <= costs[1]
+
+
+@pytest.mark.parametrize(
+    ("end", "to", "asked"),
+    [
+        ("db", A, Asked.TOGETHER), ("api", B, Asked.TOGETHER),
+        ("db", Place("aws", "eu-west-3", "eu-west-3c"), Asked.ANOTHER_ZONE),
+        ("db", FRANKFURT, Asked.ANOTHER_REGION), ("api", GCP, Asked.ANOTHER_PROVIDER),
+    ],
+)  # fmt: skip
+def test_a_row_says_where_the_end_is_put_and_what_is_taken_for_granted(
+    end: str, to: Place, asked: Asked
+) -> None:
+    (row,) = what_if([flow()], [Move(end, to)], TARIFFS, {}, "2026-05")
+    assert row.asked is asked
+    assert "list prices without discount" in row.assumes
+    assert "the bill of 2026-05" in row.assumes
+    assert ("over the internet" in row.assumes) == (asked is Asked.ANOTHER_PROVIDER)
+    (alone,) = what_if([flow()], [Move(end, to)], TARIFFS)
+    assert "from the first gigabyte" in alone.assumes
+
+
+def test_zone_names_of_two_accounts_are_never_compared() -> None:
+    resources = [
+        Resource("a", "ec2:instance", "a", "eu-west-3", facts={"zone": "eu-west-3a"}, account="1"),
+        Resource("b", "ec2:instance", "b", "eu-west-3", facts={"zone": "eu-west-3a"}, account="2"),
+        Resource("q", "sqs:queue", "q", "eu-west-3", account="2"),
+    ]
+    seen = [Traffic("a", end, 443, 1 << 30, 0, WHEN, WHEN) for end in "bq"]
+    to_b, to_q = flows_of(resources, [], seen, observed_days=30)
+    rows = what_if([to_b], [Move("a", FRANKFURT)], TARIFFS)
+    assert rows[0].why == "it is not known in which zone of eu-west-3 one end stands"
+    assert to_q.destination == Place("aws", "eu-west-3", EVERY_ZONE)
 
 
 def test_moves_worth_asking_about() -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from qafila.core.bills import money
 from qafila.core.dependencies import name_of_node
 from qafila.core.network import Kind
-from qafila.core.network.gravity import WhatIf
+from qafila.core.network.gravity import Asked, WhatIf
 from qafila.core.reconciling import Finding
 
 _LEAST = Decimal(1)  # a month; below it nobody moves anything
@@ -23,6 +23,8 @@ def costly_pairs(gravity: Iterable[WhatIf], names: Mapping[str, str]) -> list[Fi
     best: dict[tuple[str, str], WhatIf] = {}
     for row in gravity:
         change = row.change
+        if row.asked is not Asked.TOGETHER:
+            continue
         if row.before.route is not Kind.CROSS_ZONE or change is None or -change < _LEAST:
             continue
         pair = (row.flow.from_id, row.flow.to_id)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
 from qafila.core.dependencies.traffic import Traffic
 from qafila.core.estate import Edge, Resource
-from qafila.core.network.gravity import EVERY_ZONE, THE_INTERNET, Flow, Place
+from qafila.core.network.gravity import EVERY_ZONE, ONE_ZONE, THE_INTERNET, Flow, Place
 from qafila.core.network.kinds import Kind
-from qafila.core.network.ledger import INTERNET, Ledger
+from qafila.core.network.ledger import INTERNET, NOT_KNOWN, Ledger, Transfer
 
 DAYS_A_MONTH = 30
 _GIB = Decimal(2**30)
@@ -38,6 +39,29 @@ def place_of(resource: Resource) -> Place | None:
     return Place("aws", resource.region, str(zone) if zone else "")
 
 
+class _Places:
+    """Where the two ends of a pair stand, in words that mean the same for both."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        self._accounts: dict[str, str] = {}
+        self._places: dict[str, Place | None] = {INTERNET: THE_INTERNET}
+        for resource in resources:
+            self._accounts[resource.id] = resource.account
+            self._places[resource.id] = place_of(resource)
+
+    def of(self, start: str, end: str) -> tuple[Place | None, Place | None]:
+        here, there = self._places.get(start), self._places.get(end)
+        ours, theirs = self._accounts.get(start, ""), self._accounts.get(end, "")
+        if ours and theirs and ours != theirs:
+            return _without_zone(here), _without_zone(there)
+        return here, there
+
+
+def _without_zone(place: Place | None) -> Place | None:
+    named = place is not None and place.zone not in ("", EVERY_ZONE)
+    return replace(place, zone="") if named and place is not None else place
+
+
 def flows_of(
     resources: Iterable[Resource],
     edges: Iterable[Edge],
@@ -47,9 +71,10 @@ def flows_of(
     """Return a flow for each pair that was seen or that an edge joins.
 
     Bytes are those of ``observed_days`` (above 0), taken as a month of 30 days; the flow's source
-    says so. A pair that only an edge joins has no bytes: they were not measured.
+    says so. A pair that only an edge joins has no bytes: they were not measured. Of a pair in two
+    accounts the zones are not known: their names mean other zones in each (AWS, "AZ IDs").
     """
-    places = {r.id: place_of(r) for r in resources} | {INTERNET: THE_INTERNET}
+    places = _Places(resources)
     sent: defaultdict[tuple[str, str], int] = defaultdict(int)
     received: defaultdict[tuple[str, str], int] = defaultdict(int)
     for seen in traffic:
@@ -58,7 +83,7 @@ def flows_of(
     month = Decimal(DAYS_A_MONTH) / Decimal(repr(float(observed_days)))
     how = f"flow logs of {observed_days:g} days, as a month of {DAYS_A_MONTH}"
     flows = [
-        Flow(a, b, places.get(a), places.get(b), sent[a, b] / _GIB * month,
+        Flow(a, b, *places.of(a, b), sent[a, b] / _GIB * month,
              received[a, b] / _GIB * month, how)
         for a, b in sorted(sent)
     ]  # fmt: skip
@@ -68,9 +93,51 @@ def flows_of(
         if e.kind in _MOVING and not {(e.from_id, e.to_id), (e.to_id, e.from_id)} & sent.keys()
     }
     return flows + [
-        Flow(a, b, places.get(a), places.get(b), None, None, source)
+        Flow(a, b, *places.of(a, b), None, None, source)
         for (a, b), source in sorted(unmeasured.items())
     ]
+
+
+def routes_of(ledger: Ledger, start: date) -> list[Flow]:
+    """Return the routes of one month's bill whose volume is known, each service and account apart.
+
+    Only routes between two places: to the internet, between regions, between zones. A bill does
+    not name zones: both ends are in "one zone of" their region, and in another between zones,
+    where AWS bills each byte at both ends and it is counted once here.
+    """
+    return [
+        flow
+        for transfer in ledger.transfers
+        if transfer.start == start and (transfer.gigabytes or 0) > 0
+        if (flow := _route(transfer)) is not None
+    ]
+
+
+def _route(transfer: Transfer) -> Flow | None:
+    """Return a route's flow in the direction of the bytes; None: its places have no price."""
+    vendor = _TARIFF_OF_VENDOR.get(transfer.vendor.lower())
+    volume = transfer.gigabytes
+    if vendor is None or volume is None or NOT_KNOWN in (transfer.origin, transfer.destination):
+        return None
+    whose = "" if transfer.account is None else f" of {transfer.account}"
+    start = f"{transfer.service} in {transfer.origin}{whose}"
+    source = f"bill of {transfer.start:%Y-%m}"
+    origin = Place(vendor, transfer.origin, f"{ONE_ZONE}{transfer.origin}")
+    match transfer.kind:
+        case Kind.INTERNET_OUT:
+            return Flow(start, INTERNET, origin, THE_INTERNET, volume, Decimal(0), source)
+        case Kind.INTER_REGION:
+            region = transfer.destination
+            there = Place(vendor, region, f"{ONE_ZONE}{region}")
+            return Flow(start, f"its other end in {region}", origin, there, volume, Decimal(0),
+                        source)  # fmt: skip
+        case Kind.CROSS_ZONE:
+            there = Place(vendor, transfer.origin, f"another zone of {transfer.origin}")
+            sent = volume / 2 if vendor == "aws" else volume
+            return Flow(start, f"its other end in another zone of {transfer.origin}", origin,
+                        there, sent, Decimal(0), source)  # fmt: skip
+        case _:
+            return None
 
 
 def pool_of(ledger: Ledger, start: date) -> dict[tuple[str, Kind], Decimal]:
