@@ -18,6 +18,9 @@ from tasks.lock_in import scan
 
 FILE = Path(__file__).with_suffix(".toml")
 
+SETS = {"drawn": True, "held-out": True, "fresh": True, "last": False}
+"""The labelled sets, and whether the rules were fitted to them after their first run."""
+
 Place = tuple[str, str, int, str, str]
 """(package, file, line, kind, provider)."""
 
@@ -55,12 +58,13 @@ class Score:
         }  # fmt: skip
 
 
-def read(which: str | None = None) -> Labels:
-    """Read the labels, all of them or those of one set: ``drawn`` or ``held-out``."""
+def read(*sets: str) -> Labels:
+    """Read the labels of some of SETS and the packages that they speak of; without a name, all."""
     rows = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    files = [f for f in rows["file"] if which in (None, f["set"])]
+    files = [f for f in rows["file"] if f["set"] in (sets or SETS)]
+    named = {f["package"] for f in files}
     return Labels(
-        {p["name"]: (p["version"], p["sha256"]) for p in rows["package"]},
+        {p["name"]: (p["version"], p["sha256"]) for p in rows["package"] if p["name"] in named},
         frozenset((f["package"], f["path"]) for f in files),
         _places(files, "hits"),
         _places(files, "beyond"),
