@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--reads-per-s", type=float, default=50.0)
     parser.add_argument("--alone-seconds", type=float, default=30.0, help="before we start")
     parser.add_argument("--hold-seconds", type=float, default=5.0, help="after each switch")
+    parser.add_argument("--speed", type=float, default=0.2,
+                        help="share of its full speed at which the load works")  # fmt: skip
     parser.add_argument("--layout", choices=["table", "column", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -83,7 +85,7 @@ def main() -> None:
         "live",
         {**{name: max(found[name] for found in figures.values()) for name in TOP},
          "rows": given.rows, "writes_per_s": given.writes_per_s,
-         "reads_per_s": given.reads_per_s, **figures},
+         "reads_per_s": given.reads_per_s, "speed": given.speed, **figures},
         seed=given.seed,
         raw_seconds=raw,
         notes={
@@ -126,7 +128,7 @@ def measure(
             with in_the_background() as later:
                 later(lambda: moving.capture(lambda: written_keys(journal)))
                 with following(moving):
-                    later(moving.load)
+                    later(lambda: moving.load(given.speed))
                     mark("loaded")
                     later(moving.build_index)
                     mark("indexed")

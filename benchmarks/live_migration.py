@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ from qafila.demo.corpus import read_corpus
 from tasks import backfill
 from tasks.alias import move_alias, read_alias, return_alias
 from tasks.column_swap import list_columns
+from tasks.engine.control import ask_of_load, holding
 from tasks.engine.loading import chunks_of
+from tasks.engine.patience import PatientLedger
 from tasks.engine.supervisor import run_worker
 from tasks.engine.worker import Assignment
 from tasks.ledger import Generation, move_phase
-from tasks.live_sync import drain, ensure_capture, feed_all
+from tasks.live_sync import Fed, drain, ensure_capture, follow
 from tasks.live_sync.capture import open_database
 from tasks.live_sync.feeds import meaning_at, open_feed
 from tasks.live_sync.reading import Outbox
@@ -44,6 +46,8 @@ OLD = WordLlamaEmbedder(kind="wordllama", dimensions=64)
 NEW = WordLlamaEmbedder(kind="wordllama", dimensions=256)
 BATCH_ROWS = 256
 FEED_SECONDS = 1.0  # between rounds of live sync
+_FOREVER_SECONDS = 1e6
+_LOOK_SECONDS = 0.05  # between looks for sessions that are on a core not theirs
 _POOL = 2000
 _SESSIONS = """
 SELECT pid,
@@ -154,6 +158,10 @@ def _place(workload: Workload, generation: Generation) -> Place:
     return Place(workload.name, generation.number, generation.fingerprint, 0)
 
 
+class _Stopped(Exception):
+    """Live sync is to end."""
+
+
 class Moving:
     """The migration, step by step."""
 
@@ -188,26 +196,39 @@ class Moving:
                 vectors = embedder_of(OLD).embed([c.text for c in chunks])
                 store.replace(part, chunks, vectors, SyncMark(0))
 
-    def load(self) -> None:
-        """Plan, freeze and load, by one worker process."""
+    def load(self, speed: float) -> None:
+        """Plan, freeze and load, by one worker process at a share of its full speed."""
         generation = self._stage.generation
         plan, ranges, shape = backfill.plan_load.fn(generation.workload, generation, 10_000, 1)
         backfill.apply_plan.fn(generation, plan, ranges, shape)
-        run_worker(
-            Assignment(generation.workload, generation.number, BATCH_ROWS, led=False),
-            reach_of(self._ledger, self._stage.workload),
-        )
+        assignment = Assignment(generation.workload, generation.number, BATCH_ROWS, led=False)
+        with (
+            PatientLedger(generation.workload) as ledger,
+            holding(ledger, generation),
+        ):
+            ledger.ask(partial(ask_of_load, generation=generation, speed=speed, by="bench"))
+            run_worker(assignment, reach_of(self._ledger, self._stage.workload))
 
     def build_index(self) -> None:
         backfill.build_index.fn(self._stage.generation)
 
     def follow(self, stop: threading.Event) -> None:
-        """Feed every generation that is alive until ``stop`` is set."""
-        with self._here.ledger() as ledger:
-            while not stop.wait(FEED_SECONDS):
-                for fed in feed_all(ledger, self._stage.workload):
-                    if fed.problem and not fed.elsewhere:
-                        raise NotMeasured(f"live sync of g{fed.generation}: {fed.problem}")
+        """Feed every generation that is alive until ``stop`` is set, as the flow live-sync does."""
+
+        def wait(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise _Stopped
+
+        def tell(feds: Sequence[Fed]) -> None:
+            for fed in feds:
+                if fed.problem and not fed.elsewhere:
+                    raise NotMeasured(f"live sync of g{fed.generation}: {fed.problem}")
+
+        with self._here.ledger() as ledger, suppress(_Stopped):
+            follow(
+                ledger, self._stage.workload, seconds=_FOREVER_SECONDS, every=FEED_SECONDS,
+                wait=wait, tell=tell, tell_seconds=0.0,
+            )  # fmt: skip
 
     def catch_up(self) -> None:
         """Return when all that is committed now is in both generations."""
@@ -300,13 +321,15 @@ def _calm_sessions(here: Setting) -> Iterator[None]:
     """Keep our sessions in the application's database, and vacuum, to the last core.
 
     Index builds lose priority too. All other processes of the server keep off that core: they write
-    the log, and who waits for a processor while it holds the log makes every commit wait.
+    the log, and who waits for a processor while it holds the log makes every commit wait. The
+    server's first process stands on that core, since each new session begins where it stands.
     """
     stop = threading.Event()
 
     def watch() -> None:
+        calm(here.server.pid, niceness=0)
         with here.target() as looking:
-            while not stop.wait(0.2):
+            while not stop.wait(_LOOK_SECONDS):
                 for pid, busy, builds in looking.execute(_SESSIONS).fetchall():
                     with suppress(ProcessLookupError, PermissionError):
                         if busy:

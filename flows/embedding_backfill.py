@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -25,7 +26,7 @@ from tasks.connections import connection
 from tasks.coordinating import coordinate
 from tasks.edges import router_of
 from tasks.engine.claims import let_go_of_the_dead
-from tasks.engine.control import holding
+from tasks.engine.control import ask_of_load, holding
 from tasks.engine.patience import PatientLedger
 from tasks.engine.progress import Progress, read_progress
 from tasks.engine.worker import Assignment
@@ -76,6 +77,11 @@ class EmbeddingBackfill(ForWorkload):
         description="Rows a transaction writes, and at most what a killed worker does anew. None: "
         "2 000, or 256 where each text is paid for.",
     )  # fmt: skip
+    speed: int = Field(
+        100, ge=1, le=100,
+        description="Percent of full speed from the start, for databases that users are waiting "
+        "for; the command load throttle changes it on the way.",
+    )  # fmt: skip
 
 
 @flow(name="embedding-backfill", flow_run_name=about_generation("backfill"))
@@ -108,7 +114,9 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
         if generation.phase != Phase.BACKFILLED:
             backfill.apply_plan(generation, plan, ranges, shape)
             generation = begin(generation)
-        rows, seconds = load_shards(generation, request.engine, request.workers, request.batch_rows)
+        rows, seconds = load_shards(
+            generation, request.engine, request.workers, request.batch_rows, request.speed / 100
+        )
         index_seconds = backfill.build_index(generation)
         if request.replay_dead_letters:
             get_run_logger().info(backfill.replay(generation).sentence())
@@ -177,9 +185,11 @@ def begin(generation: Generation) -> Generation:
 
 
 def load_shards(
-    generation: Generation, engine: Engine, workers: int, batch_rows: int | None
+    generation: Generation, engine: Engine, workers: int, batch_rows: int | None, speed: float
 ) -> tuple[int, float]:
     """Load every shard that is not loaded; return this run's rows and its seconds of wall time.
+
+    ``speed`` is the share of full speed to begin with, 0 < s <= 1.
 
     Raises:
         Refused: another run loads this generation; says which.
@@ -198,6 +208,10 @@ def load_shards(
         PatientLedger(name, get_run_logger().warning) as ledger,
         holding(ledger, generation, run_id) as epoch,
     ):
+        if speed < 1.0:
+            ledger.ask(
+                partial(ask_of_load, generation=generation, speed=speed, by="its run", epoch=epoch)
+            )
         workload, reach, before = ledger.ask(look)
         rows = batch_rows or batch_rows_for(workload.corpus.embedder)
         assignment = Assignment(name, generation.number, rows, run_id, epoch=epoch)

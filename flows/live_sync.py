@@ -15,7 +15,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.errors import BackfillHalted
 from tasks.ledger import open_ledger, read_workload
 from tasks.live_sync import Fed, feed_all, follow
-from tasks.live_sync.feeding import problems_of
+from tasks.live_sync.feeding import POLL_SECONDS, problems_of
 from tasks.runs import about_generation, current_run_id, operator_told, progress_bar
 
 
@@ -25,6 +25,11 @@ class LiveSync(ForWorkload):
     follow_minutes: float = Field(
         0, ge=0, le=10_080,
         description="Go on for so many minutes; 0: apply what is committed by now, then end.",
+    )  # fmt: skip
+    every_seconds: float = Field(
+        POLL_SECONDS, ge=0.05, le=60,
+        description="How often, while it goes on: how long a change waits at most, and how many "
+        "share a transaction.",
     )  # fmt: skip
 
 
@@ -39,7 +44,7 @@ def live_sync(request: LiveSync) -> dict[str, Any]:
     goes on at the marks. There is nothing to undo.
     """
     with operator_told():
-        fed = feed(request.workload, request.follow_minutes)
+        fed = feed(request.workload, request.follow_minutes, request.every_seconds)
         show(request.workload, fed)
         problems = problems_of(fed)
         if problems:
@@ -53,7 +58,7 @@ def live_sync(request: LiveSync) -> dict[str, Any]:
 
 
 @task(task_run_name="feed every living generation of {name}", cache_policy=NO_CACHE)
-def feed(name: str, minutes: float) -> list[Fed]:
+def feed(name: str, minutes: float, every: float = POLL_SECONDS) -> list[Fed]:
     """Feed them once, or for so many minutes; idempotent by the marks in the targets."""
     log, run_id = get_run_logger(), current_run_id()
     move_bar = progress_bar(0.0)
@@ -72,7 +77,9 @@ def feed(name: str, minutes: float) -> list[Fed]:
         if minutes == 0:
             fed = feed_all(ledger, workload, run_id=run_id, tell=tell)
         else:
-            fed = follow(ledger, workload, seconds=minutes * 60, run_id=run_id, tell=tell)
+            fed = follow(
+                ledger, workload, seconds=minutes * 60, every=every, run_id=run_id, tell=tell
+            )
     show_share(fed)
     return fed
 

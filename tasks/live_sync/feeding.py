@@ -73,6 +73,7 @@ def follow(
     workload: Workload,
     *,
     seconds: float,
+    every: float = POLL_SECONDS,
     reach: Reach | None = None,
     wait: Callable[[float], None] = time.sleep,
     tell: Callable[[list[Fed]], None] = lambda _: None,
@@ -81,18 +82,19 @@ def follow(
 ) -> list[Fed]:
     """Feed every living generation for so many seconds; ``tell`` hears of it now and then.
 
-    Servers that go away are waited for. Return the totals and the last lag of each generation.
+    A round begins ``every`` so many seconds, or when the one before it ends, if that took longer:
+    a change waits as long at most, and many that come in meanwhile share a transaction. Servers
+    that go away are waited for. Return the totals and the last lag of each generation.
     """
     ends = time.monotonic() + seconds
     with _feeding(ledger, workload, reach, wait, run_id, tell, tell_seconds) as feeding:
         while True:
-            before = feeding.changes
+            begun = time.monotonic()
             totals = feeding.round()
             now = time.monotonic()
             if now >= ends:
                 return totals
-            if feeding.changes == before:
-                wait(min(POLL_SECONDS, max(0.0, ends - now)))
+            wait(min(max(0.0, begun + every - now), ends - now))
 
 
 @contextmanager
@@ -126,7 +128,6 @@ class _Feeding:
     run_id: str | None
     tell: Callable[[list[Fed]], None]
     tell_seconds: float
-    changes: int = 0
     _open: dict[int, tuple[ExitStack, Applier]] = field(default_factory=dict)
     _totals: dict[int, Fed] = field(default_factory=dict)
     _not_before: dict[int, float] = field(default_factory=dict)
@@ -195,7 +196,6 @@ class _Feeding:
                 self._tell()
 
             done = applier.step(page)
-            self.changes += done.changes
             self._totals[number] = Fed(number, before.applied + done, applier.lag(), note=note)
         except TAKEN as error:
             self._shut(number)

@@ -13,6 +13,7 @@ from blocks import EnvoyEdge
 from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
 from tasks.connections import record_connection
 from tasks.edges import install_routes
+from tasks.engine.control import read_load
 from tasks.evidence import latest_evidence
 from tasks.ledger import Generation, newest_generation, read_workload
 from tests.integration.loading.conftest import ROWS
@@ -52,3 +53,22 @@ def test_every_engine_loads_every_row_once(
     evidence = latest_evidence(ledger, routed.workload, "backfill")
     assert evidence is not None
     assert evidence.body["digests_equal"]
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_load_begins_at_the_speed_that_was_asked_for(
+    ledger: psycopg.Connection, routed: Generation
+) -> None:
+    body = embedding_backfill(
+        EmbeddingBackfill(workload=routed.workload, engine="threads", workers=1, speed=60)
+    )
+    assert (body["verdict"], body["rows_target"]) == ("PASS", ROWS)
+    load = read_load(ledger, routed)
+    assert load is not None
+    assert (load.speed, load.changed_by) == (0.6, "its run")
+
+
+def test_a_speed_is_a_share(routed: Generation) -> None:
+    for speed in (0, 101):
+        with pytest.raises(ValueError, match="speed"):
+            EmbeddingBackfill(workload=routed.workload, speed=speed)

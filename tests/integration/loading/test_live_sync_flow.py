@@ -12,7 +12,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.live_sync import LiveSync, live_sync, share_applied
 from qafila.stack import postgres
-from tasks.live_sync import drain, feed_all
+from tasks.live_sync import drain, feed_all, follow
 from tasks.live_sync.applying import Applied, Applier
 from tasks.live_sync.feeding import Fed
 from tasks.live_sync.reading import Lag
@@ -84,6 +84,28 @@ def test_what_is_applied_is_told_between_pages(live: Live, monkeypatch: pytest.M
     shares = [share_applied(told) for told in heard]
     assert shares == [10 / 35, 20 / 35, 30 / 35, 1.0, 1.0]
     assert (fed.applied.changes, fed.problem) == (35, "")
+
+
+def test_rounds_keep_their_distance_while_the_application_writes(live: Live) -> None:
+    feed_all(live.ledger, live.workload)
+    asked: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    def wait(seconds: float) -> None:
+        asked.append(seconds)
+        if len(asked) == 4:
+            raise Enough
+        for n in range(1, 4):  # there is always something to apply
+            live.write(change(f"op-{n:06}"))
+
+    with pytest.raises(Enough):
+        follow(live.ledger, live.workload, seconds=1e6, every=50.0, wait=wait)
+    assert len(asked) == 4
+    assert all(0.0 < seconds <= 50.0 for seconds in asked)
+    (fed,) = feed_all(live.ledger, live.workload)
+    assert (fed.problem, fed.lag) == ("", Lag(0, 0.0))
 
 
 def test_a_share_is_only_said_when_it_is_known() -> None:
