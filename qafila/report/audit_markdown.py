@@ -22,21 +22,29 @@ def audit_markdown(page: FirstPage) -> str:
     if page.month:
         lines += [f"## Spend in {harmless(page.month)}", ""]
         lines += _table(("service", "amount", "share"), page.spend, "")
+        lines += _table(("month", "amount", "state"), page.months, "")
+        if page.months_more:
+            lines += [f"… and {page.months_more} more months.", ""]
         lines += _table(("network route", "amount"), page.routes, "")
+        lines += [f"- {harmless(told)}" for told in page.parting]
+        lines += [""]
     lines += ["## To look at", ""]
     lines += _table(("what", "which", "a month", "why"), page.to_look_at, "Nothing stands out.")
     if page.to_look_at_more:
-        lines += [f"… and {page.to_look_at_more} more.", ""]
+        lines += [f"… and {harmless(page.to_look_at_more)}.", ""]
     lines += ["## Can move, in this order", ""]
+    lines += [harmless(page.waves_told), ""] if page.waves_told else []
     lines += _table(("wave", "what", "why"), page.waves, "Nothing was seen that could move.")
     if page.waves_more:
         lines += [f"… and {page.waves_more} more waves.", ""]
     lines += ["## Will need AI within 12 months", ""]
     lines += _table(
-        ("workload", "need", "score", "answered", "it would take", "ask"),
+        ("workload", "need", "score", "it would take", "ask"),
         page.candidates,
         "No candidate.",
     )
+    if page.candidates_more:
+        lines += [f"… and {page.candidates_more} more.", ""]
     lines += [harmless(page.corpus), "", "## Since the last audit", ""]
     lines += [f"- {harmless(line)}" for line in page.difference]
     lines += ["", "## What we could not see", ""]

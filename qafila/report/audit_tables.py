@@ -10,11 +10,12 @@ from typing import Any
 from qafila.core.inventory import size_text
 from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
-from qafila.report.audit_first_page import amount_of
+from qafila.report.audit_wording import amount_of
 from qafila.report.tables import Table, cell
 from qafila.report.wording import NOTHING, number
 
 MOST_ROWS = 1_000
+_FEWER = {"gravity": 200}  # a pair has a row for each place that was asked about
 _TITLES = {
     "spend": "Spend", "spend_items": "Spend by item", "network": "Network",
     "gravity": "If one end moved", "reconciliation": "Bill against account",
@@ -57,9 +58,8 @@ def _count(key: str, heading: str = "") -> _Column:
     return heading or key.replace("_", " "), lambda row: number(row.get(key)), True
 
 
-def _money(key: str = "amount") -> _Column:
-    heading = "amount" if key == "amount" else f"{key}, a month"
-    return heading, lambda row: amount_of({**row, "amount": row.get(key)}), True
+def _money(key: str = "amount", heading: str = "") -> _Column:
+    return heading or key, lambda row: amount_of({**row, "amount": row.get(key)}), True
 
 
 def _quantity(key: str, heading: str = "") -> _Column:
@@ -87,10 +87,14 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
               _count("lines")),
     "spend_items": (_text("service"), _text("item"), _money(), _quantity("quantity"),
                     _text("unit")),
-    "network": (_text("month"), _text("route"), _text("service"), _text("from"), _text("to"),
-                _money(), _quantity("gigabytes", "GB"), _count("lines")),
-    "gravity": (_text("from"), _text("to"), _text("moved"), _text("where"), _money("before"),
-                _money("after"), _money(), _text("why", "not known because"), _text("measured")),
+    "network": (_text("month"), _text("vendor"), _text("account"), _text("route"),
+                _text("service"), _text("from"), _text("to"), _money(),
+                _quantity("gigabytes", "GB"), _count("lines")),
+    "gravity": (_text("from"), _text("to"), _text("moved"), _text("where"), _text("asked"),
+                _quantity("gigabytes", "GB a month"), _text("route_after", "route then"),
+                _money("before", "before, a month"), _money("after", "after, a month"),
+                _money("amount", "change"), _text("why", "not known because"), _text("measured"),
+                _text("period", "tiers of")),
     "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
                        _text("sentence", "why")),
     "ownership": (_text("tag"), _text("state"), _text("value"), _text("month"), _money(),
@@ -115,33 +119,34 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "collectors": (_text("collector"), _text("account"), _text("region", "where"), _text("outcome"),
                    _count("resources"), _count("calls"), _text("not_seen")),
     "difference": (_text("about"), _text("what"), _text("name"), _text("detail"),
-                   _text("before"), _text("after"), _text("id", "id or place")),
+                   _money("before"), _money("after"), _text("id", "id or place")),
 }  # fmt: skip
 
 
 def _table(facts: AuditFacts, name: str) -> Table:
     rows = facts.rows(name)
-    columns = [c for c in _COLUMNS[name] if _has_any(rows, c)]
-    left_off = len(rows) - MOST_ROWS
-    note = (
-        f"… and {left_off:,} more rows; all of them: qafila report {facts.workload} --audit "
-        "--export FOLDER"
-        if left_off > 0
-        else ""
-    )
+    shown = rows[: _FEWER.get(name, MOST_ROWS)]
+    columns = [c for c in _COLUMNS[name] if _has_any(shown, c)]
+    left_off = len(rows) - len(shown)
+    notes = list(dict.fromkeys(str(r["assumes"]) for r in shown if r.get("assumes")))[:3]
+    if left_off > 0:
+        notes.append(
+            f"… and {left_off:,} more rows; all of them: qafila report {facts.workload} --audit "
+            "--export FOLDER"
+        )
     return Table(
         caption="",
         headings=tuple(heading for heading, _, _ in columns),
-        rows=tuple(tuple(make(row) for _, make, _ in columns) for row in rows[:MOST_ROWS]),
+        rows=tuple(tuple(make(row) for _, make, _ in columns) for row in shown),
         figures=frozenset(n for n, (_, _, figure) in enumerate(columns) if figure),
-        note=note,
+        note=" ".join(notes),
     )
 
 
 def _has_any(rows: Iterable[Row], column: _Column) -> bool:
     """Tell whether a column says anything: one that is empty throughout is left out."""
     _, make, _ = column
-    return any(make(row) not in (NOTHING, "not measured") for row in list(rows)[:MOST_ROWS])
+    return any(make(row) not in (NOTHING, "not measured") for row in rows)
 
 
 def _said(value: Any) -> str:

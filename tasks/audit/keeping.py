@@ -16,7 +16,7 @@ from psycopg.types.json import Json, Jsonb
 from qafila.core.drift import LineItem
 from qafila.core.estate import Collected
 from qafila.core.inventory import Difference, Inventory, Snapshot, compare, evidence_body, tables
-from qafila.core.inventory.difference import Seen, ServiceSpend
+from qafila.core.inventory.difference import Seen, ServiceSpend, state_in
 from qafila.core.inventory.tables import difference_body
 from qafila.sql import statement
 from tasks.evidence import record_evidence
@@ -154,7 +154,7 @@ def last_snapshot(ledger: Connection, workload: str) -> Snapshot | None:
         },
         currency=body.get("currency"),
         period=body.get("period"),
-        closed=bool(body.get("period_closed")),
+        state=state_in(body),
         spend=_spend(body, _rows(ledger, "rows_of", {**key, "part": "spend_items"})),
     )  # fmt: skip
 
@@ -175,7 +175,7 @@ def _snapshot(inventory: Inventory, body: Mapping[str, Any]) -> Snapshot:
         },
         currency=inventory.currency,
         period=body["period"],
-        closed=bool(body["period_closed"]),
+        state=state_in(body),
         spend=inventory.spend_items or _spend(body, ()),
     )  # fmt: skip
 

@@ -75,7 +75,7 @@ def test_the_sentence_says_what_there_is_what_it_costs_and_who_denied_us(audited
     sentence = audited.evidence.sentence
     assert audited.evidence.verdict == "PASS"
     assert re.match(
-        r"\d+ resources · [\d,]+\.\d\d USD in \d{4}-\d\d, closed · network \d+%", sentence
+        r"\d+ resources · [\d,]+\.\d\d USD in \d{4}-\d\d, closed · network \d+ %", sentence
     )
     assert "1 service denied to us (iam)" in sentence
     assert sentence in audited.first
@@ -125,7 +125,7 @@ def test_the_chatter_between_zones_is_found_billed_and_measured(audited: Audited
 
 def test_the_denied_service_is_named_and_not_taken_for_empty(audited: Audited) -> None:
     assert audited.evidence.body["collectors"]["iam"] == "denied"
-    assert "iam is denied: iam: ListRoles said AccessDenied" in audited.first
+    assert "iam is denied: ListRoles said AccessDenied" in audited.first
     assert not [name for name in audited.names if ":role/" in name]
 
 

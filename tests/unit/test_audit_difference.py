@@ -42,7 +42,7 @@ def snapshot(
         outcomes={("ec2", "", "r"): outcome},
         currency=currency,
         period=None if spend is None else "2026-10",
-        closed=True,
+        state="closed",
         spend=tuple(
             ServiceSpend(name, (LineItem(name, Decimal(amount)),))
             for name, amount in (spend or {}).items()

@@ -87,11 +87,11 @@ def test_the_page_says_what_it_costs_and_what_was_not_seen() -> None:
         "2026-05, closed: invoiced",
     )
     assert by_name["Network"].value == "0.0 %"
-    assert page.unseen[0] == "iam in eu-west-3 is denied: iam: said no"
+    assert page.unseen[0] == "iam in eu-west-3 is denied: said no"
     assert "1 service denied to us (iam)" in page.sentence
     text = audit_markdown(page)
     assert "100.00 EUR" in text
-    assert "iam in eu-west-3 is denied: iam: said no" in text
+    assert "iam in eu-west-3 is denied: said no" in text
 
 
 def test_without_a_bill_the_page_says_not_known_and_never_zero() -> None:

@@ -108,8 +108,7 @@ class Takes:
         if self.text_bytes:
             parts.append(
                 f"{count}, about {self.tokens:,} tokens, {self.vectors:,} vectors of "
-                f"{self.dimensions}: {(self.table_bytes + self.index_bytes) / GIB:.1f} GiB with "
-                "index"
+                f"{self.dimensions}: {_size(self.table_bytes + self.index_bytes)} with index"
             )
         if self.model_bytes is not None:
             where = "no single GPU of the price book holds it" if self.gpu is None else self.gpu
@@ -127,6 +126,13 @@ class Takes:
             "languages": dict(self.languages), "model_bytes": self.model_bytes, "gpu": self.gpu,
             "by_token": self.by_token, "sentence": self.sentence,
         }  # fmt: skip
+
+
+def _size(size_bytes: int) -> str:
+    """Return a size in GiB, a small one in MiB and never as nothing."""
+    if size_bytes >= GIB / 10:
+        return f"{size_bytes / GIB:.1f} GiB"
+    return f"{max(1, math.ceil(size_bytes / 1024**2))} MiB"
 
 
 def takes_of(

@@ -11,6 +11,7 @@ from qafila.core.dependencies import name_of_node
 from qafila.core.estate import outcomes_by_collector, volumes_by_kind
 from qafila.core.inventory.storable import storable
 from qafila.core.inventory.whole import Inventory
+from qafila.core.network.asking import parting
 from qafila.core.reconciling import Finding
 
 MOST = 200  # of one list; the tables beside the evidence have all of it
@@ -46,6 +47,7 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
         "network_share": None if share is None else round(share, 6),
         "network": _network(found),
         "gravity": _gravity(found),
+        "parting": parting(found.gravity, {r.id: r.name for r in found.resources}),
         "waves": _waves(found),
         "lock_in": _lock_in(found),
         "volumes": {

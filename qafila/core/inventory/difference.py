@@ -6,6 +6,7 @@ never called new: both are counted as not judged.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, localcontext
@@ -15,6 +16,7 @@ from qafila.core.drift import Decomposition, LineItem, decompose
 from qafila.core.estate import Outcome
 
 _EXACT = Context(prec=76)  # two DECIMAL(38, 20) side by side: a sum of money rounds nothing
+_AGAIN = re.compile(r" \(\d+\)$")  # the second look at one place; see Snapshot.outcomes
 NEW, GONE, CHANGED, NOT_JUDGED = "new", "gone", "changed", "not judged"
 # Facts that a service measures anew each time; a change of them is no change of the thing.
 _MEASURED = (
@@ -57,7 +59,8 @@ class ServiceSpend:
 class Snapshot:
     """One audit, as far as another is compared with it.
 
-    ``outcomes``: by collector, account and region. ``period`` None: no bill was read.
+    ``outcomes``: by collector, account and region; a place that was looked at twice is numbered:
+    "eu-west-3 (2)". ``period`` None: no bill was read. ``state``: closed, open or not known.
     """
 
     audit_id: int
@@ -66,7 +69,7 @@ class Snapshot:
     outcomes: Mapping[tuple[str, str, str], str]
     currency: str | None = None
     period: str | None = None
-    closed: bool = False
+    state: str = "not known"
     spend: tuple[ServiceSpend, ...] = ()
 
 
@@ -174,7 +177,7 @@ def _saw_everything(audit: Snapshot, seen: Seen) -> bool:
         for (collector, account, region), state in audit.outcomes.items()
         if collector == seen.collector
         and account in ("", seen.account)
-        and region in ("", seen.region)
+        and _AGAIN.sub("", region) in ("", seen.region)
     ]
     return bool(states) and all(state == Outcome.COMPLETE.value for state in states)
 
@@ -259,4 +262,13 @@ def _named(spends: Iterable[ServiceSpend]) -> list[LineItem]:
 
 
 def _state(audit: Snapshot) -> str:
-    return "closed" if audit.closed else "open"
+    return {"not known": "whether closed is not known"}.get(audit.state, audit.state)
+
+
+def state_in(body: Mapping[str, Any]) -> str:
+    """Return whether the month of an audit's evidence is closed, open, or not known."""
+    month = (body.get("period"), body.get("currency"))
+    for period in body.get("periods") or ():
+        if (period.get("period"), period.get("currency")) == month:
+            return str(period.get("state"))
+    return "closed" if body.get("period_closed") else "not known"

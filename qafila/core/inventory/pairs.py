@@ -8,7 +8,7 @@ from decimal import Decimal
 from qafila.core.bills import money
 from qafila.core.dependencies import name_of_node
 from qafila.core.network import Kind
-from qafila.core.network.gravity import Asked, WhatIf
+from qafila.core.network.gravity import ONE_ZONE, Asked, Flow, WhatIf
 from qafila.core.reconciling import Finding
 
 _LEAST = Decimal(1)  # a month; below it nobody moves anything
@@ -23,7 +23,7 @@ def costly_pairs(gravity: Iterable[WhatIf], names: Mapping[str, str]) -> list[Fi
     best: dict[tuple[str, str], WhatIf] = {}
     for row in gravity:
         change = row.change
-        if row.asked is not Asked.TOGETHER:
+        if row.asked is not Asked.TOGETHER or _is_a_route(row.flow):
             continue
         if row.before.route is not Kind.CROSS_ZONE or change is None or -change < _LEAST:
             continue
@@ -33,6 +33,11 @@ def costly_pairs(gravity: Iterable[WhatIf], names: Mapping[str, str]) -> list[Fi
             best[pair] = row
     dearest = sorted(best.values(), key=lambda r: (r.change, r.flow.from_id, r.flow.to_id))
     return [_finding(row, names) for row in dearest[:_MOST]]
+
+
+def _is_a_route(flow: Flow) -> bool:
+    """Tell whether this is a route of the bill, which names no pair: a finding of its own."""
+    return flow.origin is not None and (flow.origin.zone or "").startswith(ONE_ZONE)
 
 
 def _finding(row: WhatIf, names: Mapping[str, str]) -> Finding:

@@ -17,6 +17,7 @@ from qafila.core.inventory.body import finding_row
 from qafila.core.inventory.difference import Difference
 from qafila.core.inventory.storable import storable
 from qafila.core.inventory.whole import Inventory
+from qafila.core.network.asking import row_of
 from qafila.core.tagging import spend_by_tag
 
 Row = dict[str, Any]
@@ -28,8 +29,9 @@ ABOUT: Mapping[str, str] = {
     "spend": "The bill by month, service and vendor; amounts are exact.",
     "spend_items": "What the month of the first page is made of: items with their quantities.",
     "network": "What moving bytes cost, by month, service and route.",
-    "gravity": "What a pair would cost in a month if one of its ends stood elsewhere. These are "
-    "single moves: they do not add up.",
+    "gravity": "What each pair whose bytes are known would cost in a month if one of its ends "
+    "stood elsewhere: with the other end, in another region, at another provider. These are single "
+    "moves: they do not add up.",
     "reconciliation": "The bill held against the account: billed and not found, found and not "
     "billed, and where it could not be judged.",
     "ownership": "What the month cost by owner and app tag, and what nobody owns; the rows of one "
@@ -95,9 +97,9 @@ def _spend_items(inventory: Inventory) -> list[Row]:
 
 def _network(inventory: Inventory) -> list[Row]:
     return [
-        {"month": f"{t.start:%Y-%m}", "vendor": t.vendor, "service": t.service,
-         "route": t.kind.value, "from": t.origin, "to": t.destination, "amount": exact(t.amount),
-         "currency": t.currency,
+        {"month": f"{t.start:%Y-%m}", "vendor": t.vendor, "account": t.account,
+         "service": t.service, "route": t.kind.value, "from": t.origin, "to": t.destination,
+         "amount": exact(t.amount), "currency": t.currency,
          "gigabytes": None if t.gigabytes is None else exact(round(t.gigabytes, 6)),
          "lines": t.rows, "unmeasured": t.unmeasured}
         for t in sorted(inventory.network.transfers, key=lambda t: (t.start, t.amount),
@@ -107,19 +109,8 @@ def _network(inventory: Inventory) -> list[Row]:
 
 def _gravity(inventory: Inventory) -> list[Row]:
     names = {r.id: r.name for r in inventory.resources}
-    return [
-        {"from": name_of_node(w.flow.from_id, names), "to": name_of_node(w.flow.to_id, names),
-         "moved": name_of_node(w.move.id, names), "where": str(w.move.to),
-         "before": _rounded(w.before.amount), "after": _rounded(w.after.amount),
-         "amount": _rounded(w.change), "currency": w.before.currency or w.after.currency or None,
-         "why": w.why, "measured": w.flow.source,
-         "prices": "; ".join(dict.fromkeys((*w.before.sources, *w.after.sources)))}
-        for w in inventory.gravity
-    ]  # fmt: skip
-
-
-def _rounded(amount: Decimal | None) -> str | None:
-    return None if amount is None else exact(round(amount, 6))
+    rows = [row_of(w, names) for w in inventory.gravity]
+    return sorted(rows, key=lambda r: (r["amount"] is None, Decimal(r["amount"] or 0)))
 
 
 def _reconciliation(inventory: Inventory) -> list[Row]:

@@ -8,8 +8,9 @@ from decimal import Decimal
 from qafila.core.ai_need import Candidate, CorpusVolume
 from qafila.core.bills import Bill, Period, money
 from qafila.core.dependencies import WavePlan
-from qafila.core.estate import Collected, Edge, Outcome, Resource, judge_audit
+from qafila.core.estate import Collected, Edge, Resource, judge_audit
 from qafila.core.inventory.difference import ServiceSpend
+from qafila.core.inventory.wording import gaps, percent
 from qafila.core.lock_in import LockIn
 from qafila.core.network import Ledger
 from qafila.core.network.gravity import WhatIf
@@ -80,6 +81,8 @@ class Inventory:
         judged = judge_audit(self.looked)
         count = len(self.resources)
         parts = [f"{count:,} resource{'' if count == 1 else 's'}"]
+        if not self.collected:  # nobody looked, and that is not "0 resources"
+            parts = ["no account, cluster or database was read"]
         period = self.period
         if period is None:
             parts.append("no bill was read, so cost is not known")
@@ -89,22 +92,18 @@ class Inventory:
                 f"{'whether closed is not known' if period.closed is None else period.state}"
             )
             if (share := self.network_share) is not None:
-                parts.append(f"network {share:.0%}")
+                parts.append(f"network {percent(share)}")
         return Judgement(
             judged.verdict, " · ".join([*parts, judged.sentence]) + ".", judged.numbers
         )
 
     def notes(self) -> list[str]:
         """Return what this audit does not know, each in one sentence."""
-        notes = [
-            f"{part.collector}{f' in {part.region}' if part.region else ''} is "
-            f"{part.outcome.value}: {part.missed}"
-            for outcome in reversed(Outcome)
-            for part in self.looked
-            if part.outcome is outcome and outcome is not Outcome.COMPLETE
-        ]
-        if self.corpus is None:
+        notes = gaps(self.looked)
+        if self.corpus is None and not any(part.collector == "corpus" for part in self.read):
             notes.append(f"the corpus of {self.workload} was not measured")
+        if not self.collected:
+            notes.append("no account, cluster or database was read: what exists is not known")
         if self.bill is None:
             notes.append("no bill was read: spend, network share and reconciliation are not known")
             return notes
@@ -127,9 +126,11 @@ class Inventory:
         doubtful = self.reconciliation.not_judged
         billed = sum(f.kind == "billed not found" for f in doubtful)
         if billed:
-            notes.append(f"{billed} billed resources lie where no collector saw everything: "
-                         "whether they exist is not known")  # fmt: skip
+            one = billed == 1
+            notes.append(f"{billed:,} billed resource{' lies' if one else 's lie'} where no "
+                         f"collector saw everything: whether {'it exists' if one else 'they exist'}"
+                         " is not known")  # fmt: skip
         if found := len(doubtful) - billed:
-            notes.append(f"whether {found} of the resources are billed is not known: the bill "
-                         "does not name their kind")  # fmt: skip
+            notes.append(f"whether {found:,} of the resources {'is' if found == 1 else 'are'} "
+                         "billed is not known: the bill does not name their kind")  # fmt: skip
         return [*notes, *(str(d) for d in bill.defects)]
