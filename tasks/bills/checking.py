@@ -8,7 +8,7 @@ from typing import Any
 
 from qafila.core.bills import Defect, misplaced, money
 from qafila.core.bills.defects import day_list, days_missing, lines_of
-from qafila.core.bills.formats import AZURE, MANDATORY
+from qafila.core.bills.formats import AZURE, lacking
 from qafila.sql import statement
 from tasks.bills.relation import OpenBill, Source
 
@@ -46,8 +46,7 @@ def _of_columns(bill: OpenBill) -> Iterator[Defect]:
                 yield Defect(
                     "renamed-column", f"the column {column} of {names} {stands}", 1, column
                 )
-            present = {c.lower() for c in columns}
-            if missing := [c for c in MANDATORY if c.lower() not in present]:
+            if missing := lacking(columns):
                 yield Defect(
                     "missing-columns",
                     f"{len(missing)} columns that FOCUS asks for are missing in {names}: "
@@ -103,8 +102,8 @@ def _of_wording(bill: OpenBill) -> Iterator[Defect]:
         if unused:
             yield Defect(
                 "amortised-export",
-                f"{unused:,} lines of unused commitments show that this Azure export is amortised: "
-                "its total is not what was invoiced",
+                f"{lines_of(unused, rows, 'Azure')} are unused commitments, or usage at a "
+                "commitment's price: the export is amortised, its total is not what was invoiced",
                 unused, of=rows,
             )  # fmt: skip
 
@@ -123,7 +122,7 @@ class _Doubt:
 
     def __init__(self, bill: OpenBill, row: tuple[Any, ...]) -> None:
         (self.vendor, self.currency, self.rows, self.amount, self.fractions,
-         effective, listed, contracted,
+         effective, listed, contracted, self.not_bought,
          self.untagged, self.untagged_amount, self.unnamed, self.unnamed_amount,
          self.without_account, self.negatives, self.negative_amount,
          self.strange, self.no_service) = row  # fmt: skip
@@ -142,8 +141,9 @@ class _Doubt:
             for column, whole in zip(names, self.whole, strict=True):
                 if whole:
                     yield self._of(
-                        "rounded-column", column, self.rows,
-                        f"{column} of {self._lines(self.rows)} is rounded to whole {self.currency}",
+                        "rounded-column", column, self.not_bought,
+                        f"{column} of {self._lines(self.not_bought)} is rounded to whole "
+                        f"{self.currency}",
                         None,
                     )  # fmt: skip
         if self.untagged and any(_has_tags(s) for s in bill.sources):

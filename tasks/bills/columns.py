@@ -128,7 +128,7 @@ class Columns:
             return "NULL"
         text = self._text(column)
         return (
-            f"CASE WHEN length({text}) <= 10 THEN NULL "
+            f"CASE WHEN coalesce(length({text}), 0) <= 10 THEN NULL "
             f"WHEN regexp_matches({text}, '(Z|UTC|[+]00:?00)$') THEN 'utc' "
             f"WHEN regexp_matches({text}, '[+-][0-9]{{2}}:?[0-9]{{2}}$') THEN 'offset' "
             f"ELSE 'none' END"
@@ -137,15 +137,20 @@ class Columns:
     def tags(self, *names: str) -> str:
         """Return a column of tags as JSON text; NULL where there are none.
 
-        A map becomes JSON; Azure's list of pairs gets its braces.
+        A map becomes JSON; Azure's pairs get their braces; a list of keys and values, which
+        Google Cloud writes, stays a list.
         """
         column = self.find(*names)
         if column is None:
             return "NULL"
-        if not self.types[column].startswith("VARCHAR"):
-            return f"nullif(CAST(to_json({quoted(column)}) AS VARCHAR), '{{}}')"
-        text = self._text(column)
-        return f"nullif(CASE WHEN {text}[1] = '{{' THEN {text} ELSE '{{' || {text} || '}}' END, '{{}}')"  # noqa: E501
+        text = (
+            self._text(column) if self.types[column].startswith("VARCHAR")
+            else f"CAST(to_json({quoted(column)}) AS VARCHAR)"
+        )  # fmt: skip
+        return (
+            f"CASE WHEN length({text}) < 8 AND replace({text}, ' ', '') IN ('{{}}', '[]') THEN NULL"
+            f" WHEN {text}[1] IN ('{{', '[') THEN {text} ELSE '{{' || {text} || '}}' END"
+        )
 
     def tags_of_columns(self, prefix: str) -> str:
         """Return tags that stand in one column each as JSON text; NULL where all are empty."""

@@ -64,7 +64,7 @@ def _focus(c: Columns) -> dict[str, str]:
         "description": c.text("ChargeDescription"),
         "invoice": c.text("InvoiceId", "x_InvoiceId"),
         "issuer": c.text("InvoiceIssuerName"),
-        "vendor": c.text("ProviderName"),
+        "vendor": c.text("ProviderName", "ServiceProviderName"),
         "region": c.text("RegionId"),
         "resource": c.text("ResourceId"),
         "meter": c.text("SkuMeter"),
@@ -158,7 +158,8 @@ def _cur(c: Columns) -> dict[str, str]:
         "unit_price": c.number("lineItem/UnblendedRate"),
         "priced_quantity": c.number("lineItem/UsageAmount"),
         "priced_cost": f"CASE WHEN {kind} = 'Usage' THEN {amount} END",
-        "zone": c.zone("lineItem/UsageStartDate"),
+        # The data dictionary says that all times are UTC, so one without a zone is no doubt.
+        "zone": f"nullif({c.zone('lineItem/UsageStartDate')}, 'none')",
         "loses_digits": c.loses_digits("lineItem/UnblendedCost"),
     }  # fmt: skip
 
@@ -166,7 +167,9 @@ def _cur(c: Columns) -> dict[str, str]:
 def _azure(c: Columns) -> dict[str, str]:
     """Enterprise and Customer Agreement; dates are month/day/year or ISO 8601."""
     amount = amount_columns(AZURE)
-    kind = c.text("ChargeType")
+    # The older pay-as-you-go file has no such column and holds usage alone.
+    kind = c.text("ChargeType") if c.find("ChargeType") else "'Usage'"
+    covered = f"coalesce({c.text('PricingModel')} IN ('Reservation', 'SavingsPlan'), FALSE)"
     period = (
         "BillingPeriodStartDate" if c.find("BillingPeriodStartDate")
         else c.find("Date", "UsageDateTime") or ""
@@ -178,7 +181,11 @@ def _azure(c: Columns) -> dict[str, str]:
         "currency": f"upper({c.text('BillingCurrencyCode', 'BillingCurrency', 'Currency')})",
         "period_start": started if period == "BillingPeriodStartDate"
         else f"date_trunc('month', {started})",
-        "kind": kind,
+        # Usage that a commitment covers costs nothing in an actual-cost file (Microsoft, "cost
+        # and usage details": its effective price is 0 there), its share in an amortised one.
+        "kind": f"""CASE
+            WHEN {kind} = 'Usage' AND {covered} AND {c.number(*amount)} <> 0 THEN 'AmortisedUsage'
+            ELSE {kind} END""",
         "category": f"""CASE
             WHEN {kind} IN ('Usage', 'UnusedReservation', 'UnusedSavingsPlan') THEN 'Usage'
             WHEN {kind} IN ('Purchase', 'Tax', 'Credit') THEN {kind}

@@ -95,7 +95,8 @@ def _own(bill: OpenBill, focus: str, otherwise: str) -> str:
     if all(s.format.startswith("FOCUS") for s in bill.sources):
         return focus
     if focus == "BillingPeriodStart" and all(s.format in (CUR_1, CUR_2) for s in bill.sources):
-        return "bill/BillingPeriodStartDate"
+        names = {s.columns.find("bill/BillingPeriodStartDate") or "" for s in bill.sources}
+        return " or ".join(sorted(names))
     return otherwise
 
 

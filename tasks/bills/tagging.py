@@ -15,7 +15,8 @@ from tasks.bills.relation import OpenBill
 def tagged_spends(bill: OpenBill) -> tuple[TaggedSpend, ...]:
     """Return every month by owner and app as the lines' tags say; each key adds up to the month.
 
-    Tags that are no JSON object of texts are read as far as they are one: the rest is untagged.
+    Tags that are no JSON object of texts, nor a list of keys and values, are read as far as they
+    are one: the rest is untagged.
     """
     found: defaultdict[tuple[str, Tagged, str, str, date], list[tuple[Decimal, int]]]
     found = defaultdict(list)
@@ -39,4 +40,7 @@ def _tags(text: str | None) -> dict[str, str]:
         read = json.loads(text) if text else {}
     except ValueError:
         return {}
+    if isinstance(read, list):  # Google Cloud: [{"key": …, "value": …}]
+        read = {t["key"]: t.get("value") for t in read
+                if isinstance(t, dict) and isinstance(t.get("key"), str)}  # fmt: skip
     return {k: v for k, v in read.items() if isinstance(v, str)} if isinstance(read, dict) else {}

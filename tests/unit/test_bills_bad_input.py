@@ -109,7 +109,7 @@ def test_a_renamed_column_is_named_with_the_likely_one(
     [
         (AZURE_EA, "CostInBillingCurrency", "CostInBillingCurrency or Cost or PreTaxCost"),
         (OCI, "cost/currencyCode", "cost/currencyCode"),
-        (CUR_2, "line_item_unblended_cost", "lineItem/UnblendedCost"),
+        (CUR_2, "line_item_unblended_cost", "line_item_unblended_cost"),
     ],
 )
 def test_a_column_missing_from_another_format_is_named(

@@ -1,14 +1,14 @@
 """Which format a bill is in, told by its columns, and which columns each format has to have.
 
-Sources of the column names: FOCUS_Spec tags 1.0, 1.1 and 1.2; the AWS data dictionaries of the
-legacy Cost and Usage Report (CUR 1) and of Data Exports (CUR 2); Microsoft's "cost and usage
-details file schema" for Enterprise and Customer Agreements; Oracle's cost report schema.
+Sources of the column names: FOCUS_Spec tags 1.0 to 1.4; the AWS data dictionaries of the legacy
+Cost and Usage Report (CUR 1) and of Data Exports (CUR 2); Microsoft's "cost and usage details file
+schema" for Enterprise, Customer and pay-as-you-go Agreements; Oracle's cost report schema.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -42,6 +42,18 @@ _NEW_IN_1_2 = (
     "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice", "SubAccountType",
 )  # fmt: skip
 FOCUS_COLUMNS = (*MANDATORY, *_CONDITIONAL, *_NEW_IN_1_1, *_NEW_IN_1_2)
+# Later versions are read as well: what they added is no defect of a bill. 1.3 names who provides a
+# service in columns of its own, and 1.4 does without the two older ones.
+_NEW_IN_1_3 = (
+    "AllocatedMethodDetails", "AllocatedMethodId", "AllocatedResourceId",
+    "AllocatedResourceName", "AllocatedTags", "ContractApplied", "HostProviderName",
+    "ServiceProviderName",
+)  # fmt: skip
+_NEW_IN_1_4 = ("CommitmentProgramEligibilityDetails", "InvoiceDetailId")
+_VERSIONS = (("1.4", _NEW_IN_1_4), ("1.3", _NEW_IN_1_3), ("1.2", _NEW_IN_1_2),
+             ("1.1", _NEW_IN_1_1))  # fmt: skip
+_REPLACED = {"ProviderName": "ServiceProviderName", "PublisherName": "ServiceProviderName"}
+_KNOWN = frozenset(c.lower() for c in (*FOCUS_COLUMNS, *_NEW_IN_1_3, *_NEW_IN_1_4))
 
 CUR_1, CUR_2 = "AWS CUR 1", "AWS CUR 2"
 AZURE, OCI = "Azure cost details", "OCI cost report"
@@ -69,7 +81,9 @@ _FAMILIES = (
          ("lineItem/ProductCode",)),
         ("identity/LineItemId", "identity/TimeInterval", "bill/PayerAccountId", "bill/InvoiceId",
          "lineItem/UsageAccountId", "lineItem/UsageStartDate", "lineItem/UsageType",
-         "lineItem/UsageAmount", "lineItem/Operation", "lineItem/LineItemDescription"),
+         "lineItem/UsageAmount", "lineItem/Operation", "lineItem/LineItemDescription",
+         "bill/BillingPeriodEndDate", "lineItem/UsageEndDate", "lineItem/UnblendedRate",
+         "lineItem/BlendedCost", "lineItem/BlendedRate", "lineItem/NetUnblendedCost"),
         "export the Cost and Usage Report again with its standard columns.",
     ),
     _Family(
@@ -79,7 +93,9 @@ _FAMILIES = (
          ("BillingPeriodStartDate", "Date", "UsageDateTime"), ("ChargeType",),
          ("MeterCategory", "ConsumedService")),
         ("MeterId", "MeterName", "MeterSubCategory", "MeterRegion", "SubscriptionId",
-         "SubscriptionGuid", "ResourceGroup", "UnitOfMeasure", "EffectivePrice", "PricingModel"),
+         "SubscriptionGuid", "ResourceGroup", "UnitOfMeasure", "EffectivePrice", "PricingModel",
+         "CostCenter", "BillingPeriodEndDate", "PricingCurrency", "costInPricingCurrency",
+         "costInUsd"),
         "export the cost and usage details again from Cost Management, actual cost.",
     ),
     _Family(
@@ -88,7 +104,7 @@ _FAMILIES = (
          ("product/service",)),
         ("lineItem/referenceNo", "lineItem/tenantId", "lineItem/intervalUsageEnd",
          "product/compartmentId", "usage/billedQuantity", "cost/productSku", "cost/unitPrice",
-         "lineItem/isCorrection", "product/resourceId"),
+         "lineItem/isCorrection", "product/resourceId", "cost/myCostOverage"),
         "take the file from the folder of cost reports, not from that of usage reports.",
     ),
 )  # fmt: skip
@@ -106,48 +122,91 @@ def plain(column: str) -> str:
 def recognise(columns: Sequence[str], name: str) -> str:
     """Return the format that a bill's columns speak of, such as ``FOCUS 1.1`` or ``AWS CUR 2``.
 
-    A FOCUS version is told by the columns that it added (FOCUS_Spec tags 1.0, 1.1 and 1.2): 1.1
-    brought ``SkuMeter`` among others, 1.2 ``InvoiceId``.
+    A FOCUS version is told by the columns that it added (FOCUS_Spec tags 1.0 to 1.4): 1.1 brought
+    ``SkuMeter`` among others, 1.2 ``InvoiceId``, 1.3 ``ServiceProviderName``.
 
     Raises:
-        BadInput: columns are missing; names each of them and, where one of the file's own columns
-            looks like it, that one.
+        BadInput: columns are missing; names each of them as this file would write it and, where
+            one of the file's own columns looks like it, that one.
     """
     family = max(_FAMILIES, key=lambda f: _closeness(f, columns))
+    close = _closeness(family, columns) >= _LEAST_CLOSENESS
+    if not close:
+        _refuse_googles_own(columns, name)
+        family = _FAMILIES[0]
     focus = family.name == "FOCUS"
     present = {c.lower() for c in columns} if focus else {plain(c) for c in columns}
     missing = [
-        names for names in family.required
+        names for names in _required(family, present)
         if not any((n.lower() if focus else plain(n)) in present for n in names)
     ]  # fmt: skip
     if missing:
-        known = [n for f in (family,) for names in (*f.required, f.telling) for n in names]
-        strangers = _strangers(columns, [*known, *(FOCUS_COLUMNS if focus else ())])
-        if _closeness(family, columns) == 0:
-            raise BadInput(
-                f"{name} is not a FOCUS bill we can read, nor an AWS, Azure or OCI one:",
-                [f"the column {names[0]} is missing{_renamed(names, strangers)}"
-                 for names in missing],
-                remedy="export the bill as FOCUS 1.0, 1.1 or 1.2, CSV or Parquet.",
-            )  # fmt: skip
-        raise BadInput(
-            f"{name} is not a{'' if focus else 'n'} {family.name} bill we can read:",
-            [f"the column {' or '.join(names)} is missing{_renamed(names, strangers)}"
-             for names in missing],
-            remedy=family.remedy,
-        )  # fmt: skip
+        raise _refusal(family, columns, name, missing, close=close)
     if focus:
-        if any(c.lower() in present for c in _NEW_IN_1_2):
-            return "FOCUS 1.2"
-        return "FOCUS 1.1" if any(c.lower() in present for c in _NEW_IN_1_1) else "FOCUS 1.0"
+        found = (v for v, added in _VERSIONS if any(c.lower() in present for c in added))
+        return f"FOCUS {next(found, '1.0')}"
     return _cur(columns, present) if family.name == CUR_1 else family.name
+
+
+# Three columns that must be there, and one more that only this format has: else it is a stranger.
+_LEAST_CLOSENESS = 7
+
+
+def _required(family: _Family, present: set[str]) -> tuple[tuple[str, ...], ...]:
+    """Return what has to be there; pay-as-you-go files of Azure hold usage and say no type."""
+    if family.name == AZURE and {"pretaxcost", "usagedatetime"} <= present:
+        return tuple(names for names in family.required if names != ("ChargeType",))
+    return family.required
+
+
+def _refusal(
+    family: _Family,
+    columns: Sequence[str],
+    name: str,
+    missing: Sequence[tuple[str, ...]],
+    *,
+    close: bool,
+) -> BadInput:
+    known = [n for names in (*family.required, family.telling) for n in names]
+    strangers = (
+        _strangers(columns, [*known, *FOCUS_COLUMNS], str.lower) if family.name == "FOCUS"
+        else _strangers(columns, known, plain)
+    )  # fmt: skip
+    form = _cur(columns, {plain(c) for c in columns}) if family.name == CUR_1 else family.name
+    written = _snake if form == CUR_2 or (form == CUR_1 and not _slashes(columns)) else str
+    article = "a" if form == "FOCUS" else "an"
+    return BadInput(
+        f"{name} is not {article} {form} bill we can read"
+        f"{':' if close else ', nor an AWS, Azure or OCI one:'}",
+        [f"the column {' or '.join(map(written, names))} is missing{_renamed(names, strangers)}"
+         for names in missing],
+        remedy=family.remedy,
+    )  # fmt: skip
+
+
+def _refuse_googles_own(columns: Sequence[str], name: str) -> None:
+    """Refuse Google Cloud's own export by name: its credits stand in nested columns."""
+    present = {c.lower() for c in columns}
+    if {"cost", "credits"} <= present and {"sku.id", "sku"} & present:
+        raise BadInput(
+            f"{name} is Google Cloud's own billing export, which we do not read.",
+            remedy="export the FOCUS view of it from BigQuery, as CSV or Parquet.",
+        )
+
+
+def _slashes(columns: Sequence[str]) -> bool:
+    return any("/" in c for c in columns)
+
+
+def _snake(column: str) -> str:
+    """Return a CUR column as Parquet and Data Exports write it: ``line_item_currency_code``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column.replace("/", "_")).lower()
 
 
 def _cur(columns: Sequence[str], present: set[str]) -> str:
     """Tell a legacy report from a Data Export: the export keeps products and tags in one map."""
     maps = {"product", "resourcetags", "discount", "costcategory"} & present
-    slashes = any("/" in c for c in columns)
-    return CUR_1 if slashes or (not maps and "productproductname" in present) else CUR_2
+    return CUR_1 if _slashes(columns) or (not maps and "productproductname" in present) else CUR_2
 
 
 def _closeness(family: _Family, columns: Sequence[str]) -> int:
@@ -156,9 +215,11 @@ def _closeness(family: _Family, columns: Sequence[str]) -> int:
     return 2 * needed + len({plain(c) for c in family.telling} & names)
 
 
-def _strangers(columns: Sequence[str], known: Sequence[str]) -> list[str]:
-    names = {c.lower() for c in known}
-    return [c for c in columns if c.lower() not in names]
+def _strangers(
+    columns: Sequence[str], known: Sequence[str], spelling: Callable[[str], str]
+) -> list[str]:
+    names = {spelling(c) for c in known}
+    return [c for c in columns if spelling(c) not in names]
 
 
 def _renamed(names: Sequence[str], strangers: Sequence[str]) -> str:
@@ -168,6 +229,7 @@ def _renamed(names: Sequence[str], strangers: Sequence[str]) -> str:
         wanted = plain(name.rpartition("/")[2])
         close = get_close_matches(wanted, list(by_plain), n=1, cutoff=0.6)
         parts = [p for p in by_plain if p and (p in wanted or wanted in p)]
+        parts.sort(key=lambda p: not p.endswith(wanted))  # ExtendedCost before CostOfWhat
         if close or parts:
             return f"; the column {by_plain[(close or parts)[0]]} may be it, renamed"
     return ""
@@ -180,10 +242,9 @@ def misplaced(columns: Sequence[str]) -> list[tuple[str, str | None]]:
     a renamed one; where both neighbours begin with the same word and the name is its rest, such
     as ``Id`` between ``ServiceCategory`` and ``ServiceName``, ``ServiceId`` is meant.
     """
-    known = {c.lower() for c in FOCUS_COLUMNS}
     found = []
     for place, column in enumerate(columns):
-        if column.lower() in known or column.lower().startswith("x_"):
+        if column.lower() in _KNOWN or column.lower().startswith("x_"):
             continue
         before = columns[place - 1] if place else ""
         after = columns[place + 1] if place + 1 < len(columns) else ""
@@ -193,9 +254,18 @@ def misplaced(columns: Sequence[str]) -> list[tuple[str, str | None]]:
     return found
 
 
+def lacking(columns: Sequence[str]) -> list[str]:
+    """Return the columns that FOCUS asks for in every bill and this one does not have.
+
+    Who provides and who publishes may stand in the column that took their place in FOCUS 1.3.
+    """
+    present = {c.lower() for c in columns}
+    return [
+        c for c in MANDATORY
+        if c.lower() not in present and _REPLACED.get(c, c).lower() not in present
+    ]  # fmt: skip
+
+
 def _first_word(column: str) -> str:
     matched = re.match(r"[A-Z][a-z]+", column)
     return matched.group() if matched and column.lower() in _KNOWN else ""
-
-
-_KNOWN = frozenset(c.lower() for c in FOCUS_COLUMNS)

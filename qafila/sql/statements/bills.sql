@@ -1,5 +1,7 @@
 -- name: spend
 -- DuckDB. The one scan over all lines: sums and counts by month, vendor, service and category.
+-- A savings plan's negation takes back what its covered hours show at list price: it is below zero
+-- and without a resource by its nature, and no defect.
 -- Everything below that says FROM spend is read from its few rows.
 CREATE TEMP TABLE spend AS
 SELECT currency,
@@ -20,16 +22,24 @@ SELECT currency,
        sum(contracted_cost) AS contracted,
        count(*) FILTER (WHERE tags IS NULL) AS untagged,
        coalesce(sum(amount) FILTER (WHERE tags IS NULL), 0) AS untagged_amount,
-       count(*) FILTER (WHERE resource IS NULL) AS unnamed,
-       coalesce(sum(amount) FILTER (WHERE resource IS NULL), 0) AS unnamed_amount,
+       count(*) FILTER (
+           WHERE resource IS NULL AND kind IS DISTINCT FROM 'SavingsPlanNegation'
+       ) AS unnamed,
+       coalesce(sum(amount) FILTER (
+           WHERE resource IS NULL AND kind IS DISTINCT FROM 'SavingsPlanNegation'
+       ), 0) AS unnamed_amount,
        count(*) FILTER (WHERE account IS NULL) AS without_account,
        count(*) FILTER (WHERE loses_digits) AS losing_digits,
        coalesce(sum(literal_nulls), 0)::BIGINT AS literal_nulls,
        count(*) FILTER (WHERE literal_nulls > 0) AS null_rows,
        count(*) FILTER (WHERE zone = 'none') AS zoneless,
        count(*) FILTER (WHERE zone = 'offset') AS offsets,
-       count(*) FILTER (WHERE amount < 0 OR quantity < 0) AS negatives,
-       coalesce(sum(amount) FILTER (WHERE amount < 0 OR quantity < 0), 0) AS negative_amount,
+       count(*) FILTER (
+           WHERE (amount < 0 OR quantity < 0) AND kind IS DISTINCT FROM 'SavingsPlanNegation'
+       ) AS negatives,
+       coalesce(sum(amount) FILTER (
+           WHERE (amount < 0 OR quantity < 0) AND kind IS DISTINCT FROM 'SavingsPlanNegation'
+       ), 0) AS negative_amount,
        coalesce(bit_or(1::UINTEGER << day(charge_start)) FILTER (
            WHERE category = 'Usage'
                  AND coalesce(charge_end <= charge_start + INTERVAL 1 DAY, TRUE)
@@ -98,15 +108,25 @@ GROUP BY currency, period_start
 ORDER BY currency, period_start;
 
 -- name: doubts
--- DuckDB. What is doubtful, counted by vendor and currency.
+-- DuckDB. What is doubtful, counted by vendor and currency. Purchases do not tell whether a column
+-- is rounded: the effective cost of a commitment's purchase is nothing.
 SELECT vendor,
        currency,
        sum(rows)::BIGINT,
        sum(amount),
-       coalesce(bool_or(amount <> trunc(amount)), FALSE),
-       coalesce(bool_and(effective = trunc(effective)), FALSE),
-       coalesce(bool_and(list = trunc(list)), FALSE),
-       coalesce(bool_and(contracted = trunc(contracted)), FALSE),
+       coalesce(bool_or(amount <> trunc(amount)) FILTER (
+           WHERE category IS DISTINCT FROM 'Purchase'
+       ), FALSE),
+       coalesce(bool_and(effective = trunc(effective)) FILTER (
+           WHERE category IS DISTINCT FROM 'Purchase'
+       ), FALSE),
+       coalesce(bool_and(list = trunc(list)) FILTER (
+           WHERE category IS DISTINCT FROM 'Purchase'
+       ), FALSE),
+       coalesce(bool_and(contracted = trunc(contracted)) FILTER (
+           WHERE category IS DISTINCT FROM 'Purchase'
+       ), FALSE),
+       coalesce(sum(rows) FILTER (WHERE category IS DISTINCT FROM 'Purchase'), 0)::BIGINT,
        sum(untagged)::BIGINT,
        sum(untagged_amount),
        coalesce(sum(unnamed) FILTER (WHERE category = 'Usage'), 0)::BIGINT,
@@ -133,7 +153,9 @@ SELECT count(effective_cost) > 0
        count(contracted_cost) > 0
            AND coalesce(bool_and(contracted_cost = trunc(contracted_cost)), TRUE)
 FROM line
-WHERE coalesce(vendor, 'not named') = $1 AND currency = $2;
+WHERE coalesce(vendor, 'not named') = $1
+      AND currency = $2
+      AND category IS DISTINCT FROM 'Purchase';
 
 -- name: mismatches
 -- DuckDB. Lines on which price times quantity is not the cost, by more than 1 % and a millionth,
@@ -208,7 +230,7 @@ ORDER BY currency;
 -- DuckDB. Azure lines that only an amortised export has.
 SELECT count(*)
 FROM line
-WHERE kind IN ('UnusedReservation', 'UnusedSavingsPlan');
+WHERE kind IN ('UnusedReservation', 'UnusedSavingsPlan', 'AmortisedUsage');
 
 -- name: repeated_within_files
 -- DuckDB. Lines that are the same as another one of the same file.
