@@ -20,6 +20,7 @@ from qafila.core.dependencies import (
 )
 from qafila.core.dependencies.endpoints import Endpoint, endpoint_of
 from qafila.core.dependencies.kinds import name_of_node
+from qafila.core.dependencies.ranges import Ranges
 from qafila.core.estate import Edge, Resource
 
 
@@ -270,3 +271,93 @@ def test_a_node_without_a_resource_has_a_name() -> None:
     assert name_of_node("i-1", {"i-1": "web-1"}) == "web-1"
     assert name_of_node("internet", {}) == "internet"
     assert name_of_node("arn:aws:sqs:eu-west-3:1:new", {}) == "new"
+
+
+def network(name: str, cidr: str) -> Resource:
+    return resource(name, "ec2:vpc", cidr=cidr)
+
+
+def group(name: str, vpc: str, *ranges: str) -> Resource:
+    rules = [{"range": r, "port": "443"} for r in ranges]
+    return resource(name, "ec2:security-group", vpc=vpc, allows_from=[], allows_ranges=rules)
+
+
+def allowed(resources: list[Resource]) -> set[tuple[str, str, str]]:
+    return {(e.from_id, e.to_id, e.source) for e in derive_edges(resources)
+            if e.kind == EdgeKind.NETWORK_ALLOWS}  # fmt: skip
+
+
+def test_a_range_lets_in_what_has_an_address_in_it() -> None:
+    estate = [
+        network("vpc-1", "10.0.0.0/16"), group("sg", "vpc-1", "10.0.1.0/24", "pl-1234", "nonsense"),
+        resource("db", vpc="vpc-1", private_ip="10.0.9.9", security_groups=["sg"]),
+        resource("api", vpc="vpc-1", private_ip="10.0.1.5"),
+        resource("far", vpc="vpc-1", private_ip="10.0.2.5"),
+        resource("eni", "ec2:network-interface", vpc="vpc-1", private_ips=["10.0.1.77"],
+                 attached_to="cache"),
+        resource("cache", "elasticache:cluster"),
+    ]  # fmt: skip
+    assert allowed(estate) == {
+        ("api", "db", "sg port 443 from 10.0.1.0/24"),
+        ("cache", "db", "sg port 443 from 10.0.1.0/24"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("said", "vpc", "peered", "seen"),
+    [
+        ("10.0.0.0/8", "vpc-2", False, False),  # its own network's addresses are in it, too
+        ("10.0.0.0/8", "vpc-2", True, True),
+        ("10.20.0.0/16", "vpc-2", False, True),  # no address of its own network
+        ("10.20.0.0/16", "", False, True),  # where it stands is not known
+        ("52.47.1.2/32", "vpc-2", False, True),
+        ("fd00::/8", "vpc-2", False, False),
+    ],
+)
+def test_a_range_says_nothing_of_a_network_that_it_cannot_mean(
+    said: str, vpc: str, peered: bool, seen: bool
+) -> None:
+    estate = [
+        network("vpc-1", "10.0.0.0/16"), network("vpc-2", "10.20.0.0/16"),
+        group("sg", "vpc-1", said),
+        resource("db", vpc="vpc-1", private_ip="10.0.9.9", security_groups=["sg"]),
+        resource("other", vpc=vpc or None, private_ip="10.20.0.5", public_ip="52.47.1.2"),
+    ]  # fmt: skip
+    if peered:
+        estate.append(
+            resource("pcx", "ec2:vpc-peering-connection", requester="vpc-2", accepter="vpc-1")
+        )
+    assert ("other" in {start for start, _, _ in allowed(estate)}) == seen
+
+
+def test_many_rules_are_still_only_permission() -> None:
+    edges = [Edge("a", "b", "network-allows", f"sg port {p}", 0.4) for p in (22, 80, 443)]
+    assert [e.confidence for e in combine(edges)] == [0.4]
+    assert combine(edges)[0].source == "sg port 22; sg port 443; sg port 80"
+
+
+def test_a_range_over_many_things_goes_through_its_group() -> None:
+    estate = [group("sg", "vpc-1", "10.0.0.0/16")]
+    estate += [resource(f"w{n}", vpc="vpc-1", private_ip=f"10.0.1.{n}", security_groups=["sg"])
+               for n in range(40)]  # fmt: skip
+    estate += [resource(f"c{n}", vpc="vpc-1", private_ip=f"10.0.2.{n}") for n in range(40)]
+    found = allowed(estate)
+    assert len(found) == 80 + 40  # all let in, to the group; and from it to its forty
+    assert all("sg" in (start, end) for start, end, _ in found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 2**16 - 1), max_size=12, unique=True), st.integers(16, 32),
+       st.integers(0, 2**16 - 1))  # fmt: skip
+def test_a_range_lets_in_exactly_the_addresses_that_it_holds(
+    hosts: list[int], length: int, at: int
+) -> None:
+    import ipaddress
+
+    base = int(ipaddress.ip_address("10.0.0.0"))
+    said = ipaddress.ip_network((base + at, length), strict=False)
+    things = {f"t{n}": ipaddress.ip_address(base + n) for n in hosts}
+    ranges = Ranges([resource(i, vpc="vpc-1", private_ip=str(a)) for i, a in things.items()])
+    assert ranges.inside(str(said), "vpc-1") == tuple(
+        sorted(i for i, a in things.items() if a in said)
+    )

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 
+from qafila.core.dependencies.kinds import EdgeKind
 from qafila.core.estate import Edge
 
 _SOURCES_NAMED = 6
@@ -17,8 +18,9 @@ def combine(edges: Iterable[Edge]) -> tuple[Edge, ...]:
 
     Confidence: 1 - Π(1 - c) over the sources, as if they erred independently of each other (the
     usual noisy-or; sources that copy one another are believed too much, so one source counts
-    once, by its highest). ``last_seen`` is the newest known. Sources stand in one text, sorted,
-    separated by "; ", the first six by name.
+    once, by its highest). Of permissions (``network-allows``) the highest alone counts: two open
+    ports are not more use than one. ``last_seen`` is the newest known. Sources stand in one text,
+    sorted, separated by "; ", the first six by name.
     """
     by_source: defaultdict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     newest: dict[tuple[str, str, str], datetime] = {}
@@ -29,15 +31,15 @@ def combine(edges: Iterable[Edge]) -> tuple[Edge, ...]:
         if edge.last_seen is not None and (key not in newest or edge.last_seen > newest[key]):
             newest[key] = edge.last_seen
     return tuple(
-        Edge(*key, _named(sorted(sources)), _together(sources.values()), newest.get(key))
+        Edge(*key, _named(sorted(sources)), _together(key[2], sources.values()), newest.get(key))
         for key, sources in sorted(by_source.items())
     )
 
 
-def _together(confidences: Iterable[float]) -> float:
+def _together(kind: str, confidences: Iterable[float]) -> float:
     given = sorted(confidences)
-    if len(given) == 1:
-        return given[0]
+    if len(given) == 1 or kind == EdgeKind.NETWORK_ALLOWS:
+        return given[-1]
     combined = 1 - math.prod(1 - c for c in given)
     return min(1.0, max(given[-1], round(combined, 6)))
 

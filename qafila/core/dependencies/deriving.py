@@ -19,6 +19,7 @@ from qafila.core.dependencies.kinds import (
     TAGGED,
     EdgeKind,
 )
+from qafila.core.dependencies.ranges import Ranges
 from qafila.core.estate import Edge, Resource
 
 APP_TAGS = ("app", "application", "service", "project", "app.kubernetes.io/part-of",
@@ -51,8 +52,9 @@ def derive_edges(resources: Sequence[Resource]) -> list[Edge]:
       not known. ``targets``: who invokes whom, .9.
     - ``reads``: an event source (.9); a secret that is a resource itself (.8).
     - ``network-allows``: a security group lets in another; drawn between the things that wear
-      the two groups (confidence .4: permission is not use), and from ``internet`` where a group
-      lets in everybody. Where that is more than 1 000 pairs, through the group itself.
+      the two groups (confidence .4: permission is not use), from ``internet`` where a group
+      lets in everybody, and from the things whose address is in a range that it lets in. Where
+      that is more than 1 000 pairs, through the group itself.
     - ``resolves``: a distribution's origin (.9).
     - ``shares-secret`` (.4) and ``same-tag`` (.2): drawn as a chain in the order of ids, since
       belonging together is transitive and a chain says it with the fewest edges.
@@ -116,11 +118,22 @@ def _permitted(resources: Sequence[Resource]) -> Iterator[Edge]:
     for resource in resources:
         for group in resource.facts.get("security_groups", ()):
             wearers[group].append(resource.id)
+    ranges = Ranges(resources)
     for group in (r for r in resources if r.kind == "ec2:security-group"):
-        for rule in group.facts.get("allows_from", ()):
-            what = f"{group.name} port {rule['port']}"
-            inside = wearers.get(group.id, [])
-            outside = [INTERNET] if rule["from"] == INTERNET else wearers.get(rule["from"], [])
+        inside = wearers.get(group.id, [])
+        if not inside:
+            continue
+        let_in: list[tuple[str, Sequence[str]]] = [
+            (f"{group.name} port {rule['port']}",
+             [INTERNET] if rule["from"] == INTERNET else wearers.get(rule["from"], []))
+            for rule in group.facts.get("allows_from", ())
+        ]  # fmt: skip
+        let_in += [
+            (f"{group.name} port {rule['port']} from {rule['range']}",
+             ranges.inside(rule["range"], str(group.facts.get("vpc") or "")))
+            for rule in group.facts.get("allows_ranges", ())
+        ]  # fmt: skip
+        for what, outside in let_in:
             if len(inside) * len(outside) > _MOST_PAIRS:
                 pairs = [*((o, group.id) for o in outside), *((group.id, i) for i in inside)]
             else:
