@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from qafila.core.dependencies.spans import Span, SpanJoin
 from qafila.core.estate import Collected, Outcome, Resource
 from qafila.errors import BadInput
 from tasks.observing import read_flow_logs, read_traces
+from tasks.observing.flow_fields import DEFAULT, FIELDS, Columns
 from tasks.observing.json_stream import Broken, Element, elements
 
 T0 = 1_760_000_000  # 2025-10-09T08:53:20Z
@@ -331,7 +333,11 @@ def test_flow_logs_show_who_asked_whom_and_how_much(tmp_path: Path) -> None:
     }
     by_end = {e.to_id: e.last_seen for e in found.collected.edges}
     assert by_end["db"] == datetime.fromtimestamp(T0 + 660, UTC)
-    assert found.collected.missed == "1 private addresses belong to no resource: 10.0.3.7"
+    assert found.collected.missed == (
+        "no traffic in 1 interval of eni-1 (NODATA); "
+        "1 private addresses belong to no resource: 10.0.3.7"
+    )
+    assert found.records == {"accepted": 9, "rejected": 1, "NODATA": 1}
 
 
 def test_the_opening_packet_says_who_asked_whatever_the_ports(tmp_path: Path) -> None:
@@ -380,7 +386,7 @@ def test_bad_lines_of_flow_logs_are_counted_and_named(tmp_path: Path) -> None:
     assert len(found.edges) == 1
     assert found.outcome is Outcome.TRUNCATED
     assert "6 records not readable: f line 2: 3 fields, not 14; " in found.missed
-    assert "AWS skipped records in 1 intervals" in found.missed
+    assert "AWS could not record all in 1 interval of eni-1 (SKIPDATA)" in found.missed
 
 
 def test_a_flow_log_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
@@ -397,7 +403,8 @@ def test_a_flow_log_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"PAR1\x00\x00", b"version srcaddr dstaddr\n2 10.0.0.1 10.0.0.2\n", b"\xff" * 100_000,
+    [b"", b"PAR1\x00\x00", b"PAR1....PAR1", gzip.compress(b"PAR1...."),
+     b"version srcaddr dstaddr\n2 10.0.0.1 10.0.0.2\n", b"\xff" * 100_000,
      b'{"resourceSpans": []}', b"\n\n"],
 )  # fmt: skip
 def test_what_is_no_flow_log_is_one_clear_refusal(tmp_path: Path, content: bytes) -> None:
@@ -409,12 +416,121 @@ def test_what_is_no_flow_log_is_one_clear_refusal(tmp_path: Path, content: bytes
     assert "flow logs" in refused.value.remedy
 
 
+def parquet(path: Path, names: list[str], rows: list[str], codec: str = "gzip") -> Path:
+    """Write records as AWS delivers them: names with underscores, no value where text has "-"."""
+    whole = {"version", "srcport", "dstport", "protocol", "packets", "bytes", "start", "end",
+             "tcp-flags", "traffic-path"}  # fmt: skip
+    with duckdb.connect() as database:
+        columns = ", ".join(
+            f'"{n.replace("-", "_")}" {"BIGINT" if n in whole else "VARCHAR"}' for n in names
+        )
+        database.execute(f"CREATE TABLE flow ({columns})")
+        marks = ", ".join("?" * len(names))
+        database.executemany(
+            f"INSERT INTO flow VALUES ({marks})",
+            [[None if v == "-" else v for v in row.split()] for row in rows],
+        )
+        database.execute(f"COPY flow TO '{path}' (FORMAT parquet, COMPRESSION {codec})")
+    return path
+
+
+ROWS_5 = [
+    v5("10.0.0.5", "10.0.1.9", "33000 50051", 10, 3),
+    v5("10.0.1.9", "10.0.0.5", "50051 33000", 20, 19),
+    v5("10.0.0.5", "10.0.9.9", "40000 443", 11, 2, pkt="10.0.0.5 8.8.4.4"),
+    v5("10.0.0.5", "10.0.1.9", "40004 22", 99, 2).replace("ACCEPT", "REJECT"),
+    f"5 123456789012 eni-1 - - - - - - - {T0} {T0 + 60} - NODATA - - - - - - - - - - -",
+    f"5 123456789012 eni-2 - - - - - - - {T0} {T0 + 60} - SKIPDATA - - - - - - - - - - -",
+]
+
+
+@pytest.mark.parametrize("form", ["gzip", "snappy", "gzip twice", "shuffled"])
+def test_parquet_says_what_the_text_says(tmp_path: Path, form: str) -> None:
+    names, rows = HEADER_5.split(), ROWS_5
+    if form == "shuffled":
+        order = list(range(len(names)))
+        random.Random(3).shuffle(order)
+        names = [names[n] for n in order]
+        rows = [" ".join(row.split()[n] for n in order) for row in ROWS_5]
+    path = parquet(tmp_path / "f.parquet", names, rows, "snappy" if form == "snappy" else "gzip")
+    if form == "gzip twice":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    text = read_flow_logs([write(tmp_path / "f.log", "\n".join([HEADER_5, *ROWS_5]))], HOSTS)
+    found = read_flow_logs([path], HOSTS)
+    assert found == text
+    assert found.records == {"accepted": 3, "rejected": 1, "NODATA": 1, "SKIPDATA": 1}
+    assert found.collected.missed == (
+        "AWS could not record all in 1 interval of eni-2 (SKIPDATA); "
+        "no traffic in 1 interval of eni-1 (NODATA)"
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(HEADER_5.split()), st.sampled_from(["-", "_"]))
+def test_fields_are_found_by_name_in_any_order(
+    tmp_path_factory: pytest.TempPathFactory, order: list[str], mark: str
+) -> None:
+    names = HEADER_5.split()
+    place = [names.index(name) for name in order]
+    lines = [" ".join(row.split()[n] for n in place) for row in ROWS_5]
+    folder = tmp_path_factory.mktemp("flows")
+    told = " ".join(order).replace("-", mark)
+    found = read_flow_logs([write(folder / "a", "\n".join([told, *lines]))], HOSTS)
+    plain = read_flow_logs([write(folder / "b", "\n".join([HEADER_5, *ROWS_5]))], HOSTS)
+    assert found == plain
+
+
+def test_every_field_of_versions_2_to_5_has_its_name() -> None:
+    assert {n for names in FIELDS.values() for n in names} == set(HEADER_5.split()) | {
+        "sublocation-type", "sublocation-id", "pkt-src-aws-service", "pkt-dst-aws-service",
+    }  # fmt: skip
+    assert not Columns(DEFAULT).missing
+    assert Columns(["version", "srcaddr"]).missing == [
+        "dstaddr", "srcport", "dstport", "bytes", "action", "end",
+    ]  # fmt: skip
+
+
+def test_a_service_of_aws_is_not_taken_for_the_internet(tmp_path: Path) -> None:
+    header = "srcaddr dstaddr srcport dstport bytes end action interface-id pkt-dst-aws-service"
+    text = "\n".join([
+        header,
+        f"10.0.0.5 52.95.154.1 40000 443 100 {T0} ACCEPT eni-1 S3",
+        f"10.0.0.5 52.47.9.9 40000 443 10 {T0} ACCEPT eni-1 EC2",  # anybody's instance
+        f"10.0.0.5 8.8.8.8 40000 443 1 {T0} ACCEPT eni-1 -",
+        f"10.0.0.5 10.0.1.9 40000 443 7 {T0} ACCEPT eni-1 S3",  # ours, whatever it says
+    ])  # fmt: skip
+    found = read_flow_logs([write(tmp_path / "f", text)], HOSTS)
+    assert {(t.from_id, t.to_id): t.sent_bytes for t in found.traffic} == {
+        ("web", "aws:s3"): 100, ("web", "internet"): 11, ("web", "db"): 7,
+    }  # fmt: skip
+
+
+def test_a_parquet_file_cut_off_or_without_the_fields_is_named(tmp_path: Path) -> None:
+    whole = parquet(tmp_path / "f.parquet", HEADER_5.split(), ROWS_5)
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(whole.read_bytes()[:-40])
+    other = parquet(tmp_path / "other.parquet", ["version", "srcaddr"], ["5 10.0.0.5"])
+    found = read_flow_logs([whole, cut, other], HOSTS)
+    assert len(found.traffic) == 2
+    assert found.collected.outcome is Outcome.TRUNCATED
+    assert "cut.parquet is cut off after record 0: the Parquet file is damaged" in (
+        found.collected.missed
+    )
+    assert "other.parquet line 1: the columns lack dstaddr, srcport" in found.collected.missed
+    for alone in (cut, other):
+        with pytest.raises(BadInput) as refused:
+            read_flow_logs([alone], HOSTS)
+        assert refused.value.problems
+        assert all(alone.name in p for p in refused.value.problems)
+
+
 _ADDRESSES = st.sampled_from(["10.0.0.5", "10.0.0.77", "10.0.1.9", "10.0.3.7", "8.8.8.8"])
 _PORTS = st.sampled_from([443, 5432, 40_000, 50_000])
 _FLOWS = st.lists(
     st.builds(
         Flow, _ADDRESSES, _ADDRESSES, _PORTS, _PORTS, st.integers(0, 1000), st.just("eni-1"),
         st.integers(T0, T0 + 9), st.integers(T0 + 10, T0 + 20), st.sampled_from([0, 2, 18, 19, 3]),
+        st.just(""), st.just(""),
     ),
     max_size=20,
 )  # fmt: skip

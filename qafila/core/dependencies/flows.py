@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from qafila.core.dependencies.directory import Directory
 from qafila.core.dependencies.kinds import (
+    AWS,
     HOST,
     INTERNET,
     SEEN_BY_PORT,
@@ -31,6 +32,9 @@ _PORTS_NAMED = 5
 class Flow(NamedTuple):
     """One accepted record. ``flags``: TCP flags seen, 0 where the format has none.
 
+    ``source_service`` and ``destination_service``: the service of AWS that an address belongs to,
+    as "s3", where the log says so (version 5).
+
     A tuple: a file has millions, and a frozen dataclass takes three times as long to make.
     """
 
@@ -43,6 +47,8 @@ class Flow(NamedTuple):
     start: int
     end: int
     flags: int
+    source_service: str = ""
+    destination_service: str = ""
 
 
 @dataclass(slots=True)
@@ -58,7 +64,8 @@ class _Sum:
 class FlowSums:
     """Adds up flow records by who opened the connection, to whom, and at which port.
 
-    - Public addresses that no resource has are one node, the internet.
+    - Public addresses that no resource has are one node, the internet; those that the log says
+      are a service's of AWS are that service.
     - A flow between two interfaces of a VPC is recorded at both: per pair of addresses the larger
       sum of one interface counts, not both.
     - Who opened it: the side whose SYN was seen without ACK; else the side with the higher port.
@@ -82,7 +89,8 @@ class FlowSums:
         Raises:
             ValueError: an address is none.
         """
-        source, destination = self._place(flow.source), self._place(flow.destination)
+        source = self._of(flow.source, flow.source_service)
+        destination = self._of(flow.destination, flow.destination_service)
         self.records += 1
         if source is None or destination is None or source == destination:
             return
@@ -154,6 +162,15 @@ class FlowSums:
                 forward = pair <= back
             if pair[0] != pair[1]:
                 yield (*(pair if forward else back), port), added, forward
+
+    def _of(self, address: str, service: str) -> str | None:
+        """Return the address; a public one of a service of AWS is that service, as ``aws:s3``."""
+        place = self._place(address)
+        if not service or place != INTERNET:
+            return place
+        node = f"{AWS}{service}"
+        self._nodes[node] = node
+        return node
 
     def _find(self, text: str) -> str | None:
         """Return the address, or ``internet``; None for what is nobody: multicast, link-local."""

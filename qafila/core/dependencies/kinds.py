@@ -56,7 +56,8 @@ INTERNET = "internet"
 OURS = ("service:", "database:", "queue:")
 HOST = "host:"
 NAME = "name:"
-FOREIGN = (HOST, NAME, "stack:", "aws:")
+AWS = "aws:"  # a service of the cloud that is nobody's resource
+FOREIGN = (HOST, NAME, "stack:", AWS)
 
 
 def name_of_node(node: str, names: Mapping[str, str]) -> str:

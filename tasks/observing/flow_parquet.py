@@ -1,0 +1,88 @@
+"""Read VPC flow logs that were delivered as Parquet, in batches."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from tasks.observing.opening import CutShort
+
+_MAGIC = b"PAR1"
+_GZIP = b"\x1f\x8b"
+_ROWS = 10_000  # of one batch
+_MEMORY = "512MB"
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell whether a file is Parquet, or Parquet inside gzip; by its first bytes."""
+    try:
+        with path.open("rb") as raw:
+            start = raw.read(4)
+            if start[:2] != _GZIP:
+                return start == _MAGIC
+            raw.seek(0)
+            return gzip.GzipFile(fileobj=raw).read(4) == _MAGIC
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+@contextmanager
+def opened_parquet(path: Path) -> Iterator[tuple[list[str], Iterator[Sequence[str]]]]:
+    """Open a file; give its columns and its records, each value as the text format writes it.
+
+    What has no value is "-". Columns may be compressed in any way that Parquet knows, gzip among
+    them, and the whole file may be gzip once more.
+
+    Raises:
+        CutShort: it is damaged, or ends too early; also while records are taken.
+    """
+    with tempfile.TemporaryDirectory(prefix="qafila-flows-") as room, duckdb.connect() as database:
+        database.execute("SET threads = 1")
+        database.execute("SET enable_progress_bar = false")
+        database.execute(f"SET memory_limit = '{_MEMORY}'")
+        database.execute("SET temp_directory = ?", [room])
+        try:
+            file = _unpacked(path, Path(room))
+            described = database.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)])
+            columns = [str(row[0]) for row in described.fetchall()]
+            told = ", ".join(f"coalesce(CAST({_quoted(c)} AS VARCHAR), '-')" for c in columns)
+            records = database.execute(f"SELECT {told} FROM read_parquet(?)", [str(file)])
+        except (duckdb.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise CutShort(_said(error)) from error
+        yield columns, _batches(records)
+
+
+def _batches(records: duckdb.DuckDBPyConnection) -> Iterator[Sequence[str]]:
+    try:
+        while batch := records.fetchmany(_ROWS):
+            yield from batch
+    except duckdb.Error as error:
+        raise CutShort(_said(error)) from error
+
+
+def _unpacked(path: Path, room: Path) -> Path:
+    with path.open("rb") as raw:
+        if raw.read(2) != _GZIP:
+            return path
+        raw.seek(0)
+        with gzip.GzipFile(fileobj=raw) as packed, (room / "flows.parquet").open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+    return room / "flows.parquet"
+
+
+def _said(error: Exception) -> str:
+    """Return the first line of what is wrong; it names no file of ours."""
+    if isinstance(error, duckdb.Error):
+        return "the Parquet file is damaged or ends too early"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
