@@ -128,6 +128,15 @@ def variables_of(spec: Mapping[str, Any]) -> Named:
     )
 
 
+def addresses_of(pod: Mapping[str, Any]) -> list[str]:
+    """Return a running pod's own addresses; none where it has its node's, or has ended."""
+    status = pod.get("status") or {}
+    if (pod.get("spec") or {}).get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
+        return []
+    given = [status.get("podIP"), *((ip or {}).get("ip") for ip in status.get("podIPs") or [])]
+    return list(dict.fromkeys(str(address) for address in given if address))
+
+
 def service_in(host: str, namespace: str) -> tuple[str, str] | None:
     """Return namespace and name of the service that a host would resolve to inside a cluster.
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from qafila.core.estate import Edge, Resource
 from tasks.collectors.kubernetes_cluster import Cluster, Object
+from tasks.collectors.kubernetes_makers import Makers
 from tasks.collectors.kubernetes_objects import (
+    addresses_of,
     amounts,
     claims_of,
     containers_of,
@@ -29,7 +31,9 @@ _OURS = frozenset({"ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
 def read(cluster: Cluster) -> None:
     """Add namespaces, workloads, services and ingresses, and the edges between them.
 
-    A pod is added when none of the five kinds made it; a job, when no cron job did.
+    A pod is added when none of the five kinds made it; a job, when no cron job did. Of the others
+    their addresses are kept at what made them (``pod_ips_seen``): a database knows its clients by
+    these.
     """
     labels: dict[str, dict[str, str]] = {}
     with cluster.tolerating("namespaces"):
@@ -39,14 +43,20 @@ def read(cluster: Cluster) -> None:
             state = (namespace.get("status") or {}).get("phase")
             _add(cluster, "Namespace", "", name, tags_of(labels[name]), {"state": state})
     workloads: dict[str, Resource] = {}
+    made_by = Makers(cluster.identifier)
     for plural, kind in _KINDS.items():
         with cluster.tolerating(plural):
             for item in cluster.objects(plural):
+                place = item["metadata"].get("namespace", "")
+                maker = made_by.note(kind, item)
+                if maker is not None and kind == "Pod" and maker in workloads:
+                    _seen_at(workloads[maker], item)
                 if _made_by_another(kind, item):
                     continue
-                place = item["metadata"].get("namespace", "")
                 added = _workload(cluster, kind, item, labels.get(place, {}))
                 workloads[added.id] = added
+                if kind == "Pod":
+                    _seen_at(added, item)
     services: dict[tuple[str, str], str] = {}
     with cluster.tolerating("services"):
         for item in cluster.objects("services"):
@@ -74,6 +84,12 @@ def _add(
 def _made_by_another(kind: str, item: Object) -> bool:
     owners = {o.get("kind") for o in item["metadata"].get("ownerReferences") or []}
     return bool(owners & _OURS) if kind == "Pod" else kind == "Job" and "CronJob" in owners
+
+
+def _seen_at(workload: Resource, pod: Object) -> None:
+    """Note where a pod answers, once: a list that began anew brings it twice."""
+    seen = workload.facts["pod_ips_seen"]
+    seen += [address for address in addresses_of(pod) if address not in seen]
 
 
 def _workload(
@@ -106,6 +122,7 @@ def _workload(
         "secret_names": secrets_of(pod),
         "claims": claims_of(pod),
         "pod_labels": dict(pod_labels),
+        "pod_ips_seen": [],
         **({"schedule": spec.get("schedule")} if kind == "CronJob" else {}),
         **({"made_by": [o.get("kind") for o in metadata.get("ownerReferences") or []]}
            if kind == "Pod" else {}),

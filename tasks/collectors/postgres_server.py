@@ -23,6 +23,7 @@ from qafila.sql import statement
 from tasks.collectors.port import Look
 
 Row = dict[str, Any]
+APPLICATION = "qafila inventory-audit"  # from the first moment: none of ours is taken for a client
 # Where a vendor keeps its own; no customer's role may enter, and nothing of the customer is in it.
 VENDORS = frozenset({"rdsadmin", "cloudsqladmin", "alloydbadmin", "azure_maintenance", "azure_sys"})
 _BUSY = frozenset({"55P03", "53300", "57P03", "40001"})
@@ -104,7 +105,8 @@ class Server(Look):
     @contextmanager
     def database(self, name: str | None = None) -> Iterator[Database]:
         """Open one database of the server, the one of the url without a name; then close it."""
-        url = self._url if name is None else make_conninfo(self._url, dbname=name)
+        of = {} if name is None else {"dbname": name}
+        url = make_conninfo(self._url, application_name=APPLICATION, **of)
         self.calls += 1
         try:
             connection = self._connect(url, self._password, self._wait)

@@ -56,7 +56,7 @@ def read_targets(metrics: Metrics) -> None:
         metrics.edges.append(Edge(server, identifier, "reads", "prometheus targets", 1.0))
     metrics.found.append(
         Resource(server, "prometheus:server", metrics.region, metrics.region, None, {},
-                 {"targets": len(targets or [])})
+                 {"targets_seen": len(targets or [])})
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from psycopg.conninfo import make_conninfo
 from benchmarks.ending import stop_server
 from qafila.connecting import connect_kubernetes
 from qafila.core.ai_need import Need, assess_estate
+from qafila.core.dependencies import edges_of
 from qafila.core.estate import Collected, Outcome, outcomes_by_collector
 from qafila.core.workload import ProductPlan
 from qafila.stack import postgres
@@ -107,6 +108,7 @@ def test_it_sees_the_estate(collector: Collector, database: str, token: str) -> 
     assert all(r.kind.startswith(f"{collector.of}:") and r.name for r in seen.resources)
     assert all(r.id.startswith(f"{collector.of}:") for r in seen.resources)
     assert all(0 < e.confidence <= 1 for e in seen.edges)
+    edges_of(seen.resources, seen.edges)  # facts mean what the core takes them for
     assert seen.calls > 0
     assert seen.region
 

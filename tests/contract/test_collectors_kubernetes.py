@@ -109,6 +109,43 @@ def test_what_hangs_together_is_an_edge(collect: Collect) -> None:
     assert sources == {"environment ORDERS_HOST", "environment PAYMENTS_URL"}
 
 
+def _pod(name: str, address: str, *owner: str, **more: Any) -> dict[str, Any]:
+    kind, maker, hashed = (*owner, "", "", "")[:3]
+    metadata: dict[str, Any] = {"labels": {"pod-template-hash": hashed} if hashed else {}}
+    if maker:
+        metadata["ownerReferences"] = [{"kind": kind, "name": maker, "controller": True}]
+    status = {"phase": more.pop("phase", "Running"), "podIP": address, "podIPs": [{"ip": address}]}
+    return named(name, "shop", metadata=metadata, status=status, spec={"containers": [], **more})
+
+
+def test_addresses_of_pods_are_kept_at_what_made_them(collect: Collect) -> None:
+    objects = shop()
+    job = next(j for j in objects["jobs"] if j["metadata"]["name"] == "nightly-28")
+    assert job["metadata"]["ownerReferences"]  # a cron job's
+    objects["pods"] = [
+        _pod("orders-7c-a", "10.1.0.1", "ReplicaSet", "orders-7c", "7c"),
+        _pod("orders-7c-b", "10.1.0.2", "ReplicaSet", "orders-7c", "7c"),
+        _pod("orders-7c-c", "10.1.0.2", "ReplicaSet", "orders-7c", "7c"),
+        _pod("orders-7c-old", "10.1.0.9", "ReplicaSet", "orders-7c", "7c", phase="Failed"),
+        _pod("orders-host", "192.0.2.1", "ReplicaSet", "orders-7c", "7c", hostNetwork=True),
+        _pod("orders-other", "10.1.0.8", "ReplicaSet", "orders-7c"),  # no hash: not sure whose
+        _pod("queue-0", "10.1.0.3", "StatefulSet", "queue"),
+        _pod("nightly-28-x", "10.1.0.4", "Job", "nightly-28"),
+        _pod("import-x", "10.1.0.5", "Job", "import"),
+        _pod("stray", "10.1.0.6", "StatefulSet", "gone"),
+        _pod("debug", "10.1.0.7"),
+    ]
+    found = by_id(collect("workloads", ListServer(objects)))
+    seen = {name: r.facts["pod_ips_seen"] for name, r in found.items() if "pod_ips_seen" in r.facts}
+    assert {name: ips for name, ips in seen.items() if ips} == {
+        "shop/Deployment/orders": ["10.1.0.1", "10.1.0.2"],
+        "shop/StatefulSet/queue": ["10.1.0.3"],
+        "shop/CronJob/nightly": ["10.1.0.4"],
+        "shop/Job/import": ["10.1.0.5"],
+        "shop/Pod/debug": ["10.1.0.7"],
+    }
+
+
 def test_no_value_of_a_variable_is_kept_but_hosts(collect: Collect) -> None:
     seen = collect("workloads", ListServer(shop()))
     facts = by_id(seen)["shop/Deployment/search"].facts

@@ -292,6 +292,13 @@ def test_clients_are_seen_with_what_they_are_connected_to(shop: str) -> None:
     assert edge.last_seen is not None
 
 
+def test_what_the_audit_itself_has_open_is_no_client(shop: str) -> None:
+    with Server("main", shop).database() as other, Server("main", shop).database():
+        other.rows("server")
+        seen = collect("clients", shop)
+    assert (seen.outcome, seen.resources, seen.edges) == (Outcome.COMPLETE, (), ())
+
+
 def test_sessions_of_others_that_are_hidden_are_denied(shop: str, reader: str) -> None:
     seen = collect("clients", make_conninfo(shop, user=reader))
     assert (seen.outcome, seen.resources) == (Outcome.DENIED, ())

@@ -10,7 +10,8 @@ from qafila.core.estate import Resource
 
 _HOST_FACTS = ("address", "addresses", "dns_name", "domain", "endpoint", "endpoints", "aliases",
                "host", "hostname", "private_dns")  # fmt: skip
-_IP_FACTS = ("private_ip", "private_ips", "public_ip", "public_ips", "ip", "ips")
+_IP_FACTS = ("private_ip", "private_ips", "public_ip", "public_ips", "ip", "ips",
+             "pod_ips_seen")  # fmt: skip
 _BUCKET_HOST = re.compile(
     r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com$"
 )

@@ -133,7 +133,8 @@ WHERE i.indrelid = ANY(%(tables)s::oid[])
 ORDER BY i.indrelid, i.indexrelid;
 
 -- name: clients
--- Sessions of clients by database, address and application; no statement's text.
+-- Sessions of clients by database, address and application; no statement's text, and none of the
+-- audit's own, of which several look at the same time.
 SELECT datname AS database,
        usename AS role,
        host(client_addr) AS address,
@@ -143,6 +144,7 @@ SELECT datname AS database,
        max(greatest(state_change, query_start)) AS last_seen
 FROM pg_stat_activity
 WHERE backend_type = 'client backend'
+  AND NOT (usename = current_user AND application_name = current_setting('application_name'))
   AND pid <> pg_backend_pid()
   AND datname IS NOT NULL
 GROUP BY datname, usename, client_addr, application_name
