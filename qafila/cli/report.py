@@ -91,12 +91,14 @@ def _refuse_a_mixture(audit: bool, validation: bool, generation: int | None) -> 
 
 
 def _report_audit(workload: str, to: Path | None, export: Path | None, as_json: bool) -> None:
-    from tasks.audit.exporting import export_audit
+    from tasks.audit.exporting import export_audit, ready_folder
     from tasks.audit.reporting import audit_facts, save_audit
     from tasks.ledger import open_ledger
 
     with open_ledger() as ledger:
         facts = audit_facts(ledger, workload)
+        if export is not None:
+            ready_folder(export)  # before the page is written
         path = save_audit(ledger, facts, to)
     files = [] if export is None else export_audit(facts, export)
     if as_json:

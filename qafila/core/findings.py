@@ -86,7 +86,8 @@ def watch_the_network(
     for spend in bill.spend_of(bill.network, period):
         if spend.subject != CROSS_ZONE or spend.amount / period.usage < _NOTEWORTHY:
             continue
-        said = [f"traffic between availability zones is {100 * spend.amount / period.usage:.1f} % of usage"]
+        share = 100 * spend.amount / period.usage
+        said = [f"traffic between availability zones is {share:.1f} % of usage"]
         talkers = sorted(
             (
                 t

@@ -58,6 +58,8 @@ def money(amount: Any, *, places: int = 2) -> str:
     least = Decimal(1).scaleb(-places)
     if 0 < value < least:
         return f"under {least:f}"
+    if -least < value < 0:
+        return f"above -{least:f}"
     return f"{value:,.{places}f}"
 
 

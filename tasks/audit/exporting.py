@@ -15,32 +15,69 @@ from qafila.errors import BadInput
 from qafila.report.audit_facts import AuditFacts, Row
 
 # Columns whose numbers are no text. Money stays exact: a decimal of 38 digits, 20 behind the point.
-_WHOLE = frozenset({"size_bytes", "lines", "rows", "resources", "calls", "line", "column"})
+_WHOLE = frozenset({
+    "size_bytes", "lines", "rows", "resources", "calls", "line", "column", "of", "count",
+    "unmeasured",
+})  # fmt: skip
 _REAL = frozenset({"confidence", "score", "coverage"})
 _MONEY = frozenset({"amount", "before", "after"})
 _TRUTH = frozenset({"found", "behind"})
+_EXACT = frozenset({"quantity", "gigabytes"})  # our own digits, kept as text: never a formula
+# What a spreadsheet may run: a sign, also after blanks or in full width, and what OWASP adds ("CSV
+# Injection"): a tab or line break. Apostrophes before it count too, so that taking one away from
+# whatever begins like this gives back every text as it was.
+_FORMULA = "^''*([\\s]*[-=+@＝＋－＠]|[\\t\\r\\n])"
+
+
+def ready_folder(folder: Path) -> None:
+    """Make a folder for an export where it is missing, and see that it can be written to.
+
+    Raises:
+        BadInput: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise _refusal(folder, error) from error
 
 
 def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
     """Write every table with rows as TABLE.parquet and TABLE.csv; return the files.
 
+    A table without rows has no file, also where an earlier export left one: the folder holds one
+    audit, never a mixture.
+
     Raises:
         BadInput: the folder cannot be made or written to.
     """
+    ready_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with duckdb.connect() as connection:
-            return [
-                file
-                for name in ABOUT
-                if facts.rows(name)
-                for file in _write(connection, facts.rows(name), folder.absolute() / name)
-            ]
+            files = []
+            for name in ABOUT:
+                to = folder.absolute() / name
+                if facts.rows(name):
+                    files += _write(connection, facts.rows(name), to)
+                else:
+                    for file in _files(to):
+                        file.unlink(missing_ok=True)
+            return files
     except (OSError, duckdb.IOException) as error:
-        raise BadInput(
-            f"the audit cannot be exported to {folder}: {str(error).splitlines()[0]}",
-            remedy="name another folder with --export",
-        ) from error
+        raise _refusal(folder, error) from error
+
+
+def _refusal(folder: Path, error: Exception) -> BadInput:
+    why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return BadInput(
+        f"the audit cannot be exported to {folder}: {why}",
+        remedy="name another folder with --export",
+    )
+
+
+def _files(to: Path) -> list[Path]:
+    return [to.with_suffix(".parquet"), to.with_suffix(".csv")]
 
 
 def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path) -> list[Path]:
@@ -52,7 +89,7 @@ def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path)
     columns = list(dict.fromkeys(key for row in rows for key in row))
     fields = ", ".join(f"{_quoted(c)}: 'VARCHAR'" for c in columns)
     typed = ", ".join(f"CAST({_quoted(c)} AS {_type(c)}) AS {_quoted(c)}" for c in columns)
-    files = [to.with_suffix(".parquet"), to.with_suffix(".csv")]
+    files = _files(to)
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as lines:
         for row in rows:
             lines.write(json.dumps({c: _plain(row.get(c)) for c in columns}) + "\n")
@@ -75,9 +112,9 @@ def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path)
 
 def _harmless(column: str) -> str:
     name = _quoted(column)
-    if _type(column) != "VARCHAR":
+    if _type(column) != "VARCHAR" or column in _EXACT:
         return name
-    formula = f"regexp_matches({name}, '^[-=+@]')"
+    formula = f"regexp_matches({name}, '{_FORMULA}')"
     return f"CASE WHEN {formula} THEN chr(39) || {name} ELSE {name} END AS {name}"
 
 

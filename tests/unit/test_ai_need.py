@@ -206,7 +206,7 @@ def test_an_estate_without_aws_gives_candidates_with_what_to_ask() -> None:
     assert signals["GPU in use"] is False
     assert signals["people search it"] is None
     assert (database.score, database.points_to) == (None, Need.ASSISTANT)
-    assert database.owner == "owner unknown"
+    assert database.owner == "whoever runs database shop on main (no owner tag)"
     signals = {s.name: s.found for s in app.signals}
     assert signals["calls a model today"]
     assert signals["GPU in use"]

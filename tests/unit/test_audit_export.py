@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qafila.core.estate import Collected, Outcome, Resource
 from qafila.core.inventory import storable, storable_part
 from qafila.errors import BadInput
-from tasks.audit.exporting import export_audit
-from tests.unit.test_audit import inventory
+from qafila.report.audit_facts import AuditFacts
+from tasks.audit.exporting import export_audit, ready_folder
+from tests.unit.test_audit import bill, inventory, item
 from tests.unit.test_audit_page import facts
 
+# As docs/how-to/read-the-audit.md says it: what begins like this has one apostrophe more.
+FORMULA = re.compile(r"'*([\t\n\f\r ]*[-=+@＝＋－＠]|[\t\r\n])")
+ANYTHING = st.text(st.characters(codec=None, exclude_categories=[]), max_size=40)
 
-def exported(name: str, folder: Path) -> None:
+
+def named(name: str) -> AuditFacts:
     part = storable_part(
         Collected(
             "ec2", "r", Outcome.COMPLETE,
             (Resource("i-01", "ec2:instance", name, "r", 7, {"app": name}, {"n": 1}),), (), 1,
         )
     )  # fmt: skip
-    export_audit(facts(inventory(collected=(part,), resources=part.resources)), folder)
+    return facts(inventory(collected=(part,), resources=part.resources))
+
+
+def exported(name: str, folder: Path) -> None:
+    export_audit(named(name), folder)
+
+
+def of_csv(file: Path) -> list[dict[str, Any]]:
+    """Read a CSV back: every cell as text, nothing apart from an empty text."""
+    told = duckdb.sql(
+        f"SELECT * FROM read_csv('{file}', all_varchar = true, header = true, delim = ',',"
+        " quote = '\"', escape = '\"', nullstr = '', allow_quoted_nulls = false)"
+    )
+    return [dict(zip(told.columns, row, strict=True)) for row in told.fetchall()]
+
+
+def of_parquet(file: Path) -> list[dict[str, Any]]:
+    told = duckdb.sql(f"SELECT * FROM '{file}'")
+    return [dict(zip(told.columns, row, strict=True)) for row in told.fetchall()]
 
 
 def test_money_is_exact_and_types_are_kept(tmp_path: Path) -> None:
@@ -43,19 +69,59 @@ def test_money_is_exact_and_types_are_kept(tmp_path: Path) -> None:
     assert "100,EUR" in (tmp_path / "spend.csv").read_text()
 
 
-@pytest.mark.parametrize("formula", ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)"])
+@pytest.mark.parametrize(
+    "formula",
+    ["=cmd|' /C calc'!A0", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", "'=1"],
+)
 def test_a_spreadsheet_runs_nothing(tmp_path: Path, formula: str) -> None:
     exported(formula, tmp_path)
-    [(shown,)] = duckdb.sql(
-        f"SELECT name FROM read_csv('{tmp_path}/resources.csv', all_varchar = true)"
-    ).fetchall()
-    assert shown == f"'{formula}"
-    [(kept,)] = duckdb.sql(f"SELECT name FROM '{tmp_path}/resources.parquet'").fetchall()
-    assert kept == formula
+    assert [r["name"] for r in of_csv(tmp_path / "resources.csv")] == [f"'{formula}"]
+    assert [r["name"] for r in of_parquet(tmp_path / "resources.parquet")] == [formula]
+
+
+@settings(max_examples=25, deadline=None)
+@given(ANYTHING, st.decimals(-(10**17), 10**17, places=20))
+@example("'=1", Decimal("-0.00000000000000000001"))
+@example('a,b"c\r\nd;=e', Decimal("12345678901234567.12345678901234567891"))
+def test_csv_and_parquet_always_say_the_same(name: str, amount: Decimal) -> None:
+    told = named(name or "x")
+    rows = [{"month": "2026-10", "name": name, "amount": f"{amount:f}", "currency": "EUR",
+             "lines": 3}]  # fmt: skip
+    told = AuditFacts(**{**vars(told), "tables": {**told.tables, "spend": storable(rows)}})
+    with tempfile.TemporaryDirectory() as folder:
+        export_audit(told, Path(folder))
+        for name_of, kept in told.tables.items():
+            if not kept:
+                continue
+            csv = of_csv(Path(folder) / f"{name_of}.csv")
+            parquet = of_parquet(Path(folder) / f"{name_of}.parquet")
+            assert len(csv) == len(parquet) == len(kept)
+            for shown, exact, row in zip(csv, parquet, kept, strict=True):
+                assert set(shown) == set(exact)
+                for key, value in exact.items():
+                    _same(shown[key], value, row.get(key))
+
+
+def _same(shown: str | None, exact: Any, kept: Any) -> None:
+    """Compare one cell of the CSV, of the Parquet, and of the ledger."""
+    if exact is None:
+        assert shown is None
+        assert kept is None
+    elif isinstance(exact, Decimal):
+        assert Decimal(str(shown)) == exact == Decimal(kept)
+    elif isinstance(exact, bool):
+        assert (shown, exact) == (str(kept).lower(), kept)
+    elif isinstance(exact, int | float):
+        assert float(str(shown)) == exact == kept
+    else:
+        text = str(shown)
+        assert (text[1:] if FORMULA.match(text) else text) == exact
+        assert exact == (kept if isinstance(kept, str) else exact)
+        assert not re.match(r"[-=+@\t\r\n＝＋－＠]", text)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.text(st.characters(codec=None, exclude_categories=[]), min_size=1, max_size=40))
+@given(ANYTHING.filter(bool))
 def test_a_name_is_always_exported_as_it_was_kept(name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         exported(name, Path(folder))
@@ -63,7 +129,21 @@ def test_a_name_is_always_exported_as_it_was_kept(name: str) -> None:
     assert kept == storable(name)
 
 
-def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
+def test_a_folder_holds_one_audit_and_no_table_of_an_earlier_one(tmp_path: Path) -> None:
+    export_audit(facts(inventory(bill=bill(item("i-0dead", "9", "4")))), tmp_path)
+    assert (tmp_path / "spend.csv").exists()
+    (tmp_path / "notes.txt").write_text("mine")
+    export_audit(facts(inventory(bill=None, currency=None)), tmp_path)
+    assert not list(tmp_path.glob("spend.*"))
+    assert (tmp_path / "resources.parquet").exists()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_one_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(BadInput, match="cannot be exported"):
-        exported("web", tmp_path / "file" / "folder")
+    for folder in (tmp_path / "file", tmp_path / "file" / "folder", Path("/proc/audit")):
+        for attempt in (ready_folder, lambda f: exported("web", f)):
+            with pytest.raises(BadInput, match="cannot be exported") as refused:
+                attempt(folder)
+            assert str(folder) in refused.value.what
+            assert "--export" in refused.value.remedy

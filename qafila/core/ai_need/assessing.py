@@ -125,7 +125,7 @@ def assess_estate(
     candidates = []
     for subject in sorted({*groups, *uses} - besides):
         members = sorted(groups[subject], key=lambda r: r.id)
-        owner = min(owners[subject], default="owner unknown")
+        owner = min(owners[subject], default=_whoever(subject))
         looked = model_uses is not None
         found = _candidate(subject, owner, members, outcomes, uses[subject], looked=looked,
                            plans=(plans or {}).get(subject))  # fmt: skip
@@ -164,6 +164,12 @@ def _candidate(
             _planned(4, plans),
         ),
     )  # fmt: skip
+
+
+def _whoever(subject: str) -> str:
+    """Return whom to ask where no tag names an owner."""
+    whose = "these" if subject == _NOBODYS else subject
+    return f"whoever runs {whose} (no owner tag)"
 
 
 def _subject(resource: Resource, apps: set[str]) -> str:
