@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from qafila.core.billed_ids import account_of, aliases, collector_of, kind_of_id, tail
+from qafila.core.billed_ids import account_of, collector_of, kind_of_id, places_of
+from qafila.core.billed_resources import FoundResources
 from qafila.core.bills import Bill, BilledItem
 from qafila.core.estate import Collected, Outcome, Resource
 
@@ -73,22 +73,21 @@ def reconcile(
     ]
     if not any(each.newest_period(c) for each in bills for c in _codes(each, currency)):
         return Reconciliation((), (), ())
-    owners: Counter[str] = Counter(a for r in resources for a in aliases(r))
-    unique_tails = {a for a, n in owners.items() if n == 1}
+    found = FoundResources(resources)
+    billed: set[str] = set()
     not_found: list[Finding] = []
     not_judged: list[Finding] = []
     for each, code, item in newest:
-        if item.resource_id in owners or tail(item.resource_id) in unique_tails:
+        if meant := found.called(item.resource_id, item.service):
+            billed.update(r.id for r in meant)
             continue
         amount = _amount(each, code, item)
-        if _was_seen(item, collected):
-            sentence = f"billed by {item.service}, but the account does not have it"
-            target = not_found
-        else:
-            sentence = f"billed by {item.service}, where no collector saw everything"
-            target = not_judged
+        doubt = _why_not_judged(item, collected)
+        target = not_judged if doubt else not_found
+        sentence = f"billed by {item.service}, {doubt or 'but the account does not have it'}"
         target.append(Finding("billed not found", item.resource_id, sentence, amount, code))
-    unbilled, doubtful = _unbilled(resources, bills, [item for _, _, item in newest], currency)
+    items = [item for _, _, item in newest]
+    unbilled, doubtful = _unbilled(resources, bills, items, billed, currency)
     return Reconciliation(_by_amount(not_found), unbilled, (*_by_amount(not_judged), *doubtful))
 
 
@@ -110,15 +109,28 @@ def _amount(bill: Bill, currency: str, item: BilledItem) -> Decimal:
     return item.in_period(reference.start) or item.in_period(newest.start)
 
 
-def _was_seen(item: BilledItem, collected: Sequence[Collected]) -> bool:
-    """Tell whether a collector that would have seen the item read its whole place."""
-    collector, account = collector_of(item.resource_id, item.service), account_of(item.resource_id)
-    return any(
-        c.outcome is Outcome.COMPLETE
-        and c.collector == collector
-        and c.region in (item.region, "")
-        and (not account or c.account in (account, ""))
+def _why_not_judged(item: BilledItem, collected: Sequence[Collected]) -> str:
+    """Return why it could not be checked whether the item exists; empty where it was looked for."""
+    collector = collector_of(item.resource_id, item.service)
+    if collector is None:
+        return "could not be checked: no collector lists such a resource"
+    region, account = places_of(item.resource_id)
+    region = region or item.region
+    there = [
+        c
         for c in collected
+        if c.collector == collector
+        and c.region in (region, "")
+        and (not account or c.account in (account, ""))
+    ]
+    if any(c.outcome is Outcome.COMPLETE for c in there):
+        return ""
+    where = " ".join(w for w in (region, account) if w)
+    if not there:
+        return f"could not be checked: {collector} was not read{f' in {where}' if where else ''}"
+    outcomes = " and ".join(sorted({c.outcome.value for c in there}))
+    return (
+        f"could not be checked: what {collector} saw{f' in {where}' if where else ''} is {outcomes}"
     )
 
 
@@ -126,10 +138,13 @@ def _unbilled(
     resources: Sequence[Resource],
     bills: Sequence[Bill],
     items: Sequence[BilledItem],
+    billed: set[str],
     currency: str | None,
 ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """Return the resources that no newest period names: judged, and not to be judged."""
-    billed = {s for i in items for s in (i.resource_id, tail(i.resource_id))}
+    """Return the resources that no newest period names: judged, and not to be judged.
+
+    ``billed``: the ids of resources that the bills name.
+    """
     kinds = {kind_of_id(i.resource_id, i.service) for i in items}
     accounts = {account_of(i.resource_id) for i in items} - {""}
     vendors = {s.subject for each in bills for s in each.vendors}
@@ -142,7 +157,7 @@ def _unbilled(
     ]
     found, doubtful = [], []
     for r in resources:
-        if not _costs_by_existing(r) or aliases(r) & billed:
+        if not _costs_by_existing(r) or r.id in billed:
             continue
         if vendors and not any(map(_AWS.search, vendors)):
             reason = "no bill of AWS was read"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 
 from qafila.core.adding import add_up
-from qafila.core.billed_ids import aliases, tail
-from qafila.core.bills import Bill
+from qafila.core.billed_resources import FoundResources
+from qafila.core.bills import Bill, BilledItem
 from qafila.core.bills.tags import Tagged, TaggedSpend, value_of
 from qafila.core.estate import Resource
 
@@ -41,12 +41,7 @@ def _current(bill: Bill, spend: TaggedSpend) -> bool:
 def _by_account(
     resources: Iterable[Resource], bills: Sequence[Bill], keys: Sequence[str]
 ) -> list[TaggedSpend]:
-    by_name: dict[str, Resource] = {}
-    twice: set[str] = set()
-    for resource in resources:
-        for name in aliases(resource):
-            if by_name.setdefault(name, resource) is not resource:
-                twice.add(name)
+    found = FoundResources(resources)
     sums: defaultdict[tuple[str, Tagged, str, str, date], Decimal] = defaultdict(Decimal)
     counts: defaultdict[tuple[str, Tagged, str, str, date], set[str]] = defaultdict(set)
     for bill in bills:
@@ -60,7 +55,7 @@ def _by_account(
                     amount = item.in_period(period.start)
                     if item.currency != currency or not amount:
                         continue
-                    row = (key, *_state(by_name, twice, item.resource_id, key), currency,
+                    row = (key, *_state(found, item, key), currency,
                            period.start)  # fmt: skip
                     sums[row] = add_up((sums[row], amount))
                     counts[row].add(item.resource_id)
@@ -74,12 +69,9 @@ def _by_account(
     ]
 
 
-def _state(
-    by_name: Mapping[str, Resource], twice: set[str], billed_id: str, key: str
-) -> tuple[Tagged, str]:
-    short = tail(billed_id)
-    found = by_name.get(billed_id) or (None if short in twice else by_name.get(short))
-    if found is None:
+def _state(found: FoundResources, item: BilledItem, key: str) -> tuple[Tagged, str]:
+    resource = found.the_one_called(item.resource_id, item.service)
+    if resource is None:
         return Tagged.NOT_FOUND, ""
-    value = value_of(found.tags, key)
+    value = value_of(resource.tags, key)
     return (Tagged.TAGGED, value) if value else (Tagged.UNTAGGED, "")

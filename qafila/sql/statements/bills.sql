@@ -297,8 +297,14 @@ WHERE issuer IS NOT NULL
 ORDER BY issuer;
 
 -- name: items
--- DuckDB. What each named resource was billed, by month.
-SELECT resource, min(service), min(coalesce(region, '')), currency, period_start, sum(amount)
+-- DuckDB. What each named resource was billed, by month: by the service and in the region of its
+-- dearest line, since a line of its traffic may name others.
+SELECT resource,
+       coalesce(max_by(service, abs(amount)), 'not named'),
+       coalesce(max_by(region, abs(amount)), ''),
+       currency,
+       period_start,
+       sum(amount)
 FROM line
 WHERE resource IS NOT NULL
 GROUP BY resource, currency, period_start
