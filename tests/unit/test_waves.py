@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import networkx as nx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,7 +63,11 @@ def test_what_need_each_other_go_together() -> None:
         largest=1,
     )
     assert members(plan) == [("a", "b", "c")]
-    assert reasons(plan)["a"] == "goes with b and c: they call each other"
+    assert reasons(plan)["a"] == (
+        "goes with b and c: they call each other, directly or around a circle"
+    )
+    plan = plan_waves([thing("a"), thing("b")], [calls("a", "b"), calls("b", "a")])
+    assert reasons(plan)["a"] == "goes with b: they call each other"
 
 
 def test_a_disk_goes_with_its_instance() -> None:
@@ -147,6 +152,40 @@ def test_applications_move_whole_when_asked() -> None:
     assert reasons(plan)["a1"] == "goes with a2: all of application x moves together"
 
 
+def test_a_reason_speaks_of_the_thing_it_is_about() -> None:
+    hub = [thing("hub", criticality="low"), thing("r1", criticality="medium"), thing("r2"),
+           thing("r3", criticality="high")]  # fmt: skip
+    plan = plan_waves(hub, [calls(r.id, "hub") for r in hub[1:]])
+    assert reasons(plan)["hub"] == (
+        "before what needs it: r3 calls hub, across the border until wave 3, as 2 more do until "
+        "then or earlier"
+    )
+    assert "3 edges go across the border until wave 3 at the latest" in plan.waves[0].reason
+    # two that cannot be parted: the tag is the second one's
+    pair = [thing("a"), thing("b", criticality="high"), thing("reader", criticality="low")]
+    edges = [calls("a", "b"), calls("b", "a"), calls("reader", "a")]
+    first, second = plan_waves(pair, edges, largest=2).waves
+    assert first.reason.startswith("high criticality (b: its tag criticality); 2 things")
+    assert second.reason.startswith(
+        "high criticality (it cannot go before b: its tag criticality); 1 thing"
+    )
+
+
+def test_what_stays_is_told_where_it_calls_or_is_needed() -> None:
+    plan = plan_waves(
+        [thing("api", criticality="low")],
+        [calls("internet", "api", 0.9), calls("api", "host:bank.example.org"),
+         calls("stack:s", "api", 0.9, "deploys")],
+    )  # fmt: skip
+    assert reasons(plan)["api"] == (
+        "alone: nothing that moves depends on it (api calls bank.example.org, internet calls api); "
+        "known but of a kind that never binds: deploys from s (0.90)"
+    )
+    assert "needs nothing outside itself but what stays (bank.example.org)" in (
+        plan.waves[0].reason
+    )
+
+
 def test_what_is_not_ours_stays_and_is_told() -> None:
     plan = plan_waves(
         [thing("api"), thing("sg-1", "ec2:security-group"), thing("role", "iam:role")],
@@ -194,8 +233,8 @@ def test_the_page_tells_every_kind_and_confidence() -> None:
     assert f"Above {LARGEST} members" in page
 
 
-_NODES = [f"n{n}" for n in range(9)]
-_TAGS = st.fixed_dictionaries(
+NODES = [f"n{n}" for n in range(9)]
+TAGS = st.fixed_dictionaries(
     {},
     optional={
         "criticality": st.sampled_from(["low", "medium", "high", "?"]),
@@ -203,13 +242,13 @@ _TAGS = st.fixed_dictionaries(
         "app": st.sampled_from(["x", "y"]),
     },
 )
-_ESTATES = st.tuples(
-    st.lists(st.tuples(st.sampled_from(_NODES), _TAGS), unique_by=lambda t: t[0], max_size=9),
+ESTATES = st.tuples(
+    st.lists(st.tuples(st.sampled_from(NODES), TAGS), unique_by=lambda t: t[0], max_size=9),
     st.lists(
         st.builds(
             Edge,
-            st.sampled_from([*_NODES, "internet", "service:s"]),
-            st.sampled_from([*_NODES, "host:h", "service:s"]),
+            st.sampled_from([*NODES, "internet", "service:s"]),
+            st.sampled_from([*NODES, "host:h", "service:s"]),
             st.sampled_from(list(EdgeKind)),
             st.just("test"),
             st.sampled_from([0.2, 0.4, 0.5, 0.9, 1.0]),
@@ -223,7 +262,7 @@ _ESTATES = st.tuples(
 
 
 @settings(max_examples=200, deadline=None)
-@given(_ESTATES, st.randoms())
+@given(ESTATES, st.randoms())
 def test_of_every_estate(estate, shuffled) -> None:  # type: ignore[no-untyped-def]
     """Each node once; nothing binding leads to a later wave; every crossing told; no order."""
     named, edges, by_app, largest, threshold = estate
@@ -245,6 +284,13 @@ def test_of_every_estate(estate, shuffled) -> None:  # type: ignore[no-untyped-d
         and e.from_id in wave_of and e.to_id in wave_of
     ]  # fmt: skip
     assert all(wave_of[e.from_id] >= wave_of[e.to_id] for e in binding)
+    # the first wave needs nothing that moves later
+    assert all(wave_of[e.to_id] == 1 for e in binding if wave_of[e.from_id] == 1)
+    # a circle is in one wave, and so is a thing with what is attached to it
+    drawn = nx.DiGraph([(e.from_id, e.to_id) for e in binding])
+    drawn.add_edges_from((e.to_id, e.from_id) for e in binding if e.kind == "attaches")
+    circles = list(nx.strongly_connected_components(drawn))
+    assert all(len({wave_of[m] for m in circle}) == 1 for circle in circles)
     told = {(c.edge, c.until) for wave in plan.waves for c in wave.crossing if c.until}
     assert told == {
         (e, wave_of[e.from_id]) for e in binding if wave_of[e.from_id] != wave_of[e.to_id]

@@ -35,11 +35,15 @@ _PRODUCTION = frozenset({"prod", "production", "prd", "live"})
 
 @dataclass(frozen=True, order=True)
 class Standing:
-    """A criticality, whether it serves in production, and why; ordered, least critical first."""
+    """A criticality, whether it serves in production, and why; ordered, least critical first.
+
+    ``whose``: the id of the thing that ``why`` speaks of.
+    """
 
     criticality: Criticality
     production: bool
     why: str
+    whose: str = ""
 
 
 def said_of(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import networkx as nx
 
@@ -83,18 +83,22 @@ def _own(
     for group in dependents_first:
         members = parts[group]
         said = [
-            told
+            replace(told, whose=m)
             for m in members
             if (told := said_of(graph.resources.get(m), criticality_of, graph.name(m)))
         ]
-        above = [own[d] for d in needs.predecessors(group)]
-        highest = max(above, key=level) if above else None
-        inside = set(members)
+        highest = max(needs.predecessors(group), key=lambda d: level(own[d]), default=None)
+        above = None if highest is None else own[highest]
+        inside, leading = set(members), set(() if highest is None else parts[highest])
+        # Of members that stand equally high, one on which the highest hangs is named.
+        asked_first = sorted(members, key=lambda m: not dependents[m] & leading)
         own[group] = max(
             said
             or [
-                supposed(graph.resources.get(m), len(dependents[m] - inside), highest)
-                for m in members
+                replace(
+                    supposed(graph.resources.get(m), len(dependents[m] - inside), above), whose=m
+                )
+                for m in asked_first
             ],
             key=level,
         )

@@ -37,12 +37,16 @@ class Reasons:
         self._needs: defaultdict[str, list[Edge]] = defaultdict(list)
         self._needed: defaultdict[str, list[Edge]] = defaultdict(list)
         self._weak: defaultdict[str, list[Edge]] = defaultdict(list)
+        self._outward: defaultdict[str, list[Edge]] = defaultdict(list)
+        for edge in graph.outward:
+            self._outward[edge.from_id].append(edge)
+            self._outward[edge.to_id].append(edge)
         for edge in graph.binding:
             self._needs[edge.from_id].append(edge)
             self._needed[edge.to_id].append(edge)
         bound = {(e.from_id, e.to_id) for e in graph.binding}
         for edge in graph.weak:
-            if (edge.from_id, edge.to_id) in bound:
+            if (edge.from_id, edge.to_id) in bound or edge.from_id == edge.to_id:
                 continue
             self._weak[edge.from_id].append(edge)
             self._weak[edge.to_id].append(edge)
@@ -70,31 +74,45 @@ class Reasons:
         if not outside and asked:
             said.append(self._before(place.wave, asked))
         if not said:
-            said.append("alone: nothing depends on it")
-        weak = self._weak_signs(node)
-        return "; ".join([*said, weak] if weak else said)
+            said.append(self._alone(node))
+        return "; ".join([*said, *self._weak_signs(node)])
 
     def of_wave(self, number: int, groups: Sequence[Group], until: Sequence[int | None]) -> str:
         """Return why a wave is where it is, what it needs, and what it makes cross the border."""
         whole = groups[0].whole
-        leading = next((g for g in groups if g.own == whole), groups[0])
         members = [m for g in groups for m in g.members]
-        needed = sorted(
-            {
-                wave
-                for m in members
-                for e in self._needs[m]
-                if (wave := self._places[e.to_id].wave) != number
-            }
-        )
-        needs = f"needs only {_waves(needed)}" if needed else "needs nothing outside itself"
         things = "1 thing" if len(members) == 1 else f"{len(members)} things"
         before = "" if whole.production else ", before production"
+        whose = self._graph.name(whole.whose)
+        of = whose if whole.whose in members else f"it cannot go before {whose}"
         return (
-            f"{whole.criticality.word} criticality{before} "
-            f"({self._graph.name(leading.members[0])}: {leading.whole.why}); "
-            f"{things}, {needs}; {_crossing(until)}"
+            f"{whole.criticality.word} criticality{before} ({of}: {whole.why}); "
+            f"{things}, {self._needed_by(number, members)}; {_crossing(until)}"
         )
+
+    def _needed_by(self, number: int, members: Sequence[str]) -> str:
+        """Say what a wave needs: earlier waves, and what stays where it is."""
+        waves = sorted({
+            wave
+            for m in members
+            for e in self._needs[m]
+            if (wave := self._places[e.to_id].wave) != number
+        })  # fmt: skip
+        stays = sorted({e.to_id for m in members for e in self._outward[m] if e.from_id == m})
+        named = f"what stays ({self._listed(stays)})" if stays else ""
+        if waves:
+            return f"needs only {_waves(waves)}" + (f" and {named}" if named else "")
+        return "needs nothing outside itself" + (f" but {named}" if named else "")
+
+    def _alone(self, node: str) -> str:
+        """Say that nothing that moves hangs on it; name what stays and does, or is needed."""
+        outward = self._outward[node]
+        if not outward:
+            return "alone: nothing depends on it"
+        more = len(outward) - _WEAK_NAMED
+        told = ", ".join(self._tell(e) for e in outward[:_WEAK_NAMED])
+        also = f" and {more} more" if more > 0 else ""
+        return f"alone: nothing that moves depends on it ({told}{also})"
 
     def _inside(self, node: str, place: Place) -> bool:
         return self._places[node].group[0] == place.group[0]
@@ -106,6 +124,8 @@ class Reasons:
             how = "they call each other"
             if kinds != {EdgeKind.CALLS}:
                 how = f"they need each other ({', '.join(sorted(kinds))})"
+            if len(circle) > 2:
+                how += ", directly or around a circle"
             return f"goes with {self._listed(circle, without=node)}: {how}"
         attached = [
             e.to_id if e.from_id == node else e.from_id
@@ -118,15 +138,19 @@ class Reasons:
         app = app_of(resource) if resource is not None and self._group_by_app else ""
         return f"goes with {self._listed(group, without=node)}: " + (
             f"all of application {app} moves together"
-            if app
+            if app and all(self._app(m) == app for m in group)
             else "none can move without the others"
         )
+
+    def _app(self, node: str) -> str:
+        resource = self._graph.resources.get(node)
+        return "" if resource is None else app_of(resource)
 
     def _after(self, earlier: Sequence[Edge]) -> str:
         last = max(self._places[e.to_id].wave for e in earlier)
         there = [e for e in earlier if self._places[e.to_id].wave == last]
         more = len({e.to_id for e in earlier} - {there[0].to_id})
-        also = f", and {more} more of what it needs" if more else ""
+        also = f", as {more} more of what it needs do there or earlier" if more else ""
         return f"after wave {last}: {self._tell(there[0])}, which stands there{also}"
 
     def _before(self, wave: int, asked: Sequence[Edge]) -> str:
@@ -134,17 +158,27 @@ class Reasons:
         beside = [e for e in asked if self._places[e.from_id].wave == wave]
         if beside:
             return f"with {self._names(beside, 'from_id')}: {self._tell(beside[0])}"
-        until = max(self._places[e.from_id].wave for e in later)
-        return f"before what needs it: {self._tell(later[0])}, across the border until wave {until}"
+        last = max(later, key=lambda e: self._places[e.from_id].wave)
+        until = self._places[last.from_id].wave
+        more = len({e.from_id for e in later} - {last.from_id})
+        also = f", as {more} more do until then or earlier" if more else ""
+        return (
+            f"before what needs it: {self._tell(last)}, across the border until wave {until}{also}"
+        )
 
-    def _weak_signs(self, node: str) -> str:
+    def _weak_signs(self, node: str) -> list[str]:
         """Name what is known and did not decide; a shared tag only where nothing else is known."""
         signs = [e for e in self._weak[node] if e.kind != EdgeKind.SAME_TAG]
         if not signs and not (self._needs[node] or self._needed[node]):
             signs = list(self._weak[node])
         signs.sort(key=lambda e: (-e.confidence, e.from_id, e.to_id, e.kind))
-        if not signs:
-            return ""
+        below = [e for e in signs if e.confidence < self._threshold]
+        never = [e for e in signs if e.confidence >= self._threshold]
+        said = [(f"known but not binding below {self._threshold:.2f}: ", below),
+                ("known but of a kind that never binds: ", never)]  # fmt: skip
+        return [words + self._signs(node, found) for words, found in said if found]
+
+    def _signs(self, node: str, signs: Sequence[Edge]) -> str:
         told = [
             f"{e.kind} "
             + (
@@ -156,8 +190,7 @@ class Reasons:
             for e in signs[:_WEAK_NAMED]
         ]
         more = len(signs) - len(told)
-        also = f" and {more} more" if more else ""
-        return f"known but not binding below {self._threshold:.2f}: {', '.join(told)}{also}"
+        return ", ".join(told) + (f" and {more} more" if more else "")
 
     def _tell(self, edge: Edge) -> str:
         name = self._graph.name
@@ -191,7 +224,10 @@ def _crossing(until: Sequence[int | None]) -> str:
     said = []
     for_a_time = [u for u in until if u is not None]
     if for_a_time:
-        said.append(f"{_edges(len(for_a_time))} across the border until wave {max(for_a_time)}")
+        latest = "" if len(set(for_a_time)) == 1 else " at the latest"
+        said.append(
+            f"{_edges(len(for_a_time))} across the border until wave {max(for_a_time)}{latest}"
+        )
     if for_good := len(until) - len(for_a_time):
         said.append(f"{_edges(for_good)} across it for good")
     return " and ".join(said)
