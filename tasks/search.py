@@ -23,6 +23,7 @@ from qafila.core.corpus import EVERYBODY
 from qafila.core.ranking import score_fusion
 from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
+from tasks.local_settings import set_local
 from tasks.stores.port import Place
 
 RANKING = 12  # lexemes that rank; more rank no better
@@ -205,8 +206,7 @@ def search_vectors_exact(
 ) -> list[Found]:
     """Return the k documents with the nearest chunks, by looking at every chunk."""
     with connection.transaction():
-        for name, value in EXACT.items():
-            connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+        set_local(connection, EXACT)
         return search_vectors(connection, where, vector, k, groups)
 
 

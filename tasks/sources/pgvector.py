@@ -17,6 +17,7 @@ from psycopg import sql
 
 from qafila.core.corpus import PgvectorSource as Settings
 from qafila.core.fingerprint import key_text
+from tasks.local_settings import set_local
 from tasks.search import EXACT
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
@@ -108,8 +109,7 @@ class PgvectorSource:
         )
         connection = self._relation.connection
         with connection.transaction():
-            for name, value in EXACT.items():
-                connection.execute("SELECT set_config(%s, %s, true)", [name, value])
+            set_local(connection, EXACT)
             found = connection.execute(
                 query,
                 {"vector": "[" + ",".join(map(repr, vector.tolist())) + "]",

@@ -10,23 +10,21 @@ from qafila.core.corpus import ColumnLayout, PgvectorTarget
 from qafila.sql import statement
 from tasks.column_swap import NAME_BYTES, own_name
 from tasks.stores.column_table import AppTable, Described, describe
+from tasks.stores.pgvector_problems import MOST_DIMENSIONS, installed_version, is_too_old
 from tasks.stores.port import Place
-
-OLDEST = (0, 8, 4)
-MOST_DIMENSIONS = {"vector": 2000, "halfvec": 4000}
 
 
 def problems_of(
     connection: psycopg.Connection[Any], settings: PgvectorTarget, app: AppTable, place: Place
 ) -> list[str]:
     """Return everything that stands in the way of a swap, each with its remedy."""
-    version = connection.execute(statement("pgvector", "extension_version")).fetchone()
+    version = installed_version(connection)
     problems = list(app.problems)
     if version is None:
         return [*problems, "pgvector is not installed in the target: run CREATE EXTENSION vector"]
-    if tuple(int(p) for p in str(version[0]).split(".")[:3]) < OLDEST:
+    if is_too_old(version):
         problems.append(
-            f"pgvector {version[0]} loses index entries under vacuum and parallel builds: "
+            f"pgvector {version} loses index entries under vacuum and parallel builds: "
             "update to 0.8.4 or newer"
         )
     most = MOST_DIMENSIONS[settings.vector_type]

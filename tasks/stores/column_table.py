@@ -8,13 +8,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from qafila.core.corpus import (
-    ColumnLayout,
-    Corpus,
-    PgvectorSource,
-    PgvectorTarget,
-    PostgresSource,
-)
+from qafila.core.corpus import ColumnLayout, Corpus, PgvectorSource, PgvectorTarget, PostgresSource
 from qafila.sql import statement
 
 

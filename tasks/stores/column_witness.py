@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
-import psycopg
 from psycopg import sql
 
 from qafila.core.corpus import EVERYBODY
@@ -16,26 +12,55 @@ from qafila.core.fingerprint import key_text
 from qafila.core.ladder.keys import Witnesses, digest_words
 from qafila.sql import statement
 from tasks.column_swap import HeldColumn
-from tasks.stores.column_words import Words
+from tasks.stores.column_held import ColumnHeld
 from tasks.stores.pgvector_witness import matrix_of, objects_of, readers_of
-from tasks.stores.port import Chunk, Place, Stored
+from tasks.stores.port import Chunk, Stored, Vectors
 
 
-class ColumnWitness(ABC):
+class ColumnWitness(ColumnHeld):
     """The part of the column store that comparisons ask; a row without a vector is not there.
 
     A row whose vector nobody knows the text of has no digest, and that differs from every text's.
     """
 
-    _connection: psycopg.Connection[Any]
-    _place: Place
+    def count(self) -> int:
+        with self._reading() as held:
+            row = self._connection.execute(self._statement("count_vectors", held)).fetchone()
+        return int(row[0]) if row else 0
 
-    @property
-    @abstractmethod
-    def _words(self) -> Words: ...
+    def repeated(self) -> int:
+        return 0  # the application's own unique key says so
 
-    @abstractmethod
-    def _reading(self) -> AbstractContextManager[HeldColumn]: ...
+    def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
+        with self._reading() as held:
+            rows = self._connection.execute(
+                self._statement("digests_of", held), self._words.arrays(source_keys)
+            ).fetchall()
+        return {(key_text(key), 0): (bytes(d), self._place.fingerprint) for key, d in rows}
+
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        beyond: sql.Composable = sql.SQL("true")
+        after: list[str] = []
+        while True:
+            with self._reading() as held:
+                rows = self._connection.execute(
+                    self._statement("scan", held, beyond=beyond, limit=sql.Literal(batch_rows)),
+                    after or None,
+                ).fetchall()
+            if not rows:
+                return
+            yield (
+                [
+                    Chunk(key_text(key), 0, 0, len(text), title or "", text,
+                          bytes(digest or b""), [EVERYBODY] if acl is None else acl,
+                          metadata or {})
+                    for key, title, text, digest, acl, metadata, _ in rows
+                ],
+                np.array([row[6].to_numpy() for row in rows], np.float32),
+            )  # fmt: skip
+            after = list(rows[-1][0])
+            key = self._words.described.key_parts()
+            beyond = sql.SQL("({}) > ({})").format(key["columns"], key["places"])
 
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
         """Yield rows in the order of the key, page by page: the lock is never held long."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.sizing import graph_memory_mb
 from qafila.errors import BackfillHalted
 from qafila.sql import statement
+from tasks.local_settings import set_local
 
 _OUTGROWN = "no longer fits"  # pgvector's notice; after it, a build takes ten times as long
 _SHARED_MEMORY = "/dev/shm"
@@ -136,7 +137,7 @@ class _Builder:
         outgrown: list[str] = []
         try:
             with self._connection.transaction(), _stopped_when_outgrown(self._connection, outgrown):
-                self._set_local(granted)
+                set_local(self._connection, granted)
                 self._connection.execute(query)
                 if outgrown:  # it was done before it could be stopped
                     raise self._too_small(building)
@@ -144,10 +145,6 @@ class _Builder:
             if outgrown:
                 raise self._too_small(building) from error
             raise
-
-    def _set_local(self, settings: Mapping[str, str]) -> None:
-        for name, value in settings.items():
-            self._connection.execute("SELECT set_config(%s, %s, true)", [name, value])
 
     def _clear_unfinished(self, what: str) -> None:
         index = sql.Identifier("qafila", f"{self._name}_{what}")

@@ -34,6 +34,7 @@ from tasks.stores.pgvector_stream import (
 
 __all__ = ["Passed", "RawSource", "Reading"]
 
+SNAPSHOT_SECONDS = 30.0  # a copy opens its source anew, so that vacuum there is not held up
 _INTEGERS = ("smallint", "integer", "bigint")
 
 

@@ -18,7 +18,7 @@ import psycopg
 
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, HEADER, TRAILER
-from tasks.stores.port import Rejected
+from tasks.stores.port import Checkpoint, Rejected
 
 _PIECE_BYTES = 112_000  # what is gathered before it is sent on
 _PIECES_AHEAD = 32
@@ -37,6 +37,16 @@ class Passed:
     last_key: Key | None = None
     rejected: list[Rejected] = field(default_factory=list)
     finished: bool = False
+
+    def moved(self, mark: Checkpoint, low: Key | None) -> Checkpoint:
+        """Return the checkpoint behind this batch of a shard that begins after ``low``."""
+        return replace(
+            mark,
+            last_key=self.last_key or mark.last_key or low,
+            rows=mark.rows + self.rows,
+            chunks=mark.chunks + self.chunks,
+            finished=self.finished,
+        )
 
 
 @dataclass

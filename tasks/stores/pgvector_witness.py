@@ -77,6 +77,32 @@ class TableWitness:
     _place: Place
     _table: sql.Identifier
 
+    def count(self) -> int:
+        row = self._connection.execute(self._asked("count_chunks")).fetchone()
+        return int(row[0]) if row else 0
+
+    def repeated(self) -> int:
+        row = self._connection.execute(self._asked("repeated_chunks")).fetchone()
+        return int(row[0]) if row else 0
+
+    def digests(self, source_keys: Sequence[str]) -> Mapping[tuple[str, int], tuple[bytes, str]]:
+        rows = self._connection.execute(
+            self._asked("digests_of"), {"keys": list(source_keys)}
+        ).fetchall()
+        return {(key, number): (bytes(digest), mark) for key, number, digest, mark in rows}
+
+    def scan(self, batch_rows: int) -> Iterator[tuple[list[Chunk], Vectors]]:
+        after, number = "", -1
+        while True:
+            rows = self._connection.execute(
+                self._asked("scan"), {"after": after, "number": number, "limit": batch_rows}
+            ).fetchall()
+            if not rows:
+                return
+            chunks = [Chunk(*row[:5], *row[5:9]) for row in rows]
+            yield chunks, np.array([row[9].to_numpy() for row in rows], np.float32)
+            after, number = chunks[-1].source_key, chunks[-1].number
+
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses]:
         """Yield every row in the order of the table, from one snapshot."""
         return stream_witnesses(self._connection, batch_rows, self._witness_sql)
@@ -118,6 +144,9 @@ class TableWitness:
             [row[9] for row in rows],
             matrix_of([row[10] for row in rows], self._place.dimensions),
         )
+
+    def _asked(self, name: str) -> sql.Composed:
+        return sql.SQL(statement("pgvector", name)).format(table=self._table)
 
 
 def readers_of(counted: Sequence[tuple[Sequence[str], int]]) -> Mapping[str, int]:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -106,13 +105,7 @@ class QdrantStore(PointWitness, PointSearch):
             for batch in ahead:
                 if batch.passed.rejected:
                     set_aside(batch.passed.rejected)
-                mark = replace(
-                    mark,
-                    last_key=batch.passed.last_key or mark.last_key or low,
-                    rows=mark.rows + batch.passed.rows,
-                    chunks=mark.chunks + batch.passed.chunks,
-                    finished=batch.passed.finished,
-                )
+                mark = batch.passed.moved(mark, low)
                 self.write(batch.chunks, batch.vectors, mark)
                 on_batch(mark)
         return mark

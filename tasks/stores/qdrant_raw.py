@@ -17,13 +17,12 @@ import numpy as np
 
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import HEADER, TRAILER
-from tasks.stores.pgvector_raw import RawSource
+from tasks.stores.pgvector_raw import SNAPSHOT_SECONDS, RawSource
 from tasks.stores.pgvector_stream import Passed
 from tasks.stores.port import Chunk, Vectors
 
 _REMEMBERED = 4096  # distinct lists of groups, distinct metadata
 _DIGEST_BYTES = 32
-SNAPSHOT_SECONDS = 30.0  # then the source is opened anew, so that vacuum there is not held up
 _int4 = struct.Struct(">i").unpack_from
 _four_int4 = struct.Struct(">iiii").unpack_from
 

@@ -11,14 +11,7 @@ from qdrant_client import models
 from qafila.core.corpus import QdrantTarget
 from qafila.errors import Refused
 from tasks.stores.filtering import ValueTally, in_part
-from tasks.stores.port import (
-    Effort,
-    Hit,
-    Holds,
-    Part,
-    Vectors,
-    Where,
-)
+from tasks.stores.port import Effort, Hit, Holds, Part, Vectors, Where
 from tasks.stores.qdrant_faults import NOTHING, asking_qdrant
 from tasks.stores.qdrant_filters import equals, named, quoted, readable_by
 from tasks.stores.qdrant_index import has_no_graph, problems_of_index
