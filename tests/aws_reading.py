@@ -18,11 +18,23 @@ ACCOUNT = "123456789012"  # moto's own
 TAGS = {"app": "shop", "owner": "shop@example.org"}
 PAIRS = [{"Key": k, "Value": v} for k, v in TAGS.items()]
 LOWER_PAIRS = [{"key": k, "value": v} for k, v in TAGS.items()]
+NOWHERE = "http://127.0.0.1:1"  # nobody answers there: all that is said is told
 
 
 def session() -> Any:
     """Return a session of whoever: a moto server asks nobody for a key unless it is told to."""
     return boto3.Session("testing", "testing", region_name=REGION)
+
+
+class World:
+    """One moto server, empty unless a test file seeds it, and clients of it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def client(self, service: str) -> Any:
+        """Return a client of this service, in the region that is read."""
+        return session().client(service, endpoint_url=self.url)
 
 
 def seen_by(name: str, url: str, *, with_session: Any = None, limits: Limits | None = None

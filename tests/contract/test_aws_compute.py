@@ -18,22 +18,22 @@ from tests.aws_reading import (
     PAIRS,
     REGION,
     TAGS,
+    World,
     edges,
     kinds,
     operation_of,
     seen_by,
-    session,
     told,
 )  # fmt: skip
 
 SECRET = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:shop/db-AbCdEf"
 
 
-class World:
-    """One seeded moto server."""
+class Seeded(World):
+    """One moto server with a network and two machines."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        super().__init__(url)
         self.ec2 = self.client("ec2")
         self.subnets = {
             s["AvailabilityZone"]: s for s in self.ec2.describe_subnets()["Subnets"]
@@ -53,17 +53,14 @@ class World:
             for kind in ("t3.medium", "g5.12xlarge")
         ]  # fmt: skip
 
-    def client(self, service: str) -> Any:
-        return session().client(service, endpoint_url=self.url)
-
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world() -> Iterator[Seeded]:
     with running_moto() as url:
-        yield World(url)
+        yield Seeded(url)
 
 
-def test_machines_have_their_hardware_and_snapshots_are_our_own(world: World) -> None:
+def test_machines_have_their_hardware_and_snapshots_are_our_own(world: Seeded) -> None:
     volume = world.ec2.create_volume(Size=7, AvailabilityZone=f"{REGION}a")["VolumeId"]
     own = {
         world.ec2.create_snapshot(
@@ -90,7 +87,7 @@ def test_machines_have_their_hardware_and_snapshots_are_our_own(world: World) ->
         assert snapshot.tags == TAGS
 
 
-def test_without_leave_to_describe_types_the_machines_stay(world: World) -> None:
+def test_without_leave_to_describe_types_the_machines_stay(world: Seeded) -> None:
     def closed(request: Any) -> tuple[int, bytes] | None:
         refused = b"<Response><Errors><Error><Code>UnauthorizedOperation</Code></Error></Errors>"
         body = request.body or b""
@@ -103,7 +100,7 @@ def test_without_leave_to_describe_types_the_machines_stay(world: World) -> None
     assert {r.id for r in seen.resources if r.kind == "ec2:instance"} == set(world.machines)
 
 
-def test_the_network_and_by_which_way_it_is_left(world: World) -> None:
+def test_the_network_and_by_which_way_it_is_left(world: Seeded) -> None:
     ec2 = world.ec2
     other = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     ec2.create_tags(Resources=[other], Tags=PAIRS)
@@ -159,7 +156,7 @@ def test_the_network_and_by_which_way_it_is_left(world: World) -> None:
     )
 
 
-def test_who_may_reach_whom(world: World) -> None:
+def test_who_may_reach_whom(world: Seeded) -> None:
     def opened(port: int, **who: Any) -> dict[str, Any]:
         return {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **who}
 
@@ -193,7 +190,7 @@ def test_who_may_reach_whom(world: World) -> None:
     assert behind.facts["arn"].endswith(f":security-group/{groups['behind']}")
 
 
-def test_containers_their_secrets_by_name_and_never_a_value(world: World) -> None:
+def test_containers_their_secrets_by_name_and_never_a_value(world: Seeded) -> None:
     ecs = world.client("ecs")
     tasks = [
         ecs.register_task_definition(
@@ -289,7 +286,7 @@ def test_a_list_of_containers_is_followed_over_its_pages() -> None:
     assert seen.missed == f"ecs {arn}/INTERNAL_FAILURE: ecs said INTERNAL_FAILURE"
 
 
-def test_a_cluster_of_kubernetes_with_its_machines(world: World) -> None:
+def test_a_cluster_of_kubernetes_with_its_machines(world: Seeded) -> None:
     eks = world.client("eks")
     role = "arn:aws:iam::123456789012:role/eks"
     for name in ("one", "two"):
@@ -319,7 +316,7 @@ def test_a_cluster_of_kubernetes_with_its_machines(world: World) -> None:
     assert len(edges(seen, "deploys")) == 4
 
 
-def test_functions_and_what_feeds_them(world: World) -> None:
+def test_functions_and_what_feeds_them(world: Seeded) -> None:
     queue = world.client("sqs").create_queue(QueueName="feed")["QueueUrl"]
     arn = f"arn:aws:sqs:{REGION}:123456789012:feed"
     table = world.client("dynamodb").create_table(
@@ -382,7 +379,7 @@ def test_functions_are_followed_over_their_pages() -> None:
     assert (cut.outcome, len(cut.resources)) == (Outcome.TRUNCATED, 50)
 
 
-def test_balancers_of_both_generations(world: World) -> None:
+def test_balancers_of_both_generations(world: Seeded) -> None:
     classic, second = world.client("elb"), world.client("elbv2")
     for name in ("old-1", "old-2"):
         classic.create_load_balancer(

@@ -15,25 +15,24 @@ from tasks.collectors import Limits
 from tests.aws import running_moto
 from tests.aws_reading import (
     LOWER_PAIRS,
+    NOWHERE,
     PAIRS,
     REGION,
     TAGS,
+    World,
     edges,
     kinds,
     operation_of,
     seen_by,
-    session,
     told,
 )  # fmt: skip
 
-NOWHERE = "http://127.0.0.1:1"
 
-
-class World:
-    """One moto server."""
+class Networked(World):
+    """One moto server, whose network has a group for databases."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        super().__init__(url)
         ec2 = self.client("ec2")
         subnets = ec2.describe_subnets()["Subnets"]
         self.subnets = [s["SubnetId"] for s in subnets]
@@ -42,17 +41,14 @@ class World:
             "GroupId"
         ]
 
-    def client(self, service: str) -> Any:
-        return session().client(service, endpoint_url=self.url)
-
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world() -> Iterator[Networked]:
     with running_moto() as url:
-        yield World(url)
+        yield Networked(url)
 
 
-def test_databases_and_clusters_with_writer_and_readers(world: World) -> None:
+def test_databases_and_clusters_with_writer_and_readers(world: Networked) -> None:
     rds = world.client("rds")
     for cluster in ("orders", "search"):
         rds.create_db_cluster(
@@ -131,7 +127,7 @@ def test_a_cluster_of_one_writer_and_two_readers_in_the_published_shape() -> Non
     assert len(edges(seen, "routes")) == 3
 
 
-def test_file_systems_and_where_they_are_mounted(world: World) -> None:
+def test_file_systems_and_where_they_are_mounted(world: Networked) -> None:
     efs = world.client("efs")
     systems = {}
     for name in ("shared", "models"):
@@ -153,7 +149,7 @@ def test_file_systems_and_where_they_are_mounted(world: World) -> None:
         assert resource.facts["arn"].startswith("arn:aws:elasticfilesystem:")
 
 
-def test_tables_over_their_pages_and_a_closed_one_stays(world: World) -> None:
+def test_tables_over_their_pages_and_a_closed_one_stays(world: Networked) -> None:
     client = world.client("dynamodb")
     names = [f"table-{n:03}" for n in range(102)]  # a page of ListTables has a hundred
     for name in names:
@@ -188,7 +184,7 @@ SERVERLESS = f"""<DescribeServerlessCachesResponse
  </ServerlessCaches>%s</DescribeServerlessCachesResult></DescribeServerlessCachesResponse>"""
 
 
-def test_caches_of_three_kinds(world: World) -> None:
+def test_caches_of_three_kinds(world: Networked) -> None:
     """Moto has no serverless caches: those answers are in the published shape, over two pages."""
     client = world.client("elasticache")
     for name in ("sessions", "carts"):
@@ -228,13 +224,13 @@ def test_caches_of_three_kinds(world: World) -> None:
     assert (serverless.tags, serverless.facts["security_groups"]) == ({"app": "shop"}, ["sg-1"])
 
 
-def test_a_call_that_a_server_does_not_know_is_never_an_empty_answer(world: World) -> None:
+def test_a_call_that_a_server_does_not_know_is_never_an_empty_answer(world: Networked) -> None:
     seen = seen_by("elasticache", world.url)
     assert seen.outcome is Outcome.UNSUPPORTED
     assert "elasticache serverless caches" in seen.missed
 
 
-def test_search_domains_and_collections(world: World) -> None:
+def test_search_domains_and_collections(world: Networked) -> None:
     client = world.client("opensearch")
     names = [f"logs-{n}" for n in range(6)]  # one more than DescribeDomains may name
     for name in names:
@@ -336,7 +332,7 @@ def _large_bucket(pages: int, measured: dict[str, Any] | None) -> Any:
     return told(answer)
 
 
-def test_a_small_bucket_is_listed_and_a_large_one_has_its_metric(world: World) -> None:
+def test_a_small_bucket_is_listed_and_a_large_one_has_its_metric(world: Networked) -> None:
     s3 = world.client("s3")
     for name in ("large", "small"):
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})

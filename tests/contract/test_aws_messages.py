@@ -11,29 +11,19 @@ import pytest
 from qafila.core.estate import Outcome
 from tests.aws import running_moto
 from tests.aws_reading import (
+    NOWHERE,
     PAIRS,
     REGION,
     TAGS,
+    World,
     edges,
     kinds,
     operation_of,
     seen_by,
-    session,
     told,
 )  # fmt: skip
 
-NOWHERE = "http://127.0.0.1:1"
 FUNCTION = f"arn:aws:lambda:{REGION}:123456789012:function:answer"
-
-
-class World:
-    """One moto server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def client(self, service: str) -> Any:
-        return session().client(service, endpoint_url=self.url)
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from tests.aws_reading import (
     PAIRS,
     REGION,
     TAGS,
+    World,
     edges,
     kinds,
     seen_by,
-    session,
     told,
 )  # fmt: skip
 
@@ -28,14 +28,8 @@ EMBED = f"arn:aws:bedrock:{REGION}::foundation-model/embed"
 CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
 
 
-class World:
-    """One moto server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def client(self, service: str) -> Any:
-        return session().client(service, endpoint_url=self.url)
+class Measured(World):
+    """One moto server, whose CloudWatch can be told what was measured."""
 
     def measured(self, namespace: str, name: str, dimensions: dict[str, str], days: list[float]
                  ) -> None:  # fmt: skip
@@ -55,12 +49,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def world() -> Iterator[Measured]:
     with running_moto() as url:
-        yield World(url)
+        yield Measured(url)
 
 
-def test_models_that_were_made_bought_and_asked(world: World) -> None:
+def test_models_that_were_made_bought_and_asked(world: Measured) -> None:
     """Moto knows neither imported models nor bought throughput: published shapes, over pages."""
     bedrock = world.client("bedrock")
     for name in ("tickets", "manuals"):
@@ -114,7 +108,7 @@ def test_models_that_were_made_bought_and_asked(world: World) -> None:
     assert (use["used_days"], use["days"], use["model"]) == (2, 30, CLAUDE)
 
 
-def test_agents_and_knowledge_bases_with_their_vector_store(world: World) -> None:
+def test_agents_and_knowledge_bases_with_their_vector_store(world: Measured) -> None:
     agents = world.client("bedrock-agent")
     store = f"arn:aws:aoss:{REGION}:123456789012:collection/vectors"
     for name in ("help", "sales"):
@@ -147,7 +141,7 @@ def test_agents_and_knowledge_bases_with_their_vector_store(world: World) -> Non
     assert (base.id, store) in edges(seen, "reads")
 
 
-def test_endpoints_with_their_machines_and_notebooks(world: World) -> None:
+def test_endpoints_with_their_machines_and_notebooks(world: Measured) -> None:
     client = world.client("sagemaker")
     for name in ("rank", "embed"):
         client.create_model(
@@ -181,7 +175,7 @@ def test_endpoints_with_their_machines_and_notebooks(world: World) -> None:
     assert (rank.id, model) in edges(seen, "deploys")
 
 
-def test_how_busy_machines_and_databases_were(world: World) -> None:
+def test_how_busy_machines_and_databases_were(world: Measured) -> None:
     for machine, days in (("i-1", [1.0, 3.0, 2.0]), ("i-2", [90.0])):
         world.measured("AWS/EC2", "CPUUtilization", {"InstanceId": machine}, days)
     world.measured("AWS/EC2", "NetworkIn", {"InstanceId": "i-1"}, [5.0, 6.0])
