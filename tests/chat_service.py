@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.edges import free_port
+from tests.openai_service import KEY, OpenAiService, error, in_a_thread
 
-KEY = "sk-very-secret-0123456789"
+__all__ = ["KEY", "MODEL", "ChatService", "last_words", "serving"]
+
 MODEL = "parrot-1"
 
 Answer = Callable[[str], str]
@@ -44,24 +42,21 @@ def last_words(text: str) -> str:
     return text.rpartition("=>")[2].strip() or "nothing"
 
 
-class ChatService:
+class ChatService(OpenAiService):
     """Settings that a test may change at any time, and what was asked.
 
-    ``faults`` are used up one a request: a status (``"500"``, ``"429"``, ``"429 2"`` with
-    Retry-After, ``"429 quota"``), or ``cut stream``, ``no end``, ``half event``, ``error event``,
-    ``garbled``, ``no usage``, ``length``, ``slow 2``, ``empty``.
+    Its own faults: ``cut stream``, ``no end``, ``half event``, ``error event``, ``garbled``,
+    ``no usage``, ``length``, ``slow 2``, ``empty``.
     """
 
     def __init__(self, answer: Answer = last_words) -> None:
+        super().__init__()
         self.answer = answer
-        self.faults: deque[str] = deque()
-        self.key: str | None = KEY
         self.streams = True
         self.knows_stream_options = True
         self.first_token_s = 0.0
         self.per_token_s = 0.0
         self.asked: list[Asked] = []
-        self.url = ""
 
     async def chat(self, request: Request) -> Response:
         body = json.loads(await request.body())
@@ -75,18 +70,12 @@ class ChatService:
     async def _respond(self, request: Request, body: dict[str, Any], text: str) -> Response:
         port = request.client.port if request.client else 0
         self.asked.append(Asked(body, time.monotonic(), port))
-        fault = self.faults.popleft() if self.faults else ""
-        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
-            return _error(401, "Incorrect API key provided: sk-ve***6789.", "invalid_api_key")
-        if fault[:3].isdigit():
-            status, _, hint = fault.partition(" ")
-            headers = {"Retry-After": hint} if hint and hint != "quota" else {}
-            code = "insufficient_quota" if hint == "quota" else "some_code"
-            return _error(int(status), f"fault {status} for {self.key}", code, headers)
-        if body["model"] != MODEL:
-            return _error(404, f"The model {body['model']} does not exist", "model_not_found")
+        fault = self.next_fault()
+        refusal = self.refusal(request, body, fault, MODEL, f" for {self.key}")
+        if refusal is not None:
+            return refusal
         if not self.knows_stream_options and "stream_options" in body:
-            return _error(400, "Unrecognized request argument: stream_options", "unknown_parameter")
+            return error(400, "Unrecognized request argument: stream_options", "unknown_parameter")
         words = "" if fault == "empty" else self.answer(text)
         pieces = [w if n == 0 else f" {w}" for n, w in enumerate(words.split(" "))] if words else []
         most = body.get("max_tokens", body.get("max_completion_tokens", 10**6))
@@ -154,31 +143,14 @@ def _event(value: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(value, ensure_ascii=False).encode() + b"\n\n"
 
 
-def _error(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
-    error = {"message": message, "type": "error", "param": None, "code": code}
-    return JSONResponse({"error": error}, status, headers)
-
-
 @contextmanager
 def serving(service: ChatService) -> Iterator[ChatService]:
     """Serve in a thread for the block; ``service.url`` is its address."""
-    port = free_port()
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", service.chat, methods=["POST"]),
             Route("/v1/completions", service.complete, methods=["POST"]),
         ]
     )
-    server = uvicorn.Server(
-        uvicorn.Config(app, "127.0.0.1", port, log_level="critical", lifespan="off", ws="none")
-    )
-    service.url = f"http://127.0.0.1:{port}/v1"
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    assert server.started
-    yield service
-    server.should_exit = True
-    thread.join(10)
+    with in_a_thread(app) as service.url:
+        yield service

@@ -11,9 +11,7 @@ import asyncio
 import base64
 import json
 import math
-import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,17 +19,17 @@ from email.utils import formatdate
 from typing import Any, Literal
 
 import numpy as np
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from tasks.embedders.tokens import estimate_tokens
 from tasks.embedders.wordllama import WordLlamaEmbedder
-from tests.edges import free_port
+from tests.openai_service import KEY, OpenAiService, error, in_a_thread, server_of
 
-KEY = "sk-very-secret-0123456789"
+__all__ = ["KEY", "MODEL", "Limiter", "Provider", "serving"]
+
 MODEL = "small-1"
 
 
@@ -88,27 +86,24 @@ class Asked:
     port: int
 
 
-class Provider:
+class Provider(OpenAiService):
     """Settings that a test may change at any time, and what was asked.
 
-    ``faults`` are used up one a request: a status (``"500"``, ``"429"``, ``"429 2"`` with
-    Retry-After), or ``garbled``, ``fewer``, ``duplicate``, ``shuffled``, ``nan``, ``zero``,
+    Its own faults: ``garbled``, ``fewer``, ``duplicate``, ``shuffled``, ``nan``, ``zero``,
     ``long``, ``unnormalised``, ``dimension``, ``no usage``, ``slow 2.5``.
     """
 
     def __init__(self, dimensions: int = 64, limiter: Limiter | None = None) -> None:
+        super().__init__()
         self.model = WordLlamaEmbedder(dimensions)
         self.dimensions = dimensions
         self.limiter = limiter
-        self.faults: deque[str] = deque()
         self.poison = "POISON"
         self.most_tokens = 8192
         self.cuts = False  # cuts a text that is too long instead of refusing it
         self.base64 = True
-        self.key: str | None = KEY
         self.latency_seconds = 0.0
         self.asked: list[Asked] = []
-        self.url = ""
 
     @property
     def admitted(self) -> list[Asked]:
@@ -133,30 +128,24 @@ class Provider:
     async def _answer(
         self, request: Request, body: dict[str, Any], texts: list[str], counts: list[int]
     ) -> Response:
-        fault = self.faults.popleft() if self.faults else ""
+        fault = self.next_fault()
         if fault.startswith("slow"):
             await asyncio.sleep(float(fault.split()[1]))
-        if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
-            return _error(401, "Incorrect API key provided: sk-ve***6789.", "invalid_api_key")
-        if fault[:3].isdigit():
-            status, _, hint = fault.partition(" ")
-            headers = {"Retry-After": hint} if hint and hint != "quota" else {}
-            code = "insufficient_quota" if hint == "quota" else "some_code"
-            return _error(int(status), f"fault {status}", code, headers)
-        if body["model"] != MODEL:
-            return _error(404, f"The model {body['model']} does not exist", "model_not_found")
+        refusal = self.refusal(request, body, fault, MODEL)
+        if refusal is not None:
+            return refusal
         if not self.base64 and "encoding_format" in body:
-            return _error(400, "unknown field encoding_format", "unknown_parameter")
+            return error(400, "unknown field encoding_format", "unknown_parameter")
         for place, (text, count) in enumerate(zip(texts, counts, strict=True)):
             if not text or self.poison in text:
-                return _error(400, f"input[{place}] is not acceptable", "invalid_input")
+                return error(400, f"input[{place}] is not acceptable", "invalid_input")
             if count > self.most_tokens and not self.cuts:
-                return _error(400, f"{count} tokens, the most is {self.most_tokens}", "too_long")
+                return error(400, f"{count} tokens, the most is {self.most_tokens}", "too_long")
         counts = [min(c, self.most_tokens) for c in counts]
         if self.limiter is not None:
             wait = self.limiter.admit(sum(counts))
             if wait is not None:
-                return _error(429, "slow down", "rate_limit_exceeded", _hint(self.limiter, wait))
+                return error(429, "slow down", "rate_limit_exceeded", _hint(self.limiter, wait))
         if self.latency_seconds:
             await asyncio.sleep(self.latency_seconds)
         return self._vectors(body, texts, sum(counts), fault)
@@ -201,33 +190,15 @@ def _hint(limiter: Limiter, wait: float) -> dict[str, str]:
     return {"Retry-After": str(seconds)}
 
 
-def _error(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
-    error = {"message": message, "type": "error", "param": None, "code": code}
-    return JSONResponse({"error": error}, status, headers)
-
-
-def _server(provider: Provider, port: int) -> uvicorn.Server:
-    app = Starlette(routes=[Route("/v1/embeddings", provider.answer, methods=["POST"])])
-    return uvicorn.Server(
-        uvicorn.Config(app, "127.0.0.1", port, log_level="warning", lifespan="off", ws="none")
-    )
+def _application(provider: Provider) -> Starlette:
+    return Starlette(routes=[Route("/v1/embeddings", provider.answer, methods=["POST"])])
 
 
 @contextmanager
 def serving(provider: Provider) -> Iterator[Provider]:
     """Serve in a thread for the block; ``provider.url`` is its address."""
-    port = free_port()
-    server = _server(provider, port)
-    provider.url = f"http://127.0.0.1:{port}/v1"
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 20
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    assert server.started
-    yield provider
-    server.should_exit = True
-    thread.join(10)
+    with in_a_thread(_application(provider), log_level="warning") as provider.url:
+        yield provider
 
 
 def main() -> None:
@@ -248,7 +219,7 @@ def main() -> None:
     provider = Provider(64, limiter)
     provider.latency_seconds = given.latency
     with suppress(KeyboardInterrupt):  # uvicorn raises it again when it is done
-        _server(provider, given.port).run()
+        server_of(_application(provider), given.port, log_level="warning").run()
     if given.log:
         lines = [f"{a.at} {a.tokens} {a.status} {len(a.texts)}\n" for a in provider.asked]
         with open(given.log, "w") as file:
