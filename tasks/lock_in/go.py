@@ -7,12 +7,18 @@ import re
 from ast_grep_py import SgNode
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
-from tasks.lock_in.tree import Scopes, in_order, inner, line, named, parse, spot, strings
+from tasks.lock_in.tree import Links, Tree, chain_parts, line, named, spot
 
 _SCOPES = {"function_declaration": False, "method_declaration": False, "func_literal": False}
 _KINDS = (*_SCOPES, "import_spec", "call_expression", "short_var_declaration", "var_spec",
           "assignment_statement", "parameter_declaration", "field_declaration")  # fmt: skip
-_TYPE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?")
+_LINKS = Links(
+    names=frozenset({"identifier"}),
+    members={"selector_expression": ("field", "operand")},
+    calls={"call_expression": "function"},
+    through=frozenset({"parenthesized_expression"}),
+)
+_TYPE = re.compile(r"\*?\s*([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?)$")  # no slice, map or channel
 _VERSION = re.compile(r"v\d+$")
 _DRESSING = re.compile(r"^go-|-go$|\.go$|^go\.")
 
@@ -22,13 +28,10 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
 
     ``wanted`` is an expression that finds the strings to keep."""
     facts = Facts("go")
-    root = parse(source, "go")
-    scopes = Scopes(facts)
-    for node in in_order(root, _KINDS) if names else []:
-        kind = node.kind()
-        scope = scopes.enter(node)
+    tree = Tree(source, "go", facts)
+    for node, kind, scope in tree.nodes(_KINDS) if names else ():
         if kind in _SCOPES:
-            scopes.open(node, is_class=False)
+            tree.scopes.open(node, is_class=False)
         elif kind == "import_spec":
             _import(facts, node)
         elif kind == "call_expression":
@@ -36,7 +39,7 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
                 facts.uses.append(Use(spot(node), chain, scope))
         else:
             _binding(facts, node, scope)
-    for node in strings(root, ("interpreted_string_literal", "raw_string_literal"), wanted):
+    for node in tree.strings(("interpreted_string_literal", "raw_string_literal"), wanted):
         parent = node.parent()
         if parent is None or parent.kind() != "import_spec":
             facts.texts.append(Text(spot(node), node.text()[1:-1]))
@@ -89,28 +92,10 @@ def _binding(facts: Facts, node: SgNode, scope: int) -> None:
 
 
 def _declared(node: SgNode | None) -> tuple[Chain, ...]:
-    found = _TYPE.search(node.text()) if node is not None else None
-    return (tuple(found[0].split(".")),) if found else ()
+    found = _TYPE.match(node.text()) if node is not None else None
+    return (tuple(found[1].split(".")),) if found else ()
 
 
 def _chain(node: SgNode) -> Chain | None:
-    parts: list[str | Called] = []
-    at: SgNode | None = node
-    while at is not None:
-        kind = at.kind()
-        if kind == "identifier":
-            parts.append(at.text())
-            parts.reverse()
-            return tuple(parts)
-        if kind == "selector_expression":
-            name = at.field("field")
-            parts.append(name.text() if name else "")
-            at = at.field("operand")
-        elif kind == "call_expression":
-            parts.append(Called())
-            at = at.field("function")
-        elif kind == "parenthesized_expression":
-            at = inner(at)
-        else:
-            return None
-    return None
+    parts = chain_parts(node, _LINKS, lambda _: Called())
+    return tuple(parts) if parts is not None else None

@@ -7,7 +7,7 @@ import re
 from ast_grep_py import SgNode
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
-from tasks.lock_in.tree import Scopes, in_order, inner, line, named, parse, spot, strings
+from tasks.lock_in.tree import Scopes, Tree, inner, line, named, spot
 
 _SCOPES = {"class_declaration": True, "interface_declaration": True, "record_declaration": True,
            "enum_declaration": True, "method_declaration": False, "constructor_declaration": False,
@@ -23,13 +23,10 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
 
     ``wanted`` is an expression that finds the strings to keep."""
     facts = Facts("java")
-    root = parse(source, "java")
-    scopes = Scopes(facts)
-    for node in in_order(root, _KINDS) if names else []:
-        kind = node.kind()
-        scope = scopes.enter(node)
+    tree = Tree(source, "java", facts)
+    for node, kind, scope in tree.nodes(_KINDS) if names else ():
         if kind in _SCOPES:
-            scopes.open(node, is_class=_SCOPES[kind])
+            tree.scopes.open(node, is_class=_SCOPES[kind])
             for heritage in named(node):
                 if heritage.kind() in ("superclass", "super_interfaces"):
                     facts.implements += [n for n in _NAME.findall(heritage.text())
@@ -40,8 +37,8 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
             if (chain := _chain(node)) is not None and len(chain) > 1:
                 facts.uses.append(Use(spot(node), chain, scope))
         else:
-            _binding(facts, scopes, node, scope)
-    for node in strings(root, ("string_literal",), wanted):
+            _binding(facts, tree.scopes, node, scope)
+    for node in tree.strings(("string_literal",), wanted):
         facts.texts.append(Text(spot(node), node.text().strip('"')))
     return facts
 

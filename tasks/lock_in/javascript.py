@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 from ast_grep_py import SgNode
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
-from tasks.lock_in.tree import Scopes, field, in_order, inner, line, named, parse, spot, strings
+from tasks.lock_in.tree import (
+    Links,
+    Scopes,
+    Tree,
+    chain_parts,
+    field,
+    inner,
+    line,
+    named,
+    names_in_type,
+    spot,
+)
 
 _SCOPES = {"function_declaration": False, "function_expression": False, "arrow_function": False,
            "method_definition": False, "generator_function_declaration": False,
@@ -15,7 +24,15 @@ _SCOPES = {"function_declaration": False, "function_expression": False, "arrow_f
            "abstract_class_declaration": True}  # fmt: skip
 _KINDS = (*_SCOPES, "import_statement", "export_statement", "call_expression", "new_expression",
           "variable_declarator", "assignment_expression", "public_field_definition")  # fmt: skip
-_DOTTED = re.compile(r"[A-Za-z_$][\w$]*(?:\.[A-Za-z_$][\w$]*)*")
+_BRACKETS = frozenset({"await_expression", "parenthesized_expression", "as_expression",
+                       "non_null_expression"})  # fmt: skip
+_LINKS = Links(
+    names=frozenset({"identifier", "this", "import"}),
+    members={"member_expression": ("property", "object")},
+    calls={"call_expression": "function", "new_expression": "constructor"},
+    through=_BRACKETS,
+)
+_THROUGH = frozenset({"Promise", "Awaited", "Readonly", "NonNullable", "Required", "Partial"})
 
 
 def read(source: str, wanted: str | None, language: str = "tsx", *, names: bool = True) -> Facts:
@@ -23,20 +40,17 @@ def read(source: str, wanted: str | None, language: str = "tsx", *, names: bool 
 
     ``wanted`` is an expression that finds the strings to keep."""
     facts = Facts("javascript")
-    root = parse(source, language)
-    scopes = Scopes(facts)
-    for node in in_order(root, _KINDS) if names else []:
-        kind = node.kind()
-        scope = scopes.enter(node)
+    tree = Tree(source, language, facts)
+    for node, kind, scope in tree.nodes(_KINDS) if names else ():
         if kind in _SCOPES:
-            _open(facts, scopes, node)
+            _open(facts, tree.scopes, node)
         elif kind in ("import_statement", "export_statement"):
             _import(facts, node, scope)
         elif kind in ("call_expression", "new_expression"):
             _call(facts, node, scope)
         else:
-            _binding(facts, scopes, node, scope)
-    for node in strings(root, ("string", "template_string"), wanted):
+            _binding(facts, tree.scopes, node, scope)
+    for node in tree.strings(("string", "template_string"), wanted):
         facts.texts.append(Text(spot(node), node.text()[1:-1]))
     return facts
 
@@ -98,7 +112,7 @@ def _declared(node: SgNode) -> tuple[Chain, ...]:
     found = next((c for c in named(node) if c.kind() == "type_annotation"), None)
     if found is None:
         return ()
-    return tuple(tuple(name.split(".")) for name in _DOTTED.findall(found.text()))
+    return tuple(tuple(name.split(".")) for name in names_in_type(found.text(), _THROUGH))
 
 
 def _call(facts: Facts, node: SgNode, scope: int) -> None:
@@ -126,12 +140,7 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         target, value = node.field("name"), node.field("value")
     if target is None:
         return
-    while value is not None and value.kind() in (
-        "await_expression",
-        "parenthesized_expression",
-        "as_expression",
-        "non_null_expression",
-    ):
+    while value is not None and value.kind() in _BRACKETS:
         value = inner(value)
     chain = _chain(value) if value is not None else None
     module = _required(chain[:2]) if chain is not None else None
@@ -178,34 +187,8 @@ def _target(node: SgNode) -> str | None:
 
 
 def _chain(node: SgNode) -> Chain | None:
-    parts: list[str | Called] = []
-    at: SgNode | None = node
-    while at is not None:
-        kind = at.kind()
-        if kind in ("identifier", "this", "import"):
-            parts.append(at.text())
-            parts.reverse()
-            return _with_this(parts)
-        if kind == "member_expression":
-            name = at.field("property")
-            parts.append(name.text() if name else "")
-            at = at.field("object")
-        elif kind == "call_expression":
-            parts.append(_called(at, new=False))
-            at = at.field("function")
-        elif kind == "new_expression":
-            parts.append(_called(at, new=True))
-            at = at.field("constructor")
-        elif kind in (
-            "await_expression",
-            "parenthesized_expression",
-            "non_null_expression",
-            "as_expression",
-        ):
-            at = inner(at)
-        else:
-            return None
-    return None
+    parts = chain_parts(node, _LINKS, _called)
+    return _with_this(parts) if parts is not None else None
 
 
 def _with_this(parts: list[str | Called]) -> Chain | None:
@@ -216,7 +199,8 @@ def _with_this(parts: list[str | Called]) -> Chain | None:
     return tuple(parts)
 
 
-def _called(node: SgNode, *, new: bool) -> Called:
+def _called(node: SgNode) -> Called:
+    new = node.kind() == "new_expression"
     arguments = field(node, "arguments")
     first = inner(arguments) if arguments is not None else None
     if first is not None and first.kind() == "string":

@@ -8,14 +8,35 @@ from dataclasses import replace
 from ast_grep_py import SgNode
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
-from tasks.lock_in.tree import Scopes, field, in_order, inner, line, named, parse, spot, strings
+from tasks.lock_in.tree import (
+    Links,
+    Scopes,
+    Tree,
+    chain_parts,
+    field,
+    inner,
+    line,
+    named,
+    names_in_type,
+    spot,
+)
 
 _SCOPES = {"function_definition": False, "class_definition": True, "lambda": False}
 _KINDS = (*_SCOPES, "import_statement", "import_from_statement", "call", "assignment",
           "global_statement", "named_expression", "as_pattern", "for_statement",
           "return_statement")  # fmt: skip
+_LINKS = Links(
+    names=frozenset({"identifier"}),
+    members={"attribute": ("attribute", "object")},
+    calls={"call": "function"},
+    through=frozenset({"await", "parenthesized_expression"}),
+)
 _QUOTES = re.compile(r"""[A-Za-z]{0,3}("{3}|'{3}|"|')""")
-_DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Awaitable",
+                      "Coroutine", "Generator", "AsyncGenerator", "Iterator", "AsyncIterator",
+                      "ContextManager", "AsyncContextManager", "AbstractContextManager",
+                      "AbstractAsyncContextManager"})  # fmt: skip
+"""What a context manager yields is written as an iterator of it."""
 _NAMING = frozenset({"client", "resource", "create_client", "import_module", "__import__"})
 _DYNAMIC = ("importlib.import_module", "import_module", "__import__")
 
@@ -25,14 +46,11 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
 
     ``wanted`` is an expression that finds the strings to keep."""
     facts = Facts("python")
-    root = parse(source, "python")
-    scopes = Scopes(facts)
+    tree = Tree(source, "python", facts)
     of_file: set[tuple[int, str]] = set()  # names that a function declares global
-    for node in in_order(root, _KINDS) if names else []:
-        kind = node.kind()
-        scope = scopes.enter(node)
+    for node, kind, scope in tree.nodes(_KINDS) if names else ():
         if kind in _SCOPES:
-            _open(facts, scopes, node, scope)
+            _open(facts, tree.scopes, node, scope)
         elif kind == "import_statement":
             _import(facts, node, scope)
         elif kind == "import_from_statement":
@@ -40,14 +58,14 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
         elif kind == "call":
             _call(facts, node, scope)
         elif kind == "return_statement":
-            _returned(facts, scopes, node, scope)
+            _returned(facts, tree.scopes, node, scope)
         elif kind == "global_statement":
             of_file |= {(scope, name.text()) for name in named(node)}
         else:
-            _binding(facts, scopes, node, scope)
+            _binding(facts, tree.scopes, node, scope)
     if of_file:
         _move_to_file(facts, of_file)
-    for node in strings(root, ("string",), wanted):
+    for node in tree.strings(("string",), wanted):
         if not _is_documentation(node):
             facts.texts.append(Text(spot(node), string_value(node.text())))
     return facts
@@ -242,7 +260,7 @@ def _declared(node: SgNode | None) -> tuple[Chain, ...]:
     """Return the names in a type, also in one written as a string: Client, Client | None, …"""
     if node is None:
         return ()
-    return tuple(tuple(found.split(".")) for found in _DOTTED.findall(node.text()))
+    return tuple(tuple(name.split(".")) for name in names_in_type(node.text(), _THROUGH))
 
 
 def _chains(node: SgNode) -> tuple[Chain, ...]:
@@ -261,28 +279,8 @@ def _chains(node: SgNode) -> tuple[Chain, ...]:
 
 
 def _chain(node: SgNode) -> Chain | None:
-    parts: list[str | Called] = []
-    at: SgNode | None = node
-    while at is not None:
-        kind = at.kind()
-        if kind == "identifier":
-            parts.append(at.text())
-            parts.reverse()
-            return _with_self(parts)
-        if kind == "attribute":
-            name = at.field("attribute")
-            parts.append(name.text() if name else "")
-            at = at.field("object")
-        elif kind == "call":
-            function = at.field("function")
-            naming = function is not None and _names_one(function)
-            parts.append(_called(at) if naming else Called())
-            at = function
-        elif kind in ("await", "parenthesized_expression"):
-            at = inner(at)
-        else:
-            return None
-    return None
+    parts = chain_parts(node, _LINKS, _called)
+    return _with_self(parts) if parts is not None else None
 
 
 def _names_one(function: SgNode) -> bool:
@@ -300,6 +298,9 @@ def _with_self(parts: list[str | Called]) -> Chain:
 
 
 def _called(node: SgNode) -> Called:
+    function = node.field("function")
+    if function is None or not _names_one(function):
+        return Called()
     literals, names = [], []
     arguments = field(node, "arguments")
     if arguments is None or arguments.kind() != "argument_list":

@@ -21,6 +21,7 @@ from qafila.errors import BadInput
 from tasks.lock_in import Limits, scan
 from tasks.lock_in.light import imports_of
 from tasks.lock_in.reading import rules, speaks
+from tasks.lock_in.tree import names_in_type
 from tasks.lock_in.walking import Skipped
 
 
@@ -246,6 +247,65 @@ def test_javascript_without_types_and_from_a_dynamic_import(tmp_path: Path) -> N
         'const fake = require("./aws-sdk"); new fake.S3();'
     )
     assert [hit[0] for hit in seen(tmp_path, source, "a.mjs")] == [1, 2, 3, 4]
+
+
+def test_a_bare_scheme_is_no_address(tmp_path: Path) -> None:
+    source = "if path.startswith('s3://'):\n    return 's3://bucket/key'"
+    assert seen(tmp_path, source) == [(2, "storage", "aws/s3", "endpoint")]
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        ("ObjectStore", True),
+        ("'ObjectStore'", True),
+        ("Optional['ObjectStore']", True),
+        ("t.Annotated[ObjectStore | None, Depends(f)]", True),
+        ("dict[str, ObjectStore]", False),
+        ("'list[ObjectStore]'", False),
+        ("Optional[Mapping[str, ObjectStore]]", False),
+        ("Own[ObjectStore]", False),
+        ("Callable[[], ObjectStore] | ObjectStore", True),
+    ],
+)
+def test_a_container_of_clients_is_no_client(tmp_path: Path, declared: str, found: bool) -> None:
+    source = f"from nats.js.object_store import ObjectStore\ndef f(s: {declared}): return s.get(1)"
+    assert [h[0] for h in seen(tmp_path, source)] == ([1, 2] if found else [1])
+
+
+def test_an_array_of_clients_is_no_client(tmp_path: Path) -> None:
+    source = (
+        'import { S3Client } from "@aws-sdk/client-s3";\n'
+        "async function f(one: S3Client, all: S3Client[], by: Map<string, S3Client>,\n"
+        "                 soon: Promise<S3Client>) {\n"
+        "  one.send(1);\n  all.map(g);\n  by.get(k);\n  (await soon).send(1);\n}"
+    )
+    assert [hit[0] for hit in seen(tmp_path, source, "a.ts")] == [1, 4, 7]
+    source = (
+        'package p\nimport "github.com/nats-io/nats.go"\n'
+        "func f(one *nats.Conn, all []*nats.Conn, by map[string]nats.JetStreamContext,\n"
+        "  js nats.JetStreamContext) {\n"
+        "  all.Close()\n  by.Close()\n  js.Publish(s, nil)\n"
+        "  c, _ := nats.Connect(url)\n  c.Drain()\n}"
+    )
+    assert [hit[0] for hit in seen(tmp_path, source, "a.go")] == [2, 7, 8, 9]
+
+
+_TYPES = st.recursive(
+    st.sampled_from(["Held", "str", "int", "None"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(" | ".join),
+        st.tuples(st.sampled_from(["dict", "list", "Own"]), inner).map("{0[0]}[{0[1]}]".format),
+        st.tuples(st.just("str, "), inner).map("Mapping[{0[0]}{0[1]}]".format),
+    ),
+)
+
+
+@given(inside=_TYPES, beside=st.lists(st.sampled_from(["str", "None", "list[Held]"]), max_size=2))
+def test_a_name_in_a_container_is_never_what_the_value_is(inside: str, beside: list[str]) -> None:
+    names = names_in_type(" | ".join([*beside, f"tuple[{inside}]"]), frozenset({"Optional"}))
+    assert "Held" not in names
+    assert "Held" in names_in_type(f"Optional[{inside} | Held]", frozenset({"Optional"}))
 
 
 JAVA = """

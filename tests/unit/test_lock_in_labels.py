@@ -12,7 +12,7 @@ from qafila.core.lock_in import Kind
 from qafila.settings import home
 from tasks.lock_in import scan
 
-FITTED = ("drawn", "held-out")
+FITTED = [name for name, fitted in SETS.items() if fitted]
 """The sets that the rules must do well on; the others say how well they do elsewhere."""
 
 

@@ -209,7 +209,8 @@ class Names:
             owner = _last(path[: -len(name) - 1])
             return name in _BUILDERS | _MAKERS and api.is_client(owner)
         if self._facts.language == "go":
-            return name.startswith("New") and (name in _GO_MAKERS or api.is_client(name))
+            makes = name.startswith("New") and (name in _GO_MAKERS or api.is_client(name))
+            return makes or name in api.clients
         if self._facts.language == "javascript" and called.new and self.is_module(path):
             return True
         owner = _last(path[: -len(name) - 1])

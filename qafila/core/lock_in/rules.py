@@ -126,12 +126,12 @@ class Rules:
         )  # fmt: skip
 
     def address(self, text: str) -> Api | None:
-        """Return the row whose address this whole string is; a sentence is not an address."""
+        """Return the row whose address this whole string is: no sentence, and no bare ``s3://``."""
         if len(text) > 2_000 or not text or text.split() != [text]:
             return None
         scheme = text[: text.find("://") + 3] if "://" in text else ""
         if scheme and (api := self.schemes.get(scheme)) is not None:
-            return api
+            return api if text != scheme else None
         found = _ADDRESS.match(_HOLE.sub("x", text.lower()))
         if found is None:
             return None
