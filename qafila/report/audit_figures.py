@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 
+from qafila.core.inventory.tables import STAYS
 from qafila.core.inventory.wording import percent
 from qafila.report.audit_facts import AuditFacts
 from qafila.report.audit_wording import listed, month_of, signed
@@ -95,12 +96,12 @@ def _seen(facts: AuditFacts) -> Figure:
 
 
 def _moves(facts: AuditFacts) -> Figure:
-    waves = {r.get("wave") for r in facts.rows("waves") if r.get("wave") not in (None, "", "stays")}
-    if not waves:
+    rows = [r for r in facts.rows("waves") if r.get("wave") not in (None, "", STAYS)]
+    if not rows:
         return Figure("Waves", "not known", "nothing that could move was seen", known=False)
-    first = [
-        str(r.get("name")) for r in facts.rows("waves") if r.get("wave") == min(waves, key=str)
-    ]
+    waves = {str(r["wave"]) for r in rows}
+    earliest = min(waves, key=lambda w: (len(w), w))
+    first = [str(r.get("name")) for r in rows if str(r["wave"]) == earliest]
     return Figure("Waves", number(len(waves)), f"first: {listed(first, 3)}")
 
 

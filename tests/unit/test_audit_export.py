@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from qafila.core.estate import Collected, Outcome, Resource
 from qafila.core.inventory import storable, storable_part
+from qafila.core.inventory.tables import ABOUT
 from qafila.errors import BadInput
 from qafila.report.audit_facts import AuditFacts
 from tasks.audit.exporting import export_audit, ready_folder
@@ -137,6 +138,12 @@ def test_a_folder_holds_one_audit_and_no_table_of_an_earlier_one(tmp_path: Path)
     assert not list(tmp_path.glob("spend.*"))
     assert (tmp_path / "resources.parquet").exists()
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_every_table_is_in_the_page_about_them() -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "read-the-audit.md"
+    told = re.findall(r"^\| `(\w+)` \|", page.read_text(), re.MULTILINE)
+    assert set(told) == set(ABOUT)
 
 
 def test_a_folder_that_cannot_be_written_is_one_bad_input(tmp_path: Path) -> None:

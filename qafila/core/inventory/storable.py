@@ -84,6 +84,8 @@ def _text(value: str) -> str:
 
 
 def _clean(value: str) -> str:
+    if value.isascii() and "\x00" not in value:  # most of a large estate
+        return value
     clean = value.replace("\x00", "�")
     try:
         clean.encode()

@@ -26,7 +26,7 @@ STAYS = "stays"  # in the place of a wave's number: what is in none of them
 
 # Every table with what it is, in the order of the report.
 ABOUT: Mapping[str, str] = {
-    "spend": "The bill by month, service and vendor; amounts are exact.",
+    "spend": "The bill by month, service and vendor; in the export to the last digit.",
     "spend_items": "What the month of the first page is made of: items with their quantities.",
     "network": "What moving bytes cost, by month, service and route.",
     "gravity": "What each pair whose bytes are known would cost in a month if one of its ends "
