@@ -64,3 +64,19 @@ def followed(
     plan = backfill.plan_load.fn(generation.workload, generation, SHARD_ROWS, 1)
     backfill.apply_plan.fn(generation, *plan)
     return Live(ledger, workload, generation, source_url, target_url)
+
+
+def put(key: str, body: str) -> str:
+    """Return the statement that makes this the text of a row, new or not."""
+    return (
+        f"INSERT INTO operation VALUES ('{key}', 'T', '{body}')"
+        " ON CONFLICT (operation_id) DO UPDATE SET body = excluded.body"
+    )
+
+
+def assert_in_step(live: Live, number: int | None = None) -> None:
+    """Compare every text of a generation with the source's own rows, whoever wrote them."""
+    with psycopg.connect(live.source_url) as source:
+        rows = source.execute("SELECT operation_id, title, body FROM operation").fetchall()
+    expected = {key: "\n".join(t for t in texts if t) for key, *texts in rows}
+    assert live.texts(number) == {k: t for k, t in expected.items() if t}
