@@ -43,6 +43,12 @@ def ledger_url(pg_server: postgres.Postgres) -> str:
 
 
 @pytest.fixture
+def ledger_named(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let whatever opens a ledger find the test's own, as QAFILA_LEDGER_URL names it."""
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+
+
+@pytest.fixture
 def target_url(pg_server: postgres.Postgres) -> str:
     """Address of a fresh target database with its schema applied."""
     url = postgres.ensure_database(pg_server, f"target_{uuid.uuid4().hex[:8]}")

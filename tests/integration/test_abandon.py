@@ -15,10 +15,7 @@ from tasks.generations import fingerprint_of, open_for, preview_for
 from tasks.ledger import move_phase, open_generation
 from tests.corpus import demo_workload, ready_generation
 
-
-@pytest.fixture(autouse=True)
-def _ledger_address(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+pytestmark = pytest.mark.usefixtures("ledger_named")
 
 
 def test_an_abandoned_generation_is_off_trial_and_the_next_one_opens(

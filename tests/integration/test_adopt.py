@@ -27,14 +27,11 @@ from tasks.preflight import gather_facts
 from tests.columns import LAYOUT, make_item_table
 from tests.corpus import demo_workload
 
+pytestmark = pytest.mark.usefixtures("ledger_named")
+
 OLD, NEW = 64, 128
 NAME = "aws-docs-search"
 BODIES = [f"Stores object number {n} in a bucket of its own" for n in range(30)]
-
-
-@pytest.fixture(autouse=True)
-def _ledger_address(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
 
 
 @pytest.fixture

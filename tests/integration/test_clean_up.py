@@ -29,12 +29,9 @@ from tasks.opening import open_store
 from tests.columns import LAYOUT, make_item_table
 from tests.corpus import demo_workload
 
+pytestmark = pytest.mark.usefixtures("ledger_named")
+
 LATER = datetime.now(UTC) + timedelta(days=2)
-
-
-@pytest.fixture(autouse=True)
-def _ledger_address(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from tasks.opening import volume_of
 from tasks.sources.postgres import PostgresSource as PostgresTable
 from tests.integration.applied import DOCUMENTS, apply_demo, audit, fill_source
 
+pytestmark = pytest.mark.usefixtures("ledger_named")
+
 NAME = "aws-docs-search"
 OPERATIONS = PostgresSource(
     kind="postgres", block="demo-source", table="operation", key=["operation_id"],
@@ -35,11 +37,6 @@ OPERATIONS = PostgresSource(
 def source_url(target_url: str) -> str:
     fill_source(target_url)
     return target_url
-
-
-@pytest.fixture(autouse=True)
-def _ledger_is_found(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
 
 
 def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> None:

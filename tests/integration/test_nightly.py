@@ -20,6 +20,8 @@ from tasks.evidence import record_evidence
 from tasks.ledger import Generation
 from tests.integration.applied import apply_demo, audit, fill_source
 
+pytestmark = pytest.mark.usefixtures("ledger_named")
+
 NAME = "aws-docs-search"
 
 
@@ -52,11 +54,6 @@ def service_url() -> Iterator[str]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _ledger_is_found(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
 
 
 @pytest.fixture

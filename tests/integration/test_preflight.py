@@ -13,12 +13,9 @@ from tasks import approvals, decision, preflight
 from tasks.ledger import Generation, move_phase
 from tests.integration.applied import apply_demo, audit, fill_source
 
+pytestmark = pytest.mark.usefixtures("ledger_named")
+
 NAME = "aws-docs-search"
-
-
-@pytest.fixture(autouse=True)
-def _ledger_is_found(monkeypatch: pytest.MonkeyPatch, ledger_url: str) -> None:
-    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
 
 
 @pytest.fixture
