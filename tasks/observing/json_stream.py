@@ -42,16 +42,19 @@ class _Malformed(Exception):
     pass
 
 
-def elements(stream: io.TextIOBase, keys: frozenset[str]) -> Iterator[Element | Broken]:
+def elements(
+    stream: io.TextIOBase, keys: frozenset[str], fields: frozenset[str] = frozenset()
+) -> Iterator[Element | Broken]:
     """Yield the elements of each array that stands under one of ``keys`` in a top-level object.
 
-    The elements of a top-level array are yielded with the key "". All else is skipped.
+    The elements of a top-level array are yielded with the key "", and so is what a top-level
+    object has of ``fields``, where it has any. All else is skipped.
     """
     text = _Text(stream)
     while text.peek():
         try:
             if text.peek() == "{":
-                yield from _object(text, keys)
+                yield from _object(text, keys, fields)
             elif text.peek() == "[":
                 yield from _array(text, "")
             else:
@@ -65,7 +68,8 @@ def elements(stream: io.TextIOBase, keys: frozenset[str]) -> Iterator[Element | 
         yield Broken(text.line(), text.failed, True)
 
 
-def _object(text: _Text, keys: frozenset[str]) -> Iterator[Element]:
+def _object(text: _Text, keys: frozenset[str], fields: frozenset[str]) -> Iterator[Element]:
+    line, kept = text.line(), {}
     text.take("{")
     while text.peek() != "}":
         key = text.value()
@@ -74,11 +78,15 @@ def _object(text: _Text, keys: frozenset[str]) -> Iterator[Element]:
         text.take(":")
         if key in keys and text.peek() == "[":
             yield from _array(text, key)
+        elif key in fields:
+            kept[key] = text.value()
         else:
             text.value()
         if text.peek() != "}":
             text.take(",")
     text.take("}")
+    if kept:
+        yield Element("", kept, line)
 
 
 def _array(text: _Text, key: str) -> Iterator[Element]:

@@ -1,4 +1,4 @@
-"""Spans out of the two published forms: OTLP in JSON, and Jaeger's export.
+"""Spans out of the published forms: OTLP in JSON, Jaeger's export, Zipkin's and X-Ray's JSON.
 
 OTLP: opentelemetry-proto, ``TracesData`` in the JSON encoding of "OTLP/HTTP" (camelCase keys, ids
 in hexadecimal, enums as numbers; names of enums and snake_case keys are taken, too). Jaeger: what
@@ -12,8 +12,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from qafila.core.dependencies.spans import WANTED, Span
+from tasks.observing import xray_spans, zipkin_spans
 
-KEYS = frozenset({"resourceSpans", "resource_spans", "batches", "data"})
+KEYS = frozenset({"resourceSpans", "resource_spans", "batches", "data"}) | xray_spans.KEYS
+# Of an object that is a span or a segment itself, one a line.
+FIELDS = zipkin_spans.FIELDS | xray_spans.FIELDS
+READ = (
+    "OTLP traces as JSON (an ExportTraceServiceRequest, or one a line), what Jaeger's UI saves as "
+    "JSON, Zipkin's JSON version 2, or AWS X-Ray's segment documents as JSON (alone, or as "
+    "BatchGetTraces answers them)"
+)
 _KINDS = {
     2: "server", 3: "client", 4: "producer", 5: "consumer",
     "SPAN_KIND_SERVER": "server", "SPAN_KIND_CLIENT": "client",
@@ -25,17 +33,31 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def spans_of(key: str, record: Any) -> Iterator[Span | str]:
     """Yield the spans of one element, and a sentence in the place of each that is not readable."""
+    if key in xray_spans.KEYS:
+        yield from xray_spans.xray_spans(record)
+    elif isinstance(record, list) and not key:  # Zipkin's list of traces
+        for inner in record:
+            yield from _object(key, inner)
+    else:
+        yield from _object(key, record)
+
+
+def _object(key: str, record: Any) -> Iterator[Span | str]:
     if not isinstance(record, dict):
         yield "is no object"
     elif "resourceSpans" in record:
         for inner in _list(record["resourceSpans"]):
-            yield from spans_of("resourceSpans", inner)
+            yield from _object("resourceSpans", inner)
     elif key == "data" or "processes" in record:
         yield from _jaeger(record)
     elif key or "scopeSpans" in record or "scope_spans" in record:
         yield from _otlp(record)
+    elif zipkin_spans.is_zipkin(record):
+        yield zipkin_spans.zipkin_span(record)
+    elif xray_spans.is_xray(record):
+        yield from xray_spans.xray_spans(record)
     else:
-        yield "is neither OTLP nor Jaeger"
+        yield "is in none of the forms that are read"
 
 
 def _otlp(record: Mapping[str, Any]) -> Iterator[Span | str]:

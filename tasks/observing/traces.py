@@ -11,13 +11,13 @@ from qafila.core.estate import Collected, Outcome, Resource
 from qafila.errors import BadInput
 from tasks.observing.json_stream import Broken, elements
 from tasks.observing.opening import Gaps, files, opened
-from tasks.observing.span_formats import KEYS, spans_of
+from tasks.observing.span_formats import FIELDS, KEYS, READ, spans_of
 
 NAME = "traces"
 
 
 def read_traces(paths: Sequence[Path | str], resources: Sequence[Resource]) -> Collected:
-    """Return the edges that traces show: OTLP in JSON or Jaeger exports, plain or gzip.
+    """Return the edges that traces show: OTLP, Jaeger, Zipkin v2 or X-Ray as JSON, plain or gzip.
 
     A service that bears the name of one resource is that resource; others become nodes
     ``service:NAME``, ``host:NAME``, ``database:SYSTEM/NAME``, ``queue:NAME``. Of a statement only
@@ -36,8 +36,7 @@ def read_traces(paths: Sequence[Path | str], resources: Sequence[Resource]) -> C
     if not join.spans:
         raise BadInput(
             "no span could be read:", gaps.examples,
-            remedy="give OTLP traces as JSON (an ExportTraceServiceRequest, or one a line), or "
-            "what Jaeger's UI saves as JSON; both may be gzip",
+            remedy=f"give {READ}; each may be gzip",
         )  # fmt: skip
     edges = join.edges()
     if join.lost or join.left_out:
@@ -54,7 +53,7 @@ def read_traces(paths: Sequence[Path | str], resources: Sequence[Resource]) -> C
 
 def _read(path: Path, join: SpanJoin, gaps: Gaps) -> None:
     with opened(path) as stream:
-        for element in elements(stream, KEYS):
+        for element in elements(stream, KEYS, FIELDS):
             if isinstance(element, Broken):
                 gaps.wrong(path, element.line, element.why)
                 continue

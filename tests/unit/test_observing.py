@@ -22,6 +22,9 @@ from qafila.errors import BadInput
 from tasks.observing import read_flow_logs, read_traces
 from tasks.observing.flow_fields import DEFAULT, FIELDS, Columns
 from tasks.observing.json_stream import Broken, Element, elements
+from tasks.observing.span_formats import FIELDS as FORM_FIELDS
+from tasks.observing.span_formats import KEYS as FORM_KEYS
+from tasks.observing.span_formats import spans_of
 
 T0 = 1_760_000_000  # 2025-10-09T08:53:20Z
 ENDED = datetime(2025, 10, 9, 8, 53, 21, tzinfo=UTC)
@@ -150,6 +153,122 @@ def test_a_jaeger_export_shows_the_same(tmp_path: Path) -> None:
     assert found.outcome is Outcome.COMPLETE
 
 
+def zipkin_span(own: str, kind: str, service: str, parent: str = "", **more: Any) -> dict[str, Any]:
+    return {
+        "traceId": "T1", "id": own, "kind": kind, "name": "any",
+        "timestamp": T0 * 1_000_000, "duration": 1_000_000,
+        "localEndpoint": {"serviceName": service, "ipv4": "10.0.0.5"},
+        **({"parentId": parent} if parent else {}), **more,
+    }  # fmt: skip
+
+
+ZIPKIN = [
+    zipkin_span("1", "CLIENT", "shop", remoteEndpoint={"serviceName": "gateway"}),
+    zipkin_span("2", "SERVER", "orders", "1"),
+    zipkin_span("3", "CLIENT", "orders", "2", tags={"sql.query": "update card set pan = 4111"},
+                remoteEndpoint={"ipv4": "10.0.1.9", "serviceName": "db.example.org"}),
+    zipkin_span("4", "CLIENT", "shop", tags={"http.url": "https://u:hunter2@api.example.org/?t=t0"},
+                remoteEndpoint={"ipv4": "8.8.8.8"}),
+    zipkin_span("5", "PRODUCER", "shop", tags={"messaging.destination": "orders-new"}),
+    zipkin_span("7", "CLIENT", "shop"), zipkin_span("7", "SERVER", "stock", shared=True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["spans", "traces", "lines"])
+def test_zipkin_shows_who_calls_whom(tmp_path: Path, form: str) -> None:
+    text = {
+        "spans": json.dumps(ZIPKIN), "traces": json.dumps([ZIPKIN[:3], ZIPKIN[3:]], indent=1),
+        "lines": "\n".join(map(json.dumps, ZIPKIN)),
+    }[form]  # fmt: skip
+    known = [*RESOURCES, resource("db-2", "rds:instance", "db.example.org")]
+    found = read_traces([write(tmp_path / "z.json", text)], known)
+    assert links(found) == {
+        ("service:shop", "fn-orders", "calls"),
+        ("fn-orders", "db-2", "writes"),
+        ("service:shop", "host:8.8.8.8", "calls"),
+        ("service:shop", "arn:queue", "writes"),
+        ("service:shop", "service:stock", "calls"),  # one id at both ends
+    }
+    assert {e.last_seen for e in found.edges} == {ENDED}
+    assert (found.outcome, found.missed) == (Outcome.COMPLETE, "")
+    assert not any(w in repr(found) for w in ("hunter2", "t0", "4111"))
+
+
+def part(own: str, name: str, namespace: str = "", **more: Any) -> dict[str, Any]:
+    return {"id": own, "name": name, "start_time": T0 + 0.5, "end_time": T0 + 1.0,
+            **({"namespace": namespace} if namespace else {}), **more}  # fmt: skip
+
+
+SEGMENTS = [
+    {
+        "trace_id": "1-581cf771-a006649127e371903a2de979", "id": "a1", "name": "shop",
+        "start_time": T0, "end_time": T0 + 1.0,
+        "subsegments": [
+            part("a2", "orders.example.org", "remote",
+                 http={"request": {"url": "https://orders.example.org/x?t=t0ken"}}),
+            part("a3", "local work", subsegments=[
+                part("a4", "ebdb@db.example.org", "remote", sql={
+                    "url": "jdbc:postgresql://db.example.org:5432/ebdb",
+                    "database_type": "PostgreSQL", "user": "hunter2",
+                    "sanitized_query": "SELECT  *  FROM  customers  WHERE  pan=?;"}),
+            ]),
+            part("a5", "DynamoDB", "aws", aws={"operation": "PutItem", "table_name": "carts"}),
+            part("a6", "SQS", "aws", aws={"operation": "SendMessage",
+                 "queue_url": "https://sqs.eu-west-3.amazonaws.com/123456789012/orders-new"}),
+            part("a7", "S3", "aws", aws={"operation": "GetObject"}),
+        ],
+    },
+    {"trace_id": "1-581cf771-a006649127e371903a2de979", "id": "b1", "name": "orders",
+     "parent_id": "a2", "start_time": T0, "end_time": T0 + 1.0},
+    {"trace_id": "1-581cf771-a006649127e371903a2de979", "id": "c1", "name": "DynamoDB",
+     "parent_id": "a5", "start_time": T0, "end_time": T0 + 1.0, "inferred": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["documents", "lines", "answer", "request"])
+def test_xray_shows_who_calls_whom(tmp_path: Path, form: str) -> None:
+    documents = [json.dumps(s) for s in SEGMENTS]
+    text = {
+        "documents": json.dumps(SEGMENTS), "lines": "\n".join(documents),
+        "answer": json.dumps({"Traces": [{"Id": "1-581cf771", "Duration": 1.0, "Segments": [
+            {"Id": "a1", "Document": d} for d in documents]}], "UnprocessedTraceIds": []}),
+        "request": json.dumps({"TraceSegmentDocuments": documents}),
+    }[form]  # fmt: skip
+    found = read_traces([write(tmp_path / "x.json", text)], RESOURCES)
+    assert links(found) == {
+        ("service:shop", "fn-orders", "calls"),  # its own segment, not the host it was told
+        ("service:shop", "db-1", "reads"),
+        ("service:shop", "arn:queue", "writes"),
+        ("service:shop", "database:dynamodb/carts", "writes"),
+        ("service:shop", "aws:s3", "calls"),
+    }
+    assert {e.last_seen for e in found.edges} == {ENDED}
+    assert (found.outcome, found.missed) == (Outcome.COMPLETE, "")
+    assert not any(w in repr(found) for w in ("hunter2", "t0ken", "customers", "pan="))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"traceId": "t", "id": "1"}, "a span's localEndpoint has no serviceName"),
+        ({"traceId": "t"}, "a span has no traceId or id"),
+        ({"trace_id": "t", "id": "1"}, "a segment has no trace_id, id or name"),
+        ({"trace_id": "t", "id": "1", "name": "n", "type": "subsegment"}, "without its segment"),
+        ({"TraceSegmentDocuments": ["{"]}, "a segment's document is no JSON"),
+        ({"Traces": [{"Segments": [{"Document": 7}]}]}, "a segment is no object"),
+        ([{"spans": []}, {"name": "x"}], "is in none of the forms that are read"),
+    ],
+)
+def test_what_is_in_no_form_is_one_refusal_that_names_what_is_read(
+    tmp_path: Path, content: Any, said: str
+) -> None:
+    with pytest.raises(BadInput) as refused:
+        read_traces([write(tmp_path / "u.json", json.dumps(content))], [])
+    assert any(said in p for p in refused.value.problems)
+    for form in ("OTLP", "Jaeger", "Zipkin", "X-Ray"):
+        assert form in str(refused.value.remedy)
+
+
 def test_broken_lines_are_counted_and_named_and_the_rest_is_read(tmp_path: Path) -> None:
     good = json.dumps({"resourceSpans": [SHOP]})
     text = "\n".join([
@@ -215,8 +334,6 @@ def test_a_caller_that_was_never_traced_is_a_gap(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.permutations([*SHOP["scopeSpans"][0]["spans"], *ORDERS["scopeSpans"][0]["spans"]]))
 def test_the_order_of_spans_never_matters(spans: list[dict[str, Any]]) -> None:
-    from tasks.observing.span_formats import spans_of
-
     join = SpanJoin(Directory(RESOURCES))
     for span in spans:
         service = "shop" if span["spanId"].startswith("A") else "orders"
@@ -265,6 +382,31 @@ def test_a_stream_gives_what_json_holds_however_it_is_cut(
     found = list(elements(Dripping(text), frozenset({"data"})))
     assert [e.value for e in found if isinstance(e, Element)] == [v for vs in values for v in vs]
     assert not any(isinstance(e, Broken) for e in found)
+
+
+_WORDS = st.sampled_from(sorted(
+    FORM_FIELDS | FORM_KEYS | {"Segments", "Document", "request", "url", "serviceName", "spans",
+                               "scopeSpans", "processes", "ipv4", "table_name", "queue_url"}
+))  # fmt: skip
+_RECORDS = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=6)
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(["", *sorted(FORM_KEYS)]), _RECORDS)
+def test_no_record_ever_makes_a_form_raise(key: str, record: Any) -> None:
+    join = SpanJoin(Directory([]))
+    for span in spans_of(key, record):
+        if isinstance(span, Span):
+            join.add(span)
+        else:
+            assert span
+    join.edges()
 
 
 @settings(deadline=None)
