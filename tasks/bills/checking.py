@@ -6,21 +6,23 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from qafila.core.bills import Defect, misplaced, money
+from qafila.core.bills import Defect, exact, misplaced, money
 from qafila.core.bills.defects import day_list, days_missing, lines_of
 from qafila.core.bills.formats import AZURE, lacking
 from qafila.sql import statement
 from tasks.bills.relation import OpenBill, Source
 
 
-def find_defects(bill: OpenBill) -> tuple[tuple[Defect, ...], frozenset[str]]:
+def find_defects(bill: OpenBill, places: int) -> tuple[tuple[Defect, ...], frozenset[str]]:
     """Return the defects, and the currencies whose effective cost is not to be trusted.
 
-    Reads the sums that ``spend`` made, and scans the lines once more for copies.
+    Reads the sums that ``spend`` made, and scans the lines once more for copies. ``places``: how
+    many decimals of what was billed are kept.
     """
     doubts = [_Doubt(bill, row) for row in bill.rows("doubts")]
     found = [
         *_of_columns(bill),
+        *_rounded(bill, places),
         *_of_wording(bill),
         *(defect for doubt in doubts for defect in doubt.defects(bill)),
         *_mismatches(bill),
@@ -70,13 +72,22 @@ def _of_columns(bill: OpenBill) -> Iterator[Defect]:
             )
 
 
+def _rounded(bill: OpenBill, places: int) -> Iterator[Defect]:
+    rows, decimals, *_ = bill.rows("wording")[0]
+    if decimals <= places:
+        return
+    ((long,),) = bill.query(statement("bills", "rounded"), [places])
+    most = exact(Decimal(long).scaleb(-places) / 2)  # each by half a digit of the last place
+    yield Defect(
+        "rounded-amounts",
+        f"{long:,} amounts have more than {places} decimals and were rounded: no total is off by "
+        f"more than {most}",
+        long, of=rows,
+    )  # fmt: skip
+
+
 def _of_wording(bill: OpenBill) -> Iterator[Defect]:
-    rows, long, nulls, null_rows, zoneless, offsets = bill.rows("wording")[0]
-    if long:
-        yield Defect(
-            "rounded-amounts", f"{long:,} amounts have more than 20 decimals and were rounded",
-            long, of=rows,
-        )  # fmt: skip
+    rows, _, nulls, null_rows, zoneless, offsets = bill.rows("wording")[0]
     if nulls:
         yield Defect(
             "literal-null",

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 
 from qafila.core.bills.formats import plain
 
-# 18 digits before the point and 20 behind: a cast rounds nothing that a vendor writes.
-AMOUNT = "DECIMAL(38, 20)"
+# 18 digits before the point and 20 behind. What was billed gets more places where a file needs
+# them, such as a tiny share of a cent that was written from a floating-point number.
 PLACES = 20
+DIGITS = 38
+AMOUNT = f"DECIMAL({DIGITS}, {PLACES})"
 
 
 class Columns:
@@ -17,15 +19,21 @@ class Columns:
 
     Literal ``NULL`` and the empty string both mean "not given". ``typed``: a Parquet file, whose
     text needs no trimming. ``comma``: numbers are written with a decimal comma and with points
-    between thousands.
+    between thousands. ``places``: decimals that are kept of what was billed.
     """
 
     def __init__(
-        self, types: Mapping[str, str], *, typed: bool = False, comma: bool = False
+        self,
+        types: Mapping[str, str],
+        *,
+        typed: bool = False,
+        comma: bool = False,
+        places: int = PLACES,
     ) -> None:
         self.types = dict(types)
         self.typed = typed
         self.comma = comma
+        self.places = places
         self._by_plain = {plain(name): name for name in reversed(list(types))}
 
     def find(self, *names: str) -> str | None:
@@ -69,27 +77,29 @@ class Columns:
         text = self.digits(*names)
         return f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS {AMOUNT}) END"
 
+    def amount(self, *names: str) -> str:
+        """Return what was billed, as :meth:`number` does, with all the places that are kept."""
+        return self.number(*names).replace(AMOUNT, amount_type(self.places))
+
     def digits(self, *names: str) -> str:
         """Return a number as text with a decimal point."""
         text = self.text(*names)
         return f"replace(replace({text}, '.', ''), ',', '.')" if self.comma else text
 
-    def loses_digits(self, *names: str) -> str:
-        """Return whether a number has more decimals than are kept."""
+    def decimals(self, *names: str) -> str:
+        """Return how many decimals a number has, where that may be more than are usually kept."""
         column = self.find(*names)
         if column is None:
-            return "FALSE"
+            return "0"
         kind = self.types[column]
-        if kind.startswith("DECIMAL"):
-            scale = int(kind.rstrip(")").rpartition(",")[2])
-            return "FALSE" if scale <= PLACES else (
-                f"{quoted(column)} <> TRY_CAST({quoted(column)} AS {AMOUNT})")  # fmt: skip
-        if kind not in ("VARCHAR", "DOUBLE", "FLOAT"):
-            return "FALSE"
+        if kind.startswith("DECIMAL") and _scale(kind) <= PLACES:
+            return "0"
+        if not kind.startswith(("DECIMAL", "VARCHAR", "DOUBLE", "FLOAT")):
+            return "0"
         text = f"lower({self.digits(*names)})"
         mantissa = f"rtrim(split_part(split_part({text}, 'e', 1), '.', 2), '0')"
         exponent = f"coalesce(TRY_CAST(split_part({text}, 'e', 2) AS INTEGER), 0)"
-        return f"coalesce(length({mantissa}) - {exponent} > {PLACES}, FALSE)"
+        return f"least(greatest(coalesce(length({mantissa}) - {exponent}, 0), 0), 999)"
 
     def is_floating(self, *names: str) -> bool:
         column = self.find(*names)
@@ -172,6 +182,15 @@ class Columns:
         """Return how many cells of a line hold the word NULL."""
         texts = [quoted(c) for c, kind in self.types.items() if kind == "VARCHAR"]
         return " + ".join(f"coalesce({t} = 'NULL', FALSE)::UTINYINT" for t in texts) or "0"
+
+
+def amount_type(places: int) -> str:
+    """Return the type of an amount with so many decimals."""
+    return f"DECIMAL({DIGITS}, {places})"
+
+
+def _scale(kind: str) -> int:
+    return int(kind.rstrip(")").rpartition(",")[2])
 
 
 def quoted(name: str) -> str:

@@ -18,7 +18,7 @@ LINE: Mapping[str, str] = {
     "effective_cost": AMOUNT, "from_region": "VARCHAR", "to_region": "VARCHAR",
     "commitment": "VARCHAR", "kind": "VARCHAR", "class": "VARCHAR", "line_id": "VARCHAR",
     "unit_price": AMOUNT, "priced_quantity": AMOUNT, "priced_cost": AMOUNT, "zone": "VARCHAR",
-    "loses_digits": "BOOLEAN", "literal_nulls": "UTINYINT", "fingerprint": "UBIGINT",
+    "decimals": "USMALLINT", "literal_nulls": "UTINYINT", "fingerprint": "UBIGINT",
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def amount_columns(form: str) -> tuple[str, ...]:
 
 def _focus(c: Columns) -> dict[str, str]:
     return {
-        "amount": c.number("BilledCost"),
+        "amount": c.amount("BilledCost"),
         "currency": f"upper({c.text('BillingCurrency')})",
         "period_start": c.day("BillingPeriodStart"),
         "category": c.text("ChargeCategory"),
@@ -87,7 +87,7 @@ def _focus(c: Columns) -> dict[str, str]:
         "zone": c.zone(
             "ChargePeriodStart" if c.find("ChargePeriodStart") else "BillingPeriodStart"
         ),
-        "loses_digits": c.loses_digits("BilledCost"),
+        "decimals": c.decimals("BilledCost"),
     }
 
 
@@ -104,7 +104,7 @@ def _cur(c: Columns) -> dict[str, str]:
         return f"coalesce({c.number(*names)}, 0)"
 
     return {
-        "amount": amount,
+        "amount": c.amount("lineItem/UnblendedCost"),
         "currency": f"upper({c.text('lineItem/CurrencyCode')})",
         "period_start": c.day("bill/BillingPeriodStartDate"),
         "kind": kind,
@@ -160,7 +160,7 @@ def _cur(c: Columns) -> dict[str, str]:
         "priced_cost": f"CASE WHEN {kind} = 'Usage' THEN {amount} END",
         # The data dictionary says that all times are UTC, so one without a zone is no doubt.
         "zone": f"nullif({c.zone('lineItem/UsageStartDate')}, 'none')",
-        "loses_digits": c.loses_digits("lineItem/UnblendedCost"),
+        "decimals": c.decimals("lineItem/UnblendedCost"),
     }  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _azure(c: Columns) -> dict[str, str]:
     started = c.day(period, month_first=True)
     when = c.moment("Date", "UsageDateTime", month_first=True)
     return {
-        "amount": c.number(*amount),
+        "amount": c.amount(*amount),
         "currency": f"upper({c.text('BillingCurrencyCode', 'BillingCurrency', 'Currency')})",
         "period_start": started if period == "BillingPeriodStartDate"
         else f"date_trunc('month', {started})",
@@ -217,7 +217,7 @@ def _azure(c: Columns) -> dict[str, str]:
             "priced_cost": c.number(*amount),
         }),
         "zone": c.zone("Date", "UsageDateTime"),
-        "loses_digits": c.loses_digits(*amount),
+        "decimals": c.decimals(*amount),
     }  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def _oci(c: Columns) -> dict[str, str]:
     """Cost report: ``myCost`` holds its overage already; there is no invoice, nor a period."""
     correction = f"lower({c.text('lineItem/isCorrection')}) = 'true'"
     return {
-        "amount": c.number("cost/myCost"),
+        "amount": c.amount("cost/myCost"),
         "currency": f"upper({c.text('cost/currencyCode')})",
         "period_start": f"date_trunc('month', {c.day('lineItem/intervalUsageStart')})",
         "category": "'Usage'",
@@ -249,7 +249,7 @@ def _oci(c: Columns) -> dict[str, str]:
         "priced_quantity": c.number("usage/billedQuantity"),
         "priced_cost": c.number("cost/myCost"),
         "zone": c.zone("lineItem/intervalUsageStart"),
-        "loses_digits": c.loses_digits("cost/myCost"),
+        "decimals": c.decimals("cost/myCost"),
     }
 
 

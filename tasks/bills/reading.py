@@ -43,7 +43,8 @@ def read_open(bill: OpenBill, *, details: bool = True) -> Bill:
     refuse_double_counting(bill)
     bill.rows("spend")
     _refuse_unreadable(bill)
-    defects, doubted = find_defects(bill)
+    places = bill.keep_every_digit()
+    defects, doubted = find_defects(bill, places)
     periods = tuple(Period(*row) for row in bill.rows("periods"))
     ledger = read_ledger(bill) if details else Ledger()
     return Bill(

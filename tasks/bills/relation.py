@@ -3,8 +3,9 @@
 ``line`` has one row for each line of the bills, FOCUS-shaped, and these columns (a column that
 the format lacks is NULL):
 
-- ``amount`` DECIMAL(38, 20): what was billed (FOCUS BilledCost, CUR unblended cost, Azure cost in
-  billing currency, OCI myCost); ``currency``: its ISO 4217 code, capitals;
+- ``amount`` DECIMAL(38, 20), with more places where ``keep_every_digit`` found them needed: what
+  was billed (FOCUS BilledCost, CUR unblended cost, Azure cost in billing currency, OCI myCost);
+  ``currency``: its ISO 4217 code, capitals;
 - ``period_start`` DATE: first day of the billing period; ``category``: FOCUS ChargeCategory
   (Usage, Purchase, Tax, Credit, Adjustment); ``kind``: the vendor's own word for it;
   ``class``: Refund or Correction, else NULL;
@@ -17,13 +18,13 @@ the format lacks is NULL):
 - ``charge_start``, ``charge_end`` TIMESTAMP in UTC; ``zone``: how the file named the zone;
 - ``tags``: JSON text, NULL where there are none; ``line_id``: the vendor's id of the line;
 - ``file``, ``format``: where the line comes from; ``names_invoices``: whether that file has a
-  column of invoice ids; ``loses_digits``, ``literal_nulls``, ``fingerprint``: for the checks.
+  column of invoice ids; ``decimals``, ``literal_nulls``, ``fingerprint``: for the checks.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,7 @@ import duckdb
 from qafila.core.bills.formats import recognise
 from qafila.errors import BadInput
 from qafila.sql import statement
-from tasks.bills.columns import Columns, quoted
+from tasks.bills.columns import DIGITS, PLACES, Columns, amount_type, quoted
 from tasks.bills.fetching import fetched
 from tasks.bills.mapping import LINE, amount_columns, expressions, names_invoices
 from tasks.bills.numbers import has_decimal_comma
@@ -62,6 +63,25 @@ class OpenBill:
     connection: duckdb.DuckDBPyConnection
     name: str
     sources: tuple[Source, ...] = field(repr=False)
+    load: Callable[[int], list[Source]] | None = field(default=None, repr=False)
+
+    def keep_every_digit(self) -> int:
+        """Make room for all decimals of what was billed; return how many are kept.
+
+        Of the 38 digits that a sum has, those that the bill's size leaves free become decimals.
+        To be asked once ``spend`` was made, which counts them; it is made again where needed.
+        """
+        (decimals,) = self.query("SELECT coalesce(max(decimals), 0) FROM spend")[0]
+        if decimals <= PLACES or self.load is None:
+            return PLACES
+        needed, whole = self.rows("places")[0]
+        room = DIGITS - len(str(int(whole or 0) + 1))  # rounding may have added one
+        places = max(PLACES, min(int(needed), room))
+        if places > PLACES:
+            self.query("DROP TABLE spend")
+            self.load(places)
+            self.rows("spend")
+        return places
 
     @property
     def formats(self) -> tuple[str, ...]:
@@ -115,19 +135,23 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
             connection.execute("SET enable_progress_bar = false")
             connection.execute(f"SET memory_limit = '{_MEMORY}'")
             connection.execute(f"SET temp_directory = '{room}'")
-            try:
-                sources = _load(connection, looked, names)
-            except duckdb.Error as error:
-                raise _unreadable(name, error) from error
-            yield OpenBill(connection, name, tuple(sources))
+
+            def load(places: int) -> list[Source]:
+                try:
+                    return _load(connection, looked, names, places)
+                except duckdb.Error as error:
+                    raise _unreadable(name, error) from error
+
+            yield OpenBill(connection, name, tuple(load(PLACES)), load)
 
 
 def _load(
     connection: duckdb.DuckDBPyConnection,
     looked: Sequence[TextFile | ParquetFile],
     names: dict[Path, str],
+    places: int,
 ) -> list[Source]:
-    """Create the relation and return what it is made of."""
+    """Create the relation, anew where it is there, and return what it is made of."""
     sources: list[Source] = []
     in_place: list[str] = []  # Parquet
     once: list[str] = []  # text
@@ -155,7 +179,8 @@ def _load(
         comma = separated and has_decimal_comma(
             connection, raw, Columns(types), amount_columns(form), names[paths[0]]
         )
-        columns = Columns(types, typed=reader.startswith("read_parquet"), comma=comma)
+        typed = reader.startswith("read_parquet")
+        columns = Columns(types, typed=typed, comma=comma, places=places)
         sources.append(Source(
             form, tuple(names[p] for p in paths), columns,
             columns.is_floating(*amount_columns(form)), names_invoices(form, columns),
@@ -163,9 +188,9 @@ def _load(
         select = _select(sources[-1], raw, {str(p): names[p] for p in paths})
         (once if reader.startswith("read_csv") else in_place).append(select)
     if once:
-        connection.execute(f"CREATE TABLE text_line AS {' UNION ALL '.join(once)}")
+        connection.execute(f"CREATE OR REPLACE TABLE text_line AS {' UNION ALL '.join(once)}")
         in_place.append("FROM text_line")
-    connection.execute(f"CREATE VIEW line AS {' UNION ALL '.join(in_place)}")
+    connection.execute(f"CREATE OR REPLACE VIEW line AS {' UNION ALL '.join(in_place)}")
     return sources
 
 
@@ -188,7 +213,8 @@ def _described(
 
 def _select(source: Source, raw: str, names: dict[str, str]) -> str:
     made = expressions(source.format, source.columns)
-    cells = [f"CAST({made[name]} AS {kind}) AS {quoted(name)}" for name, kind in LINE.items()]
+    kinds = {**LINE, "amount": amount_type(source.columns.places)}
+    cells = [f"CAST({made[name]} AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()]
     file = _text(next(iter(names.values())))
     if len(names) > 1:
         file = f"CASE filename {' '.join(f'WHEN {_text(p)} THEN {_text(n)}' for p, n in names.items())} END"  # noqa: E501

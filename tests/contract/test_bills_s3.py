@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import duckdb
 import pytest
 
 from qafila.errors import BadInput, Unavailable
 from tasks.bills import read_bill
 from tests.aws import running_moto
-from tests.unit.bill_files import HEAD, bill_of
+from tests.unit.bill_files import CUR_2, HEAD, bill_of, text_bill
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,55 @@ def test_the_same_lines_in_two_objects_are_refused(s3: Any, tmp_path: Path) -> N
         s3.upload_file(str(path), "bills", key)
     with pytest.raises(BadInput, match="count money twice"):
         read_bill(["s3://bills/1/bill.csv", "s3://bills/2/bill.csv"], s3=s3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "amounts", "total"),
+    [
+        ("DECIMAL(38, 18)", ("0.000000000000000001", "12.5"), "12.500000000000000001"),
+        ("DECIMAL(38, 28)", ("0.0000000000000000000000000001", "1"),
+         "1.0000000000000000000000000001"),
+        ("DOUBLE", ("0.1", "0.2", "0.0000000004"), "0.3000000004"),
+        ("VARCHAR", ("2.27205938461E-7", "-0.1"), "-0.099999772794061539"),
+    ],
+)  # fmt: skip
+def test_parquet_of_a_bucket_is_exact_whatever_the_type_of_its_amounts(
+    s3: Any, tmp_path: Path, kind: str, amounts: tuple[str, ...], total: str
+) -> None:
+    text = bill_of(
+        tmp_path, *(f"{a},EUR,2026-05-01,Usage,a,r-{n}" for n, a in enumerate(amounts)),
+        head=HEAD + ",ResourceId",
+    )  # fmt: skip
+    path = tmp_path / "bill.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT * REPLACE (BilledCost::{kind} AS BilledCost)"
+            f" FROM read_csv('{text}', all_varchar = true)) TO '{path}' (FORMAT parquet)"
+        )
+    s3.upload_file(str(path), "bills", f"exact/{kind}.snappy.parquet")
+    away = read_bill(f"s3://bills/exact/{kind}.snappy.parquet", s3=s3)
+    assert away.total("EUR") == Decimal(total)
+    assert away.periods == read_bill(path).periods == read_bill(text).periods
+
+
+def test_parts_of_an_export_in_a_bucket_are_one_bill(s3: Any, tmp_path: Path) -> None:
+    """Data Exports writes several gzip files a month, all of the same name in other folders."""
+    head, *lines = CUR_2.splitlines()
+    urls = []
+    for number, part in enumerate((lines[::2], lines[1::2])):
+        path = text_bill(tmp_path, "\n".join([head, *part]) + "\n", f"{number}.csv.gz")
+        key = f"data/BILLING_PERIOD=2026-05/part-{number}/export.csv.gz"
+        s3.upload_file(str(path), "bills", key)
+        urls.append(f"s3://bills/{key}")
+    whole = read_bill(text_bill(tmp_path, CUR_2))
+    for order in (urls, urls[::-1]):
+        bill = read_bill(order, s3=s3)
+        assert (bill.rows, bill.total("USD")) == (7, Decimal("0.21"))
+        assert (bill.periods, bill.commitments) == (whole.periods, whole.commitments)
+
+
+def test_a_cut_object_is_refused_as_a_cut_file_is(s3: Any, tmp_path: Path) -> None:
+    path = bill_of(tmp_path, *["1,EUR,2026-05-01,Usage,a"] * 5000, name="whole.csv.gz")
+    s3.put_object(Bucket="bills", Key="cut.csv.gz", Body=path.read_bytes()[:-9])
+    with pytest.raises(BadInput, match="cut or damaged"):
+        read_bill("s3://bills/cut.csv.gz", s3=s3)

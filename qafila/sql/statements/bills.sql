@@ -29,7 +29,7 @@ SELECT currency,
            WHERE resource IS NULL AND kind IS DISTINCT FROM 'SavingsPlanNegation'
        ), 0) AS unnamed_amount,
        count(*) FILTER (WHERE account IS NULL) AS without_account,
-       count(*) FILTER (WHERE loses_digits) AS losing_digits,
+       coalesce(max(decimals), 0) AS decimals,
        coalesce(sum(literal_nulls), 0)::BIGINT AS literal_nulls,
        count(*) FILTER (WHERE literal_nulls > 0) AS null_rows,
        count(*) FILTER (WHERE zone = 'none') AS zoneless,
@@ -185,12 +185,22 @@ ORDER BY vendor, currency;
 -- name: wording
 -- DuckDB. How the whole bill is written: lost digits, literal NULLs, zones.
 SELECT sum(rows)::BIGINT,
-       sum(losing_digits)::BIGINT,
+       max(decimals)::BIGINT,
        sum(literal_nulls)::BIGINT,
        sum(null_rows)::BIGINT,
        sum(zoneless)::BIGINT,
        sum(offsets)::BIGINT
 FROM spend;
+
+-- name: places
+-- DuckDB. How many decimals amounts have, and how large they are together: what an exact sum needs.
+SELECT max(decimals)::BIGINT, trunc(sum(abs(amount)))
+FROM line;
+
+-- name: rounded
+-- DuckDB. How many amounts have more decimals than are kept.
+SELECT count(*) FILTER (WHERE decimals > $1)
+FROM line;
 
 -- name: days
 -- DuckDB. Days with usage by vendor and month, one bit a day.
