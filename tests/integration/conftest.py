@@ -37,5 +37,5 @@ def prefect_server() -> Iterator[None]:
     """A Prefect server for the whole session, on loopback, with a database of its own."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=60):
+    with prefect_test_harness(server_startup_timeout=120):
         yield

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 
@@ -78,8 +79,12 @@ def test_the_ledger_moves_the_clock_as_the_arithmetic_says(
             expected, clock = take(clock, now, value, catch_up)
             assert start == pytest.approx(expected, abs=0.01)
         elif step == "pause":
+            before = _now(ledger)
             ledger.execute(statement("governor", "pause_service"), values)
-            clock = paused(clock, _now(ledger), value)
+            until = _paused_until(ledger)  # the statement's own time lies between these two
+            earliest, latest = (paused(clock, t, value) for t in (before, _now(ledger)))
+            assert earliest.paused_until - 0.001 <= until <= latest.paused_until + 0.001
+            clock = replace(clock, paused_until=until)
         elif step == "correct":
             ledger.execute(statement("governor", "correct_service"), values)
             clock = corrected(clock, 0, value)
@@ -96,6 +101,12 @@ def test_the_ledger_moves_the_clock_as_the_arithmetic_says(
         assert row is not None
         assert float(row[0]) == pytest.approx(clock.free_at, abs=0.01)
         assert float(row[1]) == pytest.approx(clock.paused_until, abs=0.01)
+
+
+def _paused_until(ledger: psycopg.Connection) -> float:
+    row = ledger.execute("SELECT extract(epoch FROM paused_until) FROM qafila.governor").fetchone()
+    assert row is not None
+    return float(row[0])
 
 
 def _now(ledger: psycopg.Connection) -> float:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.canary_cutover import CanaryCutover, canary_cutover, take_back_if_ours
 from qafila.core.phases import Phase
@@ -28,12 +26,6 @@ from tests.rollouts import rules
 QUICK = {"weights": [25, 50, 100], "minimum_requests": 60, "bake_seconds": 1,
          "deadline_minutes": 5, "shadow_percent": 20, "shadow_seconds": 2}  # fmt: skip
 FLIP = drilling.Flip(0.01, 0.002, 100, 20, 0, 50, 0, 0)
-
-
-@pytest.fixture(scope="module")
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture
@@ -56,7 +48,7 @@ def spec(
     return spec
 
 
-@pytest.mark.usefixtures("traffic", "prefect")
+@pytest.mark.usefixtures("traffic", "prefect_server")
 def test_a_run_goes_up_by_card_copies_and_a_person(
     spec: Workload, edge: Edge, ledger: psycopg.Connection[Any], ledger_url: str
 ) -> None:
@@ -91,7 +83,7 @@ def test_a_run_goes_up_by_card_copies_and_a_person(
     assert latest_evidence(ledger, spec.name, "rollout") is not None
 
 
-@pytest.mark.usefixtures("prefect")
+@pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_is_not_ready_names_everything_and_touches_nothing(
     spec: Workload, edge: Edge, ledger: psycopg.Connection[Any]
 ) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.rollback_drill import RollbackDrill, rollback_drill
 from qafila.core.phases import Phase
@@ -18,13 +16,7 @@ from tasks.rollback_card import card_path
 from tests.edges import Edge
 
 
-@pytest.fixture(scope="module")
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
-
-
-@pytest.mark.usefixtures("traffic", "prefect")
+@pytest.mark.usefixtures("traffic", "prefect_server")
 def test_a_drill_certifies_and_drills_again_what_was_promoted(
     edge: Edge,
     workload: Workload,
