@@ -32,6 +32,7 @@ _QUESTIONS = 2
 _MONTHS = 6
 _UNSEEN = 14
 _PARTING = 700
+_PAIRS = 2
 _SERVICES = 6
 
 
@@ -75,7 +76,7 @@ def first_page(facts: AuditFacts) -> FirstPage:
         months=tuple(months[:_MONTHS]),
         months_more=max(0, len(months) - _MONTHS),
         routes=tuple((str(r.get("route")), amount_of(r)) for r in facts.body.get("network") or []),
-        parting=tuple(str(p)[:_PARTING] for p in facts.body.get("parting") or []),
+        parting=tuple(str(p)[:_PARTING] for p in (facts.body.get("parting") or [])[:_PAIRS]),
         to_look_at=tuple(_to_look_at(facts)),
         to_look_at_more=_more_to_look_at(facts),
         waves_told=_waves_told(facts, waves),
@@ -180,7 +181,7 @@ def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
 def _scored(candidate: Row) -> str:
     score, answered = candidate.get("score"), percent(candidate.get("coverage") or 0)
     if score is None:
-        return f"withheld: {answered} answered, {percent(LEAST_COVERAGE)} needed"
+        return f"withheld: {answered} of {percent(LEAST_COVERAGE)} answered"
     return f"{percent(score)}, {answered} answered"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from qafila.core.inventory import size_text
 from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
-from qafila.report.audit_wording import amount_of
+from qafila.report.audit_wording import amount_of, cut
 from qafila.report.tables import Table, cell
 from qafila.report.wording import NOTHING, number
 
@@ -90,11 +90,13 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "network": (_text("month"), _text("vendor"), _text("account"), _text("route"),
                 _text("service"), _text("from"), _text("to"), _money(),
                 _quantity("gigabytes", "GB"), _count("lines")),
-    "gravity": (_text("from"), _text("to"), _text("moved"), _text("where"), _text("asked"),
-                _quantity("gigabytes", "GB a month"), _text("route_after", "route then"),
-                _money("before", "before, a month"), _money("after", "after, a month"),
-                _money("amount", "change"), _text("why", "not known because"), _text("measured"),
-                _text("period", "tiers of")),
+    "gravity": (("pair", lambda row: f"{cut(cell(row.get('from')))} → {cut(cell(row.get('to')))}",
+                 False),
+                ("moved", lambda row: cut(cell(row.get("moved"))), False), _text("where"),
+                _text("asked"), _quantity("gigabytes", "GB a month"),
+                _text("route_after", "route then"), _money("before", "before, a month"),
+                _money("after", "after, a month"), _money("amount", "change"),
+                _text("why", "not known because")),
     "reconciliation": (_text("kind"), _text("name"), _text("resource"), _money(),
                        _text("sentence", "why")),
     "ownership": (_text("tag"), _text("state"), _text("value"), _text("month"), _money(),
@@ -128,7 +130,11 @@ def _table(facts: AuditFacts, name: str) -> Table:
     shown = rows[: _FEWER.get(name, MOST_ROWS)]
     columns = [c for c in _COLUMNS[name] if _has_any(shown, c)]
     left_off = len(rows) - len(shown)
-    notes = list(dict.fromkeys(str(r["assumes"]) for r in shown if r.get("assumes")))[:3]
+    notes = [
+        f"{word}: {'; '.join(said)}."
+        for word, key in (("Measured by", "measured"), ("Taken for granted", "assumes"))
+        if (said := list(dict.fromkeys(str(r[key]).rstrip(".") for r in shown if r.get(key)))[:3])
+    ]
     if left_off > 0:
         notes.append(
             f"… and {left_off:,} more rows; all of them: qafila report {facts.workload} --audit "

@@ -18,7 +18,7 @@ _LONGEST = 24
 
 @dataclass(frozen=True)
 class Node:
-    """One box: a thing, or in a large estate several of one application or kind."""
+    """One box: a thing with its disks, or in a large estate several of one application or kind."""
 
     key: str
     column: int
@@ -63,15 +63,39 @@ def draw(plan: WavePlan, resources: Sequence[Resource], edges: Sequence[Edge]) -
         columns.append(("stays where it is", "not ours, or the internet"))
     where = {node: column_of[wave.number] for node, wave in moving}
     where |= dict.fromkeys(staying, len(columns) - 1)
-    single = len(where) <= MOST_NODES
+    held = _held(where, by_id, told)
+    single = len(where) - len(held) <= MOST_NODES
+    if single:
+        where = {node: column for node, column in where.items() if node not in held}
     box_of = _one_by_one(where) if single else _grouped(where, by_id, len(columns))
     names = {r.id: r.name for r in resources}
-    nodes = _nodes(box_of, where, by_id, names, criticality)
+    disks = Counter(held.values()) if single else Counter()
+    nodes = _nodes(box_of, where, by_id, names, criticality, disks)
     links, hidden = _links(told, box_of)
-    note = "" if single else f"{len(where):,} things as {len(nodes)} groups, by application or kind"
+    note = "disks are drawn with the one thing that they are attached to" if disks else ""
+    if not single:
+        note = f"{len(where):,} things as {len(nodes)} groups, by application or kind"
     if hidden:
         note += f"{'; ' if note else ''}{hidden:,} less certain lines are not drawn"
     return Drawn(nodes, links, tuple(columns), note)
+
+
+def _held(
+    where: Mapping[str, int], by_id: Mapping[str, Resource], edges: Sequence[Edge]
+) -> dict[str, str]:
+    """Return the disks that only their machine touches and that move with it, each with it."""
+    near: defaultdict[str, set[str]] = defaultdict(set)
+    for edge in edges:
+        near[edge.from_id].add(edge.to_id)
+        near[edge.to_id].add(edge.from_id)
+    held = {}
+    for node, column in where.items():
+        if node not in by_id or by_id[node].kind != "ec2:volume" or len(near[node]) != 1:
+            continue
+        (holder,) = near[node]
+        if holder in by_id and by_id[holder].kind != "ec2:volume" and where.get(holder) == column:
+            held[node] = holder
+    return held
 
 
 def _columns(plan: WavePlan) -> tuple[dict[int, int], list[tuple[str, str]]]:
@@ -135,6 +159,7 @@ def _nodes(
     by_id: Mapping[str, Resource],
     names: Mapping[str, str],
     criticality: Mapping[str, str],
+    disks: Mapping[str, int],
 ) -> tuple[Node, ...]:
     inside: defaultdict[str, list[str]] = defaultdict(list)
     for node, box in box_of.items():
@@ -146,6 +171,8 @@ def _nodes(
         if len(members) == 1:
             label = name_of_node(one, names)
             below = by_id[one].kind if one in by_id else one.split(":", 1)[0]
+            if count := disks.get(one, 0):
+                below = f"{below} · {count} disk{'' if count == 1 else 's'}"
         else:
             label, below = box.split("/", 1)[1], f"{len(members):,} things"
         nodes.append(

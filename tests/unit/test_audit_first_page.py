@@ -18,9 +18,11 @@ from qafila.core.reconciling import Finding
 from qafila.report.audit import render_audit
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
+from qafila.report.audit_tables import audit_sections
 from qafila.report.wording import money
 from tests.unit.test_audit import bill, collected, inventory, item
 from tests.unit.test_audit_page import Seen, facts, named
+from tests.unit.test_audit_pairs import what_if
 
 MAY, JUNE = date(2026, 5, 1), date(2026, 6, 1)
 
@@ -109,6 +111,21 @@ def test_a_page_of_ten_thousand_resources_stays_small() -> None:
     html = render_audit(facts(inventory(collected=(part,), resources=seen)))
     assert len(html.encode()) < 2_000_000
     assert "… and 9,000 more rows" in html
+
+
+def test_pairs_that_could_move_are_a_table_with_what_saves_most_first() -> None:
+    rows = (
+        what_if("i-1", "i-2", "i-1", None, None),
+        what_if("i-1", "i-2", "i-2", "10", "12"),
+        what_if("i-3", "<i>4", "i-3", "161.34", "0"),
+    )
+    told = facts(inventory(gravity=rows))
+    assert [r["amount"] for r in told.tables["gravity"]] == ["-161.34", "2", None]
+    [section] = [s for s in audit_sections(told) if s.id == "gravity"]
+    assert section.table.headings[:2] == ("pair", "moved")
+    assert section.table.rows[0][0] == "i-3 → <i>4"
+    assert "list prices without discount" in section.table.note
+    assert "<i>" not in render_audit(told)
 
 
 def test_every_cell_of_the_first_page_says_what_it_is_where_tables_are_stacked() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from qafila.core.inventory.pairs import costly_pairs
 from qafila.core.network import Kind
-from qafila.core.network.gravity import Cost, Flow, Move, Place, WhatIf
+from qafila.core.network.gravity import ONE_ZONE, Cost, Flow, Move, Place, WhatIf
 
 A, B = (Place("aws", "eu-west-3", f"eu-west-3{zone}") for zone in "ab")
 
@@ -38,6 +38,21 @@ def test_a_pair_is_told_once_with_the_move_that_saves_most() -> None:
     assert (found.kind, found.resource) == ("cross-AZ pair", "api → worker")
     assert (found.amount, found.currency) == (Decimal("161.34"), "USD")
     assert "with worker in eu-west-3a: 0.00 USD" in found.sentence
+
+
+def test_routes_of_the_bill_and_moves_elsewhere_are_no_pairs() -> None:
+    here, there = (
+        Place("aws", "eu-west-3", f"{ONE_ZONE}eu-west-3"),
+        Place("aws", "eu-west-3", "x"),
+    )
+    crossing, free = (Cost(Kind.CROSS_ZONE, Decimal(900), "USD"),
+                      Cost(Kind.WITHIN_REGION, Decimal(0), "USD"))  # fmt: skip
+    route = WhatIf(
+        Flow("EC2", "other", here, there, Decimal(1)), Move("EC2", there), crossing, free
+    )
+    pair = Flow("i-1", "i-2", A, B, Decimal(1))
+    elsewhere = WhatIf(pair, Move("i-1", Place("oci", "eu-frankfurt-1")), crossing, free)
+    assert costly_pairs([route, elsewhere], {}) == []
 
 
 amounts = st.decimals(0, 500, places=2).map(str)

@@ -53,6 +53,23 @@ def test_things_stand_in_their_waves_with_what_leads_between_them() -> None:
     assert {"wave 1", "wave 2", "db", "api", "api.example.org", "reads"} <= set(texts(svg))
 
 
+def test_disks_are_drawn_with_the_machine_that_alone_touches_them() -> None:
+    disk, shared, spare = (
+        Resource(n, "ec2:volume", n, "eu-west-3", 8 << 30) for n in ("disk", "shared", "spare")
+    )
+    resources = [thing("api"), thing("worker"), disk, shared, spare]
+    edges = [calls("api", "disk", "attaches", 1.0), calls("api", "shared", "attaches", 1.0),
+             calls("worker", "shared", "attaches", 1.0)]  # fmt: skip
+    found = drawn(resources, edges)
+    below = {n.label: n.below for n in found.nodes}
+    assert below == {
+        "api": "ec2:instance · 1 disk", "worker": "ec2:instance", "shared": "ec2:volume",
+        "spare": "ec2:volume",
+    }  # fmt: skip
+    assert {(e.start, e.end) for e in found.links} == {("api", "shared"), ("worker", "shared")}
+    assert found.note == "disks are drawn with the one thing that they are attached to"
+
+
 def test_nothing_to_move_is_no_picture() -> None:
     assert picture(plan_waves([], []), [], []) is None
 
