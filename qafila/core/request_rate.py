@@ -3,8 +3,9 @@
 A refused call alone is no reason to slow down: services refuse some calls for reasons of their
 own, and waiting would win nothing. Two hypotheses are weighed as answers come in (Page's
 cumulative sum, Biometrika 1954): a share of ``_USUAL`` is refused, or of ``_TOO_FAST``. When the
-second is a hundred times as likely, the rate goes down at once; every call that is answered
-brings it up a little, never beyond what is permitted.
+second is a thousand times as likely, the rate goes down at once; every call that is answered
+brings it up a little, never beyond what is permitted. A hundred times would be too soon: one bucket
+of 280 calls in three would then slow down by chance alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from qafila.errors import BadInput
 
 DEFAULT = "*"  # the row of services that document no rate
 _USUAL, _TOO_FAST = 0.2, 0.5  # share of calls refused
-_SURE = log(100)
+_SURE = log(1000)
 _DOWN, _UP, _SLOWEST = 0.6, 1.02, 1 / 32
 _IDLE = Clock()
 
@@ -66,6 +67,16 @@ def next_start(pace: Pace, rate: Rate, now: float) -> tuple[float, Pace]:
     spacing = 1 / (rate.per_second * pace.slowed)
     start, clock = take(pace.clock, now, spacing, (rate.burst - 1) / rate.per_second)
     return start, replace(pace, clock=clock)
+
+
+def seconds_to_stay_out(pace: Pace, rate: Rate, now: float, earliest: float) -> float:
+    """Return how long a request that may not start before ``earliest`` keeps out of the queue.
+
+    It joins as soon as its turn would come at that moment or later, so that both waits pass
+    together; sooner, and the others would have to wait for it.
+    """
+    start, _ = next_start(pace, rate, now)
+    return max(0.0, earliest - start)
 
 
 def after_answer(pace: Pace) -> Pace:

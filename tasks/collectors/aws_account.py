@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import inf
 from typing import Any, TypeVar
 
 from botocore.config import Config
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 _UNKNOWN = Standing()
 _MAKING = threading.Lock()  # a session makes clients one at a time; the clients may be shared
+_EARLIEST = "qafila_earliest"  # in a request's context: when it may go out again
 _BROKEN_ATTEMPTS = 3  # of a call that got no answer, or a fault of the server
 _AHEAD = 8  # items begun for each that is looked at, while the first of them waits its turn
 
@@ -209,11 +211,18 @@ class Account(Look):
         )
         name = client.meta.service_model.service_name
 
-        def wait(operation_name: str, **_: Any) -> None:
-            self._pacing.wait(self.account, region, name, operation_name)
+        def wait(request: Any, operation_name: str, **_: Any) -> None:
+            earliest = request.context.get(_EARLIEST, -inf)
+            self._pacing.wait(self.account, region, name, operation_name, earliest=earliest)
 
-        def judge(response: Any, attempts: int, operation: Any, **_: Any) -> float | None:
-            return self._again(response, attempts, (region, name, operation.name))
+        def judge(
+            response: Any, attempts: int, operation: Any, request_dict: Any, **_: Any
+        ) -> float | None:
+            seconds = self._again(response, attempts, (region, name, operation.name))
+            if seconds is None:
+                return None
+            request_dict["context"][_EARLIEST] = self._pacing.moment(seconds)
+            return 0.0  # it waits in the queue of its bucket, see wait()
 
         events = client.meta.events
         events.register_first("request-created", wait)  # before it is signed: signatures age
@@ -223,10 +232,10 @@ class Account(Look):
         return client
 
     def _again(self, response: Any, attempts: int, call: tuple[str, str, str]) -> float | None:
-        """Return 0 to send a call again, after waiting; None: its answer stands."""
+        """Return after how many seconds to send a call again; None: its answer stands."""
         bucket = (self.account, *call)
         if response is None:  # no answer at all
-            return self._wait_for(attempts, _BROKEN_ATTEMPTS)
+            return self._backoff(attempts, _BROKEN_ATTEMPTS)
         http, parsed = response
         code, status = code_and_status(parsed)
         if http.status_code < 300 and not code:
@@ -236,22 +245,20 @@ class Account(Look):
             return None
         if outcome_of_error(code, status) is Outcome.THROTTLED:
             self._pacing.refused(*bucket, asked_seconds(http))
-            return self._wait_for(attempts, self._limits.attempts)
+            return self._backoff(attempts, self._limits.attempts)
         self._pacing.answered(*bucket)
         broken = http.status_code in (500, 502, 504)
-        return self._wait_for(attempts, _BROKEN_ATTEMPTS) if broken else None
+        return self._backoff(attempts, _BROKEN_ATTEMPTS) if broken else None
 
-    def _wait_for(self, attempts: int, most: int) -> float | None:
-        """Wait before a call goes out again; None: it has been tried often enough."""
+    def _backoff(self, attempts: int, most: int) -> float | None:
+        """Return how long a call waits before it goes out again; None: it was tried enough."""
         tally = self._tally
         with tally.lock:
             budget = self._limits.retries + tally.answered
             if attempts >= min(most, self._limits.attempts) or tally.retries >= budget:
                 return None
             tally.retries += 1
-        chance = random.random()
-        self._pacing.pause(backoff_seconds(attempts, chance, base=0.2, most=10.0))
-        return 0.0
+        return backoff_seconds(attempts, random.random(), base=0.2, most=10.0)
 
     def _count(self, **_: Any) -> None:
         with self._tally.lock:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import inf
 
 from qafila.core.request_rate import (
     Pace,
@@ -17,7 +18,10 @@ from qafila.core.request_rate import (
     next_start,
     rate_of,
     request_rates,
+    seconds_to_stay_out,
 )
+
+_TICK = 0.001  # seconds that no wait is worth
 
 
 @cache
@@ -74,15 +78,26 @@ class Pacing:
         self._lock = threading.Lock()
         self._buckets: dict[tuple[str, str, str], _Bucket] = {}
 
-    def wait(self, account: str, region: str, service: str, operation: str) -> None:
-        """Take a token, and wait until the request may start."""
-        with self._lock:
-            bucket = self._bucket(account, region, service, operation)
-            now = self._clock()
-            start, bucket.pace = next_start(bucket.pace, bucket.rate, now)
-            bucket.calls += 1
-        if start > now:
-            self._sleep(start - now)
+    def wait(
+        self, account: str, region: str, service: str, operation: str, *, earliest: float = -inf
+    ) -> None:
+        """Take a token, and wait until the request may start: not before ``earliest``.
+
+        That moment is one of :meth:`moment`. What a call has to wait by itself passes while it
+        waits for its turn, as far as the queue is that long.
+        """
+        while True:
+            with self._lock:
+                bucket = self._bucket(account, region, service, operation)
+                now = self._clock()
+                out = seconds_to_stay_out(bucket.pace, bucket.rate, now, earliest)
+                if out < _TICK:
+                    start, bucket.pace = next_start(bucket.pace, bucket.rate, now)
+                    bucket.calls += 1
+                    break
+            self._sleep(out)
+        if max(start, earliest) > now:
+            self._sleep(max(start, earliest) - now)
 
     def answered(self, account: str, region: str, service: str, operation: str) -> None:
         """Note that a call was not throttled."""
@@ -105,9 +120,9 @@ class Pacing:
             bucket.pace = after_refusal(bucket.pace, self._clock(), asked_seconds)
             bucket.slowest = min(bucket.slowest, bucket.pace.slowed)
 
-    def pause(self, seconds: float) -> None:
-        """Wait before a call is tried again."""
-        self._sleep(seconds)
+    def moment(self, seconds: float) -> float:
+        """Return the moment so many seconds from now, for :meth:`wait`."""
+        return self._clock() + seconds
 
     def uses(self) -> tuple[Use, ...]:
         """Return what went through each bucket, the busiest for its rate first."""

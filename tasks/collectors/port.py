@@ -152,7 +152,8 @@ class Collector:
     """One registered collector. ``actions`` is what its read-only policy must allow (AWS alone).
 
     ``read`` takes the kind of :class:`Look` that belongs to ``of``. ``scope``: read in every
-    region, or once for the whole account.
+    region, or once for the whole account. ``each``: it asks again for each of the many things that
+    it lists, so its permitted rate decides how long an audit takes, and it is begun first.
     """
 
     name: str
@@ -160,6 +161,7 @@ class Collector:
     scope: Literal["region", "account"]
     actions: tuple[str, ...]
     read: Callable[[Any], None]
+    each: bool = False
 
     def collect(self, look: Look) -> Collected:
         """Return what this collector sees. Raises nothing that a service causes."""

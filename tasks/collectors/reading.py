@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from operator import itemgetter
 
 from blocks.aws import AwsAccount
 from qafila.core.estate import Collected
@@ -18,6 +17,7 @@ from tasks.collectors.port import Collector
 
 _LIMITS = Limits()
 CONCURRENCY = 64  # looks at once; most of them wait for their bucket
+_LISTING = 8  # of those that list alone: they keep a processor busy, and would let the others wait
 _SWITCHED_ON = frozenset({"opt-in-not-required", "opted-in"})
 
 
@@ -60,14 +60,16 @@ def aws_places(
 
     Asks each account for its number and for which regions are switched on. A region that is not
     is a place too: its collectors say so without a call. All looks share one ``pacing``. What
-    belongs to a whole account is looked at once, in the first region that is switched on.
+    belongs to a whole account is looked at once, in the first region that is switched on. The
+    collectors that ask for each thing come first: what they have to wait for begins at once, and
+    the long lists of the others are taken apart meanwhile.
 
     Raises:
         BadInput: a role leads to the account that is read directly; it would be read twice.
     """
     pacing = pacing or Pacing()
     wanted = tuple(dict.fromkeys(regions or block.regions))
-    of_aws = tuple(collector for collector in collectors if collector.of == "aws")
+    of_aws = sorted((c for c in collectors if c.of == "aws"), key=lambda c: not c.each)
     places: list[AwsPlace] = []
     own = ""
     for role, session in block.sessions():
@@ -104,21 +106,28 @@ def read_places(
     """Run every collector of every place, so many at once; the order is that of the places.
 
     One service is begun in all its places before the next: each place has a bucket of its own for
-    it, and the slow ones then empty side by side. ``done`` is called as each one ends, on the
-    thread that ran it.
+    it, and the slow ones then empty side by side. The collectors that list alone run beside those
+    that ask for each thing, fewer at once. ``done`` is called as each one ends, on the thread that
+    ran it.
     """
     looks = [(place, collector) for place in places for collector in place.collectors]
     names = list(dict.fromkeys(collector.name for _, collector in looks))
     turns = sorted(range(len(looks)), key=lambda turn: names.index(looks[turn][1].name))
 
-    def run(turn: int) -> tuple[int, Collected]:
+    def run(turn: int) -> Collected:
         place, collector = looks[turn]
         collected = collector.collect(place.look())
         done(collected)
-        return turn, collected
+        return collected
 
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="collect") as pool:
-        return [collected for _, collected in sorted(pool.map(run, turns), key=itemgetter(0))]
+    with (
+        ThreadPoolExecutor(concurrency, thread_name_prefix="collect") as asking,
+        ThreadPoolExecutor(min(concurrency, _LISTING), thread_name_prefix="list") as listing,
+    ):
+        begun = {
+            turn: (asking if looks[turn][1].each else listing).submit(run, turn) for turn in turns
+        }
+        return [begun[turn].result() for turn in sorted(begun)]
 
 
 def _number(looks: Iterable[Account], role: str) -> str:

@@ -35,6 +35,7 @@ from tests.aws import (
 
 BY_NAME = {c.name: c for c in COLLECTORS}
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+UNPAGED = {"opensearch"}  # its lists come whole
 each = pytest.mark.parametrize("collector", COLLECTORS, ids=lambda c: c.name)
 
 
@@ -89,6 +90,58 @@ def test_no_collector_goes_on_once_its_credentials_are_gone(
     seen = collect(collector.name, estate, saying(400, "ExpiredTokenException"))
     assert (seen.outcome, seen.calls) == (Outcome.DENIED, 1)
     assert seen.missed.count("the credentials expired after 0 calls") == 1
+
+
+def test_an_audit_whose_credentials_expire_on_the_way_has_an_outcome_for_every_collector(
+    estate: Estate,
+) -> None:
+    some = [BY_NAME[name] for name in ("sqs", "lambda", "dynamodb", "s3", "rds")]
+    whole = {c.name: collect(c.name, estate) for c in some}
+    block = block_of(estate)
+    session = answering(block.session(), after(20, saying(400, "ExpiredTokenException")))
+    block.__dict__["session"] = lambda: session
+    places = aws_places(block, [estate.regions[0]], pacing=unhurried(), collectors=some)
+    seen = read_places(places, concurrency=2)
+    assert [s.collector for s in seen] == [c.name for c in some]
+    ended = [s for s in seen if "the credentials expired after" in s.missed]
+    assert {s.outcome for s in ended} == {Outcome.DENIED}
+    assert all("Renew them, or use a role" in s.missed for s in ended)
+    kept = [s for s in seen if s not in ended]
+    assert min(len(ended), len(kept)) > 0
+    for part in seen:
+        read = {r.id for r in whole[part.collector].resources}
+        assert {r.id for r in part.resources} <= read
+        assert part in ended or {r.id for r in part.resources} == read
+
+
+@each
+@pytest.mark.parametrize(
+    ("status", "code", "outcome", "says"),
+    [
+        (429, "Throttling", Outcome.THROTTLED, "Throttling"),
+        (403, "OptInRequired", Outcome.UNSUPPORTED, "is not enabled for this account"),
+        (403, "RequestTimeTooSkewed", Outcome.DENIED, "the clock of this machine"),
+    ],
+)
+def test_what_is_refused_for_good_ends_and_is_never_an_empty_account(
+    collector: Collector, status: int, code: str, outcome: Outcome, says: str, estate: Estate
+) -> None:
+    seen = collect(collector.name, estate, saying(status, code), limits=Limits(retries=2))
+    assert (seen.outcome, seen.resources) == (outcome, ())
+    assert says in seen.missed
+    if outcome is not Outcome.THROTTLED:
+        assert seen.calls == 1  # every further call would end the same way
+
+
+@each
+def test_a_list_that_is_cut_is_never_complete(collector: Collector, estate: Estate) -> None:
+    whole, cut = (collect(collector.name, estate, limits=Limits(pages=n)) for n in (200, 0))
+    assert {r.id for r in cut.resources} <= {r.id for r in whole.resources}
+    if collector.name in UNPAGED:
+        assert cut.outcome is whole.outcome
+    elif whole.outcome is Outcome.COMPLETE:
+        assert cut.outcome is Outcome.TRUNCATED
+        assert "more than 0 pages" in cut.missed
 
 
 @pytest.mark.parametrize(
@@ -172,6 +225,30 @@ def test_a_tag_of_ten_megabytes_is_cut_and_noted(estate: Estate) -> None:
         assert len(queue.tags["note"]) < 1100
         assert queue.tags["note"].endswith("(cut: 10000000 characters)")
         assert queue.tags["app"] == "orders"
+
+
+def test_a_tag_of_ten_megabytes_in_a_list_is_cut_too(estate: Estate) -> None:
+    key, value = "k" * 1000, "x" * 10_000_000
+    tag = f"<item><key>{key}</key><value>&lt;b&gt;{value}</value></item>"
+    huge = (
+        "<DescribeVolumesResponse><volumeSet><item><volumeId>vol-1</volumeId><size>8</size>"
+        "<volumeType>gp3</volumeType><status>available</status><availabilityZone>eu-west-3a"
+        f"</availabilityZone><tagSet>{tag}</tagSet></item></volumeSet></DescribeVolumesResponse>"
+    ).encode()
+    seen = collect("ec2", estate, lambda r: (200, huge) if "DescribeVolumes" in body(r) else None)
+    [disk] = [r for r in seen.resources if r.id == "vol-1"]
+    [(kept_key, kept)] = disk.tags.items()
+    assert kept_key.endswith("(cut: 1000 characters)")
+    assert kept.startswith("<b>x")
+    assert kept.endswith("(cut: 10000003 characters)")
+    assert len(kept_key) + len(kept) < 1400
+    assert "of vol-1: longer than is kept" in seen.missed
+
+
+def body(request: Any) -> str:
+    """Return the form that a request carries; the SDK keeps it as bytes or as text."""
+    sent = request.body or b""
+    return sent.decode() if isinstance(sent, bytes) else str(sent)
 
 
 def target(request: Any) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -12,12 +14,17 @@ import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
+from blocks.aws import AwsAccount
 from qafila.cli import app
 from qafila.core.estate import Collected, Outcome
+from qafila.core.request_rate import DEFAULT, Rate
 from qafila.demo.estate import Estate, seed_estate
 from qafila.demo.estate_reader import DENIED
+from qafila.errors import BadInput
 from tasks.collectors import COLLECTORS, Account, Collector, Limits, read_only_policy
+from tasks.collectors.reading import aws_places, read_places
 from tests.aws import answering, running_moto, session_of
+from tests.collecting import standing
 
 LEAST = {
     "ec2": 28, "vpc": 4, "security-groups": 8, "rds": 2, "s3": 5, "efs": 0, "ecs": 0, "eks": 0,
@@ -120,6 +127,44 @@ def test_a_throttled_call_is_tried_again_and_counted(estate: Estate) -> None:
     assert seen.calls == untroubled.calls + 1
 
 
+def test_a_call_that_is_throttled_again_and_again_waits_longer_each_time(estate: Estate) -> None:
+    waits: list[float] = []
+    refusals = iter([(429, QUERY)] * 4)
+    session = answering(session_of(estate), lambda _: next(refusals, None))
+    seen = BY_NAME["rds"].collect(
+        Account(
+            session, estate.regions[0], endpoint_url=estate.endpoint_url,
+            pacing=standing({DEFAULT: Rate(1000, 1000)}, waits),
+        )
+    )  # fmt: skip
+    assert seen.outcome is Outcome.COMPLETE
+    assert len(waits) == 4
+    for number, wait in enumerate(waits):  # doubles from 0.2 s, with half of it by chance
+        assert 0.1 * 2**number <= wait <= 0.2 * 2**number
+
+
+@each
+def test_it_is_known_which_collectors_ask_again_for_each_thing(collector: Collector) -> None:
+    assert collector.each == (".each(" in inspect.getsource(inspect.getmodule(collector.read)))
+
+
+def test_what_asks_for_each_thing_is_begun_first_and_the_order_stays(estate: Estate) -> None:
+    begun: list[str] = []
+    some = [
+        replace(BY_NAME[name], read=lambda look, name=name: begun.append(name))
+        for name in ("rds", "sqs", "ec2", "lambda")
+    ]
+    block = AwsAccount(
+        regions=list(estate.regions), endpoint_url=estate.endpoint_url,
+        access_key_id=estate.access_key_id, secret_access_key=estate.secret_access_key,
+    )  # fmt: skip
+    [place, *_] = aws_places(block, collectors=some)
+    names = ["sqs", "lambda", "rds", "ec2"]
+    assert [c.name for c in place.collectors] == names
+    assert [c.collector for c in read_places([place], concurrency=1)] == names
+    assert sorted(begun) == sorted(names)
+
+
 def test_one_closed_bucket_does_not_hide_the_others(estate: Estate) -> None:
     closed = "northbazaar-backups"
     session = answering(
@@ -184,6 +229,16 @@ def test_the_command_prints_the_policy_that_is_needed() -> None:
     assert "sts:AssumeRole" in printed.stderr
     page = (Path(__file__).parents[2] / "docs/how-to/audit-an-aws-account.md").read_text()
     assert "qafila doctor --aws-policy" in page
+
+
+def test_the_policy_opens_the_places_of_inventories_that_are_named_alone() -> None:
+    opened = CliRunner().invoke(
+        app, ["doctor", "--aws-policy", "--s3-inventory", "reports/shop", "--s3-inventory", "more"]
+    )
+    assert json.loads(opened.stdout) == read_only_policy(inventories=["reports/shop", "more"])
+    wrong = CliRunner().invoke(app, ["doctor", "--s3-inventory", "*", "--s3-inventory", "b/*"])
+    assert isinstance(wrong.exception, BadInput)
+    assert len(wrong.exception.problems) == 3
 
 
 def test_seeding_again_adds_nothing_and_replaces_the_keys(estate: Estate) -> None:

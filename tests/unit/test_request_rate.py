@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 import threading
 from importlib.resources import files
@@ -19,6 +20,7 @@ from qafila.core.request_rate import (
     next_start,
     rate_of,
     request_rates,
+    seconds_to_stay_out,
 )
 from qafila.errors import BadInput
 from tasks.collectors.pacing import Pacing, documented_rates
@@ -30,29 +32,56 @@ TABLE = (files("qafila.data") / "aws_request_rates.toml").read_text()
     st.floats(0.5, 50),
     st.integers(1, 30),
     st.lists(
-        st.tuples(st.floats(0, 3), st.sampled_from(["answered", "throttled", "asked to wait"])),
-        max_size=80,
+        st.tuples(
+            st.floats(0, 3),
+            st.sampled_from(["answered", "throttled", "asked to wait"]),
+            st.lists(st.floats(0, 10), max_size=4),
+        ),
+        max_size=40,
     ),
 )
 def test_no_span_ever_holds_more_starts_than_the_bucket_permits(
-    per_second: float, burst: int, requests: list[tuple[float, str]]
+    per_second: float, burst: int, requests: list[tuple[float, str, list[float]]]
 ) -> None:
-    rate, pace, now = Rate(per_second, burst), Pace(), 100.0
-    starts = []
-    for gap, answer in requests:
+    """Repeated calls included, each with a wait of its own that passes in the queue."""
+    rate, pace = Rate(per_second, burst), Pace()
+    coming: list[tuple[float, int, float, list[float]]] = []
+    now, starts = 100.0, []
+    for number, (gap, _, backoffs) in enumerate(requests):
         now += gap
+        heapq.heappush(coming, (now, number, now, backoffs))
+    while coming:
+        now, number, earliest, backoffs = heapq.heappop(coming)
+        out = seconds_to_stay_out(pace, rate, now, earliest)
+        if out > 1e-9:
+            heapq.heappush(coming, (now + out, number, earliest, backoffs))
+            continue
         start, pace = next_start(pace, rate, now)
+        assert start >= max(now, earliest - 1e-6)
         starts.append(start)
+        answer = requests[number][1]
         if answer == "answered":
             pace = after_answer(pace)
         else:
             pace = after_refusal(pace, now, 1.0 if answer == "asked to wait" else None)
         assert 0 < pace.slowed <= 1
-        assert start >= now
+        if backoffs:
+            heapq.heappush(coming, (start, number, start + backoffs[0], backoffs[1:]))
+    assert len(starts) == sum(1 + len(backoffs) for _, _, backoffs in requests)
     for first, begin in enumerate(starts):
         for last in range(first, len(starts)):
             span = starts[last] - begin
             assert last - first + 1 <= burst + per_second * span + 1e-6
+
+
+def test_who_waits_by_itself_lets_the_others_start() -> None:
+    rate, pace = Rate(10, 1), Pace()
+    for turn in (0.0, 0.1, 0.2):
+        start, pace = next_start(pace, rate, 0.0)
+        assert start == pytest.approx(turn)
+    # the next turn is at 0.3 s
+    for earliest, out in ((0.25, 0.0), (0.3, 0.0), (1.0, 0.7)):
+        assert seconds_to_stay_out(pace, rate, 0.0, earliest) == pytest.approx(out)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +107,12 @@ def test_a_fifth_refused_hardly_slows_it_and_two_thirds_do(seed: int) -> None:
     assert sum(too_fast[100:]) / len(too_fast[100:]) < 0.1
 
 
-def test_six_refusals_in_a_row_slow_it_and_answers_bring_it_back() -> None:
+def test_eight_refusals_in_a_row_slow_it_and_answers_bring_it_back() -> None:
     pace = Pace()
-    for _ in range(6):  # 6 ln(.5 / .2) = 5.5 > ln 100 = 4.6
+    for _ in range(7):  # 7 ln(.5 / .2) = 6.4 < ln 1000 = 6.9
         pace = after_refusal(pace, 0)
+    assert pace.slowed == 1.0
+    pace = after_refusal(pace, 0)
     assert pace.slowed == pytest.approx(0.6)
     for _ in range(26):  # 0.6 * 1.02^26 > 1
         pace = after_answer(pace)
@@ -123,6 +154,23 @@ def test_threads_share_one_bucket_and_regions_do_not() -> None:
     slept = sorted(seconds for seconds in slept if seconds > 1e-9)
     assert slept == pytest.approx(sorted(2 * [n / 10 for n in range(1, 11)]))
     assert [(use.calls, use.least_seconds) for use in pacing.uses()] == [(15, 1.0), (15, 1.0)]
+
+
+def test_what_a_call_waits_by_itself_passes_while_it_waits_for_its_turn() -> None:
+    now, slept = [50.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pacing = Pacing({DEFAULT: Rate(10, 1)}, share=1.0, clock=lambda: now[0], sleep=sleep)
+    call = ("1", "eu-west-3", "efs", "Describe")
+    for _ in range(3):
+        pacing.wait(*call)
+    # the turn comes in 0.1 s: nothing is added to 0.05 s, and 0.25 s are not cut short
+    for seconds in (0.05, 0.25):
+        pacing.wait(*call, earliest=pacing.moment(seconds))
+    assert sum(slept) == pytest.approx(0.1 + 0.1 + 0.1 + 0.25)
 
 
 def test_half_of_what_is_documented_is_left_to_others() -> None:
