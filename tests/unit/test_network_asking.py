@@ -12,7 +12,7 @@ from qafila.core.dependencies.traffic import Traffic
 from qafila.core.egress import parse_tariffs
 from qafila.core.estate import Edge, Resource
 from qafila.core.network import Charge, Kind, Ledger, ledger_of
-from qafila.core.network.asking import ask_what_if, exchanged, observed_days, parting, row_of
+from qafila.core.network.asking import ASKED, ask_what_if, exchanged, observed_days, parting, row_of
 from qafila.core.network.gravity import Asked, WhatIf
 from tests.unit.price_book import EGRESS
 
@@ -130,6 +130,19 @@ def test_the_director_is_told_what_parting_would_cost() -> None:
     )
     assert parting(rows, {"api": "orders-api"}) == ["".join(expected)]
     assert parting([], {}) == []
+
+
+def test_of_very_many_pairs_the_dearest_and_the_largest_are_asked_about() -> None:
+    near = [instance(f"n{n}", "eu-west-3a") for n in range(2 * ASKED)]
+    far = instance("far", "eu-west-3b")
+    seen = [traffic("n0", r.id, 100 + n) for n, r in enumerate(near) if n]  # free, in one zone
+    seen.append(traffic("n0", "far", 1))  # the only pair that costs anything, and the smallest
+    rows = ask_what_if([*near, far], [], seen, Ledger(), None, TARIFFS)
+    asked_about = {(r.flow.from_id, r.flow.to_id) for r in rows}
+    assert ("n0", "far") in asked_about
+    assert ("n0", near[-1].id) in asked_about
+    assert len(asked_about) <= 2 * ASKED
+    assert ("n0", "n1") not in asked_about or len(seen) <= 2 * ASKED
 
 
 def test_days_are_never_less_than_an_hour() -> None:

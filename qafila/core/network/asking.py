@@ -21,14 +21,18 @@ from qafila.core.network.gravity import (
     Flow,
     Move,
     Place,
+    Pool,
     WhatIf,
+    cost_of,
     moves_together,
     price_moves,
+    without,
 )
 from qafila.core.network.kinds import Kind
 from qafila.core.network.ledger import Ledger
 
 PARTED = 200  # pairs that are asked about elsewhere: those that exchange most
+ASKED = 2_000  # pairs that are asked about at all: those that cost, and that exchange, most
 _TOLD = 3
 _LEAST = timedelta(hours=1)  # logs of less are taken as of that long
 
@@ -80,13 +84,15 @@ def ask_what_if(
     to another zone. Each end is put where the other one stands; for the 200 pairs that exchange
     most, also into another region of its provider and to each other provider with a price, in the
     same part of the world. Pairs that only an edge joins are asked about together and have no
-    figure, where flow logs were read at all. Amounts are list prices in the tariffs' currency.
+    figure, where flow logs were read at all. Of more than 2 000 pairs those are asked about that
+    cost most today and those that exchange most. Amounts are list prices in the tariffs' currency.
     """
     days = observed_days(traffic)
     flows = [] if days is None else flows_of(resources, edges, traffic, days)
     pool = {} if month is None else pool_of(ledger, month)
     billed = [] if month is None else routes_of(ledger, month)
     period = "" if month is None else f"{month:%Y-%m}"
+    flows = _worth_asking(flows, tariffs, pool)
     together = _by_id(moves_together(flows))
     parted = _most(flows) | _most(billed)
     asked = [
@@ -160,6 +166,17 @@ def parting(gravity: Iterable[WhatIf], names: Mapping[str, str]) -> list[str]:
 def exchanged(flow: Flow) -> Decimal:
     """Return the GB of a month in both directions; what was not measured counts as none."""
     return (flow.sent_gb or Decimal(0)) + (flow.received_gb or Decimal(0))
+
+
+def _worth_asking(flows: Sequence[Flow], tariffs: Tariffs, pool: Pool) -> list[Flow]:
+    """Return the flows to ask about, in the order they came in."""
+    if len(flows) <= ASKED:
+        return list(flows)
+    cost = {f: cost_of(f, tariffs, without(pool, f, tariffs)).amount or Decimal(0) for f in flows}
+    dearest = sorted(flows, key=lambda f: (-cost[f], f.from_id, f.to_id))[:ASKED]
+    largest = sorted(flows, key=lambda f: (-exchanged(f), f.from_id, f.to_id))[:ASKED]
+    chosen = {*dearest, *largest}
+    return [f for f in flows if f in chosen]
 
 
 def _most(flows: Sequence[Flow]) -> set[Flow]:
