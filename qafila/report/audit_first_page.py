@@ -33,6 +33,7 @@ _MONTHS = 6
 _UNSEEN = 14
 _PARTING = 700
 _PAIRS = 2
+_OUTCOMES = 5
 _SERVICES = 6
 
 
@@ -231,11 +232,14 @@ def _difference(found: Mapping[str, Any] | None) -> list[str]:
     note = f"{note[:1].upper()}{note[1:]}"
     lines.append(_spend_change(found, note) if found.get("spend") else
                  f"{note or 'Spend was not compared'}.")  # fmt: skip
+    outcomes = found.get("outcomes") or []
     lines += [
         f"{o.get('collector')}{' in ' + o['region'] if o.get('region') else ''}: "
         f"{o.get('before')} then, {o.get('now')} now."
-        for o in (found.get("outcomes") or [])[:5]
+        for o in outcomes[:_OUTCOMES]
     ]
+    if len(outcomes) > _OUTCOMES:
+        lines.append(f"{number(len(outcomes) - _OUTCOMES)} more sources came further or less far.")
     return lines
 
 

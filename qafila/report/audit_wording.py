@@ -58,6 +58,14 @@ def signed(amount: Decimal) -> str:
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """Return the first few names, and how many more there are."""
-    shown = ", ".join(cut(name) for name in names[:most])
+    """Return the first few names, and how many more there are.
+
+    A name that is not ASCII stands in an isolate (Unicode UAX 9), so that one written from right
+    to left turns nothing beside it around.
+    """
+    shown = ", ".join(_isolated(cut(name)) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {number(len(names) - most)} more"
+
+
+def _isolated(name: str) -> str:
+    return name if name.isascii() else f"\u2068{name}\u2069"

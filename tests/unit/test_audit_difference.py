@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 from qafila.core.drift import LineItem
 from qafila.core.estate import Collected, Edge, Outcome, Resource
 from qafila.core.inventory import Snapshot, compare, storable, storable_part
-from qafila.core.inventory.difference import CHANGED, GONE, NEW, NOT_JUDGED, Seen, ServiceSpend
+from qafila.core.inventory.difference import (
+    CHANGED,
+    GONE,
+    NEW,
+    NOT_JUDGED,
+    Seen,
+    ServiceSpend,
+    state_in,
+)
 from qafila.core.inventory.storable import LONGEST, LONGEST_ID
 
 
@@ -85,6 +94,54 @@ def test_nothing_is_ever_gone_or_new_where_one_audit_could_not_see(
     assert difference.count(NOT_JUDGED) + difference.count(GONE) + difference.count(NEW) == len(
         old ^ new
     )
+
+
+places = st.tuples(
+    st.sampled_from(["ec2", "s3"]), st.sampled_from(["", "1111", "2222"]),
+    st.sampled_from(["", "eu-west-3", "eu-west-3 (2)", "us-east-1"]),
+)  # fmt: skip
+things = st.lists(
+    st.builds(
+        Seen, st.uuids().map(str), st.just("k"), st.just("n"),
+        st.sampled_from(["eu-west-3", "us-east-1"]), st.sampled_from(["ec2", "s3", ""]),
+        account=st.sampled_from(["", "1111", "2222"]),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(things, st.dictionaries(places, st.sampled_from([o.value for o in Outcome])))
+def test_what_a_collector_did_not_see_whole_is_never_gone_and_never_new(
+    seen: list[Seen], outcomes: dict[tuple[str, str, str], str]
+) -> None:
+    nothing = Snapshot(2, "", (), outcomes)
+    all_of_it = Snapshot(1, "", tuple(seen), {})
+    gone = {c.id for c in compare(all_of_it, nothing).resources if c.what == GONE}
+    new = {c.id for c in compare(nothing, all_of_it).resources if c.what == NEW}
+    assert gone == new
+    for one in seen:
+        states = {
+            state
+            for (collector, account, region), state in outcomes.items()
+            if collector == one.collector
+            and account in ("", one.account)
+            and region.removesuffix(" (2)") in ("", one.region)
+        }
+        assert (one.id in gone) == (states == {"complete"})
+
+
+def test_a_month_whose_state_nobody_knows_is_not_called_open() -> None:
+    told = compare(replace(snapshot(spend={"a": "1"}), state="not known"),
+                   snapshot(spend={"a": "2"}))  # fmt: skip
+    assert told.spend_note == (
+        "spend of 2026-10 in both audits (whether closed is not known then, closed now)"
+    )
+    body = {"period": "2026-10", "currency": "EUR", "period_closed": False}
+    periods = [{"period": "2026-10", "currency": c, "state": s}
+               for c, s in (("USD", "closed"), ("EUR", "open"))]  # fmt: skip
+    assert state_in({**body, "periods": periods}) == "open"
+    assert state_in(body) == "not known"
+    assert state_in({**body, "period_closed": True}) == "closed"
 
 
 amounts = st.dictionaries(

@@ -19,6 +19,7 @@ from qafila.report.audit import render_audit
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
 from qafila.report.audit_tables import audit_sections
+from qafila.report.audit_wording import listed
 from qafila.report.wording import money
 from tests.unit.test_audit import bill, collected, inventory, item
 from tests.unit.test_audit_page import Seen, facts, named
@@ -126,6 +127,14 @@ def test_pairs_that_could_move_are_a_table_with_what_saves_most_first() -> None:
     assert section.table.rows[0][0] == "i-3 → <i>4"
     assert "list prices without discount" in section.table.note
     assert "<i>" not in render_audit(told)
+
+
+def test_a_name_from_right_to_left_turns_nothing_beside_it_around() -> None:
+    names = ["web", "خدمة 2", "\u202eevil", "réplique"]
+    assert (
+        listed(names, 4) == "web, \u2068خدمة 2\u2069, \u2068\u202eevil\u2069, \u2068réplique\u2069"
+    )
+    assert listed(names, 1) == "web and 3 more"
 
 
 def test_every_cell_of_the_first_page_says_what_it_is_where_tables_are_stacked() -> None:
