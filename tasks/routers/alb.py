@@ -21,11 +21,12 @@ from qafila.errors import BadInput, Refused, StaleEpoch, Unavailable
 from tasks.routers.alb_actions import TAG, actions_of, forwarded, weighted
 from tasks.routers.alb_checks import problems_of
 from tasks.routers.alb_logs import AccessLogs, cursor_at
-from tasks.routers.aws_calls import calling
+from tasks.routers.aws_calls import calling, version_spoken
 from tasks.routers.envoy_config import parse_version, version_text
-from tasks.routers.port import Abilities, Request, RouterState, Shadowed
+from tasks.routers.port import Abilities, Request, RouterState
 from tasks.routers.sight import LogSight
 from tasks.routers.weighing import (
+    CopiesNothing,
     configured,
     following,
     read_if_ours,
@@ -38,7 +39,7 @@ PAGE = "docs/how-to/canary-on-alb.md"
 _POLL_S = 0.25
 
 
-class AlbRouter:
+class AlbRouter(CopiesNothing):
     """One rule or listener; ``client`` makes boto3 clients: called with a service and a region."""
 
     def __init__(self, settings: Settings, client: Callable[..., Any]) -> None:
@@ -91,11 +92,7 @@ class AlbRouter:
 
     def software_version(self) -> str | None:
         """Return the version of the API that is spoken; None when AWS does not answer."""
-        try:
-            self._described()
-        except Unavailable:
-            return None
-        return f"elbv2 {self._elb.meta.service_model.api_version}"
+        return version_spoken(self._elb, self._described)
 
     def install(self) -> RouterState:
         """Check everything that AWS would refuse later, and take the rule over at weight 0.
@@ -201,10 +198,6 @@ class AlbRouter:
                     remedy="qafila status",
                 )
             time.sleep(_POLL_S)
-
-    def shadowed(self) -> Shadowed | None:
-        """Return None: this router copies no requests."""
-        return None
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests that finished after ``cursor`` as far as logs were delivered."""

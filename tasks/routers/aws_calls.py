@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -50,3 +51,12 @@ def calling(router: str, doing: str, page: str) -> Iterator[None]:
             kept="what AWS holds.",
             remedy="check region, keys and endpoint_url of the connection, then: qafila doctor",
         ) from error
+
+
+def version_spoken(client: Any, ask: Callable[[], object]) -> str | None:
+    """Return service and API version of a boto3 client; None when ``ask`` gets no answer by it."""
+    try:
+        ask()
+    except Unavailable:
+        return None
+    return f"{client.meta.service_model.service_name} {client.meta.service_model.api_version}"

@@ -28,9 +28,10 @@ from tasks.routers.gateway_api_objects import (
     weights_of,
     with_weights,
 )
-from tasks.routers.port import Abilities, Request, RouterState, Shadowed
-from tasks.routers.sight import LogSight
+from tasks.routers.port import Abilities, Request, RouterState
+from tasks.routers.sight import LogSight, observed_in
 from tasks.routers.weighing import (
+    CopiesNothing,
     configured,
     following,
     ours,
@@ -49,7 +50,7 @@ class _NoRoute(Unavailable):
     """There is no such route: wrong input where a workload is applied, else something is gone."""
 
 
-class GatewayApiRouter:
+class GatewayApiRouter(CopiesNothing):
     """One rule of one HTTPRoute; ``client`` is a ``kubernetes.client.ApiClient``."""
 
     def __init__(self, settings: Settings, client: Any, timeout_s: float = 10.0) -> None:
@@ -208,14 +209,9 @@ class GatewayApiRouter:
                 )
             time.sleep(_POLL_S)
 
-    def shadowed(self) -> Shadowed | None:
-        """Return None: this router copies no requests."""
-        return None
-
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests of the log that the operator named; without one there are none."""
-        log = self._settings.log
-        return ([], 0) if log is None else LogSight(log).observed(cursor)
+        return observed_in(self._settings.log, cursor)
 
     # -- the route -----------------------------------------------------------------------------
 

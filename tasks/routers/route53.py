@@ -21,12 +21,13 @@ from botocore.exceptions import ClientError
 
 from qafila.core.routing import Route53Router as Settings
 from qafila.errors import BadInput, StaleEpoch, Unavailable
-from tasks.routers.aws_calls import calling, code_of
+from tasks.routers.aws_calls import calling, code_of, version_spoken
 from tasks.routers.envoy_config import parse_version, version_text
-from tasks.routers.port import Abilities, Request, RouterState, Shadowed
+from tasks.routers.port import Abilities, Request, RouterState
 from tasks.routers.route53_checks import problems_of, records_of
-from tasks.routers.sight import LogSight
+from tasks.routers.sight import LogSight, observed_in
 from tasks.routers.weighing import (
+    CopiesNothing,
     configured,
     following,
     ours,
@@ -44,7 +45,7 @@ _INSYNC_S = 180.0
 _TXT_TTL_S = 60
 
 
-class Route53Router:
+class Route53Router(CopiesNothing):
     """The weighted records of one name; ``client`` makes boto3 clients: called with a service."""
 
     def __init__(self, settings: Settings, client: Callable[..., Any]) -> None:
@@ -91,11 +92,7 @@ class Route53Router:
 
     def software_version(self) -> str | None:
         """Return the version of the API that is spoken; None when AWS does not answer."""
-        try:
-            self._records()
-        except Unavailable:
-            return None
-        return f"route53 {self._dns.meta.service_model.api_version}"
+        return version_spoken(self._dns, self._records)
 
     def install(self) -> RouterState:
         """Check everything that AWS would refuse later, and take the records over at weight 0.
@@ -189,14 +186,9 @@ class Route53Router:
                 )
             time.sleep(min(_POLL_S, max(timeout_s, 0.05)))
 
-    def shadowed(self) -> Shadowed | None:
-        """Return None: this router copies no requests."""
-        return None
-
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return requests of the log that the operator named; without one there are none."""
-        log = self._settings.log
-        return ([], 0) if log is None else LogSight(log).observed(cursor)
+        return observed_in(self._settings.log, cursor)
 
     # -- AWS -----------------------------------------------------------------------------------
 

@@ -26,6 +26,11 @@ class LogSight:
         return read_log(self._path, cursor)
 
 
+def observed_in(log: str | None, cursor: int | None) -> tuple[Sequence[Request], int]:
+    """Return requests of the log that the operator named; without one there are none."""
+    return ([], 0) if log is None else LogSight(log).observed(cursor)
+
+
 def require_sight(router: Router) -> Abilities:
     """Return a router's abilities when it shows single requests.
 

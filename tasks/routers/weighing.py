@@ -6,9 +6,17 @@ from collections.abc import Callable, Mapping
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers.envoy_config import parse_version, version_text, weight_problem
-from tasks.routers.port import Abilities, RouterState
+from tasks.routers.port import Abilities, RouterState, Shadowed
 
 ARMS = ("candidate", "twin", "baseline")
+
+
+class CopiesNothing:
+    """A router that cannot copy requests to the candidate."""
+
+    def shadowed(self) -> Shadowed | None:
+        """Return None: this router copies no requests."""
+        return None
 
 
 def require_weights(
