@@ -66,7 +66,9 @@ def test_either_end_is_asked_together_in_another_region_and_at_other_providers()
         ("db", "gcp europe-west3"): (Asked.ANOTHER_PROVIDER, Decimal(81)),
         ("db", "oci eu-frankfurt-1"): (Asked.ANOTHER_PROVIDER, Decimal(81)),
     }
-    assert {r.flow.source for r in rows} == {"flow logs of 15 days, as a month of 30"}
+    assert {r.flow.source for r in rows} == {
+        "flow logs of 15 days from 2026-05-01, as a month of 30"
+    }
 
 
 def test_a_pair_in_two_regions_is_asked_about_a_third() -> None:
@@ -124,8 +126,8 @@ def test_the_director_is_told_what_parting_would_cost() -> None:
     )  # fmt: skip
     # db answers 200 GB from AWS: 100 · 0.09; api sends 1 000 from Google: 0.12; from Oracle: free
     expected = (
-        "orders-api and db exchange 1,200.0 GB a month (flow logs of 15 days, as a month of 30)",
-        ": 24.00 USD today; 24.00 USD with one of them in aws eu-central-1; 9.00 USD to ",
+        "orders-api and db exchange 1,200.0 GB a month (flow logs of 15 days from 2026-05-01, ",
+        "as a month of 30): 24.00 USD today; 24.00 USD with one of them in aws eu-central-1; 9.00 USD to ",
         "129.00 USD with one of them at another provider (oci eu-frankfurt-1, gcp europe-west3)",
     )
     assert parting(rows, {"api": "orders-api"}) == ["".join(expected)]

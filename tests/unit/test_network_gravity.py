@@ -211,7 +211,7 @@ def test_flows_come_from_what_was_seen_and_pairs_without_bytes_say_so() -> None:
     assert [(f.from_id, f.to_id, f.sent_gb, f.received_gb) for f in flows] == [
         ("i-a", "i-b", 20, 40), ("i-a", "queue", None, None),
     ]  # fmt: skip
-    assert flows[0].source == "flow logs of 15 days, as a month of 30"
+    assert flows[0].source == "flow logs of 15 days from 2026-05-01, as a month of 30"
     assert place_of(resources[3]) is None
     assert flows[1].destination == Place("aws", "eu-west-3", EVERY_ZONE)
 

@@ -81,7 +81,8 @@ def flows_of(
         sent[seen.from_id, seen.to_id] += seen.sent_bytes
         received[seen.from_id, seen.to_id] += seen.received_bytes
     month = Decimal(DAYS_A_MONTH) / Decimal(repr(float(observed_days)))
-    how = f"flow logs of {observed_days:g} days, as a month of {DAYS_A_MONTH}"
+    since = f" from {min(t.first_seen for t in traffic):%Y-%m-%d}" if traffic else ""
+    how = f"flow logs of {observed_days:g} days{since}, as a month of {DAYS_A_MONTH}"
     flows = [
         Flow(a, b, *places.of(a, b), sent[a, b] / _GIB * month,
              received[a, b] / _GIB * month, how)
