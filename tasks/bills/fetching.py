@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from qafila.errors import BadInput, Unavailable
 
 @dataclass(frozen=True)
 class Fetched:
-    """A bill's file here, and the name it is spoken of by."""
+    """A bill's file here, the name it is spoken of by, and where it was taken from."""
 
     path: Path
     name: str
+    url: str = ""
 
 
 def fetched(paths: Sequence[str | Path], room: Path, s3: Any = None) -> list[Fetched]:
@@ -40,8 +41,10 @@ def fetched(paths: Sequence[str | Path], room: Path, s3: Any = None) -> list[Fet
         raise BadInput(f"the same file is named twice: {', '.join(twice)}.",
                        remedy="name each file once, or its lines would count double.")  # fmt: skip
     names = [f.name for f in found]
-    return [f if names.count(f.name) == 1 else Fetched(f.path, f"{f.path.parent.name}/{f.name}")
-            for f in found]  # fmt: skip
+    return [
+        f if names.count(f.name) == 1 else replace(f, name=f"{f.path.parent.name}/{f.name}")
+        for f in found
+    ]
 
 
 def _usual_client() -> Any:
@@ -76,4 +79,4 @@ def _download(url: str, folder: Path, s3: Any) -> Fetched:
             f"S3 could not be asked for {url}: {error}.",
             remedy="check the region, the endpoint and the credentials.",
         ) from error
-    return Fetched(path, path.name)
+    return Fetched(path, path.name, f"s3://{bucket}/{key}")

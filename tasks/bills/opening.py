@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,12 +21,16 @@ _LONGEST_HEADER = 1 << 20
 
 @dataclass(frozen=True)
 class TextFile:
-    """A CSV file: its columns as written, its delimiter, and whether it is compressed."""
+    """A CSV file: its columns as written, its delimiter, and whether it is compressed.
+
+    ``skip``: lines before the columns: blank ones, and the ``sep=;`` that a spreadsheet writes.
+    """
 
     path: Path
     columns: tuple[str, ...]
     delimiter: str
     compressed: bool
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,10 @@ class ParquetFile:
     path: Path
 
 
-def look_at(paths: list[Path]) -> list[TextFile | ParquetFile]:
-    """Return each file with what is needed to read it.
+def look_at(
+    paths: list[Path], shown: Mapping[Path, str] | None = None
+) -> list[TextFile | ParquetFile]:
+    """Return each file with what is needed to read it; ``shown``: what to call it, if not its path.
 
     A gzip file is unpacked once to its end, because a cut one would otherwise be a smaller bill.
 
@@ -49,7 +56,7 @@ def look_at(paths: list[Path]) -> list[TextFile | ParquetFile]:
         try:
             seen.append(_look(path))
         except _Unusable as error:
-            problems.append(str(error))
+            problems.append(str(error).replace(str(path), (shown or {}).get(path, str(path))))
     if problems:
         if len(problems) == 1:
             raise BadInput(f"{problems[0]}.", remedy=_REMEDY)
@@ -118,12 +125,21 @@ def _text(path: Path, head: bytes, *, compressed: bool) -> TextFile:
     text = head.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise _Unusable(f"{path} is empty: it has no lines")
-    first = text.lstrip("\r\n").splitlines()[0]
+    lines = text.splitlines()
+    skip = next(n for n, line in enumerate(lines) if line.strip())
+    if lines[skip].startswith("sep=") and len(lines) > skip + 1:
+        skip += 1
+    first = lines[skip]
     if first.count("\ufffd"):
         raise _Unusable(f"{path} is neither UTF-8 text nor Parquet")
+    if b"\r" in head and b"\n" not in head:
+        raise _Unusable(f"{path} ends its lines with CR alone; save it with LF or CR LF")
     delimiter = max(_DELIMITERS, key=first.count)
-    columns = next(csv.reader(io.StringIO(text.lstrip("\r\n")), delimiter=delimiter))
+    try:
+        columns = next(csv.reader(io.StringIO("\n".join(lines[skip:])), delimiter=delimiter))
+    except csv.Error as error:
+        raise _Unusable(f"{path} has a first line that is no CSV: {error}") from error
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:
         raise _Unusable(f"{path} has a column twice: {', '.join(twice)}")
-    return TextFile(path, tuple(c.strip() for c in columns), delimiter, compressed)
+    return TextFile(path, tuple(c.strip() for c in columns), delimiter, compressed, skip)

@@ -43,6 +43,7 @@ from tasks.bills.opening import ParquetFile, TextFile, look_at
 
 _LARGE_BYTES = 64 << 20  # text beyond it is kept in a file, not in memory
 _MEMORY = "1200MB"
+_LONGEST_REASON = 400
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
         room = Path(folder)
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         files = fetched(given, room, s3)
-        looked = look_at([f.path for f in files])
+        looked = look_at([f.path for f in files], {f.path: f.url for f in files if f.url})
         names = dict(zip([f.path for f in files], [f.name for f in files], strict=True))
         size = sum(f.path.stat().st_size * (10 if f.compressed else 1)
                    for f in looked if isinstance(f, TextFile))  # fmt: skip
@@ -207,7 +208,7 @@ def _described(
     return dict.fromkeys(file.columns, "VARCHAR"), (
         f"read_csv({{files}}, auto_detect = false, header = true, delim = {_text(file.delimiter)},"
         f" quote = '\"', escape = '\"', compression = '{packed}', filename = true,"
-        f" max_line_size = 33554432, columns = {{{spelled}}})"
+        f" max_line_size = 33554432, skip = {file.skip}, columns = {{{spelled}}})"
     )
 
 
@@ -234,8 +235,16 @@ def _unreadable(name: str, error: duckdb.Error) -> BadInput:
             f"the bill {name} has an amount or a sum of more than 18 digits before the point.",
             remedy="correct that line and export the bill again.",
         )
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "state machine" in str(error):
+        return BadInput(
+            f"the bill {name} cannot be read: a quotation mark stands where none may, or its lines "
+            "end in two ways.",
+            remedy="export it again as CSV (RFC 4180, UTF-8) or Parquet.",
+        )
+    # What follows the place is the line itself: as long as it likes, and nobody else's business.
+    told = str(error).split("Original Line")[0]
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
     return BadInput(
-        f"the bill {name} cannot be read: {'; '.join(lines[:3])}",
+        f"the bill {name} cannot be read: {'; '.join(lines[:3])[:_LONGEST_REASON]}",
         remedy="export it again as CSV (UTF-8) or Parquet.",
     )

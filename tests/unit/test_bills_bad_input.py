@@ -57,6 +57,8 @@ def test_a_cut_parquet_file_is_refused(tmp_path: Path) -> None:
         (b"a\xe9,b\n1,2\n", "neither UTF-8 text nor Parquet"),
         (b"a,a\n1,2\n", "has a column twice: a"),
         (b"\x1f\x8bnonsense", "cut or damaged"),
+        (b"a,b\r1,2\r", "ends its lines with CR alone"),
+        (b'"' + b"x" * 200_000 + b'",b\n1,2\n', "a first line that is no CSV"),
     ],
 )
 def test_what_is_no_bill_is_refused_by_name(tmp_path: Path, content: bytes, words: str) -> None:
@@ -177,6 +179,61 @@ def test_local_times_belong_to_the_month_as_written_and_the_bill_says_so(tmp_pat
     assert [t[0] for t in times] == [
         datetime(2026, 4, 30, 22), datetime(2026, 5, 1), datetime(2026, 5, 1),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + "\r\n1,EUR,2026-05-01,Usage,a\r\n2,EUR,2026-05-01,Usage,b\r\n",
+        "\ufeff" + HEAD + "\n1,EUR,2026-05-01,Usage,a\n\n2,EUR,2026-05-01,Usage,b",
+        "\n\n" + HEAD + "\n1,EUR,2026-05-01,Usage,a\n2,EUR,2026-05-01,Usage,b\n",
+        "sep=;\n"
+        + HEAD.replace(",", ";")
+        + "\n1;EUR;2026-05-01;Usage;a\n2;EUR;2026-05-01;Usage;b\n",
+        HEAD + '\n"+1.0","EUR","2026-05-01","Usage","a\nb"\n2, eur ,2026-05-01,Usage,b\n',
+    ],
+)
+def test_line_ends_blank_lines_and_a_spreadsheets_first_line_change_nothing(
+    tmp_path: Path, text: str
+) -> None:
+    for name in ("bill.csv", "bill.csv.gz"):
+        bill = read_bill(text_bill(tmp_path, text, name))
+        assert (bill.rows, bill.total("EUR")) == (2, Decimal(3))
+
+
+def test_all_members_of_a_gzip_file_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "joined.csv.gz"
+    lines = "2,EUR,2026-05-01,Usage,b\n" * 3
+    path.write_bytes(gzip.compress(f"{HEAD}\n".encode()) + gzip.compress(lines.encode()) * 2)
+    assert read_bill(path).total("EUR") == Decimal(12)
+
+
+def test_a_line_that_cannot_be_read_is_not_printed_whole(tmp_path: Path) -> None:
+    path = bill_of(
+        tmp_path, f"1,EUR,2026-05-01,Usage,a,{'secret' * 6_000_000}", head=HEAD + ",Tags"
+    )
+    with pytest.raises(BadInput, match="Line: 2") as refused:
+        read_bill(path)
+    assert len(str(refused.value)) < 700
+    assert "secret" not in str(refused.value)
+
+
+def test_lines_that_end_in_two_ways_are_refused_in_plain_words(tmp_path: Path) -> None:
+    text = HEAD + "\n1,EUR,2026-05-01,Usage,a\r\n2,EUR,2026-05-01,Usage,b\n"
+    with pytest.raises(BadInput, match="its lines end in two ways"):
+        read_bill(text_bill(tmp_path, text))
+
+
+def test_a_bill_and_its_copy_in_another_type_of_file_are_refused(tmp_path: Path) -> None:
+    path = bill_of(tmp_path, *hours(1), *hours(2), head=TIMED)
+    parquet = tmp_path / "same.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT * REPLACE (BilledCost::DECIMAL(18, 6) AS BilledCost) FROM"
+            f" read_csv('{path}', all_varchar = true)) TO '{parquet}' (FORMAT parquet)"
+        )
+    with pytest.raises(BadInput, match="count money twice"):
+        read_bill([path, parquet])
 
 
 def test_the_same_file_twice_is_refused(tmp_path: Path) -> None:
