@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from qafila.core.audit_sources import ClusterSource, MetricsSource, named_once
 from qafila.core.corpus import Corpus, Identifier, Model, Name
 from qafila.core.inference import AnswerObjectives, Inference
 from qafila.core.routing import AnyRouter
@@ -268,13 +269,21 @@ class AuditSources(Model):
         description="Bills, a path or several: FOCUS, AWS CUR, Azure EA or OCI exports, CSV or "
         "Parquet, gzip or not. None: cost is reported as not known.",
     )
-    kubernetes: list[Name] = Field([], max_length=20, description="Connections to clusters.")
+    kubernetes: list[ClusterSource] = Field(
+        [], max_length=20,
+        description="Connections to clusters: a name, or `{block: NAME, namespaces: [NAME, …]}`.",
+    )  # fmt: skip
     postgres: list[Name] = Field([], max_length=40, description="Connections to databases.")
-    prometheus: list[Url] = Field([], max_length=20, description="Addresses of servers.")
+    prometheus: list[MetricsSource] = Field(
+        [], max_length=20,
+        description="Servers: an address, or `{url: ADDRESS, header_file: PATH}`.",
+    )  # fmt: skip
     traces: list[FilePath] = Field(
-        [], max_length=100, description="OpenTelemetry traces (OTLP JSON) or Jaeger exports."
+        [], max_length=100, description="Traces as JSON: OTLP, Jaeger, Zipkin v2, AWS X-Ray."
     )
-    flow_logs: list[FilePath] = Field([], max_length=100, description="VPC flow log files.")
+    flow_logs: list[FilePath] = Field(
+        [], max_length=100, description="VPC flow logs, text or Parquet."
+    )
     code: list[FilePath] = Field(
         [], max_length=100, description="Folders of source code to look for vendors' APIs in."
     )
@@ -284,6 +293,18 @@ class AuditSources(Model):
     @classmethod
     def _one_or_several(cls, given: object) -> object:
         return [given] if isinstance(given, str) else [] if given is None else given
+
+    @field_validator("kubernetes")
+    @classmethod
+    def _each_cluster_once(cls, given: list[ClusterSource]) -> list[ClusterSource]:
+        named_once(((one.block, one) for one in given), "namespaces")
+        return given
+
+    @field_validator("prometheus")
+    @classmethod
+    def _each_server_once(cls, given: list[MetricsSource]) -> list[MetricsSource]:
+        named_once(((one.url.rstrip("/"), one.header_file) for one in given), "headers")
+        return given
 
 
 class Projection(Model):

@@ -7,8 +7,16 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from tasks.audit.sources import Sources
-from tasks.collectors import Collector, Limits, Look, collectors_of
+from tasks.collectors import (
+    Collector,
+    Limits,
+    Look,
+    collectors_of,
+    kubernetes_cluster,
+    prometheus_server,
+)
 from tasks.collectors.kubernetes_cluster import Cluster, ClusterLimits
+from tasks.collectors.pacing import Pacing
 from tasks.collectors.postgres_server import Server
 from tasks.collectors.prometheus_server import Metrics
 from tasks.collectors.reading import aws_places
@@ -64,8 +72,12 @@ def _aws(sources: Sources, regions: list[str], pages: int) -> Iterator[Place]:
 
 
 def _elsewhere(sources: Sources, pages: int) -> Iterator[Place]:
-    for name, cluster in sources.kubernetes:
-        look = partial(Cluster, cluster.client(), name, limits=ClusterLimits(pages=pages))
+    """Yield places outside AWS; all looks at one of them keep one pace."""
+    for name, cluster, namespaces in sources.kubernetes:
+        look = partial(
+            Cluster, cluster.client(), name, namespaces=namespaces,
+            limits=ClusterLimits(pages=pages), pacing=Pacing(kubernetes_cluster.RATES, share=1),
+        )  # fmt: skip
         yield Place(name, collectors_of("kubernetes"), partial(_plain, look))
     for name, database in sources.postgres:
         secret = None if database.password is None else database.password.get_secret_value()
@@ -75,8 +87,10 @@ def _elsewhere(sources: Sources, pages: int) -> Iterator[Place]:
             collectors_of("postgres"),
             partial(Server, name, database.url, secret, connect_timeout_seconds=wait),
         )
-    for address in sources.prometheus:
-        yield Place(address, collectors_of("prometheus"), partial(Metrics, address))
+    for address, header_file in sources.prometheus:
+        pacing = Pacing(prometheus_server.RATES, share=1)
+        ask = partial(Metrics, address, header_file=header_file, pacing=pacing)
+        yield Place(address, collectors_of("prometheus"), ask)
 
 
 def _plain(look: Callable[[], Look]) -> AbstractContextManager[Look]:

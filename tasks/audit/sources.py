@@ -10,8 +10,10 @@ from prefect.blocks.core import Block
 
 from blocks import AwsAccount, KubernetesCluster, PostgresDatabase
 from qafila import settings
+from qafila.core.audit_sources import ClusterSource, MetricsSource
 from qafila.core.workload import AuditSources, ProductPlan, Workload
 from qafila.errors import BadInput, Refused, Unavailable
+from tasks.collectors.prometheus_server import header_in
 from tasks.connections import adopt_block, connection
 from tasks.ledger import Connection
 
@@ -22,14 +24,15 @@ B = TypeVar("B", bound=Block)
 class Sources:
     """Everything that is there to be read: connections by name, files by path. All optional.
 
-    ``bills``: paths, or addresses like ``s3://bucket/key``.
+    ``bills``: paths, or addresses like ``s3://bucket/key``. ``kubernetes``: with the namespaces to
+    look into, none: all. ``prometheus``: addresses, with the file of a header to send.
     """
 
     account: tuple[str, AwsAccount] | None
     bills: tuple[str, ...]
-    kubernetes: tuple[tuple[str, KubernetesCluster], ...]
+    kubernetes: tuple[tuple[str, KubernetesCluster, tuple[str, ...]], ...]
     postgres: tuple[tuple[str, PostgresDatabase], ...]
-    prometheus: tuple[str, ...]
+    prometheus: tuple[tuple[str, Path | None], ...]
     traces: tuple[Path, ...]
     flow_logs: tuple[Path, ...]
     code: tuple[Path, ...]
@@ -62,7 +65,7 @@ def sources_of(
         bills=looked.bills(bills),
         kubernetes=looked.clusters(given.kubernetes),
         postgres=looked.connections("postgres", given.postgres, PostgresDatabase),
-        prometheus=tuple(dict.fromkeys(given.prometheus)),
+        prometheus=looked.servers(given.prometheus),
         traces=looked.files("traces", given.traces),
         flow_logs=looked.files("flow_logs", given.flow_logs),
         code=looked.files("code", given.code, folder=True),
@@ -103,15 +106,31 @@ class _Looked:
         found = [self.connection(field, name, kind) for name in dict.fromkeys(names)]
         return tuple(one for one in found if one is not None)
 
-    def clusters(self, names: list[str]) -> tuple[tuple[str, KubernetesCluster], ...]:
+    def clusters(
+        self, given: list[ClusterSource]
+    ) -> tuple[tuple[str, KubernetesCluster, tuple[str, ...]], ...]:
         """Return clusters whose settings a client can be made from; no call leaves yet."""
-        found = self.connections("kubernetes", names, KubernetesCluster)
+        namespaces = {one.block: one.namespaces for one in given}
+        found = self.connections("kubernetes", list(namespaces), KubernetesCluster)
         for _, cluster in found:
             try:
                 cluster.client()
             except (BadInput, Unavailable) as error:
                 self.problems.append(f"kubernetes: {error.what}")
-        return found
+        return tuple((name, cluster, namespaces[name]) for name, cluster in found)
+
+    def servers(self, given: list[MetricsSource]) -> tuple[tuple[str, Path | None], ...]:
+        """Return servers of metrics; a header that is to be sent is looked at, and not kept."""
+        found: dict[str, Path | None] = {}
+        for one in given:
+            path = None if one.header_file is None else settings.home() / one.header_file
+            found.setdefault(one.url.rstrip("/"), path)
+        for path in dict.fromkeys(path for path in found.values() if path is not None):
+            try:
+                header_in(path)
+            except BadInput as error:
+                self.problems.append(f"prometheus: {error.what} {error.remedy}")
+        return tuple(found.items())
 
     def bills(self, names: list[str]) -> tuple[str, ...]:
         """Return paths; what lies on S3 is not here, so that it is there shows when it is read."""

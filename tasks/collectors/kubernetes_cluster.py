@@ -104,6 +104,10 @@ class Cluster(Look):
     def objects(self, kind: str) -> Iterator[Object]:
         """Yield the objects of one of :data:`KINDS`; one may come twice when a list began anew."""
         listing = KINDS[kind]
+        if self._named and (listing.in_namespace or kind == "namespaces"):
+            rest = len(self._named) - _NAMED
+            asked = ", ".join(self._named[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+            self.missed(Outcome.COMPLETE, f"only namespace {asked} was looked into, as asked")
         if kind == "namespaces" and self._named:
             yield from ({"metadata": {"name": name}} for name in self._named)
             return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from qafila.errors import BadInput
 from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
 
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2
 RATES = {DEFAULT: Rate(2, 4, source="our own choice: none is documented")}
 
 
@@ -69,19 +71,20 @@ class Metrics(Look):
         pacing: Pacing | None = None,
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in url:
             raise BadInput(
-                f"{parts.scheme}://{parts.hostname or ''} is no address of a Prometheus server.",
+                "the given address is none of a Prometheus server.",
                 remedy="name http or https, a host and a port; a credential goes into a file with "
                 "one header.",
             )
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        super().__init__(f"{parts.hostname}:{port}")
+        # Behind one gateway the path tells servers apart.
+        super().__init__(f"{parts.hostname}:{port}{parts.path.rstrip('/')}")
         self.limits = limits
         self._pacing = Pacing(RATES, share=1) if pacing is None else pacing
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
-            headers={} if header_file is None else _header_in(Path(header_file)),
+            headers={} if header_file is None else header_in(Path(header_file)),
             timeout=limits.timeout_s,
             follow_redirects=False,
         )
@@ -170,8 +173,16 @@ class Metrics(Look):
             return answer.status_code, bytes(content), float(hint) if hint.isdecimal() else 1.0
 
 
-def _header_in(path: Path) -> dict[str, str]:
-    """Return the header of a file. Its text is in no message."""
+def _plain(value: str) -> bool:
+    return bool(value) and value.isascii() and value.isprintable()
+
+
+def header_in(path: Path) -> dict[str, str]:
+    """Return the header of a file. Its text is in no message.
+
+    Raises:
+        BadInput: the file cannot be read, or does not hold one header.
+    """
     try:
         lines = path.read_text("utf-8").strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -179,7 +190,7 @@ def _header_in(path: Path) -> dict[str, str]:
             f"the header file {path} cannot be read.", remedy="name a file of one line of text."
         ) from error
     name, colon, value = lines[0].partition(":") if len(lines) == 1 else ("", "", "")
-    if not colon or not name.strip().isascii() or not value.strip() or " " in name.strip():
+    if not colon or not _HEADER.fullmatch(name.strip()) or not _plain(value.strip()):
         raise BadInput(
             f"the header file {path} does not hold one header.",
             remedy="write one line, as in: Authorization: Bearer TOKEN",

@@ -133,7 +133,9 @@ def test_a_credential_comes_from_a_file_and_is_sent(collect: Collect, tmp_path: 
     assert collect(TARGETS, MetricsServer(header=HEADER)).outcome is Outcome.DENIED
 
 
-@pytest.mark.parametrize("text", ["", "no colon", "A: b\nC: d", "A B: c", "Authorization:"])
+@pytest.mark.parametrize(
+    "text", ["", "no colon", "A: b\nC: d", "A B: c", "Authorization:", "A: b\u2026", "Ä: b"]
+)
 def test_a_file_that_holds_no_header_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "header"
     file.write_text(text)
@@ -144,7 +146,9 @@ def test_a_file_that_holds_no_header_is_refused(tmp_path: Path, text: str) -> No
         Metrics("http://127.0.0.1:9", header_file=tmp_path / "none")
 
 
-@pytest.mark.parametrize("url", ["ftp://h", "http://", "127.0.0.1:9090", "http://u:s3cret@h:1"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h", "http://", "127.0.0.1:9090", "http://u:s3cret@h:1", "http://u:s3/cret@h:1"]
+)
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(BadInput) as refused:
         Metrics(url)

@@ -33,6 +33,7 @@ from blocks.kubernetes import KubernetesCluster
 from blocks.postgres import PostgresDatabase
 from flows.inventory_audit import AuditRequest, inventory_audit
 from qafila.cli import app
+from qafila.errors import BadInput
 from qafila.stack import postgres
 from tasks.connections import record_connection
 from tasks.evidence import Evidence, check_chain, latest_evidence
@@ -174,15 +175,20 @@ def audited(
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     token = tmp_path / "token"
     token.write_text(TOKEN)
+    (tmp_path / "header").write_text(f"Authorization: {HEADER}\n")
     fill_source(target_url)
     with (
         running_lists(_estate()) as cluster,
-        running_metrics(MetricsServer(retention="15d")) as metrics,
+        running_metrics(MetricsServer(retention="15d", header=HEADER)) as metrics,
         connected_from(POD, database_port),
     ):
         apply_demo(
             ledger, target_url,
-            audit={"kubernetes": ["staging"], "postgres": ["shop-db"], "prometheus": [metrics.url]},
+            audit={
+                "kubernetes": [{"block": "staging", "namespaces": ["billing", "ml", "shop"]}],
+                "postgres": ["shop-db"],
+                "prometheus": [{"url": metrics.url, "header_file": "header"}],
+            },
         )  # fmt: skip
         record_connection(
             ledger, "staging", KubernetesCluster(api_url=cluster.url, token_file=str(token))
@@ -234,13 +240,16 @@ def _outcomes(audited: Audited) -> None:
 def _resources(audited: Audited) -> None:
     kinds = {kind for (kind,) in audited.table("resources", "kind")}
     assert {
-        "kubernetes:deployment", "kubernetes:statefulset", "kubernetes:daemonset",
-        "kubernetes:cronjob", "kubernetes:service", "kubernetes:node",
+        "kubernetes:deployment", "kubernetes:statefulset", "kubernetes:cronjob",
+        "kubernetes:service", "kubernetes:node",
         "kubernetes:persistentvolumeclaim", "postgres:server", "postgres:database",
         "postgres:table", "postgres:text", "postgres:client", "prometheus:server",
         "prometheus:target", "prometheus:gpu", "prometheus:machine",
     } <= kinds  # fmt: skip
     assert "kubernetes:ingress" not in kinds
+    assert "kubernetes:daemonset" not in kinds  # it is in a namespace that was not asked for
+    notes = dict(audited.table("collectors", "collector, not_seen"))
+    assert "only namespace billing, ml, shop was looked into" in notes["kubernetes-storage"]
     clients = [name for kind, name in audited.table("resources", "kind, name")
                if kind == "postgres:client"]  # fmt: skip
     assert clients == ["orders backend"]  # and none of the audit's own sessions
@@ -290,7 +299,7 @@ def _first_page(audited: Audited) -> None:
     assert audited.evidence.sentence in audited.first
     unseen = audited.first.split("What we could not see")[1]
     for told in (
-        "ingresses in namespace billing, kube-system, ml, shop: the API server said 403",
+        "ingresses in namespace billing, ml, shop: the API server said 403",
         "public.salary: SELECT was not granted to us",
         "the server keeps 15 days alone",
         "no bill was read: spend, network share and reconciliation are not known",
@@ -305,6 +314,32 @@ def _nothing_secret(audited: Audited) -> None:
         assert secret not in json.dumps(audited.evidence.body)
         assert secret not in audited.page
         assert all(secret.encode() not in content for content in exported)
+
+
+def test_a_header_that_is_none_is_refused_before_anything_is_asked(
+    ledger: psycopg.Connection[Any], ledger_url: str, target_url: str,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+    monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
+    fill_source(target_url)
+    (tmp_path / "bare").write_text("s3cret-t0ken\n")
+    with running_metrics(MetricsServer()) as metrics:
+        apply_demo(
+            ledger, target_url,
+            audit={
+                "kubernetes": [{"block": "nowhere", "namespaces": ["shop"]}],
+                "prometheus": [{"url": f"{metrics.url}/a", "header_file": "bare"},
+                               {"url": f"{metrics.url}/b", "header_file": "absent"}],
+            },
+        )  # fmt: skip
+        with pytest.raises(BadInput) as refused:
+            inventory_audit(AuditRequest(workload=NAME))
+    assert len(refused.value.problems) == 3
+    for told in ("nowhere", "bare does not hold one header", "absent cannot be read"):
+        assert any(told in problem for problem in refused.value.problems), told
+    assert "s3cret-t0ken" not in str(refused.value)
+    assert metrics.asked == []
 
 
 def test_ledger_and_export_have_all_of_it(
