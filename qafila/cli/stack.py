@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
+from qafila.errors import BadInput
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +58,6 @@ def down(
         home = settings.home()
         typed = typer.prompt(f"This deletes {home} with ledger and evidence. Type {home.name!r}")
         if typed != home.name:
-            from qafila.errors import BadInput
-
             raise BadInput(f"{typed!r} is not {home.name!r}.", remedy="qafila down --wipe")
     report = bring_down(wipe=wipe)
     if as_json:
@@ -78,14 +78,24 @@ def doctor(
         bool,
         typer.Option("--aws-policy", help="Print the IAM policy that an audit needs, and end."),
     ] = False,
-) -> None:
+    s3_inventory: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--s3-inventory", metavar="BUCKET[/PREFIX]",
+            help="With --aws-policy: where S3 Inventory delivers reports, which may then be read. "
+            "Can be given several times.",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
     """Show each piece with version, address and health; exit 4 when one is not well."""
     from dataclasses import asdict
 
+    places = s3_inventory or []
+    _check_inventories(places, aws_policy)
     if aws_policy:
         from tasks.collectors import read_only_policy
 
-        screen.print_json(read_only_policy())
+        screen.print_json(read_only_policy(inventories=places))
         screen.complain(
             "Only where further accounts are read through roles: allow sts:AssumeRole as well, for "
             "the ARNs of those roles alone."
@@ -107,6 +117,26 @@ def doctor(
                 screen.say(f"\n{piece.piece}: {piece.health}.\nNext:  {piece.remedy}")
     if not all(p.well for p in pieces):
         raise typer.Exit(4)
+
+
+def _check_inventories(places: list[str], aws_policy: bool) -> None:
+    """Refuse places of inventory reports that would open more than a bucket's prefix.
+
+    Raises:
+        BadInput: a place is no bucket with or without a prefix, or no policy is to be printed.
+    """
+    problems = [
+        f"{place!r} is not BUCKET or BUCKET/PREFIX."
+        for place in places
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.()'/-]*)?", place)
+    ]
+    if places and not aws_policy:
+        problems.append("--s3-inventory says nothing without --aws-policy.")
+    if problems:
+        raise BadInput(
+            "no policy can be printed:", problems,
+            remedy="qafila doctor --aws-policy --s3-inventory BUCKET/PREFIX",
+        )  # fmt: skip
 
 
 def _tick(well: bool) -> str:

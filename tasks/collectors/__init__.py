@@ -6,6 +6,8 @@ these are read once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tasks.collectors import (
     aws_api_gateway,
     aws_bedrock,
@@ -24,6 +26,7 @@ from tasks.collectors import (
     aws_rds,
     aws_route53,
     aws_s3,
+    aws_s3_inventory,
     aws_sagemaker,
     aws_security_groups,
     aws_sns,
@@ -67,14 +70,22 @@ def collectors_of(system: Of) -> tuple[Collector, ...]:
     return tuple(c for c in (*COLLECTORS, *ELSEWHERE) if c.of == system)
 
 
-def read_only_policy(*, without: frozenset[str] = frozenset()) -> dict[str, object]:
-    """Return the IAM policy that lets the collectors read, and nothing else."""
+def read_only_policy(
+    *, without: frozenset[str] = frozenset(), inventories: Iterable[str] = ()
+) -> dict[str, object]:
+    """Return the IAM policy that lets the collectors read, and nothing else.
+
+    ``inventories``: where S3 Inventory delivers its reports, as ``BUCKET`` or ``BUCKET/PREFIX``.
+    Objects may be read there, and nowhere else.
+    """
     wanted = {a for c in COLLECTORS if c.name not in without for a in c.actions}
     actions = sorted({*wanted, "ec2:DescribeRegions"})  # which regions are switched on
-    return {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}],
-    }
+    statements = [{"Effect": "Allow", "Action": actions, "Resource": "*"}]
+    opened = sorted({f"arn:aws:s3:::{place.strip('/')}/*" for place in inventories})
+    if opened:
+        reading = sorted(aws_s3_inventory.OBJECT_ACTIONS)
+        statements.append({"Effect": "Allow", "Action": reading, "Resource": opened})
+    return {"Version": "2012-10-17", "Statement": statements}
 
 
 __all__ = [
