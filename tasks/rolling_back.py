@@ -19,7 +19,13 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Inconclusive, Refused, Unavailable
 from qafila.sql import statement
-from tasks.descent import PROOF_SECONDS, descend, put_pointer_back, read_whatever_it_says
+from tasks.descent import (
+    PROOF_SECONDS,
+    Descent,
+    descend,
+    put_pointer_back,
+    read_whatever_it_says,
+)
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import read_lease, release_lease, take_lease
@@ -61,6 +67,33 @@ class RolledBack:
     not_shown: tuple[str, ...] = ()
     by: str = "ledger"
     old_side: str = ""
+
+    @classmethod
+    def by_descent(
+        cls, down: Descent, workload: str, generations: Sequence[int], *, from_weight: int,
+        epoch: int, why: str, said: str = "", by: str = "ledger", old_side: str = "",
+    ) -> RolledBack:  # fmt: skip
+        """Return how a way down ended; ``said`` follows its own sentence."""
+        return cls(
+            workload=workload,
+            generations=tuple(generations),
+            already=False,
+            from_weight=from_weight,
+            final_weight=down.final_weight,
+            seconds_to_zero=down.seconds_to_zero,
+            acknowledged_s=down.acknowledged_s,
+            requests_after=down.requests_after,
+            canary_requests_after=down.canary_requests_after,
+            verdict=down.verdict,
+            sentence=f"{down.sentence}{said}",
+            why=why,
+            epoch=epoch,
+            probes=down.probes,
+            holds_after_s=down.holds_after_s,
+            not_shown=down.not_shown,
+            by=by,
+            old_side=old_side,
+        )
 
     def body(self) -> dict[str, Any]:
         """Return the values as evidence keeps them."""
@@ -169,25 +202,10 @@ def _roll_back(
             router, spec.name, epoch=epoch, why=why, put_back=lambda: put_back(epoch),
             beside=by_name, proof_seconds=proof_seconds,
         )  # fmt: skip
-        outcome = RolledBack(
-            workload=spec.name,
-            generations=tuple(numbers),
-            already=False,
-            from_weight=before.candidate_percent,
-            final_weight=down.final_weight,
-            seconds_to_zero=down.seconds_to_zero,
-            acknowledged_s=down.acknowledged_s,
-            requests_after=down.requests_after,
-            canary_requests_after=down.canary_requests_after,
-            verdict=down.verdict,
-            sentence=f"{down.sentence}{f' Live sync: {old_side}.' if old_side else ''}",
-            why=why,
-            epoch=epoch,
-            probes=down.probes,
-            holds_after_s=down.holds_after_s,
-            not_shown=down.not_shown,
-            old_side=old_side,
-        )
+        outcome = RolledBack.by_descent(
+            down, spec.name, numbers, from_weight=before.candidate_percent, epoch=epoch, why=why,
+            said=f" Live sync: {old_side}." if old_side else "", old_side=old_side,
+        )  # fmt: skip
         record_evidence(
             ledger,
             "rollback",

@@ -16,7 +16,6 @@ from qafila.errors import BadInput, QafilaError
 from tasks.alias import read_alias
 from tasks.descent import (
     PROOF_SECONDS,
-    Descent,
     descend,
     put_pointer_back,
     read_whatever_it_says,
@@ -121,7 +120,14 @@ def _roll_back(
         router, name, epoch=epoch, why=why, put_back=put_back, beside=by_name,
         proof_seconds=proof_seconds,
     )  # fmt: skip
-    outcome = _outcome(card, before.candidate_percent, down, why, epoch)
+    said = (
+        f" Done by the card of {card.written_at:%Y-%m-%d %H:%M} UTC, without the ledger."
+        f"{f' The card is {card.note}.' if card.note else ''}"
+    )
+    outcome = RolledBack.by_descent(
+        down, name, [card.generation], from_weight=before.candidate_percent, epoch=epoch, why=why,
+        said=said, by="card",
+    )  # fmt: skip
     _note(
         card, epoch, down.verdict, f"{outcome.sentence} Why: {why}",
         {
@@ -177,28 +183,4 @@ def _note(
             sentence=sentence,
             body=body,
         )
-    )
-
-
-def _outcome(card: Card, from_weight: int, down: Descent, why: str, epoch: int) -> RolledBack:
-    note = f" The card is {card.note}." if card.note else ""
-    return RolledBack(
-        workload=card.workload.name,
-        generations=(card.generation,),
-        already=False,
-        from_weight=from_weight,
-        final_weight=down.final_weight,
-        seconds_to_zero=down.seconds_to_zero,
-        acknowledged_s=down.acknowledged_s,
-        requests_after=down.requests_after,
-        canary_requests_after=down.canary_requests_after,
-        verdict=down.verdict,
-        sentence=f"{down.sentence} Done by the card of {card.written_at:%Y-%m-%d %H:%M} UTC, "
-        f"without the ledger.{note}",
-        why=why,
-        epoch=epoch,
-        probes=down.probes,
-        holds_after_s=down.holds_after_s,
-        not_shown=down.not_shown,
-        by="card",
     )

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
-from types import TracebackType
 from urllib.parse import urlencode, urlsplit
 
 from qafila.core.judged import Answer
@@ -85,12 +84,7 @@ class SearchService:
     def __enter__(self) -> SearchService:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def ask(self, text: str, k: int, mode: str | None = None) -> Answer:

@@ -181,16 +181,8 @@ def drill(facts: RolloutFacts) -> Sequence[Table]:
     """Return the drill and the certificate under which the rollout began."""
     row, certificate = facts.latest("drill"), facts.certificate
     body: Mapping[str, Any] = {} if row is None else row.body
-    told = [
-        ("weight gone to", f"{number(body.get('weight'))} %"),
-        ("ways there and back", number(body.get("flips"))),
-        ("until nobody met the canary, slowest", duration(body.get("seconds_to_zero"))),
-        *_percentiles(body),
-        ("until the router acknowledged", duration(body.get("acknowledged_s"))),
-        ("requests", number(body.get("requests"))),
-        ("failed", number(body.get("failed_requests"))),
-        ("on the canary afterwards", number(body.get("canary_requests_after"))),
-    ]
+    slowest = ("until nobody met the canary, slowest", duration(body.get("seconds_to_zero")))
+    told = drill_lines(body, [slowest, *_percentiles(body)])
     held = [] if certificate is None else [
         ("number", text(certificate.get("id"))),
         ("router", text(certificate.get("router"))),
@@ -203,6 +195,21 @@ def drill(facts: RolloutFacts) -> Sequence[Table]:
         pairs("The drill", told, body),
         pairs("The certificate", held, certificate or {}),
     )
+
+
+def drill_lines(
+    body: Mapping[str, Any], to_zero: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return what a drill measured, line by line; ``to_zero`` is how long it took."""
+    return [
+        ("weight gone to", f"{number(body.get('weight'))} %"),
+        ("ways there and back", number(body.get("flips"))),
+        *to_zero,
+        ("until the router acknowledged", duration(body.get("acknowledged_s"))),
+        ("requests", number(body.get("requests"))),
+        ("failed", number(body.get("failed_requests"))),
+        ("on the canary afterwards", number(body.get("canary_requests_after"))),
+    ]
 
 
 def _percentiles(body: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -208,19 +208,8 @@ def _validation(facts: Facts) -> Section:
 
 def _drill(facts: Facts) -> Section:
     body = facts.body("drill")
-    measured = pairs(
-        "Measured at the client",
-        [
-            ("weight gone to", f"{number(body.get('weight'))} %"),
-            ("ways there and back", number(body.get("flips"))),
-            ("until nobody met the canary", duration(body.get("seconds_to_zero"))),
-            ("until the router acknowledged", duration(body.get("acknowledged_s"))),
-            ("requests", number(body.get("requests"))),
-            ("failed", number(body.get("failed_requests"))),
-            ("on the canary afterwards", number(body.get("canary_requests_after"))),
-        ],
-        body,
-    )
+    to_zero = ("until nobody met the canary", duration(body.get("seconds_to_zero")))
+    measured = pairs("Measured at the client", rollout_tables.drill_lines(body, [to_zero]), body)
     certificates = table(
         "Certificates",
         ("number", "router", "versions", "time to zero", "failed", "issued", "expires", "evidence"),
