@@ -6,6 +6,7 @@ import json
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from qafila.core.bills.formats import FOCUS_COLUMNS, lacking, recognise
@@ -205,3 +206,55 @@ def test_a_tag_column_with_a_backslash_is_a_name_like_any_other(tmp_path: Path) 
     assert read_bill(path).total("USD") == Decimal("2.27205938461E-7")
     with open_bill(path) as opened:
         assert json.loads(opened.query("SELECT tags FROM line")[0][0]) == {"Dev\\red's.app": "shop"}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "MAP {'app': 'shop'}",  # Data Exports
+        "[{'key': 'app', 'value': 'shop'}]",  # Google Cloud
+        "{'app': 'shop'}::JSON",
+        "{'app': 'shop', 'other': NULL}",
+    ],
+)
+def test_tags_of_every_type_of_parquet_are_read(tmp_path: Path, tags: str) -> None:
+    path = tmp_path / "bill.parquet"
+    empty = {"M": "MAP {}", "[": "[]", "{": "NULL"}[tags[0]]
+    line = ("SELECT 1.5 AS BilledCost, 'EUR' AS BillingCurrency, DATE '2026-05-01' AS"
+            " BillingPeriodStart, 'Usage' AS ChargeCategory, 'a' AS ServiceName")  # fmt: skip
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY ({line}, {tags} AS Tags, 1 AS ResourceId UNION ALL"
+            f" {line}, {empty}, 2) TO '{path}' (FORMAT parquet)"
+        )
+    bill = read_bill(path)
+    (untagged,) = (d for d in bill.defects if d.kind == "untagged")
+    assert (untagged.count, untagged.amount) == (1, Decimal("1.5"))
+    amounts = {t.value: t.amount for t in bill.tagged if t.key == "app"}
+    assert amounts == {"": Decimal("1.5"), "shop": Decimal("1.5")}
+
+
+def test_a_focus_bill_tells_what_was_paid_for_commitments_from_what_was_used_of_them(
+    tmp_path: Path,
+) -> None:
+    head = HEAD + ",ProviderName,CommitmentDiscountId,ChargeClass,EffectiveCost"
+    bill = read_bill(
+        bill_of(
+            tmp_path,
+            "100,EUR,2026-05-01,Purchase,a,V,c-1,,0",
+            "0,EUR,2026-05-01,Usage,a,V,c-1,,60.25",
+            "0,EUR,2026-05-01,Usage,a,V,c-1,,9.75",  # not used: it is billed all the same
+            "7,EUR,2026-05-01,Usage,a,V,,,7",
+            "-3,EUR,2026-05-01,Credit,a,V,,,-3",
+            "-2,EUR,2026-05-01,Usage,a,V,,Refund,-2",
+            "20.5,EUR,2026-05-01,Tax,a,V,,,20.5",
+            head=head,
+        )
+    )
+    (month,) = bill.commitments
+    # 60.25 + 9.75 + 7 - 3 - 2 + 20.5
+    assert (month.billed, month.amortised) == (Decimal("122.5"), Decimal("92.5"))
+    assert (month.purchased, month.used, month.rows) == (Decimal(100), Decimal(70), 3)
+    assert {k: a for k, (a, _) in bill.sums(bill.categories, "EUR").items()} == {
+        "Purchase": 100, "Tax": Decimal("20.5"), "Usage": 7, "Refund": -2, "Credit": -3,
+    }  # fmt: skip
