@@ -62,21 +62,28 @@ class Pace:
 def next_start(pace: Pace, rate: Rate, now: float) -> tuple[float, Pace]:
     """Return when a request that comes now may start, and the pace after it; seconds of one clock.
 
-    In any span of T seconds at most ``rate.burst + rate.per_second * T`` requests start.
+    In any span of T seconds at most ``rate.burst + rate.per_second * T`` requests start. That holds
+    also where ``now`` is yet to come: the place in the queue of a request that has to wait by
+    itself.
     """
     spacing = 1 / (rate.per_second * pace.slowed)
-    start, clock = take(pace.clock, now, spacing, (rate.burst - 1) / rate.per_second)
+    start, clock = take(pace.clock, now, spacing, _saved_seconds(rate))
     return start, replace(pace, clock=clock)
 
 
 def seconds_to_stay_out(pace: Pace, rate: Rate, now: float, earliest: float) -> float:
     """Return how long a request that may not start before ``earliest`` keeps out of the queue.
 
-    It joins as soon as its turn would come at that moment or later, so that both waits pass
-    together; sooner, and the others would have to wait for it.
+    It joins when its turn would come at that moment, or sooner by what an idle bucket saves up:
+    so both waits pass together, and no other request has to wait for it.
     """
     start, _ = next_start(pace, rate, now)
-    return max(0.0, earliest - start)
+    return max(0.0, earliest - start - _saved_seconds(rate))
+
+
+def _saved_seconds(rate: Rate) -> float:
+    """Return how much of its time an idle bucket saves up: what the burst beyond one is worth."""
+    return (rate.burst - 1) / rate.per_second
 
 
 def after_answer(pace: Pace) -> Pace:

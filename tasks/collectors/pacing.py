@@ -21,8 +21,6 @@ from qafila.core.request_rate import (
     seconds_to_stay_out,
 )
 
-_TICK = 0.001  # seconds that no wait is worth
-
 
 @cache
 def documented_rates() -> Mapping[str, Rate]:
@@ -86,18 +84,17 @@ class Pacing:
         That moment is one of :meth:`moment`. What a call has to wait by itself passes while it
         waits for its turn, as far as the queue is that long.
         """
-        while True:
-            with self._lock:
-                bucket = self._bucket(account, region, service, operation)
-                now = self._clock()
-                out = seconds_to_stay_out(bucket.pace, bucket.rate, now, earliest)
-                if out < _TICK:
-                    start, bucket.pace = next_start(bucket.pace, bucket.rate, now)
-                    bucket.calls += 1
-                    break
+        with self._lock:
+            bucket = self._bucket(account, region, service, operation)
+            out = seconds_to_stay_out(bucket.pace, bucket.rate, self._clock(), earliest)
+        if out > 0:
             self._sleep(out)
-        if max(start, earliest) > now:
-            self._sleep(max(start, earliest) - now)
+        with self._lock:
+            now = self._clock()
+            start, bucket.pace = next_start(bucket.pace, bucket.rate, max(now, earliest))
+            bucket.calls += 1
+        if start > now:
+            self._sleep(start - now)
 
     def answered(self, account: str, region: str, service: str, operation: str) -> None:
         """Note that a call was not throttled."""

@@ -17,7 +17,6 @@ from tasks.collectors.port import Collector
 
 _LIMITS = Limits()
 CONCURRENCY = 64  # looks at once; most of them wait for their bucket
-_LISTING = 8  # of those that list alone: they keep a processor busy, and would let the others wait
 _SWITCHED_ON = frozenset({"opt-in-not-required", "opted-in"})
 
 
@@ -106,9 +105,10 @@ def read_places(
     """Run every collector of every place, so many at once; the order is that of the places.
 
     One service is begun in all its places before the next: each place has a bucket of its own for
-    it, and the slow ones then empty side by side. The collectors that list alone run beside those
-    that ask for each thing, fewer at once. ``done`` is called as each one ends, on the thread that
-    ran it.
+    it, and the slow ones then empty side by side. Those that list alone run beside those that ask
+    for each thing, as many as there are places: taking long lists apart keeps a processor busy,
+    and more of it at once would only let the others wait. ``done`` is called as each one ends, on
+    the thread that ran it.
     """
     looks = [(place, collector) for place in places for collector in place.collectors]
     names = list(dict.fromkeys(collector.name for _, collector in looks))
@@ -120,9 +120,10 @@ def read_places(
         done(collected)
         return collected
 
+    lists_at_once = max(1, min(concurrency, len(places)))
     with (
         ThreadPoolExecutor(concurrency, thread_name_prefix="collect") as asking,
-        ThreadPoolExecutor(min(concurrency, _LISTING), thread_name_prefix="list") as listing,
+        ThreadPoolExecutor(lists_at_once, thread_name_prefix="list") as listing,
     ):
         begun = {
             turn: (asking if looks[turn][1].each else listing).submit(run, turn) for turn in turns

@@ -45,19 +45,19 @@ def test_no_span_ever_holds_more_starts_than_the_bucket_permits(
 ) -> None:
     """Repeated calls included, each with a wait of its own that passes in the queue."""
     rate, pace = Rate(per_second, burst), Pace()
-    coming: list[tuple[float, int, float, list[float]]] = []
+    coming: list[tuple[float, int, bool, float, list[float]]] = []
     now, starts = 100.0, []
     for number, (gap, _, backoffs) in enumerate(requests):
         now += gap
-        heapq.heappush(coming, (now, number, now, backoffs))
+        heapq.heappush(coming, (now, number, True, now, backoffs))
     while coming:
-        now, number, earliest, backoffs = heapq.heappop(coming)
-        out = seconds_to_stay_out(pace, rate, now, earliest)
-        if out > 1e-9:
-            heapq.heappush(coming, (now + out, number, earliest, backoffs))
+        now, number, stayed_out, earliest, backoffs = heapq.heappop(coming)
+        if not stayed_out:
+            out = seconds_to_stay_out(pace, rate, now, earliest)
+            heapq.heappush(coming, (now + out, number, True, earliest, backoffs))
             continue
-        start, pace = next_start(pace, rate, now)
-        assert start >= max(now, earliest - 1e-6)
+        start, pace = next_start(pace, rate, max(now, earliest))
+        assert start >= max(now, earliest)
         starts.append(start)
         answer = requests[number][1]
         if answer == "answered":
@@ -66,22 +66,29 @@ def test_no_span_ever_holds_more_starts_than_the_bucket_permits(
             pace = after_refusal(pace, now, 1.0 if answer == "asked to wait" else None)
         assert 0 < pace.slowed <= 1
         if backoffs:
-            heapq.heappush(coming, (start, number, start + backoffs[0], backoffs[1:]))
+            heapq.heappush(coming, (start, number, False, start + backoffs[0], backoffs[1:]))
     assert len(starts) == sum(1 + len(backoffs) for _, _, backoffs in requests)
+    starts.sort()
     for first, begin in enumerate(starts):
         for last in range(first, len(starts)):
             span = starts[last] - begin
             assert last - first + 1 <= burst + per_second * span + 1e-6
 
 
-def test_who_waits_by_itself_lets_the_others_start() -> None:
-    rate, pace = Rate(10, 1), Pace()
-    for turn in (0.0, 0.1, 0.2):
-        start, pace = next_start(pace, rate, 0.0)
-        assert start == pytest.approx(turn)
-    # the next turn is at 0.3 s
-    for earliest, out in ((0.25, 0.0), (0.3, 0.0), (1.0, 0.7)):
-        assert seconds_to_stay_out(pace, rate, 0.0, earliest) == pytest.approx(out)
+@pytest.mark.parametrize(("burst", "out"), [(1, (0.0, 0.0, 0.7)), (6, (0.0, 0.0, 0.2))])
+def test_who_waits_by_itself_lets_the_others_start(burst: int, out: tuple[float, ...]) -> None:
+    rate, pace = Rate(10, burst), Pace()
+    for _ in range(burst + 2):
+        _, pace = next_start(pace, rate, 0.0)
+    # the next turn is at 0.3 s; an idle bucket saves up (burst - 1) / 10 s
+    for earliest, expected in zip((0.25, 0.3, 1.0), out, strict=True):
+        assert seconds_to_stay_out(pace, rate, 0.0, earliest) == pytest.approx(expected)
+    turn, _ = next_start(pace, rate, 0.0)
+    assert turn == pytest.approx(0.3)
+    waits, behind = next_start(pace, rate, 0.3 + rate.least_seconds(2 * burst - 1))
+    assert waits == pytest.approx(0.3 + (burst - 1) / 10)
+    other, _ = next_start(behind, rate, 0.0)
+    assert other == pytest.approx(0.4)  # as if it had not waited by itself
 
 
 @pytest.mark.parametrize(
