@@ -33,10 +33,14 @@ def ended_by_sigterm(end: Callable[[], object] = _end) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def stop_server(data: Path) -> None:
-    """Stop the PostgreSQL of this folder, if one runs: perhaps another one than we started."""
+def stop_server(data: Path, *, keep: bool = True) -> None:
+    """Stop the PostgreSQL of this folder, if one runs: perhaps another one than we started.
+
+    ``keep``: the folder is used again. Else it need not be written to disk once more, which takes
+    seconds where many databases were made.
+    """
     with suppress(FileNotFoundError, psutil.NoSuchProcess, psutil.TimeoutExpired):
         server = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
         if str(data) in server.cmdline():  # else the number is another process's by now
-            server.send_signal(signal.SIGINT)  # fast shutdown
+            server.send_signal(signal.SIGINT if keep else signal.SIGQUIT)  # fast | immediate
             server.wait(20)

@@ -107,7 +107,7 @@ def _setting() -> Iterator[Setting]:
             os.environ.pop("QAFILA_LEDGER_URL", None)
         else:
             os.environ["QAFILA_LEDGER_URL"] = before
-        stop_server(folder / "pg")
+        stop_server(folder / "pg", keep=False)
         for child in restarted:
             child.wait(20)
         shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,7 @@ def pg_server() -> Iterator[postgres.Postgres]:
         try:
             yield postgres.start(folder / "pg")
         finally:
-            stop_server(folder / "pg")
+            stop_server(folder / "pg", keep=False)
             shutil.rmtree(folder, ignore_errors=True)
 
 
