@@ -97,7 +97,7 @@ def _stock(account: Account, bucket: str, texts: frozenset[str]) -> Stock | None
         return None
     manifest, place = newest
     if manifest.size > MOST_BYTES:
-        raise Unusable(f"its newest report has {manifest.size:,} bytes, more than {MOST_BYTES:,}")
+        raise Unusable(f"its newest report has more than {MOST_BYTES:,} bytes")
     return _counted(s3, bucket, manifest, place, texts)
 
 
