@@ -1,135 +1,31 @@
-"""Rungs 8 and 9 over arms whose times are known, and over the demo's services.
-
-Arms sleep, so their times hold on a busy machine too; effects are large.
-"""
+"""Rungs 8 and 9 over the demo's services; test_known_latency.py has arms whose times are known."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
+from prefect.logging import disable_run_logger
 
-from qafila.core.judged import Answer, JudgedQuery
+from flows.benchmark_validation import conclude
+from qafila.core.judged import Answer
+from qafila.core.ladder.climb import Outcome
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rungs import Finding
 from qafila.core.verdict import Verdict
-from qafila.core.workload import AtMostRatio, CostRatio
+from qafila.core.workload import CostRatio
+from qafila.errors import Refused
 from tasks.alias import set_trial
-from tasks.ledger import Generation
 from tasks.search_service import SearchService
-from tasks.validating.asking import OpenArm
 from tasks.validating.climb import Climb, start_climb
 from tasks.validating.cost import judge_cost
 from tasks.validating.latency import measure_latency
-from tests.corpus import demo_workload
 from tests.demo_services import Demo, ledger_of
-
-QUERIES = [JudgedQuery(str(n), f"list the {n} buckets of account {n}", {"x": 1.0})
-           for n in range(200)]  # fmt: skip
-QUICK = {"latency_rate": 50.0, "latency_seconds": 7.0}
-
-
-class Sleeper:
-    """A service of known speed: ``slots`` at a time, answers kept where it has a cache."""
-
-    def __init__(
-        self, ms: float, *, slots: int = 64, failing: bool = False, cached: bool = False
-    ) -> None:
-        self.ms, self.failing, self.asked = ms, failing, 0
-        self._slots = threading.Semaphore(slots)
-        self._known: set[str] | None = set() if cached else None
-
-    def ask(self, text: str, k: int, mode: str | None = None) -> Answer:
-        begun = time.perf_counter()
-        self.asked += 1
-        with self._slots:
-            if self._known is None or text not in self._known:
-                time.sleep(self.ms / 1000)
-        if self._known is not None:
-            self._known.add(text)
-        ranking = None if self.failing and self.asked % 3 == 0 else ("x",)
-        return Answer(ranking, (time.perf_counter() - begun) * 1000)
-
-    @contextmanager
-    def open(self) -> Iterator[Sleeper]:
-        yield self
-
-
-def measure(
-    baseline: OpenArm, candidate: OpenArm, at_most: float = 1.25, **options: float
-) -> Finding:
-    workload = demo_workload()
-    objectives = workload.objectives.model_copy(
-        update={"latency_p95": AtMostRatio(at_most_ratio=at_most)}
-    )
-    found = measure_latency.fn(
-        Climb(
-            workload.model_copy(update={"objectives": objectives}),
-            Generation(workload.name, 1, 1, "x", "backfilled", datetime.now(UTC)),
-            LadderOptions(**{**QUICK, **options}),
-            QUERIES,
-            baseline,
-            candidate,
-        )
-    )
-    assert isinstance(found, Finding)
-    return found
-
-
-def test_an_equal_candidate_passes_and_its_figures_are_kept() -> None:
-    found = measure(Sleeper(40).open, Sleeper(40).open, at_most=2.0)
-    assert found.judgement.verdict is Verdict.PASS, found.judgement.sentence
-    assert "Neither saturates up to 200 requests a second, 4 times" in found.judgement.sentence
-    kept = found.figures["latency"]
-    assert kept["systems"]["candidate"]["p95_ms"] >= 40
-    assert [level["rate"] for level in kept["levels"]] == [50.0, 100.0, 200.0]
-    lowest = kept["levels"][0]["systems"]["candidate"]
-    assert sum(n for _, n in lowest["histogram"]) == lowest["sent"]
-    assert {p["system"] for p in found.series["percentiles"]} == {"baseline", "candidate"}
-
-
-def test_half_as_long_again_fails() -> None:
-    found = measure(Sleeper(300).open, Sleeper(450).open, latency_rate=25, latency_seconds=14)
-    assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
-    assert "times the baseline's" in found.judgement.sentence
-
-
-def test_a_burst_of_errors_is_an_error_and_ends_the_load() -> None:
-    broken = Sleeper(20, failing=True)
-    found = measure(Sleeper(20).open, broken.open)
-    assert found.judgement.verdict is Verdict.ERROR
-    assert "requests under load ended in an error" in found.judgement.sentence
-    assert broken.asked < 150  # planned were some 90 at the first level alone, and 270 above
-
-
-def test_saturation_is_named_at_the_multiple_where_it_begins() -> None:
-    # four at a time, 50 ms each: 80 a second; 50 are answered, 200 are not
-    found = measure(Sleeper(50).open, Sleeper(50, slots=4).open, at_most=5.0)
-    saturated = found.figures["latency"]["saturated"]
-    assert saturated["baseline"] is None
-    assert "4 times the real rate" in saturated["candidate"] or "2 times" in saturated["candidate"]
-    assert "The candidate saturates at" in found.judgement.sentence
-
-
-def test_a_candidate_that_cannot_keep_up_with_the_real_rate_fails() -> None:
-    # two at a time, 300 ms each: 7 a second of 50
-    found = measure(Sleeper(200).open, Sleeper(300, slots=2).open, at_most=5.0)
-    assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
-    assert len(found.figures["latency"]["levels"]) == 1  # spared the levels above
-
-
-def test_a_cache_is_noticed_and_does_not_earn_a_pass() -> None:
-    found = measure(Sleeper(30).open, Sleeper(90, cached=True).open, at_most=1.25)
-    assert found.figures["latency"]["cached"] == {"baseline": False, "candidate": True}
-    assert "The candidate answers repeated questions from a cache" in found.judgement.sentence
-    assert found.judgement.verdict is Verdict.FAIL
 
 
 @pytest.fixture
@@ -154,10 +50,13 @@ def test_real_services_are_measured_over_http(demo: Demo) -> None:
     assert found.figures["latency"]["cached"] == {"baseline": False, "candidate": False}
 
 
-def test_a_slow_service_fails(demo: Demo) -> None:
+def test_a_slow_service_fails_and_stops_the_phase(demo: Demo) -> None:
     httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 300})
     found = measure_latency.fn(climb(demo, latency_rate=20, latency_seconds=20))
+    assert isinstance(found, Finding)
     assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
+    with disable_run_logger(), pytest.raises(Refused, match="times the baseline's"):
+        conclude(demo.generation, Outcome([found]))
 
 
 def test_the_cost_of_the_demo_is_priced_and_a_dearer_machine_is_seen(demo: Demo) -> None:

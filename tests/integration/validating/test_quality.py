@@ -87,7 +87,6 @@ def test_quality_is_measured_beyond_the_first_page_and_shown_side_by_side(demo: 
     assert kept["deep"]["queries"] == 20
     assert 0 < kept["deep"]["candidate"] <= 1
     assert set(kept["metrics"]["candidate"]) == {"mrr", "recall_at_10"}
-    assert kept["caching"]["baseline"]["cached"] is False
     assert kept["unknown_documents"] == kept["queries_without_judgement"] == []
     assert [g["value"] for g in kept["groups"] if g["by"] == "class"] == ["even", "odd"]
     assert len(kept["worst_queries"]) <= 15
@@ -128,20 +127,6 @@ def test_judged_documents_that_the_source_lacks_are_named(demo: Demo) -> None:
     # all of them in another form: nothing can be found, which looks like equality
     none = quality(climb(demo, [replace(q, grades={f"x{q.query_id}": 1.0}) for q in queries]))
     assert none.judgement.verdict is Verdict.INCONCLUSIVE
-
-
-def test_a_service_that_keeps_answers_is_reported_and_not_failed(demo: Demo) -> None:
-    kept = {q.text for q in climb(demo).queries}
-
-    def slow_when_new(answer: Answer, text: str, k: int) -> Answer:
-        if text not in kept:
-            time.sleep(0.2)
-        return answer
-
-    found = quality(climb(demo, candidate=slow_when_new))
-    assert found.figures["quality"]["caching"]["candidate"]["cached"] is True
-    assert "The candidate seems to keep its answers" in found.judgement.sentence
-    assert found.judgement.verdict is not Verdict.ERROR
 
 
 def test_a_service_of_ten_results_is_judged_by_ten(demo: Demo) -> None:
