@@ -40,7 +40,9 @@ class _ShortForm(Model):
 class ClusterSource(_ShortForm):
     """A connection to a Kubernetes cluster, alone or with the namespaces to look into."""
 
-    block: Name = Field(description="Connection to the cluster.")
+    block: Name = Field(
+        description="Connection to the cluster; its name alone may stand in place of both fields."
+    )
     namespaces: tuple[Namespace, ...] = Field(
         (), max_length=200,
         description="Look into these alone, for a role that is allowed no more; none: into all.",
@@ -50,7 +52,11 @@ class ClusterSource(_ShortForm):
 class MetricsSource(_ShortForm):
     """A server that speaks Prometheus' HTTP API, alone or with a header to send."""
 
-    url: str = Field(max_length=1000, description="Its address: `http://…` or `https://…`.")
+    url: str = Field(
+        max_length=1000,
+        description="Address, `http://…` or `https://…`, without user, password and query; it "
+        "alone may stand in place of both fields.",
+    )
     header_file: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
         None,
         description="File with one header, as in `Authorization: Bearer …` or `X-Scope-OrgID: …`, "
