@@ -30,17 +30,33 @@ endif
 demo: $(VENV)/run.stamp
 	@$(BIN)/qafila demo --json demo.json $(if $(BAD),--bad-candidate $(if $(filter 1,$(BAD)),errors,$(BAD)))
 
-# What judges times under load has the machine to itself; the rest shares it. A test that fails is
-# tried once more and named at the end: a machine that stalls for a second is no defect of ours,
-# and a test that needs it twice is one to be looked at.
-RERUN := --reruns 1 -r RfE
-QUIET := tests/acceptance $(addprefix tests/integration/,routing validating/test_latency.py \
-  validating/test_quality.py loading/test_engine.py test_column_layout.py test_governor.py \
-  test_services.py test_stack.py test_validation.py)
+# Three parts, one after the other. A test that fails is tried once more and named at the end: a
+# machine that stalls for a second is no defect of ours, and a test that needs it twice is one to be
+# looked at.
+# What judges no time shares the machine, one worker more than there are cores, since a third of it
+# is waiting for servers; files that take long are begun first, the quick ones fill the end.
+# What mostly waits, for traffic until a proof or for a lease to lapse, goes two files at a time: it
+# uses a quarter of a core, and its bounds are far from what a second one of its kind costs.
+# What loads or searches a whole corpus and judges times meanwhile has the machine to itself; the
+# last three files of it are one story on one stack.
+RERUN   := --reruns 1 -r RfE
+WORKERS ?= $(shell $(BIN)/python -c 'import os; print(min(6, (os.cpu_count() or 1) + 1))')
+ROUTING := $(addprefix tests/integration/routing/test_,bad_candidates.py canary.py canary_cloud.py \
+  canary_flow.py drill.py drill_flow.py rollback.py rollback_column.py rollback_live_sync.py \
+  rollback_without_ledger.py rollout_bundle.py)
+WAITING := $(addprefix tests/acceptance/test_,chaos.py inference_rollout.py) $(ROUTING) \
+  $(addprefix tests/integration/,loading/test_engine.py test_column_layout.py \
+  validating/test_known_latency.py)
+ALONE   := $(addprefix tests/integration/,test_governor.py validating/test_caches.py \
+  validating/test_latency.py) \
+  $(addprefix tests/acceptance/test_,crossing.py bad_candidates.py down.py)
+SHARED  := tests/acceptance tests/integration tests/contract tests/unit \
+  $(addprefix --ignore=,$(WAITING) $(ALONE))
 
 test: lint
-	@$(BIN)/python -m pytest $(RERUN) $(QUIET)
-	@$(BIN)/python -m pytest $(RERUN) -n 2 --dist loadfile tests $(addprefix --ignore=,$(QUIET))
+	@$(BIN)/python -m pytest $(RERUN) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SHARED)
+	@$(BIN)/python -m pytest $(RERUN) -n 2 --dist loadfile --no-loadscope-reorder $(WAITING)
+	@$(BIN)/python -m pytest $(RERUN) $(ALONE)
 
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .

@@ -12,7 +12,6 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from qafila.core.phases import Event
@@ -192,18 +191,3 @@ def test_three_mistakes_in_a_workload_file_are_three_sentences(
     done = stack.cli("apply", str(file), check=False)
     assert done.returncode == 2
     assert re.findall(r"^  (\d)\. line \d+", done.stderr, re.MULTILINE) == ["1", "2", "3", "4"]
-
-
-def test_down_leaves_no_process_behind(stack: Stack) -> None:
-    before = stack.state
-    stack.cli("down")
-    mark = before["id"]
-    left = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("QAFILA_STACK") == mark:
-                left.append(process.cmdline())
-        except (psutil.Error, OSError):
-            continue
-    assert left == []
-    assert not psutil.pid_exists(before["postgres"]["pid"])
