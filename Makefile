@@ -44,9 +44,9 @@ WORKERS ?= $(shell $(BIN)/python -c 'import os; print(min(6, (os.cpu_count() or 
 ROUTING := $(addprefix tests/integration/routing/test_,bad_candidates.py canary.py canary_cloud.py \
   canary_flow.py drill.py drill_flow.py rollback.py rollback_column.py rollback_live_sync.py \
   rollback_without_ledger.py rollout_bundle.py)
-WAITING := $(addprefix tests/acceptance/test_,chaos.py inference_rollout.py) $(ROUTING) \
-  $(addprefix tests/integration/,loading/test_engine.py test_column_layout.py \
-  validating/test_known_latency.py)
+WAITING := $(addprefix tests/,acceptance/test_chaos.py integration/validating/test_known_latency.py \
+  acceptance/test_inference_rollout.py) $(ROUTING) \
+  $(addprefix tests/integration/,loading/test_engine.py test_column_layout.py)
 ALONE   := $(addprefix tests/integration/,test_governor.py validating/test_caches.py \
   validating/test_latency.py) \
   $(addprefix tests/acceptance/test_,crossing.py bad_candidates.py down.py)
