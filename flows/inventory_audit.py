@@ -19,8 +19,9 @@ from tasks.generations import open_for
 from tasks.ledger import move_phase, open_ledger, read_workload
 from tasks.runs import current_run_id, operator_told
 
-# How many collectors look at the same time; each service's own rate is bounded besides.
-_RUNNER: Any = ThreadPoolTaskRunner(max_workers=8)
+# How many collectors look at the same time; each service's own rate is bounded besides, and most of
+# them wait for it.
+_RUNNER: Any = ThreadPoolTaskRunner(max_workers=24)
 
 
 class AuditRequest(ForWorkload):

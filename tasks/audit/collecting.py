@@ -14,6 +14,7 @@ from qafila.core.estate import Collected, Outcome
 from qafila.core.inventory import storable_part
 from qafila.errors import QafilaError, Unavailable
 from tasks.audit.places import Place
+from tasks.collectors.reading import in_turn
 
 
 class Looking:
@@ -47,12 +48,18 @@ def collect(collector: str, place: str, at: Place) -> Collected:
 
 
 def start_collecting(places: Sequence[Place]) -> list[Looking]:
-    """Start every collector of every place; the flow's task runner bounds how many at once."""
-    return [
-        Looking(c.name, place, collect.submit(c.name, place.name, place))
-        for place in places
-        for c in place.collectors
-    ]
+    """Start every collector of every place; the flow's task runner bounds how many at once.
+
+    One service is begun in all its places before the next, since each place has a rate of its own
+    for it, and the slow ones come first. What is returned is in the order of the places.
+    """
+    looks = [(collector.name, place) for place in places for collector in place.collectors]
+    begun = {
+        turn: Looking(name, place, collect.submit(name, place.name, place))
+        for turn in in_turn([name for name, _ in looks])
+        for name, place in [looks[turn]]
+    }
+    return [begun[turn] for turn in range(len(looks))]
 
 
 def collected_of(looking: Sequence[Looking]) -> list[Collected]:

@@ -111,8 +111,7 @@ def read_places(
     the thread that ran it.
     """
     looks = [(place, collector) for place in places for collector in place.collectors]
-    names = list(dict.fromkeys(collector.name for _, collector in looks))
-    turns = sorted(range(len(looks)), key=lambda turn: names.index(looks[turn][1].name))
+    turns = in_turn([collector.name for _, collector in looks])
 
     def run(turn: int) -> Collected:
         place, collector = looks[turn]
@@ -129,6 +128,16 @@ def read_places(
             turn: (asking if looks[turn][1].each else listing).submit(run, turn) for turn in turns
         }
         return [begun[turn].result() for turn in sorted(begun)]
+
+
+def in_turn(names: Sequence[str]) -> list[int]:
+    """Return the places of ``names`` so that each name comes in all its places before the next.
+
+    >>> in_turn(["lambda", "s3", "lambda", "s3", "sqs"])
+    [0, 2, 1, 3, 4]
+    """
+    first = {name: number for number, name in reversed(list(enumerate(names)))}
+    return sorted(range(len(names)), key=lambda place: first[names[place]])
 
 
 def _number(looks: Iterable[Account], role: str) -> str:

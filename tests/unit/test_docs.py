@@ -74,6 +74,7 @@ def test_every_table_of_the_schema_files_is_listed() -> None:
 
 def links(page: Path) -> Iterator[str]:
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"(?<![\[`])`[^`\n]+`(?!\])", "", text)  # code, but not a link's own text
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"[a-z]+:", target):
             yield target
