@@ -108,6 +108,15 @@ def test_a_month_is_closed_only_when_every_line_has_an_invoice(tmp_path: Path) -
     assert [(d.count, d.of) for d in bill.defects if d.kind == "partly-invoiced"] == [(1, 2)]
 
 
+def test_where_no_month_is_closed_the_one_before_the_last_is_looked_at(tmp_path: Path) -> None:
+    lines = ["2,USD,2026-05-01,Usage,a", "4,USD,2026-06-01,Usage,a", "1,EUR,2026-06-01,Usage,a"]
+    bill = read_bill(bill_of(tmp_path, *lines, head=HEAD))
+    found = {c: bill.reference_period(c) for c in ("USD", "EUR", "MAD")}
+    assert {c: p and p.month for c, p in found.items()} == {
+        "USD": "2026-05", "EUR": "2026-06", "MAD": None,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("description", "route"),
     [

@@ -141,9 +141,14 @@ class Bill:
                    key=lambda p: p.start)  # fmt: skip
 
     def reference_period(self, currency: str) -> Period | None:
-        """Return the last closed month; when none is closed, the last month."""
-        closed = [p for p in self.periods if p.currency == currency and p.closed]
-        return max(closed, key=lambda p: p.start) if closed else self.newest_period(currency)
+        """Return the last month that can be taken for whole, else the last month.
+
+        That is a closed one; where no month is known to be closed, the one before the last, since
+        the last may have just begun.
+        """
+        months = sorted((p for p in self.periods if p.currency == currency), key=lambda p: p.start)
+        whole = [p for p in months if p.closed] or months[-2:-1] or months
+        return whole[-1] if whole else None
 
     def network_share(self, period: Period) -> float | None:
         """Return network cost over usage cost of one month; None when nothing was used."""
