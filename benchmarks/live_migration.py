@@ -44,7 +44,7 @@ from tasks.verifying import verify_generation
 
 OLD = WordLlamaEmbedder(kind="wordllama", dimensions=64)
 NEW = WordLlamaEmbedder(kind="wordllama", dimensions=256)
-BATCH_ROWS = 256
+BATCH_ROWS = 64  # small steps: what users of the same server are asked to wait for
 FEED_SECONDS = 1.0  # between rounds of live sync
 _FOREVER_SECONDS = 1e6
 _LOOK_SECONDS = 0.05  # between looks for sessions that are on a core not theirs
