@@ -70,6 +70,7 @@ def _wanted() -> str:
 def read_batch(root: str, names: Sequence[str], limits: Limits) -> Batch:
     """Read files relative to a folder; nothing in them is executed or imported."""
     _folder.cache_clear()  # folders change between two scans
+    _is_package.cache_clear()
     _of_repository.cache_clear()
     batch = Batch()
     for name in names:
@@ -150,8 +151,7 @@ def _is_port(facts: Facts, own: Own, name: str) -> bool:
         path = bound.get(implemented.split(".", 1)[0])
         if path is None or not is_port(implemented):
             continue
-        first = path.split(".", 1)[0]
-        if path.startswith(".") or (facts.language == "python" and first == own.package):
+        if path.startswith(".") or (facts.language == "python" and own.contains(path)):
             return True
         if facts.language == "java" and "/".join(path.split(".")[:2]) in name:
             return True
@@ -167,23 +167,47 @@ def _folder(folder: str) -> frozenset[str]:
 
 
 @cache
+def _is_package(folder: str) -> bool:
+    """Say whether a folder is a package of its own, and no namespace that others share."""
+    if "__init__.py" not in _folder(folder):
+        return False
+    try:
+        with open(f"{folder}/__init__.py", "rb") as file:
+            return _NAMESPACE.search(file.read(4_096)) is None
+    except OSError:
+        return True
+
+
+_NAMESPACE = re.compile(rb"\b(?:extend_path|declare_namespace)\(")
+
+
+@cache
 def _of_repository(root: str) -> frozenset[str]:
     """Return the packages that a repository itself is; none for a folder of installed packages."""
-    names = _folder(root)
-    if any(name.endswith(".dist-info") for name in names):
+    if any(name.endswith(".dist-info") for name in _folder(root)):
         return frozenset()
-    found = {n for n in names if "__init__.py" in _folder(f"{root}/{n}")}
-    if "src" in names:
-        found |= {n for n in _folder(f"{root}/src") if "__init__.py" in _folder(f"{root}/src/{n}")}
-    return frozenset(found)
+    tops = [root, f"{root}/src"] if "src" in _folder(root) else [root]
+    return frozenset(name for top in tops for name in _packages(top, ""))
 
 
-def _topmost(folders: tuple[str, ...]) -> str:
-    """Return the package that a folder with an __init__.py is in: namespaces above it have none."""
+def _packages(folder: str, above: str) -> list[str]:
+    """Return the packages in a folder, and in the namespaces of providers below it: google.auth."""
+    found = []
+    for name in _folder(folder):
+        path = f"{above}{name}"
+        if _is_package(f"{folder}/{name}"):
+            found.append(path)
+        elif rules().leads("python", path):
+            found += _packages(f"{folder}/{name}", f"{path}.")
+    return found
+
+
+def _dotted(folders: tuple[str, ...]) -> str:
+    """Return the path of a folder with an __init__.py: namespaces above it have no such file."""
     at = len(folders) - 1
     while at > 0 and not is_source_root(folders[at - 1]):
         at -= 1
-    return folders[at]
+    return ".".join(folders[at:])
 
 
 def _own(root: Path, name: str, language: str) -> Own:
@@ -197,8 +221,8 @@ def _own(root: Path, name: str, language: str) -> Own:
     at = root
     for depth, folder in enumerate(folders):
         at = at / folder
-        if not package and "__init__.py" in _folder(str(at)):
-            package = _topmost(folders[: depth + 1])
+        if not package and _is_package(str(at)):
+            package = _dotted(folders[: depth + 1])
     if not package:
         beside = {f[:-3] for f in _folder(str(at)) if f.endswith(".py")} - {Path(name).stem}
         return Own("", own | beside, folders)

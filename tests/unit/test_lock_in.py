@@ -183,6 +183,31 @@ def test_a_name_that_is_bound_again_is_not_followed(tmp_path: Path) -> None:
     assert {line for line, *_ in seen(tmp_path, source)} == {1, 2}
 
 
+def test_a_namespace_is_shared_with_others(tmp_path: Path) -> None:
+    write(tmp_path, {
+        "google/adk/__init__.py": "", "google/adk/b.py": "",
+        "google/adk/a.py": "from google.adk import b\nfrom google.auth import default\ndefault()",
+    })  # fmt: skip
+    assert [h.line for h in scan([tmp_path], workers=1).hits] == [2, 3]
+
+
+def test_a_declared_namespace_is_shared_with_others(tmp_path: Path) -> None:
+    declared = '__path__ = __import__("pkgutil").extend_path(__path__, __name__)'
+    write(tmp_path, {
+        "azure/__init__.py": declared, "azure/tool/__init__.py": "", "azure/tool/b.py": "",
+        "azure/tool/a.py": "from azure.tool import b\nfrom azure.identity import X",
+    })  # fmt: skip
+    assert [h.line for h in scan([tmp_path], workers=1).hits] == [2]
+
+
+def test_what_a_repository_puts_into_a_namespace_is_its_own(tmp_path: Path) -> None:
+    write(tmp_path, {
+        "google/auth/__init__.py": "", "google/oauth2/__init__.py": "",
+        "google/auth/a.py": "from google.oauth2 import x\nfrom google.cloud import storage",
+    })  # fmt: skip
+    assert [h.line for h in scan([tmp_path], workers=1).hits] == [2]
+
+
 def test_own_packages_are_no_lock_in(tmp_path: Path) -> None:
     write(tmp_path, {
         "openai/__init__.py": "", "openai/x.py": "from openai.y import Z\nZ()",

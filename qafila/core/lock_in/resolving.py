@@ -8,6 +8,7 @@ same scope, else by the scope around. Values that come from another file are not
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import
@@ -71,7 +72,7 @@ class Names:
     def api_of(self, path: str) -> Api | None:
         """Return the provider's API that an imported path belongs to; None for own modules."""
         found = self._rules.module(self._facts.language, path)
-        return None if found is None or self._own.holds(found[1]) else found[0]
+        return None if found is None or self._own.holds(found[1], path) else found[0]
 
     def _fill(self) -> None:
         """Bind names round by round, until nothing more is known."""
@@ -266,6 +267,13 @@ def _first(path: str, language: str) -> str:
     return path.split(".", 1)[0] if language == "python" else path
 
 
+def _beginnings(path: str) -> Iterator[str]:
+    yield path
+    while "." in path:
+        path = path[: path.rfind(".")]
+        yield path
+
+
 _ROOTS = frozenset({"src", "lib", "python", "java", "packages", "libs"})  # of sources
 
 
@@ -278,19 +286,26 @@ def is_source_root(folder: str) -> bool:
 class Own:
     """Which module paths are the repository's own code, seen from one file.
 
-    ``package`` is the topmost package that the file is in, ``beside`` the modules in the folder of
-    a script, and ``folders`` the folders the file is in, from the top: a file in
-    ``src/google/cloud/storage/`` is that SDK, and its imports of itself are no lock-in.
+    ``package`` is the topmost package that the file is in, with the namespaces around it (a file in
+    ``google/adk/`` shares ``google`` with others), ``beside`` the modules in the folder of a
+    script and the other packages of the repository, and ``folders`` the folders the file is in,
+    from the top: a file in ``src/google/cloud/storage/`` is that SDK, and its imports of itself are
+    no lock-in.
     """
 
     package: str = ""
     beside: frozenset[str] = frozenset()
     folders: tuple[str, ...] = ()
 
-    def holds(self, prefix: str) -> bool:
-        """Say whether a rule's path means own code here."""
-        first = prefix.split(".", 1)[0]
-        if first == self.package or first in self.beside:
+    def contains(self, path: str) -> bool:
+        """Say whether a path is the package that the file is in, or below it."""
+        return bool(self.package) and f"{path}.".startswith(f"{self.package}.")
+
+    def holds(self, prefix: str, path: str) -> bool:
+        """Say whether an imported path, and the rule's path it begins with, mean own code here."""
+        if self.contains(path):
+            return True
+        if self.beside and any(begun in self.beside for begun in _beginnings(path)):
             return True
         parts = tuple(prefix.split("."))
         return len(parts) > 1 and any(
