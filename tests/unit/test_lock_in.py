@@ -208,6 +208,11 @@ def test_what_a_repository_puts_into_a_namespace_is_its_own(tmp_path: Path) -> N
     assert [h.line for h in scan([tmp_path], workers=1).hits] == [2]
 
 
+def test_a_helper_inside_an_sdk_is_no_lock_in(tmp_path: Path) -> None:
+    source = "from kombu.utils.url import safequote\nfrom kombu import Connection\nsafequote('a')"
+    assert {line for line, *_ in seen(tmp_path, source)} == {2}
+
+
 def test_own_packages_are_no_lock_in(tmp_path: Path) -> None:
     write(tmp_path, {
         "openai/__init__.py": "", "openai/x.py": "from openai.y import Z\nZ()",

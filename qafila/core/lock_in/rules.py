@@ -22,7 +22,7 @@ _HOLE = re.compile(r"\$?\{[^{}]*\}|%s|%\(\w+\)s")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$")  # fmt: skip  # noqa: E501
 _FIELDS = frozenset({*LANGUAGES, "rule", "kind", "provider", "api", "effort", "reason", "services",
                      "hosts", "schemes", "texts", "clients", "handles", "sessions", "factories",
-                     "special", "stubs"})  # fmt: skip
+                     "special", "stubs", "generic"})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,8 @@ class Rules:
     """All rows, with an index for every question that a scan asks."""
 
     apis: tuple[Api, ...]
-    modules: Mapping[str, Mapping[str, Api]]
+    modules: Mapping[str, Mapping[str, Api | None]]
+    """By language; None: a module inside an SDK that touches no provider."""
     services: Mapping[str, Api]
     stubs: Mapping[str, Api]
     """Beginnings of a package's name, when the rest of it names a service of a cloud's SDK."""
@@ -106,8 +107,9 @@ class Rules:
         modules = self.modules[language]
         end = len(path)
         while end > 0:
-            if (api := modules.get(path[:end])) is not None:
-                return api, path[:end]
+            if path[:end] in modules:
+                api = modules[path[:end]]
+                return (api, path[:end]) if api is not None else None
             end = max(path.rfind(".", 0, end), path.rfind("/", 0, end))
         return self._stub(path) if language == "python" else None
 
@@ -189,7 +191,10 @@ def _indexed(rows: list[dict[str, Any]]) -> Rules:
     words = {w for w in words if not any(o != w and w.endswith(f".{o}") for o in words)}
     return Rules(
         tuple(apis),
-        {language: index(language) for language in LANGUAGES},
+        {
+            language: {**index(language), **dict.fromkeys(index("generic"))}
+            for language in LANGUAGES
+        },
         index("services"),
         index("stubs"),
         tuple((re.compile(re.escape(h).replace(r"\*", r"[\w.-]*") + "$"), api) for h, api in hosts),
