@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import tokenize
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -43,8 +43,17 @@ def rules() -> Rules:
 
 @cache
 def _addresses() -> re.Pattern[bytes]:
-    words = "|".join(re.escape(word) for word in rules().fragments)
-    return re.compile(rf"[./\"'`@}}](?:{words})".encode())
+    return re.compile(rf"[./\"'`@}}]{any_of(rules().fragments)}".encode())
+
+
+def any_of(words: Iterable[str]) -> str:
+    """Return an expression that finds where any of the words begins; it looks at a letter once."""
+    rests: defaultdict[str, list[str]] = defaultdict(list)
+    for word in words:
+        if not word:
+            return ""
+        rests[word[0]].append(word[1:])
+    return f"(?:{'|'.join(re.escape(head) + any_of(rests[head]) for head in sorted(rests))})"
 
 
 @cache

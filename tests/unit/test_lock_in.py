@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from qafila.core.lock_in.rules import parse_rules
 from qafila.errors import BadInput
 from tasks.lock_in import Limits, scan
 from tasks.lock_in.light import imports_of
-from tasks.lock_in.reading import rules, speaks
+from tasks.lock_in.reading import any_of, rules, speaks
 from tasks.lock_in.tree import names_in_type
 from tasks.lock_in.walking import Skipped
 
@@ -629,3 +630,8 @@ def test_the_examples_of_what_was_skipped_never_depend_on_the_order(
         kept.append((parts[0].counts["binary"], parts[0].examples.get("binary", [])))
     assert kept[0] == kept[1]
     assert kept[0][1] == sorted(names)[: len(kept[0][1])]
+
+
+@given(words=st.lists(st.text("ab.", min_size=1, max_size=4), min_size=1), text=st.text("ab."))
+def test_a_word_is_always_found_where_it_begins(words: list[str], text: str) -> None:
+    assert bool(re.match(any_of(words), text)) == text.startswith(tuple(words))
