@@ -146,7 +146,7 @@ def test_a_flow_log_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"PAR1\x00\x00", b"PAR1....PAR1", gzip.compress(b"PAR1...."),
+    [b"", b"PAR1\x00\x00", b"PAR1....PAR1", gzip.compress(b"PAR1....", mtime=0),
      b"version srcaddr dstaddr\n2 10.0.0.1 10.0.0.2\n", b"\xff" * 100_000,
      b'{"resourceSpans": []}', b"\n\n"],
 )  # fmt: skip
