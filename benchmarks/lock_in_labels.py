@@ -103,6 +103,7 @@ def fetch(labels: Labels, folder: Path) -> None:
     )
     done = subprocess.run(
         [*_pip(), "download", "--quiet", "--no-deps", "--only-binary", ":all:",
+         "--python-version", "3.11",  # the wheels that the hashes are of, whatever runs here
          "--require-hashes", "-r", str(wanted), "-d", str(wheels)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
