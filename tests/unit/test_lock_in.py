@@ -215,9 +215,7 @@ def test_a_helper_inside_an_sdk_is_no_lock_in(tmp_path: Path) -> None:
 
 
 def test_a_platform_on_a_cloud_is_a_provider_of_its_own(tmp_path: Path) -> None:
-    source = (
-        "import firebase_admin\nfrom firebase_admin import auth, storage\nauth.get_user('u')"
-    )
+    source = "import firebase_admin\nfrom firebase_admin import auth, storage\nauth.get_user('u')"
     assert {hit[:3] for hit in seen(tmp_path, source)} == {
         (1, "cloud", "firebase/sdk"), (2, "identity", "firebase/auth"),
         (2, "storage", "google/gcs"), (3, "identity", "firebase/auth"),
