@@ -15,6 +15,7 @@ from qafila.errors import BadInput
 
 _GZIP, _PARQUET, _ZIP = b"\x1f\x8b", b"PAR1", b"PK\x03\x04"
 _DELIMITERS = ",;\t|"
+_LONGEST_NAME = 10_000  # of a column; beyond it a quote was never closed
 _PIECE = 1 << 20
 _LONGEST_HEADER = 1 << 20
 
@@ -139,6 +140,10 @@ def _text(path: Path, head: bytes, *, compressed: bool) -> TextFile:
         columns = next(csv.reader(io.StringIO("\n".join(lines[skip:])), delimiter=delimiter))
     except csv.Error as error:
         raise _Unusable(f"{path} has a first line that is no CSV: {error}") from error
+    if max(map(len, columns), default=0) > _LONGEST_NAME:
+        raise _Unusable(
+            f"{path} has a first line that is no CSV: a name of more than {_LONGEST_NAME} letters"
+        )
     twice = sorted({c for c in columns if columns.count(c) > 1})
     if twice:
         raise _Unusable(f"{path} has a column twice: {', '.join(twice)}")
