@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qafila.core.dependencies import (
@@ -67,6 +67,10 @@ def resource(
         ("postgres://u:pa?ss@db.example.org/orders", None),
         ("postgres://db.example.org/orders?password=a@b.example.org", None),
         ("postgres://user:secret", None),
+        ("Zq9fK://x7Tw", None),  # a secret that has the form of a URL
+        ("neo4j+s://graph.example.org:7687",
+         Endpoint("graph.example.org", 7687, None, "neo4j+s")),
+        ("kafka://broker.example.org:9092", Endpoint("broker.example.org", 9092, None, "kafka")),
         ("host=db.example.org password='open", None),
         ("Password=\"abc;Server=evil.example.org", None),
         ("x" * 5000, None),
@@ -104,6 +108,7 @@ _FORMS = (
 
 @settings(deadline=None)
 @given(_PLACES, _PASSWORDS, st.sampled_from(_FORMS))
+@example(("db.example.org", 5432, "orders"), "QQZZ://ZZQQ", _FORMS[-1])
 def test_a_password_never_occurs_in_what_is_read(place, password, form) -> None:  # type: ignore[no-untyped-def]
     found = endpoint_of(form(*place, password))
     assert found is None or "qqzz" not in str(found.as_fact()).lower()

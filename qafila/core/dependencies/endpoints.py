@@ -1,8 +1,9 @@
 """What a connection string or a variable's value names: hosts and databases, never a secret.
 
 A value that could be read in two ways, one of which would show a part of a password, is not read
-at all. Forms: URLs (RFC 3986; several hosts as MongoDB and libpq write them), JDBC URLs, libpq
-keywords (PostgreSQL manual, "Connection Strings"), and ADO.NET/ODBC pairs with semicolons.
+at all; nor is a URL of a scheme that is not listed here, for a secret may look like one. Forms:
+URLs (RFC 3986; several hosts as MongoDB and libpq write them), JDBC URLs, libpq keywords
+(PostgreSQL manual, "Connection Strings"), and ADO.NET/ODBC pairs with semicolons.
 """
 
 from __future__ import annotations
@@ -49,6 +50,18 @@ _DATABASES = frozenset({
     "postgres", "postgresql", "mysql", "mariadb", "mongodb", "mongodb+srv", "sqlserver", "mssql",
     "redis", "rediss", "oracle", "cockroachdb", "clickhouse", "redshift", "db2", "amqp", "amqps",
 })  # fmt: skip
+# Of connections between services, most of them from IANA's list of URI schemes.
+_SCHEMES = _DATABASES | frozenset({
+    "http", "https", "h2c", "ws", "wss", "grpc", "grpcs", "tcp", "tls", "ssl", "udp",
+    "ftp", "ftps", "sftp", "ssh", "smb", "nfs", "cifs", "git", "svn",
+    "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "swift",
+    "kafka", "nats", "stomp", "mqtt", "mqtts", "pulsar", "sqs", "sns", "zk", "zookeeper", "etcd",
+    "consul", "ldap", "ldaps", "smtp", "smtps", "imap", "imaps", "pop3", "dns", "syslog", "statsd",
+    "memcache", "memcached", "valkey", "valkeys", "elasticsearch", "opensearch", "qdrant",
+    "milvus", "weaviate", "neo4j", "bolt", "cassandra", "scylla", "couchbase", "couchdb",
+    "influxdb", "firebird", "hive", "hive2", "presto", "trino", "snowflake", "vertica", "teradata",
+    "sap", "hana", "duckdb", "tidb", "singlestore", "edgedb", "surrealdb", "otlp", "jaeger",
+})  # fmt: skip
 _HOST_KEYS = ("host", "hostaddr", "server", "data source", "address", "addr", "network address")
 _DATABASE_KEYS = ("dbname", "database", "databasename", "initial catalog")
 
@@ -78,6 +91,8 @@ def endpoint_of(value: str) -> Endpoint | None:
 
 
 def _of_url(scheme: str, rest: str) -> Endpoint | None:
+    if scheme not in _SCHEMES and scheme.split("+")[0] not in _SCHEMES:
+        return None
     authority, tail = _cut(rest)
     if "@" in tail:
         return None  # a password with / ? or #, or an address in a query: which, cannot be told
