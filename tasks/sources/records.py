@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import gzip
+import importlib.util
 import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, cast
 
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _DELIMITERS = ",;\t|"
 _ROWS = 1_000
+
+
+def _own_csv() -> ModuleType:
+    """Return the standard library's CSV parser once more, with a limit of its own.
+
+    A document may be longer than the 131 072 letters that ``csv`` allows a field by default, and
+    ``csv.field_size_limit`` is one setting of the whole process: raised, it would be raised for
+    everybody else's reader, in every thread, as long as one of ours is open. The parser is loaded
+    a second time instead (PEP 489), and only that one is told.
+    """
+    spec = importlib.util.find_spec("_csv")
+    if spec is None or spec.loader is None:
+        raise ImportError("this Python has no _csv")
+    own = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(own)
+    own.field_size_limit(sys.maxsize)
+    return own
+
+
+_csv = _own_csv()
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
     "memory_limit": "256MB",
@@ -65,13 +87,9 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
     wrong: list[Record] = []
     lines = _texts(path, wrong)
     first = next(lines, "")
-    delimiter = next(
-        (d for d in _DELIMITERS if key in next(csv.reader([first], delimiter=d), [])), ","
-    )
-    csv.field_size_limit(sys.maxsize)  # of the whole process; a document may be long
-    rows = csv.reader(_again(first, lines), delimiter=delimiter, strict=True)
+    rows = _csv.reader(_again(first, lines), delimiter=_delimiter(first, key), strict=True)
     try:
-        names = next(rows, [])
+        names: list[str] = next(rows, [])
         missing = [f for f in dict.fromkeys([key, *fields]) if f not in names]
         if missing:
             told = ", ".join(repr(f) for f in missing)
@@ -86,9 +104,17 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
                 yield Record(
                     rows.line_num, None, f"has {len(row)} fields, the first line names {len(names)}"
                 )
-    except csv.Error as error:
+    except _csv.Error as error:
         yield Record(rows.line_num, None, f"is no CSV: {error}; nothing behind it was read")
     yield from wrong
+
+
+def _delimiter(first: str, key: str) -> str:
+    for delimiter in _DELIMITERS:
+        with contextlib.suppress(_csv.Error):  # the reading itself says what is wrong with it
+            if key in next(_csv.reader([first], delimiter=delimiter), []):
+                return delimiter
+    return ","
 
 
 def _again(first: str, lines: Iterator[str]) -> Iterator[str]:

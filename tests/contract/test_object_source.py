@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -22,6 +23,7 @@ from qafila.errors import BackfillHalted, BadInput, Unavailable
 from tasks.sources.documents import READERS, Document, read_markdown
 from tasks.sources.objects import ObjectSource, files_of
 from tasks.sources.port import SourceRow
+from tasks.sources.records import read_csv
 from tests.aws import running_moto
 from tests.pdf import pdf_of
 
@@ -106,6 +108,30 @@ def test_csv_by_any_common_delimiter_with_lines_inside_quotes(docs: Path, delimi
     assert [(r.key_text, r.text, list(r.acl)) for r in read(opened)] == [
         ("1", f'line one\nsaid "hi" {d}', ["hr", "it"]), ("2", "é", ["x"]), ("3", "", ["a", "b"]),
     ]  # fmt: skip
+
+
+def test_a_long_document_changes_no_other_readers_limit(docs: Path) -> None:
+    """The limit of ``csv`` is the process's own; two reads in two threads leave it alone."""
+    long = "x" * 300_000
+    (docs / "a.csv").write_text("id,text\n" + "".join(f"{n},{long}\n" for n in range(3)))
+    limit = csv.field_size_limit()
+    with ThreadPoolExecutor(2) as threads:
+        reads = [read_csv(docs / "a.csv", "id", ["text"]) for _ in range(2)]
+        for _ in range(3):
+            for one in threads.map(next, reads):
+                assert one.fields is not None
+                assert one.fields["text"] == long
+            assert csv.field_size_limit() == limit  # while both are open
+            with pytest.raises(csv.Error, match="field larger than field limit"):
+                list(csv.reader([long]))
+        assert [list(one) for one in reads] == [[], []]
+    assert csv.field_size_limit() == limit
+
+
+def test_lines_that_end_with_cr_alone_are_refused_with_their_line(docs: Path) -> None:
+    (docs / "mac.csv").write_bytes(b"id,text\r1,x\r")
+    (told,) = source(docs.parent, "csv").problems()
+    assert told.startswith("mac.csv:1: is no CSV")
 
 
 def test_csv_that_is_broken_says_where(docs: Path) -> None:
