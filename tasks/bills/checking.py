@@ -21,6 +21,7 @@ def find_defects(bill: OpenBill, places: int) -> tuple[tuple[Defect, ...], froze
     """
     doubts = [_Doubt(bill, row) for row in bill.rows("doubts")]
     found = [
+        *_of_joining(bill),
         *_of_columns(bill),
         *_rounded(bill, places),
         *_of_wording(bill),
@@ -32,6 +33,24 @@ def find_defects(bill: OpenBill, places: int) -> tuple[tuple[Defect, ...], froze
     ]
     doubted = frozenset(d.currency for d in doubts if d.effective_is_whole)
     return tuple(found), doubted
+
+
+def _of_joining(bill: OpenBill) -> Iterator[Defect]:
+    """What files that were joined by hand look like; neither changes an amount."""
+    for name, ends in sorted(bill.line_ends.items()):
+        yield Defect(
+            "mixed-line-ends",
+            f"{ends.crlf:,} lines of {name} end in CR LF and {ends.lf:,} in LF, as in exports "
+            "that were joined by hand: all were read",
+            min(ends.crlf, ends.lf), name, ends.crlf + ends.lf,
+        )  # fmt: skip
+    if bill.head_lines:
+        yield Defect(
+            "repeated-head",
+            f"{bill.head_lines:,} {'line is' if bill.head_lines == 1 else 'lines are'} the names "
+            "of the columns again, as in exports that were joined by hand: left out",
+            bill.head_lines,
+        )  # fmt: skip
 
 
 def _of_columns(bill: OpenBill) -> Iterator[Defect]:

@@ -25,6 +25,7 @@ LINE: Mapping[str, str] = {
 def expressions(form: str, columns: Columns) -> dict[str, str]:
     """Return the SQL of each column of ``line``; a column that the format lacks is NULL."""
     return dict.fromkeys(LINE, "NULL") | {
+        "currency": f"upper({columns.text(*currency_columns(form))})",
         "literal_nulls": columns.literal_nulls(),
         "fingerprint": columns.fingerprint(),
         **_FORMATS.get(form, _focus)(columns),
@@ -54,10 +55,19 @@ def amount_columns(form: str) -> tuple[str, ...]:
     }.get(form, ("BilledCost",))
 
 
+def currency_columns(form: str) -> tuple[str, ...]:
+    """Return the names of the column that holds the currency of what was billed."""
+    return {
+        CUR_1: ("lineItem/CurrencyCode",),
+        CUR_2: ("lineItem/CurrencyCode",),
+        AZURE: ("BillingCurrencyCode", "BillingCurrency", "Currency"),
+        OCI: ("cost/currencyCode",),
+    }.get(form, ("BillingCurrency",))
+
+
 def _focus(c: Columns) -> dict[str, str]:
     return {
         "amount": c.amount("BilledCost"),
-        "currency": f"upper({c.text('BillingCurrency')})",
         "period_start": c.day("BillingPeriodStart"),
         "category": c.text("ChargeCategory"),
         "service": c.text("ServiceName", otherwise="not named"),
@@ -105,7 +115,6 @@ def _cur(c: Columns) -> dict[str, str]:
 
     return {
         "amount": c.amount("lineItem/UnblendedCost"),
-        "currency": f"upper({c.text('lineItem/CurrencyCode')})",
         "period_start": c.day("bill/BillingPeriodStartDate"),
         "kind": kind,
         "category": f"""CASE
@@ -178,7 +187,6 @@ def _azure(c: Columns) -> dict[str, str]:
     when = c.moment("Date", "UsageDateTime", month_first=True)
     return {
         "amount": c.amount(*amount),
-        "currency": f"upper({c.text('BillingCurrencyCode', 'BillingCurrency', 'Currency')})",
         "period_start": started if period == "BillingPeriodStartDate"
         else f"date_trunc('month', {started})",
         # Usage that a commitment covers costs nothing in an actual-cost file (Microsoft, "cost
@@ -226,7 +234,6 @@ def _oci(c: Columns) -> dict[str, str]:
     correction = f"lower({c.text('lineItem/isCorrection')}) = 'true'"
     return {
         "amount": c.amount("cost/myCost"),
-        "currency": f"upper({c.text('cost/currencyCode')})",
         "period_start": f"date_trunc('month', {c.day('lineItem/intervalUsageStart')})",
         "category": "'Usage'",
         "class": f"CASE WHEN {correction} THEN 'Correction' END",

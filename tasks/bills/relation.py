@@ -24,7 +24,7 @@ the format lacks is NULL):
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,14 @@ from qafila.errors import BadInput
 from qafila.sql import statement
 from tasks.bills.columns import DIGITS, PLACES, Columns, amount_type, quoted
 from tasks.bills.fetching import fetched
-from tasks.bills.mapping import LINE, amount_columns, expressions, names_invoices
+from tasks.bills.joining import LineEnds, drop_head_lines, evened
+from tasks.bills.mapping import (
+    LINE,
+    amount_columns,
+    currency_columns,
+    expressions,
+    names_invoices,
+)
 from tasks.bills.numbers import has_decimal_comma
 from tasks.bills.opening import ParquetFile, TextFile, look_at
 
@@ -59,12 +66,18 @@ class Source:
 
 @dataclass(frozen=True)
 class OpenBill:
-    """Bills that can be queried: DuckDB with the relation ``line``, until the context ends."""
+    """Bills that can be queried: DuckDB with the relation ``line``, until the context ends.
+
+    ``line_ends``: of each file whose lines end in two ways; ``head_lines``: how many lines were
+    the names of the columns again and are left out.
+    """
 
     connection: duckdb.DuckDBPyConnection
     name: str
     sources: tuple[Source, ...] = field(repr=False)
-    load: Callable[[int], list[Source]] | None = field(default=None, repr=False)
+    load: Callable[[int], object] | None = field(default=None, repr=False)
+    line_ends: Mapping[str, LineEnds] = field(default_factory=dict, repr=False)
+    head_lines: int = 0
 
     def keep_every_digit(self) -> int:
         """Make room for all decimals of what was billed; return how many are kept.
@@ -137,13 +150,36 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
             connection.execute(f"SET memory_limit = '{_MEMORY}'")
             connection.execute(f"SET temp_directory = '{room}'")
 
-            def load(places: int) -> list[Source]:
+            line_ends: dict[str, LineEnds] = {}
+
+            def load(places: int) -> tuple[list[Source], int]:
                 try:
                     return _load(connection, looked, names, places)
+                except duckdb.InvalidInputException as error:
+                    mixed = _even_out(looked, names, room)
+                    if not mixed:
+                        raise _unreadable(name, error) from error
+                    line_ends.update(mixed)
+                    return load(places)
                 except duckdb.Error as error:
                     raise _unreadable(name, error) from error
 
-            yield OpenBill(connection, name, tuple(load(PLACES)), load)
+            sources, head_lines = load(PLACES)
+            yield OpenBill(connection, name, tuple(sources), load, line_ends, head_lines)
+
+
+def _even_out(
+    looked: list[TextFile | ParquetFile], names: dict[Path, str], room: Path
+) -> dict[str, LineEnds]:
+    """Put a copy in the place of each text file whose lines end in two ways; return which."""
+    found: dict[str, LineEnds] = {}
+    for number, file in enumerate(looked):
+        copy = room / f"evened-{number}.csv"
+        if isinstance(file, TextFile) and file.path != copy and (mixed := evened(file, copy)):
+            looked[number], ends = mixed
+            names[copy] = names[file.path]
+            found[names[copy]] = ends
+    return found
 
 
 def _load(
@@ -151,8 +187,8 @@ def _load(
     looked: Sequence[TextFile | ParquetFile],
     names: dict[Path, str],
     places: int,
-) -> list[Source]:
-    """Create the relation, anew where it is there, and return what it is made of."""
+) -> tuple[list[Source], int]:
+    """Create the relation, anew where it is there; return its sources and its head lines."""
     sources: list[Source] = []
     in_place: list[str] = []  # Parquet
     once: list[str] = []  # text
@@ -188,11 +224,16 @@ def _load(
         ))  # fmt: skip
         select = _select(sources[-1], raw, {str(p): names[p] for p in paths})
         (once if reader.startswith("read_csv") else in_place).append(select)
+    head_lines = 0
     if once:
         connection.execute(f"CREATE OR REPLACE TABLE text_line AS {' UNION ALL '.join(once)}")
         in_place.append("FROM text_line")
+        texts = [s for s in sources if not s.columns.typed]
+        head_lines = drop_head_lines(connection, {
+            s.columns.find(*currency_columns(s.format)) or "" for s in texts
+        })  # fmt: skip
     connection.execute(f"CREATE OR REPLACE VIEW line AS {' UNION ALL '.join(in_place)}")
-    return sources
+    return sources, head_lines
 
 
 def _described(
@@ -237,8 +278,8 @@ def _unreadable(name: str, error: duckdb.Error) -> BadInput:
         )
     if "state machine" in str(error):
         return BadInput(
-            f"the bill {name} cannot be read: a quotation mark stands where none may, or its lines "
-            "end in two ways.",
+            f"the bill {name} cannot be read: a quotation mark stands where none may, or a line "
+            "ends in CR alone.",
             remedy="export it again as CSV (RFC 4180, UTF-8) or Parquet.",
         )
     # What follows the place is the line itself: as long as it likes, and nobody else's business.

@@ -218,9 +218,53 @@ def test_a_line_that_cannot_be_read_is_not_printed_whole(tmp_path: Path) -> None
     assert "secret" not in str(refused.value)
 
 
-def test_lines_that_end_in_two_ways_are_refused_in_plain_words(tmp_path: Path) -> None:
-    text = HEAD + "\n1,EUR,2026-05-01,Usage,a\r\n2,EUR,2026-05-01,Usage,b\n"
-    with pytest.raises(BadInput, match="its lines end in two ways"):
+@pytest.mark.parametrize("name", ["bill.csv", "bill.csv.gz"])
+def test_exports_joined_by_hand_are_one_bill_and_said_to_be_joined(
+    tmp_path: Path, name: str
+) -> None:
+    text = (
+        HEAD + '\n1,EUR,2026-05-01,Usage,"a\r\nb"\n\ufeff'
+        + HEAD + "\r\n2,EUR,2026-05-01,Usage,b\r\n"
+        + HEAD + "\r\n4,EUR,2026-05-01,Usage,c"
+    )  # fmt: skip
+    bill = read_bill(text_bill(tmp_path, text, name))
+    assert (bill.rows, bill.total("EUR")) == (3, Decimal(7))
+    assert {s.subject for s in bill.services} == {"a\r\nb", "b", "c"}
+    said = {d.kind: (d.count, d.of, d.sentence) for d in bill.defects}
+    assert said["mixed-line-ends"] == (
+        2, 5,
+        f"3 lines of {name} end in CR LF and 2 in LF, as in exports that were joined by hand: all "
+        "were read",
+    )  # fmt: skip
+    assert said["repeated-head"][:2] == (2, None)
+    assert "2 lines are the names of the columns again" in said["repeated-head"][2]
+
+
+def test_a_semicolon_bill_joined_by_hand_keeps_its_decimal_comma(tmp_path: Path) -> None:
+    head = HEAD.replace(",", ";")
+    text = f"{head}\n1,5;EUR;2026-05-01;Usage;a\n{head}\r\n2,25;EUR;2026-05-01;Usage;b\r\n"
+    bill = read_bill(text_bill(tmp_path, text))
+    assert (bill.rows, bill.total("EUR")) == (2, Decimal("3.75"))
+
+
+def test_an_even_file_beside_a_mixed_one_is_no_defect(tmp_path: Path) -> None:
+    mixed = text_bill(tmp_path, HEAD + "\n1,EUR,2026-05-01,Usage,a\r\n", "mixed.csv")
+    even = text_bill(tmp_path, HEAD + "\r\n2,EUR,2026-05-01,Usage,b\r\n", "even.csv")
+    bill = read_bill([mixed, even])
+    assert bill.total("EUR") == Decimal(3)
+    assert [d.subject for d in bill.defects if d.kind == "mixed-line-ends"] == ["mixed.csv"]
+
+
+@pytest.mark.parametrize("wrong", ['1,EUR,2026-05-01,Usage,"a', '1,EUR,2026-05-01,Usage,"a"b'])
+def test_mixed_line_ends_make_the_reader_no_more_lenient(tmp_path: Path, wrong: str) -> None:
+    text = HEAD + f"\n2,EUR,2026-05-01,Usage,b\r\n{wrong}\n3,EUR,2026-05-01,Usage,c\n"
+    with pytest.raises(BadInput):
+        read_bill(text_bill(tmp_path, text))
+
+
+def test_a_line_that_ends_in_cr_alone_is_refused_in_plain_words(tmp_path: Path) -> None:
+    text = HEAD + "\n1,EUR,2026-05-01,Usage,a\r2,EUR,2026-05-01,Usage,b\n"
+    with pytest.raises(BadInput, match="a line ends in CR alone"):
         read_bill(text_bill(tmp_path, text))
 
 

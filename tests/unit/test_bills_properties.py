@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Context, Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,8 @@ from qafila.core.bills import Bill, add_up, exact, recognise
 from qafila.core.bills.defects import day_list, days_missing
 from qafila.core.bills.formats import FOCUS_COLUMNS, MANDATORY, misplaced
 from tasks.bills import read_bill
+from tasks.bills.joining import LineEnds, evened
+from tasks.bills.opening import TextFile
 from tests.unit.bill_files import HEAD, bill_of, shared
 
 AMOUNTS = st.decimals(
@@ -87,6 +90,45 @@ def test_neither_the_order_of_lines_nor_the_cut_into_files_changes_anything(
         one.periods, one.services, one.categories,
     )  # fmt: skip
     assert other.items == one.items
+
+
+ENDS = st.lists(st.sampled_from(["\n", "\r\n"]), min_size=13, max_size=13)
+
+
+@given(LINES, ENDS, st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_no_total_ever_depends_on_the_line_ends(
+    lines: list[Line], ends: list[str], last: bool
+) -> None:
+    texts = [HEAD + ",ResourceId", *written(lines)]
+    joined = "".join(text + end for text, end in zip(texts, ends, strict=False))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "0.csv"
+        path.write_bytes((joined if last else joined.rstrip("\r\n")).encode())
+        read = read_bill(path)
+    even = bill(texts[1:], 1)
+    assert (read.periods, read.services, read.vendors, read.categories, read.items) == (
+        even.periods, even.services, even.vendors, even.categories, even.items,
+    )  # fmt: skip
+    used = ends[: len(texts)] if last else ends[: len(texts) - 1]
+    counted = [d.count for d in read.defects if d.kind == "mixed-line-ends"]
+    rarer = min(used.count("\n"), used.count("\r\n"))
+    assert counted == ([rarer] if rarer else [])
+
+
+@given(st.text('ab,"\r\n', max_size=40), st.integers(1, 5))
+def test_evening_out_changes_nothing_but_the_ends_of_lines(text: str, piece: int) -> None:
+    with TemporaryDirectory() as folder, patch("tasks.bills.joining._PIECE", piece):
+        path, copy = Path(folder) / "a.csv", Path(folder) / "b.csv"
+        path.write_bytes(text.encode())
+        done = evened(TextFile(path, (), ",", compressed=False), copy)
+        even = copy.read_bytes().decode() if done else text
+    cells = text.split('"')  # every other one stands in quotation marks
+    wanted = '"'.join(c if n % 2 else c.replace("\r\n", "\n") for n, c in enumerate(cells))
+    both = sum(c.count("\r\n") for c in cells[::2])
+    alone = sum(c.count("\n") for c in cells[::2]) - both
+    assert even == (wanted if both and alone else text)
+    assert (done[1] if done else None) == (LineEnds(both, alone) if both and alone else None)
 
 
 @pytest.mark.parametrize("files", [2, 5])
