@@ -19,7 +19,14 @@ from tasks.lock_in.walking import Limits, Skipped, walk
 
 FILE = Path(__file__).with_suffix(".toml")
 
-SETS = {"drawn": True, "held-out": True, "fresh": True, "last": True, "unseen": True}
+SETS = {
+    "drawn": True,
+    "held-out": True,
+    "fresh": True,
+    "last": True,
+    "unseen": True,
+    "blind": False,
+}
 """The labelled sets, and whether the rules were fitted to them after their first run."""
 
 Place = tuple[str, str, int, str, str]
