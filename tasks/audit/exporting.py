@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from qafila.core.inventory.tables import ABOUT
 from qafila.errors import BadInput
 from qafila.report.audit_facts import AuditFacts, Row
 
-# Columns whose numbers are no text. Money stays exact: a decimal of 38 digits, 20 behind the point.
+# Columns whose numbers are no text.
 _WHOLE = frozenset({
     "size_bytes", "lines", "rows", "resources", "calls", "line", "column", "of", "count",
     "unmeasured",
 })  # fmt: skip
 _REAL = frozenset({"confidence", "score", "coverage"})
 _MONEY = frozenset({"amount", "before", "after"})
+_DIGITS, _PLACES = 38, 20  # the most that DuckDB, Spark and Arrow's decimal128 (pandas) hold
 _TRUTH = frozenset({"found", "behind"})
 _EXACT = frozenset({"quantity", "gigabytes"})  # our own digits, kept as text: never a formula
 # What a spreadsheet may run: a sign, also after blanks or in full width, and what OWASP adds ("CSV
@@ -50,8 +52,10 @@ def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
     audit, never a mixture.
 
     Raises:
-        BadInput: the folder cannot be made or written to.
+        BadInput: the folder cannot be made or written to, or a column of money needs more digits
+            than a decimal has; nothing is written then.
     """
+    types = {name: _types(name, facts.rows(name)) for name in ABOUT}
     ready_folder(folder)
     try:
         with duckdb.connect() as connection:
@@ -59,7 +63,7 @@ def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
             for name in ABOUT:
                 to = folder.absolute() / name
                 if facts.rows(name):
-                    files += _write(connection, facts.rows(name), to)
+                    files += _write(connection, facts.rows(name), types[name], to)
                 else:
                     for file in _files(to):
                         file.unlink(missing_ok=True)
@@ -80,15 +84,17 @@ def _files(to: Path) -> list[Path]:
     return [to.with_suffix(".parquet"), to.with_suffix(".csv")]
 
 
-def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path) -> list[Path]:
+def _write(
+    connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], types: Mapping[str, str], to: Path
+) -> list[Path]:
     """Write one table; a column that is a mapping or a list becomes JSON text.
 
     In the CSV money has the digits that it has, and a text that a spreadsheet would run as a
     formula begins with an apostrophe.
     """
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    columns = list(types)
     fields = ", ".join(f"{_quoted(c)}: 'VARCHAR'" for c in columns)
-    typed = ", ".join(f"CAST({_quoted(c)} AS {_type(c)}) AS {_quoted(c)}" for c in columns)
+    typed = ", ".join(f"CAST({_quoted(c)} AS {types[c]}) AS {_quoted(c)}" for c in columns)
     files = _files(to)
     with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as lines:
         for row in rows:
@@ -99,7 +105,7 @@ def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path)
             "maximum_object_size = 67108864)"
         )
         connection.execute(f"CREATE OR REPLACE TEMP TABLE exported AS SELECT * FROM {source}")
-    harmless = ", ".join(_harmless(c) for c in columns)
+    harmless = ", ".join(_harmless(c, types[c]) for c in columns)
     for file, what, options in (
         (files[0], f"(SELECT {typed} FROM exported)", "FORMAT parquet"),
         (files[1], f"(SELECT {harmless} FROM exported)", "FORMAT csv, HEADER"),
@@ -110,9 +116,9 @@ def _write(connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], to: Path)
     return files
 
 
-def _harmless(column: str) -> str:
+def _harmless(column: str, kind: str) -> str:
     name = _quoted(column)
-    if _type(column) != "VARCHAR" or column in _EXACT:
+    if kind != "VARCHAR" or column in _EXACT:
         return name
     formula = f"regexp_matches({name}, '{_FORMULA}')"
     return f"CASE WHEN {formula} THEN chr(39) || {name} ELSE {name} END AS {name}"
@@ -126,14 +132,44 @@ def _plain(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _types(table: str, rows: Sequence[Row]) -> dict[str, str]:
+    """Return the Parquet type of each column of a table, in its order."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    return {
+        c: _money_type(table, c, [row[c] for row in rows if row.get(c) is not None])
+        if c in _MONEY
+        else _type(c)
+        for c in columns
+    }
+
+
 def _type(column: str) -> str:
     if column in _WHOLE:
         return "BIGINT"
     if column in _REAL:
         return "DOUBLE"
-    if column in _TRUTH:
-        return "BOOLEAN"
-    return "DECIMAL(38, 20)" if column in _MONEY else "VARCHAR"
+    return "BOOLEAN" if column in _TRUTH else "VARCHAR"
+
+
+def _money_type(table: str, column: str, amounts: Sequence[str]) -> str:
+    """Return a decimal that holds every amount to its last digit.
+
+    It has 38 digits, 20 of them behind the point: more where an amount has more, fewer where one
+    needs their room before the point.
+
+    Raises:
+        BadInput: the longest before and the longest behind the point are more than 38 together.
+    """
+    parts = [f"{Decimal(amount):f}".lstrip("-").partition(".") for amount in amounts]
+    whole = max((len(before.lstrip("0")) for before, _, _ in parts), default=0)
+    decimals = max((len(behind.rstrip("0")) for _, _, behind in parts), default=0)
+    if whole + decimals > _DIGITS:
+        raise BadInput(
+            f"the audit cannot be exported: {column} of {table} needs {whole} digits before the "
+            f"point and {decimals} behind it, and a decimal in Parquet has {_DIGITS}",
+            remedy="export the bill with fewer decimals and audit again; the page needs no export",
+        )
+    return f"DECIMAL({_DIGITS}, {max(decimals, min(_PLACES, _DIGITS - whole))})"
 
 
 def _quoted(name: str) -> str:
