@@ -32,6 +32,7 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
     for node, kind, scope in tree.nodes(_KINDS) if names else ():
         if kind in _SCOPES:
             tree.scopes.open(node, is_class=False)
+            _returned(facts, node, kind, scope)
         elif kind == "import_spec":
             _import(facts, node)
         elif kind == "call_expression":
@@ -89,6 +90,19 @@ def _binding(facts: Facts, node: SgNode, scope: int) -> None:
             Binding(bound, owner, line(node), chains, None, declared,
                     seen_from=scope if owner != scope else -1)
         )  # fmt: skip
+
+
+def _returned(facts: Facts, node: SgNode, kind: str, scope: int) -> None:
+    """Bind what a function says to return, of several values the first: ``open()``."""
+    name, result = node.field("name"), node.field("result")
+    if kind != "function_declaration" or name is None or result is None:
+        return
+    if result.kind() == "parameter_list":
+        first = next(iter(named(result)), None)
+        result = first.field("type") if first is not None else None
+    if declared := _declared(result):
+        bound = f"{name.text()}()"
+        facts.bindings.append(Binding(bound, scope, line(node), declared=declared))
 
 
 def _declared(node: SgNode | None) -> tuple[Chain, ...]:

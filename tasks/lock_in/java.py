@@ -14,7 +14,8 @@ _SCOPES = {"class_declaration": True, "interface_declaration": True, "record_dec
            "lambda_expression": False}  # fmt: skip
 _KINDS = (*_SCOPES, "import_declaration", "method_invocation", "object_creation_expression",
           "field_declaration", "local_variable_declaration", "assignment_expression",
-          "formal_parameter", "resource")  # fmt: skip
+          "formal_parameter", "resource", "enhanced_for_statement",
+          "instanceof_expression")  # fmt: skip
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
@@ -31,6 +32,8 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
                 if heritage.kind() in ("superclass", "super_interfaces"):
                     facts.implements += [n for n in _NAME.findall(heritage.text())
                                          if n not in ("extends", "implements")]  # fmt: skip
+            if kind == "method_declaration" and (name := node.field("name")) is not None:
+                _bind(facts, f"{name.text()}()", scope, node, None, _declared(node), scope)
         elif kind == "import_declaration":
             _import(facts, node)
         elif kind in ("method_invocation", "object_creation_expression"):
@@ -66,15 +69,20 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         owner = scopes.of_class() if is_field else scope
         _bind(facts, name, owner, node, chain, (), scope)
         return
-    declared_type = node.field("type")
-    found = _NAME.match(declared_type.text()) if declared_type is not None else None
-    declared: tuple[Chain, ...] = (tuple(found[0].split(".")),) if found else ()
+    declared = _declared(node)
     declarators = [c for c in named(node) if c.kind() == "variable_declarator"] or [node]
     for each in declarators:
         name_node, value = each.field("name"), each.field("value")
         if name_node is not None:
             chain = _chain(value) if value is not None else None
             _bind(facts, name_node.text(), scope, node, chain, declared, scope)
+
+
+def _declared(node: SgNode) -> tuple[Chain, ...]:
+    """Return the type that a declaration gives; none for an array."""
+    of = node.field("right") if node.kind() == "instanceof_expression" else node.field("type")
+    found = _NAME.match(of.text()) if of is not None else None
+    return (tuple(found[0].split(".")),) if found and of and of.kind() != "array_type" else ()
 
 
 def _bind(

@@ -23,7 +23,8 @@ _SCOPES = {"function_declaration": False, "function_expression": False, "arrow_f
            "class_declaration": True, "class": True,
            "abstract_class_declaration": True}  # fmt: skip
 _KINDS = (*_SCOPES, "import_statement", "export_statement", "call_expression", "new_expression",
-          "variable_declarator", "assignment_expression", "public_field_definition")  # fmt: skip
+          "variable_declarator", "assignment_expression", "public_field_definition",
+          "return_statement")  # fmt: skip
 _BRACKETS = frozenset({"await_expression", "parenthesized_expression", "as_expression",
                        "non_null_expression"})  # fmt: skip
 _LINKS = Links(
@@ -43,11 +44,13 @@ def read(source: str, wanted: str | None, language: str = "tsx", *, names: bool 
     tree = Tree(source, language, facts)
     for node, kind, scope in tree.nodes(_KINDS) if names else ():
         if kind in _SCOPES:
-            _open(facts, tree.scopes, node)
+            _open(facts, tree.scopes, node, scope)
         elif kind in ("import_statement", "export_statement"):
             _import(facts, node, scope)
         elif kind in ("call_expression", "new_expression"):
             _call(facts, node, scope)
+        elif kind == "return_statement":
+            _returned(facts, node, scope)
         else:
             _binding(facts, tree.scopes, node, scope)
     for node in tree.strings(("string", "template_string"), wanted):
@@ -85,7 +88,7 @@ def _import(facts: Facts, node: SgNode, scope: int) -> None:
         facts.imports.append(Import(here, path, None, path, scope))
 
 
-def _open(facts: Facts, scopes: Scopes, node: SgNode) -> None:
+def _open(facts: Facts, scopes: Scopes, node: SgNode, around: int) -> None:
     kind = node.kind()
     scope = scopes.open(node, is_class=_SCOPES[kind])
     if _SCOPES[kind]:
@@ -94,6 +97,8 @@ def _open(facts: Facts, scopes: Scopes, node: SgNode) -> None:
             facts.implements += [n.text() for c in named(heritage) for n in named(c)
                                  if n.kind() in ("identifier", "type_identifier")]  # fmt: skip
         return
+    if (bound := _returned_name(node)) is not None and (declared := _declared(node)):
+        facts.bindings.append(Binding(bound, around, line(node), declared=declared))
     single = node.field("parameter")
     parameters = node.field("parameters")
     for each in ([single] if single else []) + (named(parameters) if parameters else []):
@@ -106,6 +111,33 @@ def _open(facts: Facts, scopes: Scopes, node: SgNode) -> None:
             facts.bindings.append(
                 Binding(f"self.{name.text()}", scopes.of_class(), line(node), declared=declared)
             )
+
+
+def _returned_name(function: SgNode) -> str | None:
+    """Return the name that what a function returns is bound to: ``open()``, ``self.open()``."""
+    name = function.field("name")
+    if function.kind() == "arrow_function" and (above := function.parent()) is not None:
+        name = above.field("name") if above.kind() == "variable_declarator" else None
+    if name is None:
+        return None
+    if function.kind() != "method_definition":
+        return f"{name.text()}()"
+    is_getter = any(c.kind() == "get" for c in function.children())
+    return f"self.{name.text()}" if is_getter else f"self.{name.text()}()"
+
+
+def _returned(facts: Facts, node: SgNode, scope: int) -> None:
+    value = inner(node)
+    while value is not None and value.kind() in _BRACKETS:
+        value = inner(value)
+    chain = _chain(value) if value is not None else None
+    if chain is None:
+        return
+    function = next((a for a in node.ancestors() if a.kind() in _SCOPES), None)
+    bound = _returned_name(function) if function is not None else None
+    if bound is not None:
+        around = facts.parents[scope]
+        facts.bindings.append(Binding(bound, around, line(node), (chain,), seen_from=scope))
 
 
 def _declared(node: SgNode) -> tuple[Chain, ...]:
@@ -140,7 +172,9 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         target, value = node.field("name"), node.field("value")
     if target is None:
         return
+    declared = _declared(node)
     while value is not None and value.kind() in _BRACKETS:
+        declared = declared or _asserted(value)
         value = inner(value)
     chain = _chain(value) if value is not None else None
     module = _required(chain[:2]) if chain is not None else None
@@ -157,9 +191,17 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
     literal = value.text()[1:-1] if value is not None and value.kind() == "string" else None
     owner = scopes.of_class() if name.startswith("self.") else scope
     facts.bindings.append(
-        Binding(name, owner, line(node), (chain,) if chain else (), literal, _declared(node),
+        Binding(name, owner, line(node), (chain,) if chain else (), literal, declared,
                 scope if owner != scope else -1)
     )  # fmt: skip
+
+
+def _asserted(value: SgNode) -> tuple[Chain, ...]:
+    """Return the type that ``value as Type`` says."""
+    parts = named(value)
+    if value.kind() != "as_expression" or len(parts) < 2:
+        return ()
+    return tuple(tuple(name.split(".")) for name in names_in_type(parts[-1].text(), _THROUGH))
 
 
 def _bind_module(

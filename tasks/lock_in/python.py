@@ -38,6 +38,7 @@ _THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Aw
                       "AbstractAsyncContextManager"})  # fmt: skip
 """What a context manager yields is written as an iterator of it."""
 _NAMING = frozenset({"client", "resource", "create_client", "import_module", "__import__"})
+_CASTS = frozenset({"cast", "typing.cast", "t.cast", "typing_extensions.cast"})
 _DYNAMIC = ("importlib.import_module", "import_module", "__import__")
 
 
@@ -222,6 +223,8 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
     }:  # fmt: skip
         literal = string_value(value.text())
     chains = _chains(value) if value is not None else ()
+    if value is not None and not declared:
+        declared = _cast(value)
     if value is not None and (module := _dynamic_of(chains)) is not None:
         facts.imports.append(Import(spot(value), module, bound, module, scope))
         return
@@ -231,6 +234,16 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         facts.bindings.append(
             Binding(name, owner, line(node), chains, literal, declared, seen_from)
         )
+
+
+def _cast(value: SgNode) -> tuple[Chain, ...]:
+    """Return the type that ``typing.cast(Type, value)`` says, if a value is one."""
+    while value.kind() in ("await", "parenthesized_expression") and (within := inner(value)):
+        value = within
+    function, arguments = value.field("function"), value.field("arguments")
+    if function is None or arguments is None or function.text() not in _CASTS:
+        return ()
+    return _declared(next(iter(named(arguments)), None))
 
 
 def _aliased(node: SgNode) -> tuple[SgNode | None, SgNode | None]:

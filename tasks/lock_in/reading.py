@@ -38,7 +38,9 @@ class Batch:
 @cache
 def rules() -> Rules:
     """Return the rules that ship with Qafila."""
-    return parse_rules((files("qafila.data") / "lock_in.toml").read_text(encoding="utf-8"))
+    folder = files("qafila.data") / "lock_in"
+    names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))
+    return parse_rules(*((folder / name).read_text(encoding="utf-8") for name in names))
 
 
 @cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qafila.core.lock_in.api import Api
 from qafila.core.lock_in.facts import Facts, Spot
 from qafila.core.lock_in.own import Own
 from qafila.core.lock_in.resolving import Names
-from qafila.core.lock_in.rules import Api, Rules
+from qafila.core.lock_in.rules import Rules
 from qafila.core.lock_in.values import Effort, Kind, Site
 
 

@@ -7,12 +7,14 @@ same scope, else by the scope around. Values that come from another file are not
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
+from qafila.core.lock_in.api import Api
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import
 from qafila.core.lock_in.own import Own
-from qafila.core.lock_in.rules import Api, Rules
+from qafila.core.lock_in.rules import Rules
 from qafila.core.lock_in.values import Site
 
 _ROUNDS = 12  # a binding may stand before what it is made from
@@ -122,9 +124,23 @@ class Names:
                 return value
         for chain in filter(self.may_know, binding.declared):
             value = self.evaluate(chain, scope, binding.line - 1)[0]
-            if isinstance(value, Sdk) and value.api and self._is_client(value.api, value.path):
-                return Client(value.api)
+            if isinstance(value, Sdk) and value.api and (made := self._of_type(value)) is not None:
+                return made
         return None
+
+    def _of_type(self, of: Sdk) -> Value:
+        """Return what a value of a declared type is: a session, a client or an object of an SDK."""
+        assert of.api is not None
+        name = _last(of.path)
+        if name in of.api.sessions:
+            return self._session(of.path, of.api)
+        java = self._facts.language == "java" and name[:1].isupper()  # its data has methods too
+        default = self._facts.language == "javascript" and self.is_module(of.path)
+        return Client(of.api) if java or default or of.api.is_object(name) else None
+
+    def _session(self, path: str, api: Api) -> Sdk:
+        """Return a session: what it is asked next is a path again, so .client is the factory."""
+        return Sdk(path.split(".", 1)[0] if self._facts.language == "python" else path, api)
 
     def _find(self, name: str, scope: int, line: int) -> _Bound | None:
         here = True
@@ -188,38 +204,41 @@ class Names:
         self, value: Value, called: Called, scope: int, line: int
     ) -> tuple[Value, Step | None]:
         if isinstance(value, Client):
-            return _on_client(value)
+            return _on_client(value, self._facts.language == "python")
         if not isinstance(value, Sdk) or value.api is None:
             return None, None
         api, name = value.api, _last(value.path)
         if name in api.factories:
             return self._service(api, called, scope, line)
         if name in api.sessions:
-            # what a session is asked next is a path again, so that .client finds the factory
-            return Sdk(f"{_first(value.path, self._facts.language)}", api), Step(
-                api, Site.CALL, name
-            )
+            return self._session(value.path, api), Step(api, Site.CALL, name)
         if self._constructs(api, value.path, called):
             building = name in _BUILDERS
-            return Client(api, building=building), Step(api, Site.CLIENT, name)
+            return Client(api, building=building), Step(api, self._form(api, value.path), name)
         return None, Step(api, Site.CALL, name)
 
     def _constructs(self, api: Api, path: str, called: Called) -> bool:
         name = _last(path)
-        if self._facts.language == "java" and not called.new:
-            owner = _last(path[: -len(name) - 1])
-            return name in _BUILDERS | _MAKERS and api.is_client(owner)
-        if self._facts.language == "go":
-            makes = name.startswith("New") and (name in _GO_MAKERS or api.is_client(name))
-            return makes or name in api.clients
-        if self._facts.language == "javascript" and called.new and self.is_module(path):
-            return True
+        language = self._facts.language
         owner = _last(path[: -len(name) - 1])
-        return api.is_client(name) or (name.startswith("from_") and api.is_client(owner))
+        if language == "java" and not called.new:
+            return name in _BUILDERS | _MAKERS and api.is_client(owner)
+        if language == "go":
+            made = _GO_HOW.sub("", name)  # NewFromConfig makes no configuration
+            return name in api.clients or (
+                _GO_MAKES.match(name) is not None and api.is_object(made)
+            )
+        if language == "javascript" and called.new and self.is_module(path):
+            return True
+        called_only = language == "javascript" and not called.new
+        of_class = api.is_client(name) if called_only else api.is_object(name)
+        return of_class or (name.startswith("from_") and api.is_object(owner))
 
-    def _is_client(self, api: Api, path: str) -> bool:
-        default = self._facts.language == "javascript" and self.is_module(path)
-        return default or api.is_client(_last(path))
+    def _form(self, api: Api, path: str) -> Site:
+        """Return how making something counts: a client, or a call when it is another object."""
+        names = {_last(path), _last(path[: -len(_last(path)) - 1])}
+        client = self._facts.language == "go" or self.is_module(path)
+        return Site.CLIENT if client or any(map(api.is_client, names)) else Site.CALL
 
     def is_module(self, path: str) -> bool:
         """Say whether a path is a whole module of a provider (a default import)."""
@@ -241,15 +260,17 @@ class Names:
 
 _BUILDERS = frozenset({"builder", "standard"})
 _MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
-_GO_MAKERS = frozenset({"New", "NewFromConfig", "NewClient", "NewService"})
+_GO_MAKES = re.compile(r"New|Dial|Connect|Open|Must[A-Z]")
+_GO_HOW = re.compile(r"(?<=\w)(?:With|From|For)[A-Z]\w*$")
+_HANDLES = frozenset({"__enter__", "__aenter__", "get_paginator", "get_waiter", "batch_writer"})
 
 
-def _on_client(value: Client) -> tuple[Value, Step | None]:
+def _on_client(value: Client, python: bool) -> tuple[Value, Step | None]:
     if value.building:
         return replace(value, member="", building=_last(value.member) != "build"), None
     name = _last(value.member)
     step = Step(value.api, Site.CALL, value.member)
-    if name in value.api.handles or name in ("__enter__", "__aenter__"):
+    if name in value.api.handles or name in _HANDLES or (python and name[:1].isupper()):
         return Client(value.api), step
     return None, step
 
@@ -261,7 +282,3 @@ def _argument(pairs: tuple[tuple[str, str], ...]) -> str | None:
 
 def _last(path: str) -> str:
     return path[max(path.rfind("."), path.rfind("/")) + 1 :]
-
-
-def _first(path: str, language: str) -> str:
-    return path.split(".", 1)[0] if language == "python" else path

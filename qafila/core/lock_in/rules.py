@@ -1,65 +1,31 @@
 """The rules of the lock-in scan: which modules, services and addresses belong to which provider.
 
-They are data, ``qafila/data/lock_in.toml``; this module checks them and answers questions.
+They are data, ``qafila/data/lock_in/``, one file for each kind; this module checks them and
+answers questions.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from qafila.core.lock_in.api import Api, Special
+from qafila.core.lock_in.namespaces import Members, Namespace, words_of
 from qafila.core.lock_in.values import Effort, Kind
 from qafila.errors import BadInput
 
 LANGUAGES = ("python", "javascript", "java", "go")
-_CLIENT = re.compile(r"(?:\w*Client(?:Async|Builder|V\d)?|connect|\w+(?:Producer|Consumer))$")
 _HOLE = re.compile(r"\$?\{[^{}]*\}|%s|%\(\w+\)s")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$")  # fmt: skip  # noqa: E501
 _FIELDS = frozenset({*LANGUAGES, "rule", "kind", "provider", "api", "effort", "reason", "services",
                      "hosts", "schemes", "texts", "clients", "handles", "sessions", "factories",
                      "special", "stubs", "generic"})  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Special:
-    """Operations of an API whose effort is another; ``operations`` are shell patterns."""
-
-    operations: tuple[str, ...]
-    effort: Effort
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Api:
-    """One row of the rules: how code touches one API of one provider, and what leaving it takes."""
-
-    rule: str
-    kind: Kind
-    provider: str
-    api: str
-    effort: Effort
-    reason: str
-    clients: frozenset[str] = frozenset()
-    handles: frozenset[str] = frozenset()
-    sessions: frozenset[str] = frozenset()
-    factories: frozenset[str] = frozenset()
-    special: tuple[Special, ...] = ()
-
-    def is_client(self, name: str) -> bool:
-        """Say whether calling this name of the SDK constructs a client."""
-        return name in self.clients or _CLIENT.match(name) is not None
-
-    def effort_of(self, operation: str) -> tuple[Effort, str]:
-        """Return the effort class of one operation, and why."""
-        for special in self.special:
-            if any(fnmatchcase(operation, pattern) for pattern in special.operations):
-                return special.effort, special.reason
-        return self.effort, self.reason
+_NAMESPACE_FIELDS = frozenset({*LANGUAGES, "rule", "depth", "general", "strip", "classes",
+                               "effort", "reason"})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,6 +45,7 @@ class Rules:
     """Every address that the rules know holds one of these, after a quote, dot, slash, @ or }."""
     seeks: tuple[tuple[str, str], ...]
     """For texts: a word in lower case, and the expression to look for where a file holds it."""
+    members: Members
     _known: dict[tuple[str, str], tuple[Api, str] | None] = field(default_factory=dict)
 
     @cached_property
@@ -109,7 +76,9 @@ class Rules:
         while end > 0:
             if path[:end] in modules:
                 api = modules[path[:end]]
-                return (api, path[:end]) if api is not None else None
+                if api is None:
+                    return None
+                return self.members.refined(language, path, api, path[:end])
             end = max(path.rfind(".", 0, end), path.rfind("/", 0, end))
         return self._stub(path) if language == "python" else None
 
@@ -122,10 +91,8 @@ class Rules:
 
     def service(self, api: Api, name: str) -> Api:
         """Return the row of a service that is named to a cloud's SDK; outside the five: its own."""
-        return self.services.get(name) or replace(
-            api, kind=Kind.CLOUD, api=name, effort=Effort.M,
-            reason=f"{name} is a service of this cloud: another one needs an adapter at least.",
-        )  # fmt: skip
+        known = self.services.get(name) if api.factories else None
+        return known or self.members.named(api, (name,))
 
     def address(self, text: str) -> Api | None:
         """Return the row whose address this whole string is: no sentence, and no bare ``s3://``."""
@@ -144,14 +111,18 @@ class Rules:
         return next((api for pattern, api in self.texts if pattern.search(text)), None)
 
 
-def parse_rules(text: str) -> Rules:
-    """Read the rules (TOML) and check every row.
+def parse_rules(*texts: str) -> Rules:
+    """Read the rules, TOML in one text or several, and check every row.
 
     Raises:
         BadInput: a row lacks a field, has an unknown one, a value that is none of the allowed
             ones, or claims a module, service or address that another has; all problems at once.
     """
-    rows = tomllib.loads(text).get("api", [])
+    tables = [tomllib.loads(text) for text in texts]
+    rows: list[dict[str, Any]] = [row for table in tables for row in table.get("api", [])]
+    spaces: list[dict[str, Any]] = [s for table in tables for s in table.get("namespace", [])]
+    words = {kind: w for table in tables for kind, w in table.get("words", {}).items()}
+    _take_roots(rows, spaces)
     problems: list[str] = []
     for number, row in enumerate(rows, 1):
         name = f"row {number} ({row.get('rule', 'without a name')})"
@@ -172,12 +143,40 @@ def parse_rules(text: str) -> Rules:
                         f"{what} {value!r} is claimed by {seen[value]} and {row['rule']}"
                     )
                 seen[value] = str(row.get("rule"))
+    problems += _problems_of_members(spaces, words, {row.get("rule") for row in rows})
     if problems:
         raise BadInput("the rules of the lock-in scan are not usable:", problems)
-    return _indexed(rows)
+    return _indexed(rows, spaces, words)
 
 
-def _indexed(rows: list[dict[str, Any]]) -> Rules:
+def _take_roots(rows: list[dict[str, Any]], spaces: list[dict[str, Any]]) -> None:
+    """Give each row the roots of its namespaces, as paths of its own."""
+    for space in spaces:
+        for row in (row for row in rows if row.get("rule") == space.get("rule")):
+            for language in LANGUAGES:
+                own = row.setdefault(language, [])
+                own += [root for root in space.get(language, []) if root not in own]
+
+
+def _problems_of_members(
+    spaces: list[dict[str, Any]], words: Mapping[str, list[str]], rows: set[str | None]
+) -> Iterator[str]:
+    for number, space in enumerate(spaces, 1):
+        name = f"namespace {number} ({space.get('rule', 'without a rule')})"
+        for unknown in sorted(space.keys() - _NAMESPACE_FIELDS):
+            yield f"{name} has an unknown {unknown!r}"
+        if space.get("rule") not in rows:
+            yield f"{name}: rule is the name of no row"
+        if space.get("effort", Effort.M) not in set(Effort):
+            yield f"{name}: effort is one of {', '.join(Effort)}"
+    for kind in words:
+        if kind not in set(Kind):
+            yield f"words: {kind!r} is none of {', '.join(Kind)}"
+
+
+def _indexed(
+    rows: list[dict[str, Any]], spaces: list[dict[str, Any]], kinds: Mapping[str, list[str]]
+) -> Rules:
     apis = [_api(row) for row in rows]
     both = list(zip(rows, apis, strict=True))
 
@@ -202,6 +201,25 @@ def _indexed(rows: list[dict[str, Any]]) -> Rules:
         tuple((re.compile(text["pattern"], re.I), api) for text, api in texts),
         tuple(sorted(words)),
         tuple((word, text["pattern"].strip("^$")) for text, _ in texts for word in text["seek"]),
+        Members(
+            tuple(map(_namespace, spaces)),
+            words_of(kinds),
+            {name.replace("-", ""): api for name, api in index("services").items()},
+            {api.provider: api for api in reversed(apis) if api.kind is Kind.IDENTITY},
+        ),
+    )
+
+
+def _namespace(space: Mapping[str, Any]) -> Namespace:
+    return Namespace(
+        space["rule"],
+        {language: frozenset(space.get(language, ())) for language in LANGUAGES},
+        space.get("depth", 1),
+        frozenset(space.get("general", ())),
+        tuple(space.get("strip", ())),
+        space.get("classes", False),
+        Effort(space["effort"]) if "effort" in space else None,
+        space.get("reason", ""),
     )
 
 

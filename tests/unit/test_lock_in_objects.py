@@ -1,0 +1,133 @@
+"""Which values the lock-in scan knows as objects of an SDK: by type, cast, session or return."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.lock_in import scan
+
+
+def lines(folder: Path, source: str, name: str) -> list[int]:
+    """Return the lines of the hits in one file, each once."""
+    file = folder / name
+    file.write_text(source)
+    return sorted({hit.line for hit in scan([file], workers=1).hits})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # a session that is a typed parameter, and what is made from it
+        "import boto3\ndef f(s: boto3.Session):\n    s.client('s3').get_object()",
+        "from boto3.session import Session\ndef f(s: Session | None):\n    s.resource('sqs')",
+        "import aioboto3\nasync def f(s: 'aioboto3.Session'):\n    s.client('s3')",
+        "import boto3\ndef f(s: boto3.Session):\n    c = s.client('s3')\n    c.get_object()",
+        # a type that a cast gives
+        "from azure.core.credentials import Token as T\nc = cast(T, x)\nc.get_token()",
+        "from openai import OpenAI\nc = typing.cast('OpenAI', x)\nc.models.list()",
+        "from openai import OpenAI\nc = (await cast(OpenAI | None, x))\nc.models.list()",
+        # any class of an SDK, made or declared
+        "from azure.ai.foo import Evaluator\ne = Evaluator()\ne.run()",
+        "from google.cloud.foo import Thing\ndef f(e: Thing):\n    e.run()",
+        # what a client of a general SDK returns of it
+        "import boto3\nt = boto3.resource('dynamodb').Table('t')\nt.put_item()",
+        "import boto3\np = boto3.client('ec2').get_paginator('x')\np.paginate()",
+    ],
+)
+def test_python(tmp_path: Path, source: str) -> None:
+    assert lines(tmp_path, source, "a.py")[-1] == len(source.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        # data that an SDK passes is no client of it
+        "from chromadb.api.types import QueryResult\ndef f(r: QueryResult):\n  r.get('ids')",
+        "from openai.types import CompletionUsage as U\ndef f(us: dict[str, U]):\n  us.get('a')",
+        "from botocore.exceptions import ClientError\ndef f(e: ClientError):\n  e.args.count(1)",
+        "from azure.storage.blob import BlobClient\nx = cast('list[BlobClient]', y)\nx.pop()",
+        "import boto3\nx = cast(str, y)\nx.upper()",
+        "from openai import OpenAI\nx = broadcast(OpenAI, y)\nx.models()",
+    ],
+)
+def test_what_is_no_object(tmp_path: Path, source: str) -> None:
+    assert 3 not in lines(tmp_path, source, "a.py")
+
+
+JAVA = """package org.example;
+import com.amazonaws.services.sqs.AmazonSQS;
+import com.amazonaws.services.sqs.model.Message;
+import software.amazon.cloudformation.proxy.ResourceHandlerRequest;
+class Jobs {
+  private AmazonSQS queue;
+  private AmazonSQS queue() { return queue; }
+  void take(ResourceHandlerRequest<Model> request, List<Message> all, Message[] some, Own own) {
+    this.queue.receiveMessage(url);
+    queue().deleteMessage(url);
+    request.getDesiredResourceState();
+    for (Message one : all) {
+      one.getBody();
+    }
+    all.clear();
+    some.clone();
+    own.getBody();
+    if (thing instanceof Message m) { m.getBody(); }
+  }
+}
+"""
+
+
+def test_java_objects_are_known_by_the_file_s_own_declarations(tmp_path: Path) -> None:
+    assert lines(tmp_path, JAVA, "Jobs.java") == [2, 3, 4, 9, 10, 11, 13, 18]
+
+
+TYPESCRIPT = """import { S3Client, type GetObjectCommandOutput } from "@aws-sdk/client-s3";
+class Store {
+  get client(): S3Client { return make(); }
+  open(): Promise<S3Client> { return make(); }
+  async put(all: S3Client[], out: GetObjectCommandOutput) {
+    this.client.send(1);
+    (await this.open()).send(1);
+    first().send(1);
+    (other as S3Client).send(1);
+    const x = other as S3Client;
+    x.send(1);
+    second().send(1);
+    third().send(1);
+    all.pop();
+    out.Body.close();
+  }
+}
+function first(): S3Client { return make(); }
+function second() { return new S3Client({}); }
+const third = (): S3Client => make();
+"""
+
+
+def test_typescript_functions_say_what_they_return(tmp_path: Path) -> None:
+    assert lines(tmp_path, TYPESCRIPT, "a.ts") == [1, 6, 7, 8, 11, 12, 13, 19]
+
+
+GO = """package p
+import (
+  "cloud.google.com/go/bigtable"
+  "github.com/aws/aws-sdk-go-v2/service/s3"
+)
+func open() (*s3.Client, error) { return nil, nil }
+func f(t *bigtable.Table, in *s3.GetObjectInput, all []*s3.Client) {
+  c, err := open()
+  c.GetObject(ctx, in)
+  t.Apply(ctx, row)
+  in.Validate()
+  all.Close()
+  n, err := bigtable.NewInstanceAdminClient(ctx)
+  n.Close()
+  open().PutObject(ctx)
+}
+"""
+
+
+def test_go_objects_are_known_by_type_and_by_what_makes_them(tmp_path: Path) -> None:
+    assert lines(tmp_path, GO, "a.go") == [3, 4, 9, 10, 13, 14, 15]
