@@ -110,6 +110,14 @@ class Collected:
     account: str = ""
 
 
+AS_ASKED = ", as asked"  # how a note ends that says to what a look was limited by who asked for it
+
+
+def limits_in(missed: str) -> list[str]:
+    """Return the notes on what was not looked into because nobody asked for it."""
+    return [note for note in missed.split("; ") if note.endswith(AS_ASKED)]
+
+
 _GPU_FAMILY = re.compile(r"^(g\d|gr\d|p\d)")
 
 

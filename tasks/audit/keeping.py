@@ -16,7 +16,7 @@ from psycopg.types.json import Json, Jsonb
 from qafila.core.drift import LineItem
 from qafila.core.estate import Collected
 from qafila.core.inventory import Difference, Inventory, Snapshot, compare, evidence_body, tables
-from qafila.core.inventory.difference import Seen, ServiceSpend, state_in
+from qafila.core.inventory.difference import Seen, ServiceSpend, state_in, state_of
 from qafila.core.inventory.tables import difference_body
 from qafila.sql import statement
 from tasks.evidence import record_evidence
@@ -149,7 +149,7 @@ def last_snapshot(ledger: Connection, workload: str) -> Snapshot | None:
             for r in _rows(ledger, "resources_of", key)
         ),
         outcomes={
-            (o["collector"], o["account"], o["region"]): o["outcome"]
+            (o["collector"], o["account"], o["region"]): state_of(o["outcome"], o["missed"])
             for o in _rows(ledger, "outcomes_of", key)
         },
         currency=body.get("currency"),
@@ -170,7 +170,7 @@ def _snapshot(inventory: Inventory, body: Mapping[str, Any]) -> Snapshot:
             for r in inventory.resources
         ),
         outcomes={
-            (c.collector, c.account, c.region): c.outcome.value
+            (c.collector, c.account, c.region): state_of(c.outcome.value, c.missed)
             for c in _one_a_place(inventory.looked)
         },
         currency=inventory.currency,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qafila.core.estate import Outcome, outcome_of_error
+from qafila.core.estate import AS_ASKED, Outcome, outcome_of_error
 from qafila.core.request_rate import DEFAULT, Rate
 from tasks.collectors.pacing import Pacing
 from tasks.collectors.port import Look
@@ -107,7 +107,8 @@ class Cluster(Look):
         if self._named and (listing.in_namespace or kind == "namespaces"):
             rest = len(self._named) - _NAMED
             asked = ", ".join(self._named[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
-            self.missed(Outcome.COMPLETE, f"only namespace {asked} was looked into, as asked")
+            what = "namespace" if len(self._named) == 1 else "the namespaces"
+            self.missed(Outcome.COMPLETE, f"looked only into {what} {asked}{AS_ASKED}")
         if kind == "namespaces" and self._named:
             yield from ({"metadata": {"name": name}} for name in self._named)
             return

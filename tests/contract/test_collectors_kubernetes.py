@@ -267,7 +267,7 @@ def test_a_reader_of_one_namespace_names_it(collect: Collect) -> None:
         server.refuses |= {f"{group}/{plural}": [403] for plural in plurals}
     seen = collect("workloads", server, namespaces=("shop",))
     assert (seen.outcome, seen.missed) == (
-        Outcome.COMPLETE, "only namespace shop was looked into, as asked",
+        Outcome.COMPLETE, "looked only into namespace shop, as asked",
     )  # fmt: skip
     assert "shop/Deployment/search" in by_id(seen)
     assert "ml/Deployment/support-assistant" not in by_id(seen)

@@ -249,7 +249,12 @@ def _resources(audited: Audited) -> None:
     assert "kubernetes:ingress" not in kinds
     assert "kubernetes:daemonset" not in kinds  # it is in a namespace that was not asked for
     notes = dict(audited.table("collectors", "collector, not_seen"))
-    assert "only namespace billing, ml, shop was looked into" in notes["kubernetes-storage"]
+    limit = "looked only into the namespaces billing, ml, shop, as asked"
+    assert limit in notes["kubernetes-storage"]
+    unseen = audited.evidence.body["notes"]
+    assert [n for n in unseen if limit in n] == [
+        f"staging: {limit}: what else it holds is not known"
+    ]
     clients = [name for kind, name in audited.table("resources", "kind, name")
                if kind == "postgres:client"]  # fmt: skip
     assert clients == ["orders backend"]  # and none of the audit's own sessions

@@ -21,6 +21,7 @@ from qafila.core.inventory.difference import (
     Seen,
     ServiceSpend,
     state_in,
+    state_of,
 )
 from qafila.core.inventory.storable import LONGEST, LONGEST_ID
 
@@ -57,6 +58,29 @@ def snapshot(
             for name, amount in (spend or {}).items()
         ),
     )
+
+
+def test_what_nobody_asked_for_this_time_is_not_gone_and_was_not_new() -> None:
+    limited = state_of("complete", "n: longer; looked only into namespace shop, as asked")
+    other = state_of("complete", "looked only into namespace web, as asked")
+    assert limited == "complete: looked only into namespace shop, as asked"
+    assert state_of("complete", "sizes are taken from elsewhere") == "complete"
+    old, none = {"one": {}}, {}  # type: dict[str, dict[str, Any]], dict[str, dict[str, Any]]
+    for before, now, gone, new in (
+        ("complete", limited, NOT_JUDGED, NEW),
+        (limited, "complete", GONE, NOT_JUDGED),
+        (limited, limited, GONE, NEW),
+        (limited, other, NOT_JUDGED, NOT_JUDGED),
+    ):
+        told = compare(
+            snapshot(resources=old, outcome=before), snapshot(resources=none, outcome=now)
+        )
+        assert [c.what for c in told.resources] == [gone]
+        told = compare(
+            snapshot(resources=none, outcome=before), snapshot(resources=old, outcome=now)
+        )
+        assert [c.what for c in told.resources] == [new]
+        assert len(told.outcomes) == (before != now)
 
 
 def test_new_gone_and_changed_are_told_apart() -> None:

@@ -63,6 +63,24 @@ def test_a_gap_that_is_the_same_in_many_places_is_one_sentence() -> None:
     ]
 
 
+def test_namespaces_that_nobody_asked_for_are_said_first_and_once() -> None:
+    limit = "looked only into the namespaces shop, web, as asked"
+    looked = [
+        Collected("kubernetes-workloads", "staging", Outcome.COMPLETE, (), (), 1, limit),
+        Collected("kubernetes-storage", "staging", Outcome.DENIED, (), (), 1,
+                  f"{limit}; storage classes: the API server said 403 Forbidden"),
+        Collected("kubernetes-nodes", "other", Outcome.COMPLETE, (), (), 1),
+    ]  # fmt: skip
+    told = [
+        f"staging: {limit}: what else it holds is not known",
+        "kubernetes-storage in staging is denied: storage classes: the API server said 403 "
+        "Forbidden",
+    ]
+    assert gaps(looked) == told
+    found = inventory(collected=tuple(looked), resources=(), read=())
+    assert list(first_page(facts(found)).unseen[:2]) == told
+
+
 @given(st.lists(st.builds(
     Collected, st.sampled_from(["a", "b"]), st.sampled_from(["x", "y", ""]),
     st.sampled_from(Outcome), st.just(()), st.just(()), st.just(1), st.sampled_from(["m", "n"]),

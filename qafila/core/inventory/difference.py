@@ -13,7 +13,7 @@ from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from qafila.core.drift import Decomposition, LineItem, decompose
-from qafila.core.estate import Outcome
+from qafila.core.estate import Outcome, limits_in
 
 _EXACT = Context(prec=76)  # two DECIMAL(38, 20) side by side: a sum of money rounds nothing
 _AGAIN = re.compile(r" \(\d+\)$")  # the second look at one place; see Snapshot.outcomes
@@ -60,7 +60,8 @@ class Snapshot:
     """One audit, as far as another is compared with it.
 
     ``outcomes``: by collector, account and region; a place that was looked at twice is numbered:
-    "eu-west-3 (2)". ``period`` None: no bill was read. ``state``: closed, open or not known.
+    "eu-west-3 (2)"; see :func:`state_of`. ``period`` None: no bill was read. ``state``: closed,
+    open or not known.
     """
 
     audit_id: int
@@ -156,13 +157,13 @@ def _resources(before: Snapshot, now: Snapshot) -> Iterable[Change]:
     old, new = {r.id: r for r in before.resources}, {r.id: r for r in now.resources}
     for one in sorted(new.keys() - old.keys()):
         seen = new[one]
-        if _saw_everything(before, seen):
+        if _saw_everything(before, seen, now):
             yield _change(NEW, seen, "was not there at the last audit")
         else:
             yield _change(NOT_JUDGED, seen, "seen now; the last audit could not see everything")
     for one in sorted(old.keys() - new.keys()):
         seen = old[one]
-        if _saw_everything(now, seen):
+        if _saw_everything(now, seen, before):
             yield _change(GONE, seen, "is not there any more")
         else:
             yield _change(NOT_JUDGED, seen, "seen last time; this audit could not see everything")
@@ -171,15 +172,25 @@ def _resources(before: Snapshot, now: Snapshot) -> Iterable[Change]:
             yield _change(CHANGED, new[one], detail)
 
 
-def _saw_everything(audit: Snapshot, seen: Seen) -> bool:
-    states = [
-        state
-        for (collector, account, region), state in audit.outcomes.items()
-        if collector == seen.collector
-        and account in ("", seen.account)
-        and _AGAIN.sub("", region) in ("", seen.region)
-    ]
-    return bool(states) and all(state == Outcome.COMPLETE.value for state in states)
+def _saw_everything(audit: Snapshot, seen: Seen, other: Snapshot) -> bool:
+    """Tell whether an audit would have seen what the other one saw: it looked there, at as much."""
+    states = {
+        key: state
+        for key, state in audit.outcomes.items()
+        if key[0] == seen.collector
+        and key[1] in ("", seen.account)
+        and _AGAIN.sub("", key[2]) in ("", seen.region)
+    }
+    return bool(states) and all(
+        state == Outcome.COMPLETE.value
+        or (state.startswith(f"{Outcome.COMPLETE.value}:") and state == other.outcomes.get(key))
+        for key, state in states.items()
+    )
+
+
+def state_of(outcome: str, missed: str) -> str:
+    """Return how far a collector came, for a snapshot, with what it was limited to."""
+    return ": ".join([outcome, *limits_in(missed)])
 
 
 def _details(was: Seen, now: Seen) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qafila.core.estate import Collected, Outcome
+from qafila.core.estate import Collected, Outcome, limits_in
 
 _PLACES = 4
 
@@ -32,22 +32,36 @@ def percent(share: float, digits: int = 0) -> str:
 def gaps(looked: Iterable[Collected]) -> list[str]:
     """Return a sentence for each thing that was not seen whole, the worst outcome first.
 
-    The same gap in several places is one sentence that names them.
+    Before them stands what nobody asked for, such as the other namespaces of a cluster: it is no
+    gap of a collector, and unseen all the same. The same gap in several places is one sentence
+    that names them.
     """
+    looked = tuple(looked)
     parts = [part for part in looked if part.outcome is not Outcome.COMPLETE]
     accounts = {part.account for part in parts if part.account}
     places: dict[tuple[Outcome, str, str], list[str]] = {}
     for part in parts:
         whose = f" of {part.account}" if len(accounts) > 1 and part.account else ""
-        told = part.missed.removeprefix(f"{part.collector}: ")
+        limits = limits_in(part.missed)
+        told = "; ".join(n for n in part.missed.split("; ") if n not in limits)
+        told = told.removeprefix(f"{part.collector}: ")
         place = f"{part.region}{whose}".strip()
         places.setdefault((part.outcome, part.collector, told), []).append(place)
     severity = list(reversed(Outcome))
-    return [
+    return [*_limits(looked), *(
         f"{collector}{_in([w for w in where if w])} is {outcome.value}: {told}"
         for (outcome, collector, told), where in sorted(
             places.items(), key=lambda p: severity.index(p[0][0])
         )
+    )]  # fmt: skip
+
+
+def _limits(looked: Iterable[Collected]) -> list[str]:
+    """Return a sentence for each place that was looked into in part, as was asked."""
+    limits = dict.fromkeys((p.region, limit) for p in looked for limit in limits_in(p.missed))
+    return [
+        f"{place or 'one place'}: {limit}: what else it holds is not known"
+        for place, limit in limits
     ]
 
 
