@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import psycopg
@@ -152,7 +153,9 @@ class Heart:
         self._ttl_s, self._mark_within_s = ttl_seconds, mark_within_s
         self._beaten = self._marked = time.monotonic()
         self._threads = [
-            threading.Thread(target=run, name=f"{name} {workload}", daemon=True)
+            threading.Thread(
+                target=copy_context().run, args=(run,), name=f"{name} {workload}", daemon=True
+            )
             for run, name in ((self._beat, "heart"), (self._watch, "pulse"))
         ]
 

@@ -19,6 +19,7 @@ from qafila.core.fingerprint import Fingerprint, canonical_json
 from qafila.core.phases import ENDED, Event, Phase, next_phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused, Unavailable
+from qafila.session_name import LEDGER, session_name
 from qafila.settings import ledger_url
 from qafila.sql import statement
 
@@ -50,7 +51,10 @@ def open_ledger(url: str | None = None) -> Connection:
     """
     address = url or ledger_url()
     try:
-        return psycopg.connect(address, autocommit=True, connect_timeout=5)
+        return psycopg.connect(
+            address, autocommit=True, connect_timeout=5,
+            fallback_application_name=session_name(LEDGER),
+        )  # fmt: skip
     except psycopg.OperationalError as error:
         raise Unavailable(
             f"the ledger does not answer: {str(error).strip().splitlines()[0]}",

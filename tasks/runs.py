@@ -17,9 +17,21 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from qafila.errors import QafilaError
+from qafila.session_name import working_on
 from tasks.ledger import newest_generation, open_ledger
 
 NEXT_STEP = "next-step"
+
+
+def _workload_of_run() -> str:
+    """Return the name of the workload that the flow run we are in is about, if it is about one."""
+    request = (flow_run.parameters or {}).get("request")
+    found = (
+        request.get("workload")
+        if isinstance(request, dict)
+        else (getattr(request, "workload", None))
+    )
+    return found if isinstance(found, str) else ""
 
 
 def current_run_id() -> str | None:
@@ -32,8 +44,7 @@ def about_generation(doing: str) -> Callable[[], str]:
     """Return what names a run: "DOING WORKLOAD gN", N being the newest generation or the first."""
 
     def name() -> str:
-        request = flow_run.parameters["request"]
-        workload = request["workload"] if isinstance(request, dict) else request.workload
+        workload = _workload_of_run()
         with open_ledger() as ledger:
             generation = newest_generation(ledger, workload)
         return f"{doing} {workload} g{generation.number if generation else 1}"
@@ -65,9 +76,13 @@ def progress_bar(percent: float) -> Callable[[float], None]:
 
 @contextmanager
 def operator_told() -> Iterator[None]:
-    """Log one of our errors as the operator should read it, with its next step as an artifact."""
+    """Log one of our errors as the operator should read it, with its next step as an artifact.
+
+    The sessions that the run opens in PostgreSQL are named after it, for whoever looks there.
+    """
     try:
-        yield
+        with working_on(flow_run.flow_name or "run", workload=_workload_of_run()):
+            yield
     except QafilaError as error:
         get_run_logger().error(error.render())
         create_table_artifact(

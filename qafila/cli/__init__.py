@@ -13,6 +13,7 @@ import typer
 
 from qafila.cli import screen
 from qafila.errors import QafilaError
+from qafila.session_name import name_process
 
 GROUPS = (
     "stack",
@@ -51,6 +52,7 @@ def _qafila(context: typer.Context) -> None:
     """Before a command, take into evidence what was done while no ledger answered, if anything."""
     from qafila.settings import home
 
+    name_process(context.invoked_subcommand or "")
     waiting = home() / "spool" / "rollbacks.jsonl"
     if context.invoked_subcommand in _WITHOUT_LEDGER or not waiting.is_file():
         return  # the usual case imports nothing more

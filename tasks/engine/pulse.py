@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextvars import copy_context
 from typing import Any
 
 import psycopg
@@ -62,7 +63,9 @@ class Pulse:
         self._state, self._speed, self._reason = "running", 1.0, ""
         self._worked_since = time.monotonic()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="pulse", daemon=True
+        )
 
     def __enter__(self) -> Pulse:
         self._thread.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,6 +11,7 @@ import psycopg
 
 from qafila.core.workload import Workload
 from qafila.errors import BackfillHalted, QafilaError, StaleEpoch
+from qafila.session_name import working_on
 from tasks.engine.claims import (
     Shard,
     claim_shard,
@@ -37,7 +38,7 @@ class Assignment:
     """What a worker is to load.
 
     ``led``: it stops when nobody coordinates the load any more; with an ``epoch``, also when
-    somebody else does.
+    somebody else does. ``number`` is what the worker is called in a database's list of sessions.
     """
 
     workload: str
@@ -46,6 +47,7 @@ class Assignment:
     run_id: str | None = None
     led: bool = True
     epoch: int | None = None
+    number: int | None = None
 
 
 @dataclass
@@ -86,6 +88,24 @@ def work(
         BackfillHalted: some shards failed; names them with their reasons.
         Unavailable: a server was away for longer than two minutes.
     """
+    with working_as(assignment):
+        return _work(assignment, reach, tell, pulse)
+
+
+def working_as(assignment: Assignment) -> AbstractContextManager[None]:
+    """Name the sessions that are opened in the block after this worker."""
+    return working_on(
+        "load", workload=assignment.workload, generation=assignment.generation,
+        worker=assignment.number,
+    )  # fmt: skip
+
+
+def _work(
+    assignment: Assignment,
+    reach: Reach | None,
+    tell: Callable[[Loaded], None],
+    pulse: Pulse | None,
+) -> list[Loaded]:
     generation, workload, there = _read(assignment)
     reach = reach or there
     shift, outage = _Shift(), Outage(assignment.workload)

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +151,9 @@ class Held:
         self._key = {**_key(generation), "epoch": epoch}
         self._lost = False
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
+        self._thread = threading.Thread(
+            target=copy_context().run, args=(self._run,), name="feed", daemon=True
+        )
 
     def check(self) -> None:
         """Return while the feed is ours.
