@@ -78,7 +78,7 @@ def main() -> None:
     figures: dict[str, dict[str, Any]] = {}
     raw: dict[str, list[float]] = {}
     for layout in layouts:
-        with setting() as here:
+        with setting(ledger_apart=True) as here:
             figures[layout], timings = measure(here, layout, given)
         raw |= {f"{layout}_{name}": seconds for name, seconds in timings.items()}
     show(
@@ -89,10 +89,11 @@ def main() -> None:
         seed=given.seed,
         raw_seconds=raw,
         notes={
-            "cores": "one loading process, live sync (a round a second), their sessions in the "
-            "application's database and vacuum keep to the last core, processes and index builds "
-            "at niceness 10; the application and the rest of the server keep to the others: what "
+            "cores": "one loading process, live sync (a round a second), all sessions of ours, "
+            "vacuum and the ledger's own server keep to the last core, processes and index builds "
+            "at niceness 10; the application and the rest of its server keep to the others: what "
             "an operator would do on a machine that both need",
+            "arrivals": "writes and searches come at random times (Poisson), each at its rate",
             "busy_alone": "share of the machine that was busy before we started; far above a "
             "tenth, something else was running, and the ratio says nothing",
         },
@@ -110,6 +111,7 @@ def measure(
         url=here.target_url, layout=layout, workload=stage.workload.name, journal=str(journal),
         pool=str(pool), tables=stage.tables, new=stage.new, rows=given.rows,
         writes_per_s=given.writes_per_s, reads_per_s=given.reads_per_s, seed=given.seed,
+        cores=migration.USERS_CORES,
     )  # fmt: skip
     queries = np.load(pool)["new"][:_WARM_UP_QUERIES]
     at: dict[str, float] = {}

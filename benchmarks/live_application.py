@@ -2,7 +2,9 @@
 
 A process of its own. Its SQL is the same before, during and after a migration; before each call it
 asks the pointer row which model's vectors it is about to meet, as our documentation advises. Calls
-are due at fixed times: one that is late because the one before it was slow counts as slow itself.
+are due at random times (Poisson arrivals, as users come): at fixed distances, writing and searching
+would meet each time in one run and never in the next. A call that is late because the one before it
+was slow counts as slow itself.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,8 +28,6 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 _POINTER: LiteralString = "SELECT generation FROM qafila.alias WHERE workload = %s"
-
-CORES = sorted(os.sched_getaffinity(0))  # the last one is for the migration
 
 Layout = Literal["table", "column"]
 
@@ -47,6 +47,7 @@ class Orders:
     writes_per_s: float
     reads_per_s: float
     seed: int
+    cores: Sequence[int]  # that it and its sessions keep to
 
 
 class Application:
@@ -66,7 +67,7 @@ class Application:
 
     def run(self) -> None:
         """Work until standard input is closed."""
-        _keep_to_its_cores(0)
+        os.sched_setaffinity(0, self._orders.cores)
         threads = [
             threading.Thread(target=self._at_rate, args=(rate, what))
             for rate, what in (
@@ -88,11 +89,13 @@ class Application:
         with psycopg.connect(self._orders.url, application_name="application") as connection:
             register_vector(connection)
             connection.commit()
-            _keep_to_its_cores(connection.info.backend_pid)
+            with suppress(PermissionError):  # the server runs as another user
+                os.sched_setaffinity(connection.info.backend_pid, self._orders.cores)
+            gaps = random.Random(f"{self._orders.seed} {what.__name__}")
             due = time.perf_counter()
             while not self._stop.wait(max(0.0, due - time.perf_counter())):
                 what(connection, due)
-                due += 1.0 / rate
+                due += gaps.expovariate(rate)
 
     def _write(self, connection: psycopg.Connection[Any], due: float) -> None:
         drawn, text = self._chance.random(), self._chance.randrange(len(self._texts))
@@ -179,11 +182,6 @@ class Application:
         with self._lock:
             self._journal.write(line + "\n")
         return error is None
-
-
-def _keep_to_its_cores(process: int) -> None:
-    with suppress(PermissionError):  # the server runs as another user: then only we keep to them
-        os.sched_setaffinity(process, set(CORES[:-1] or CORES))
 
 
 def as_json(orders: Orders) -> str:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import psycopg
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from benchmarks.live_application import CORES, Layout
+from benchmarks.live_application import Layout
 from benchmarks.machine import NotMeasured
 from benchmarks.setting import Setting, ready
 from qafila.core.corpus import WordLlamaEmbedder
@@ -44,6 +45,9 @@ from tasks.verifying import verify_generation
 
 OLD = WordLlamaEmbedder(kind="wordllama", dimensions=64)
 NEW = WordLlamaEmbedder(kind="wordllama", dimensions=256)
+_CORES = sorted(os.sched_getaffinity(0))
+OUR_CORES = _CORES[-1:]
+USERS_CORES = _CORES[:-1] or _CORES
 BATCH_ROWS = 64  # small steps: what users of the same server are asked to wait for
 FEED_SECONDS = 1.0  # between rounds of live sync
 _FOREVER_SECONDS = 1e6
@@ -52,8 +56,7 @@ _POOL = 2000
 _SESSIONS = """
 SELECT pid,
        backend_type IN ('parallel worker', 'autovacuum worker')
-       OR datname = 'target' AND backend_type = 'client backend'
-          AND application_name NOT IN ('application', 'switch'),
+       OR backend_type = 'client backend' AND application_name NOT IN ('application', 'switch'),
        backend_type = 'parallel worker' OR state = 'active' AND query LIKE '%CREATE INDEX%'
 FROM pg_stat_activity
 WHERE pid <> pg_backend_pid()
@@ -301,8 +304,15 @@ class Moving:
 @contextmanager
 def migrating(here: Setting, stage: Stage) -> Iterator[Moving]:
     """Open what the migration needs; keep what it keeps busy out of the users' way."""
-    with here.ledger() as ledger, _calm_sessions(here):
-        yield Moving(here, stage, ledger)
+    ledger_server = psutil.Process(here.ledger_server.pid)
+    for process in (ledger_server, *ledger_server.children()):
+        _keep_to(OUR_CORES, process.pid)
+    _keep_to(OUR_CORES, os.getpid())
+    try:
+        with here.ledger() as ledger, _calm_sessions(here):
+            yield Moving(here, stage, ledger)
+    finally:
+        _keep_to(_CORES, os.getpid())
 
 
 def calm(process: int = 0, *, niceness: int = 10) -> None:
@@ -312,13 +322,19 @@ def calm(process: int = 0, *, niceness: int = 10) -> None:
     process finish its tick makes whoever wakes up on its core wait for some milliseconds.
     """
     os.setpriority(os.PRIO_PROCESS, process, niceness)
-    if len(CORES) > 1:
-        os.sched_setaffinity(process, set(CORES[-1:]))
+    os.sched_setaffinity(process, OUR_CORES)
+
+
+def _keep_to(cores: Sequence[int], process: int) -> None:
+    """Let all threads that a process has now, and those that they start, run on these cores."""
+    for thread in psutil.Process(process).threads():
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(thread.id, cores)
 
 
 @contextmanager
 def _calm_sessions(here: Setting) -> Iterator[None]:
-    """Keep our sessions in the application's database, and vacuum, to the last core.
+    """Keep our sessions in the application's server, and vacuum, to the last core.
 
     Index builds lose priority too. All other processes of the server keep off that core: they write
     the log, and who waits for a processor while it holds the log makes every commit wait. The
@@ -335,7 +351,7 @@ def _calm_sessions(here: Setting) -> Iterator[None]:
                         if busy:
                             calm(pid, niceness=10 if builds else 0)
                         else:
-                            os.sched_setaffinity(pid, set(CORES[:-1] or CORES))
+                            os.sched_setaffinity(pid, USERS_CORES)
 
     watching = threading.Thread(target=watch, daemon=True)
     watching.start()

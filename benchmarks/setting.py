@@ -38,9 +38,13 @@ WORKLOAD = ROOT / "workloads" / "aws-docs-search.yaml"
 
 @dataclass
 class Setting:
-    """Addresses of one run; ``server`` is the benchmark's own PostgreSQL."""
+    """Addresses of one run; ``server`` is the benchmark's own PostgreSQL.
+
+    ``ledger_server`` is the same, unless the ledger was wanted apart.
+    """
 
     server: postgres.Postgres
+    ledger_server: postgres.Postgres
     folder: Path
     ledger_url: str
     source_url: str
@@ -82,20 +86,25 @@ class Setting:
 
 
 @contextmanager
-def setting() -> Iterator[Setting]:
-    """Start a PostgreSQL with three databases; delete everything at the end, on SIGTERM too."""
+def setting(*, ledger_apart: bool = False) -> Iterator[Setting]:
+    """Start a PostgreSQL with three databases; delete everything at the end, on SIGTERM too.
+
+    ``ledger_apart``: the ledger gets a server of its own, as it has beside a customer's database.
+    """
     with ended_by_sigterm():
-        yield from _setting()
+        yield from _setting(ledger_apart)
 
 
-def _setting() -> Iterator[Setting]:
+def _setting(ledger_apart: bool) -> Iterator[Setting]:
     folder = Path(tempfile.mkdtemp(prefix="qafila-bench-"))
     before = os.environ.get("QAFILA_LEDGER_URL")
     restarted: list[subprocess.Popen[bytes]] = []
     try:
         server = postgres.start(folder / "pg")
-        here = Setting(server, folder, "", "", "", restarted)
-        urls = [postgres.ensure_database(server, n) for n in ("ledger", "source", "target")]
+        of_ledger = postgres.start(folder / "ledger") if ledger_apart else server
+        here = Setting(server, of_ledger, folder, "", "", "", restarted)
+        urls = [postgres.ensure_database(of_ledger, "ledger")]
+        urls += [postgres.ensure_database(server, name) for name in ("source", "target")]
         for url, schema in ((urls[0], "ledger"), (urls[2], "target")):
             with psycopg.connect(url) as connection:
                 apply_schema(connection, schema)  # type: ignore[arg-type]
@@ -107,7 +116,9 @@ def _setting() -> Iterator[Setting]:
             os.environ.pop("QAFILA_LEDGER_URL", None)
         else:
             os.environ["QAFILA_LEDGER_URL"] = before
-        stop_server(folder / "pg", keep=False)
+        for data in ("pg", "ledger"):
+            if (folder / data).exists():
+                stop_server(folder / data, keep=False)
         for child in restarted:
             child.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
