@@ -1,10 +1,11 @@
-"""Render one audit as one HTML file without script that loads nothing from anywhere."""
+"""Render one audit as one HTML file that loads nothing; its only script sorts the tables."""
 
 from __future__ import annotations
 
 from qafila.core.estate import Outcome
 from qafila.report.audit_facts import AuditFacts
 from qafila.report.audit_first_page import first_page
+from qafila.report.audit_sorting import script, script_source
 from qafila.report.audit_tables import audit_sections
 from qafila.report.page import environment
 
@@ -23,5 +24,7 @@ def render_audit(facts: AuditFacts, picture: str | None = None) -> str:
             sections=audit_sections(facts),
             picture=picture,
             outcomes=[o.value for o in Outcome],
+            script=script(),
+            script_source=script_source(),
         )
     )

@@ -15,6 +15,7 @@ from qafila.report.tables import Table, cell
 from qafila.report.wording import NOTHING, number
 
 MOST_ROWS = 1_000
+_MONEY = ("amount", "before", "after")
 _FEWER = {"gravity": 200}  # a pair has a row for each place that was asked about
 _TITLES = {
     "spend": "Spend", "spend_items": "Spend by item", "network": "Network",
@@ -28,38 +29,39 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class AuditSection:
-    """One table with its anchor, title and what it is."""
+    """One table with its anchor, title and what it is.
+
+    ``keys``: of each row, by what its figures are sorted: the number as it is, and behind a blank
+    its currency; empty where there is none, and in a column of text.
+    """
 
     id: str
     title: str
     about: str
     table: Table
+    keys: tuple[tuple[str, ...], ...]
 
 
 def audit_sections(facts: AuditFacts) -> list[AuditSection]:
     """Return every table of the audit that has rows, in the order of the report."""
-    made = ((name, _table(facts, name)) for name in ABOUT)
-    return [
-        AuditSection(name.replace("_", "-"), _TITLES[name], ABOUT[name], table)
-        for name, table in made
-        if table.rows
-    ]
+    return [_section(facts, name) for name in ABOUT if facts.rows(name)]
 
 
-# Per table: heading, how a row becomes its cell, and whether the column is one of figures.
-_Column = tuple[str, Callable[[Row], str], bool]
+# Per table: heading, how a row becomes its cell, and of a column of figures the key of its number.
+_Column = tuple[str, Callable[[Row], str], str]
+_TEXT = ""
 
 
 def _text(key: str, heading: str = "") -> _Column:
-    return heading or key.replace("_", " "), lambda row: _said(row.get(key)), False
+    return heading or key.replace("_", " "), lambda row: _said(row.get(key)), _TEXT
 
 
 def _count(key: str, heading: str = "") -> _Column:
-    return heading or key.replace("_", " "), lambda row: number(row.get(key)), True
+    return heading or key.replace("_", " "), lambda row: number(row.get(key)), key
 
 
 def _money(key: str = "amount", heading: str = "") -> _Column:
-    return heading or key, lambda row: amount_of({**row, "amount": row.get(key)}), True
+    return heading or key, lambda row: amount_of({**row, "amount": row.get(key)}), key
 
 
 def _quantity(key: str, heading: str = "") -> _Column:
@@ -71,14 +73,14 @@ def _quantity(key: str, heading: str = "") -> _Column:
         shown = f"{Decimal(str(row[key])):,.3f}".rstrip("0").rstrip(".")
         return "under 0.001" if shown == "0" and Decimal(str(row[key])) > 0 else shown
 
-    return heading or key, told, True
+    return heading or key, told, key
 
 
 def _share(key: str, heading: str = "") -> _Column:
     return (
         heading or key,
         lambda row: NOTHING if row.get(key) is None else f"{float(row[key]):.2f}",
-        True,
+        key,
     )
 
 
@@ -91,8 +93,8 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
                 _text("service"), _text("from"), _text("to"), _money(),
                 _quantity("gigabytes", "GB"), _count("lines")),
     "gravity": (("pair", lambda row: f"{cut(cell(row.get('from')))} → {cut(cell(row.get('to')))}",
-                 False),
-                ("moved", lambda row: cut(cell(row.get("moved"))), False), _text("where"),
+                 _TEXT),
+                ("moved", lambda row: cut(cell(row.get("moved"))), _TEXT), _text("where"),
                 _text("asked"), _quantity("gigabytes", "GB a month"),
                 _text("route_after", "route then"), _money("before", "before, a month"),
                 _money("after", "after, a month"), _money("amount", "change"),
@@ -106,7 +108,7 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "resources": (_text("kind"), _text("name"), _text("account"), _text("region"), _text("app"),
                   _text("owner"),
                   ("size", lambda row: size_text(row.get("size_bytes"))
-                   if row.get("size_bytes") is not None else NOTHING, True),
+                   if row.get("size_bytes") is not None else NOTHING, "size_bytes"),
                   _text("type"), _text("id")),
     "edges": (_text("from"), _text("to"), _text("kind"), _text("source"),
               _share("confidence"), _text("last_seen")),
@@ -114,7 +116,7 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
     "ai_need": (_text("subject"), _text("owner"), _text("signal"), _text("found"),
                 _text("evidence"), _text("ask", "to ask")),
     "lock_in": (_text("kind"), _text("provider"), _text("api"),
-                ("where", lambda row: f"{row.get('file')}:{row.get('line')}", False),
+                ("where", lambda row: f"{row.get('file')}:{row.get('line')}", _TEXT),
                 _text("behind", "behind an abstraction"), _text("effort"), _text("reason")),
     "bill_quality": (_text("kind"), _text("subject"), _count("lines"), _count("of"), _money(),
                      _text("sentence", "what")),
@@ -125,7 +127,7 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
 }  # fmt: skip
 
 
-def _table(facts: AuditFacts, name: str) -> Table:
+def _section(facts: AuditFacts, name: str) -> AuditSection:
     rows = facts.rows(name)
     shown = rows[: _FEWER.get(name, MOST_ROWS)]
     columns = [c for c in _COLUMNS[name] if _has_any(shown, c)]
@@ -140,13 +142,22 @@ def _table(facts: AuditFacts, name: str) -> Table:
             f"… and {left_off:,} more rows; all of them: qafila report {facts.workload} --audit "
             "--export FOLDER"
         )
-    return Table(
+    table = Table(
         caption="",
         headings=tuple(heading for heading, _, _ in columns),
         rows=tuple(tuple(make(row) for _, make, _ in columns) for row in shown),
-        figures=frozenset(n for n, (_, _, figure) in enumerate(columns) if figure),
+        figures=frozenset(n for n, (_, _, key) in enumerate(columns) if key),
         note=" ".join(notes),
     )
+    keys = tuple(tuple(_sorted_by(row, key) for _, _, key in columns) for row in shown)
+    return AuditSection(name.replace("_", "-"), _TITLES[name], ABOUT[name], table, keys)
+
+
+def _sorted_by(row: Row, key: str) -> str:
+    if not key or row.get(key) is None:
+        return ""
+    unit = row.get("currency") if key in _MONEY else None
+    return f"{row[key]} {unit}" if unit else str(row[key])
 
 
 def _has_any(rows: Iterable[Row], column: _Column) -> bool:
