@@ -17,7 +17,8 @@ from qafila.core.lock_in.abstraction import Seen, is_port
 from qafila.core.lock_in.facts import Facts
 from qafila.core.lock_in.matching import match
 from qafila.core.lock_in.own import Own, is_source_root
-from qafila.core.lock_in.rules import Rules, parse_rules
+from qafila.core.lock_in.parsing import parse_rules
+from qafila.core.lock_in.rules import Rules
 from tasks.lock_in import go, java, javascript, python
 from tasks.lock_in.light import imports_of, language_of
 from tasks.lock_in.walking import Limits, Skipped, refused

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from qafila.cli import app
 from qafila.core.lock_in import Effort, Hit, Kind, LockIn, Site
-from qafila.core.lock_in.rules import parse_rules
+from qafila.core.lock_in.parsing import parse_rules
 from qafila.errors import BadInput
 from tasks.lock_in import Limits, scan
 from tasks.lock_in.light import imports_of

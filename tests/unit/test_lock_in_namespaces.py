@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qafila.core.lock_in import Kind
-from qafila.core.lock_in.rules import parse_rules
+from qafila.core.lock_in.parsing import parse_rules
 from qafila.errors import BadInput
 from tasks.lock_in.reading import rules
 

@@ -1,8 +1,9 @@
 """Where code depends on one provider, in which form, and what leaving it takes.
 
-``rules`` reads the table of providers; ``facts`` is what a file says in any language;
-``resolving`` follows its names and ``matching`` holds them against the rules; ``abstraction``
-looks at a whole repository; ``values`` is what comes out. Reading files is ``tasks.lock_in``.
+``parsing`` reads the tables of providers into ``rules``; ``namespaces`` and ``integrations`` tell
+what no row names. ``facts`` is what a file says in any language; ``resolving`` follows its names
+and ``matching`` holds them against the rules; ``abstraction`` looks at a whole repository;
+``values`` is what comes out. Reading files is ``tasks.lock_in``.
 """
 
 from qafila.core.lock_in.values import Effort, Hit, Kind, LockIn, Site, Summary
