@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from qafila.core.inventory.pairs import costly_pairs
 from qafila.core.network import Kind
-from qafila.core.network.gravity import ONE_ZONE, Cost, Flow, Move, Place, WhatIf
+from qafila.core.network.gravity import WhatIf
+from qafila.core.network.places import ONE_ZONE, Flow, Move, Place
+from qafila.core.network.pricing import Cost
 
 A, B = (Place("aws", "eu-west-3", f"eu-west-3{zone}") for zone in "ab")
 

@@ -14,18 +14,17 @@ from qafila.core.egress import Tariffs, parse_tariffs
 from qafila.core.estate import Edge, Resource
 from qafila.core.network import Charge, Kind, ledger_of
 from qafila.core.network.flows import flows_of, place_of, pool_of
-from qafila.core.network.gravity import (
+from qafila.core.network.gravity import Asked, what_if
+from qafila.core.network.places import (
     EVERY_ZONE,
     THE_INTERNET,
-    Asked,
     Flow,
     Move,
     Place,
-    cost_of,
     moves_together,
     route_between,
-    what_if,
 )
+from qafila.core.network.pricing import cost_of
 from tests.unit.price_book import EGRESS
 
 TARIFFS = parse_tariffs(EGRESS)

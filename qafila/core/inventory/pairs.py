@@ -8,7 +8,8 @@ from decimal import Decimal
 from qafila.core.bills import money
 from qafila.core.dependencies import name_of_node
 from qafila.core.network import Kind
-from qafila.core.network.gravity import ONE_ZONE, Asked, Flow, WhatIf
+from qafila.core.network.gravity import Asked, WhatIf
+from qafila.core.network.places import ONE_ZONE, Flow
 from qafila.core.reconciling import Finding
 
 _LEAST = Decimal(1)  # a month; below it nobody moves anything

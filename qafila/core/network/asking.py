@@ -14,22 +14,11 @@ from qafila.core.dependencies.traffic import Traffic
 from qafila.core.egress import Tariffs
 from qafila.core.estate import Edge, Resource
 from qafila.core.network.flows import flows_of, pool_of, routes_of
-from qafila.core.network.gravity import (
-    THE_INTERNET,
-    Asked,
-    Cost,
-    Flow,
-    Move,
-    Place,
-    Pool,
-    WhatIf,
-    cost_of,
-    moves_together,
-    price_moves,
-    without,
-)
+from qafila.core.network.gravity import Asked, WhatIf, price_moves
 from qafila.core.network.kinds import Kind
 from qafila.core.network.ledger import Ledger
+from qafila.core.network.places import THE_INTERNET, Flow, Move, Place, moves_together
+from qafila.core.network.pricing import Cost, Pool, cost_of, without
 
 PARTED = 200  # pairs that are asked about elsewhere: those that exchange most
 ASKED = 2_000  # pairs that are asked about at all: those that cost, and that exchange, most

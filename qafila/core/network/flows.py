@@ -11,9 +11,9 @@ from decimal import Decimal
 
 from qafila.core.dependencies.traffic import Traffic
 from qafila.core.estate import Edge, Resource
-from qafila.core.network.gravity import EVERY_ZONE, ONE_ZONE, THE_INTERNET, Flow, Place
 from qafila.core.network.kinds import Kind
 from qafila.core.network.ledger import INTERNET, NOT_KNOWN, Ledger, Transfer
+from qafila.core.network.places import EVERY_ZONE, ONE_ZONE, THE_INTERNET, Flow, Place
 
 DAYS_A_MONTH = 30
 _GIB = Decimal(2**30)
