@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +14,7 @@ from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_wording import amount_of, cut
 from qafila.report.tables import Table, cell
-from qafila.report.wording import NOTHING, number
+from qafila.report.wording import NOTHING, moment, number
 
 MOST_ROWS = 1_000
 _MONEY = ("amount", "before", "after")
@@ -111,7 +113,7 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
                    if row.get("size_bytes") is not None else NOTHING, "size_bytes"),
                   _text("type"), _text("id")),
     "edges": (_text("from"), _text("to"), _text("kind"), _text("source"),
-              _share("confidence"), _text("last_seen")),
+              _share("confidence"), ("last seen", lambda row: _when(row.get("last_seen")), _TEXT)),
     "waves": (_text("wave"), _text("criticality"), _text("name"), _text("reason"), _text("id")),
     "ai_need": (_text("subject"), _text("owner"), _text("signal"), _text("found"),
                 _text("evidence"), _text("ask", "to ask")),
@@ -130,6 +132,8 @@ _COLUMNS: Mapping[str, Sequence[_Column]] = {
 def _section(facts: AuditFacts, name: str) -> AuditSection:
     rows = facts.rows(name)
     shown = rows[: _FEWER.get(name, MOST_ROWS)]
+    if name == "edges":
+        shown = _told_apart(shown, facts.rows("resources"))
     columns = [c for c in _COLUMNS[name] if _has_any(shown, c)]
     left_off = len(rows) - len(shown)
     notes = [
@@ -158,6 +162,22 @@ def _sorted_by(row: Row, key: str) -> str:
         return ""
     unit = row.get("currency") if key in _MONEY else None
     return f"{row[key]} {unit}" if unit else str(row[key])
+
+
+def _told_apart(edges: Sequence[Row], resources: Sequence[Row]) -> list[Row]:
+    """Return edges in which a name that several things have is followed by the thing's kind."""
+    named = Counter(str(r.get("name")) for r in resources)
+    kinds = {str(r["id"]): str(r.get("kind")) for r in resources if named[str(r.get("name"))] > 1}
+
+    def told(row: Row, end: str) -> str:
+        kind = kinds.get(str(row.get(f"{end}_id")))
+        return f"{row.get(end)} ({kind.rpartition(':')[2]})" if kind else str(row.get(end))
+
+    return [{**row, "from": told(row, "from"), "to": told(row, "to")} for row in edges]
+
+
+def _when(at: Any) -> str:
+    return NOTHING if not at else moment(datetime.fromisoformat(str(at)))
 
 
 def _has_any(rows: Iterable[Row], column: _Column) -> bool:

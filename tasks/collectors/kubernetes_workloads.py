@@ -153,7 +153,7 @@ def _service(cluster: Cluster, item: Object, workloads: Any) -> str:
             for entry in ((item.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
             if (address := entry.get("hostname") or entry.get("ip"))
         ],
-        "hosts": {"externalName": str(external).lower()} if external else {},
+        "external_names": [str(external).lower()] if external else [],
     }
     added = _add(cluster, "Service", namespace, name, tags_of(metadata.get("labels")), facts)
     cluster.edges += [

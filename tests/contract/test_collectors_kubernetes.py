@@ -105,6 +105,8 @@ def test_what_hangs_together_is_an_edge(collect: Collect) -> None:
     assert edges(seen, "writes") == {
         ("shop/StatefulSet/queue", "shop/PersistentVolumeClaim/queue-0")
     }
+    facts = by_id(seen)["billing/Service/payments"].facts
+    assert facts["external_names"] == ["pay.example.org"]  # a name in DNS, and no variable's
     sources = {e.source for e in seen.edges if e.kind == "calls"}
     assert sources == {"environment ORDERS_HOST", "environment PAYMENTS_URL"}
 

@@ -274,7 +274,8 @@ def _edges(audited: Audited) -> None:
         # a variable names a service, and the service stands for the server
         (f"{cluster}/shop/Deployment/reports", f"{cluster}/shop/Service/db", "calls",
          "environment DB_HOST"),
-        (f"{cluster}/shop/Service/db", database, "calls", "environment externalName"),
+        (f"{cluster}/shop/Service/db", database, "resolves",
+         "external name of a Kubernetes service"),
         (f"{database}/shop", database, "resolves", "postgres catalogue"),
         (f"{cluster}/shop/Service/orders", f"{cluster}/shop/Deployment/orders", "resolves",
          "kubernetes selector"),

@@ -23,6 +23,7 @@ from qafila.report.audit import render_audit
 from qafila.report.audit_facts import AuditFacts
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
+from qafila.report.audit_tables import audit_sections
 from tests.unit.test_audit import bill, collected, inventory, item
 from tests.unit.test_audit_difference import snapshot
 
@@ -123,6 +124,25 @@ def test_its_only_script_is_the_one_that_its_policy_names() -> None:
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"script-src 'sha256-{digest}'\">" in html
         assert not re.search(r"innerHTML|document\.write|eval|https?:", text)
+
+
+def test_an_edge_between_two_things_of_one_name_says_which_is_which() -> None:
+    made = [
+        Resource("c/Service/shop", "kubernetes:service", "shop", "c"),
+        Resource("c/Deployment/shop", "kubernetes:deployment", "shop", "c"),
+        Resource("c/Service/db", "kubernetes:service", "db", "c"),
+    ]
+    edges = (
+        Edge("c/Service/shop", "c/Deployment/shop", "resolves", "kubernetes selector", 1.0),
+        Edge("c/Deployment/shop", "c/Service/db", "calls", "environment DB", 0.8, NOON),
+    )
+    part = Collected("k", "c", Outcome.COMPLETE, tuple(made), edges, 1)
+    found = inventory(collected=(part,), resources=tuple(made), edges=edges)
+    (section,) = [s for s in audit_sections(facts(found)) if s.id == "edges"]
+    assert [row[:2] for row in section.table.rows] == [
+        ("shop (service)", "shop (deployment)"), ("shop (deployment)", "db"),
+    ]  # fmt: skip
+    assert section.table.rows[1][-1] == "2026-11-27 12:00:00 UTC"
 
 
 def test_other_scripts_are_kept_as_they_are() -> None:

@@ -182,8 +182,10 @@ def test_edges_show_when_resources_lie_side_by_side() -> None:
         resource("cdn", "cloudfront:distribution",
                  origins=["images.s3.eu-west-3.amazonaws.com", "gone.example.org"]),
         resource("images", "s3:bucket"),
+        resource("alias", "kubernetes:service", external_names=["db.example.org", "gone"]),
     ]  # fmt: skip
     assert derive_edges(resources) == [
+        Edge("alias", "db", "resolves", "external name of a Kubernetes service", 0.9),
         Edge("api", "fn", "shares-secret", "secret secret:db", 0.4),
         Edge("api", "secret-1", "reads", "secret in its configuration", 0.8),
         Edge("api", "web", "same-tag", "tag orders", 0.2),

@@ -55,7 +55,7 @@ def derive_edges(resources: Sequence[Resource]) -> list[Edge]:
       the two groups (confidence .4: permission is not use), from ``internet`` where a group
       lets in everybody, and from the things whose address is in a range that it lets in. Where
       that is more than 1 000 pairs, through the group itself.
-    - ``resolves``: a distribution's origin (.9).
+    - ``resolves``: a distribution's origin, a Kubernetes service's external name (.9).
     - ``shares-secret`` (.4) and ``same-tag`` (.2): drawn as a chain in the order of ids, since
       belonging together is transitive and a chain says it with the fewest edges.
     - ``deploys``: the CloudFormation stack in a resource's tag (.9).
@@ -92,9 +92,13 @@ def _configured(resource: Resource, directory: Directory) -> Iterator[Edge]:
 
 
 def _named_by_dns(resource: Resource, directory: Directory) -> Iterator[Edge]:
-    for host in resource.facts.get("origins", ()):
-        if found := directory.by_host(host):
-            yield Edge(resource.id, found, EdgeKind.RESOLVES, "CDN origin", CONFIGURED)
+    for fact, what in (
+        ("origins", "CDN origin"),
+        ("external_names", "external name of a Kubernetes service"),
+    ):
+        for host in resource.facts.get(fact, ()):
+            if found := directory.by_host(host):
+                yield Edge(resource.id, found, EdgeKind.RESOLVES, what, CONFIGURED)
 
 
 def _invoked(resource: Resource, directory: Directory) -> Iterator[Edge]:
