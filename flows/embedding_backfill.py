@@ -22,6 +22,7 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial
+from tasks.backfill import Answered
 from tasks.connections import connection
 from tasks.coordinating import coordinate
 from tasks.edges import router_of
@@ -35,6 +36,7 @@ from tasks.generations import meaning_of, preview_for
 from tasks.ledger import (
     Connection,
     Generation,
+    generation_of,
     move_phase,
     open_ledger,
     read_workload,
@@ -174,14 +176,21 @@ def show_plan(generation: Generation, plan: BackfillPlan) -> None:
 @task(task_run_name="begin g{generation.number}", cache_policy=NO_CACHE)
 def begin(generation: Generation) -> Generation:
     """Move the phase when it is the first attempt, and note the attempt."""
-    with open_ledger() as ledger:
-        if generation.phase == Phase.DESIGNED:
-            generation = move_phase(ledger, generation, Event.PLAN_APPLIED)
-        record_evidence(
-            ledger, "backfill-attempt", f"a run loads generation {generation.number}.",
-            workload=generation.workload, generation=generation.number, run_id=current_run_id(),
-        )  # fmt: skip
-    return generation
+    name, number = generation.workload, generation.number
+
+    def note_attempt(answered: Answered) -> Generation:
+        with open_ledger() as ledger, ledger.transaction():
+            answered()
+            now = generation_of(ledger, name, number)
+            if now.phase == Phase.DESIGNED:
+                now = move_phase(ledger, now, Event.PLAN_APPLIED)
+            record_evidence(
+                ledger, "backfill-attempt", f"a run loads generation {number}.",
+                workload=name, generation=number, run_id=current_run_id(),
+            )  # fmt: skip
+        return now
+
+    return backfill.lasting(generation, "begin", note_attempt)
 
 
 def load_shards(
@@ -238,42 +247,56 @@ def accept(
     Raises:
         VerificationFailed: source and target differ.
     """
-    name = generation.workload
-    with open_ledger() as ledger:
-        attempts = len(evidence_of(ledger, name, "backfill-attempt", generation=generation.number))
-        body = {
-            **asdict(comparison),
-            "chunks": comparison.chunks_target,
-            "digests_equal": comparison.complete,
-            "rows_loaded_by_this_run": rows,
-            "rows_per_s": round(rows / seconds, 1) if rows and seconds else None,
-            "seconds": round(seconds, 3),
-            "index_seconds": round(index_seconds, 3),
-            "attempts": attempts,
-            "resumed": attempts > 1,
-        }
-        verdict = Verdict.PASS if comparison.complete else Verdict.FAIL
-        record_evidence(
-            ledger, "backfill", comparison.sentence(), workload=name,
-            generation=generation.number, verdict=verdict, body=body, run_id=current_run_id(),
-        )  # fmt: skip
-        create_markdown_artifact(
-            key="verdict",
-            markdown=f"# {verdict}\n\n{comparison.sentence()}\n\n"
-            + "".join(f"- {e}\n" for e in comparison.examples),
+    name, number = generation.workload, generation.number
+    verdict = Verdict.PASS if comparison.complete else Verdict.FAIL
+
+    def record(answered: Answered) -> dict[str, Any]:
+        with open_ledger() as ledger:
+            answered()
+            attempts = len(evidence_of(ledger, name, "backfill-attempt", generation=number))
+            body = {
+                **asdict(comparison),
+                "chunks": comparison.chunks_target,
+                "digests_equal": comparison.complete,
+                "rows_loaded_by_this_run": rows,
+                "rows_per_s": round(rows / seconds, 1) if rows and seconds else None,
+                "seconds": round(seconds, 3),
+                "index_seconds": round(index_seconds, 3),
+                "attempts": attempts,
+                "resumed": attempts > 1,
+            }
+            record_evidence(
+                ledger, "backfill", comparison.sentence(), workload=name,
+                generation=number, verdict=verdict, body=body, run_id=current_run_id(),
+            )  # fmt: skip
+        return body
+
+    body = backfill.lasting(generation, "accept", record)
+    create_markdown_artifact(
+        key="verdict",
+        markdown=f"# {verdict}\n\n{comparison.sentence()}\n\n"
+        + "".join(f"- {e}\n" for e in comparison.examples),
+    )
+    if not comparison.complete:
+        raise VerificationFailed(
+            comparison.sentence(),
+            kept="the generation as it is; nobody reads it.",
+            remedy="when nothing writes to the source: "
+            f"qafila run embedding-backfill {name} --set reload=true",
         )
-        if not comparison.complete:
-            raise VerificationFailed(
-                comparison.sentence(),
-                kept="the generation as it is; nobody reads it.",
-                remedy="when nothing writes to the source: "
-                f"qafila run embedding-backfill {name} --set reload=true",
-            )
+    backfill.lasting(generation, "accept", partial(_put_on_trial, name, number))
+    return {"verdict": verdict.value, **body}
+
+
+def _put_on_trial(name: str, number: int, answered: Answered) -> None:
+    """Move the pointer row, then the phase; each once, however often it is called."""
+    with open_ledger() as ledger:
         workload, _ = read_workload(ledger, name)
         target = workload.corpus.target
         if isinstance(target, PgvectorTarget):
             with connection(ledger, target.block, PostgresDatabase).connect() as database:
-                set_trial(database, name, generation.number, 0)
+                answered()
+                set_trial(database, name, number, 0)
+        generation = generation_of(ledger, name, number)
         if generation.phase == Phase.BACKFILLING:
             move_phase(ledger, generation, Event.ALL_LOADED)
-    return {"verdict": verdict.value, **body}

@@ -1,10 +1,16 @@
-"""The steps of a backfill: plan, apply, load one shard, index, compare."""
+"""The steps of a backfill: plan, apply, load one shard, index, compare.
+
+Each waits for servers that go away meanwhile, and is then done from its start: all are harmless to
+repeat.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -15,14 +21,15 @@ from qafila.core.plan import BackfillPlan, Comparison, Limits, plan_backfill, sh
 from qafila.core.sizing import graph_memory_mb
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
+from qafila.session_name import working_on
 from qafila.sql import statement
 from tasks.dead_letters import Replayed, replay_dead_letters
 from tasks.engine.claims import claim_shard, put_shards
 from tasks.engine.loading import Loaded
-from tasks.engine.patience import PatientLedger
+from tasks.engine.patience import PatientLedger, outlast
 from tasks.engine.pulse import Pulse
 from tasks.engine.supervisor import run_worker, sample_apart
-from tasks.engine.worker import Assignment, load_one, open_desk, work
+from tasks.engine.worker import Assignment, load_one, open_desk, work, working_as
 from tasks.generations import meaning_of
 from tasks.inspecting import inspect_source, risks
 from tasks.ledger import Connection, Generation, move_phase, open_ledger, put_plan, read_workload
@@ -31,6 +38,34 @@ from tasks.live_sync.verify import verify_live
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import KeyRange
 from tasks.verifying import verify_generation
+
+Answered = Callable[[], None]
+T = TypeVar("T")
+
+
+def lasting(
+    generation: Generation, step: str, doing: Callable[[Answered], T], *, known: bool = True
+) -> T:
+    """Do a step of a backfill with the patience of a load; its sessions are named after it.
+
+    Raises as ``outlast`` does.
+    """
+
+    def note(text: str) -> None:
+        get_run_logger().warning(text)
+
+    with working_on(step, workload=generation.workload, generation=generation.number):
+        return outlast(generation.workload, step, doing, note, known=known)
+
+
+@contextmanager
+def _ledger(generation: Generation, answered: Answered) -> Iterator[tuple[Connection, Workload]]:
+    """Open the ledger, once source and target of the generation are seen to answer too."""
+    with open_ledger() as ledger:
+        workload, _ = read_workload(ledger, generation.workload)
+        with open_source(ledger, workload), open_store(ledger, workload, generation):
+            answered()
+        yield ledger, workload
 
 
 @task(task_run_name="plan backfill of {name} g{generation.number}", cache_policy=NO_CACHE)
@@ -41,23 +76,32 @@ def plan_load(
 
     Raises:
         BadInput: source or target cannot be used; names every problem.
+        Unavailable: one of them never answered, or was away for longer than two minutes.
     """
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, name)
-        with (
-            open_source(ledger, workload) as source,
-            open_store(ledger, workload, generation) as store,
-        ):
-            problems = [*source.problems(), *store.problems()]
-            if problems:
-                raise BadInput(
-                    f"{name} cannot be backfilled:", problems,
-                    remedy=f"mend and apply the file, then: qafila run embedding-backfill {name}",
-                )  # fmt: skip
-            if rows_per_shard is None:
-                rows_per_shard = shard_rows(source.volume().rows)
-            ranges, shape = source.freeze(rows_per_shard), source.shape()
-            promises = source.semantics
+    return lasting(
+        generation, "plan", lambda answered: _plan(generation, rows_per_shard, workers, answered),
+        known=False,
+    )  # fmt: skip
+
+
+def _plan(
+    generation: Generation, rows_per_shard: int | None, workers: int, answered: Answered
+) -> tuple[BackfillPlan, list[KeyRange], str]:
+    name = generation.workload
+    with (
+        _ledger(generation, answered) as (ledger, workload),
+        open_source(ledger, workload) as source,
+        open_store(ledger, workload, generation) as store,
+    ):
+        problems = [*source.problems(), *store.problems()]
+        if problems:
+            raise BadInput(
+                f"{name} cannot be backfilled:", problems,
+                remedy=f"mend and apply the file, then: qafila run embedding-backfill {name}",
+            )  # fmt: skip
+        each = rows_per_shard or shard_rows(source.volume().rows)
+        ranges, shape = source.freeze(each), source.shape()
+        promises = source.semantics
         reach = reach_of(ledger, workload)
     sample, rate = sample_apart(generation, reach, ranges)
     corpus, rows = workload.corpus, sum(r.rows for r in ranges)
@@ -67,7 +111,7 @@ def plan_load(
     plan = plan_backfill(
         rows=rows,
         shards=len(ranges),
-        rows_per_shard=rows_per_shard,
+        rows_per_shard=each,
         workers=workers,
         sample=sample,
         price_per_million_tokens=paid.price_per_million_tokens if paid else 0.0,
@@ -100,15 +144,18 @@ def apply_plan(
     generation: Generation, plan: BackfillPlan, ranges: list[KeyRange], shape: str
 ) -> None:
     """Freeze plan, shards and shape in one transaction; the first stay. Prepares the target."""
-    with open_ledger() as ledger:
-        with ledger.transaction():
-            body = {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
-            stored = put_plan(ledger, generation, "backfill", body)
-            if stored["shards"] == len(ranges):
-                put_shards(ledger, generation, ranges)
-        workload, _ = read_workload(ledger, generation.workload)
-        with open_store(ledger, workload, generation) as store:
-            store.prepare()
+
+    def apply(answered: Answered) -> None:
+        with _ledger(generation, answered) as (ledger, workload):
+            with ledger.transaction():
+                body = {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
+                stored = put_plan(ledger, generation, "backfill", body)
+                if stored["shards"] == len(ranges):
+                    put_shards(ledger, generation, ranges)
+            with open_store(ledger, workload, generation) as store:
+                store.prepare()
+
+    lasting(generation, "plan", apply)
 
 
 @task(task_run_name="empty g{generation.number}", cache_policy=NO_CACHE)
@@ -119,16 +166,19 @@ def empty_generation(generation: Generation) -> Generation:
     since epochs go on rising. Idempotent; return the generation in its new phase.
     """
     key = {"workload": generation.workload, "generation": generation.number}
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, generation.workload)
-        with ledger.transaction():
-            moved = move_phase(ledger, generation, Event.RELOAD)
-            ledger.execute(statement("backfill", "plan_again"), key)
-            ledger.execute(statement("backfill", "forget_dead_letters"), key)
-        with open_store(ledger, workload, generation) as store:
-            store.drop()
-            store.prepare()
-    return moved
+
+    def empty(answered: Answered) -> Generation:
+        with _ledger(generation, answered) as (ledger, workload):
+            with ledger.transaction():
+                moved = move_phase(ledger, generation, Event.RELOAD)
+                ledger.execute(statement("backfill", "plan_again"), key)
+                ledger.execute(statement("backfill", "forget_dead_letters"), key)
+            with open_store(ledger, workload, generation) as store:
+                store.drop()
+                store.prepare()
+        return moved
+
+    return lasting(generation, "empty", empty)
 
 
 @task(task_run_name="load shard {number}/{of}", cache_policy=NO_CACHE)
@@ -156,13 +206,13 @@ def load_shard(
 @task(task_run_name="load shards, worker {number} of {of}", cache_policy=NO_CACHE)
 def load_in_process(assignment: Assignment, number: int, of: int) -> list[Loaded]:
     """Load shards in a process of its own until none is left."""
-    log = get_run_logger()
+    log, assignment = get_run_logger(), replace(assignment, number=number)
 
     def read(ledger: Connection) -> Reach:
         workload, _ = read_workload(ledger, assignment.workload)
         return reach_of(ledger, workload)
 
-    with PatientLedger(assignment.workload, log.warning) as patient:
+    with working_as(assignment), PatientLedger(assignment.workload, log.warning) as patient:
         reach = patient.ask(read)
     return run_worker(assignment, reach, tell=lambda done: _log_loaded(log, done), note=log.warning)
 
@@ -171,7 +221,7 @@ def load_in_process(assignment: Assignment, number: int, of: int) -> list[Loaded
 def load_here(assignment: Assignment, number: int, of: int) -> list[Loaded]:
     """Load shards in this very process until none is left: in a thread, a Dask or a Ray worker."""
     log = get_run_logger()
-    return work(assignment, tell=lambda done: _log_loaded(log, done))
+    return work(replace(assignment, number=number), tell=lambda done: _log_loaded(log, done))
 
 
 def _log_loaded(log: Any, done: Loaded) -> None:
@@ -182,12 +232,25 @@ def _log_loaded(log: Any, done: Loaded) -> None:
 
 @task(task_run_name="build index of g{generation.number}", cache_policy=NO_CACHE)
 def build_index(generation: Generation) -> float:
-    """Build the indexes after the load; harmless to repeat. Return the seconds it took."""
+    """Build the indexes after the load; harmless to repeat. Return the seconds it took.
+
+    A build that a server's end has cut off is cleared away and begun anew.
+
+    Raises:
+        BackfillHalted: it does not fit, was cancelled in the server, or the server went away again
+            and again.
+        Unavailable: a server was away for longer than two minutes.
+    """
     started = time.perf_counter()
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, generation.workload)
-        with open_store(ledger, workload, generation) as store:
+
+    def build(answered: Answered) -> None:
+        with (
+            _ledger(generation, answered) as (ledger, workload),
+            open_store(ledger, workload, generation) as store,
+        ):
             store.build_index()
+
+    lasting(generation, "index", build)
     return time.perf_counter() - started
 
 
@@ -198,9 +261,12 @@ def start_capture(generation: Generation, emptied: bool) -> bool:
     Raises:
         BadInput: the table cannot be followed; names every problem.
     """
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, generation.workload)
-        return ensure_capture(ledger, workload, generation, emptied=emptied) is not None
+
+    def start(answered: Answered) -> bool:
+        with _ledger(generation, answered) as (ledger, workload):
+            return ensure_capture(ledger, workload, generation, emptied=emptied) is not None
+
+    return lasting(generation, "capture", start)
 
 
 @task(task_run_name="replay dead letters of g{generation.number}", cache_policy=NO_CACHE)
@@ -210,8 +276,12 @@ def replay(generation: Generation) -> Replayed:
     Raises:
         SpendCapReached: the next call could cross the cap; what was written stays.
     """
-    with open_ledger() as ledger:
-        return replay_dead_letters(ledger, generation)
+
+    def give(answered: Answered) -> Replayed:
+        with _ledger(generation, answered) as (ledger, _):
+            return replay_dead_letters(ledger, generation)
+
+    return lasting(generation, "replay", give)
 
 
 @task(task_run_name="compare source with g{generation.number}", cache_policy=NO_CACHE)
@@ -219,9 +289,14 @@ def compare(generation: Generation) -> Comparison:
     """Compare every row of the source with the target, by key and digest.
 
     Where changes are followed, what differs is looked at again after they are applied.
+
+    Raises:
+        Unavailable: a server was away for longer than two minutes.
     """
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, generation.workload)
-        if workload.corpus.live_sync:
-            return verify_live(ledger, generation)
-        return verify_generation(ledger, generation)
+
+    def look(answered: Answered) -> Comparison:
+        with _ledger(generation, answered) as (ledger, workload):
+            verify = verify_live if workload.corpus.live_sync else verify_generation
+            return verify(ledger, generation)
+
+    return lasting(generation, "compare", look)

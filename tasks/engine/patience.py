@@ -1,4 +1,4 @@
-"""Wait out a server that went away: workers, coordinator and commands with the same patience."""
+"""Wait out a server that went away: every step of a backfill with the same patience."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import TypeVar
 
 import psycopg
 
-from qafila.errors import QafilaError, Unavailable
+from qafila.errors import BackfillHalted, QafilaError, Unavailable
 from qafila.settings import ledger_url
 from tasks.ledger import Connection, open_ledger
 
 PATIENCE_SECONDS = 120.0  # how long servers may be away before somebody gives up
 PAUSE_SECONDS = 0.5  # before they are asked again
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable)
+MOST_OUTAGES = 3  # in one step: a server that falls over what the step does would do so for ever
+_WENT_AWAY = ("57P01", "57P02", "57P03", "57P05")  # stopped, crashed, starting, session too idle
 
 T = TypeVar("T")
 
@@ -57,6 +59,74 @@ class Outage:
         if self._since is not None:
             self._note(f"the server is back after {time.monotonic() - self._since:.0f} s")
             self._since = None
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Say whether an error means that a server is away, not that it answered and said no.
+
+    A full disk, a time-out or a deadlock are answers. So is a session that was not let in for its
+    password, but PostgreSQL's driver does not tell that from a server that is silent.
+    """
+    if isinstance(error, psycopg.Error):
+        told = error.sqlstate  # none: the connection itself is gone
+        silent = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return silent if told is None else told in _WENT_AWAY or told.startswith("08")
+    if isinstance(error, BackfillHalted):
+        return isinstance(error.__cause__, psycopg.Error) and is_away(error.__cause__)
+    if isinstance(error, Unavailable):
+        cause = error.__cause__
+        if cause is None or isinstance(cause, QafilaError):
+            return False  # nothing was asked, or another process of ours is what is waited for
+        return is_away(cause) if isinstance(cause, psycopg.Error) else True
+    return False
+
+
+def outlast(
+    workload: str,
+    step: str,
+    doing: Callable[[Callable[[], None]], T],
+    note: Callable[[str], None] = lambda _: None,
+    *,
+    known: bool = True,
+) -> T:
+    """Return what ``doing`` returns, called again from its start when a server went away meanwhile.
+
+    ``doing`` opens its connections itself and calls its argument once all of them are open. It may
+    be called again after it had done all and before that was known. With ``known`` False, servers
+    that have never answered are not waited for: an address may be wrong.
+
+    Raises:
+        Unavailable: a server was away for longer than two minutes.
+        BackfillHalted: it went away four times in this step.
+    """
+    outage, outages, away, met = Outage(workload, note), 0, False, known
+
+    def answered() -> None:
+        nonlocal away, met
+        away, met = False, True
+        outage.over()
+
+    while True:
+        try:
+            done = doing(answered)
+        except Exception as error:
+            if not met or not is_away(error):
+                raise
+            if not away:
+                away, outages = True, outages + 1
+            if outages > MOST_OUTAGES:
+                raise BackfillHalted(
+                    f"a server went away {outages} times during: {step}. The last: "
+                    f"{first_line(error)}",
+                    kept="all rows that are loaded, and every checkpoint.",
+                    remedy="look into the server's log for what stops it (memory?), then: "
+                    f"qafila run embedding-backfill {workload}",
+                ) from error
+            outage.bear(error)
+            time.sleep(PAUSE_SECONDS)
+        else:
+            outage.over()
+            return done
 
 
 class PatientLedger:

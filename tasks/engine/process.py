@@ -16,11 +16,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
+
 from qafila.errors import QafilaError
-from tasks.engine.patience import PatientLedger
+from qafila.session_name import working_on
+from tasks.engine.patience import PatientLedger, first_line, is_away
 from tasks.engine.planning import as_told, take_sample
 from tasks.engine.pulse import Pulse, Stopped
-from tasks.engine.worker import Assignment, pulse_for, work
+from tasks.engine.worker import Assignment, pulse_for, work, working_as
 from tasks.ledger import Generation, generation_of, open_ledger, read_workload
 from tasks.opening import Reach
 from tasks.sources.port import KeyRange
@@ -34,6 +37,11 @@ def main() -> int:
     if "sample" in told:
         return _sample(told)
     assignment, reach = Assignment(**told["assignment"]), Reach(**told["reach"])
+    with working_as(assignment):
+        return _load(assignment, reach)
+
+
+def _load(assignment: Assignment, reach: Reach) -> int:
     with PatientLedger(assignment.workload) as ledger:  # we may be started again while it is away
         generation = ledger.ask(
             lambda connection: generation_of(connection, assignment.workload, assignment.generation)
@@ -61,12 +69,18 @@ def _sample(told: dict[str, Any]) -> int:
         **{**wanted["generation"], "phase_since": datetime.now(UTC)}  # it plays no part here
     )
     try:
-        with open_ledger() as ledger:
-            workload, _ = read_workload(ledger, generation.workload)
-        sample, rate = take_sample(workload, generation, Reach(**told["reach"]), ranges)
+        with working_on("plan", workload=generation.workload, generation=generation.number):
+            with open_ledger() as ledger:
+                workload, _ = read_workload(ledger, generation.workload)
+            sample, rate = take_sample(workload, generation, Reach(**told["reach"]), ranges)
         _say({"sampled": as_told(sample, rate)})
-    except QafilaError as error:
-        _say({"error": _told(error)})
+    except (psycopg.Error, QafilaError) as error:
+        if is_away(error):
+            _say({"away": first_line(error)})
+        elif isinstance(error, QafilaError):
+            _say({"error": _told(error)})
+        else:
+            raise
         return 1
     return 0
 

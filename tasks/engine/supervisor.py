@@ -15,7 +15,7 @@ from typing import Any
 
 from qafila import errors
 from qafila.core.spread import Sample
-from qafila.errors import BackfillHalted, QafilaError
+from qafila.errors import BackfillHalted, QafilaError, Unavailable
 from tasks.engine.loading import Loaded
 from tasks.engine.planning import from_told
 from tasks.engine.pulse import stopped
@@ -69,7 +69,12 @@ def run_worker(
 def sample_apart(
     generation: Generation, reach: Reach, ranges: Sequence[KeyRange]
 ) -> tuple[Sample, float | None]:
-    """Return what ``take_sample`` does in a process of its own: the model stays out of this one."""
+    """Return what ``take_sample`` does in a process of its own: the model stays out of this one.
+
+    Raises:
+        Unavailable: a server went away meanwhile.
+        BackfillHalted: the process ended of a fault of ours.
+    """
     told = {
         "sample": {
             "generation": {**asdict(generation), "phase_since": None},
@@ -82,6 +87,13 @@ def sample_apart(
         for heard in _heard(child):
             if "sampled" in heard:
                 found.append(heard["sampled"])
+            elif "away" in heard:
+                raise Unavailable(
+                    f"a server went away while the source was sampled: {heard['away']}",
+                    kept="everything; nothing was written.",
+                    remedy=f"qafila doctor; then: qafila run embedding-backfill "
+                    f"{generation.workload}",
+                ) from ConnectionError(heard["away"])
         code = child.wait()
     if not found:
         raise BackfillHalted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,7 +22,14 @@ from tasks.engine.claims import (
 )
 from tasks.engine.copying import Copier, open_copier
 from tasks.engine.loading import Loaded, Vectorise, load_claimed
-from tasks.engine.patience import AWAY, PAUSE_SECONDS, Outage, PatientLedger, first_line
+from tasks.engine.patience import (
+    AWAY,
+    PAUSE_SECONDS,
+    Outage,
+    PatientLedger,
+    first_line,
+    is_away,
+)
 from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.vectors import open_vectorise
 from tasks.generations import meaning_of
@@ -30,6 +38,7 @@ from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import Source, require_shape
 from tasks.stores.port import VectorStore
 
+MOST_STUMBLES = 5  # of one shard: a deadlock passes sooner, a statement that times out does not
 _IDLE_SECONDS = 0.2  # between looks for a shard whose worker may have died
 
 
@@ -69,6 +78,12 @@ class _Shift:
     loaded: list[Loaded] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     in_hand: Shard | None = None
+    stumbled: Counter[int] = field(default_factory=Counter)
+
+    def stumbles_too_often(self, shard: Shard) -> bool:
+        """Count one more time that a server answered a shard's rows with a refusal."""
+        self.stumbled[shard.number] += 1
+        return self.stumbled[shard.number] > MOST_STUMBLES
 
 
 def work(
@@ -190,7 +205,10 @@ def _load_all(
             done = load_one(desk, workload, generation, shard, assignment.batch_rows, pulse)
         except StaleEpoch:
             continue  # somebody else loads it now
-        except AWAY:
+        except AWAY as error:
+            if not is_away(error) and shift.stumbles_too_often(shard):
+                shift.failed[shard.number] = first_line(error)
+                continue
             shift.in_hand = shard
             raise
         except QafilaError:

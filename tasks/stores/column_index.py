@@ -11,6 +11,7 @@ from qafila.core.sizing import graph_memory_mb
 from qafila.errors import BackfillHalted
 from qafila.sql import statement
 from tasks.column_swap import HeldColumn
+from tasks.local_settings import end_with_us
 from tasks.stores.column_words import Words
 
 
@@ -20,7 +21,8 @@ def build_hnsw(
     """Build the index concurrently, on one core, after clearing what a broken build left.
 
     Raises:
-        BackfillHalted: the graph did not fit; names the setting to raise.
+        BackfillHalted: the graph did not fit, or somebody cancelled the build; nothing half-built
+            is left.
     """
     settings, outgrown = words.settings, list[str]()
 
@@ -34,21 +36,29 @@ def build_hnsw(
     granted = min(needed, settings.index_memory_mb or needed)
     _clear_broken(connection, words, held)
     connection.add_notice_handler(notice)
+    cancelled: psycopg.Error | None = None
+    end_with_us(connection)
     try:
         memory = sql.Literal(f"{granted}MB")
         connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(memory))
         connection.execute("SET max_parallel_maintenance_workers = 0")  # the rest is the users'
         connection.execute(words.statement("vector_index", held))
-    except psycopg.errors.QueryCanceled:
-        if not outgrown:
-            raise
+    except psycopg.errors.QueryCanceled as error:
+        cancelled = error
     finally:
         connection.remove_notice_handler(notice)
         if not connection.broken:
             connection.execute("RESET maintenance_work_mem")
             connection.execute("RESET max_parallel_maintenance_workers")
-    if outgrown:
+    if cancelled or outgrown:
         _clear_broken(connection, words, held)
+    if cancelled and not outgrown:
+        raise BackfillHalted(
+            f"somebody cancelled the build of {name} in the server.",
+            kept="all rows; no vector index is left behind.",
+            remedy="when its hour has come, run the backfill again: it goes on with the index.",
+        ) from cancelled
+    if outgrown:
         raise BackfillHalted(
             f"the HNSW graph of {name} does not fit into {granted} MB; it needs about {needed} MB.",
             kept="all rows; no vector index is left behind.",

@@ -20,7 +20,7 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.sizing import graph_memory_mb
 from qafila.errors import BackfillHalted
 from qafila.sql import statement
-from tasks.local_settings import set_local
+from tasks.local_settings import end_with_us, set_local
 
 _OUTGROWN = "no longer fits"  # pgvector's notice; after it, a build takes ten times as long
 _SHARED_MEMORY = "/dev/shm"
@@ -137,6 +137,7 @@ class _Builder:
         outgrown: list[str] = []
         try:
             with self._connection.transaction(), _stopped_when_outgrown(self._connection, outgrown):
+                end_with_us(self._connection)
                 set_local(self._connection, granted)
                 self._connection.execute(query)
                 if outgrown:  # it was done before it could be stopped

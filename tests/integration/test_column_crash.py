@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import psutil
 import psycopg
 import pytest
 
 from benchmarks.setting import Setting, setting
 from qafila.core.fingerprint import text_digest
+from qafila.errors import BackfillHalted
+from tasks.engine.patience import outlast
 from tasks.stores.column import ColumnStore
 from tasks.stores.port import Checkpoint, Chunk, Place
 from tests.columns import HASTY, ITEM, TARGET, make_item_table
+from tests.integration.loading.restarting import stop_at_once, until
 
 ROWS, BATCH_ROWS = 120, 4
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +40,7 @@ def here() -> Iterator[Setting]:
 
 def stop_at_once_and_start(here: Setting) -> None:
     """As when the power goes: no checkpoint, and what is not on the disk is gone."""
-    os.kill(here.server.pid, signal.SIGQUIT)
-    deadline = time.monotonic() + 20
-    while _alive(here.server.pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    stop_at_once(here)
     here.restart()
 
 
@@ -109,3 +99,119 @@ def test_a_finished_shard_is_on_the_disk_with_all_its_batches(
         mark = store.claim(0, 2)
         assert mark.finished
         assert mark.rows == store.count() == ROWS
+
+
+def indexes(here: Setting, generation: int) -> list[bool]:
+    """Return of each HNSW index on the generation's column whether it is valid."""
+    with here.target() as database:
+        rows = database.execute(
+            "SELECT i.indisvalid FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid"
+            " JOIN pg_am AS m ON m.oid = c.relam"
+            " WHERE i.indrelid = 'item'::regclass AND m.amname = 'hnsw'"
+            " AND pg_get_indexdef(i.indexrelid) LIKE %s",
+            [f"%g{generation}%"],
+        ).fetchall()
+    return [bool(valid) for (valid,) in rows]
+
+
+def hold_up(here: Setting) -> psycopg.Connection:
+    """Begin a transaction of the application that any build waits for; closing ends it."""
+    application = here.target()
+    application.execute("BEGIN")
+    application.execute("UPDATE item SET body = body WHERE id = 'k0000'")
+    return application
+
+
+def filled(here: Setting, generation: int) -> None:
+    with here.target() as database:
+        store = opened(database, generation)
+        store.prepare()
+        fill(store, store.claim(0, 1), finished=True)
+
+
+def build_waits(here: Setting) -> bool:
+    """Say whether a build has its index in the catalogue and waits for others."""
+    with here.target() as database:
+        row = database.execute(
+            "SELECT 1 FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting for writers%'"
+        ).fetchone()
+    return row is not None
+
+
+def test_an_index_that_a_stop_left_invalid_is_dropped_and_built_again(here: Setting) -> None:
+    filled(here, 5)
+    found: list[list[bool]] = []
+
+    def stop_while_it_waits() -> None:
+        until(lambda: build_waits(here))
+        stop_at_once_and_start(here)
+
+    def build(answered: Callable[[], None]) -> None:
+        with here.target() as database:
+            answered()
+            found.append(indexes(here, 5))
+            opened(database, 5).build_index()
+
+    application = hold_up(here)
+    stopping = threading.Thread(target=stop_while_it_waits)
+    stopping.start()
+    told: list[str] = []
+    outlast("live", "index", build, told.append)
+    stopping.join()
+    application.close()
+    assert found == [[], [False]]
+    assert indexes(here, 5) == [True]
+    assert len(told) == 2
+
+
+def test_a_build_that_somebody_cancels_leaves_nothing_and_is_not_begun_again(
+    here: Setting,
+) -> None:
+    filled(here, 6)
+    application = hold_up(here)
+
+    def cancel() -> None:
+        until(lambda: build_waits(here))
+        with here.target() as operator:
+            operator.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index")
+        application.close()  # also dropping what is left waits for open transactions
+
+    cancelling = threading.Thread(target=cancel)
+    cancelling.start()
+
+    def build(answered: Callable[[], None]) -> None:
+        with here.target() as database:
+            answered()
+            opened(database, 6).build_index()
+
+    with pytest.raises(BackfillHalted, match="somebody cancelled the build"):
+        outlast("live", "index", build)
+    cancelling.join()
+    assert indexes(here, 6) == []
+    with here.target() as database:
+        opened(database, 6).build_index()
+    assert indexes(here, 6) == [True]
+
+
+def test_a_build_ends_soon_after_the_process_that_asked_for_it(here: Setting) -> None:
+    """Else it would go on for hours, and hold up the one that is begun after it."""
+    filled(here, 7)
+    application = hold_up(here)
+    with here.target() as database:
+
+        def vanish() -> None:
+            until(lambda: build_waits(here))
+            line = socket.socket(fileno=database.pgconn.socket)
+            line.shutdown(socket.SHUT_RDWR)
+            line.detach()
+
+        vanishing = threading.Thread(target=vanish)
+        vanishing.start()
+        with pytest.raises(psycopg.OperationalError):
+            opened(database, 7).build_index()
+        vanishing.join()
+    until(lambda: not build_waits(here), 20)
+    application.close()
+    with here.target() as database:
+        opened(database, 7).build_index()
+    assert indexes(here, 7) == [True]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import psycopg
 import pytest
 
+from benchmarks.setting import fill_source, ready, setting
 from qafila.stack import postgres
 from tasks import backfill
 from tasks.ledger import Generation
 from tests.corpus import demo_workload, make_source, ready_generation
+from tests.integration.loading import restarting
 
 ROWS = 1500
 
@@ -36,3 +40,30 @@ def generation(
     assert [r.rows for r in ranges] == [200] * 7 + [100]
     backfill.apply_plan.fn(generation, *plan)
     return generation
+
+
+@pytest.fixture
+def world() -> Iterator[restarting.World]:
+    """A PostgreSQL of its own with a generation that is ready to be loaded."""
+    with setting() as here:
+        fill_source(here, restarting.ROWS, 200)
+        _, generation = ready(here)
+        world = restarting.World(here, generation)
+        yield world
+        for thread in world.returning:
+            thread.join(60)
+
+
+@pytest.fixture
+def meanwhile() -> Iterator[Callable[[Callable[[], None]], Future[None]]]:
+    """Do something in a thread while the flow runs in this one; its failure fails the test."""
+    with ThreadPoolExecutor(1) as pool:
+        begun: list[Future[None]] = []
+
+        def begin(what: Callable[[], None]) -> Future[None]:
+            begun.append(pool.submit(what))
+            return begun[-1]
+
+        yield begin
+        for future in begun:
+            future.result(60)

@@ -15,6 +15,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from qafila.errors import BackfillHalted, Refused
+from tasks.engine import worker
 from tasks.engine.claims import list_shards
 from tasks.engine.control import ask_of_load, beat_load, holding, read_load
 from tasks.engine.loading import Loaded, Vectored
@@ -304,6 +305,31 @@ def test_one_bad_shard_does_not_keep_the_others_waiting(
     monkeypatch.setattr(Vectorise, "__call__", real)
     work(assignment)
     assert verify_generation(ledger, generation).complete
+
+
+def test_a_server_that_refuses_a_shard_again_and_again_is_not_waited_for_for_ever(
+    ledger: Ledger,
+    generation: Generation,
+    assignment: Assignment,
+    target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a statement_timeout: the driver's class of error is that of a server that is away."""
+    monkeypatch.setattr(worker, "PAUSE_SECONDS", 0.01)
+    with psycopg.connect(target_url) as target:
+        target.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+            " IF NEW.source_key = 'op-000300' THEN RAISE EXCEPTION 'too slow'"
+            " USING ERRCODE = 'query_canceled'; END IF; RETURN NEW; END$$"
+        )
+        target.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON qafila.chunk_aws_docs_search_g1"
+            " FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    with pytest.raises(BackfillHalted, match=r"1 shards could not be loaded\. shard 1: .*too slow"):
+        work(assignment)
+    loaded = [s.state for s in list_shards(ledger, generation)]
+    assert loaded.count("loaded") == len(loaded) - 1
 
 
 def test_going_on_with_another_model_is_refused_and_the_difference_named(

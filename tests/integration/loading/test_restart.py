@@ -2,98 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future
 
-import psutil
 import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.setting import Setting, fill_source, ready, setting
-from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
 from qafila.cli import app
 from qafila.errors import StaleEpoch, Unavailable
 from tasks.engine import patience
 from tasks.engine.patience import Outage, PatientLedger
 from tasks.engine.pulse import Stopped
-from tasks.ledger import Generation
+from tests.integration.loading.restarting import ROWS, World, load
 
-ROWS = 6_000
 LAPSED_SECONDS = 11.0  # longer than a right to coordinate holds without a sign of life
-
-
-@dataclass
-class World:
-    """A PostgreSQL of its own that may be stopped, and a generation to be loaded."""
-
-    here: Setting
-    generation: Generation
-
-    def rows_loaded(self) -> int:
-        with self.here.ledger() as ledger:
-            row = ledger.execute(
-                "SELECT coalesce(sum(rows_loaded), 0) FROM qafila.shard"
-            ).fetchone()
-        assert row
-        return int(row[0])
-
-    def wait_for_rows(self, more_than: int = 0) -> None:
-        deadline = time.monotonic() + 60
-        while self.rows_loaded() <= more_than:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    def stop(self) -> None:
-        """As when the power goes: no checkpoint, nobody is told."""
-        os.kill(self.here.server.pid, signal.SIGQUIT)
-        deadline = time.monotonic() + 20
-        while psutil.pid_exists(self.here.server.pid):
-            if psutil.Process(self.here.server.pid).status() == psutil.STATUS_ZOMBIE:
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-
-    def assert_each_row_is_there_once(self) -> None:
-        with self.here.target() as target:
-            found = target.execute(
-                "SELECT count(*), count(DISTINCT source_key) FROM qafila.chunk_aws_docs_search_g1"
-            ).fetchone()
-        assert found == (ROWS, ROWS)
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with setting() as here:
-        fill_source(here, ROWS, 200)
-        _, generation = ready(here)
-        yield World(here, generation)
-
-
-@pytest.fixture
-def meanwhile() -> Iterator[Callable[[Callable[[], None]], Future[None]]]:
-    """Do something in a thread while the flow runs in this one; its failure fails the test."""
-    with ThreadPoolExecutor(1) as pool:
-        begun: list[Future[None]] = []
-
-        def begin(what: Callable[[], None]) -> Future[None]:
-            begun.append(pool.submit(what))
-            return begun[-1]
-
-        yield begin
-        for future in begun:
-            future.result(60)
-
-
-def load(world: World, **request: Any) -> dict[str, Any]:
-    given = {"workload": world.generation.workload, "batch_rows": 16, "rows_per_shard": 500}
-    return embedding_backfill(EmbeddingBackfill.model_validate({**given, **request}))
 
 
 @pytest.mark.usefixtures("prefect_server")
