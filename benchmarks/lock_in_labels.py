@@ -26,6 +26,7 @@ SETS = {
     "last": True,
     "unseen": True,
     "blind": False,
+    "later": False,
 }
 """The labelled sets, and whether the rules were fitted to them after their first run."""
 
