@@ -106,7 +106,7 @@ def watch_the_network(
             more = len(pairs) - _PAIRS_NAMED
             joined = [f"{a} and {b}" for a, b in pairs[:_PAIRS_NAMED]]
             said.append(
-                f"in different zones and joined: {', '.join(joined)}"
+                f"connected across zones: {', '.join(joined)}"
                 + (f" and {more} more" if more > 0 else "")
             )
         found.append(

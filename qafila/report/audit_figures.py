@@ -51,7 +51,9 @@ def _network(facts: AuditFacts) -> Figure:
     body = facts.body
     share = body.get("network_share")
     if share is None:
-        return Figure("Network", "not known", "no usage was billed", known=False)
+        read = body.get("spend_total") is not None
+        why = "no usage was billed" if read else "no bill was read"
+        return Figure("Network", "not known", why, known=False)
     routes = [
         r
         for r in facts.rows("network")
@@ -111,7 +113,7 @@ def _need(facts: AuditFacts) -> Figure:
         return Figure("AI candidates", "0", "no workload shows a signal")
     scored = [c for c in found if c.get("score") is not None]
     asked = sum(len(c.get("ask") or []) for c in found)
-    note = f"{len(scored)} scored, {len(found) - len(scored)} withheld"
+    note = f"{len(scored)} with a score, {len(found) - len(scored)} without yet"
     return Figure(
         "AI candidates", number(len(found)),
         f"{note}; {number(asked)} questions open" if asked else note,
@@ -121,7 +123,7 @@ def _need(facts: AuditFacts) -> Figure:
 def _bound(facts: AuditFacts) -> Figure:
     scanned = facts.body.get("lock_in")
     if not scanned:
-        return Figure("Lock-in", "not known", "no code was named", known=False)
+        return Figure("Lock-in", "not known", "no code was named to look into", known=False)
     parts = [f"{s.get('provider')} ({s.get('kind')}, effort {s.get('effort')})"
              for s in scanned.get("summary") or []]  # fmt: skip
     note = listed(parts, 3) if parts else f"nothing in {number(scanned.get('files'))} files"

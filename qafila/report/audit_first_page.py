@@ -35,6 +35,12 @@ _PARTING = 700
 _PAIRS = 2
 _OUTCOMES = 5
 _SERVICES = 6
+# Of the audit alone: whether what it found is in order is for the reader to judge.
+_MEANS = {
+    "PASS": "PASS: we could look, and what we could not see is named. Whether all is well is "
+    "another question: see what to look at.",
+    "ERROR": "ERROR: nothing was seen whole, so nothing here is sure.",
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class FirstPage:
     """Everything on the first page, in its order; all of it is text, nothing is markup."""
 
     verdict: str
+    verdict_means: str
     sentence: str
     figures: tuple[Figure, ...]
     month: str  # of the spend below, and whether it is closed; empty: no bill was read
@@ -70,6 +77,7 @@ def first_page(facts: AuditFacts) -> FirstPage:
     notes = [short(str(n)) for n in facts.body.get("notes") or []]
     return FirstPage(
         verdict=facts.verdict or "",
+        verdict_means=_MEANS.get(facts.verdict or "", ""),
         sentence=facts.sentence,
         figures=figures(facts),
         month=month_of(facts),
@@ -154,11 +162,15 @@ def _waves_told(facts: AuditFacts, waves: Mapping[str, list[Row]]) -> str:
     words = Counter(str(rows[0].get("criticality")) for rows in waves.values())
     things = sum(map(len, waves.values()))
     stays = len(facts.rows("waves")) - things
-    told = ", ".join(f"{number(n)} of {word} criticality" for word, n in words.items())
+    told = ", ".join(
+        f"{'all' if n == len(waves) > 1 else number(n)} of {word} criticality"
+        for word, n in words.items()
+    )
     return (
         f"{number(things)} things in {number(len(waves))} wave{'' if len(waves) == 1 else 's'}: "
         f"{told}." + (f" {number(stays)} more stay where they are." if stays else "")
-    )
+        + " The border runs between what has moved and what has not."
+    )  # fmt: skip
 
 
 def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
@@ -182,8 +194,8 @@ def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
 def _scored(candidate: Row) -> str:
     score, answered = candidate.get("score"), percent(candidate.get("coverage") or 0)
     if score is None:
-        return f"withheld: {answered} of {percent(LEAST_COVERAGE)} answered"
-    return f"{percent(score)}, {answered} answered"
+        return f"withheld: {answered} answered, {percent(LEAST_COVERAGE)} needed"
+    return f"{percent(score)} ({answered} answered)"
 
 
 def _needed(candidate: Row) -> str:

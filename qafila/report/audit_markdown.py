@@ -16,6 +16,7 @@ _ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
 def audit_markdown(page: FirstPage) -> str:
     """Return the page a director reads in a minute."""
     lines = [f"**{page.verdict}** · {harmless(page.sentence)}", ""]
+    lines += [page.verdict_means, ""] if page.verdict_means else []
     lines += _table(
         ("", "figure", "about it"), [(f.name, f.value, f.note) for f in page.figures], ""
     )

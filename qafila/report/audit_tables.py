@@ -24,8 +24,9 @@ _TITLES = {
     "gravity": "If one end moved", "reconciliation": "Bill against account",
     "ownership": "Who owns the bill",
     "findings": "To look at", "resources": "Resources", "edges": "Dependencies",
-    "waves": "Waves", "ai_need": "Need for AI", "lock_in": "Lock-in", "bill_quality": "Bill",
-    "collectors": "Collectors", "difference": "Since the last audit",
+    "waves": "Waves", "ai_need": "Need for AI", "lock_in": "Lock-in",
+    "bill_quality": "Bill quality", "collectors": "Collectors",
+    "difference": "Since the last audit",
 }  # fmt: skip
 
 

@@ -98,10 +98,35 @@ def test_the_page_says_what_it_costs_and_what_was_not_seen() -> None:
     assert "iam in eu-west-3 is denied: said no" in text
 
 
+def test_the_verdict_is_said_to_be_of_the_looking_and_not_of_what_was_found() -> None:
+    told = facts(inventory())
+    assert "Whether all is well is another question" in render_audit(told)
+    assert "Whether all is well is another question" in audit_markdown(first_page(told))
+    nothing = facts(inventory(collected=(collected("ec2", Outcome.DENIED),), read=()))
+    assert first_page(nothing).verdict_means == (
+        "ERROR: nothing was seen whole, so nothing here is sure."
+    )
+
+
+def test_waves_of_one_criticality_are_all_of_it_and_the_border_is_explained() -> None:
+    rows = [{"wave": w, "criticality": c, "name": n, "wave_reason": ""} for w, c, n in
+            (("1", "low", "a"), ("2", "low", "b"), ("stays", "", "c"))]  # fmt: skip
+    told = facts(inventory())
+    page = first_page(AuditFacts(**{**vars(told), "tables": {**told.tables, "waves": rows}}))
+    assert page.waves_told == (
+        "2 things in 2 waves: all of low criticality. 1 more stay where they are. The border runs "
+        "between what has moved and what has not."
+    )
+    rows[1]["criticality"] = "high"
+    page = first_page(AuditFacts(**{**vars(told), "tables": {**told.tables, "waves": rows}}))
+    assert "1 of low criticality, 1 of high criticality" in page.waves_told
+
+
 def test_without_a_bill_the_page_says_not_known_and_never_zero() -> None:
     page = first_page(facts(inventory(bill=None, currency=None)))
     spend, network, *_ = page.figures
     assert (spend.value, network.value) == ("not known", "not known")
+    assert (spend.note, network.note) == ("no bill was read", "no bill was read")
     assert not spend.known
     html = render_audit(facts(inventory(bill=None, currency=None)))
     assert "0.00" not in html

@@ -151,7 +151,7 @@ def test_chatter_between_zones_names_who_pays_and_who_could_be_talking() -> None
     (found,) = watch_the_network(bill, "USD", ZONED, [Edge("i-b", "db", "calls", "trace", 0.95)])
     assert found.sentence == (
         "traffic between availability zones is 12.0 % of usage; most of it paid by i-b of orders "
-        "10.00 USD, i-gone 2.00 USD; in different zones and joined: db (eu-west-3a) and "
+        "10.00 USD, i-gone 2.00 USD; connected across zones: db (eu-west-3a) and "
         "i-b of orders (eu-west-3b)"
     )
     assert (found.amount, found.currency) == (Decimal(12), "USD")

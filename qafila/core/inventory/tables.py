@@ -38,12 +38,13 @@ ABOUT: Mapping[str, str] = {
     "tag add up to the bill.",
     "findings": "What a person should look at, with what it was billed.",
     "resources": "Everything that was seen.",
-    "edges": "What hangs together: kind, where we know it from, how sure we are (0 to 1).",
+    "edges": "What hangs together: kind, where we know it from, how sure we are (0 to 1; below "
+    "0.5 it informs, and binds no wave).",
     "waves": "The order in which things can move, with the reason for each position.",
     "ai_need": "Who will need AI within 12 months: one row a signal, or the question that is open.",
     "lock_in": "Where code calls a vendor's own API, by file and line.",
     "bill_quality": "What is wrong with the bill itself.",
-    "collectors": "How far each collector came, and what it could not see.",
+    "collectors": "How far each collector came, what it could not see, and at how many calls.",
     "difference": "What changed since the last audit.",
 }
 
