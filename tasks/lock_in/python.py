@@ -38,6 +38,8 @@ _THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Aw
                       "AbstractAsyncContextManager"})  # fmt: skip
 """What a context manager yields is written as an iterator of it."""
 _NAMING = frozenset({"client", "resource", "create_client", "import_module", "__import__"})
+_LISTS = frozenset({"expression_list", "tuple"})
+_EMPTY = 1_000_000
 _CASTS = frozenset({"cast", "typing.cast", "t.cast", "typing_extensions.cast"})
 _DYNAMIC = ("importlib.import_module", "import_module", "__import__")
 
@@ -47,6 +49,9 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
 
     ``wanted`` is an expression that finds the strings to keep."""
     facts = Facts("python")
+    facts.indents = [
+        len(text) - len(text.lstrip()) if text.strip() else _EMPTY for text in source.split("\n")
+    ]
     tree = Tree(source, "python", facts)
     of_file: set[tuple[int, str]] = set()  # names that a function declares global
     for node, kind, scope in tree.nodes(_KINDS) if names else ():
@@ -141,7 +146,11 @@ def _open(facts: Facts, scopes: Scopes, node: SgNode, around: int) -> None:
             parameter.field("name") or inner(parameter))  # fmt: skip
         if name is not None and name.kind() == "identifier" and name.text() not in ("self", "cls"):
             declared = _declared(parameter.field("type"))
-            facts.bindings.append(Binding(name.text(), scope, line(node), declared=declared))
+            default = parameter.field("value")
+            chains = _chains(default) if default is not None else ()
+            facts.bindings.append(
+                Binding(name.text(), scope, line(node), chains, None, declared, around)
+            )
     returned = _declared(node.field("return_type"))
     name = node.field("name")
     if returned and name is not None:
@@ -208,10 +217,13 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         return
     if target.kind() in ("pattern_list", "tuple_pattern") or kind == "for_statement":
         names = named(target) if target.kind() != "identifier" else [target]
-        for each in names:
-            if (unknown := _target(each)) is not None:
-                owner = _scope_of(unknown, scopes, scope)
-                facts.bindings.append(Binding(unknown, owner, line(node)))
+        values = named(value) if value is not None and value.kind() in _LISTS else []
+        paired = kind != "for_statement" and len(values) == len(names)
+        for at, each in enumerate(names):
+            if (bound := _target(each)) is not None:
+                owner = _scope_of(bound, scopes, scope)
+                chains = _chains(values[at]) if paired else ()
+                facts.bindings.append(Binding(bound, owner, line(node), chains, seen_from=scope))
         return
     bound = _target(target)
     if bound is None or (not declared and value is not None and value.kind() == "none"):

@@ -40,6 +40,35 @@ def test_python(tmp_path: Path, source: str) -> None:
     assert lines(tmp_path, source, "a.py")[-1] == len(source.split("\n"))
 
 
+BRANCHES = """import boto3
+def f(given, s3=boto3.client("s3")):
+    s3.head_object()
+    if given:
+        sqs = boto3.client("sqs")
+    else:
+        sqs = fake()
+    sqs.send_message()
+    if given:
+        one = boto3.client("sqs")
+        one = fake()
+    one.send_message()
+    two = boto3.client("sqs")
+    if given:
+        two = fake()
+        two.send_message()
+    two.send_message()
+    two = fake()
+    two.send_message()
+    a, b = boto3.client("sqs"), fake()
+    a.send_message()
+    b.send_message()
+"""
+
+
+def test_what_one_of_several_branches_gives_may_be_there_after_them(tmp_path: Path) -> None:
+    assert lines(tmp_path, BRANCHES, "a.py") == [1, 2, 3, 5, 8, 10, 13, 17, 20, 21]
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -93,5 +93,8 @@ class Facts:
     bindings: list[Binding] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     texts: list[Text] = field(default_factory=list)
+    indents: list[int] = field(default_factory=list)
+    """How far each line is indented, from line 1, where that tells blocks apart; an empty one: a
+    large number. Empty where the language has brackets."""
     implements: list[str] = field(default_factory=list)
     """Names of classes that classes of this file derive from or implement, as written."""

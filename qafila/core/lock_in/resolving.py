@@ -151,10 +151,27 @@ class Names:
                 known = [b for b in bound if b.value is not None or b.literal is not None]
                 if name.startswith(("self.", ".")) or name.endswith("()") or not here:
                     return known[0] if known else bound[0]
-                return above[-1] if above else bound[0]
+                return self._reaching(above, line) if above else bound[0]
             here = False
             scope = self._facts.parents[scope]
         return None
+
+    def _reaching(self, above: list[_Bound], line: int) -> _Bound:
+        """Return the nearest binding, or the nearest known one that may still hold: a branch's.
+
+        The block that a binding is in has ended where a later line is indented less. Nothing above
+        a binding reaches a line of its block below it.
+        """
+        indents, last = self._facts.indents, 0
+        for bound in reversed(above) if indents else ():
+            if last and min(indents[bound.line - 1 : last]) >= indents[last - 1]:
+                continue  # in the same branch, and overwritten there
+            if bound.value is not None or bound.literal is not None:
+                return bound
+            if min(indents[bound.line : line], default=0) >= indents[bound.line - 1]:
+                break
+            last = bound.line
+        return above[-1]
 
     def evaluate(self, chain: Chain, scope: int, line: int) -> tuple[Value, Step | None]:
         """Return what a chain is, and what its last element did if that is a call."""
@@ -262,7 +279,9 @@ _BUILDERS = frozenset({"builder", "standard"})
 _MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
 _GO_MAKES = re.compile(r"New|Dial|Connect|Open|Must[A-Z]")
 _GO_HOW = re.compile(r"(?<=\w)(?:With|From|For)[A-Z]\w*$")
-_HANDLES = frozenset({"__enter__", "__aenter__", "get_paginator", "get_waiter", "batch_writer"})
+_HANDLES = re.compile(
+    r"__a?enter__$|get_paginator$|get_waiter$|batch_writer$|with_options$|\w*_client$|get\w*Client$"
+)
 
 
 def _on_client(value: Client, python: bool) -> tuple[Value, Step | None]:
@@ -270,7 +289,7 @@ def _on_client(value: Client, python: bool) -> tuple[Value, Step | None]:
         return replace(value, member="", building=_last(value.member) != "build"), None
     name = _last(value.member)
     step = Step(value.api, Site.CALL, value.member)
-    if name in value.api.handles or name in _HANDLES or (python and name[:1].isupper()):
+    if name in value.api.handles or _HANDLES.match(name) or (python and name[:1].isupper()):
         return Client(value.api), step
     return None, step
 
