@@ -122,6 +122,11 @@ def test_a_filter_shows_the_rows_with_every_word_and_says_how_many(page: Page) -
     name = page.ask(names).index("name")
     assert column(page, "resources", name) == wanted
     assert page.ask("document.querySelector('#resources output').value") == "11 of 25 rows"
+    display = "getComputedStyle(document.querySelector('#resources tr[hidden]')).display"
+    page.call("Emulation.setEmulatedMedia", media="print")  # paper holds every row
+    assert page.ask(display) == ("table-row")
+    page.call("Emulation.setEmulatedMedia", media="")
+    assert page.ask(display) == ("none")
     click(page, "resources", name)
     click(page, "resources", name)
     assert column(page, "resources", name) == wanted[::-1]  # sorting keeps what is filtered
