@@ -150,3 +150,25 @@ def test_namespaces_are_checked() -> None:
             '[words]\ntea = ["leaf"]\n',
         )
     assert len(refused.value.problems) == 4
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("https://polly.eu-west-1.amazonaws.com/v1", "model"),
+        ("newcognito.us-east-1.amazonaws.com", "cloud"),
+        ("cognitonew.us-east-1.amazonaws.com", "identity"),
+        ("https://dynamodb.{region}.amazonaws.com", "cloud"),
+        ("https://{name}.amazonaws.com", "cloud"),
+        ("queue.execute-api.us-east-1.amazonaws.com", "cloud"),
+        ("bucket.s3.eu-west-1.amazonaws.com", "storage"),
+        ("https://europe-west4-speech.googleapis.com", "model"),
+        ("bigquerystorage.googleapis.com", "cloud"),
+        ("https://compute.googleapis.com/compute/v1", "cloud"),
+        ("https://pubsub.googleapis.com", "queue"),
+    ],
+)
+def test_a_host_tells_its_service(address: str, kind: str) -> None:
+    found = rules().address(address)
+    assert found is not None
+    assert found.kind == kind

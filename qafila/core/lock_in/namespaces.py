@@ -17,6 +17,11 @@ from qafila.core.lock_in.values import Effort, Kind
 
 _APART = re.compile(r"[-_.]+")
 _SEPARATORS = re.compile(r"[./]")
+_SERVICE_HOST = re.compile(
+    r"([a-z][a-z0-9-]+)(?:\.[a-z0-9-]+)?\.(?:amazonaws\.com(?:\.cn)?|api\.aws)$"
+    r"|(?:[a-z0-9]+-[a-z0-9]+-)?([a-z]+)\.googleapis\.com$"
+)
+"""``polly.eu-west-1.amazonaws.com``, ``europe-west4-speech.googleapis.com``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,17 @@ class Members:
             api, kind=kind, api="-".join(names), effort=Effort.M,
             reason=f"{what}: another one needs an adapter at least.",
         )  # fmt: skip
+
+    def at_host(self, host: str, api: Api) -> Api:
+        """Return the row of the service that a host of a cloud names; the cloud's if none does."""
+        found = _SERVICE_HOST.match(host)
+        if found is None:
+            return api
+        name = next(part for part in found.groups() if part)
+        if api.kind is not Kind.CLOUD:
+            return api
+        known = self.named(api, (name,))
+        return api if known.kind is Kind.CLOUD else known
 
     def kind_of(self, names: Sequence[str]) -> Kind:
         """Return the kind that words in names speak of; cloud where none does."""

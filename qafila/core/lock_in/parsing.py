@@ -14,7 +14,7 @@ from typing import Any
 from qafila.core.lock_in.api import Api, Special
 from qafila.core.lock_in.integrations import integrations_of
 from qafila.core.lock_in.namespaces import Members, Namespace, words_of
-from qafila.core.lock_in.rules import LANGUAGES, Rules
+from qafila.core.lock_in.rules import ANY, LANGUAGES, Rules
 from qafila.core.lock_in.values import Effort, Kind
 from qafila.errors import BadInput
 
@@ -114,7 +114,7 @@ def _indexed(
         },
         index("services"),
         index("stubs"),
-        tuple((re.compile(re.escape(h).replace(r"\*", r"[\w.-]*") + "$"), api) for h, api in hosts),
+        tuple((re.compile(re.escape(h).replace(r"\*", ANY) + "$"), api) for h, api in hosts),
         schemes,
         tuple((re.compile(text["pattern"], re.I), api) for text, api in texts),
         tuple(sorted(words)),

@@ -17,6 +17,7 @@ from qafila.core.lock_in.namespaces import Members
 LANGUAGES = ("python", "javascript", "java", "go")
 _HOLE = re.compile(r"\$?\{[^{}]*\}|%s|%\(\w+\)s")
 _ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$")  # fmt: skip  # noqa: E501
+ANY = r"[\w.-]*"  # what a star of a host becomes
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ class Rules:
         found = _ADDRESS.match(_HOLE.sub("x", text.lower()))
         if found is None:
             return None
-        return next((api for host, api in self.hosts if host.match(found[1])), None)
+        host, api = next((pair for pair in self.hosts if pair[0].match(found[1])), (None, None))
+        if host is None or api is None or not host.pattern.startswith(ANY):
+            return api
+        return self.members.at_host(found[1], api)
 
     def text(self, text: str) -> Api | None:
         """Return the row whose language a string speaks."""
