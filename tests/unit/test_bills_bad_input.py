@@ -247,6 +247,14 @@ def test_a_semicolon_bill_joined_by_hand_keeps_its_decimal_comma(tmp_path: Path)
     assert (bill.rows, bill.total("EUR")) == (2, Decimal("3.75"))
 
 
+def test_a_bill_joined_by_hand_keeps_every_digit_of_its_longest_decimals(tmp_path: Path) -> None:
+    small = "0.0000000000000000000000012345"
+    text = f"{HEAD}\n{small},EUR,2026-05-01,Usage,a\n{HEAD}\r\n1,EUR,2026-05-01,Usage,b\r\n"
+    bill = read_bill(text_bill(tmp_path, text))  # the lines are read again, with more places
+    assert (bill.rows, bill.total("EUR")) == (2, Decimal(f"1{small[1:]}"))
+    assert {d.kind for d in bill.defects} >= {"mixed-line-ends", "repeated-head"}
+
+
 def test_an_even_file_beside_a_mixed_one_is_no_defect(tmp_path: Path) -> None:
     mixed = text_bill(tmp_path, HEAD + "\n1,EUR,2026-05-01,Usage,a\r\n", "mixed.csv")
     even = text_bill(tmp_path, HEAD + "\r\n2,EUR,2026-05-01,Usage,b\r\n", "even.csv")
