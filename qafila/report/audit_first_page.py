@@ -10,7 +10,8 @@ from typing import Any
 
 from qafila.core.ai_need import LEAST_COVERAGE
 from qafila.core.inventory import size_text
-from qafila.core.inventory.tables import STAYS, WORDS
+from qafila.core.inventory.difference_rows import WORDS
+from qafila.core.inventory.tables import STAYS
 from qafila.core.inventory.wording import percent
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_figures import Figure, figures

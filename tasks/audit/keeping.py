@@ -17,7 +17,7 @@ from qafila.core.drift import LineItem
 from qafila.core.estate import Collected
 from qafila.core.inventory import Difference, Inventory, Snapshot, compare, evidence_body, tables
 from qafila.core.inventory.difference import Seen, ServiceSpend, state_in, state_of
-from qafila.core.inventory.tables import difference_body
+from qafila.core.inventory.difference_rows import difference_body
 from qafila.sql import statement
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection

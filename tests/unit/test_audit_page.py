@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from qafila.core.estate import Collected, Edge, Outcome, Resource
 from qafila.core.inventory import Inventory, compare, evidence_body, storable_part, tables
-from qafila.core.inventory.tables import difference_body
+from qafila.core.inventory.difference_rows import difference_body
 from qafila.core.reconciling import Finding, Reconciliation
 from qafila.report.audit import render_audit
 from qafila.report.audit_facts import AuditFacts
