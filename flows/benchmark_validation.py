@@ -14,7 +14,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.verdict import Judgement, Verdict
 from qafila.errors import Inconclusive, Refused, Unavailable
 from tasks.ledger import Generation
-from tasks.rehearsing.steps import rehearse_ladder
+from tasks.rehearsing.steps import clear_leftovers, rehearse_ladder
 from tasks.runs import about_generation, operator_told
 from tasks.validating.access import measure_access
 from tasks.validating.answers import judge_answers
@@ -70,6 +70,7 @@ def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
     """
     with operator_told():
         climb = start_climb(request.workload, request)
+        clear_leftovers(climb)
         if request.rehearse:
             trust(climb.generation, rehearse_ladder(climb, REHEARSED))
         climbed: list[Climbed] = []

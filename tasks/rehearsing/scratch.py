@@ -1,14 +1,15 @@
 """A scratch copy of a generation: filled through the stores' ports, broken, mended, dropped.
 
 It is a generation of its own number beside the real ones, unknown to the ledger: no service reads
-it, nothing promotes it, and a copy that a crash left behind is replaced by the next rehearsal.
+it and nothing promotes it. A copy that a killed process left behind is dropped at the next start of
+a validation of the workload, of whichever generation, with or without a rehearsal.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.workload import Workload
 from qafila.errors import Refused
-from tasks.ledger import Connection, Generation
+from tasks.ledger import Connection, Generation, generation_of, newest_generation
 from tasks.opening import Reach, open_store
 from tasks.stores.port import Chunk, SyncMark, Vectors, VectorStore
 
@@ -123,36 +124,71 @@ def _documents(chunks: Sequence[Chunk], vectors: Vectors) -> list[Document]:
 def scratch_copy(
     ledger: Connection, workload: Workload, generation: Generation, reach: Reach, seed: int
 ) -> Iterator[Scratch]:
-    """Make a scratch copy, and drop it at the end.
+    """Make a scratch copy, and drop it at the end; before, drop what was left of others.
 
     Raises:
         Refused: another rehearsal of this workload is going on.
     """
-    free = ledger.execute(
-        "SELECT pg_try_advisory_lock(hashtext('rehearsal'), hashtext(%s))", [workload.name]
-    ).fetchone()
-    if free is None or not free[0]:
-        raise Refused(
-            f"another rehearsal of {workload.name} is going on.",
-            kept="everything; nothing was copied.",
-            remedy="wait until it has ended, then start this one again",
-        )
-    try:
-        with ExitStack() as stack:
-            original = stack.enter_context(open_store(ledger, workload, generation, reach))
-            apart = _apart(workload)
-            copy = replace(generation, number=generation.number + BEYOND)
-            store = stack.enter_context(open_store(ledger, apart, copy, reach))
-            scratch = Scratch(apart, copy, store, reach)
-            try:
-                scratch.fill(original, seed)
-                yield scratch
-            finally:
+    with _alone(ledger, workload.name) as alone, ExitStack() as stack:
+        if not alone:
+            raise Refused(
+                f"another rehearsal of {workload.name} is going on.",
+                kept="everything; nothing was copied.",
+                remedy="wait until it has ended, then start this one again",
+            )
+        _drop_left(ledger, workload, reach)
+        original = stack.enter_context(open_store(ledger, workload, generation, reach))
+        store = stack.enter_context(_open_copy(ledger, workload, generation, reach))
+        scratch = Scratch(_apart(workload), _copy_of(generation), store, reach)
+        try:
+            scratch.fill(original, seed)
+            yield scratch
+        finally:
+            store.drop()
+
+
+def drop_leftovers(ledger: Connection, workload: Workload, reach: Reach) -> list[int]:
+    """Drop the copies that killed rehearsals left behind; return whose, by generation.
+
+    None while a rehearsal of this workload is going on: its copy is no leftover.
+    """
+    with _alone(ledger, workload.name) as alone:
+        return _drop_left(ledger, workload, reach) if alone else []
+
+
+def _drop_left(ledger: Connection, workload: Workload, reach: Reach) -> list[int]:
+    newest, dropped = newest_generation(ledger, workload.name), []
+    for number in range(1, newest.number + 1 if newest else 1):
+        generation = generation_of(ledger, workload.name, number)
+        with _open_copy(ledger, workload, generation, reach) as store:
+            if store.removal():
                 store.drop()
+                dropped.append(number)
+    return dropped
+
+
+@contextmanager
+def _alone(ledger: Connection, name: str) -> Iterator[bool]:
+    """Hold the right to rehearse for the block; it ends with the ledger's session at the latest."""
+    row = ledger.execute(
+        "SELECT pg_try_advisory_lock(hashtext('rehearsal'), hashtext(%s))", [name]
+    ).fetchone()
+    alone = row is not None and bool(row[0])
+    try:
+        yield alone
     finally:
-        ledger.execute(
-            "SELECT pg_advisory_unlock(hashtext('rehearsal'), hashtext(%s))", [workload.name]
-        )
+        if alone:
+            ledger.execute("SELECT pg_advisory_unlock(hashtext('rehearsal'), hashtext(%s))", [name])
+
+
+def _copy_of(generation: Generation) -> Generation:
+    return replace(generation, number=generation.number + BEYOND)
+
+
+def _open_copy(
+    ledger: Connection, workload: Workload, generation: Generation, reach: Reach
+) -> AbstractContextManager[VectorStore]:
+    return open_store(ledger, _apart(workload), _copy_of(generation), reach)
 
 
 def _apart(workload: Workload) -> Workload:

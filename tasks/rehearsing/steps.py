@@ -12,9 +12,25 @@ from qafila.core.ladder.rehearsal import Trial, judge_rehearsal
 from qafila.core.verdict import Judgement
 from tasks.evidence import record_evidence
 from tasks.ledger import open_ledger
+from tasks.opening import reach_of
 from tasks.rehearsing.rehearse import Ladder, Rehearsed, rehearse
+from tasks.rehearsing.scratch import drop_leftovers
 from tasks.runs import current_run_id
 from tasks.validating.climb import Climb
+
+
+@task(task_run_name="look for copies that were left behind", cache_policy=NO_CACHE)
+def clear_leftovers(climb: Climb) -> list[int]:
+    """Drop the copies that killed rehearsals left behind; return whose, by generation."""
+    with open_ledger() as ledger:
+        reach = reach_of(ledger, climb.workload)
+        dropped = drop_leftovers(ledger, climb.workload, reach)
+    for number in dropped:
+        get_run_logger().warning(
+            "a rehearsal of generation %d was killed and left its copy behind; it is dropped now",
+            number,
+        )
+    return dropped
 
 
 @task(task_run_name="rehearse on a copy of g{climb.generation.number}", cache_policy=NO_CACHE)
