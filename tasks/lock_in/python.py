@@ -37,7 +37,7 @@ _THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Aw
                       "ContextManager", "AsyncContextManager", "AbstractContextManager",
                       "AbstractAsyncContextManager"})  # fmt: skip
 """What a context manager yields is written as an iterator of it."""
-_NAMING = frozenset({"client", "resource", "create_client", "import_module", "__import__"})
+_NAMING = frozenset({"client", "resource", "create_client", "build", "import_module", "__import__"})
 _LISTS = frozenset({"expression_list", "tuple"})
 _EMPTY = 1_000_000
 _CASTS = frozenset({"cast", "typing.cast", "t.cast", "typing_extensions.cast"})
@@ -337,7 +337,7 @@ def _called(node: SgNode) -> Called:
             if name is None or given is None:
                 continue
             key, value = name.text(), given
-        if key not in ("0", "service_name"):
+        if key not in ("0", "service_name", "serviceName"):
             continue
         if value.kind() == "string":
             literals.append((key, string_value(value.text())))

@@ -78,11 +78,28 @@ def test_what_one_of_several_branches_gives_may_be_there_after_them(tmp_path: Pa
         "from botocore.exceptions import ClientError\ndef f(e: ClientError):\n  e.args.count(1)",
         "from azure.storage.blob import BlobClient\nx = cast('list[BlobClient]', y)\nx.pop()",
         "import boto3\nx = cast(str, y)\nx.upper()",
+        # what is read on an object that is no client, and methods that any data has
+        "from google.genai.types import Part\ndef f(p: Part):\n  p.mime_type.startswith('v')",
+        "from google.genai.types import Part\np = Part()\np.parts.append(1)",
+        "from google.genai.types import Part\np = Part()\np.strip()",
         "from openai import OpenAI\nx = broadcast(OpenAI, y)\nx.models()",
     ],
 )
 def test_what_is_no_object(tmp_path: Path, source: str) -> None:
     assert 3 not in lines(tmp_path, source, "a.py")
+
+
+def test_a_service_named_to_google_s_general_client(tmp_path: Path) -> None:
+    source = (
+        "from googleapiclient.discovery import build\n"
+        "build('drive', 'v3').files().list().execute()\n"
+        "build(serviceName='pubsub', version='v1')\nbuild('cloudidentity', 'v1')\nbuild(name)"
+    )
+    (tmp_path / "a.py").write_text(source)
+    hits = scan([tmp_path / "a.py"], workers=1).hits
+    assert {(h.line, h.kind.value) for h in hits} == {
+        (1, "cloud"), (2, "cloud"), (3, "queue"), (4, "identity"), (5, "cloud"),
+    }  # fmt: skip
 
 
 JAVA = """package org.example;

@@ -99,8 +99,8 @@ class Members:
     def named(self, api: Api, names: Sequence[str]) -> Api:
         """Return the row of a service by its name: its own, one of its kind, or the cloud's."""
         name = _APART.sub("", names[-1])
-        known = self.services.get(name) if api.factories else None
-        if known is not None:
+        known = self.services.get(name)
+        if known is not None and known.provider == api.provider:
             return known
         kind = self.kind_of(names)
         what = f"{names[-1]} is a service of this cloud"

@@ -32,12 +32,14 @@ class Sdk:
 class Client:
     """A client of one API, or an object that it returned of the same API; and what is read on it.
 
-    ``building`` marks a builder: what is called on it is part of the construction.
+    ``building`` marks a builder: what is called on it is part of the construction. ``plain`` marks
+    another object of the SDK: its own methods are calls, those of what is read on it are not.
     """
 
     api: Api
     member: str = ""
     building: bool = False
+    plain: bool = False
 
 
 Value = Sdk | Client | None
@@ -136,7 +138,9 @@ class Names:
             return self._session(of.path, of.api)
         java = self._facts.language == "java" and name[:1].isupper()  # its data has methods too
         default = self._facts.language == "javascript" and self.is_module(of.path)
-        return Client(of.api) if java or default or of.api.is_object(name) else None
+        if not (java or default or of.api.is_object(name)):
+            return None
+        return Client(of.api, plain=not (java or default or of.api.is_client(name)))
 
     def _session(self, path: str, api: Api) -> Sdk:
         """Return a session: what it is asked next is a path again, so .client is the factory."""
@@ -231,7 +235,8 @@ class Names:
             return self._session(value.path, api), Step(api, Site.CALL, name)
         if self._constructs(api, value.path, called):
             building = name in _BUILDERS
-            return Client(api, building=building), Step(api, self._form(api, value.path), name)
+            form = self._form(api, value.path)
+            return Client(api, building=building, plain=form is Site.CALL), Step(api, form, name)
         return None, Step(api, Site.CALL, name)
 
     def _constructs(self, api: Api, path: str, called: Called) -> bool:
@@ -282,12 +287,19 @@ _GO_HOW = re.compile(r"(?<=\w)(?:With|From|For)[A-Z]\w*$")
 _HANDLES = re.compile(
     r"__a?enter__$|get_paginator$|get_waiter$|batch_writer$|with_options$|\w*_client$|get\w*Client$"
 )
+_OF_ANY = frozenset({*dir(str), *dir(dict), *dir(list)}) - frozenset(
+    {"get", "update", "count", "insert", "remove", "index", "copy", "clear"}  # a collection's too
+)
+"""Methods of plain data, which an object of an SDK often is."""
+_NAMED_BY = ("service_name", "serviceName", "0")
 
 
 def _on_client(value: Client, python: bool) -> tuple[Value, Step | None]:
     if value.building:
         return replace(value, member="", building=_last(value.member) != "build"), None
     name = _last(value.member)
+    if value.plain and ("." in value.member or name in _OF_ANY):
+        return None, None
     step = Step(value.api, Site.CALL, value.member)
     if name in value.api.handles or _HANDLES.match(name) or (python and name[:1].isupper()):
         return Client(value.api), step
@@ -296,7 +308,7 @@ def _on_client(value: Client, python: bool) -> tuple[Value, Step | None]:
 
 def _argument(pairs: tuple[tuple[str, str], ...]) -> str | None:
     given = dict(pairs)
-    return given.get("service_name", given.get("0"))
+    return next((given[key] for key in _NAMED_BY if key in given), None)
 
 
 def _last(path: str) -> str:
