@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from ast_grep_py import SgNode
 
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import, Text, Use
+from tasks.lock_in.python_values import (
+    cast_type,
+    chain_of,
+    chains_of,
+    declared_type,
+    string_value,
+    target_of,
+)
 from tasks.lock_in.tree import (
-    Links,
     Scopes,
     Tree,
-    chain_parts,
-    field,
     inner,
     line,
     named,
-    names_in_type,
     spot,
 )
 
@@ -25,22 +28,8 @@ _SCOPES = {"function_definition": False, "class_definition": True, "lambda": Fal
 _KINDS = (*_SCOPES, "import_statement", "import_from_statement", "call", "assignment",
           "global_statement", "named_expression", "as_pattern", "for_statement",
           "return_statement")  # fmt: skip
-_LINKS = Links(
-    names=frozenset({"identifier"}),
-    members={"attribute": ("attribute", "object")},
-    calls={"call": "function"},
-    through=frozenset({"await", "parenthesized_expression"}),
-)
-_QUOTES = re.compile(r"""[A-Za-z]{0,3}("{3}|'{3}|"|')""")
-_THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Awaitable",
-                      "Coroutine", "Generator", "AsyncGenerator", "Iterator", "AsyncIterator",
-                      "ContextManager", "AsyncContextManager", "AbstractContextManager",
-                      "AbstractAsyncContextManager"})  # fmt: skip
-"""What a context manager yields is written as an iterator of it."""
-_NAMING = frozenset({"client", "resource", "create_client", "build", "import_module", "__import__"})
 _LISTS = frozenset({"expression_list", "tuple"})
 _EMPTY = 1_000_000
-_CASTS = frozenset({"cast", "typing.cast", "t.cast", "typing_extensions.cast"})
 _DYNAMIC = ("importlib.import_module", "import_module", "__import__")
 
 
@@ -85,12 +74,6 @@ def _move_to_file(facts: Facts, of_file: set[tuple[int, str]]) -> None:
         replace(b, scope=0, seen_from=b.scope) if (b.scope, b.name) in of_file else b
         for b in facts.bindings
     ]
-
-
-def string_value(text: str) -> str:
-    """Return what is between the quotes."""
-    found = _QUOTES.match(text)
-    return text[found.end() : -len(found[1])] if found else text
 
 
 def _is_documentation(node: SgNode) -> bool:
@@ -145,13 +128,13 @@ def _open(facts: Facts, scopes: Scopes, node: SgNode, around: int) -> None:
         name = parameter if parameter.kind() == "identifier" else (
             parameter.field("name") or inner(parameter))  # fmt: skip
         if name is not None and name.kind() == "identifier" and name.text() not in ("self", "cls"):
-            declared = _declared(parameter.field("type"))
+            declared = declared_type(parameter.field("type"))
             default = parameter.field("value")
-            chains = _chains(default) if default is not None else ()
+            chains = chains_of(default) if default is not None else ()
             facts.bindings.append(
                 Binding(name.text(), scope, line(node), chains, None, declared, around)
             )
-    returned = _declared(node.field("return_type"))
+    returned = declared_type(node.field("return_type"))
     name = node.field("name")
     if returned and name is not None:
         bound = _returned_name(node, name.text(), in_class)
@@ -170,7 +153,7 @@ def _returned_name(function: SgNode, name: str, in_class: bool) -> str:
 
 def _returned(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
     value = inner(node)
-    chains = _chains(value) if value is not None else ()
+    chains = chains_of(value) if value is not None else ()
     if not chains:
         return
     function = next((a for a in node.ancestors() if a.kind() in _SCOPES), None)
@@ -184,7 +167,7 @@ def _returned(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
 
 
 def _call(facts: Facts, node: SgNode, scope: int) -> None:
-    chain = _chain(node)
+    chain = chain_of(node)
     if chain is None:
         return
     facts.uses.append(Use(spot(node), chain, scope))
@@ -212,7 +195,7 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         value, target = node.field("value"), node.field("name")
     else:
         target, value = node.field("left"), node.field("right")
-        declared = _declared(node.field("type"))
+        declared = declared_type(node.field("type"))
     if target is None:
         return
     if target.kind() in ("pattern_list", "tuple_pattern") or kind == "for_statement":
@@ -220,12 +203,12 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         values = named(value) if value is not None and value.kind() in _LISTS else []
         paired = kind != "for_statement" and len(values) == len(names)
         for at, each in enumerate(names):
-            if (bound := _target(each)) is not None:
+            if (bound := target_of(each)) is not None:
                 owner = _scope_of(bound, scopes, scope)
-                chains = _chains(values[at]) if paired else ()
+                chains = chains_of(values[at]) if paired else ()
                 facts.bindings.append(Binding(bound, owner, line(node), chains, seen_from=scope))
         return
-    bound = _target(target)
+    bound = target_of(target)
     if bound is None or (not declared and value is not None and value.kind() == "none"):
         return
     in_class_body = scope != 0 and scope == scopes.of_class()
@@ -234,9 +217,9 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         c.kind() for c in named(value)
     }:  # fmt: skip
         literal = string_value(value.text())
-    chains = _chains(value) if value is not None else ()
+    chains = chains_of(value) if value is not None else ()
     if value is not None and not declared:
-        declared = _cast(value)
+        declared = cast_type(value)
     if value is not None and (module := _dynamic_of(chains)) is not None:
         facts.imports.append(Import(spot(value), module, bound, module, scope))
         return
@@ -246,16 +229,6 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         facts.bindings.append(
             Binding(name, owner, line(node), chains, literal, declared, seen_from)
         )
-
-
-def _cast(value: SgNode) -> tuple[Chain, ...]:
-    """Return the type that ``typing.cast(Type, value)`` says, if a value is one."""
-    while value.kind() in ("await", "parenthesized_expression") and (within := inner(value)):
-        value = within
-    function, arguments = value.field("function"), value.field("arguments")
-    if function is None or arguments is None or function.text() not in _CASTS:
-        return ()
-    return _declared(next(iter(named(arguments)), None))
 
 
 def _aliased(node: SgNode) -> tuple[SgNode | None, SgNode | None]:
@@ -269,80 +242,3 @@ def _dynamic_of(chains: tuple[Chain, ...]) -> str | None:
 
 def _scope_of(name: str, scopes: Scopes, scope: int) -> int:
     return scopes.of_class() if name.startswith("self.") else scope
-
-
-def _target(node: SgNode) -> str | None:
-    if node.kind() == "identifier":
-        return node.text()
-    if node.kind() == "attribute":
-        owner, name = node.field("object"), node.field("attribute")
-        if owner is not None and name is not None and owner.text() in ("self", "cls"):
-            return f"self.{name.text()}"
-    return None
-
-
-def _declared(node: SgNode | None) -> tuple[Chain, ...]:
-    """Return the names in a type, also in one written as a string: Client, Client | None, …"""
-    if node is None:
-        return ()
-    return tuple(tuple(name.split(".")) for name in names_in_type(node.text(), _THROUGH))
-
-
-def _chains(node: SgNode) -> tuple[Chain, ...]:
-    """Return what an expression may be: both sides of ``a or b`` and of ``a if b else c``."""
-    waiting, found = [node], []
-    while waiting:
-        at = waiting.pop()
-        if at.kind() in ("boolean_operator", "conditional_expression"):
-            parts = named(at)
-            waiting += [parts[-1], parts[0]]
-        elif at.kind() == "parenthesized_expression":
-            waiting += named(at)[:1]
-        elif (chain := _chain(at)) is not None:
-            found.append(chain)
-    return tuple(found)
-
-
-def _chain(node: SgNode) -> Chain | None:
-    parts = chain_parts(node, _LINKS, _called)
-    return _with_self(parts) if parts is not None else None
-
-
-def _names_one(function: SgNode) -> bool:
-    """Say whether a call may name a service or a module in its arguments."""
-    if function.kind() == "identifier":
-        return True  # whatever an import called it
-    name = function.field("attribute") if function.kind() == "attribute" else None
-    return name is not None and name.text() in _NAMING
-
-
-def _with_self(parts: list[str | Called]) -> Chain:
-    if parts[0] in ("self", "cls") and len(parts) > 1 and isinstance(parts[1], str):
-        return (f"self.{parts[1]}", *parts[2:])
-    return tuple(parts)
-
-
-def _called(node: SgNode) -> Called:
-    function = node.field("function")
-    if function is None or not _names_one(function):
-        return Called()
-    literals, names = [], []
-    arguments = field(node, "arguments")
-    if arguments is None or arguments.kind() != "argument_list":
-        return Called()
-    for at, argument in enumerate(named(arguments)):
-        key, value = str(at), argument
-        if argument.kind() == "keyword_argument":
-            name, given = argument.field("name"), argument.field("value")
-            if name is None or given is None:
-                continue
-            key, value = name.text(), given
-        if key not in ("0", "service_name", "serviceName"):
-            continue
-        if value.kind() == "string":
-            literals.append((key, string_value(value.text())))
-        elif value.kind() == "identifier" or (
-            value.kind() == "attribute" and value.text().startswith("self.")
-        ):
-            names.append((key, value.text()))
-    return Called(tuple(literals), tuple(names))

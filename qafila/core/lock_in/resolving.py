@@ -7,51 +7,26 @@ same scope, else by the scope around. Values that come from another file are not
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from qafila.core.lock_in.api import Api
 from qafila.core.lock_in.facts import Binding, Called, Chain, Facts, Import
+from qafila.core.lock_in.objects import (
+    BUILDERS,
+    Client,
+    Sdk,
+    Step,
+    Value,
+    called_on,
+    constructs,
+    last,
+)
 from qafila.core.lock_in.own import Own
 from qafila.core.lock_in.rules import Rules
 from qafila.core.lock_in.values import Site
 
 _ROUNDS = 12  # a binding may stand before what it is made from
-
-
-@dataclass(frozen=True, slots=True)
-class Sdk:
-    """Something a module path names; ``api`` None: no provider's yet (``google``)."""
-
-    path: str
-    api: Api | None
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """A client of one API, or an object that it returned of the same API; and what is read on it.
-
-    ``building`` marks a builder: what is called on it is part of the construction. ``plain`` marks
-    another object of the SDK: its own methods are calls, those of what is read on it are not.
-    """
-
-    api: Api
-    member: str = ""
-    building: bool = False
-    plain: bool = False
-
-
-Value = Sdk | Client | None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What the last call of a chain did: its API, the form, and the operation's name."""
-
-    api: Api
-    site: Site
-    operation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +108,7 @@ class Names:
     def _of_type(self, of: Sdk) -> Value:
         """Return what a value of a declared type is: a session, a client or an object of an SDK."""
         assert of.api is not None
-        name = _last(of.path)
+        name = last(of.path)
         if name in of.api.sessions:
             return self._session(of.path, of.api)
         java = self._facts.language == "java" and name[:1].isupper()  # its data has methods too
@@ -225,40 +200,25 @@ class Names:
         self, value: Value, called: Called, scope: int, line: int
     ) -> tuple[Value, Step | None]:
         if isinstance(value, Client):
-            return _on_client(value, self._facts.language == "python")
+            return called_on(value, self._facts.language)
         if not isinstance(value, Sdk) or value.api is None:
             return None, None
-        api, name = value.api, _last(value.path)
+        api, name = value.api, last(value.path)
         if name in api.factories:
             return self._service(api, called, scope, line)
         if name in api.sessions:
             return self._session(value.path, api), Step(api, Site.CALL, name)
-        if self._constructs(api, value.path, called):
-            building = name in _BUILDERS
+        language = self._facts.language
+        by_default = language == "javascript" and called.new and self.is_module(value.path)
+        if by_default or constructs(language, api, value.path, called):
+            building = name in BUILDERS
             form = self._form(api, value.path)
             return Client(api, building=building, plain=form is Site.CALL), Step(api, form, name)
         return None, Step(api, Site.CALL, name)
 
-    def _constructs(self, api: Api, path: str, called: Called) -> bool:
-        name = _last(path)
-        language = self._facts.language
-        owner = _last(path[: -len(name) - 1])
-        if language == "java" and not called.new:
-            return name in _BUILDERS | _MAKERS and api.is_client(owner)
-        if language == "go":
-            made = _GO_HOW.sub("", name)  # NewFromConfig makes no configuration
-            return name in api.clients or (
-                _GO_MAKES.match(name) is not None and api.is_object(made)
-            )
-        if language == "javascript" and called.new and self.is_module(path):
-            return True
-        called_only = language == "javascript" and not called.new
-        of_class = api.is_client(name) if called_only else api.is_object(name)
-        return of_class or (name.startswith("from_") and api.is_object(owner))
-
     def _form(self, api: Api, path: str) -> Site:
         """Return how making something counts: a client, or a call when it is another object."""
-        names = {_last(path), _last(path[: -len(_last(path)) - 1])}
+        names = {last(path), last(path[: -len(last(path)) - 1])}
         client = self._facts.language == "go" or self.is_module(path)
         return Site.CLIENT if client or any(map(api.is_client, names)) else Site.CALL
 
@@ -280,36 +240,9 @@ class Names:
         return Client(known), Step(known, Site.CLIENT, service)
 
 
-_BUILDERS = frozenset({"builder", "standard"})
-_MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
-_GO_MAKES = re.compile(r"New|Dial|Connect|Open|Must[A-Z]")
-_GO_HOW = re.compile(r"(?<=\w)(?:With|From|For)[A-Z]\w*$")
-_HANDLES = re.compile(
-    r"__a?enter__$|get_paginator$|get_waiter$|batch_writer$|with_options$|\w*_client$|get\w*Client$"
-)
-_OF_ANY = frozenset({*dir(str), *dir(dict), *dir(list)}) - frozenset(
-    {"get", "update", "count", "insert", "remove", "index", "copy", "clear"}  # a collection's too
-)
-"""Methods of plain data, which an object of an SDK often is."""
 _NAMED_BY = ("service_name", "serviceName", "0")
-
-
-def _on_client(value: Client, python: bool) -> tuple[Value, Step | None]:
-    if value.building:
-        return replace(value, member="", building=_last(value.member) != "build"), None
-    name = _last(value.member)
-    if value.plain and ("." in value.member or name in _OF_ANY):
-        return None, None
-    step = Step(value.api, Site.CALL, value.member)
-    if name in value.api.handles or _HANDLES.match(name) or (python and name[:1].isupper()):
-        return Client(value.api), step
-    return None, step
 
 
 def _argument(pairs: tuple[tuple[str, str], ...]) -> str | None:
     given = dict(pairs)
     return next((given[key] for key in _NAMED_BY if key in given), None)
-
-
-def _last(path: str) -> str:
-    return path[max(path.rfind("."), path.rfind("/")) + 1 :]

@@ -85,8 +85,10 @@ class Rules:
 
     def service(self, api: Api, name: str) -> Api:
         """Return the row of a service that is named to a cloud's SDK; outside the five: its own."""
-        known = self.services.get(name) if api.factories else None
-        return known or self.members.named(api, (name,))
+        known = self.services.get(name)
+        if known is not None and known.provider == api.provider:
+            return known
+        return self.members.named(api, (name,))
 
     def address(self, text: str) -> Api | None:
         """Return the row whose address this whole string is: no sentence, and no bare ``s3://``."""

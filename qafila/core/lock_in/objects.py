@@ -1,0 +1,92 @@
+"""What a name in a file can be: part of an SDK, or an object of it; and what calling that does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from qafila.core.lock_in.api import Api
+from qafila.core.lock_in.facts import Called
+from qafila.core.lock_in.values import Site
+
+BUILDERS = frozenset({"builder", "standard"})
+_MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
+_GO_MAKES = re.compile(r"New|Dial|Connect|Open|Must[A-Z]")
+_GO_HOW = re.compile(r"(?<=\w)(?:With|From|For)[A-Z]\w*$")
+_HANDLES = re.compile(
+    r"__a?enter__$|get_paginator$|get_waiter$|batch_writer$|with_options$|\w*_client$|get\w*Client$"
+)
+_OF_ANY = frozenset({*dir(str), *dir(dict), *dir(list)}) - frozenset(
+    {"get", "update", "count", "insert", "remove", "index", "copy", "clear"}  # a collection's too
+)
+"""Methods of plain data, which an object of an SDK often is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sdk:
+    """Something a module path names; ``api`` None: no provider's yet (``google``)."""
+
+    path: str
+    api: Api | None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client of one API, or an object that it returned of the same API; and what is read on it.
+
+    ``building`` marks a builder: what is called on it is part of the construction. ``plain`` marks
+    another object of the SDK: its own methods are calls, those of what is read on it are not.
+    """
+
+    api: Api
+    member: str = ""
+    building: bool = False
+    plain: bool = False
+
+
+Value = Sdk | Client | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the last call of a chain did: its API, the form, and the operation's name."""
+
+    api: Api
+    site: Site
+    operation: str
+
+
+def called_on(value: Client, language: str) -> tuple[Value, Step | None]:
+    """Return what calling a method of an object gives, and the step that it is."""
+    if value.building:
+        return replace(value, member="", building=last(value.member) != "build"), None
+    name = last(value.member)
+    if value.plain and ("." in value.member or name in _OF_ANY):
+        return None, None
+    step = Step(value.api, Site.CALL, value.member)
+    if (
+        name in value.api.handles
+        or _HANDLES.match(name)
+        or (language == "python" and name[:1].isupper())
+    ):
+        return Client(value.api), step
+    return None, step
+
+
+def constructs(language: str, api: Api, path: str, called: Called) -> bool:
+    """Say whether a call of a path of an SDK makes an object of it."""
+    name = last(path)
+    owner = last(path[: -len(name) - 1])
+    if language == "java" and not called.new:
+        return name in BUILDERS | _MAKERS and api.is_client(owner)
+    if language == "go":
+        made = _GO_HOW.sub("", name)  # NewFromConfig makes no configuration
+        return name in api.clients or bool(_GO_MAKES.match(name) and api.is_object(made))
+    called_only = language == "javascript" and not called.new
+    of_class = api.is_client(name) if called_only else api.is_object(name)
+    return of_class or (name.startswith("from_") and api.is_object(owner))
+
+
+def last(path: str) -> str:
+    """Return the last part of a path."""
+    return path[max(path.rfind("."), path.rfind("/")) + 1 :]
