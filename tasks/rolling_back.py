@@ -191,8 +191,7 @@ def _roll_back(
     if not away and (lease is None or lease.holder is None):
         return RolledBack(
             spec.name, (), True, 0, 0, 0.0, None, 0, 0, Verdict.PASS,
-            f"{spec.name} is on its baseline already; nothing was changed.", why,
-            epoch=before.epoch,
+            _already(ledger, spec.name), why, epoch=before.epoch,
         )  # fmt: skip
 
     # Newer than whoever wrote the router last, also where the ledger was set up anew.
@@ -225,6 +224,20 @@ def _roll_back(
         return outcome
     finally:
         release_lease(ledger, spec.name, epoch)
+
+
+def _already(ledger: Connection, name: str) -> str:
+    """Say that there is nothing to take back, and where somebody who wants more has to turn to."""
+    said = f"{name} is on its baseline already; nothing was changed."
+    row = ledger.execute(statement("canary", "returned_to"), {"workload": name}).fetchone()
+    if row is None:
+        return said
+    stays, taken_back = row
+    return (
+        f"{said} Generation {taken_back} was taken back to generation {stays}, which stays: a "
+        f"rollback goes back by one. If generation {stays} is bad as well, apply the file that "
+        f"meant what served before it, then: qafila run migrate-workload {name}"
+    )
 
 
 def generations_on_the_road(ledger: Connection, workload: str) -> list[Generation]:

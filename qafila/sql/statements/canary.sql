@@ -14,6 +14,23 @@ WHERE workload = %(workload)s
   )
 ORDER BY number DESC;
 
+-- name: returned_to
+-- The newest generation that was promoted and stays, and the newest above it that was taken back;
+-- no row otherwise.
+SELECT stays.number, taken_back.number
+FROM (
+    SELECT max(number) AS number
+    FROM qafila.generation
+    WHERE workload = %(workload)s
+      AND phase IN ('promoted', 'settled', 'cleaned')
+) AS stays
+JOIN (
+    SELECT max(number) AS number
+    FROM qafila.generation
+    WHERE workload = %(workload)s
+      AND phase = 'rolled_back'
+) AS taken_back ON taken_back.number > stays.number;
+
 -- name: put_look
 -- One look of the judge. A number is written once: the primary key refuses a second rollout.
 INSERT INTO qafila.look

@@ -100,6 +100,38 @@ def test_a_promoted_generation_goes_back_with_weights_and_pointer(
 
 
 @pytest.mark.usefixtures("traffic")
+def test_after_two_promotions_the_second_rollback_says_how_to_go_further(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str
+) -> None:
+    """It goes back by one, and being asked again (the answer got lost) must change nothing."""
+    stand(ledger, Phase.PROMOTED)
+    ledger.execute(
+        "INSERT INTO qafila.generation (workload, number, revision, fingerprint, fingerprint_body,"
+        " phase) SELECT workload, 2, revision, fingerprint, fingerprint_body, 'promoted'"
+        " FROM qafila.generation"
+    )
+    with psycopg.connect(target_url, autocommit=True) as target:
+        move_alias(target, NAME, 1, 1)
+        move_alias(target, NAME, 2, 2)
+        weigh(edge, 100, 2)
+        first = roll_back(ledger, NAME, "quality fell")
+        assert (first.verdict, first.generations) == (Verdict.PASS, (2,))
+        again = roll_back(ledger, NAME, "still bad")
+        assert (again.already, again.verdict) == (True, Verdict.PASS)
+        assert again.sentence == (
+            f"{NAME} is on its baseline already; nothing was changed. Generation 2 was taken back "
+            "to generation 1, which stays: a rollback goes back by one. If generation 1 is bad as "
+            "well, apply the file that meant what served before it, then: "
+            f"qafila run migrate-workload {NAME}"
+        )
+        alias = read_alias(target, NAME)
+    assert alias is not None
+    assert (alias.generation, alias.previous) == (1, None)
+    phases = ledger.execute("SELECT number, phase FROM qafila.generation ORDER BY 1").fetchall()
+    assert phases == [(1, "promoted"), (2, "rolled_back")]
+
+
+@pytest.mark.usefixtures("traffic")
 def test_the_lease_is_taken_from_a_living_canary(
     edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str
 ) -> None:
