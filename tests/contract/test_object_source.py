@@ -381,7 +381,9 @@ def test_memory_does_not_grow_with_the_documents(docs: Path) -> None:
         return peak
 
     peak_bytes(100)  # whatever is loaded once
-    assert peak_bytes(8_000) < 1.2 * peak_bytes(2_000)
+    # other threads of the process, such as a server's log, are counted too: they only add
+    many, few = (min(peak_bytes(n) for _ in range(3)) for n in (8_000, 2_000))
+    assert many < 1.2 * few
 
 
 def test_of_several_that_ask_one_reads_the_files_and_all_see_them(
