@@ -34,6 +34,10 @@ def lines(folder: Path, source: str, name: str) -> list[int]:
         # what a client of a general SDK returns of it
         "import boto3\nt = boto3.resource('dynamodb').Table('t')\nt.put_item()",
         "import boto3\np = boto3.client('ec2').get_paginator('x')\np.paginate()",
+        # what a class or a function of an SDK makes
+        "from qdrant_client import QdrantClient\nq = QdrantClient.from_url(u)\nq.scroll('c')",
+        "from firebase_admin import firestore\nd = firestore.client()\nd.collection('c')",
+        "from azure.foo import ThingClient\nt = ThingClient(u).create_thing()\nt.start()",
     ],
 )
 def test_python(tmp_path: Path, source: str) -> None:
@@ -82,6 +86,7 @@ def test_what_one_of_several_branches_gives_may_be_there_after_them(tmp_path: Pa
         "from google.genai.types import Part\ndef f(p: Part):\n  p.mime_type.startswith('v')",
         "from google.genai.types import Part\np = Part()\np.parts.append(1)",
         "from google.genai.types import Part\np = Part()\np.strip()",
+        "import boto3\nr = boto3.client('cognito-idp').create_user_pool()\nr.get('Id')",
         "from openai import OpenAI\nx = broadcast(OpenAI, y)\nx.models()",
     ],
 )
@@ -130,6 +135,7 @@ def test_java_objects_are_known_by_the_file_s_own_declarations(tmp_path: Path) -
 
 
 TYPESCRIPT = """import { S3Client, type GetObjectCommandOutput } from "@aws-sdk/client-s3";
+import { createGoogleGenerativeAI } from "@ai-sdk/google";
 class Store {
   get client(): S3Client { return make(); }
   open(): Promise<S3Client> { return make(); }
@@ -146,6 +152,10 @@ class Store {
     out.Body.close();
   }
 }
+const doc = S3Client.from(own);
+doc.send(1);
+const google = createGoogleGenerativeAI({});
+google("name");
 function first(): S3Client { return make(); }
 function second() { return new S3Client({}); }
 const third = (): S3Client => make();
@@ -153,7 +163,7 @@ const third = (): S3Client => make();
 
 
 def test_typescript_functions_say_what_they_return(tmp_path: Path) -> None:
-    assert lines(tmp_path, TYPESCRIPT, "a.ts") == [1, 6, 7, 8, 11, 12, 13, 19]
+    assert lines(tmp_path, TYPESCRIPT, "a.ts") == [1, 2, 7, 8, 9, 12, 13, 14, 19, 20, 21, 22, 24]
 
 
 GO = """package p

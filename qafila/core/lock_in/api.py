@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 
 from qafila.core.lock_in.values import Effort, Kind
 
-_CLIENT = re.compile(r"(?:\w*Client(?:Async|Builder|V\d)?|connect|\w+(?:Producer|Consumer))$")
+_CLIENT = re.compile(
+    r"(?:\w*Client(?:Async|Builder|V\d)?|(?:\w+_)?client|connect(?:_\w+)?|\w+(?:Producer|Consumer))$"
+)
 _DATA = re.compile(
     r"\w*(?:Error|Exception|Warning|Fault|Results?|Responses?|Reply|Messages?|Requests?|Inputs?|Outputs?"
     r"|Params?|Parameters|Options?|Config|Configuration|Settings|Properties|Metadata|Info|Dict"
@@ -40,6 +42,8 @@ class Api:
     sessions: frozenset[str] = frozenset()
     factories: frozenset[str] = frozenset()
     special: tuple[Special, ...] = ()
+    named: bool = False
+    """Its clients are named to a cloud's general SDK, whose answers are dictionaries."""
 
     def is_client(self, name: str) -> bool:
         """Say whether calling this name of the SDK constructs a client."""

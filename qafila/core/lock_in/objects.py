@@ -9,13 +9,17 @@ from qafila.core.lock_in.api import Api
 from qafila.core.lock_in.facts import Called
 from qafila.core.lock_in.values import Site
 
-BUILDERS = frozenset({"builder", "standard"})
-_MAKERS = frozenset({"create", "defaultClient", "fromConnectionString"})
+BUILDERS = frozenset({"builder", "standard", "newBuilder"})
+_MAKERS = re.compile(
+    r"(?:from|create|connect|open|default|init|new|getInstance|getDefault)(?![a-z])"
+)
+_JS_MAKERS = re.compile(r"(?:create|connect|init|initialize|get|open)(?:[A-Z]\w*)?$")
 _GO_MAKES = re.compile(r"New|Dial|Connect|Open|Must[A-Z]")
 _GO_HOW = re.compile(r"(?<=\w)(?:With|From|For)[A-Z]\w*$")
 _HANDLES = re.compile(
     r"__a?enter__$|get_paginator$|get_waiter$|batch_writer$|with_options$|\w*_client$|get\w*Client$"
 )
+_MADE = re.compile(r"(?:get_or_)?(?:create|open)_")  # a general SDK gives dictionaries instead
 _OF_ANY = frozenset({*dir(str), *dir(dict), *dir(list)}) - frozenset(
     {"get", "update", "count", "insert", "remove", "index", "copy", "clear"}  # a collection's too
 )
@@ -70,6 +74,8 @@ def called_on(value: Client, language: str) -> tuple[Value, Step | None]:
         or (language == "python" and name[:1].isupper())
     ):
         return Client(value.api), step
+    if language == "python" and _MADE.match(name) and not (value.plain or value.api.named):
+        return Client(value.api, plain=True), step
     return None, step
 
 
@@ -77,14 +83,16 @@ def constructs(language: str, api: Api, path: str, called: Called) -> bool:
     """Say whether a call of a path of an SDK makes an object of it."""
     name = last(path)
     owner = last(path[: -len(name) - 1])
+    if owner[:1].isupper() and api.is_object(owner) and _MAKERS.match(name):
+        return True
     if language == "java" and not called.new:
-        return name in BUILDERS | _MAKERS and api.is_client(owner)
+        return name in BUILDERS and api.is_object(owner)
     if language == "go":
         made = _GO_HOW.sub("", name)  # NewFromConfig makes no configuration
         return name in api.clients or bool(_GO_MAKES.match(name) and api.is_object(made))
-    called_only = language == "javascript" and not called.new
-    of_class = api.is_client(name) if called_only else api.is_object(name)
-    return of_class or (name.startswith("from_") and api.is_object(owner))
+    if language == "javascript" and not called.new:
+        return api.is_client(name) or _JS_MAKERS.match(name) is not None
+    return api.is_object(name)
 
 
 def last(path: str) -> str:

@@ -159,4 +159,5 @@ def _api(row: Mapping[str, Any]) -> Api:
         sessions=frozenset(row.get("sessions", ())),
         factories=frozenset(row.get("factories", ())),
         special=tuple(special),
+        named=bool(row.get("services") or row.get("factories")),
     )
