@@ -15,7 +15,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.ending import stop_server
+from qafila.connecting import connect_postgres
 from qafila.core.estate import Collected, Outcome, Resource
+from qafila.session_name import working_on
 from qafila.stack import postgres
 from tasks.collectors import collectors_of
 from tasks.collectors.postgres_databases import _growth
@@ -297,6 +299,12 @@ def test_what_the_audit_itself_has_open_is_no_client(shop: str) -> None:
         other.rows("server")
         seen = collect("clients", shop)
     assert (seen.outcome, seen.resources, seen.edges) == (Outcome.COMPLETE, (), ())
+
+
+def test_a_load_of_ours_is_no_client_of_the_estate(shop: str) -> None:
+    with working_on("load", workload="docs", generation=2), connect_postgres(shop):
+        seen = collect("clients", shop)
+    assert (seen.outcome, seen.resources) == (Outcome.COMPLETE, ())
 
 
 def test_sessions_of_others_that_are_hidden_are_denied(shop: str, reader: str) -> None:

@@ -133,8 +133,9 @@ WHERE i.indrelid = ANY(%(tables)s::oid[])
 ORDER BY i.indrelid, i.indexrelid;
 
 -- name: clients
--- Sessions of clients by database, address and application; no statement's text, and none of the
--- audit's own, of which several look at the same time.
+-- Sessions of clients by database, address and application; no statement's text, and none of our
+-- own (qafila/session_name.py): neither the audit's, of which several look at the same time, nor a
+-- load's.
 SELECT datname AS database,
        usename AS role,
        host(client_addr) AS address,
@@ -144,6 +145,8 @@ SELECT datname AS database,
        max(greatest(state_change, query_start)) AS last_seen
 FROM pg_stat_activity
 WHERE backend_type = 'client backend'
+  AND application_name <> 'qafila'
+  AND application_name NOT LIKE 'qafila %%'
   AND NOT (usename = current_user AND application_name = current_setting('application_name'))
   AND pid <> pg_backend_pid()
   AND datname IS NOT NULL
