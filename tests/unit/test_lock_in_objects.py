@@ -86,6 +86,8 @@ def test_what_one_of_several_branches_gives_may_be_there_after_them(tmp_path: Pa
         "from google.genai.types import Part\ndef f(p: Part):\n  p.mime_type.startswith('v')",
         "from google.genai.types import Part\np = Part()\np.parts.append(1)",
         "from google.genai.types import Part\np = Part()\np.strip()",
+        "from nats.aio.client import Callback\ndef f(done: Callback):\n  done()",
+        "from types_boto3_sqs.type_defs import XTypeDef\ndef f(x: XTypeDef):\n  x.get('y')",
         "import boto3\nr = boto3.client('cognito-idp').create_user_pool()\nr.get('Id')",
         "from openai import OpenAI\nx = broadcast(OpenAI, y)\nx.models()",
     ],

@@ -14,7 +14,7 @@ _CLIENT = re.compile(
 _DATA = re.compile(
     r"\w*(?:Error|Exception|Warning|Fault|Results?|Responses?|Reply|Messages?|Requests?|Inputs?|Outputs?"
     r"|Params?|Parameters|Options?|Config|Configuration|Settings|Properties|Metadata|Info|Dict"
-    r"|Enum|Type|Types|Record|Event|Events|Chunk|Delta|Usage|Items?|Details)$"
+    r"|Enum|Type|Types|TypeDef|Row|Callback|Record|Event|Events|Chunk|Delta|Usage|Items?|Details)$"
 )
 
 

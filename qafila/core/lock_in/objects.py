@@ -65,7 +65,8 @@ def called_on(value: Client, language: str) -> tuple[Value, Step | None]:
     if value.building:
         return replace(value, member="", building=last(value.member) != "build"), None
     name = last(value.member)
-    if value.plain and ("." in value.member or name in _OF_ANY):
+    called_itself = not name and language != "javascript"  # createOpenAI() gives a function
+    if value.plain and (called_itself or "." in value.member or name in _OF_ANY):
         return None, None
     step = Step(value.api, Site.CALL, value.member)
     if (
