@@ -22,7 +22,6 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial
-from tasks.backfill import Answered
 from tasks.connections import connection
 from tasks.coordinating import coordinate
 from tasks.edges import router_of
@@ -33,6 +32,7 @@ from tasks.engine.progress import Progress, read_progress
 from tasks.engine.worker import Assignment
 from tasks.evidence import evidence_of, record_evidence
 from tasks.generations import meaning_of, preview_for
+from tasks.lasting import Answered, lasting
 from tasks.ledger import (
     Connection,
     Generation,
@@ -190,7 +190,7 @@ def begin(generation: Generation) -> Generation:
             )  # fmt: skip
         return now
 
-    return backfill.lasting(generation, "begin", note_attempt)
+    return lasting(generation, "begin", note_attempt)
 
 
 def load_shards(
@@ -271,7 +271,7 @@ def accept(
             )  # fmt: skip
         return body
 
-    body = backfill.lasting(generation, "accept", record)
+    body = lasting(generation, "accept", record)
     create_markdown_artifact(
         key="verdict",
         markdown=f"# {verdict}\n\n{comparison.sentence()}\n\n"
@@ -284,7 +284,7 @@ def accept(
             remedy="when nothing writes to the source: "
             f"qafila run embedding-backfill {name} --set reload=true",
         )
-    backfill.lasting(generation, "accept", partial(_put_on_trial, name, number))
+    lasting(generation, "accept", partial(_put_on_trial, name, number))
     return {"verdict": verdict.value, **body}
 
 

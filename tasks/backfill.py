@@ -7,10 +7,8 @@ repeat.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -21,51 +19,23 @@ from qafila.core.plan import BackfillPlan, Comparison, Limits, plan_backfill, sh
 from qafila.core.sizing import graph_memory_mb
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
-from qafila.session_name import working_on
 from qafila.sql import statement
 from tasks.dead_letters import Replayed, replay_dead_letters
 from tasks.engine.claims import claim_shard, put_shards
 from tasks.engine.loading import Loaded
-from tasks.engine.patience import PatientLedger, outlast
+from tasks.engine.patience import PatientLedger
 from tasks.engine.pulse import Pulse
 from tasks.engine.supervisor import run_worker, sample_apart
 from tasks.engine.worker import Assignment, load_one, open_desk, work, working_as
 from tasks.generations import meaning_of
 from tasks.inspecting import inspect_source, risks
+from tasks.lasting import Answered, lasting, ledger_once_all_answer
 from tasks.ledger import Connection, Generation, move_phase, open_ledger, put_plan, read_workload
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.live_sync.verify import verify_live
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import KeyRange
 from tasks.verifying import verify_generation
-
-Answered = Callable[[], None]
-T = TypeVar("T")
-
-
-def lasting(
-    generation: Generation, step: str, doing: Callable[[Answered], T], *, known: bool = True
-) -> T:
-    """Do a step of a backfill with the patience of a load; its sessions are named after it.
-
-    Raises as ``outlast`` does.
-    """
-
-    def note(text: str) -> None:
-        get_run_logger().warning(text)
-
-    with working_on(step, workload=generation.workload, generation=generation.number):
-        return outlast(generation.workload, step, doing, note, known=known)
-
-
-@contextmanager
-def _ledger(generation: Generation, answered: Answered) -> Iterator[tuple[Connection, Workload]]:
-    """Open the ledger, once source and target of the generation are seen to answer too."""
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, generation.workload)
-        with open_source(ledger, workload), open_store(ledger, workload, generation):
-            answered()
-        yield ledger, workload
 
 
 @task(task_run_name="plan backfill of {name} g{generation.number}", cache_policy=NO_CACHE)
@@ -89,7 +59,7 @@ def _plan(
 ) -> tuple[BackfillPlan, list[KeyRange], str]:
     name = generation.workload
     with (
-        _ledger(generation, answered) as (ledger, workload),
+        ledger_once_all_answer(generation, answered) as (ledger, workload),
         open_source(ledger, workload) as source,
         open_store(ledger, workload, generation) as store,
     ):
@@ -146,7 +116,7 @@ def apply_plan(
     """Freeze plan, shards and shape in one transaction; the first stay. Prepares the target."""
 
     def apply(answered: Answered) -> None:
-        with _ledger(generation, answered) as (ledger, workload):
+        with ledger_once_all_answer(generation, answered) as (ledger, workload):
             with ledger.transaction():
                 body = {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
                 stored = put_plan(ledger, generation, "backfill", body)
@@ -168,7 +138,7 @@ def empty_generation(generation: Generation) -> Generation:
     key = {"workload": generation.workload, "generation": generation.number}
 
     def empty(answered: Answered) -> Generation:
-        with _ledger(generation, answered) as (ledger, workload):
+        with ledger_once_all_answer(generation, answered) as (ledger, workload):
             with ledger.transaction():
                 moved = move_phase(ledger, generation, Event.RELOAD)
                 ledger.execute(statement("backfill", "plan_again"), key)
@@ -245,7 +215,7 @@ def build_index(generation: Generation) -> float:
 
     def build(answered: Answered) -> None:
         with (
-            _ledger(generation, answered) as (ledger, workload),
+            ledger_once_all_answer(generation, answered) as (ledger, workload),
             open_store(ledger, workload, generation) as store,
         ):
             store.build_index()
@@ -263,7 +233,7 @@ def start_capture(generation: Generation, emptied: bool) -> bool:
     """
 
     def start(answered: Answered) -> bool:
-        with _ledger(generation, answered) as (ledger, workload):
+        with ledger_once_all_answer(generation, answered) as (ledger, workload):
             return ensure_capture(ledger, workload, generation, emptied=emptied) is not None
 
     return lasting(generation, "capture", start)
@@ -278,7 +248,7 @@ def replay(generation: Generation) -> Replayed:
     """
 
     def give(answered: Answered) -> Replayed:
-        with _ledger(generation, answered) as (ledger, _):
+        with ledger_once_all_answer(generation, answered) as (ledger, _):
             return replay_dead_letters(ledger, generation)
 
     return lasting(generation, "replay", give)
@@ -295,7 +265,7 @@ def compare(generation: Generation) -> Comparison:
     """
 
     def look(answered: Answered) -> Comparison:
-        with _ledger(generation, answered) as (ledger, workload):
+        with ledger_once_all_answer(generation, answered) as (ledger, workload):
             verify = verify_live if workload.corpus.live_sync else verify_generation
             return verify(ledger, generation)
 

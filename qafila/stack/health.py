@@ -14,6 +14,7 @@ import httpx
 import psycopg
 
 from qafila import settings
+from qafila.session_name import session_name
 from qafila.stack import envoy, ground, moto, prefect, state
 from qafila.stack.environment import root
 
@@ -83,7 +84,9 @@ def _ground() -> Health:
 
 def _postgres(recorded: dict[str, Any]) -> Health:
     url = recorded["postgres"]["target_url"]
-    with psycopg.connect(url, connect_timeout=5) as connection:
+    with psycopg.connect(
+        url, connect_timeout=5, fallback_application_name=session_name()
+    ) as connection:
         row = connection.execute(
             "SELECT current_setting('server_version'),"
             " (SELECT extversion FROM pg_extension WHERE extname = 'vector')"

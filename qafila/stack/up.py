@@ -20,6 +20,7 @@ import psycopg
 
 from qafila import settings
 from qafila.errors import BadInput, Unavailable
+from qafila.session_name import session_name
 from qafila.sql import apply_schema
 from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
 from qafila.stack.environment import environment, root
@@ -155,9 +156,13 @@ class _Start:
             ) from error
         urls = {key: postgres.ensure_database(server, name) for key, name in DATABASES.items()}
         state.record("postgres", {**Recorded.of(server.pid).section(), **urls})
-        with psycopg.connect(urls["ledger_url"]) as connection:
+        with psycopg.connect(
+            urls["ledger_url"], fallback_application_name=session_name()
+        ) as connection:
             apply_schema(connection, "ledger")
-        with psycopg.connect(urls["target_url"]) as connection:
+        with psycopg.connect(
+            urls["target_url"], fallback_application_name=session_name()
+        ) as connection:
             apply_schema(connection, "target")
         if not runs:
             self.report.started.append("postgres")

@@ -99,7 +99,7 @@ def outlast(
         Unavailable: a server was away for longer than two minutes.
         BackfillHalted: it went away four times in this step.
     """
-    outage, outages, away, met = Outage(workload, note), 0, False, known
+    outage, outages, away, met = Outage(workload, note, PATIENCE_SECONDS), 0, False, known
 
     def answered() -> None:
         nonlocal away, met

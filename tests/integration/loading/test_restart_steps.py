@@ -12,13 +12,16 @@ import pytest
 
 import flows.embedding_backfill as flow
 import tasks.verifying as verifying
+from blocks import QdrantServer
 from qafila.errors import BackfillHalted, Unavailable
 from qafila.session_name import working_on
-from tasks import backfill
+from tasks import backfill, lasting
+from tasks.connections import record_connection
 from tasks.engine import patience
 from tasks.engine.patience import MOST_OUTAGES, is_away, outlast
 from tasks.ledger import open_ledger
 from tasks.stores import pgvector_index
+from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.restarting import ROWS, World, load, until
 
 Patch = pytest.MonkeyPatch
@@ -61,7 +64,7 @@ def told(monkeypatch: Patch) -> list[str]:
         def __getattr__(self, _: str) -> Callable[..., None]:
             return lambda text, *_: heard.append(text) if "server is" in text else None
 
-    monkeypatch.setattr(backfill, "get_run_logger", Log)
+    monkeypatch.setattr(lasting, "get_run_logger", Log)
     return heard
 
 
@@ -173,6 +176,25 @@ def test_what_has_never_answered_is_not_waited_for() -> None:
         outlast("docs", "plan", doing, known=False)
     assert raised.value is gone
     assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("hurried", "ledger_named")
+def test_a_qdrant_that_is_silent_is_one_outage_however_often_it_is_asked(
+    ledger: psycopg.Connection, source_url: str, target_url: str, told: list[str],
+    monkeypatch: Patch,
+) -> None:  # fmt: skip
+    """A connection to it is none until it is asked: opening one proves nothing."""
+    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    workload = demo_workload(target={"kind": "qdrant", "block": "points"})
+    record_connection(ledger, "points", QdrantServer(url="http://127.0.0.1:9"))
+    generation = ready_generation(ledger, workload, source_url, target_url)
+    with pytest.raises(Unavailable, match="a server was away for"):
+        backfill.build_index.fn(generation)
+    assert len(told) == 1
+    told.clear()
+    with pytest.raises(Unavailable, match="Qdrant gave no answer"):
+        backfill.plan_load.fn(generation.workload, generation, None, 1)
+    assert told == []
 
 
 @pytest.mark.usefixtures("hurried")
