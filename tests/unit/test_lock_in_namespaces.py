@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,3 +175,34 @@ def test_a_host_tells_its_service(address: str, kind: str) -> None:
     found = rules().address(address)
     assert found is not None
     assert found.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("path", "service"),
+    [
+        ("azure.mgmt.redis.models.Sku", "mgmt-redis"),
+        ("azure.mgmt.redis.aio.RedisManagementClient", "mgmt-redis"),
+        ("azure.cosmos.exceptions.CosmosHttpResponseError", "cosmos"),
+        ("google.cloud.compute_v1.types", "compute"),
+        ("aws_cdk.aws_ec2.Vpc", "ec2"),
+        ("mypy_boto3_dynamodb.client", "dynamodb"),
+    ],
+)
+def test_a_service_has_one_name(path: str, service: str) -> None:
+    found = rules().module("python", path)
+    assert found is not None
+    assert found[0].api == service
+    assert service in found[0].reason or found[0].effort == "M"
+
+
+def test_the_docs_count_what_is_known() -> None:
+    text = (Path(__file__).parents[2] / "docs/explanation/lock-in.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \|", text, re.M)
+    apis = rules().apis
+    assert {kind: (int(n), int(m)) for kind, n, m in rows} == {
+        kind.value: (
+            sum(a.kind is kind for a in apis),
+            len({a.provider for a in apis if a.kind is kind}),
+        )
+        for kind in Kind
+    }

@@ -17,6 +17,8 @@ from qafila.core.lock_in.values import Effort, Kind
 
 _APART = re.compile(r"[-_.]+")
 _SEPARATORS = re.compile(r"[./]")
+_PART_OF_MEMBER = re.compile(r"(?:models?|aio|types?|operations|exceptions|enums|v\d\w*)$|_")
+_VERSION = re.compile(r"_v\d\w*$")
 _SERVICE_HOST = re.compile(
     r"([a-z][a-z0-9-]+)(?:\.[a-z0-9-]+)?\.(?:amazonaws\.com(?:\.cn)?|api\.aws)$"
     r"|(?:[a-z0-9]+-[a-z0-9]+-)?([a-z]+)\.googleapis\.com$"
@@ -102,11 +104,10 @@ class Members:
         known = self.services.get(name)
         if known is not None and known.provider == api.provider:
             return known
-        kind = self.kind_of(names)
-        what = f"{names[-1]} is a service of this cloud"
+        service = _service_of(names)
         return replace(
-            api, kind=kind, api="-".join(names), effort=Effort.M,
-            reason=f"{what}: another one needs an adapter at least.",
+            api, kind=self.kind_of(names), api=service, effort=Effort.M,
+            reason=f"{service} is a service of this cloud: another one needs an adapter at least.",
         )  # fmt: skip
 
     def at_host(self, host: str, api: Api) -> Api:
@@ -127,6 +128,12 @@ class Members:
                 if any(pattern.fullmatch(w) for w in (name, *_APART.split(name))):
                     return kind
         return Kind.CLOUD
+
+
+def _service_of(names: Sequence[str]) -> str:
+    """Return one name for a service, whichever module and version of it the parts name."""
+    parts = [names[0], *(n for n in names[1:] if not _PART_OF_MEMBER.match(n))]
+    return "-".join(_VERSION.sub("", part) for part in parts)
 
 
 def words_of(table: Mapping[str, Sequence[str]]) -> tuple[tuple[Kind, re.Pattern[str]], ...]:
