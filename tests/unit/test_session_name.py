@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from qafila import session_name as subject
+from qafila.cli import app
 from qafila.session_name import LEDGER, MOST_BYTES, name_process, session_name, working_on
 
 
@@ -43,6 +45,11 @@ def test_what_is_closer_counts_and_the_workload_stays() -> None:
             assert session_name() == "qafila compare g3 docs"
         assert session_name() == "qafila embedding-backfill docs"
     assert session_name() == "qafila status"
+
+
+def test_a_command_of_the_shell_names_its_sessions() -> None:
+    CliRunner().invoke(app, ["load", "show", "--help"])
+    assert session_name(LEDGER) == "qafila ledger load"
 
 
 @given(

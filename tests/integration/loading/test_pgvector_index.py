@@ -15,6 +15,7 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.fingerprint import text_digest
 from qafila.core.sizing import graph_memory_mb
 from qafila.errors import BackfillHalted
+from tasks.engine.patience import is_away
 from tasks.stores import pgvector_index
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.pgvector_index import plan_building
@@ -96,9 +97,11 @@ def test_a_graph_that_outgrows_its_limit_is_stopped_and_names_the_setting(target
     assert indexes(target) == {"chunk_docs_g1_key": True}
 
 
+@pytest.mark.parametrize(("by", "as_if_away"), [("terminate", True), ("cancel", False)])
 def test_a_build_that_is_killed_leaves_nothing_half_built_and_is_repeated(
-    target: Target, target_url: str
+    target: Target, target_url: str, by: str, as_if_away: bool
 ) -> None:
+    """By itself only where the session is gone, as in an outage: a cancelled one was meant."""
     store = filled(target, settings(m=32, ef_construction=400), 6_000)
     pid = target.info.backend_pid
 
@@ -110,15 +113,16 @@ def test_a_build_that_is_killed_leaves_nothing_half_built_and_is_repeated(
                     " AND phase = 'building index: loading tuples'", [pid]  # of HNSW, not B-tree
                 ).fetchone()  # fmt: skip
                 if row is not None:
-                    other.execute("SELECT pg_terminate_backend(%s)", [pid])
+                    other.execute(f"SELECT pg_{by}_backend(%s)", [pid])
                     return
                 time.sleep(0.005)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    with pytest.raises(BackfillHalted, match="the server ended the build"):
+    with pytest.raises(BackfillHalted, match="the server ended the build") as halted:
         store.build_index()
     killer.join()
+    assert is_away(halted.value) is as_if_away
     with psycopg.connect(target_url, autocommit=True) as again:
         assert indexes(again) == {"chunk_docs_g1_key": True}
         PgvectorStore(again, PLACE, settings()).build_index()
