@@ -176,6 +176,31 @@ def test_what_is_no_hit(tmp_path: Path, source: str) -> None:
     assert seen(tmp_path, source) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a.py", "import requests\nfrom sqlalchemy import create_engine\nimport redis, fsspec\n"
+                 "requests.get('https://example.org')\ncreate_engine(url)\nfsspec.open('x')\n"
+                 "class S3Client: ...\nS3Client().get_object()"),
+        ("b.py", "from azure_helpers import storage\nfrom google_utils import pubsub\n"
+                 "from app.aws import s3\nstorage.upload()\npubsub.publish()\ns3.put_object()"),
+        ("c.py", "from onelogin.saml2.auth import OneLogin_Saml2_Auth as A\nA(r).login()\n"
+                 "from authlib.jose import jwt\njwt.decode(t, k)\nimport litellm, moto, faiss"),
+        ("d.ts", "import { S3Client } from './aws'; import axios from 'axios';\n"
+                 "import { Queue } from '../queue'; import passport from 'passport';\n"
+                 "new S3Client({}).send(1); new Queue().publish(2); axios.get('/openai');"),
+        ("E.java", "import com.google.common.collect.Lists;\nimport com.auth0.jwt.JWT;\n"
+                   "import org.example.aws.S3Client;\nclass E { S3Client s; void f() {\n"
+                   "s.putObject(r); JWT.decode(t); Lists.newArrayList(); } }"),
+        ("f.go", 'package p\nimport (\n"net/http"\n"google.golang.org/grpc"\n'
+                 '"example.org/own/azure/storage"\n"golang.org/x/oauth2"\n)\n'
+                 "func f() { storage.New(); grpc.Dial(a); http.Get(u) }"),
+    ],
+)  # fmt: skip
+def test_what_serves_any_provider_is_no_hit(tmp_path: Path, name: str, source: str) -> None:
+    assert seen(tmp_path, source, name) == []
+
+
 def test_a_name_that_is_bound_again_is_not_followed(tmp_path: Path) -> None:
     source = (
         "import boto3\ns3 = boto3.client('s3')\ndef f(s3):\n    s3.get_object()\n"

@@ -38,6 +38,7 @@ def told(language: str, path: str) -> tuple[str, str] | None:
         ("python", "azure.communication.identity", "identity", "azure"),
         ("python", "azure.core.credentials.TokenCredential", "cloud", "azure"),
         ("python", "azure.iot.provisioning", "cloud", "azure"),
+        ("python", "azure.maps.search.MapsSearchClient", "cloud", "azure"),
         ("python", "google.cloud.pubsub_v9", "queue", "google"),
         ("python", "google.cloud.speech_v9p1beta1", "model", "google"),
         ("python", "google.cloud.storageinsights_v1", "storage", "google"),
@@ -50,6 +51,8 @@ def told(language: str, path: str) -> tuple[str, str] | None:
         ("python", "mypy_boto3_newthing", "cloud", "aws"),
         ("javascript", "@aws-sdk/client-dynamodb.DynamoDBClient", "cloud", "aws"),
         ("javascript", "@aws-sdk/client-bedrock-agent-new.X", "model", "aws"),
+        ("javascript", "@aws-sdk/client-iot-events", "cloud", "aws"),
+        ("javascript", "@aws-sdk/client-cloudwatch-events", "queue", "aws"),
         ("javascript", "@aws-sdk/credential-provider-web-identity", "identity", "aws"),
         ("javascript", "@aws-sdk/util-format-url", "cloud", "aws"),
         ("javascript", "aws-sdk.DynamoDB", "cloud", "aws"),
@@ -80,6 +83,7 @@ def told(language: str, path: str) -> tuple[str, str] | None:
         ("go", "cloud.google.com/go/automl/apiv1", "model", "google"),
         ("go", "google.golang.org/api/iam/v1", "identity", "google"),
         ("go", "google.golang.org/api/option", "cloud", "google"),
+        ("go", "google.golang.org/api/tasks/v1", "cloud", "google"),
     ],
 )
 def test_a_member_without_a_row(language: str, path: str, kind: str, provider: str) -> None:
