@@ -80,6 +80,9 @@ def _binding(facts: Facts, node: SgNode, scope: int) -> None:
         single = len(values) == 1 and at == 0
         chain = _chain(values[at]) if single or len(values) == len(names) else None
         chains = (chain,) if chain is not None else ()
+        made = declared
+        if not declared and len(values) == len(names):
+            made = _literal(values[at])
         bound, owner = name.text(), scope
         if name.kind() == "selector_expression":
             part = name.field("field")
@@ -87,7 +90,7 @@ def _binding(facts: Facts, node: SgNode, scope: int) -> None:
         elif kind == "field_declaration":
             bound, owner = f".{bound}", 0
         facts.bindings.append(
-            Binding(bound, owner, line(node), chains, None, declared,
+            Binding(bound, owner, line(node), chains, None, made,
                     seen_from=scope if owner != scope else -1)
         )  # fmt: skip
 
@@ -103,6 +106,14 @@ def _returned(facts: Facts, node: SgNode, kind: str, scope: int) -> None:
     if declared := _declared(result):
         bound = f"{name.text()}()"
         facts.bindings.append(Binding(bound, scope, line(node), declared=declared))
+
+
+def _literal(node: SgNode) -> tuple[Chain, ...]:
+    """Return the type of ``&kafka.Writer{…}`` or of the same without an address."""
+    value = node.field("operand") if node.kind() == "unary_expression" else node
+    if value is None or value.kind() != "composite_literal":
+        return ()
+    return _declared(value.field("type"))
 
 
 def _declared(node: SgNode | None) -> tuple[Chain, ...]:

@@ -136,6 +136,15 @@ def test_java_objects_are_known_by_the_file_s_own_declarations(tmp_path: Path) -
     assert lines(tmp_path, JAVA, "Jobs.java") == [2, 3, 4, 9, 10, 11, 13, 18]
 
 
+def test_a_class_called_like_the_package_that_a_star_imports_is_of_it(tmp_path: Path) -> None:
+    source = (
+        "import com.google.cloud.spanner.*;\nimport java.util.*;\nclass A { void f(Own own) {\n"
+        "Spanner s = SpannerOptions.newBuilder().build().getService();\ns.getClient(id);\n"
+        "own.getClient(id);\nList<Spanner> all = null;\nall.clear(); } }"
+    )
+    assert lines(tmp_path, source, "A.java") == [1, 4, 5]
+
+
 TYPESCRIPT = """import { S3Client, type GetObjectCommandOutput } from "@aws-sdk/client-s3";
 import { createGoogleGenerativeAI } from "@ai-sdk/google";
 class Store {
@@ -183,9 +192,14 @@ func f(t *bigtable.Table, in *s3.GetObjectInput, all []*s3.Client) {
   n, err := bigtable.NewInstanceAdminClient(ctx)
   n.Close()
   open().PutObject(ctx)
+  w, in := &bigtable.Writer{}, s3.GetObjectInput{}
+  w.Write(ctx)
+  in.Validate()
+  all := []s3.Client{}
+  all.Close()
 }
 """
 
 
 def test_go_objects_are_known_by_type_and_by_what_makes_them(tmp_path: Path) -> None:
-    assert lines(tmp_path, GO, "a.go") == [3, 4, 9, 10, 13, 14, 15]
+    assert lines(tmp_path, GO, "a.go") == [3, 4, 9, 10, 13, 14, 15, 17]

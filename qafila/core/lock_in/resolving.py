@@ -184,7 +184,8 @@ class Names:
         if bound is None and first[:1].isupper():
             for star in self._stars:
                 api = self.api_of(f"{star}.{first}")
-                if api is not None and api.is_client(first):
+                called_like_it = first.lower().startswith(last(star).lower())
+                if api is not None and (api.is_client(first) or called_like_it):
                     return Sdk(f"{star}.{first}", api), 1
         return None, 1
 
