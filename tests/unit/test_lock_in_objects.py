@@ -37,6 +37,7 @@ def lines(folder: Path, source: str, name: str) -> list[int]:
         # what a class or a function of an SDK makes
         "from qdrant_client import QdrantClient\nq = QdrantClient.from_url(u)\nq.scroll('c')",
         "from firebase_admin import firestore\nd = firestore.client()\nd.collection('c')",
+        "from google.cloud import firestore as f\nr = f.Client().collection('c')\nr.add({})",
         "from azure.foo import ThingClient\nt = ThingClient(u).create_thing()\nt.start()",
     ],
 )
