@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 
 import httpx
@@ -93,11 +94,11 @@ def descend(
     decided_at, begun = time.time(), time.monotonic()
     version = router.write(0, epoch=epoch, why=why)
     with ThreadPoolExecutor(1) as pool:  # the table may be held for long, the router be down
-        returning = pool.submit(put_back) if beside else None
+        returning = pool.submit(copy_context().run, put_back) if beside else None
         acknowledged_s = _acknowledged(router, version)
         taken_s = time.monotonic() - begun
         if returning is None:
-            returning = pool.submit(put_back)
+            returning = pool.submit(copy_context().run, put_back)
         holds_after_s = router.abilities.slowest_s
         _rest(min(holds_after_s, MOST_WATCHED_S))
         settled_at = time.time()
