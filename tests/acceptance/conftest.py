@@ -1,4 +1,4 @@
-"""One whole stack a session, started as an operator starts it, stopped at the end."""
+"""One whole stack, started as an operator starts it, stopped at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -60,9 +60,17 @@ def new_stack() -> Stack:
     return Stack(home, {**kept, "QAFILA_HOME": str(home), "DO_NOT_TRACK": "1"})
 
 
-@pytest.fixture(scope="session")
+def _scope(fixture_name: str, config: pytest.Config) -> Literal["session", "module"]:
+    """Beside other tests, a stack and its demo's users cost a third of a core while they stand."""
+    return "module" if hasattr(config, "workerinput") else "session"
+
+
+@pytest.fixture(scope=_scope)
 def stack() -> Iterator[Stack]:
-    """A running stack; whatever a test starts through it is stopped with it."""
+    """A running stack; whatever a test starts through it is stopped with it.
+
+    One for all files where they run one after the other; one a file where others run beside it.
+    """
     fresh = new_stack()
     try:
         fresh.cli("up")
