@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -68,12 +69,22 @@ class Setting:
         deadline = time.monotonic() + 60
         while True:
             try:
-                psycopg.connect(self.ledger_url).close()
+                psycopg.connect(self.target_url).close()
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline, "the server does not start again"
                 time.sleep(0.05)
             else:
                 return
+
+    def configure(self, **settings: str) -> None:
+        """Write these into the server's configuration and start it again with them."""
+        with self.target() as database:
+            for name, value in settings.items():
+                database.execute(
+                    sql.SQL("ALTER SYSTEM SET {} = {}").format(sql.Identifier(name), value)
+                )
+        stop_server(self.folder / "pg")
+        self.restart()
 
     def ledger(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.ledger_url, autocommit=True)
