@@ -24,27 +24,21 @@ class Going:
     """How a candidate goes bad: from which weight (percent), with which faults, seen as what.
 
     ``faults`` is what ``POST /_demo/break`` takes; None: its process is killed instead.
-    ``reasons``: the verdict on the rollout is to begin with one of them; the first is what shows
-    this fault best. ``told`` is what the screen says.
+    ``reason`` is how the verdict on the rollout is to begin. ``told`` is what the screen says.
     """
 
     at: int
     faults: Mapping[str, float] | None
-    reasons: tuple[str, ...]
+    reason: str
     told: str
 
 
 GOING = {
-    BadCandidate.ERRORS: Going(25, {"errors": 0.3}, ("errors",), "30% of its answers are errors"),
-    BadCandidate.SLOW: Going(25, {"slow_ms": 300}, ("latency",), "300 ms slower"),
-    BadCandidate.EMPTY: Going(
-        25, {"empty": 0.7}, ("empty",), "70% of its answers are fast and empty"
-    ),
-    # Where few users are on the candidate, one of them can weigh enough to be seen in all answers.
-    BadCandidate.ONE_TENANT: Going(
-        25, {"empty": 1.0}, ("tenant", "empty"), "empty answers, only for"
-    ),
-    BadCandidate.KILLED: Going(25, None, ("errors",), "its process is killed (kill -9 {pid})"),
+    BadCandidate.ERRORS: Going(25, {"errors": 0.3}, "errors", "30% of its answers are errors"),
+    BadCandidate.SLOW: Going(25, {"slow_ms": 300}, "latency", "300 ms slower"),
+    BadCandidate.EMPTY: Going(25, {"empty": 0.7}, "empty", "70% of its answers are fast and empty"),
+    BadCandidate.ONE_TENANT: Going(25, {"empty": 1.0}, "tenant", "empty answers, only for"),
+    BadCandidate.KILLED: Going(25, None, "errors", "its process is killed (kill -9 {pid})"),
 }
 
 

@@ -115,7 +115,7 @@ def test_it_is_brought_back_for_the_right_reason(
         ended = newest_generation(ledger, spec.name)
     assert broken, decision.sentence
     assert decision.verdict is Verdict.FAIL
-    assert reason_of(f"{spec.name} g1: {decision.sentence}") in going.reasons
+    assert reason_of(f"{spec.name} g1: {decision.sentence}") == going.reason
     assert back is not None
     assert back.verdict is Verdict.PASS, back.sentence
     assert edge.router.read().candidate_percent == 0
