@@ -49,9 +49,9 @@ def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
     """Return a tenant whom the candidate answers, of a users' log; None when there is none yet.
 
     Of those whom it answered after ``since`` (Unix seconds; older requests were under another
-    weight), the one whose share of the whole log is nearest to the middle of ``TENANT_SHARES``, and
-    within them: who sends less asks too seldom for any proof before the rollout is over, and who
-    sends more is seen in the candidate's answers as a whole.
+    weight), the one who sends least, within ``TENANT_SHARES`` of the whole log: who sends less asks
+    too seldom for any proof before the rollout is over, and who sends more is seen in the
+    candidate's answers as a whole, the sooner the fewer these are.
     """
     sent: Counter[str] = Counter()
     answered: set[str] = set()
@@ -62,7 +62,7 @@ def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
             answered.add(row["tenant"])
     least, most = (share * sent.total() for share in TENANT_SHARES)
     fit = [tenant for tenant in sorted(answered) if least <= sent[tenant] <= most]
-    return min(fit, key=lambda tenant: abs(sent[tenant] - (least + most) / 2), default=None)
+    return min(fit, key=lambda tenant: sent[tenant], default=None)
 
 
 def reason_of(sentence: str | None) -> str | None:
