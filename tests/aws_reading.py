@@ -6,12 +6,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import boto3
-
 from qafila.core.estate import Collected, Resource
 from tasks.collectors import COLLECTORS, Account, Limits
 from tasks.collectors.pacing import Pacing
-from tests.aws import answering
+from tests.aws import answering, session_with
 
 REGION = "eu-west-3"
 ACCOUNT = "123456789012"  # moto's own
@@ -23,7 +21,7 @@ NOWHERE = "http://127.0.0.1:1"  # nobody answers there: all that is said is told
 
 def session() -> Any:
     """Return a session of whoever: a moto server asks nobody for a key unless it is told to."""
-    return boto3.Session("testing", "testing", region_name=REGION)
+    return session_with("testing", "testing", REGION)
 
 
 class World:
@@ -31,10 +29,13 @@ class World:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
-        """Return a client of this service, in the region that is read."""
-        return session().client(service, endpoint_url=self.url)
+        """Return the client of this service, in the region that is read; made once."""
+        if service not in self._clients:
+            self._clients[service] = session().client(service, endpoint_url=self.url)
+        return self._clients[service]
 
 
 def seen_by(name: str, url: str, *, with_session: Any = None, limits: Limits | None = None
