@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -234,6 +235,22 @@ def test_a_killed_worker_process_is_started_again(
     assert killed
     assert notes == ["a worker was killed by SIGKILL; started again"]
     assert verify_generation(ledger, generation).complete
+
+
+def test_a_worker_process_that_is_told_its_connections_needs_no_prefect(
+    ledger: Ledger,
+    generation: Generation,
+    assignment: Assignment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It neither waits for Prefect's server nor pays for its import, in time and memory."""
+    (tmp_path / "prefect.py").write_text("raise ImportError('a worker imported Prefect')\n")
+    workload, _ = read_workload(ledger, generation.workload)
+    reach = reach_of(ledger, workload)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    run_worker(assignment, reach)
+    assert loaded(ledger, generation) == ROWS
 
 
 def test_a_worker_process_dies_with_whoever_started_it(generation: Generation) -> None:
