@@ -18,10 +18,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import live_migration as migration
 from benchmarks.live_application import Layout, Orders, as_json
+from benchmarks.live_threads import calmly, following
 from benchmarks.machine import NotMeasured, show
 from benchmarks.setting import ROOT, Setting, setting
 from benchmarks.shield import shield
@@ -147,25 +146,24 @@ def measure(
             time.sleep(given.alone_seconds)
             mark("begun")
             busy = round(psutil.cpu_percent() / 100, 3)
-            with in_the_background() as later:
-                later(lambda: moving.capture(lambda: written_keys(journal)))
-                with following(moving):
-                    later(lambda: moving.load(given.speed))
-                    mark("loaded")
-                    later(moving.build_index)
-                    mark("indexed")
-                    later(moving.catch_up)
-                    later(lambda: moving.warm_up(queries))
-                    time.sleep(2 * _AROUND_SECONDS)
-                    mark("cutover")
-                    moving.cut_over()
-                    mark("cut_over")
-                    time.sleep(given.hold_seconds)
-                    mark("rollback")
-                    moving.roll_back()
-                    mark("rolled_back")
-                    time.sleep(given.hold_seconds)
-                    mark("ended")
+            calmly(lambda: moving.capture(lambda: written_keys(journal)))
+            with following(moving):
+                calmly(lambda: moving.load(given.speed))
+                mark("loaded")
+                calmly(moving.build_index)
+                mark("indexed")
+                calmly(moving.catch_up)
+                calmly(lambda: moving.warm_up(queries))
+                time.sleep(2 * _AROUND_SECONDS)
+                mark("cutover")
+                moving.cut_over()
+                mark("cut_over")
+                time.sleep(given.hold_seconds)
+                mark("rollback")
+                moving.roll_back()
+                mark("rolled_back")
+                time.sleep(given.hold_seconds)
+                mark("ended")
         calls = read_calls(journal)
         moving.catch_up()
         lost = lost_writes(calls, moving, np.load(pool))
@@ -232,31 +230,6 @@ def lost_writes(calls: Sequence[Call], moving: migration.Moving, pool: Any) -> i
 
 def read_calls(journal: Path) -> list[Call]:
     return [Call(*json.loads(line)) for line in journal.read_text().splitlines()]
-
-
-@contextmanager
-def in_the_background() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Yield a function that runs another in a calm thread, and its children too."""
-    with ThreadPoolExecutor(1, initializer=migration.calm) as pool:
-        yield lambda what: pool.submit(what).result()
-
-
-@contextmanager
-def following(moving: migration.Moving) -> Iterator[None]:
-    """Keep all generations in step for the block."""
-    stop = threading.Event()
-
-    def follow() -> None:
-        migration.calm()
-        moving.follow(stop)
-
-    with ThreadPoolExecutor(1) as pool:
-        done = pool.submit(follow)
-        try:
-            yield
-        finally:
-            stop.set()
-        done.result()
 
 
 def written_keys(journal: Path) -> list[str]:

@@ -165,6 +165,11 @@ class _Stopped(Exception):
     """Live sync is to end."""
 
 
+def _worker_died(what: str) -> None:
+    """End the load: the product starts another worker, but a figure with two means nothing."""
+    raise NotMeasured(what)
+
+
 class Moving:
     """The migration, step by step."""
 
@@ -210,7 +215,7 @@ class Moving:
             holding(ledger, generation),
         ):
             ledger.ask(partial(ask_of_load, generation=generation, speed=speed, by="bench"))
-            run_worker(assignment, reach_of(self._ledger, self._stage.workload))
+            run_worker(assignment, reach_of(self._ledger, self._stage.workload), note=_worker_died)
 
     def build_index(self) -> None:
         backfill.build_index.fn(self._stage.generation)
