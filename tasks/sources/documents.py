@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import warnings
@@ -15,7 +16,13 @@ import yaml
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
-_WEB_NAMES = {"iso-8859-1": "windows-1252", "ascii": "windows-1252", "latin1": "windows-1252"}
+# what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
+# one that could be read far enough to find a UTF-16 in it is none
+_WEB_NAMES = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
+    "tis-620": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
+    "euc_kr": "cp949", "utf-16": "utf-8-sig", "utf-16-le": "utf-8-sig", "utf-16-be": "utf-8-sig",
+}  # fmt: skip
 
 
 class Unreadable(ValueError):
@@ -34,14 +41,15 @@ class Document:
 def read_markdown(path: Path) -> Document:
     """Return the text without its front matter, whose entries are the fields."""
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable(f"is not UTF-8 at byte {error.start + 1}: save it as UTF-8") from error
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     fields: Any = {}
     if front := _FRONT_MATTER.match(text):
         try:
             fields = yaml.safe_load(front[1]) or {}
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # 30 February is a ValueError
             told = " ".join(str(error).split())
             raise Unreadable(f"begins with front matter that is no YAML: {told}") from error
         if isinstance(fields, dict):
@@ -61,11 +69,16 @@ def read_html(path: Path) -> Document:
     """
     from bs4 import BeautifulSoup
     from bs4.element import PreformattedString
+    from bs4.exceptions import ParserRejectedMarkup
     from markdownify import MarkdownConverter
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # XHTML is read as well, and a short page is no file name
-        soup = BeautifulSoup(_decoded(path.read_bytes()), "html.parser")
+        try:
+            soup = BeautifulSoup(_decoded(path.read_bytes()), "html.parser")
+        except ParserRejectedMarkup as error:
+            told = str(error).splitlines()[-1].strip().removeprefix("AssertionError: ")
+            raise Unreadable(f"is no HTML that can be parsed: {told}") from error
     fields = {
         str(m["name"]): str(m["content"]) for m in soup.find_all("meta", attrs={"name": True})
         if m.get("content")
@@ -106,16 +119,18 @@ def _decoded(raw: bytes) -> str:
         declared = "utf-16"
     elif not raw.startswith(b"\xef\xbb\xbf"):
         declared = EncodingDetector.find_declared_encoding(raw, is_html=True)
-    name = _WEB_NAMES.get((declared or "").lower(), declared or "utf-8-sig")
     try:
+        name = codecs.lookup(declared).name if declared else "utf-8-sig"
+        if not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            name = _WEB_NAMES.get(name, name)
         return raw.decode(name)
-    except LookupError as error:
-        raise Unreadable(f"says that it is {declared}, which is no known encoding") from error
     except UnicodeDecodeError as error:
         said = f"says that it is {declared}, and" if declared else "says no encoding and"
         raise Unreadable(
             f"{said} is not {declared or 'UTF-8'} at byte {error.start + 1}: save it as UTF-8"
         ) from error
+    except (LookupError, ValueError) as error:
+        raise Unreadable(f"says that it is {declared}, which is no known encoding") from error
 
 
 def read_pdf(path: Path) -> Document:

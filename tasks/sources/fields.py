@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from qafila.core.corpus import EVERYBODY
@@ -33,6 +34,17 @@ def dig(record: Mapping[str, Any], path: str) -> Any:
     return held
 
 
+def holds(record: Mapping[str, Any], path: str) -> bool:
+    """Say whether there is a field at a path, or one on the way to it that is null."""
+    if path in record or dig(record, path) is not None:
+        return True
+    above, _, last = path.rpartition(".")
+    if not above:
+        return False
+    held = dig(record, above)
+    return holds(record, above) if held is None else isinstance(held, Mapping) and last in held
+
+
 def text_of(record: Mapping[str, Any], path: str) -> str:
     """Return the text at a path; empty when there is none."""
     value = dig(record, path)
@@ -42,6 +54,8 @@ def text_of(record: Mapping[str, Any], path: str) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return json.dumps(value)
+    if isinstance(value, Decimal):
+        return str(value)
     raise WrongField(f"{path} holds {_called(value)}, not a text")
 
 
@@ -75,6 +89,8 @@ def metadata_of(record: Mapping[str, Any], paths: Sequence[str]) -> dict[str, An
 def _called(value: object) -> str:
     if isinstance(value, bool):
         return "yes or no"
+    if isinstance(value, bytes | bytearray):
+        return "bytes (write them as UTF-8 strings)"
     if isinstance(value, int | float):
         return "a number"
     if isinstance(value, Mapping):

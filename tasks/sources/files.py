@@ -92,18 +92,26 @@ class LocalFiles:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
+                path = Path(entry.path)
                 if entry.is_dir(follow_symlinks=False):
-                    yield from self._walk(Path(entry.path))
-                elif entry.name.lower().endswith(self._suffixes) and entry.is_file():
-                    path = Path(entry.path)
-                    if entry.is_symlink() and not path.resolve().is_relative_to(
-                        self._root.resolve()
-                    ):
-                        raise BadInput(
-                            "the files of the source cannot be read:",
-                            [f"{path} is a link that leads out of {self._root}: copy the file"],
-                        )
-                    yield self._version(path, path.relative_to(self._root).as_posix())
+                    yield from self._walk(path)
+                elif path.is_dir():
+                    self._require_inside(path)  # then its files are met under their own names
+                elif entry.name.lower().endswith(self._suffixes):
+                    if entry.is_symlink():
+                        self._require_inside(path)
+                    if entry.is_file():
+                        yield self._version(path, path.relative_to(self._root).as_posix())
+
+    def _require_inside(self, link: Path) -> None:
+        """Refuse a link that would leave documents out in silence, or take in foreign ones."""
+        if not link.exists():
+            told = f"{link} is a link that leads nowhere: mend or remove it"
+        elif not link.resolve().is_relative_to(self._root.resolve()):
+            told = f"{link} is a link that leads out of {self._root}: copy what it leads to"
+        else:
+            return
+        raise BadInput("the files of the source cannot be read:", [told])
 
     def _version(self, path: Path, name: str) -> FileVersion:
         stat = path.stat()

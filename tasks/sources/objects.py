@@ -20,14 +20,14 @@ from qafila.core.corpus import ObjectSource as Settings
 from qafila.core.fingerprint import canonical_json
 from qafila.errors import BackfillHalted, BadInput
 from tasks.sources.documents import READERS, Unreadable
-from tasks.sources.fields import WrongField, dig, groups_of, metadata_of, text_of
+from tasks.sources.fields import WrongField, dig, groups_of, holds, metadata_of, text_of
 from tasks.sources.files import SUFFIXES, Files, FileVersion, LocalFiles, S3Files
 from tasks.sources.port import Key, KeyRange, Semantics, SourceRow, Volume
 from tasks.sources.records import Record, read_csv, read_jsonl, read_parquet
 from tasks.sources.relation import ranges_of
 from tasks.sources.spool import Spool, Spooled, open_spool
 
-_VERSION = 1  # raise it when the same files would give other documents
+_VERSION = 2  # raise it when the same files would give other documents
 _KEY_BYTES = 2_000  # a B-tree of the target takes 2 704 bytes a key
 _DAY_SECONDS = 86_400.0
 
@@ -138,6 +138,7 @@ class ObjectSource:
 
     def _content(self) -> Iterator[Spooled | str]:
         read, files = 0, 0
+        texts = _Texts(self._settings.text)
         for file in self._files.listed():
             read, files = (read + file.digest) % 2**256, files + 1
             if not _utf8(file.name):
@@ -149,9 +150,11 @@ class ObjectSource:
                         yield self._document(file, path)
                     else:
                         for record in self._records(path):
+                            texts.look(record)
                             yield self._record(file, record)
             except PermissionError:
                 yield f"{file.name}: it must not be read: give its group or us the right to"
+        yield from texts.problems()
         if _digest(files, read) != self._listed():
             raise BackfillHalted(
                 f"files of {self._settings.location} came, went or changed while they were read.",
@@ -203,6 +206,34 @@ class ObjectSource:
             return f"{file.name}: {error}"
 
 
+class _Texts:
+    """The text fields that no record had so far: one that none has at all is a wrong name.
+
+    Without this, every document of a misspelt field would come without its text.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._missing = list(dict.fromkeys(paths))
+        self._names: list[str] = []
+        self._records = 0
+
+    def look(self, record: Record) -> None:
+        fields = record.fields
+        if self._missing and fields is not None:
+            self._records += 1
+            self._names = self._names or list(fields)
+            self._missing = [p for p in self._missing if not holds(fields, p)]
+
+    def problems(self) -> list[str]:
+        if not self._records:
+            return []
+        return [
+            f"none of {self._records} records has the text field {path!r}; the first has: "
+            + ", ".join(self._names)
+            for path in self._missing
+        ]
+
+
 def _digest(files: int, told: int) -> str:
     return hashlib.sha256(f"{files} {told}".encode()).hexdigest()[:16]
 
@@ -215,6 +246,8 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     if value is None or isinstance(value, str | bool | int):
         return value
+    if isinstance(value, bytes | bytearray):
+        return "\\x" + value.hex()  # as PostgreSQL writes them
     if isinstance(value, float) and math.isfinite(value):
         return value
     return str(value)
@@ -224,7 +257,7 @@ def _key(value: Any, name: str) -> str:
     """Return the key as a text; numbers that are whole are one, others have too many forms."""
     if value is None or value == "":
         raise WrongField(f"{name} is missing, and it is the key")
-    if isinstance(value, bool | float | Mapping | list):
+    if isinstance(value, bool | float | bytes | bytearray | Mapping | list):
         raise WrongField(f"{name} holds {value!r}, and a key is a text or a whole number")
     key = str(value)
     if "\0" in key or not _utf8(key):

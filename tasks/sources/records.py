@@ -8,6 +8,7 @@ import importlib.util
 import json
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,10 +91,19 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
     rows = _csv.reader(_again(first, lines), delimiter=_delimiter(first, key), strict=True)
     try:
         names: list[str] = next(rows, [])
-        missing = [f for f in dict.fromkeys([key, *fields]) if f not in names]
+        if wrong:  # the first line is none, so it names nothing
+            yield from wrong
+            return
+        used = list(dict.fromkeys([key, *fields]))
+        missing = [f for f in used if f not in names]
+        twice = [f for f in used if names.count(f) > 1]
         if missing:
             told = ", ".join(repr(f) for f in missing)
             yield Record(1, None, f"has no column {told}; it has: {', '.join(names) or 'none'}")
+            return
+        if twice:
+            told = ", ".join(repr(f) for f in twice)
+            yield Record(1, None, f"names the column {told} more than once: name them apart")
             return
         for row in rows:
             yield from wrong
@@ -150,7 +160,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str | Record]]:
                         number, None,
                         f"is not UTF-8 at its byte {error.start + 1}: save the file as UTF-8",
                     )  # fmt: skip
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         yield number + 1, Record(number + 1, None, f"is cut off or no gzip: {error}")
 
 
@@ -189,4 +199,5 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                         number += 1
                         yield Record(number, dict(zip(used, row, strict=True)))
             except duckdb.Error as error:
-                yield Record(1, None, f"is no readable Parquet: {str(error).splitlines()[0]}")
+                told = str(error).splitlines()[0].replace(f"File '{link}' ", "")
+                yield Record(1, None, f"is no readable Parquet: {told}")

@@ -1,0 +1,166 @@
+"""Files as they really come: wrong encodings, broken archives, odd links, misspelt fields.
+
+Each is read right or named with its file; none is left out in silence, none ends in a traceback.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.contract.test_object_source import read, source
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    return folder
+
+
+def problems(docs: Path, format_: str, **settings: Any) -> list[str]:
+    return source(docs.parent, format_, **settings).problems()
+
+
+def texts(docs: Path, format_: str, **settings: Any) -> list[str]:
+    return [row.text for row in read(source(docs.parent, format_, **settings))]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("id,text\na,b\n".encode("utf-16"), "UTF-16"),
+        ("id,text,prénom\na,b,c\n".encode("latin-1"), "not UTF-8 at its byte 11"),
+        (b"id,text,text\na,b,c\n", "names the column 'text' more than once"),
+    ],
+)
+def test_a_first_line_that_cannot_be_used_says_why(docs: Path, content: bytes, told: str) -> None:
+    (docs / "a.csv").write_bytes(content)
+    (problem,) = problems(docs, "csv")
+    assert problem.startswith("a.csv:1: ")
+    assert told in problem
+
+
+def test_a_column_that_is_there_twice_and_not_read_is_no_hindrance(docs: Path) -> None:
+    (docs / "a.csv").write_bytes(b'\xef\xbb\xbf"id",x,text,x\r\n1,,"two\r\nlines",\r\n')
+    assert texts(docs, "csv") == ["two\r\nlines"]
+
+
+@pytest.mark.parametrize("format_", ["jsonl", "csv"])
+def test_an_archive_that_is_damaged_is_named(docs: Path, format_: str) -> None:
+    packed = bytearray(gzip.compress(b""))
+    packed[10] = 0xFF  # a block of a kind that does not exist
+    with pytest.raises(zlib.error):
+        gzip.decompress(bytes(packed))
+    (docs / f"a.{format_}.gz").write_bytes(bytes(packed))
+    assert any("cut off or no gzip" in told for told in problems(docs, format_))
+
+
+def test_a_text_field_that_no_record_has_is_a_wrong_name(docs: Path) -> None:
+    (docs / "a.jsonl").write_text(
+        '{"id": 1, "title": null, "body": {"fr": "x"}}\n{"id": 2, "body": {"fr": ""}}\n'
+    )
+    told = problems(docs, "jsonl", text=["title", "boddy", "body.en"])
+    assert told == [
+        f"none of 2 records has the text field {name!r}; the first has: id, title, body"
+        for name in ("boddy", "body.en")
+    ]
+    assert texts(docs, "jsonl", text=["title", "body.fr"]) == ["x", ""]
+    (docs / "a.jsonl").write_text("")
+    assert texts(docs, "jsonl", text=["anything"]) == []
+
+
+def test_a_field_of_a_struct_that_is_not_there_is_a_wrong_name(docs: Path) -> None:
+    parquet(docs / "a.parquet", "SELECT 1 AS id, {'body': 'x'} AS doc")
+    (told,) = problems(docs, "parquet", text=["doc.boddy"])
+    assert "'doc.boddy'" in told
+
+
+def parquet(path: Path, query: str) -> None:
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+
+
+def test_bytes_are_no_text_and_no_key_and_decimals_are_text(docs: Path) -> None:
+    parquet(docs / "a.parquet", "SELECT 'a'::BLOB AS id, 'x' AS text")
+    parquet(docs / "b.parquet", "SELECT 'b' AS id, 'x'::BLOB AS text")
+    key, text = sorted(problems(docs, "parquet"))
+    assert key.startswith("a.parquet:1: id holds b'a', and a key is a text")
+    assert text.startswith("b.parquet:1: text holds bytes")
+    (docs / "a.parquet").unlink()
+    parquet(docs / "b.parquet", "SELECT 'b' AS id, 1.50::DECIMAL(9, 2) AS text, 'x'::BLOB AS raw")
+    (row,) = read(source(docs.parent, "parquet", metadata=["raw"]))
+    assert (row.text, row.metadata) == ("1.50", {"raw": "\\x78"})
+
+
+def test_a_broken_parquet_is_told_without_the_name_of_a_temporary_file(docs: Path) -> None:
+    (docs / "a.parquet").write_bytes(b"")
+    (told,) = problems(docs, "parquet")
+    assert told.startswith("a.parquet:1: is no readable Parquet: ")
+    assert "rows.parquet" not in told
+
+
+@pytest.mark.parametrize("front", ["date: 2023-02-30", "x: " + "[" * 3000])
+def test_front_matter_that_is_no_yaml_is_named(docs: Path, front: str) -> None:
+    (docs / "a.md").write_text(f"---\n{front}\n---\ntext")
+    (told,) = problems(docs, "markdown")
+    assert told.startswith("a.md: it begins with front matter that is no YAML")
+
+
+def test_line_ends_of_every_system_end_a_line_of_markdown(docs: Path) -> None:
+    for name, end in (("a.md", "\r"), ("b.md", "\r\n"), ("c.md", "\n")):
+        (docs / name).write_bytes(end.join(["---", "title: T", "---", "# h", "text"]).encode())
+    assert texts(docs, "markdown") == ["T\n\n# h\ntext"] * 3
+
+
+@pytest.mark.parametrize(
+    ("declared", "written", "letter"),
+    [
+        ("utf-16", "utf-8", "é"), ("UTF-16LE", "utf-8", "é"), ("gb2312", "gbk", "镕"),
+        ("shift_jis", "cp932", "①"), ("latin-1", "cp1252", "€"), ("windows-1256", "cp1256", "ش"),
+    ],
+)  # fmt: skip
+def test_a_page_means_what_browsers_take_it_to_mean(
+    docs: Path, declared: str, written: str, letter: str
+) -> None:
+    page = f'<html><meta charset="{declared}"><body><p>{letter}</p></body></html>'
+    (docs / "a.html").write_bytes(page.encode(written))
+    assert texts(docs, "html") == [letter]
+
+
+def test_a_page_in_real_utf_16_is_read(docs: Path) -> None:
+    (docs / "a.html").write_bytes('<meta charset="utf-16"><p>كتاب</p>'.encode("utf-16"))
+    assert texts(docs, "html") == ["كتاب"]
+
+
+@pytest.mark.parametrize(
+    "page", [b"<p>a</p><![foo[bar]]>", b"<![ <p>b</p>", b"<meta charset=undefined>x"]
+)
+def test_a_page_that_cannot_be_parsed_is_named(docs: Path, page: bytes) -> None:
+    (docs / "a.html").write_bytes(page)
+    (told,) = problems(docs, "html")
+    assert told.startswith("a.html: it ")
+
+
+def test_linked_folders_leave_nothing_out_in_silence(docs: Path) -> None:
+    inside, outside = docs / "inside", docs.parent / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        (folder / "a.md").write_text(folder.name)
+    (docs / "again").symlink_to(inside)
+    (docs / ".hidden").symlink_to(outside)
+    assert texts(docs, "markdown") == ["inside"]
+    (docs / "linked").symlink_to(outside)
+    assert "leads out of" in problems(docs, "markdown")[0]
+
+
+@pytest.mark.parametrize("target", ["never-there", "b.md"])
+def test_a_link_that_leads_nowhere_is_named(docs: Path, target: str) -> None:
+    (docs / "a.md").write_text("text")
+    (docs / "b.md").symlink_to(target)
+    assert "leads nowhere" in problems(docs, "markdown")[0]
