@@ -13,6 +13,7 @@ from qafila.core.analysis.e_values import (
     GRID,
     MOST_LOG,
     NOTHING,
+    Array,
     Logs,
     added,
     gains,
@@ -59,7 +60,8 @@ class State:
     ``harm``, ``fine`` and ``spread`` are by guardrail's name, ``fine`` for answers bad in any way.
     ``blast`` counts the canary's answers that were worth nothing (failed, empty, declared bad),
     seen by users or caught by a retry. ``tenants`` are at most ``MOST_TENANTS``; ``tenant`` is the
-    log e-value for one of them, and ``worst`` who weighs most in it.
+    log e-value for one of them, ``worst`` who weighs most in it, and ``worst_alone`` the log of
+    what it would be if all others counted 1: the evidence of that one by itself.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -77,6 +79,7 @@ class State:
     tenants: Mapping[str, Seen] = field(default_factory=dict, repr=False)
     tenant: float = 0.0
     worst: str | None = None
+    worst_alone: float = 0.0
 
 
 def fine_points(harm_ratio: float) -> tuple[float, ...]:
@@ -90,9 +93,9 @@ def fine_points(harm_ratio: float) -> tuple[float, ...]:
 def update(state: State, look: Counts, calibration: Calibration, limits: Limits) -> State:
     """Return the state with one look added. A look without both arms adds nothing relative."""
     counts = state.counts + look
-    tenants, tenant, worst = _tenants(state, look, calibration, limits)
+    tenants, tenant, worst, alone = _tenants(state, look, calibration, limits)
     harm, fine, spread = dict(state.harm), state.fine, dict(state.spread)
-    splits = _Splits(look, counts, tenants, calibration)
+    splits = Splits(look, counts, tenants, calibration)
     for guardrail in limits.guardrails:
         w, spread[guardrail.value] = splits.of(guardrail.value)
         if 0 < w < 1:
@@ -122,10 +125,11 @@ def update(state: State, look: Counts, calibration: Calibration, limits: Limits)
         tenants=tenants,
         tenant=tenant,
         worst=worst,
+        worst_alone=alone,
     )
 
 
-class _Splits:
+class Splits:
     """The share of bad answers that the canary's users would have seen without it, by guardrail.
 
     By the tenants' own past where the router names them; else the share of the requests, with the
@@ -178,10 +182,11 @@ class _Splits:
 
 def _tenants(
     state: State, look: Counts, calibration: Calibration, limits: Limits
-) -> tuple[Mapping[str, Seen], float, str | None]:
-    """Return the tenants seen so far, log E of "one of them fares badly", and who weighs most.
+) -> tuple[Mapping[str, Seen], float, str | None, float]:
+    """Return the tenants so far, log E of "one of them fares badly", who weighs most, its log E.
 
-    The mean over ``MOST_TENANTS`` places, of which the empty ones and the baseline's are 1.
+    The mean over ``MOST_TENANTS`` places, of which the empty ones and the baseline's are 1; in the
+    last, all but one are.
     """
     watched = limits.guardrails
     base = look.baseline
@@ -193,7 +198,7 @@ def _tenants(
     )  # fmt: skip
     names = tuple(t for t, s in seen.items() if s.judged)
     if not names:
-        return seen, 0.0, None
+        return seen, 0.0, None, 0.0
     past = calibration.tenants
     known = tuple(past)
     ways = {t: c.wrong(watched) for t, c in past.items()}
@@ -208,14 +213,20 @@ def _tenants(
         tolerated_wrong(calibration, limits),
     )
     places = np.concatenate([logs, np.zeros(MOST_TENANTS - len(logs))])
-    return seen, float(log_mean(places)), names[int(np.argmax(logs))]
+    first = int(np.argmax(logs))
+    alone = log_mean(np.append(logs[first], np.zeros(MOST_TENANTS - 1)))
+    return seen, float(log_mean(places)), names[first], float(alone)
 
 
 def _over(logs: Logs, arm: ArmCounts, guardrail: Guardrail, most: float, most_gain: float) -> Logs:
     """Add one look against ``most``; a gain cut off at ``most_gain`` only makes it safer."""
+    return added(logs, np.minimum(over_gains(arm.requests, arm.of(guardrail), most), most_gain))
+
+
+def over_gains(requests: int, bad: int, most: float) -> Array:
+    """Return the log likelihood ratios of rates over ``most`` against it."""
     rates = [min(most * f, (1 + most) / 2) for f in _OVER_GRID]
-    bad = arm.of(guardrail)
-    return added(logs, np.minimum(rate_gains(bad, arm.requests - bad, rates, most), most_gain))
+    return rate_gains(bad, requests - bad, rates, most)
 
 
 def e_values(state: State, limits: Limits | None = None) -> dict[str, float]:
@@ -232,14 +243,18 @@ def e_values(state: State, limits: Limits | None = None) -> dict[str, float]:
     found: dict[str, float] = {}
     for g in watched:
         e = _relative(state.harm[g], state.spread.get(g.value, 0.0), HARM_POINTS)
-        both = g not in (Guardrail.ERRORS, Guardrail.EMPTY)
-        found[g.value] = min(e, _mean(state.over[g])) if both else e
+        found[g.value] = min(e, _mean(state.over[g])) if over_too(g) else e
     points = fine_points(state.harm_ratio)
     return found | {
         TENANT: math.exp(state.tenant),
         "fine": _relative(state.fine, state.spread.get(BAD, 0.0), points),
         "under": _mean(state.under),
     }
+
+
+def over_too(guardrail: Guardrail) -> bool:
+    """Say whether harm is to be bad more often than the objective too, not only than before."""
+    return guardrail not in (Guardrail.ERRORS, Guardrail.EMPTY)
 
 
 def e_alone(state: State, limits: Limits) -> dict[str, float]:

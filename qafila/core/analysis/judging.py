@@ -7,10 +7,13 @@ from collections.abc import Mapping
 
 from qafila.core.analysis.calibration import Calibration
 from qafila.core.analysis.evidence import BAD, State, e_alone, e_values
-from qafila.core.analysis.guardrails import TENANT, ArmCounts, Limits
+from qafila.core.analysis.guardrails import TENANT, ArmCounts, Guardrail, Limits
+from qafila.core.analysis.naming import carrier
 from qafila.core.analysis.objectives import allowed, tolerated
 from qafila.core.analysis.planning import requests_to_prove
 from qafila.core.verdict import Judgement, Verdict
+
+OBSERVED = "tenant_observed"  # among a judgement's numbers: named, but not proven
 
 
 def judge(
@@ -18,11 +21,14 @@ def judge(
 ) -> Judgement:
     """Judge a canary that runs beside its baseline.
 
-    FAIL when one guardrail is proven worse, or the blast radius is used up. PASS when a bad rate
-    of ``harm_ratio`` times the baseline's is rejected; or, where at today's bad rate that proof
-    would take more than ``reasonable_requests``, when the canary's bad rate is proven to be under
-    what the objectives add up to and no guardrail is under suspicion (E(harm) under 1/β).
-    Anything else is INCONCLUSIVE.
+    FAIL when one guardrail is proven worse, or one tenant's answers are, or the blast radius is
+    used up. PASS when a bad rate of ``harm_ratio`` times the baseline's is rejected; or, where at
+    today's bad rate that proof would take more than ``reasonable_requests``, when the canary's bad
+    rate is proven to be under what the objectives add up to and no guardrail is under suspicion
+    (E(harm) under 1/β). Anything else is INCONCLUSIVE.
+
+    Where most of a guardrail's bad answers were one tenant's, the sentence says so; it begins with
+    that tenant if it is proven too, and the others' answers are not under suspicion.
     """
     e = e_values(state, limits)
     counts = state.counts
@@ -32,13 +38,11 @@ def judge(
     for guardrail in limits.guardrails:
         if e[guardrail.value] >= limits.abort_at:
             bad, base = counts.candidate.of(guardrail), counts.baseline.of(guardrail)
-            return Judgement(
-                Verdict.FAIL,
+            proven = (
                 f"{guardrail.value}: canary {bad} of {counts.candidate.requests}, baseline {base} "
-                f"of {counts.baseline.requests} (E = {_short(e[guardrail.value])} ≥ "
-                f"{limits.abort_at:.0f}).",
-                numbers,
+                f"of {counts.baseline.requests} (E = {_beyond(e[guardrail.value], limits)})"
             )
+            return _failed(proven, guardrail, state, calibration, limits, e)
     if (one := _one_tenant(state, calibration, e, limits, numbers)) is not None:
         return one
     if e["fine"] >= limits.promote_at:
@@ -82,13 +86,12 @@ def judge_alone(state: State, calibration: Calibration, limits: Limits) -> Judge
     counts = state.counts.candidate
     for guardrail in limits.guardrails:
         if e[guardrail.value] >= limits.abort_at:
-            return Judgement(
-                Verdict.FAIL,
+            proven = (
                 f"{guardrail.value}: {counts.of(guardrail)} of {counts.requests}, more than "
                 f"{allowed(guardrail, calibration, limits):.2%} "
-                f"(E = {_short(e[guardrail.value])} ≥ {limits.abort_at:.0f}).",
-                numbers,
+                f"(E = {_beyond(e[guardrail.value], limits)})"
             )
+            return _failed(proven, guardrail, state, calibration, limits, e, alone=True)
     if (one := _one_tenant(state, calibration, e, limits, numbers)) is not None:
         return one
     if e["under"] >= limits.promote_at:
@@ -106,6 +109,45 @@ def judge_alone(state: State, calibration: Calibration, limits: Limits) -> Judge
     )
 
 
+def _failed(
+    proven: str,
+    guardrail: Guardrail,
+    state: State,
+    calibration: Calibration,
+    limits: Limits,
+    e: Mapping[str, float],
+    *,
+    alone: bool = False,
+) -> Judgement:
+    """Say that a guardrail failed, and for whom: the tenant first who is proven and explains it."""
+    numbers = _numbers(state, e)
+    who = carrier(state, guardrail, calibration, limits, alone=alone)
+    if who is None:
+        return Judgement(Verdict.FAIL, f"{proven}.", numbers)
+    own = math.exp(state.worst_alone) if state.worst == who.tenant else None
+    shown = own is not None and own >= limits.abort_at
+    if shown and guardrail is not Guardrail.LATENCY and who.rest_e < limits.promote_at:
+        tenant = _of_tenant(who.tenant, state, calibration, limits, e)
+        others = f"without this tenant {who.rest_bad} of {who.rest}"
+        return Judgement(
+            Verdict.FAIL, f"{tenant}; {proven}, {others}.", {**numbers, TENANT: who.tenant}
+        )
+    key, known = OBSERVED, "observed, not proven"
+    if guardrail is Guardrail.LATENCY:
+        known += ": slowness is not tested by tenant"
+    elif own is not None and shown:
+        key = TENANT
+        known = f"proven: E(tenant) = {_beyond(own, limits)}; but it is not the only one"
+    elif own is not None:
+        known += f": E(tenant) = {_short(own)} of {limits.abort_at:.0f}"
+    return Judgement(
+        Verdict.FAIL,
+        f"{proven}; {who.bad} of these {who.bad + who.rest_bad} were tenant {who.tenant}'s, with "
+        f"{who.requests} of the {who.requests + who.rest} requests ({known}).",
+        {**numbers, key: who.tenant},
+    )
+
+
 def _one_tenant(
     state: State,
     calibration: Calibration,
@@ -115,14 +157,20 @@ def _one_tenant(
 ) -> Judgement | None:
     if e[TENANT] < limits.abort_at or state.worst is None:
         return None
-    now = state.tenants[state.worst]
-    before = calibration.tenants.get(state.worst, ArmCounts())
-    return Judgement(
-        Verdict.FAIL,
-        f"tenant {state.worst}: {now.wrong} of {now.judged} answers of the canary failed, were "
+    said = _of_tenant(state.worst, state, calibration, limits, e)
+    return Judgement(Verdict.FAIL, f"{said}.", {**numbers, TENANT: state.worst})
+
+
+def _of_tenant(
+    tenant: str, state: State, calibration: Calibration, limits: Limits, e: Mapping[str, float]
+) -> str:
+    now, before = state.tenants[tenant], calibration.tenants.get(tenant, ArmCounts())
+    own = math.exp(state.worst_alone)
+    of_all = "" if own >= limits.abort_at else f" for all tenants, {_short(own)} for this one"
+    return (
+        f"tenant {tenant}: {now.wrong} of {now.judged} answers of the canary failed, were "
         f"empty or declared bad, {before.wrong(limits.guardrails)} of {before.requests} in the A/A "
-        f"bake (E = {_short(e[TENANT])} ≥ {limits.abort_at:.0f}).",
-        {**numbers, "tenant": state.worst},
+        f"bake (E = {_beyond(e[TENANT], limits)}{of_all})"
     )
 
 
@@ -146,6 +194,10 @@ def _numbers(state: State, e: Mapping[str, float]) -> dict[str, object]:
         "blast": state.blast,
         "e_values": dict(e),
     }
+
+
+def _beyond(e: float, limits: Limits) -> str:
+    return f"{_short(e)} ≥ {limits.abort_at:.0f}"
 
 
 def _short(e: float) -> str:

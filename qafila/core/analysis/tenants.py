@@ -13,7 +13,7 @@ doubt that is left about that share (``spread``), and whether one tenant fares w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -128,15 +128,20 @@ def worse_than_before(
 
 @dataclass(frozen=True)
 class Seen:
-    """One tenant so far: requests on either arm, and what the canary did to it.
+    """One tenant so far: its requests to the baseline, and what the canary's ``answers`` were.
 
     ``judged`` and ``wrong`` leave out the looks in which the baseline itself was in trouble.
     """
 
     baseline: int = 0
-    candidate: int = 0
+    answers: ArmCounts = field(default_factory=ArmCounts)
     judged: int = 0
     wrong: int = 0
+
+    @property
+    def candidate(self) -> int:
+        """Return its requests to the canary."""
+        return self.answers.requests
 
 
 def keep_heaviest(tenants: ByTenant) -> dict[str, ArmCounts]:
@@ -167,14 +172,12 @@ def add_seen(
             found[tenant] = Seen()
     for tenant, counts in of_baseline.items():
         if (s := found.get(tenant)) is not None:
-            found[tenant] = Seen(s.baseline + counts.requests, s.candidate, s.judged, s.wrong)
+            found[tenant] = replace(s, baseline=s.baseline + counts.requests)
     for tenant, counts in of_candidate.items():
         if (s := found.get(tenant)) is not None:
             judged = 0 if wrong is None else counts.requests
             bad = 0 if wrong is None else wrong[tenant]
-            found[tenant] = Seen(
-                s.baseline, s.candidate + counts.requests, s.judged + judged, s.wrong + bad
-            )
+            found[tenant] = Seen(s.baseline, s.answers + counts, s.judged + judged, s.wrong + bad)
     return found
 
 
