@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -43,6 +43,7 @@ MOST_HELD = 200_000  # rows of one side that are held at a time
 _IN_MEMORY = 64 * 2**20  # bytes of all spools; beyond, they are files
 _MOST_GROUPS = 128
 _LOOKED_UP = 1_000
+_STOP_SECONDS = 0.5  # until a statement that had not begun yet is stopped again
 _ROUNDS, _PAUSE_SECONDS = 5, 1.0  # for rows that live sync is about to write
 
 
@@ -66,6 +67,9 @@ class SummingStore(Protocol):
 
     def sums(self) -> Sums:
         """Return all rows by bucket of their key."""
+
+    def stop_sums(self) -> None:
+        """Let ``sums``, if it runs in another thread, end with an error; return at once."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +179,14 @@ def _served(
         return None
     with ThreadPoolExecutor(1, thread_name_prefix="sums") as other:
         theirs = other.submit(store.sums)
-        mine = source.sums()
-        found = theirs.result()
+        try:
+            mine = source.sums()
+            found = theirs.result()
+        except BaseException:
+            while not theirs.done():  # it would be waited for, to its very end
+                store.stop_sums()
+                wait([theirs], _STOP_SECONDS)
+            raise
     if mine is None:
         return None
     seen.rows = mine.count

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
 
 from qafila.core.corpus import PgvectorSource, QdrantSource
 from qafila.core.ladder.keys import KeyComparison
 from qafila.core.plan import Comparison
 from qafila.core.workload import Workload
+from qafila.errors import BackfillHalted, Inconclusive, Unavailable
 from qafila.sql import statement
 from tasks.comparing import BATCH_ROWS, Part, Place, compare_whole, expected_chunks
 from tasks.engine.claims import list_shards
+from tasks.engine.patience import first_line, is_away
 from tasks.ledger import Connection, Generation, read_workload
 from tasks.opening import open_source, open_store
 from tasks.sources.port import SourceRow
@@ -27,6 +32,42 @@ def list_set_aside(ledger: Connection, generation: Generation) -> set[Place]:
     key = {"workload": generation.workload, "generation": generation.number}
     rows = ledger.execute(statement("backfill", "dead_letters"), key).fetchall()
     return {(source_key, number) for source_key, number, _ in rows}
+
+
+@contextmanager
+def databases_answer(workload: str, phase: str = "embedding-backfill") -> Iterator[None]:
+    """Tell an operator what a database said instead of comparing; all else stays as it is.
+
+    ``phase`` compares again. Ctrl-C, and the end of a run that is cancelled, pass unchanged.
+
+    Raises:
+        Unavailable: a database went away; its own error is the cause.
+        Inconclusive: the statement was cancelled in the server, or took longer than is allowed
+            there: whoever did that wants no second try.
+        BackfillHalted: a database could not go on, for want of disk space for instance.
+    """
+    kept = "all rows and every checkpoint; a comparison writes nothing."
+    again = f"qafila run {phase} {workload}"
+    try:
+        yield
+    except psycopg.errors.QueryCanceled as error:
+        raise Inconclusive(
+            f"the comparison of {workload} was cancelled in the database: {first_line(error)}",
+            kept=kept,
+            remedy=f"see that no statement_timeout applies to our sessions; then: {again}",
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if is_away(error):
+            raise Unavailable(
+                f"a database went away during the comparison of {workload}: {first_line(error)}",
+                kept=kept,
+                remedy=f"qafila doctor; then: {again}",
+            ) from error
+        raise BackfillHalted(
+            f"a database could not go on with the comparison of {workload}: {first_line(error)}",
+            kept=kept,
+            remedy=f"see in its log why, and mend that; then: {again}",
+        ) from error
 
 
 def compare_generation(
@@ -57,7 +98,10 @@ def verify_generation(
 ) -> Comparison:
     """Compare source and target by key, text digest and fingerprint, as a backfill ends."""
     workload, _ = read_workload(ledger, generation.workload)
-    with open_store(ledger, workload, generation) as store:
+    with (
+        databases_answer(workload.name),
+        open_store(ledger, workload, generation) as store,
+    ):
         compared = compare_generation(ledger, workload, generation, store, batch_rows=batch_rows)
     counts, source = compared.differences.counts, workload.corpus.source
     # a row of an index is a chunk; of any other source it is a document

@@ -18,7 +18,7 @@ from tasks.live_sync.feeds import list_feeds, meaning_at
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import Source, SourceRow
 from tasks.stores.port import VectorStore
-from tasks.verifying import expected_digests, list_set_aside
+from tasks.verifying import databases_answer, expected_digests, list_set_aside
 
 MOST_DIFFERENT = 20_000  # more than this is no race: the first pass alone is the answer
 _BATCH_ROWS = 2_000
@@ -61,6 +61,7 @@ def verify_live(
 
     catch_up = catch_up or drained
     with (
+        databases_answer(meaning.name),
         open_source(ledger, meaning, reach) as source,
         open_store(ledger, meaning, generation, reach) as store,
     ):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -110,6 +111,11 @@ class TableWitness:
     def sums(self) -> Sums:
         """Let the server sum up every row by bucket of its key."""
         return sum_witnesses(self._connection, self._witness_sql)
+
+    def stop_sums(self) -> None:
+        """Cancel the statement; where the server is gone, there is none."""
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe()
 
     @property
     def _witness_sql(self) -> WitnessSql:

@@ -7,7 +7,7 @@ from qafila.core.ladder.keys import MOST_NAMED, judge_keys, readers_parts
 from qafila.core.ladder.rungs import Detail, Finding, Rung
 from tasks.ledger import open_ledger
 from tasks.validating.climb import Climb, rung
-from tasks.verifying import compare_generation
+from tasks.verifying import compare_generation, databases_answer
 
 
 @rung(Rung.KEYS, "compare keys and digests")
@@ -16,7 +16,11 @@ def compare_keys(climb: Climb) -> Climbed:
 
     Rows that were set aside have their reason in the ledger, and may be absent.
     """
-    with open_ledger() as ledger, climb.store(ledger) as store:
+    with (
+        databases_answer(climb.workload.name, "benchmark-validation"),
+        open_ledger() as ledger,
+        climb.store(ledger) as store,
+    ):
         compared = compare_generation(
             ledger, climb.workload, climb.generation, store, climb.original
         )
