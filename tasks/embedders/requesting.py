@@ -27,6 +27,7 @@ from tasks.embedders.wire import Ask, Failure, Fault, Reply, post
 
 MOST_FAILURES = 8  # of one request in a row
 MOST_LIMITS = 100  # how often in a row one request may meet the service's limit
+MOST_PAUSE_SECONDS = 86_400.0  # that a service may ask for; longer, and a person should know
 MOST_SECONDS = 900.0  # from the first try of a request to its last, pauses asked for left out
 GARBLED_TRIES = 3
 _LOOK_SECONDS = 0.05
@@ -273,6 +274,7 @@ class Asking:
         if limits > MOST_LIMITS:
             raise self._given_up(f"it answered {limits} times in a row that its limit is reached")
         pause = backoff_seconds(limits, service.chance()) if hint is None else hint
+        self._require_bearable(pause)
         service.governor.pause(pause)
         since = (request.since or time.monotonic()) + pause
         self._queue.appendleft(replace(request, limits=limits, since=since))
@@ -283,8 +285,14 @@ class Asking:
             raise self._given_up(f"{tries} tries in a row failed, the last with: {reason}")
         pause = backoff_seconds(tries, self._service.chance())
         if failure.pause_seconds is not None:
+            self._require_bearable(failure.pause_seconds)
             self._service.governor.pause(failure.pause_seconds)
         self._queue.appendleft(replace(request, not_before=now + pause))
+
+    def _require_bearable(self, pause_seconds: float) -> None:
+        if pause_seconds > MOST_PAUSE_SECONDS:
+            hours = pause_seconds / 3600
+            raise self._given_up(f"it asks us to stay away for {hours:.0f} hours")
 
     def _divide(self, request: Request, reason: str) -> None:
         """Look for the text that is to blame; alone, it is rejected with the reason."""

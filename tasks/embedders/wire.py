@@ -22,6 +22,10 @@ from numpy.typing import NDArray
 from qafila.core.governor import hint_seconds
 
 _REASON_CHARACTERS = 300
+_UNREADABLE = (
+    ValueError, TypeError, KeyError, AttributeError, binascii.Error,
+    OverflowError, RecursionError,  # a number or brackets beyond all measure
+)  # fmt: skip
 
 
 class Fault(Enum):
@@ -102,14 +106,16 @@ def read_reply(content: bytes, texts: int, dimensions: int) -> Reply | Failure:
         data = body["data"]
         rows = {int(item["index"]): _vector(item["embedding"]) for item in data}
         usage = body.get("usage") or {}
-        tokens = usage.get("prompt_tokens", usage.get("total_tokens"))
-    except (ValueError, TypeError, KeyError, AttributeError, binascii.Error) as error:
+        tokens = usage.get("prompt_tokens") or usage.get("total_tokens")
+    except _UNREADABLE as error:
         return _garbled(f"it cannot be read ({type(error).__name__})")
     if len(data) != texts:
         return _garbled(f"{len(data)} vectors for {texts} texts")
     if sorted(rows) != list(range(texts)):
         return _garbled(f"{len(rows)} different indexes for {texts} texts")
     lengths = sorted({len(row) for row in rows.values()})
+    if 0 in lengths:  # of one text, perhaps: dividing finds it
+        return _garbled("an empty vector")
     if lengths != [dimensions]:
         found = " and ".join(map(str, lengths))
         return Failure(Fault.DIMENSIONS, f"{found} dimensions instead of {dimensions}", sent=True)
@@ -120,7 +126,8 @@ def read_reply(content: bytes, texts: int, dimensions: int) -> Reply | Failure:
 def _vector(value: object) -> NDArray[np.float32]:
     if isinstance(value, str):
         return np.frombuffer(base64.b64decode(value, validate=True), "<f4")
-    row = np.asarray(value, np.float32)
+    with np.errstate(over="ignore"):  # infinite then, which is rejected with a reason
+        row = np.asarray(value, np.float32)
     if row.ndim != 1:
         raise ValueError("a vector has one dimension")
     return row
@@ -144,6 +151,8 @@ def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Fai
         return Failure(Fault.QUOTA, reason)
     if status in (400, 413, 422):
         return Failure(Fault.CONTENT, reason)
+    if 300 <= status < 400:  # never followed: the texts and the key are for the host that was named
+        return Failure(Fault.UNKNOWN, f"HTTP {status}: it moved{_moved_to(headers)}")
     if status in (404, 405, 410):
         return Failure(Fault.UNKNOWN, reason)
     if status in (408, 409, 425) or status >= 500:
@@ -151,11 +160,22 @@ def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Fai
     return Failure(Fault.OTHER, reason)
 
 
+def _moved_to(headers: Mapping[str, str]) -> str:
+    """Return where to, without what may be secret in an address."""
+    try:
+        found = httpx.URL(headers.get("location", ""))
+    except httpx.InvalidURL:
+        return ""
+    host = f"{found.scheme}://{found.netloc.decode('ascii', 'replace')}" if found.host else ""
+    place = (host + found.path)[:_REASON_CHARACTERS]
+    return f" to {place}" if headers.get("location") else ""
+
+
 def _error_of(content: bytes) -> tuple[str, str]:
     """Return message and code of an error: OpenAI's shape, or ``detail`` or ``message`` alone."""
     try:
         body = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", ""
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):

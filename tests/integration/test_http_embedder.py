@@ -166,7 +166,8 @@ def test_what_no_second_try_mends_is_said_once_and_clearly(
 @pytest.mark.parametrize(
     ("fault", "says"),
     [("403", "does not let us in"), ("402", "nothing left"), ("429 quota", "nothing left"),
-     ("418", "unexpected")],
+     ("418", "unexpected"), ("308", "no such model or address .HTTP 308: it moved"),
+     ("429 1000000", "stay away for 278 hours"), ("503 1000000", "stay away for 278 hours")],
 )  # fmt: skip
 def test_other_refusals_stop_at_once(
     provider: Provider, open_embedder: Open, fault: str, says: str
