@@ -6,6 +6,7 @@ All of them run the same loop over the same claims, so that they may even be mix
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from qafila.errors import BackfillHalted, BadInput
@@ -23,6 +25,8 @@ from tasks.engine.worker import Assignment
 
 Engine = Literal["processes", "threads", "dask", "ray", "work-pool"]
 
+HIGHEST_NUMBER = 9_999
+_BY_HAND = 1_000  # the lowest number of a worker that nobody gave one: above any that is given
 ASK_SECONDS = 1.0  # between two questions about a run elsewhere
 
 
@@ -88,7 +92,7 @@ def at_work(
 ) -> Iterator[Sequence[TaskWorker | FlowWorker]]:
     """Start workers, yield them, and let them end with the block."""
     if engine == "work-pool":
-        yield [_on_pool(assignment) for _ in range(workers)]
+        yield [_on_pool(assignment, number) for number in range(1, workers + 1)]
         return
     task = load_in_process if engine == "processes" else load_here
     with _runner(engine, workers) as runner:
@@ -103,12 +107,26 @@ def at_work(
         ]
 
 
-def _on_pool(assignment: Assignment) -> FlowWorker:
+def number_of_worker() -> int:
+    """Return what the worker is called that this flow run is, also after it was started again.
+
+    The number that the run was given, or else one from 1 000 to 9 999, made of the run's id.
+    """
+    request = (flow_run.parameters or {}).get("request")
+    given = request.get("number") if isinstance(request, dict) else getattr(request, "number", None)
+    if given is not None:
+        return int(given)
+    drawn = zlib.crc32(str(flow_run.id).encode()) % (HIGHEST_NUMBER + 1 - _BY_HAND)
+    return _BY_HAND + drawn
+
+
+def _on_pool(assignment: Assignment, number: int) -> FlowWorker:
     run = run_deployment(
         "backfill-worker/backfill-worker",
         parameters={"request": {"workload": assignment.workload,
                                 "generation": assignment.generation,
-                                "batch_rows": assignment.batch_rows}},
+                                "batch_rows": assignment.batch_rows,
+                                "number": number}},
         timeout=0,
     )  # fmt: skip
     return FlowWorker(run.id)  # type: ignore[union-attr]
