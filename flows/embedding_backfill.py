@@ -43,7 +43,7 @@ from tasks.ledger import (
     require_generation,
 )
 from tasks.opening import Reach, reach_of
-from tasks.preflight import latest_preflight
+from tasks.preflight_record import latest_preflight
 from tasks.runs import about_generation, current_run_id, operator_told
 from tasks.workforce import Engine, at_work
 

@@ -23,7 +23,7 @@ from qafila.errors import Refused
 from tasks.evidence import evidence_of
 from tasks.generations import open_for
 from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
-from tasks.preflight import latest_preflight
+from tasks.preflight_record import latest_preflight
 from tasks.runs import operator_told
 
 # Phases that only read, or that last seconds. The load and the canary run alone: each may be

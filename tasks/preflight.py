@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,6 @@ from qafila.core.approving import approvers_needed
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Phase
 from qafila.core.preflight import Answer, Certificate, Facts
-from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
@@ -27,37 +26,7 @@ from tasks.evidence import latest_evidence, record_evidence
 from tasks.ledger import Connection, generation_of, open_ledger, read_workload
 from tasks.runs import current_run_id
 
-
-@dataclass(frozen=True)
-class Preflight:
-    """The newest outcome of one generation: its verdict, and who overrode a FAIL, and why."""
-
-    verdict: Verdict
-    sentence: str
-    overridden_by: str | None
-    reason: str
-
-    @property
-    def allows(self) -> bool:
-        """Tell whether a backfill may start."""
-        return self.verdict is Verdict.PASS or self.overridden_by is not None
-
-
 # --- ports -------------------------------------------------------------------------------------
-
-
-def latest_preflight(ledger: Connection, workload: str, generation: int) -> Preflight | None:
-    """Return the newest preflight of a generation, if it ever ran."""
-    found = latest_evidence(ledger, workload, "preflight", generation=generation)
-    if found is None:
-        return None
-    override = found.body.get("override") or {}
-    return Preflight(
-        Verdict(found.verdict or Verdict.ERROR),
-        found.sentence,
-        override.get("by"),
-        str(override.get("reason", "")),
-    )
 
 
 def gather_facts(ledger: Connection, workload: str, generation: int) -> Facts:

@@ -21,7 +21,7 @@ from tasks.edges import router_of
 from tasks.evidence import Evidence, latest_evidence
 from tasks.leases import LeaseRow, read_lease
 from tasks.ledger import Connection, Generation, newest_generation, read_workload
-from tasks.preflight import latest_preflight
+from tasks.preflight_record import latest_preflight
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""What is started often, or asked while Prefect is down, does not import it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["qafila.cli.__main__", "tasks.engine.process", "tasks.status", "tasks.watching",
+     "tasks.rolling_back", "tasks.rolling_back_by_card"],
+)  # fmt: skip
+def test_it_is_not_imported(module: str) -> None:
+    """It takes more than a second of processor time, and 80 MB."""
+    looked = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print('prefect' in sys.modules)"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert looked.stdout == "False\n"
