@@ -7,11 +7,14 @@ import shutil
 import signal
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 import pytest
+from psycopg import sql
 
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -23,23 +26,49 @@ from qafila.stack import postgres
 
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[postgres.Postgres]:
-    """Run until the session ends; when it is told to end (SIGTERM), the server goes with it."""
+    """Run until the session ends; when it is told to end (SIGTERM), the server goes with it.
+
+    Nothing of it is needed once the machine stops, so no commit waits for the disk. Whoever kills
+    a server runs one of his own.
+    """
     with ended_by_sigterm(lambda: pytest.exit("told to end", 128 + signal.SIGTERM)):
         folder = Path(tempfile.mkdtemp(prefix="qafila-pg-"))
         try:
-            yield postgres.start(folder / "pg")
+            server = postgres.start(folder / "pg")
+            with psycopg.connect(server.uri, autocommit=True) as connection:
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
+            yield server
         finally:
             stop_server(folder / "pg", keep=False)
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def fresh(pg_server: postgres.Postgres) -> Callable[[Literal["ledger", "target"]], str]:
+    """Return what makes a database with a schema: a copy of one to which it was applied."""
+
+    @cache
+    def template(schema: Literal["ledger", "target"]) -> str:
+        name = f"{schema}_as_applied"
+        with psycopg.connect(postgres.ensure_database(pg_server, name)) as connection:
+            apply_schema(connection, schema)
+        return name
+
+    def copied(schema: Literal["ledger", "target"]) -> str:
+        made, of = f"{schema}_{uuid.uuid4().hex[:8]}", template(schema)
+        copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        with psycopg.connect(pg_server.uri, autocommit=True) as connection:
+            connection.execute(copy.format(sql.Identifier(made), sql.Identifier(of)))
+        return pg_server.database(made)
+
+    return copied
+
+
 @pytest.fixture
-def ledger_url(pg_server: postgres.Postgres) -> str:
+def ledger_url(fresh: Callable[[Literal["ledger", "target"]], str]) -> str:
     """Address of a fresh ledger with its schema applied."""
-    url = postgres.ensure_database(pg_server, f"ledger_{uuid.uuid4().hex[:8]}")
-    with psycopg.connect(url) as connection:
-        apply_schema(connection, "ledger")
-    return url
+    return fresh("ledger")
 
 
 @pytest.fixture
@@ -49,12 +78,9 @@ def ledger_named(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def target_url(pg_server: postgres.Postgres) -> str:
+def target_url(fresh: Callable[[Literal["ledger", "target"]], str]) -> str:
     """Address of a fresh target database with its schema applied."""
-    url = postgres.ensure_database(pg_server, f"target_{uuid.uuid4().hex[:8]}")
-    with psycopg.connect(url) as connection:
-        apply_schema(connection, "target")
-    return url
+    return fresh("target")
 
 
 @pytest.fixture
