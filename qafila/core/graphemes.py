@@ -26,17 +26,29 @@ def around(text: str, position: int) -> tuple[int, int]:
     before, after = text[position - 1], text[position]
     if before.isascii() and after.isascii():
         if before == "\r" and after == "\n":
-            return around(text, position - 1)[0], position + 1
+            return position - 1, position + 1
         return position, position
-    at = position - 1
-    while at > 0 and _depends_on_what_came_before(text[at]):
-        at -= 1
-    first = at
+    back = 1
+    while True:
+        first = max(0, position - back)
+        while first > 0 and _depends_on_what_came_before(text[first]):
+            first -= 1
+        at, end = _straddling(text, first, position)
+        if at == end:
+            return position, position
+        if at > first or first == 0:
+            return at, end
+        back = 2 * (position - first)  # it may have begun earlier still, as a chain of emoji does
+
+
+def _straddling(text: str, first: int, position: int) -> tuple[int, int]:
+    """Return the cluster around ``position``, segmenting from ``first``; or ``position`` twice."""
+    at = first
     while at < position:
         cluster = _CLUSTER.match(text, at)
         assert cluster is not None  # \X takes at least one character
         if cluster.end() > position:
-            return (around(text, at)[0] if at == first else at), cluster.end()
+            return at, cluster.end()
         at = cluster.end()
     return position, position
 

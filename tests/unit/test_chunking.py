@@ -257,6 +257,19 @@ def test_one_letter_longer_than_a_chunk_stays_whole() -> None:
     assert trimmed(" \u0301a ", 0, 4) == (0, 3)  # a space that carries an accent is a letter
 
 
+@pytest.mark.parametrize("link", ["👩\u200d", "\u0915\u094d", "e\u0301", "🇫", "\u0600"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_chain_of_letters_without_end_is_cut_like_any_other(link: str, method: str) -> None:
+    """However long one cluster is, looking for its edges neither fails nor goes in circles."""
+    text = f"a {link * 3000}b. c"
+    spans = split(text, chunking_of(method, 120, 20), words)
+    starts = {m.start() for m in regex.finditer(r"\X", text)} | {len(text)}
+    assert cuts(spans) <= starts
+    assert (spans[0].start, spans[-1].end) == (0, len(text))
+    covered = {i for s in spans for i in range(s.start, s.end)}
+    assert all(i in covered or c.isspace() for i, c in enumerate(text))
+
+
 def test_the_version_names_what_decides_the_chunks() -> None:
     assert chunks.version_of(Chunking()) == 1
     assert "regex" in str(chunks.version_of(Chunking(method="window")))
