@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
@@ -177,6 +178,7 @@ def show_plan(generation: Generation, plan: BackfillPlan) -> None:
 def begin(generation: Generation) -> Generation:
     """Move the phase when it is the first attempt, and note the attempt."""
     name, number = generation.workload, generation.number
+    this_attempt = str(uuid4())
 
     def note_attempt(answered: Answered) -> Generation:
         with open_ledger() as ledger, ledger.transaction():
@@ -186,7 +188,7 @@ def begin(generation: Generation) -> Generation:
                 now = move_phase(ledger, now, Event.PLAN_APPLIED)
             record_evidence(
                 ledger, "backfill-attempt", f"a run loads generation {number}.",
-                workload=name, generation=number, run_id=current_run_id(),
+                workload=name, generation=number, run_id=current_run_id(), append_id=this_attempt,
             )  # fmt: skip
         return now
 
@@ -249,6 +251,7 @@ def accept(
     """
     name, number = generation.workload, generation.number
     verdict = Verdict.PASS if comparison.complete else Verdict.FAIL
+    this_verdict = str(uuid4())
 
     def record(answered: Answered) -> dict[str, Any]:
         with open_ledger() as ledger:
@@ -268,6 +271,7 @@ def accept(
             record_evidence(
                 ledger, "backfill", comparison.sentence(), workload=name,
                 generation=number, verdict=verdict, body=body, run_id=current_run_id(),
+                append_id=this_verdict,
             )  # fmt: skip
         return body
 

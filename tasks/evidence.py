@@ -42,12 +42,25 @@ def record_evidence(
     verdict: Verdict | None = None,
     body: Mapping[str, object] | None = None,
     run_id: str | None = None,
+    append_id: str | None = None,
 ) -> int:
-    """Append one row to the chain and return its number. ``body`` holds JSON-able values only."""
+    """Append one row to the chain and return its number. ``body`` holds JSON-able values only.
+
+    ``append_id`` makes it harmless to repeat, where the ledger may have died after it had committed
+    and before it said so: the row of this workload and kind that has the id already is returned as
+    it is. Make it where the outcome is made, outside of what is repeated.
+    """
     recorded_at = datetime.now(UTC)
+    if append_id is not None:
+        body = {**(body or {}), "append_id": append_id}
     with ledger.transaction():
         head = ledger.execute(statement("ledger", "lock_evidence_head")).fetchone()
         assert head is not None
+        if append_id is not None:  # under the lock of the head, so nobody appends it meanwhile
+            known = {"workload": workload, "kind": kind, "append_id": append_id}
+            there = ledger.execute(statement("ledger", "appended_evidence"), known).fetchone()
+            if there is not None:
+                return int(there[0])
         number, previous = int(head[0]) + 1, str(head[1])
         row = {
             "workload": workload,

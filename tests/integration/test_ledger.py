@@ -47,6 +47,17 @@ def test_the_chain_shows_a_change_and_a_missing_tail(ledger: psycopg.Connection)
     assert "the chain ends at row 1" in evidence.check_chain(ledger).problems[0]
 
 
+def test_what_is_appended_by_its_id_is_there_once(ledger: psycopg.Connection) -> None:
+    def append(kind: str, append_id: str | None, workload: str | None = "docs") -> int:
+        return evidence.record_evidence(ledger, kind, "s", workload=workload, append_id=append_id)
+
+    assert [append("test", "a"), append("test", "a"), append("test", "b")] == [1, 1, 2]
+    assert [append("test", None), append("test", None)] == [3, 4]  # as ever
+    assert [append("other", "a"), append("test", "a", "more"), append("test", "a")] == [5, 6, 1]
+    assert [append("test", "a", None), append("test", "a", None)] == [7, 7]
+    assert evidence.check_chain(ledger).intact
+
+
 def test_a_watchdog_that_looks_is_seen(ledger: psycopg.Connection) -> None:
     assert watchdog_age(ledger) is None
     mark_watchdog(ledger, "a")

@@ -121,6 +121,14 @@ VALUES
     (%(number)s, %(workload)s, %(generation)s, %(kind)s, %(run_id)s, %(verdict)s, %(sentence)s,
      %(recorded_at)s, %(body)s, %(previous)s, %(digest)s);
 
+-- name: appended_evidence
+-- The row that was appended with this id, if it was. Only under lock_evidence_head.
+SELECT number
+FROM qafila.evidence
+WHERE workload IS NOT DISTINCT FROM %(workload)s
+  AND kind = %(kind)s
+  AND body ->> 'append_id' = %(append_id)s;
+
 -- name: move_evidence_head
 -- Only under lock_evidence_head.
 UPDATE qafila.evidence_head
