@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--batch-rows", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     figures = measure(given.rows, given.seed, batch_rows=given.batch_rows, rounds=given.rounds)
@@ -41,7 +41,7 @@ def main() -> None:
     machine.show("copy-pgvector", figures, seed=given.seed, raw_seconds=raw, notes=notes)
 
 
-def measure(rows: int, seed: int, *, batch_rows: int = 10_000, rounds: int = 5) -> dict[str, Any]:
+def measure(rows: int, seed: int, *, batch_rows: int = 10_000, rounds: int = 9) -> dict[str, Any]:
     """Return the ratio, whether the digests agree, and every timing."""
     made = make_rows(0, rows, DIMENSIONS, seed)
     asked = argparse.Namespace(rows=rows, dim=DIMENSIONS, batch_rows=batch_rows, seed=seed)

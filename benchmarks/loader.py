@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--batch-rows", type=int, default=10_000, help="rows a transaction")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
     if given.rows < 1_000:
