@@ -69,7 +69,8 @@ def _mixed(facts: Facts) -> Iterator[Finding]:
 def _vectors(facts: Facts) -> Iterator[Finding]:
     seen = facts.observed
     counted = facts.counted_null_vectors
-    if seen.null_vectors.count or counted:
+    read = facts.vector_type != "multi"  # several vectors a point are not looked at
+    if read and (seen.null_vectors.count or counted):
         yield of_rows(
             facts, "null-vectors", Severity.SERIOUS, seen.null_vectors.count,
             "{} have no vector: no vector search finds them.",

@@ -222,7 +222,8 @@ def around(facts: Facts) -> Iterator[Finding]:
     if facts.vector_type in ("sparsevec", "bit", "sparse", "multi"):
         yield Finding(
             "vector-not-copied", Severity.SERIOUS,
-            f"{facts.vector} holds {facts.vector_type} vectors, which Qafila does not copy.",
+            f"{facts.vector or 'the unnamed vector'} holds {facts.vector_type} "
+            "vectors, which Qafila does not copy.",
             "embed the text with a dense model, or leave this column where it is",
         )  # fmt: skip
     if facts.other_vectors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +32,10 @@ _PAGE_IDS = 10_000  # ids alone are small
 _PAGE_POINTS = 1_000
 _SAMPLE_POINTS = 256
 _MOST_PROBLEMS = 20
+_MOST_NUMBER = 2**31 - 1  # of a chunk, as every store keeps it
 _OFFSETS = ("start_offset", "end_offset")
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
+_BARE = re.compile(r"[\w-]+(\[\d*\])*")  # what Qdrant takes in a path without quotes
 
 
 # of unit vectors; Qdrant's Euclidean score is the distance itself
@@ -184,9 +188,7 @@ class QdrantSource:
                     with_payload=True, with_vectors=self._vector_asked,
                 )  # fmt: skip
         else:
-            points = [p for page in self._scroll(None, _PAGE_POINTS, True, vectors=True,
-                                                 only=self._of_documents(keys))
-                      for p in page]  # fmt: skip
+            points = self._of_documents(keys)
         rows = self._rows(points)
         return sorted(rows, key=lambda r: (r.key_text, r.piece.number if r.piece else 0))
 
@@ -218,17 +220,28 @@ class QdrantSource:
             for p in answer.points
         ]
 
-    def _of_documents(self, keys: Sequence[str]) -> models.Filter:
-        assert self._settings.key is not None
-        numbers = [int(k) for k in keys if k.lstrip("-").isdecimal() and abs(int(k)) < 2**63]
-        either: list[models.Condition] = [
-            models.FieldCondition(key=self._settings.key, match=models.MatchAny(any=[*keys]))
-        ]
-        if numbers:  # a payload may hold the number, where a key is always a text
-            either.append(
-                models.FieldCondition(key=self._settings.key, match=models.MatchAny(any=numbers))
-            )
-        return models.Filter(should=either)
+    def _of_documents(self, keys: Sequence[str]) -> list[models.Record]:
+        """Return the points of these documents, by Qdrant's filter or, if need be, one by one."""
+        path, wanted = self._settings.key, set(keys)
+        assert path is not None
+        found = [p for page in self._scroll(None, _PAGE_POINTS, True, vectors=True,
+                                            only=_any_of(path, keys)) for p in page]  # fmt: skip
+        missing = wanted - {self._key_of(p) for p in found}
+        if not missing or "." not in path:
+            return found
+        # a key inside a field that holds JSON as a text is out of reach of a filter
+        ids = [p.id for page in self._scroll(None, _PAGE_POINTS, _tops(path)) for p in page
+               if self._key_of(p) in missing]  # fmt: skip
+        for start in range(0, len(ids), _PAGE_POINTS):
+            with asking_qdrant(f"reading points of {self._settings.collection!r}"):
+                found += self._client.retrieve(
+                    self._settings.collection, ids[start : start + _PAGE_POINTS],
+                    with_payload=True, with_vectors=self._vector_asked,
+                )  # fmt: skip
+        return found
+
+    def _key_of(self, point: models.Record) -> str:
+        return str(dig(point.payload or {}, self._settings.key or ""))
 
     @property
     def _vector_asked(self) -> bool | list[str]:
@@ -290,6 +303,8 @@ class QdrantSource:
         number = 0 if settings.number is None else dig(payload, settings.number)
         if isinstance(number, bool) or not isinstance(number, int):
             raise WrongField(f"it has no whole number at {settings.number!r}, but {number!r}")
+        if not 0 <= number <= _MOST_NUMBER:
+            raise WrongField(f"{settings.number!r} is {number}, which numbers no chunk")
         return str(key), number
 
     def _rows(self, points: Sequence[models.Record]) -> list[SourceRow]:
@@ -344,7 +359,7 @@ def _rank(point_id: Any) -> tuple[int, int]:
 
 def _id_of(text: str) -> int | str | None:
     """Return the id that a text stands for; None when it is none."""
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         return int(text) if int(text) < 2**64 else None
     try:
         return str(uuid.UUID(text))
@@ -354,7 +369,29 @@ def _id_of(text: str) -> int | str | None:
 
 def _tops(path: str) -> list[str]:
     """Return what to ask a payload for: Qdrant does not look into a string, which we do."""
-    return [path, path.partition(".")[0]]
+    return [*_paths(path), _quoted(path.partition(".")[0])]
+
+
+def _paths(path: str) -> list[str]:
+    """Return a path as Qdrant writes it and, of one with dots, the field that is called so."""
+    parts = ".".join(map(_quoted, path.split(".")))
+    return [parts, _quoted(path)] if "." in path else [parts]
+
+
+def _quoted(name: str) -> str:
+    return name if _BARE.fullmatch(name) else f'"{name}"'
+
+
+def _any_of(path: str, keys: Sequence[str]) -> models.Filter:
+    # a payload may hold the number, where a key is always a text
+    numbers = [int(k) for k in keys if _NUMBER.fullmatch(k) and abs(int(k)) < 2**63]
+    return models.Filter(
+        should=[
+            models.FieldCondition(key=p, match=models.MatchAny(any=among))
+            for p in _paths(path)
+            for among in ([*keys], *([numbers] if numbers else []))
+        ]
+    )
 
 
 def _has_text(payload: Mapping[str, Any], field: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -219,6 +220,30 @@ def test_a_collection_of_another_tool(client: QdrantClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "key", ["doc.id", "metadata.ref", "_node_content.ref", "my key", "_node.my key", "clé-1"]
+)
+def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str) -> None:
+    """In a field with dots in its name, in an object, in JSON that is kept as one text."""
+
+    def payload(n: int) -> dict[str, Any]:
+        ref = f"d{n}" if n % 2 else n
+        inside = {"ref": ref, "text": f"text {n}", "my key": ref}
+        return {"doc.id": ref, "metadata": inside, "_node_content": json.dumps(inside),
+                "my key": ref, "_node": inside, "clé-1": ref, "the text": f"text {n}"}  # fmt: skip
+
+    client.upsert("t", [
+        models.PointStruct(id=n, vector={"a": [3, 4]}, payload=payload(n)) for n in range(6)
+    ])  # fmt: skip
+    opened = collection(client, vector_name="a", key=key, number=None, text="the text")
+    assert opened.problems() == []
+    assert [r.key_text for r in read(opened, 2)] == ["0", "d1", "2", "d3", "4", "d5"]
+    found = opened.fetch(["d1", "4", "never", "d5", "٣", "²"])
+    assert [(r.key_text, r.text) for r in found] == [
+        ("4", "text 4"), ("d1", "text 1"), ("d5", "text 5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("settings", "named"),
     [
         ({"collection": "gone"}, "it has: t"),
@@ -250,6 +275,16 @@ def test_points_without_a_key_or_with_the_same_are_all_named(client: QdrantClien
     assert told[-1].startswith("2 points, 0 one of them, are chunk 0 of 'a'")
     with pytest.raises(BadInput, match="point 2"):
         read(collection(client, vector_name="a"), 100)
+    client.upsert("t", [
+        models.PointStruct(id=n, vector={"a": [1, 0]},
+                           payload={"source_key": "z", "chunk_number": number, "text": "x"})
+        for n, number in ((20, -1), (21, 2**31))
+    ])  # fmt: skip
+    told = collection(client, vector_name="a").problems()
+    assert [p for p in told if "numbers no chunk" in p] == [
+        f"point {n}: 'chunk_number' is {number}, which numbers no chunk"
+        for n, number in ((20, -1), (21, 2**31))
+    ]
     assert "has a text at 'body'" in collection(client, vector_name="a", text="body").problems()[0]
 
 

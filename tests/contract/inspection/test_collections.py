@@ -163,3 +163,36 @@ def test_named_sparse_and_tenant_are_told() -> None:
         QdrantInspector(client, local=True).inspect("docs", "other")
     with pytest.raises(BadInput, match="docs"):
         QdrantInspector(client, local=True).inspect("dcos")
+
+
+def test_several_vectors_a_point_are_told_and_not_taken_for_none() -> None:
+    client = QdrantClient(":memory:")
+    client.create_collection(
+        "docs",
+        vectors_config=models.VectorParams(
+            size=2, distance=models.Distance.COSINE,
+            multivector_config=models.MultiVectorConfig(
+                comparator=models.MultiVectorComparator.MAX_SIM
+            ),
+        ),
+    )  # fmt: skip
+    client.upsert("docs", [models.PointStruct(
+        id=1, vector=[[1.0, 0.0], [0.0, 1.0]], payload={"page_content": "one"})])  # fmt: skip
+    seen = look_in(client)
+    assert "null-vectors" not in codes(seen)
+    assert any(f.sentence.startswith("the unnamed vector holds multi") for f in seen.findings)
+
+
+def test_odd_payloads_are_looked_at_all_the_same() -> None:
+    client = QdrantClient(":memory:")
+    client.create_collection(
+        "docs", vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT)
+    )
+    odd: list[Any] = [[1, {"a": 1}], None, 1.5, {"b": "x"}, "s" * 5000, "a\0b\ud83d"]
+    client.upsert("docs", [
+        models.PointStruct(id=n, vector=[1.0, n], payload={"id": v, "content": v, "meta": v})
+        for n, v in enumerate(odd)
+    ] + [models.PointStruct(id=99, vector=[0.0, 1.0], payload=None)])  # fmt: skip
+    seen = look_in(client)
+    assert seen.facts.rows == 7
+    assert the(seen, "missing-text").count == 5
