@@ -25,6 +25,7 @@ from tasks.engine.claims import list_shards
 from tasks.ledger import Generation, move_phase, open_ledger
 from tests.corpus import demo_workload, ready_generation
 from tests.edges import free_port
+from tests.planning import plan_here
 
 
 @dataclass
@@ -96,7 +97,7 @@ def running_demo(server: postgres.Postgres, *, scale: Scale = "small") -> Iterat
 def _fill(workload: Workload, source: str, target: str) -> Generation:
     with open_ledger() as ledger:
         generation = ready_generation(ledger, workload, source, target)
-        plan, ranges, shape = backfill.plan_load.fn(workload.name, generation, 5000, 1)
+        plan, ranges, shape = plan_here(generation, 5000, 1)
         backfill.apply_plan.fn(generation, plan, ranges, shape)
         for shard in list_shards(ledger, generation):
             backfill.load_shard.fn(generation, shard.number, len(ranges), 500, None)

@@ -13,6 +13,7 @@ from tasks import backfill
 from tasks.ledger import Generation, move_phase
 from tasks.live_sync import ensure_capture
 from tests.corpus import demo_workload, make_source, ready_generation
+from tests.planning import plan_here
 
 ROWS = 120
 SHARD_ROWS = 100
@@ -61,8 +62,7 @@ def followed(
     workload = demo_workload(live_sync=True, **corpus)
     generation = ready_generation(ledger, workload, source_url, target_url)
     ensure_capture(ledger, workload, generation)
-    plan = backfill.plan_load.fn(generation.workload, generation, SHARD_ROWS, 1)
-    backfill.apply_plan.fn(generation, *plan)
+    backfill.apply_plan.fn(generation, *plan_here(generation, SHARD_ROWS, 1))
     return Live(ledger, workload, generation, source_url, target_url)
 
 

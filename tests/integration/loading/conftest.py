@@ -15,6 +15,7 @@ from tasks import backfill
 from tasks.ledger import Generation
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.integration.loading import restarting
+from tests.planning import plan_here
 
 ROWS = 1500
 
@@ -36,7 +37,7 @@ def generation(
 ) -> Generation:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     generation = ready_generation(ledger, demo_workload(), source_url, target_url)
-    _, ranges, _ = plan = backfill.plan_load.fn(generation.workload, generation, 200, 2)
+    _, ranges, _ = plan = plan_here(generation, 200, 2)
     assert [r.rows for r in ranges] == [200] * 7 + [100]
     backfill.apply_plan.fn(generation, *plan)
     return generation

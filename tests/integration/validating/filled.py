@@ -31,6 +31,7 @@ from tasks.validating.climb import Climb
 from tests.corpus import demo_workload, ready_generation
 from tests.demo_services import ledger_of
 from tests.integration.validating.worlds import nobody
+from tests.planning import plan_here
 
 ROWS = 300
 WINDOW = {"method": "window", "max_characters": 200, "overlap_characters": 20}
@@ -147,13 +148,13 @@ def new_filled(
         if folder is not None:
             record_connection(ledger, "points", QdrantServer(path=str(folder)))
         generation = ready_generation(ledger, workload, source_url, target_url)
-        fill(workload, generation)
+        fill(generation)
     return Filled(ledger_url, source_url, target_url, workload, generation)
 
 
-def fill(workload: Workload, generation: Generation) -> None:
+def fill(generation: Generation) -> None:
     """Load all shards and build the index, as the backfill does."""
-    plan, ranges, shape = backfill.plan_load.fn(workload.name, generation, 100, 1)
+    plan, ranges, shape = plan_here(generation, 100, 1)
     backfill.apply_plan.fn(generation, plan, ranges, shape)
     with open_ledger() as ledger:
         shards = list_shards(ledger, generation)
