@@ -34,6 +34,14 @@ def lines(folder: Path, source: str, name: str) -> list[int]:
         # what a client of a general SDK returns of it
         "import boto3\nt = boto3.resource('dynamodb').Table('t')\nt.put_item()",
         "import boto3\np = boto3.client('ec2').get_paginator('x')\np.paginate()",
+        # the object that boto3.resource returns, as stubs and boto3 call it
+        "from mypy_boto3_s3 import S3ServiceResource\ndef f(s: S3ServiceResource):\n"
+        "    s.meta.client.get_object()",
+        "from types_aiobotocore_sqs.service_resource import SQSServiceResource as R\n"
+        "class A:\n    def __init__(self, r: R | None) -> None:\n        self.r = r\n"
+        "    def f(self):\n        self.r.meta.client.send_message()",
+        "from boto3.resources.base import ServiceResource\nr = cast(ServiceResource, x)\n"
+        "r.meta.client.tag_queue()",
         # what a class or a function of an SDK makes
         "from qdrant_client import QdrantClient\nq = QdrantClient.from_url(u)\nq.scroll('c')",
         "from firebase_admin import firestore\nd = firestore.client()\nd.collection('c')",
@@ -88,6 +96,8 @@ def test_what_one_of_several_branches_gives_may_be_there_after_them(tmp_path: Pa
         "from google.genai.types import Part\np = Part()\np.parts.append(1)",
         "from google.genai.types import Part\np = Part()\np.strip()",
         "from nats.aio.client import Callback\ndef f(done: Callback):\n  done()",
+        "from mypy_boto3_s3 import ServiceResourceTypeDef as T\ndef f(x: T):\n  x.get('y')",
+        "from azure.mgmt.foo.models import ServiceResource as R\ndef f(r: R):\n  r.tags.pop('y')",
         "from types_boto3_sqs.type_defs import XTypeDef\ndef f(x: XTypeDef):\n  x.get('y')",
         "import boto3\nr = boto3.client('cognito-idp').create_user_pool()\nr.get('Id')",
         "from openai import OpenAI\nx = broadcast(OpenAI, y)\nx.models()",

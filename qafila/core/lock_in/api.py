@@ -47,6 +47,8 @@ class Api:
 
     def is_client(self, name: str) -> bool:
         """Say whether calling this name of the SDK constructs a client."""
+        if self.provider == "aws" and name.endswith("ServiceResource"):
+            return True  # what boto3.resource returns; Azure has data of that name
         return name in self.clients or _CLIENT.match(name) is not None
 
     def is_object(self, name: str) -> bool:
