@@ -31,7 +31,15 @@ def relation_problems(relation: Relation, wanted: Sequence[str]) -> list[str]:
             if c not in columns
         ]
         unfit = [p for c in key if c in columns for p in _order_problems(relation, columns[c])]
-        return missing + unfit or _value_problems(relation)
+        if missing or unfit:
+            return missing + unfit
+        relation.run(  # a right to some columns only is seen here, before rows are counted
+            sql.SQL("SELECT {} FROM {} LIMIT 0").format(
+                sql.SQL(", ").join(map(sql.Identifier, dict.fromkeys([*key, *wanted]))),
+                relation.rows,
+            )
+        )
+        return _value_problems(relation)
     except BadInput as error:
         return list(error.problems)
     except errors.InsufficientPrivilege as error:

@@ -25,6 +25,7 @@ from tasks.sources.postgres import acl_of, acl_problems, metadata_of, objects_of
 from tasks.sources.relation import Column, Relation
 
 _INTEGERS = ("smallint", "integer", "bigint")
+MOST_NUMBER = 2**31 - 1  # of a chunk, as every store keeps it
 _OFFSETS = ("start_offset", "end_offset")
 HALF_ROUNDS, FULL_ROUNDS = 1e-3, 1e-5  # what a cosine may be off by, with room to spare
 _HEADER_BYTES = 4  # of a vector on the wire: dimensions and flags, two bytes each
@@ -56,6 +57,16 @@ class PgvectorSource:
                 f"column {settings.embedding!r} is {column.type}; an embedding is vector or "
                 "halfvec: name the right column, or cast it in the database"
             )
+        if not problems and self._numbered:
+            number = sql.Identifier(settings.key[1])
+            if self._relation.any_row(
+                sql.SQL("{} NOT BETWEEN 0 AND {}").format(number, sql.Literal(MOST_NUMBER))
+            ):
+                problems.append(
+                    f"key column {settings.key[1]!r}, being the second of two and whole, numbers "
+                    f"the chunks of a document, and in some row it is not between 0 and "
+                    f"{MOST_NUMBER}: if it numbers no chunks, name it first"
+                )
         return problems + acl_problems(self._relation, settings.acl)
 
     def shape(self) -> str:

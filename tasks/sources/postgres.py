@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import errors, sql
 
 from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PostgresSource as Settings
@@ -150,12 +150,21 @@ def acl_problems(relation: Relation, acl: str | None) -> list[str]:
         column.type.endswith("[]")
     ):
         return [f"column {acl!r} is {column.type}, acl needs text[]"]
-    if column.nullable and relation.any_null(column.name):
-        return [
-            f"column {acl!r} is NULL in some rows, which nobody could read: fill it, for everybody "
-            f"with {{{EVERYBODY}}}"
-        ]
-    return []
+    problems = []
+    try:
+        if column.nullable and relation.any_null(column.name):
+            problems.append(
+                f"column {acl!r} is NULL in some rows, which nobody could read: fill it, for "
+                f"everybody with {{{EVERYBODY}}}"
+            )
+        if relation.any_row(sql.SQL("array_ndims({}) > 1").format(sql.Identifier(column.name))):
+            problems.append(
+                f"column {acl!r} holds arrays within an array in some rows: one list of names is "
+                "needed"
+            )
+    except errors.InsufficientPrivilege:
+        return []  # which was told of the whole table already
+    return problems
 
 
 def acl_of(column: str | None) -> sql.Composable:

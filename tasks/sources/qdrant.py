@@ -22,7 +22,7 @@ from qdrant_client import QdrantClient, models
 from qafila.core.corpus import QdrantSource as Settings
 from qafila.errors import BadInput, Refused
 from tasks.sources.fields import WrongField, dig, groups_of, metadata_of, text_of
-from tasks.sources.pgvector import FULL_ROUNDS, spread
+from tasks.sources.pgvector import FULL_ROUNDS, MOST_NUMBER, spread
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
 from tasks.sources.relation import ranges_of
 from tasks.stores.qdrant_faults import asking_qdrant
@@ -32,7 +32,6 @@ _PAGE_IDS = 10_000  # ids alone are small
 _PAGE_POINTS = 1_000
 _SAMPLE_POINTS = 256
 _MOST_PROBLEMS = 20
-_MOST_NUMBER = 2**31 - 1  # of a chunk, as every store keeps it
 _OFFSETS = ("start_offset", "end_offset")
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
 _BARE = re.compile(r"[\w-]+(\[\d*\])*")  # what Qdrant takes in a path without quotes
@@ -303,7 +302,7 @@ class QdrantSource:
         number = 0 if settings.number is None else dig(payload, settings.number)
         if isinstance(number, bool) or not isinstance(number, int):
             raise WrongField(f"it has no whole number at {settings.number!r}, but {number!r}")
-        if not 0 <= number <= _MOST_NUMBER:
+        if not 0 <= number <= MOST_NUMBER:
             raise WrongField(f"{settings.number!r} is {number}, which numbers no chunk")
         return str(key), number
 

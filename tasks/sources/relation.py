@@ -26,6 +26,7 @@ _MISSHAPEN = (
     errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction,
     errors.DatatypeMismatch, errors.CannotCoerce, errors.InvalidTextRepresentation,
     errors.InvalidDatetimeFormat, errors.NumericValueOutOfRange, errors.WrongObjectType,
+    errors.FeatureNotSupported,
 )  # fmt: skip
 
 
@@ -116,7 +117,11 @@ class Relation:
         nulls = sql.SQL(" OR ").join(
             sql.SQL("{} IS NULL").format(sql.Identifier(c)) for c in columns
         )
-        asked = sql.SQL("SELECT 1 FROM {} WHERE {} LIMIT 1").format(self.rows, nulls)
+        return self.any_row(nulls)
+
+    def any_row(self, where: sql.Composable) -> bool:
+        """Say whether a condition holds for some row."""
+        asked = sql.SQL("SELECT 1 FROM {} WHERE {} LIMIT 1").format(self.rows, where)
         return self.run(asked).fetchone() is not None
 
     def columns(self) -> dict[str, Column]:

@@ -160,6 +160,23 @@ def test_what_is_no_index_is_named(db: psycopg.Connection[Any]) -> None:
     assert len(table(db, key=["id", "no"], text="none", embedding="gone").problems()) == 3
 
 
+def test_a_number_that_numbers_no_chunk_is_named_with_the_way_out(
+    db: psycopg.Connection[Any],
+) -> None:
+    db.execute("CREATE TABLE t (tenant text, id bigint, text text, embedding vector(2),"
+               " PRIMARY KEY (tenant, id))")  # fmt: skip
+    for number in (-1, 2**31):
+        db.execute("INSERT INTO t VALUES ('a', %s, 'x', '[1,2]')", [number])
+        (told,) = table(db, key=["tenant", "id"]).problems()
+        assert "name it first" in told
+        other_way = table(db, key=["id", "tenant"])
+        assert other_way.problems() == []
+        assert [r.key_text for r in read(other_way)] == [f'["{number}", "a"]']
+        db.execute("DELETE FROM t")
+    db.execute("INSERT INTO t VALUES ('a', 0, 'x', '[1,2]'), ('a', 2147483647, 'x', '[1,2]')")
+    assert table(db, key=["tenant", "id"]).problems() == []
+
+
 def test_a_vector_column_that_changes_stops_the_load(db: psycopg.Connection[Any]) -> None:
     db.execute("CREATE TABLE t (id int PRIMARY KEY, text text, embedding vector(2))")
     db.execute("INSERT INTO t SELECT n, 'x', '[1,2]' FROM generate_series(1, 6) n")

@@ -179,6 +179,15 @@ def test_every_problem_of_a_table_is_named_at_once(db: psycopg.Connection[Any]) 
         (True, False), (False, True), (False, True),
     ]  # fmt: skip
     assert "nobody could read" in told[2]
+    db.execute("CREATE TABLE v (id int PRIMARY KEY, body text, readers text[])")
+    db.execute("INSERT INTO v VALUES (1, '', '{x,NULL}'), (2, '', '{}')")
+    opened = source(db, table="v", acl="readers")
+    assert opened.problems() == []
+    assert [list(r.acl) for r in read(opened)] == [["x"], []]
+    db.execute("INSERT INTO v VALUES (3, '', '{{a,b},{c,d}}')")
+    assert "arrays within an array" in opened.problems()[0]
+    with pytest.raises(BackfillHalted, match="changed its shape"):
+        read(opened)
 
 
 def test_what_hides_rows_or_is_not_ours_to_read_is_named(db: psycopg.Connection[Any]) -> None:
@@ -193,6 +202,12 @@ def test_what_hides_rows_or_is_not_ours_to_read_is_named(db: psycopg.Connection[
         db.execute("GRANT SELECT ON t TO meek")
         db.execute("SET ROLE meek")
         assert "BYPASSRLS" in source(db).problems()[0]
+        db.execute("RESET ROLE")
+        db.execute("CREATE TABLE u (id int PRIMARY KEY, body text, readers text[])")
+        db.execute("GRANT SELECT (id) ON u TO meek")
+        db.execute("SET ROLE meek")
+        (told,) = source(db, table="u", acl="readers").problems()
+        assert "give the role SELECT" in told
     finally:
         db.execute("RESET ROLE")
 
