@@ -16,6 +16,7 @@ from qafila.core.analysis import (
     ArmCounts,
     Calibration,
     Counts,
+    Guardrail,
     Limits,
     State,
     calibrate,
@@ -181,6 +182,22 @@ def test_one_tenant_is_found_also_where_no_baseline_is_left() -> None:
     verdict = judge_alone(judged([look] * 2, known), known, LIMITS)
     assert verdict.verdict is Verdict.FAIL
     assert verdict.sentence.startswith("tenant t0")
+
+
+def test_an_answer_that_is_wrong_in_two_ways_is_one_wrong_answer() -> None:
+    ways = {Guardrail.UNGROUNDED: 0.01, Guardrail.FLAGGED: 0.01}
+    limits = replace(LIMITS, at_most=ways)
+    twice = frozenset(guardrail.value for guardrail in ways)
+    look = [
+        *some("candidate", "t0", 5),
+        *[replace(a, flags=twice) for a in some("candidate", "t0", 3)],
+    ]
+    known = calibrate(crowd("baseline", range(50), 5), limits)
+    state = judged([look], known, limits)
+    assert (state.tenants["t0"].wrong, state.tenants["t0"].judged) == (3, 8)
+    assert state.blast == 3
+    once = [replace(a, flags=frozenset({"flagged"}) & a.flags) for a in look]
+    assert judged([once], known, limits).tenant == state.tenant
 
 
 def test_what_is_kept_is_bounded() -> None:

@@ -54,10 +54,11 @@ class Answer(Protocol):
 class Limits:
     """What the judge holds a canary to.
 
-    ``alpha`` bounds a false abort and is shared by the guardrails that are watched and by the
-    search for one tenant who fares badly; ``beta`` bounds a false promotion at ``harm_ratio`` times
-    the baseline's bad rate. ``at_most`` is the share of answers that may be bad in a way that the
-    service declares; a guardrail without one is not watched.
+    ``alpha`` bounds a false abort, beside the baseline and anew where all traffic is the canary's;
+    it is shared by the guardrails that are watched and by the search for one tenant who fares
+    badly. ``beta`` bounds a false promotion at ``harm_ratio`` times the baseline's bad rate.
+    ``at_most`` is the share of answers that may be bad in a way that the service declares; a
+    guardrail without one is not watched.
     """
 
     harm_ratio: float = 2.0
@@ -118,10 +119,11 @@ class ArmCounts:
     def wrong(self, guardrails: Sequence[Guardrail]) -> int:
         """Return the answers that were worth nothing to a user: all that was bad but slowness.
 
-        One that was wrong in two declared ways counts twice, within the number of requests.
+        One that was wrong in two declared ways counts twice, within the number that were ``bad``:
+        twice the same answer is not twice the evidence. ``guardrails`` are those of ``bad``.
         """
         ways = (self.of(g) for g in guardrails if g is not Guardrail.LATENCY)
-        return min(self.requests, sum(ways))
+        return min(self.bad, sum(ways))
 
 
 def of(stored: Mapping[str, Any], guardrail: Guardrail) -> int:
