@@ -65,7 +65,7 @@ class PgvectorInspector:
 
     def candidates(self) -> list[str]:
         """Return the names of all tables with vectors that we may read."""
-        with self._reading():
+        with self._ours("the database"), self._reading():
             return list(dict.fromkeys(r["name"] for r in self._rows("candidates")))
 
     def inspect(
@@ -77,20 +77,38 @@ class PgvectorInspector:
             BadInput: there is no such table or column.
             Unavailable: it may not be read, or does not answer in time.
         """
+        with self._ours(table), self._reading():
+            return self._inspect(table, vector, layout)
+
+    @contextmanager
+    def _ours(self, name: str) -> Iterator[None]:
+        """Turn the database's errors into ours."""
         try:
-            with self._reading():
-                return self._inspect(table, vector, layout)
+            yield
         except psycopg.errors.QueryCanceled as error:
             raise Unavailable(
-                f"{table} did not answer within {self._timeout_ms // 1000} s.",
+                f"{name} did not answer within {self._timeout_ms // 1000} s.",
                 kept="everything; it was only read.",
                 remedy="give it longer (--timeout-seconds), or look at fewer rows (--sample)",
             ) from error
         except psycopg.errors.InsufficientPrivilege as error:
             raise Unavailable(
-                f"{table} may not be read: {error.diag.message_primary}.",
+                f"{name} may not be read: {error.diag.message_primary}.",
                 kept="everything; nothing was touched.",
-                remedy=f"GRANT SELECT ON {table} TO the role in the address",
+                remedy=f"GRANT SELECT ON {name} TO the role in the address",
+            ) from error
+        except psycopg.errors.LockNotAvailable as error:
+            raise Unavailable(
+                f"{name} is locked by somebody who changes it, and no lock is waited for longer "
+                "than 2 s.",
+                kept="everything; nothing was touched.",
+                remedy="look again when that is done; pg_stat_activity says who it is",
+            ) from error
+        except psycopg.OperationalError as error:
+            raise Unavailable(
+                f"the database went away while {name} was looked at: {str(error).strip()}.",
+                kept="everything; it was only read.",
+                remedy="look again when it answers",
             ) from error
 
     @contextmanager

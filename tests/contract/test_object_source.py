@@ -346,6 +346,37 @@ def test_s3_objects_are_read_as_they_were_listed(tmp_path: Path, s3: Any) -> Non
         pass
 
 
+def test_s3_is_listed_page_by_page_and_a_change_meanwhile_stops_the_load(
+    tmp_path: Path, s3: Any
+) -> None:
+    s3.create_bucket(Bucket="paged")
+    for n in range(7):
+        s3.put_object(Bucket="paged", Key=f"docs/ü {n}+&%41.jsonl",
+                      Body=json.dumps({"id": n, "text": "x"}).encode())  # fmt: skip
+    pages = []
+
+    def two_a_page(params: dict[str, Any], **_: Any) -> None:
+        params["MaxKeys"] = 2
+        pages.append(params.get("ContinuationToken"))
+
+    event = "provide-client-params.s3.ListObjectsV2"
+    s3.meta.events.register(event, two_a_page)
+    try:
+        asked = Settings.model_validate(
+            {"kind": "objects", "location": "s3://paged/docs", "block": "x", "format": "jsonl"}
+        )
+        opened = ObjectSource(asked, files_of(asked, tmp_path, s3), tmp_path)
+        assert [r.key_text for r in read(opened)] == [str(n) for n in range(7)]
+        assert len(set(pages)) == 4
+        late = ObjectSource(asked, files_of(asked, tmp_path / "late", s3), tmp_path / "late")
+        late.shape()
+        s3.put_object(Bucket="paged", Key="docs/a new one.jsonl", Body=b'{"id": 7, "text": "x"}')
+        with pytest.raises(BackfillHalted, match="came, went or changed"):
+            late.freeze(10)
+    finally:
+        s3.meta.events.unregister(event, two_a_page)
+
+
 @pytest.mark.parametrize(("collection", "documents"), [("cranfield", 1400), ("piaf-fr", None)])
 def test_a_public_collection_is_read_whole(
     tmp_path: Path, collection: str, documents: int | None

@@ -96,6 +96,30 @@ def test_policies_that_hide_rows_are_told(database: psycopg.Connection[Any], url
         assert "rows-hidden" in codes(look(reader))
 
 
+def test_a_table_that_somebody_changes_is_told_to_be_locked(
+    database: psycopg.Connection[Any], url: str
+) -> None:
+    healthy(database)
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Unavailable, match="is locked"):
+            look(database)
+    assert look(database).findings == ()
+
+
+def test_a_database_that_goes_away_meanwhile_is_told(
+    database: psycopg.Connection[Any], url: str
+) -> None:
+    healthy(database)
+    with psycopg.connect(url, autocommit=True) as looking:
+        inspector = PgvectorInspector(looking)
+        database.execute("SELECT pg_terminate_backend(%s)", [looking.info.backend_pid])
+        with pytest.raises(Unavailable, match="went away"):
+            inspector.inspect("item")
+        with pytest.raises(Unavailable, match="went away"):
+            inspector.candidates()
+
+
 def test_looking_writes_nothing(database: psycopg.Connection[Any]) -> None:
     healthy(database)
     inspector = PgvectorInspector(database)
