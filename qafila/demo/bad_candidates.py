@@ -42,27 +42,32 @@ GOING = {
 }
 
 
-TENANT_SHARES = 0.008, 0.02  # of all requests: of the one who is to be met, at least and at most
+TENANT_SHARES = 0.006, 0.02  # of all requests: of the one who is to be met, at least and at most
 
 
 def tenant_on_candidate(log: Iterable[str], since: float) -> str | None:
     """Return a tenant whom the candidate answers, of a users' log; None when there is none yet.
 
     Of those whom it answered after ``since`` (Unix seconds; older requests were under another
-    weight), the one who sends least, within ``TENANT_SHARES`` of the whole log: who sends less asks
-    too seldom for any proof before the rollout is over, and who sends more is seen in the
-    candidate's answers as a whole, the sooner the fewer these are.
+    weight) and whose share of the whole log is within ``TENANT_SHARES`` the one with fewest
+    answers of the candidate, and of these the one who sends most. Good answers before count for
+    the candidate, and many before the canary say how that tenant fared without it: so it is likely
+    to be proven before the candidate's answers as a whole are. Who sends less asks too seldom for
+    any proof before the rollout is over, and who sends more is seen in the whole.
     """
     sent: Counter[str] = Counter()
-    answered: set[str] = set()
+    answered: Counter[str] = Counter()
+    present: set[str] = set()
     for line in log:
         row = json.loads(line)
         sent[row["tenant"]] += 1
-        if row["t"] >= since and row["served"] == "candidate":
-            answered.add(row["tenant"])
+        if row["served"] == "candidate":
+            answered[row["tenant"]] += 1
+            if row["t"] >= since:
+                present.add(row["tenant"])
     least, most = (share * sent.total() for share in TENANT_SHARES)
-    fit = [tenant for tenant in sorted(answered) if least <= sent[tenant] <= most]
-    return min(fit, key=lambda tenant: sent[tenant], default=None)
+    fit = [tenant for tenant in sorted(present) if least <= sent[tenant] <= most]
+    return min(fit, key=lambda tenant: (answered[tenant], -sent[tenant]), default=None)
 
 
 def reason_of(sentence: str | None) -> str | None:

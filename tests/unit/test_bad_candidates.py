@@ -33,6 +33,8 @@ def test_every_way_has_faults_that_a_service_takes_and_a_reason_that_the_judge_k
         ("docs g2: errors: canary 9 of 30, baseline 0 of 90 (E = 400 ≥ 300).", "errors"),
         ("docs g2: latency: canary 9 of 30, baseline 0 of 90 (E = 400 ≥ 300).", "latency"),
         ("docs g2: tenant 1f2e: 9 of its 9 answers bad (E = 4000 ≥ 300).", "tenant"),
+        ("docs g2: tenant 1f2e: 9 of 9 …; empty: canary 9 of 30 (E = 400 ≥ 400).", "tenant"),
+        ("docs g2: empty: canary 9 of 30 …; 9 of these 9 were tenant 1f2e's, …", "empty"),
         ("docs g2: promoted; harm ×2 rejected (E = 21 ≥ 20).", "promoted;"),
         ("no colon at all", None),
     ],
@@ -58,6 +60,17 @@ def test_the_tenant_is_one_that_the_candidate_answers_and_neither_rare_nor_heavy
     assert tenant_on_candidate(log(), 5.0) == "middle"
     assert tenant_on_candidate(log(), 5.7) is None
     assert tenant_on_candidate([], 0.0) is None
+
+
+def test_of_several_tenants_it_is_who_had_fewest_answers_of_the_candidate_then_who_sends_most() -> (
+    None
+):
+    rows = [(1.0, f"t{n}", "baseline") for n in range(800)]
+    for tenant, before in (("a", 9), ("b", 11), ("c", 10), ("d", 12)):
+        rows += [(1.0, tenant, "baseline")] * before + [(5.0, tenant, "candidate")]
+    rows += [(2.0, "d", "candidate")]  # at an earlier weight, and well
+    log = [json.dumps({"t": t, "tenant": who, "served": served}) for t, who, served in rows]
+    assert tenant_on_candidate(log, 5.0) == "b"
 
 
 @pytest.mark.parametrize(
