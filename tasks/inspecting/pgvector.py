@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -21,30 +21,18 @@ from qafila.core.inspection import Access, Facts, Health, Index, Layout, Look, M
 from qafila.core.observed import Row, Tally, observe
 from qafila.errors import BadInput, Unavailable
 from qafila.sql import statement
+from tasks.inspecting.drawing import STORED, draw
 from tasks.inspecting.layouts import ACCESS, CHANGED, NODE_TEXTS, layout_of_table, model_in, text_at
 from tasks.inspecting.pgvector_rows import key_texts, model_fields, read_vector, text_elsewhere
 
 COUNT_TIMEOUT_MS = 5_000  # past this the planner's estimate is good enough
-_BERNOULLI_BYTES = 1 << 30  # a table up to this size is walked whole to draw each row by itself
 _TEXT_CHARACTERS = 200_000  # no more of a text is fetched
 _BATCH = 500
 _MOST_LENGTHS = 50  # as many sizes as the statement looks at
 _VECTOR_TYPES = ("vector", "halfvec", "sparsevec")
 _METRICS: Mapping[str, Metric] = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
 
-_STORED = ("r", "p", "m")  # kinds of table that rows can be drawn from
-
 Rows = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """How rows are drawn: in words, whether that is all of them, the seed, and the clause."""
-
-    how: str
-    complete: bool
-    seed: int | None
-    clause: sql.Composable
 
 
 class PgvectorInspector:
@@ -183,9 +171,9 @@ class PgvectorInspector:
         layout = given or self._layout(about, columns, frame["key"])
         rows, nulls, missing = self._count(about, layout.text, vector)
         counted = rows is not None
-        total = rows if rows is not None else max(0, about["estimate"])
+        total = rows if rows is not None else self._estimate(about)
         begun = time.perf_counter()
-        drawn = self._draw(about, total)
+        drawn = draw(about, total, self._sample_rows, self._seed, counted=counted)
         observed = observe(self._read(about, columns, layout, vector, drawn.clause))
         modifier = columns[vector]["modifier"]
         if modifier <= 0 and not drawn.complete:
@@ -210,7 +198,7 @@ class PgvectorInspector:
             look=look,
             layout=layout,
             observed=observed,
-            kind="table" if about["kind"] in _STORED else "view",
+            kind="table" if about["kind"] in STORED else "view",
             metric=metric,
             indexes=indexes,
             health=Health(
@@ -284,6 +272,13 @@ class PgvectorInspector:
             return None, None, None
         return rows[0]["rows"], rows[0]["null_vectors"], rows[0]["missing_texts"]
 
+    def _estimate(self, about: Mapping[str, Any]) -> int:
+        """Return what the planner expects: it knows views, and tables never analysed by size."""
+        query = sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {}").format(sql.SQL(about["name"]))
+        row = self._connection.execute(query).fetchone()
+        assert row is not None  # EXPLAIN always answers
+        return int(row[0][0]["Plan"]["Plan Rows"])
+
     def _count_lengths(
         self, about: Mapping[str, Any], columns: Mapping[str, Any], layout: Layout, vector: str
     ) -> dict[int, Tally] | None:
@@ -310,22 +305,6 @@ class PgvectorInspector:
             )
         return found
 
-    def _draw(self, about: Mapping[str, Any], rows: int) -> _Draw:
-        if rows <= self._sample_rows:
-            return _Draw("every row", True, None, sql.SQL(""))
-        if about["kind"] not in _STORED:
-            first = sql.SQL("LIMIT {}").format(sql.Literal(self._sample_rows))
-            return _Draw("the first rows of a view, not drawn at random", False, None, first)
-        each = about["heap_bytes"] <= _BERNOULLI_BYTES
-        method = "BERNOULLI" if each else "SYSTEM"
-        clause = sql.SQL("TABLESAMPLE {} ({}) REPEATABLE ({})").format(
-            sql.SQL(method),
-            sql.Literal(100 * self._sample_rows / rows),
-            sql.Literal(self._seed),
-        )
-        told = "rows" if each else "whole pages, so that the intervals are too narrow,"
-        return _Draw(f"{told} drawn by TABLESAMPLE {method}", False, self._seed, clause)
-
     def _read(
         self,
         about: Mapping[str, Any],
@@ -336,7 +315,7 @@ class PgvectorInspector:
     ) -> Iterator[Row]:
         kind = columns[vector]["base"]
         query = sql.SQL(statement("inspect", "sample")).format(
-            key=key_texts(columns, layout, stored=about["kind"] in _STORED),
+            key=key_texts(columns, layout, stored=about["kind"] in STORED),
             vector=sql.Identifier(vector),
             text=sql.SQL("left({}::text, {})").format(
                 sql.Identifier(layout.text), sql.Literal(_TEXT_CHARACTERS)
@@ -402,7 +381,7 @@ class PgvectorInspector:
 def _unseen(kind: str, counted: bool) -> Iterator[str]:
     if not counted:
         yield "rows: too many to count in 5 s, so estimated"
-    if kind not in _STORED:
+    if kind not in STORED:
         yield "a view: its key, its indexes and what tracks changes are those of its tables"
 
 

@@ -38,7 +38,6 @@ SELECT c.oid,
        format('%%I.%%I', n.nspname, c.relname) AS name,
        n.nspname AS schema,
        c.relkind::text AS kind,
-       c.reltuples::bigint AS estimate,
        row_security_active(c.oid) AS hidden,
        (SELECT coalesce(sum(pg_table_size(p.oid)), 0)::bigint
         FROM pg_class AS p

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from qafila.core.inspection import Severity
+from tasks.inspecting.pgvector import PgvectorInspector
 from tests.contract.inspection.indexes import (
     ROWS,
     codes,
@@ -141,6 +142,23 @@ def test_a_sample_says_its_share_with_an_interval_and_repeats_itself(
     null = the(seen, "null-vectors")  # counted in the whole table, whatever the sample met
     assert (null.count, null.of, null.sampled) == (20, 20_000, False)
     assert look(database, sample_rows=2000, seed=3).findings == seen.findings
+
+
+@pytest.mark.parametrize("name", ["item", "shown"])
+def test_what_cannot_be_counted_in_time_is_never_read_whole(
+    database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Neither a table that was never analysed nor a view has rows in the catalogue."""
+    database.execute("CREATE TABLE item (id int PRIMARY KEY, body text, embedding vector(2))"
+                     " WITH (autovacuum_enabled = false)")  # fmt: skip
+    database.execute("INSERT INTO item SELECT n, 'text ' || n, ARRAY[cos(n), sin(n)]::vector"
+                     " FROM generate_series(1, 5000) AS n")  # fmt: skip
+    database.execute("CREATE VIEW shown AS SELECT * FROM item WHERE id % 2 = 0 OR id % 3 > 0")
+    monkeypatch.setattr(PgvectorInspector, "_count", lambda *_: (None, None, None))
+    seen = look(database, name, sample_rows=200).facts
+    assert not seen.rows_counted
+    assert not seen.look.complete
+    assert 0 < seen.look.read < 1000
 
 
 @pytest.mark.parametrize("kind", ["vector", "halfvec"])
