@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -12,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.embedders.wire import Failure, Fault, Reply, read_failure, read_reply
+from tasks.embedders.wire import Ask, Failure, Fault, Reply, post, read_failure, read_reply
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -104,3 +109,65 @@ def test_whatever_is_answered_has_a_meaning(body: Any, status: int, hint: str) -
 
 def test_an_error_that_is_nested_beyond_measure_is_still_an_error() -> None:
     assert read_failure(500, {}, b"[" * 200_000).fault is Fault.BUSY
+
+
+@contextmanager
+def saying(*parts: bytes, pause_seconds: float = 0.0) -> Iterator[str]:
+    """Serve one connection that answers these bytes, with a pause between them, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError), server.accept()[0] as caller:
+                caller.recv(1 << 16)
+                for part in parts:
+                    caller.sendall(part)
+                    time.sleep(pause_seconds)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}/v1/"
+        finally:
+            thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9000\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "pause_seconds", "says"),
+    [
+        ([HEAD + b"\r\n", *[b" "] * 30], 0.1, "no answer within 1 s"),  # never silent for long
+        ([HEAD + b"\r\n{"], 0.0, "the connection broke"),
+        ([HEAD[:30]], 0.0, "the connection broke"),
+        ([b""], 0.0, "the connection broke"),
+        ([b"220 mail.example.org ready\r\n"], 0.0, "the connection broke"),
+        ([HEAD.replace(b"9000", b"4") + b"Content-Encoding: gzip\r\n\r\nnone"], 0.0,
+         "the connection broke"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_does_not_end_well_counts_as_sent(
+    parts: list[bytes], pause_seconds: float, says: str
+) -> None:
+    with (
+        saying(*parts, pause_seconds=pause_seconds) as url,
+        httpx.Client(base_url=url, timeout=1.0) as client,
+    ):
+        failure = post(client, Ask("m", 2, False, 1.0), ["text"], None)
+    assert isinstance(failure, Failure)
+    assert (failure.fault, failure.sent) == (Fault.BUSY, True)
+    assert says in failure.reason
+
+
+def test_no_second_request_is_made_where_a_redirect_points_to() -> None:
+    content = b"HTTP/1.1 307 Moved\r\nContent-Length: 0\r\nLocation: {}\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        elsewhere.setblocking(False)
+        there = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/v1/embeddings".encode()
+        with saying(content.replace(b"{}", there)) as url, httpx.Client(base_url=url) as client:
+            failure = post(client, Ask("m", 2, False, 5.0), ["text"], None)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
+    assert isinstance(failure, Failure)
+    assert failure.fault is Fault.UNKNOWN
+    assert there.decode() in failure.reason
