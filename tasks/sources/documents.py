@@ -49,7 +49,7 @@ def read_markdown(path: Path) -> Document:
     if front := _FRONT_MATTER.match(text):
         try:
             fields = yaml.safe_load(front[1]) or {}
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # 30 February is a ValueError
+        except Exception as error:  # 30 February is a ValueError, !!bool x a KeyError
             told = " ".join(str(error).split())
             raise Unreadable(f"begins with front matter that is no YAML: {told}") from error
         if isinstance(fields, dict):
@@ -106,6 +106,8 @@ def read_html(path: Path) -> Document:
         ).convert_soup(part)  # fmt: skip
     except RecursionError as error:
         raise Unreadable("is nested too deeply to be read") from error
+    except ValueError as error:  # a colspan of ², which is a digit and no number
+        raise Unreadable(f"is no HTML that can be parsed: {error}") from error
     text = re.sub(r"[ \t]+$", "", str(text), flags=re.MULTILINE)
     text = re.sub(r"\n{3,}", "\n\n", text).strip()
     return Document(title, _with_title(title, text), fields)
@@ -137,7 +139,7 @@ def read_pdf(path: Path) -> Document:
     """Return the text of all pages, an empty line between; fields are the PDF's information."""
     import pypdf
 
-    logging.getLogger("pypdf").setLevel(logging.ERROR)  # it comments on every odd file
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it comments on every odd file
     try:
         reader = pypdf.PdfReader(path)
         if reader.is_encrypted and not reader.decrypt(""):

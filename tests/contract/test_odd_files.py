@@ -6,12 +6,15 @@ Each is read right or named with its file; none is left out in silence, none end
 from __future__ import annotations
 
 import gzip
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.contract.test_object_source import read, source
 
@@ -23,12 +26,12 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def problems(docs: Path, format_: str, **settings: Any) -> list[str]:
-    return source(docs.parent, format_, **settings).problems()
+def problems(docs: Path, format_: str, **asked: Any) -> list[str]:
+    return source(docs.parent, format_, **asked).problems()
 
 
-def texts(docs: Path, format_: str, **settings: Any) -> list[str]:
-    return [row.text for row in read(source(docs.parent, format_, **settings))]
+def texts(docs: Path, format_: str, **asked: Any) -> list[str]:
+    return [row.text for row in read(source(docs.parent, format_, **asked))]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +108,10 @@ def test_a_broken_parquet_is_told_without_the_name_of_a_temporary_file(docs: Pat
     assert "rows.parquet" not in told
 
 
-@pytest.mark.parametrize("front", ["date: 2023-02-30", "x: " + "[" * 3000])
+@pytest.mark.parametrize(
+    "front",
+    ["date: 2023-02-30", "x: " + "[" * 3000, "x: !!bool x", "x: !!timestamp x", "? [a]\n: b"],
+)
 def test_front_matter_that_is_no_yaml_is_named(docs: Path, front: str) -> None:
     (docs / "a.md").write_text(f"---\n{front}\n---\ntext")
     (told,) = problems(docs, "markdown")
@@ -139,12 +145,52 @@ def test_a_page_in_real_utf_16_is_read(docs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [b"<p>a</p><![foo[bar]]>", b"<![ <p>b</p>", b"<meta charset=undefined>x"]
+    "page",
+    [
+        b"<p>a</p><![foo[bar]]>",
+        b"<![ <p>b</p>",
+        b"<meta charset=undefined>x",
+        "<td colspan=²>x".encode(),
+    ],
 )
 def test_a_page_that_cannot_be_parsed_is_named(docs: Path, page: bytes) -> None:
     (docs / "a.html").write_bytes(page)
     (told,) = problems(docs, "html")
     assert told.startswith("a.html: it ")
+
+
+TOKENS = {
+    "html": ["<table>", "<td colspan=", "x>", "²>", "<ol start=", "<li>", "<pre>", "<code>", "`",
+             "<a href=x>", "</a>", "<img src=x>", "<h9>", "<br/>", "<q>", "<![CDATA[x]]>", "<!--",
+             "-->", "<?php", "?>", "&#0;", "&#xD800;", "&bogus;", "<", ">", "</", "\0", "é", "\n",
+             "<title>", "<main>", "</main>", "<script>", "</script>", "<svg>", "<meta name=a>"],
+    "markdown": ["---\n", "...\n", "a: &a [*a]\n", "? x\n", "!!python/object:os x\n", "<<: *x\n",
+                 "d: 2024-13-01\n", "t: 1:99:99\n", "[a]: b\n", "n: 0b_\n", "b: !!binary x\n",
+                 "o: !!omap [a]\n", "\t", "# h\n", "\r", "\r\n", "\ufeff", "{", "'", "%YAML 2.0\n"],
+    "csv": ["id", "text", ",", ";", '"', '""', "\n", "\r\n", "\r", "\0", "é", "id,text\n", "a,b\n"],
+    "jsonl": ["{", "}", '"id"', ":", "1", '"text"', ",", "[", "]", "null", "1e999", "9" * 5000,
+              '"\\u0000"', '"\\ud800"', "\n", "NaN", '{"id":1,"text":"x"}\n', "true"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format_", TOKENS)
+def test_whatever_is_in_a_file_it_is_read_or_named(format_: str) -> None:
+    endings = {"html": "html", "markdown": "md", "csv": "csv", "jsonl": "jsonl"}
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.sampled_from(TOKENS[format_]), max_size=20), st.binary(max_size=2))
+    def check(tokens: list[str], tail: bytes) -> None:
+        with tempfile.TemporaryDirectory() as home:
+            folder = Path(home) / "docs"
+            folder.mkdir()
+            head = "---\n" if format_ == "markdown" else ""
+            (folder / f"a.{endings[format_]}").write_bytes((head + "".join(tokens)).encode() + tail)
+            opened = source(folder.parent, format_)
+            if not opened.problems():
+                read(opened)
+            opened.close()
+
+    check()
 
 
 def test_linked_folders_leave_nothing_out_in_silence(docs: Path) -> None:
