@@ -30,6 +30,7 @@ from qafila.core.analysis import (
     tolerated,
     update,
 )
+from qafila.core.analysis.evidence import e_alone
 from qafila.core.verdict import Verdict
 
 LIMITS = Limits(latency_ratio=2.0)
@@ -173,6 +174,16 @@ def test_the_blast_radius_stops_whatever_the_statistics_say() -> None:
     judged = judge(run([look(500, 500, 11, 11)], limits), EVEN, limits)
     assert judged.verdict is Verdict.FAIL
     assert "11 answers that failed, were empty or declared bad; 10 are the most" in judged.sentence
+
+
+@pytest.mark.parametrize(("errors", "passes"), [(1, True), (5, False)])
+def test_alone_errors_do_not_use_up_what_slow_answers_leave(errors: int, passes: bool) -> None:
+    # Of 1000: 0.1 % may fail and 5 % be slow. 5 errors are well under the sum and over their own
+    state = run([Counts(ArmCounts(), ArmCounts(1000, errors=errors, bad=errors))])
+    e = e_alone(state, LIMITS)
+    assert e["under"] >= LIMITS.promote_at
+    assert e["errors"] < LIMITS.abort_at
+    assert (judge_alone(state, EVEN, LIMITS).verdict is Verdict.PASS) is passes
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,9 @@ def judge_alone(state: State, calibration: Calibration, limits: Limits) -> Judge
     """Judge a candidate that has all traffic, so that there is no baseline beside it.
 
     FAIL when one kind of bad answer is proven more frequent than the objectives allow, or the
-    blast radius is used up; PASS when all together are proven under what they add up to. ``state``
-    holds the looks at weight 100 only.
+    blast radius is used up; PASS when all together are proven under what they add up to and none is
+    under suspicion (E(harm) under 1/β): what slow answers leave of the sum is not for errors to use
+    up. ``state`` holds the looks at weight 100 only.
     """
     e = e_alone(state, limits)
     numbers = _numbers(state, e)
@@ -94,7 +95,8 @@ def judge_alone(state: State, calibration: Calibration, limits: Limits) -> Judge
             return _failed(proven, guardrail, state, calibration, limits, e, alone=True)
     if (one := _one_tenant(state, calibration, e, limits, numbers)) is not None:
         return one
-    if e["under"] >= limits.promote_at:
+    suspicion = max(e[name] for name in (*limits.guardrails, TENANT))
+    if e["under"] >= limits.promote_at > suspicion:
         return Judgement(
             Verdict.PASS,
             f"bad answers under {tolerated(calibration, limits):.1%} proven "
@@ -104,6 +106,7 @@ def judge_alone(state: State, calibration: Calibration, limits: Limits) -> Judge
     return Judgement(
         Verdict.INCONCLUSIVE,
         f"{counts.bad} bad of {counts.requests}, "
+        f"E(harm) {_short(suspicion)} of {limits.abort_at:.0f}, "
         f"E(under) {_short(e['under'])} of {limits.promote_at:.0f}.",
         numbers,
     )
