@@ -40,7 +40,7 @@ def _own_csv() -> ModuleType:
 _csv = _own_csv()
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,
-    "memory_limit": "256MB",
+    "memory_limit": "1GB",  # a bound only: a page of long texts may take hundreds of MB
     "autoinstall_known_extensions": False,
 }
 
@@ -198,6 +198,12 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                     for row in batch:
                         number += 1
                         yield Record(number, dict(zip(used, row, strict=True)))
+            except duckdb.OutOfMemoryException:
+                yield Record(
+                    1, None,
+                    f"needs more than {_DUCKDB['memory_limit']} to be read: write it with smaller "
+                    "pages and row groups",
+                )  # fmt: skip
             except duckdb.Error as error:
                 told = str(error).splitlines()[0].replace(f"File '{link}' ", "")
                 yield Record(1, None, f"is no readable Parquet: {told}")

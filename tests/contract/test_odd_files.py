@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.sources import records
 from tests.contract.test_object_source import read, source
 
 
@@ -99,6 +100,18 @@ def test_bytes_are_no_text_and_no_key_and_decimals_are_text(docs: Path) -> None:
     parquet(docs / "b.parquet", "SELECT 'b' AS id, 1.50::DECIMAL(9, 2) AS text, 'x'::BLOB AS raw")
     (row,) = read(source(docs.parent, "parquet", metadata=["raw"]))
     assert (row.text, row.metadata) == ("1.50", {"raw": "\\x78"})
+
+
+def test_a_parquet_file_with_pages_beyond_measure_says_what_to_do(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parquet(docs / "a.parquet", "SELECT i AS id, repeat(md5(i::VARCHAR), 100) AS text"
+                                " FROM range(20000) AS r (i)")  # fmt: skip
+    assert problems(docs, "parquet") == []
+    monkeypatch.setitem(records._DUCKDB, "memory_limit", "20MB")
+    (docs / "a.parquet").rename(docs / "b.parquet")
+    (told,) = problems(docs, "parquet")
+    assert told.startswith("b.parquet:1: needs more than 20MB to be read: write it with smaller")
 
 
 def test_a_broken_parquet_is_told_without_the_name_of_a_temporary_file(docs: Path) -> None:
