@@ -12,6 +12,8 @@ same faults are judged by tests/integration/routing/test_bad_candidates.py, in s
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 import pytest
 
@@ -20,6 +22,7 @@ from qafila.demo.bad_candidates import GOING, BadCandidate
 from tasks.evidence import latest_evidence
 from tasks.generations import open_for
 from tasks.ledger import newest_generation, read_workload
+from tasks.routers.access_log import tenant_digest
 from tests.acceptance.conftest import Stack
 from tests.acceptance.crossing import WORKLOAD, move, open_ledger, run_demo, set_scene
 
@@ -76,3 +79,6 @@ def test_it_is_brought_back_for_the_right_reason(stack: Stack, kind: BadCandidat
     assert verdict.verdict == "FAIL"
     assert "(E = " in verdict.sentence
     assert "broken on purpose" in said
+    if kind is BadCandidate.ONE_TENANT:
+        (tenant,) = re.findall(r"only for (\S+)", said)
+        assert f"tenant {tenant_digest(tenant)}: " in verdict.sentence
