@@ -18,7 +18,7 @@ from qafila.errors import BadInput
 from tasks.collectors import COLLECTORS
 from tasks.collectors.pacing import Pacing
 from tasks.collectors.reading import aws_places, read_places
-from tests.aws import answering, running_moto, saying
+from tests.aws import answering, running_moto, saying, session_with
 
 OWN, OTHER = "123456789012", "222222222222"
 ROLE = f"arn:aws:iam::{OTHER}:role/qafila-audit"
@@ -30,7 +30,7 @@ SOME = tuple(c for c in COLLECTORS if c.name in ("ec2", "sqs", "s3"))
 def url() -> Iterator[str]:
     """Yield a moto server where both accounts have a machine and a queue of the same name."""
     with running_moto() as address:
-        for session in (boto3.Session("test", "test", region_name=REGION), other(address)):
+        for session in (session_with("test", "test", REGION), other(address)):
             session.client("sqs", endpoint_url=address).create_queue(QueueName="orders")
             session.client("ec2", endpoint_url=address).run_instances(
                 ImageId="ami-1", InstanceType="t3.micro", MinCount=1, MaxCount=1
@@ -95,7 +95,7 @@ def body_of(request: Any) -> bytes:
 
 
 def test_credentials_of_a_role_are_renewed_before_they_end(monkeypatch: Any) -> None:
-    own = boto3.Session("k", "s", region_name=REGION)
+    own = session_with("k", "s", REGION)
     sts = own.client("sts")
     ends = [datetime.now(UTC) + timedelta(seconds=n) for n in (30, 3600)]
     with Stubber(sts) as stub:

@@ -6,12 +6,12 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
 
 from qafila.core.estate import Outcome
 from tasks.collectors import COLLECTORS, Account, Collector, Limits
 from tasks.collectors.pacing import Pacing
+from tests.aws import session_with
 from tests.aws_reading import REGION
 
 _MORE = ("nexttoken", "marker", "nextmarker", "position", "istruncated")
@@ -50,7 +50,7 @@ class _Answered:
 
 @pytest.mark.parametrize("collector", COLLECTORS, ids=lambda c: c.name)
 def test_an_answer_that_is_not_whole_never_raises(collector: Collector) -> None:
-    session = boto3.Session("k", "s", region_name=REGION)
+    session = session_with("k", "s", REGION)
     chance = random.Random(collector.name)
     seen = set()
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import NoRegionError
 from hypothesis import HealthCheck, given, settings
@@ -31,6 +30,7 @@ from tests.aws import (
     running_moto,
     saying,
     session_of,
+    session_with,
 )
 
 BY_NAME = {c.name: c for c in COLLECTORS}
@@ -268,7 +268,7 @@ def test_whatever_is_answered_a_collector_never_raises_nor_loses_what_it_read(
                 client.list_queues()
                 look.found.append(Resource(str(number), "k", "n", "r"))
 
-    session = boto3.Session("k", "s", region_name="eu-west-3")
+    session = session_with("k", "s", "eu-west-3")
     given_ = iter(statuses)
     answering(session, lambda _: (next(given_, 200), b"{}"))
     look = Account(session, "eu-west-3", pacing=unhurried(), limits=Limits(attempts=1))

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 from typer.testing import CliRunner
@@ -23,7 +22,7 @@ from qafila.demo.estate_reader import DENIED
 from qafila.errors import BadInput
 from tasks.collectors import COLLECTORS, Account, Collector, Limits, read_only_policy
 from tasks.collectors.reading import aws_places, read_places
-from tests.aws import answering, running_moto, session_of
+from tests.aws import answering, running_moto, session_of, session_with
 from tests.collecting import standing
 
 LEAST = {
@@ -72,7 +71,7 @@ def test_it_sees_the_estate_or_says_that_it_may_not(collector: Collector, estate
 
 def refused(collector: Collector, status: int) -> Collected:
     body = REFUSAL.get(collector.name, b"{}")
-    session = answering(boto3.Session("k", "s", region_name="eu-west-3"), lambda _: (status, body))
+    session = answering(session_with("k", "s", "eu-west-3"), lambda _: (status, body))
     return collector.collect(
         Account(session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1))
     )
@@ -100,7 +99,7 @@ def test_every_other_refusal_is_an_outcome(status: int, outcome: Outcome) -> Non
 
 
 def test_an_answer_that_is_no_answer_is_an_outcome_too() -> None:
-    session = answering(boto3.Session("k", "s", region_name="eu-west-3"), lambda _: (502, b"oops"))
+    session = answering(session_with("k", "s", "eu-west-3"), lambda _: (502, b"oops"))
     seen = BY_NAME["ec2"].collect(
         Account(session, "eu-west-3", endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1))
     )
@@ -109,7 +108,7 @@ def test_an_answer_that_is_no_answer_is_an_outcome_too() -> None:
 
 def test_an_address_that_does_not_answer_is_an_outcome_too() -> None:
     seen = BY_NAME["sqs"].collect(Account(
-        boto3.Session("k", "s", region_name="eu-west-3"), "eu-west-3",
+        session_with("k", "s", "eu-west-3"), "eu-west-3",
         endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1),
     ))  # fmt: skip
     assert seen.outcome is Outcome.UNSUPPORTED
