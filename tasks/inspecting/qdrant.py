@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -238,13 +239,15 @@ def _numbers(version: str) -> tuple[int, ...]:
 @contextmanager
 def _ours() -> Iterator[None]:
     """Turn the client's errors into ours."""
+    import httpx
     from qdrant_client.http.exceptions import ApiException
 
+    unreadable = (json.JSONDecodeError, UnicodeDecodeError)  # it is cut off, or no Qdrant's
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
         try:
             yield
-        except ApiException as error:
+        except (ApiException, httpx.HTTPError, *unreadable) as error:
             first = (
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             )

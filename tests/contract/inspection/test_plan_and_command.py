@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,25 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 from qdrant_client import QdrantClient, models
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from blocks import PostgresDatabase
+from qafila.connecting import connect_qdrant
 from qafila.core.corpus import PgvectorSource, QdrantSource
+from qafila.errors import Unavailable
 from tasks.connections import record_connection
 from tasks.inspecting import inspect_source, risks
+from tasks.inspecting.qdrant import QdrantInspector
 from tests.contract.inspection.indexes import (
     WIDTH,
     codes,
     healthy,
     points,
 )
+from tests.openai_service import in_a_thread
 
 
 def test_the_plan_gets_its_risks(database: psycopg.Connection[Any]) -> None:
@@ -123,6 +132,20 @@ def test_bad_input_is_2_and_silence_is_4(arguments: tuple[str, ...], code: int, 
     left, said = ask(*arguments)
     assert left == code
     assert told in said
+
+
+@pytest.mark.parametrize("answer", ["a page of somebody else's", '{"result": {"coll'])
+def test_a_server_that_is_no_qdrant_or_cut_off_is_told(answer: str) -> None:
+    async def hello(request: Request) -> Response:
+        return Response(answer, media_type="application/json")
+
+    app = Starlette(routes=[Route("/{path:path}", hello, methods=["GET", "POST"])])
+    with (
+        in_a_thread(app) as address,
+        closing(connect_qdrant(address[: -len("/v1")])) as client,
+        pytest.raises(Unavailable, match="does not answer"),
+    ):
+        QdrantInspector(client, local=False).candidates()
 
 
 def test_a_recorded_connection_is_used_with_its_secret_from_outside(
