@@ -35,17 +35,18 @@ demo: $(VENV)/run.stamp
 # looked at.
 # What judges no time shares the machine, one worker more than there are cores, since a third of it
 # is waiting for servers; files that take long are begun first, the quick ones fill the end.
-# What mostly waits, for traffic until a proof or for a lease to lapse, goes two files at a time: it
-# uses a quarter of a core, and its bounds are far from what a second one of its kind costs.
+# What mostly waits, for traffic until a proof or for a lease to lapse, goes three files at a time: it
+# uses a quarter of a core, and its bounds are far from what two others of its kind cost. Those that
+# take long are begun first, what judges latency not beside the set-up of another.
 # What loads or searches a whole corpus and judges times meanwhile has the machine to itself; the
 # last three files of it are one story on one stack.
 RERUN   := --reruns 1 -r RfE
 WORKERS ?= $(shell $(BIN)/python -c 'import os; print(min(6, (os.cpu_count() or 1) + 1))')
-ROUTING := $(addprefix tests/integration/routing/test_,bad_candidates.py canary.py canary_cloud.py \
-  canary_flow.py drill.py drill_flow.py rollback.py rollback_column.py rollback_live_sync.py \
-  rollback_without_ledger.py rollout_bundle.py)
-WAITING := $(addprefix tests/,acceptance/test_chaos.py integration/validating/test_known_latency.py \
-  acceptance/test_inference_rollout.py) $(ROUTING) \
+ROUTING := $(addprefix tests/integration/routing/test_,rollout_bundle.py canary_cloud.py \
+  rollback.py rollback_live_sync.py rollback_without_ledger.py rollback_column.py drill.py \
+  rollout_flows.py bad_candidates.py)
+WAITING := $(addprefix tests/,acceptance/test_chaos.py acceptance/test_inference_rollout.py \
+  integration/routing/test_canary.py integration/validating/test_known_latency.py) $(ROUTING) \
   $(addprefix tests/integration/,loading/test_engine.py test_column_layout.py)
 ALONE   := $(addprefix tests/integration/,test_governor.py validating/test_caches.py \
   validating/test_latency.py) \
@@ -55,7 +56,7 @@ SHARED  := tests/acceptance tests/integration tests/contract tests/unit \
 
 test: lint
 	@$(BIN)/python -m pytest $(RERUN) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SHARED)
-	@$(BIN)/python -m pytest $(RERUN) -n 2 --dist loadfile --no-loadscope-reorder $(WAITING)
+	@$(BIN)/python -m pytest $(RERUN) -n 3 --dist loadfile --no-loadscope-reorder $(WAITING)
 	@$(BIN)/python -m pytest $(RERUN) $(ALONE)
 
 lint: $(VENV)/dev.stamp
