@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from qdrant_client import QdrantClient, models
 from qafila.core.corpus import QdrantSource as Settings
 from qafila.errors import BadInput, Refused
 from tasks.sources.fields import WrongField, dig, groups_of, metadata_of, text_of
+from tasks.sources.payload_paths import any_of, tops_of
 from tasks.sources.pgvector import FULL_ROUNDS, MOST_NUMBER, spread
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
 from tasks.sources.relation import ranges_of
@@ -33,8 +33,6 @@ _PAGE_POINTS = 1_000
 _SAMPLE_POINTS = 256
 _MOST_PROBLEMS = 20
 _OFFSETS = ("start_offset", "end_offset")
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
-_BARE = re.compile(r"[\w-]+(\[\d*\])*")  # what Qdrant takes in a path without quotes
 
 
 # of unit vectors; Qdrant's Euclidean score is the distance itself
@@ -90,7 +88,7 @@ class QdrantSource:
         return problems + self._text_problems() + self._key_problems()
 
     def _text_problems(self) -> list[str]:
-        seen, _ = self._page(None, _SAMPLE_POINTS, _tops(self._settings.text))
+        seen, _ = self._page(None, _SAMPLE_POINTS, tops_of(self._settings.text))
         if seen and not any(_has_text(p.payload or {}, self._settings.text) for p in seen):
             return [
                 f"none of the first {len(seen)} points of {self._settings.collection!r} has a text "
@@ -104,7 +102,7 @@ class QdrantSource:
         if settings.key is None and settings.number is None:
             return []  # the id identifies, and Qdrant keeps ids apart
         named = (settings.key, settings.number, settings.acl)
-        fields = [top for f in named if f for top in _tops(f)]
+        fields = [top for f in named if f for top in tops_of(f)]
         wrong: list[str] = []
         with closing(sqlite3.connect("")) as seen:  # an empty name is a file that nobody else sees
             seen.execute("CREATE TABLE chunk (key TEXT, number INTEGER, id TEXT)")
@@ -144,7 +142,7 @@ class QdrantSource:
         name, field = self._settings.collection, self._settings.text
         with asking_qdrant(f"counting the points of {name!r}"):
             points = self._client.count(name, exact=True).count
-        seen, _ = self._page(None, _SAMPLE_POINTS, _tops(field))
+        seen, _ = self._page(None, _SAMPLE_POINTS, tops_of(field))
         sizes = [len(str(dig(p.payload or {}, field) or "").encode("utf-8", "replace"))
                  for p in seen]  # fmt: skip
         mean = sum(sizes) / len(sizes) if sizes else 0.0
@@ -203,7 +201,7 @@ class QdrantSource:
         cosine = _COSINE_OF.get(held.distance) if held else None
         if held is None or cosine is None:
             raise Refused(f"scores of {name!r} are of a distance that says nothing about cosine.")
-        tops = [t for f in (settings.key, settings.number) if f for t in _tops(f)]
+        tops = [t for f in (settings.key, settings.number) if f for t in tops_of(f)]
         exact = None if is_local(self._client) else models.SearchParams(exact=True)
         with asking_qdrant(f"searching {name!r}"):
             answer = self._client.query_points(
@@ -224,12 +222,13 @@ class QdrantSource:
         path, wanted = self._settings.key, set(keys)
         assert path is not None
         found = [p for page in self._scroll(None, _PAGE_POINTS, True, vectors=True,
-                                            only=_any_of(path, keys)) for p in page]  # fmt: skip
+                                            only=any_of(path, keys)) for p in page
+                 if self._key_of(p) in wanted]  # fmt: skip
         missing = wanted - {self._key_of(p) for p in found}
         if not missing or "." not in path:
             return found
         # a key inside a field that holds JSON as a text is out of reach of a filter
-        ids = [p.id for page in self._scroll(None, _PAGE_POINTS, _tops(path)) for p in page
+        ids = [p.id for page in self._scroll(None, _PAGE_POINTS, tops_of(path)) for p in page
                if self._key_of(p) in missing]  # fmt: skip
         for start in range(0, len(ids), _PAGE_POINTS):
             with asking_qdrant(f"reading points of {self._settings.collection!r}"):
@@ -364,33 +363,6 @@ def _id_of(text: str) -> int | str | None:
         return str(uuid.UUID(text))
     except ValueError:
         return None
-
-
-def _tops(path: str) -> list[str]:
-    """Return what to ask a payload for: Qdrant does not look into a string, which we do."""
-    return [*_paths(path), _quoted(path.partition(".")[0])]
-
-
-def _paths(path: str) -> list[str]:
-    """Return a path as Qdrant writes it and, of one with dots, the field that is called so."""
-    parts = ".".join(map(_quoted, path.split(".")))
-    return [parts, _quoted(path)] if "." in path else [parts]
-
-
-def _quoted(name: str) -> str:
-    return name if _BARE.fullmatch(name) else f'"{name}"'
-
-
-def _any_of(path: str, keys: Sequence[str]) -> models.Filter:
-    # a payload may hold the number, where a key is always a text
-    numbers = [int(k) for k in keys if _NUMBER.fullmatch(k) and abs(int(k)) < 2**63]
-    return models.Filter(
-        should=[
-            models.FieldCondition(key=p, match=models.MatchAny(any=among))
-            for p in _paths(path)
-            for among in ([*keys], *([numbers] if numbers else []))
-        ]
-    )
 
 
 def _has_text(payload: Mapping[str, Any], field: str) -> bool:

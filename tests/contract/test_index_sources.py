@@ -254,6 +254,9 @@ def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str)
     opened = collection(client, vector_name="a", key=key, number=None, text="the text")
     assert opened.problems() == []
     assert [r.key_text for r in read(opened, 2)] == ["0", "d1", "2", "d3", "4", "d5"]
+    client.upsert("t", [  # a list with a key in it is no key
+        models.PointStruct(id=9, vector={}, payload={"metadata": {"ref": ["d1"]}, key: ["d1"]})
+    ])  # fmt: skip
     found = opened.fetch(["d1", "4", "never", "d5", "٣", "²"])
     assert [(r.key_text, r.text) for r in found] == [
         ("4", "text 4"), ("d1", "text 1"), ("d5", "text 5"),
