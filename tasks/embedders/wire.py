@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from qafila.core.governor import hint_seconds
 
 _REASON_CHARACTERS = 300
+_NOT_TAKEN = (503, 529)  # too busy to take it, so nothing was read
 _UNREADABLE = (
     ValueError, TypeError, KeyError, AttributeError, binascii.Error,
     OverflowError, RecursionError,  # a number or brackets beyond all measure
@@ -155,8 +156,10 @@ def read_failure(status: int, headers: Mapping[str, str], content: bytes) -> Fai
         return Failure(Fault.UNKNOWN, f"HTTP {status}: it moved{_moved_to(headers)}")
     if status in (404, 405, 410):
         return Failure(Fault.UNKNOWN, reason)
-    if status in (408, 409, 425) or status >= 500:
+    if status in (408, 409, 425, *_NOT_TAKEN):
         return Failure(Fault.BUSY, reason, pause)
+    if status >= 500:  # it, or one behind the gateway, may have read the texts before it failed
+        return Failure(Fault.BUSY, reason, pause, sent=True)
     return Failure(Fault.OTHER, reason)
 
 

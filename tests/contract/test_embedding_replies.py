@@ -107,6 +107,15 @@ def test_whatever_is_answered_has_a_meaning(body: Any, status: int, hint: str) -
     read_failure(status, {}, content[: len(content) // 2])
 
 
+@pytest.mark.parametrize(
+    ("status", "sent"),
+    [(500, True), (502, True), (504, True), (524, True), (503, False), (529, False), (408, False),
+     (429, False), (400, False), (401, False), (404, False)],
+)  # fmt: skip
+def test_what_may_have_been_read_counts_against_the_cap(status: int, sent: bool) -> None:
+    assert read_failure(status, {}, b"").sent is sent
+
+
 def test_an_error_that_is_nested_beyond_measure_is_still_an_error() -> None:
     assert read_failure(500, {}, b"[" * 200_000).fault is Fault.BUSY
 
