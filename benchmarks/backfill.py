@@ -81,7 +81,11 @@ def main() -> None:
         {
             "ratio": round(load / min(embed, write), 3),
             "peak_rss_mb": round(max(run.peak_rss_mb for run in runs), 1),
-            "prefect_share": round(max(run.prefect_share for run in runs), 4),
+            "prefect_share": round(
+                sum(run.prefect_share * run.seconds for run in runs)
+                / sum(run.seconds for run in runs),
+                4,
+            ),
             "rows": given.rows,
             "workers": given.workers,
             "rows_per_s": round(load),
@@ -95,7 +99,7 @@ def main() -> None:
         raw_seconds=raw,
         notes={
             "ratio": "load stage of the flow over the slower ceiling, best round of each",
-            "others": "memory, Prefect's share and seconds: of the worst round",
+            "others": "memory and seconds are of the worst round, Prefect's share is of all rounds",
         },
     )
     if not complete:
