@@ -11,6 +11,7 @@ from qafila.core.phases import Event
 from qafila.core.verdict import Verdict
 from tasks import approvals, decision, preflight
 from tasks.ledger import Generation, move_phase
+from tasks.preflight_record import latest_preflight
 from tests.integration.applied import apply_demo, audit, fill_source
 
 pytestmark = pytest.mark.usefixtures("ledger_named")
@@ -35,11 +36,11 @@ def design(ledger: psycopg.Connection[Any], source_url: str, **changes: Any) -> 
 
 def test_six_yes_let_the_backfill_start(ledger: psycopg.Connection, source_url: str) -> None:
     generation = design(ledger, source_url)
-    assert preflight.latest_preflight(ledger, NAME, generation.number) is None
+    assert latest_preflight(ledger, NAME, generation.number) is None
     answers = preflight.answer_questions.fn(NAME, generation.number)
     assert [a.key for a in answers if not a.answer] == []
     preflight.record_preflight.fn(NAME, generation.number, answers, None)
-    found = preflight.latest_preflight(ledger, NAME, generation.number)
+    found = latest_preflight(ledger, NAME, generation.number)
     assert found is not None
     assert found.allows
     page = preflight.markdown(NAME, generation.number, answers, None)
@@ -57,7 +58,7 @@ def test_a_generation_without_anything_answers_no_with_commands(
         "cost": f"qafila run target-architecture {NAME}",
     }
     preflight.record_preflight.fn(NAME, generation.number, answers, None)
-    found = preflight.latest_preflight(ledger, NAME, generation.number)
+    found = latest_preflight(ledger, NAME, generation.number)
     assert found is not None
     assert (found.verdict, found.allows) == (Verdict.FAIL, False)
 
@@ -87,7 +88,7 @@ def test_an_override_needs_a_reason_and_covers_these_questions_only(
     override = preflight.find_override.fn(NAME, number, answers, False, 1)
     assert override is not None
     preflight.record_preflight.fn(NAME, number, answers, override)
-    found = preflight.latest_preflight(ledger, NAME, number)
+    found = latest_preflight(ledger, NAME, number)
     assert found is not None
     assert found.verdict is Verdict.FAIL  # an override does not turn a no into a yes
     assert found.allows
