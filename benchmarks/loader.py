@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import median
 
 from psycopg import sql
@@ -118,16 +119,24 @@ class Measure:
         self._stream = b"".join(packed(rows, given.dim, _FLOOR))
 
     def rounds(self, two: TwoWriters, count: int) -> Timings:
-        """Time each contender ``count`` times, and once before that warms files and caches."""
-        raw: Timings = {}
+        """Time each contender ``count`` times, and once before that warms files and caches.
+
+        Each round begins with another one, since each leaves the server something to write.
+        """
+        contenders: dict[str, Callable[[], float]] = {
+            **{_floor_name(size): partial(self._floor, size) for size in _PIECES},
+            "ours": partial(self._ours, self._given.batch_rows),
+            "ours_small": partial(self._ours, _SMALL),
+            "ours_two": partial(self._by_two, two, "ours"),
+            "bare_two": partial(self._by_two, two, "bare"),
+        }
+        raw: Timings = {name: [] for name in contenders}
+        names = list(contenders)
         for number in range(count + 1):
-            timings = {_floor_name(size): self._floor(size) for size in _PIECES}
-            timings["ours"] = self._ours(self._given.batch_rows)
-            timings["ours_small"] = self._ours(_SMALL)
-            timings["ours_two"] = self._by_two(two, "ours")
-            timings["bare_two"] = self._by_two(two, "bare")
-            for name, seconds in timings.items():
-                raw.setdefault(name, []).extend([seconds] if number else [])
+            first = number % len(names)
+            for name in names[first:] + names[:first]:
+                seconds = contenders[name]()
+                raw[name].extend([seconds] if number else [])
         return raw
 
     def others(self) -> Timings:
