@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--writes-per-s", type=float, default=50.0)
     parser.add_argument("--reads-per-s", type=float, default=50.0)
-    parser.add_argument("--alone-seconds", type=float, default=30.0, help="before we start")
+    parser.add_argument("--alone-seconds", type=float, default=120.0, help="before we start")
     parser.add_argument("--hold-seconds", type=float, default=5.0, help="after each switch")
     parser.add_argument("--speed", type=float, default=0.2,
                         help="share of its full speed at which the load works")  # fmt: skip
