@@ -8,7 +8,23 @@ from collections.abc import Sequence
 from qdrant_client import models
 
 _NUMBER = re.compile(r"-?[0-9]{1,19}")
-_BARE = re.compile(r"[\w-]+(\[\d*\])*")  # what Qdrant takes in a path without quotes
+_BARE = re.compile(r"[\w-]+")  # what Qdrant takes in a path without quotes
+_IN_NO_PATH = '"\\'  # between its quotes Qdrant takes neither, and it has no escape for them
+
+
+def path_problem(setting: str, path: str) -> str | None:
+    """Return why Qdrant cannot be asked for a field at a path, with the remedy; or None.
+
+    Source: qdrant, lib/segment/src/json_path/parse.rs, ``quoted_str``.
+    """
+    held = [c for c in _IN_NO_PATH if c in path]
+    if not held:
+        return None
+    return (
+        f"corpus.source.{setting} is {path!r}, and Qdrant has no way to write {' or '.join(held)} "
+        "in the path of a payload field: write the field under another name into the payloads, or "
+        "name another one"
+    )
 
 
 def tops_of(path: str) -> list[str]:

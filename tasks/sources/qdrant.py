@@ -21,7 +21,7 @@ from qdrant_client import QdrantClient, models
 from qafila.core.corpus import QdrantSource as Settings
 from qafila.errors import BadInput, Refused
 from tasks.sources.fields import WrongField, dig, groups_of, metadata_of, text_of
-from tasks.sources.payload_paths import any_of, tops_of
+from tasks.sources.payload_paths import any_of, path_problem, tops_of
 from tasks.sources.pgvector import FULL_ROUNDS, MOST_NUMBER, spread
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
 from tasks.sources.relation import ranges_of
@@ -85,6 +85,10 @@ class QdrantSource:
                 f"{name!r} is a cosine collection, which normalises what it is given: say "
                 "corpus.source.vectors.normalised: true"
             )
+        # the title and the metadata are found in whole payloads, so Qdrant is not asked for them
+        asked = {s: getattr(settings, s) for s in ("text", "key", "number", "acl")}
+        if unasked := [p for s, path in asked.items() if path and (p := path_problem(s, path))]:
+            return problems + unasked
         return problems + self._text_problems() + self._key_problems()
 
     def _text_problems(self) -> list[str]:

@@ -237,7 +237,7 @@ def test_a_collection_of_another_tool(client: QdrantClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["doc.id", "metadata.ref", "_node_content.ref", "my key", "_node.my key", "clé-1"]
+    "key", ["doc.id", "metadata.ref", "_node_content.ref", "my key", "_node.my key", "clé-1", "ids[0]"]
 )
 def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str) -> None:
     """In a field with dots in its name, in an object, in JSON that is kept as one text."""
@@ -246,7 +246,7 @@ def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str)
         ref = f"d{n}" if n % 2 else n
         inside = {"ref": ref, "text": f"text {n}", "my key": ref}
         return {"doc.id": ref, "metadata": inside, "_node_content": json.dumps(inside),
-                "my key": ref, "_node": inside, "clé-1": ref, "the text": f"text {n}"}  # fmt: skip
+                "my key": ref, "_node": inside, "clé-1": ref, "ids[0]": ref, "the text": f"text {n}"}  # fmt: skip
 
     client.upsert("t", [
         models.PointStruct(id=n, vector={"a": [3, 4]}, payload=payload(n)) for n in range(6)
@@ -261,6 +261,24 @@ def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str)
     assert [(r.key_text, r.text) for r in found] == [
         ("4", "text 4"), ("d1", "text 1"), ("d5", "text 5"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["qdrant", "qdrant-engine"])
+def test_a_field_that_no_path_of_qdrant_can_name_is_refused(way: str) -> None:
+    """Its paths have quotes and no escape: a quote or a backslash in a name ends them."""
+    with qdrant_client(way) as client:
+        params = models.VectorParams(size=2, distance=models.Distance.DOT)
+        client.create_collection("t", vectors_config=params)
+        payload = {'a "b"': "x", "c\\d": 0, "text": "t", 'm"': 1}
+        client.upsert("t", [models.PointStruct(id=1, vector=[1, 0], payload=payload)], wait=True)
+        told = collection(client, key='a "b"', number="c\\d", text='x."').problems()
+        assert [p.split(" is ")[0] for p in told] == [
+            f"corpus.source.{s}" for s in ("text", "key", "number")
+        ]
+        assert all("write the field under another name" in p for p in told)
+        kept = collection(client, key=None, number=None, metadata=['m"'], title='a "b"')
+        assert kept.problems() == []
+        assert [(r.title, r.metadata) for r in read(kept)] == [("x", {'m"': 1})]
 
 
 @pytest.mark.parametrize(
