@@ -237,7 +237,8 @@ def test_a_collection_of_another_tool(client: QdrantClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["doc.id", "metadata.ref", "_node_content.ref", "my key", "_node.my key", "clé-1", "ids[0]"]
+    "key",
+    ["doc.id", "metadata.ref", "_node_content.ref", "my key", "_node.my key", "clé-1", "ids[0]"],
 )
 def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str) -> None:
     """In a field with dots in its name, in an object, in JSON that is kept as one text."""
@@ -246,7 +247,8 @@ def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str)
         ref = f"d{n}" if n % 2 else n
         inside = {"ref": ref, "text": f"text {n}", "my key": ref}
         return {"doc.id": ref, "metadata": inside, "_node_content": json.dumps(inside),
-                "my key": ref, "_node": inside, "clé-1": ref, "ids[0]": ref, "the text": f"text {n}"}  # fmt: skip
+                "my key": ref, "_node": inside, "clé-1": ref, "ids[0]": ref,
+                "the text": f"text {n}"}  # fmt: skip
 
     client.upsert("t", [
         models.PointStruct(id=n, vector={"a": [3, 4]}, payload=payload(n)) for n in range(6)
