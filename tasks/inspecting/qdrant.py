@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qafila.connecting.qdrant import NoQdrantError
 from qafila.core.fingerprint import key_text
 from qafila.core.inspection import Access, Facts, Health, Layout, Look, Metric
 from qafila.core.observed import Row, observe
@@ -247,6 +248,13 @@ def _ours() -> Iterator[None]:
         warnings.filterwarnings("ignore", category=UserWarning)
         try:
             yield
+        except NoQdrantError as error:
+            raise Unavailable(
+                f"{error}.",
+                kept="everything; nothing was touched.",
+                remedy="give the address of Qdrant's REST interface, by default port 6333, then "
+                "look again",
+            ) from error
         except (ApiException, httpx.HTTPError, *unreadable) as error:
             first = (
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

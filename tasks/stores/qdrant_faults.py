@@ -12,9 +12,14 @@ from qdrant_client import models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
+from qafila.connecting.qdrant import NoQdrantError
 from qafila.errors import BackfillHalted, Refused, Unavailable
 
 NOTHING = "nothing was changed."
+CORRECT_ADDRESS = (
+    "correct the url of the connection: it is that of Qdrant's REST interface, by default port "
+    "6333, with no other service or proxy's page in front."
+)
 _LONGEST_REASON = 300
 
 
@@ -23,7 +28,8 @@ def asking_qdrant(doing: str, *, kept: str = NOTHING) -> Iterator[None]:
     """Translate what goes wrong while asking Qdrant; a second try is the caller's decision.
 
     Raises:
-        Unavailable: no answer, an answer cut short, too many requests, or a fault of the server.
+        Unavailable: no answer, an answer cut short, too many requests, a fault of the server, or
+            something answers that is no Qdrant.
         Refused: the server does not know us, or our key may not do this.
         BackfillHalted: the server understood the request and says no.
     """
@@ -31,6 +37,8 @@ def asking_qdrant(doing: str, *, kept: str = NOTHING) -> Iterator[None]:
         yield
     except UnexpectedResponse as error:
         raise _of_status(doing, kept, error) from error
+    except NoQdrantError as error:
+        raise Unavailable(f"{error}, while {doing}.", kept=kept, remedy=CORRECT_ADDRESS) from error
     except ResourceExhaustedResponse as error:
         raise Unavailable(
             f"Qdrant asks us to come back in {error.retry_after_s} s (429) while {doing}.",
