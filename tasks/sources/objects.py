@@ -23,11 +23,11 @@ from tasks.sources.documents import READERS, Unreadable
 from tasks.sources.fields import WrongField, dig, groups_of, holds, metadata_of, text_of
 from tasks.sources.files import SUFFIXES, Files, FileVersion, LocalFiles, S3Files
 from tasks.sources.port import Key, KeyRange, Semantics, SourceRow, Volume
-from tasks.sources.records import Record, read_csv, read_jsonl, read_parquet
+from tasks.sources.records import Record, is_blank, read_csv, read_jsonl, read_parquet
 from tasks.sources.relation import ranges_of
 from tasks.sources.spool import Spool, Spooled, open_spool
 
-_VERSION = 2  # raise it when the same files would give other documents
+_VERSION = 3  # raise it when the same files would give other documents
 _KEY_BYTES = 2_000  # a B-tree of the target takes 2 704 bytes a key
 _DAY_SECONDS = 86_400.0
 
@@ -139,6 +139,7 @@ class ObjectSource:
     def _content(self) -> Iterator[Spooled | str]:
         read, files = 0, 0
         texts = _Texts(self._settings.text)
+        headless = self._settings.format == "csv"  # until a file has a first line
         for file in self._files.listed():
             read, files = (read + file.digest) % 2**256, files + 1
             if not _utf8(file.name):
@@ -146,6 +147,7 @@ class ObjectSource:
                 continue
             try:
                 with self._files.local(file) as path:
+                    headless = headless and is_blank(path)
                     if self._settings.format in READERS:
                         yield self._document(file, path)
                     else:
@@ -155,6 +157,11 @@ class ObjectSource:
             except PermissionError:
                 yield f"{file.name}: it must not be read: give its group or us the right to"
         yield from texts.problems()
+        if headless and files:
+            yield (
+                f"{self._settings.location}: nothing is in any of its files ({files}), and the "
+                "first line of one must name the columns: export them with a header"
+            )
         if _digest(files, read) != self._listed():
             raise BackfillHalted(
                 f"files of {self._settings.location} came, went or changed while they were read.",

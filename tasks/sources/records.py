@@ -83,8 +83,10 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
     """Yield one record a row, by the names of the first line; an empty cell is not there.
 
     The delimiter is the first of comma, semicolon, tab and bar with which the first line names the
-    key.
+    key. A file that is blank is the part of an export that had no rows, as in JSON lines.
     """
+    if is_blank(path):
+        return
     wrong: list[Record] = []
     lines = _texts(path, wrong)
     first = next(lines, "")
@@ -117,6 +119,11 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
     except _csv.Error as error:
         yield Record(rows.line_num, None, f"is no CSV: {error}; nothing behind it was read")
     yield from wrong
+
+
+def is_blank(path: Path) -> bool:
+    """Say whether a file has nothing in it but line ends and spaces, packed or not."""
+    return not any(isinstance(text, Record) or text.strip() for _, text in _lines(path))
 
 
 def _delimiter(first: str, key: str) -> str:

@@ -50,6 +50,34 @@ def test_a_first_line_that_cannot_be_used_says_why(docs: Path, content: bytes, t
     assert told in problem
 
 
+EMPTY = [b"", b"\xef\xbb\xbf", b"\n\r\n  \n", gzip.compress(b"")]
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+@pytest.mark.parametrize("format_", ["jsonl", "csv"])
+def test_a_part_of_an_export_that_had_no_rows_is_no_fault(
+    docs: Path, format_: str, empty: bytes
+) -> None:
+    (docs / f"part-0.{format_}").write_bytes(empty)
+    row = {"jsonl": '{"id": 1, "text": "one"}\n', "csv": "id,text\n1,one\n"}[format_]
+    (docs / f"part-1.{format_}").write_text(row)
+    assert problems(docs, format_) == []
+    assert texts(docs, format_) == ["one"]
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+def test_of_a_source_that_is_empty_only_csv_lacks_what_it_must_have(
+    docs: Path, empty: bytes
+) -> None:
+    (docs / "a.jsonl").write_bytes(empty)
+    (docs / "a.csv").write_bytes(empty)
+    assert problems(docs, "jsonl") == []
+    (told,) = problems(docs, "csv")
+    assert "the first line of one must name the columns" in told
+    (docs / "b.csv").write_text("id,text\n")  # a header is enough: no rows are no fault
+    assert texts(docs, "csv") == []
+
+
 def test_a_column_that_is_there_twice_and_not_read_is_no_hindrance(docs: Path) -> None:
     (docs / "a.csv").write_bytes(b'\xef\xbb\xbf"id",x,text,x\r\n1,,"two\r\nlines",\r\n')
     assert texts(docs, "csv") == ["two\r\nlines"]
