@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import logging
 import re
+import tomllib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from typing import Any
 
 import yaml
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*$\n?", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER = re.compile(
+    r"\A(?:---[ \t]*\n(?P<yaml>.*?)^(?:---|\.\.\.)|\+\+\+[ \t]*\n(?P<toml>.*?)^\+\+\+)[ \t]*$\n?",
+    re.DOTALL | re.MULTILINE,
+)
 _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
@@ -39,7 +43,11 @@ class Document:
 
 
 def read_markdown(path: Path) -> Document:
-    """Return the text without its front matter, whose entries are the fields."""
+    """Return the text without its front matter, whose entries are the fields.
+
+    That is YAML between lines of ``---``, as most programs write it, or TOML between lines of
+    ``+++``, as Hugo does.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -47,11 +55,15 @@ def read_markdown(path: Path) -> Document:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     fields: Any = {}
     if front := _FRONT_MATTER.match(text):
+        kind = "YAML" if front["yaml"] is not None else "TOML"
         try:
-            fields = yaml.safe_load(front[1]) or {}
+            if kind == "YAML":
+                fields = yaml.safe_load(front["yaml"]) or {}
+            else:
+                fields = tomllib.loads(front["toml"])
         except Exception as error:  # 30 February is a ValueError, !!bool x a KeyError
             told = " ".join(str(error).split())
-            raise Unreadable(f"begins with front matter that is no YAML: {told}") from error
+            raise Unreadable(f"begins with front matter that is no {kind}: {told}") from error
         if isinstance(fields, dict):
             text = text[front.end() :]
         else:

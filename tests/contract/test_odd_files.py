@@ -159,6 +159,28 @@ def test_front_matter_that_is_no_yaml_is_named(docs: Path, front: str) -> None:
     assert told.startswith("a.md: it begins with front matter that is no YAML")
 
 
+def test_front_matter_in_toml_is_taken_off_and_kept_as_that_in_yaml_is(docs: Path) -> None:
+    front = 'title = "Le début"\nday = 2024-05-06\nat = 2024-05-06T07:08:09Z\n[params]\nn = 3\n'
+    for name, end in (("a.md", "\n"), ("b.md", "\r\n")):
+        (docs / name).write_bytes(f"+++\n{front}+++\n\nText.\n".replace("\n", end).encode())
+    (docs / "c.md").write_text("+++\n+++\nno entries")
+    (docs / "d.md").write_text("+++\nnever closed")
+    kept = ["day", "at", "params.n"]
+    rows = read(source(docs.parent, "markdown", metadata=kept))
+    told = {"day": "2024-05-06", "at": "2024-05-06 07:08:09+00:00", "params.n": 3}
+    assert [(r.title, r.text, r.metadata) for r in rows] == [
+        ("Le début", "Le début\n\nText.", told), ("Le début", "Le début\n\nText.", told),
+        ("", "no entries", {}), ("", "+++\nnever closed", {}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("front", ["a = ", "prose only", "day = 2024-02-30", "a = 1\na = 2"])
+def test_front_matter_that_is_no_toml_is_named(docs: Path, front: str) -> None:
+    (docs / "a.md").write_text(f"+++\n{front}\n+++\ntext")
+    (told,) = problems(docs, "markdown")
+    assert told.startswith("a.md: it begins with front matter that is no TOML: ")
+
+
 def test_line_ends_of_every_system_end_a_line_of_markdown(docs: Path) -> None:
     for name, end in (("a.md", "\r"), ("b.md", "\r\n"), ("c.md", "\n")):
         (docs / name).write_bytes(end.join(["---", "title: T", "---", "# h", "text"]).encode())
@@ -207,7 +229,8 @@ TOKENS = {
              "<title>", "<main>", "</main>", "<script>", "</script>", "<svg>", "<meta name=a>"],
     "markdown": ["---\n", "...\n", "a: &a [*a]\n", "? x\n", "!!python/object:os x\n", "<<: *x\n",
                  "d: 2024-13-01\n", "t: 1:99:99\n", "[a]: b\n", "n: 0b_\n", "b: !!binary x\n",
-                 "o: !!omap [a]\n", "\t", "# h\n", "\r", "\r\n", "\ufeff", "{", "'", "%YAML 2.0\n"],
+                 "o: !!omap [a]\n", "\t", "# h\n", "\r", "\r\n", "\ufeff", "{", "'", "%YAML 2.0\n",
+                 "+++\n", "a = 1\n", "[b]\n"],
     "csv": ["id", "text", ",", ";", '"', '""', "\n", "\r\n", "\r", "\0", "é", "id,text\n", "a,b\n"],
     "jsonl": ["{", "}", '"id"', ":", "1", '"text"', ",", "[", "]", "null", "1e999", "9" * 5000,
               '"\\u0000"', '"\\ud800"', "\n", "NaN", '{"id":1,"text":"x"}\n', "true"],
@@ -219,12 +242,14 @@ def test_whatever_is_in_a_file_it_is_read_or_named(format_: str) -> None:
     endings = {"html": "html", "markdown": "md", "csv": "csv", "jsonl": "jsonl"}
 
     @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.sampled_from(TOKENS[format_]), max_size=20), st.binary(max_size=2))
-    def check(tokens: list[str], tail: bytes) -> None:
+    @given(
+        st.lists(st.sampled_from(TOKENS[format_]), max_size=20), st.binary(max_size=2), st.data()
+    )
+    def check(tokens: list[str], tail: bytes, data: st.DataObject) -> None:
         with tempfile.TemporaryDirectory() as home:
             folder = Path(home) / "docs"
             folder.mkdir()
-            head = "---\n" if format_ == "markdown" else ""
+            head = data.draw(st.sampled_from(["---\n", "+++\n"])) if format_ == "markdown" else ""
             (folder / f"a.{endings[format_]}").write_bytes((head + "".join(tokens)).encode() + tail)
             opened = source(folder.parent, format_)
             if not opened.problems():
