@@ -6,6 +6,7 @@ import codecs
 import logging
 import re
 import tomllib
+import unicodedata
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,14 @@ _WEB_NAMES = {
     "tis-620": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
     "euc_kr": "cp949", "utf-16": "utf-8-sig", "utf-16-le": "utf-8-sig", "utf-16-be": "utf-8-sig",
 }  # fmt: skip
+
+# Arabic Presentation Forms A and B, and the letters that they are shapes of (Unicode, NFKC). A mark
+# that stands alone there has a space before it, which would cut the word in two that it is in.
+_BASE_LETTERS = {
+    code: letters.removeprefix(" ")
+    for code in (*range(0xFB50, 0xFE00), *range(0xFE70, 0xFF00))
+    if (letters := unicodedata.normalize("NFKC", chr(code))) != chr(code)
+}
 
 
 class Unreadable(ValueError):
@@ -148,7 +157,11 @@ def _decoded(raw: bytes) -> str:
 
 
 def read_pdf(path: Path) -> Document:
-    """Return the text of all pages, an empty line between; fields are the PDF's information."""
+    """Return the text of all pages, an empty line between; fields are the PDF's information.
+
+    Arabic letters that the PDF holds in the shapes they are drawn in (U+FB50 to U+FDFF, U+FE70 to
+    U+FEFF) become the letters people write, which search and embedders know; all else stays.
+    """
     import pypdf
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it comments on every odd file
@@ -165,6 +178,7 @@ def read_pdf(path: Path) -> Document:
     # extraction leaves what no text may hold, where a font says no more than glyph numbers
     text = "\n\n".join(p.strip() for p in pages).replace("\0", "").strip()
     text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = text.translate(_BASE_LETTERS)
     if not text:
         raise Unreadable("holds no text, as a scan does: run OCR on it first")
     return Document("", text, information)

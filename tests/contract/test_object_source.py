@@ -25,7 +25,7 @@ from tasks.sources.objects import ObjectSource, files_of
 from tasks.sources.port import SourceRow
 from tasks.sources.records import read_csv
 from tests.aws import running_moto
-from tests.pdf import pdf_of
+from tests.pdf import pdf_of, pdf_of_glyphs
 
 RETRIEVAL = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
 
@@ -245,6 +245,32 @@ def test_a_pdf_without_text_or_one_that_is_broken_is_named(docs: Path) -> None:
     told = sorted(source(docs.parent, "pdf").problems())
     assert [t.split(": ")[0] for t in told] == ["broken.pdf", "empty.pdf", "scan.pdf"]
     assert "OCR" in told[2]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "letters"),
+    [
+        ("\ufedb\ufe98\ufe8e\ufe8f", "كتاب"),  # kaf initial, teh medial, alef final, beh isolated
+        ("\ufefb", "لا"),  # a ligature is one shape of two letters
+        ("\ufedb\ufe76\ufe98\ufe8e\ufe8f", "كَتاب"),  # a mark alone does not cut its word in two
+        ("\ufdf2", "الله"),
+        ("كتاب", "كتاب"),
+    ],
+)
+def test_shapes_of_arabic_letters_in_a_pdf_become_the_letters(
+    docs: Path, shapes: str, letters: str
+) -> None:
+    (docs / "a.pdf").write_bytes(pdf_of_glyphs(shapes[::-1]))  # drawn from left to right
+    (row,) = read(source(docs.parent, "pdf"))
+    assert row.text == letters
+
+
+def test_no_other_letters_in_a_pdf_are_changed(docs: Path) -> None:
+    text = "x\u00b2 H\u2082O \ufb01n \uff21 \u2460"  # which NFKC of the whole text would flatten
+    (docs / "a.pdf").write_bytes(pdf_of_glyphs(text))
+    (docs / "b.md").write_text("\ufedb\ufe98")
+    assert [r.text for r in read(source(docs.parent, "pdf"))] == [text]
+    assert [r.text for r in read(source(docs.parent, "markdown"))] == ["\ufedb\ufe98"]
 
 
 def test_a_wrong_place_or_format_is_named(docs: Path) -> None:
