@@ -33,9 +33,13 @@ class Alias:
 
 
 def read_alias(target: Target, workload: str) -> Alias | None:
-    """Return the pointer row, if the workload has one."""
+    """Return the pointer row, if the workload has one; a target that holds nothing yet has none."""
     with target.cursor(row_factory=class_row(Alias)) as cursor:
-        return cursor.execute(statement("alias", "read_alias"), {"workload": workload}).fetchone()
+        try:
+            cursor.execute(statement("alias", "read_alias"), {"workload": workload})
+        except psycopg.errors.UndefinedTable:
+            return None
+        return cursor.fetchone()
 
 
 def set_trial(target: Target, workload: str, generation: int, epoch: int) -> Alias:

@@ -9,6 +9,7 @@ from qafila.core.linear_map import MapQuality
 from qafila.core.plan import shard_rows
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
+from qafila.sql import apply_schema
 from tasks.embedders.mapped import calibrate, put_map
 from tasks.generations import model_of
 from tasks.ledger import Connection
@@ -52,6 +53,7 @@ def fit_bridge(ledger: Connection, workload: Workload) -> tuple[str, MapQuality]
         new = VectorPart(model, revision, corpus.embedder.dimensions, True)
         ranges = source.freeze(shard_rows(source.volume().rows))
         found, quality = calibrate(source, ranges, embedder, old, corpus.bridge)
+        apply_schema(target, "target")
         put_map(target, workload.name, old, new, found, quality)
     return found.digest, quality
 

@@ -6,6 +6,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 
+import psycopg
+
 from qafila.core import chunking
 from qafila.core.corpus import Embedder, PgvectorSource, QdrantSource, WordLlamaEmbedder
 from qafila.core.fingerprint import Fingerprint, VectorPart, canonical_json
@@ -78,9 +80,12 @@ def _newest_map(ledger: Connection, workload: Workload) -> str | None:
     from tasks.opening import reach_of
 
     with connect_postgres(**reach_of(ledger, workload).target) as target:
-        row = target.execute(
-            statement("cache", "newest_map"), {"workload": workload.name}
-        ).fetchone()
+        try:
+            row = target.execute(
+                statement("cache", "newest_map"), {"workload": workload.name}
+            ).fetchone()
+        except psycopg.errors.UndefinedTable:  # the target holds nothing of ours yet
+            return None
     return None if row is None else str(row[0])
 
 

@@ -36,11 +36,15 @@ def apply_schema(
 ) -> list[str]:
     """Apply the schema files not applied yet, in order; return their names.
 
+    With nothing left to apply it only reads: no lock is taken, and SELECT is enough.
+
     Raises:
         Refused: an applied file was edited afterwards.
     """
     applied_now = []
-    folder = files("qafila.sql") / schema
+    found = connection.execute("SELECT to_regclass('qafila.schema_file') IS NOT NULL").fetchone()
+    if found == (True,) and not _to_apply(connection, schema):
+        return []
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         connection.execute("CREATE SCHEMA IF NOT EXISTS qafila")
@@ -49,24 +53,43 @@ def apply_schema(
             " name text PRIMARY KEY, digest text NOT NULL,"
             " applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        rows = connection.execute("SELECT name, digest FROM qafila.schema_file").fetchall()
-        known = dict(cast(list[tuple[str, str]], rows))
-        for file in sorted(folder.iterdir(), key=lambda f: f.name):
-            if not file.name.endswith(".sql"):
-                continue
-            name, text = f"{schema}/{file.name}", file.read_text()
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            if name in known:
-                if known[name] != digest:
-                    raise Refused(
-                        f"schema file {name} was edited after it was applied.",
-                        kept="the database is unchanged.",
-                        remedy="restore the file and put the change into a new numbered file.",
-                    )
-                continue
+        for name, text, digest in _to_apply(connection, schema):
             connection.execute(text)
             connection.execute(
                 "INSERT INTO qafila.schema_file (name, digest) VALUES (%s, %s)", [name, digest]
             )
             applied_now.append(name)
     return applied_now
+
+
+def _to_apply(
+    connection: psycopg.Connection[object], schema: Literal["ledger", "target"]
+) -> list[tuple[str, LiteralString, str]]:
+    """Return name, text and digest of each file that is not applied yet, in order."""
+    rows = connection.execute("SELECT name, digest FROM qafila.schema_file").fetchall()
+    known = dict(cast(list[tuple[str, str]], rows))
+    left = []
+    for name, text, digest in _files(schema):
+        if known.get(name, digest) != digest:
+            raise Refused(
+                f"schema file {name} was edited after it was applied.",
+                kept="the database is unchanged.",
+                remedy="restore the file and put the change into a new numbered file.",
+            )
+        if name not in known:
+            left.append((name, text, digest))
+    return left
+
+
+@cache
+def _files(schema: str) -> tuple[tuple[str, LiteralString, str], ...]:
+    folder = files("qafila.sql") / schema
+    named = sorted((f.name, f.read_text()) for f in folder.iterdir() if f.name.endswith(".sql"))
+    return tuple(
+        (
+            f"{schema}/{name}",
+            text,
+            hashlib.sha256(text.encode()).hexdigest(),
+        )
+        for name, text in named
+    )

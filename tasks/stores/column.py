@@ -17,6 +17,7 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from qafila.core.corpus import PgvectorTarget
+from qafila.sql import apply_schema
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.column_swap import column_of
 from tasks.stores.column_adopt import adopt_column, sample_own
@@ -67,6 +68,7 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
         A generation that the pointer row names before there is any column of ours is adopted: it
         is what the application's column holds, and gets only a place for digests.
         """
+        apply_schema(self._connection, "target")
         note_columns(self._connection, self._words)
         held = self._held_column()
         there = describe(self._connection, self._layout)
@@ -91,6 +93,7 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
 
     def adopt(self) -> None:
         """Take the column that the application searches in as this generation. Idempotent."""
+        apply_schema(self._connection, "target")
         adopt_column(self._connection, self._words, self._patience)
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:

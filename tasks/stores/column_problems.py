@@ -10,7 +10,12 @@ from qafila.core.corpus import ColumnLayout, PgvectorTarget
 from qafila.sql import statement
 from tasks.column_swap import NAME_BYTES, own_name
 from tasks.stores.column_table import AppTable, Described, describe
-from tasks.stores.pgvector_problems import MOST_DIMENSIONS, installed_version, is_too_old
+from tasks.stores.pgvector_problems import (
+    MOST_DIMENSIONS,
+    installed_version,
+    is_too_old,
+    problems_of_role,
+)
 from tasks.stores.port import Place
 
 
@@ -32,6 +37,7 @@ def problems_of(
         problems.append(
             f"HNSW on {settings.vector_type} takes {most} dimensions, not {place.dimensions}"
         )
+    problems += problems_of_role(connection, tables=False)
     layout = settings.column
     assert layout is not None
     found = describe(connection, layout)
@@ -69,13 +75,23 @@ def _table_problems(
         if kind not in MOST_DIMENSIONS:
             problems.append(f"column {column!r} is {found.types[column]}, not vector or halfvec")
         problems += _tied(connection, found, where, column)
+    problems += _claimed(connection, found, where, column, place)
+    return problems
+
+
+def _claimed(
+    connection: psycopg.Connection[Any], found: Described, where: str, column: str, place: Place
+) -> list[str]:
+    if connection.execute(statement("column", "has_layout")).fetchone() != (True,):
+        return []  # nobody has swapped anything here yet
+    named = {"schema": found.schema, "name": found.name}
     other = connection.execute(
         statement("column", "other_owner"),
         {**named, "column": column, "workload": place.workload},
     ).fetchone()
-    if other is not None:
-        problems.append(f"workload {other[0]} swaps column {column!r} of {where!r} already")
-    return problems
+    if other is None:
+        return []
+    return [f"workload {other[0]} swaps column {column!r} of {where!r} already"]
 
 
 def _tied(

@@ -15,7 +15,7 @@ from psycopg import sql
 from qafila.core.admission import limits_of
 from qafila.core.corpus import PgvectorSource, PgvectorTarget
 from qafila.errors import BackfillHalted
-from qafila.sql import statement
+from qafila.sql import apply_schema, statement
 from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shares
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, Packer
@@ -54,6 +54,7 @@ class PgvectorStore(TableWitness, TableSearch):
         return problems_of(self._connection, self._settings, self._place.dimensions)
 
     def prepare(self) -> None:
+        apply_schema(self._connection, "target")  # a target of the user's own has nothing of ours
         lexemes: sql.Composable = sql.SQL("")
         if self._settings.full_text != "none":
             lexemes = sql.SQL(statement("pgvector", "lexeme_column")).format(

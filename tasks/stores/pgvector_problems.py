@@ -40,8 +40,26 @@ def problems_of(
             "update to 0.8.4 or newer, then run ALTER EXTENSION vector UPDATE in the target"
         ]
     return [
+        *problems_of_role(connection),
         *_problems_of_settings(settings, dimensions),
         *_problems_of_full_text(connection, settings.full_text),
+    ]
+
+
+def problems_of_role(connection: psycopg.Connection[Any], *, tables: bool = True) -> list[str]:
+    """Return what the role may not do in the target, with the statement that permits it.
+
+    Without ``tables`` only the schema is needed, once.
+    """
+    found = connection.execute(statement("pgvector", "may_create")).fetchone()
+    assert found is not None
+    role, database, there, may = found
+    if may or (there and not tables):
+        return []
+    where = "SCHEMA qafila" if there else f"DATABASE {database}"
+    return [
+        f"role {role} may not create {'tables' if there else 'a schema'} in the target: "
+        f"run GRANT CREATE ON {where} TO {role} there, as its owner"
     ]
 
 

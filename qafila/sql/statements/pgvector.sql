@@ -249,3 +249,11 @@ COPY (
         ORDER BY {key}
     ) AS batch
 ) TO STDOUT (FORMAT BINARY);
+
+-- name: may_create
+-- Whether the schema is there, and whether this role may create in it, or it.
+SELECT quote_ident(current_user), quote_ident(current_database()), to_regnamespace('qafila') IS NOT NULL,
+       CASE WHEN to_regnamespace('qafila') IS NULL
+            THEN has_database_privilege(current_database(), 'CREATE')
+            ELSE has_schema_privilege('qafila', 'CREATE')
+       END;
