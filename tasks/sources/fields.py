@@ -26,7 +26,7 @@ def dig(record: Mapping[str, Any], path: str) -> Any:
         if isinstance(held, str) and held.startswith("{"):
             try:
                 held = json.loads(held)
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
         if not isinstance(held, Mapping):
             return None
@@ -70,7 +70,7 @@ def groups_of(record: Mapping[str, Any], path: str | None) -> list[str]:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise WrongField(f"{path} begins like a list and is none") from error
     elif isinstance(value, str):
         value = [g.strip() for g in value.replace(";", ",").split(",")]

@@ -30,6 +30,7 @@ from tasks.sources.spool import Spool, Spooled, open_spool
 _VERSION = 3  # raise it when the same files would give other documents
 _KEY_BYTES = 2_000  # a B-tree of the target takes 2 704 bytes a key
 _DAY_SECONDS = 86_400.0
+_NESTED = "are nested too deeply: name the fields that are needed in corpus.source.metadata"
 
 
 class ObjectSource:
@@ -190,10 +191,15 @@ class ObjectSource:
                 title=texts[0] if len(texts) > 1 else "",
                 text="\n".join(t for t in texts if t),
                 acl=groups_of(record.fields, settings.acl),
-                metadata=plain(metadata_of(record.fields, settings.metadata)),
+                metadata=plain(
+                    metadata_of(record.fields, settings.metadata),
+                    infinite=settings.format != "jsonl",
+                ),
             )
         except WrongField as error:
             return f"{place}: {error}"
+        except RecursionError:
+            return f"{place}: its metadata {_NESTED}"
 
     def _document(self, file: FileVersion, path: Path) -> Spooled | str:
         settings = self._settings
@@ -211,6 +217,8 @@ class ObjectSource:
             return f"{file.name}: it {error}"
         except WrongField as error:
             return f"{file.name}: {error}"
+        except RecursionError:  # also YAML whose anchor holds itself
+            return f"{file.name}: its metadata {_NESTED}"
 
 
 class _Texts:
@@ -245,18 +253,26 @@ def _digest(files: int, told: int) -> str:
     return hashlib.sha256(f"{files} {told}".encode()).hexdigest()[:16]
 
 
-def plain(value: Any) -> Any:
-    """Return a value as JSON has it; times, decimals and what is no number become texts."""
+def plain(value: Any, *, infinite: bool = True) -> Any:
+    """Return a value as JSON has it; times, decimals and what is no number become texts.
+
+    Raises:
+        WrongField: an infinite number, unless there may be ``infinite`` ones: JSON has none, so it
+            was a number too large for a float.
+        RecursionError: it is nested too deeply, or in itself.
+    """
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): plain(v, infinite=infinite) for k, v in value.items()}
     if isinstance(value, list | tuple | set):
-        return [plain(v) for v in value]
+        return [plain(v, infinite=infinite) for v in value]
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, bytes | bytearray):
         return "\\x" + value.hex()  # as PostgreSQL writes them
     if isinstance(value, float) and math.isfinite(value):
         return value
+    if isinstance(value, float) and not infinite:
+        raise WrongField("its metadata hold a number beyond 1.8e308, more than a float holds")
     return str(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import psycopg
@@ -24,6 +25,8 @@ from tasks.stores.pgvector_witness import (
 
 _ARRAYS = ("text[]", "character varying[]", "name[]")
 _PAIRS = 50  # a function takes 100 arguments
+_MOST_DIGITS = 4_000  # of a whole number; Python reads 4 300 unless it is told otherwise
+_TOO_DEEP: list[Any] = reduce(lambda inner, _: [inner], range(300), [])
 
 
 class PostgresSource:
@@ -196,8 +199,27 @@ def objects_of(texts: Sequence[str | None]) -> list[dict[str, Any]]:
     """Return what ``metadata_of`` gave for a batch; parsed at once, which costs a third."""
     if texts and texts[0] is None:
         return [{} for _ in texts]
-    parsed: list[dict[str, Any]] = json.loads(f"[{','.join(t or '{}' for t in texts)}]")
+    try:
+        parsed: list[dict[str, Any]] = json.loads(f"[{','.join(t or '{}' for t in texts)}]")
+    except (ValueError, RecursionError):  # one of them has what Python reads no further
+        return [_object_of(t or "{}") for t in texts]
     return parsed
+
+
+def _object_of(text: str) -> dict[str, Any]:
+    """Return an object; what cannot be read in it is left as what admission sets its row aside for.
+
+    jsonb has whole numbers of 131 072 digits and nests by the thousand.
+    """
+    try:
+        parsed: dict[str, Any] = json.loads(text, parse_int=_whole)
+    except RecursionError:
+        return {"nested": _TOO_DEEP}
+    return parsed
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)  # which is infinite
 
 
 def _rows(rows: Sequence[tuple[Any, ...]]) -> list[SourceRow]:

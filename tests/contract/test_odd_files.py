@@ -6,6 +6,7 @@ Each is read right or named with its file; none is left out in silence, none end
 from __future__ import annotations
 
 import gzip
+import json
 import tempfile
 import zlib
 from pathlib import Path
@@ -220,6 +221,49 @@ def test_a_page_that_cannot_be_parsed_is_named(docs: Path, page: bytes) -> None:
     (docs / "a.html").write_bytes(page)
     (told,) = problems(docs, "html")
     assert told.startswith("a.html: it ")
+
+
+def nested(levels: int) -> str:
+    return "[" * levels + "]" * levels
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "asked", "told"),
+    [
+        ("a.jsonl", '{"id": 1, "text": "x", "m": ' + nested(900) + "}", {"metadata": ["m"]},
+         "a.jsonl:1: its metadata are nested too deeply"),
+        ("a.jsonl", '{"id": 1, "text": "x", "m": [1e400]}', {"metadata": ["m"]},
+         "a.jsonl:1: its metadata hold a number beyond 1.8e308"),
+        ("a.csv", f"id,text,acl\n1,x,{nested(100_000)}\n", {"acl": "acl"},
+         "a.csv:2: acl begins like a list and is none"),
+        ("a.md", "---\na: &a [*a]\n---\ntext", {"metadata": ["a"]},
+         "a.md: its metadata are nested too deeply"),
+    ],
+)  # fmt: skip
+def test_what_no_parser_takes_to_its_end_is_named(
+    docs: Path, name: str, content: str, asked: dict[str, Any], told: str
+) -> None:
+    (docs / name).write_text(content)
+    format_ = {"md": "markdown"}.get(name[2:], name[2:])
+    (said,) = problems(docs, format_, **asked)
+    assert said.startswith(told)
+
+
+def test_a_text_that_only_looks_like_json_holds_no_field(docs: Path) -> None:
+    line = {"id": 1, "node": '{"a":' * 50_000, "text": "x"}
+    (docs / "a.jsonl").write_text(json.dumps(line))
+    (told,) = problems(docs, "jsonl", text=["node.a"])
+    assert "none of 1 records has the text field 'node.a'" in told
+
+
+def test_whole_numbers_keep_every_digit_and_fractions_those_of_a_float(docs: Path) -> None:
+    numbers = [2**53 + 1, -(2**64), 10**300, 0.1, 1e-320]
+    (docs / "a.jsonl").write_text(
+        f'{{"id": 1, "text": "x", "m": {numbers}, "f": 0.12345678901234567890}}'
+    )
+    (row,) = read(source(docs.parent, "jsonl", metadata=["m", "f"]))
+    assert row.metadata == {"m": numbers, "f": 0.12345678901234568}
+    assert all(type(n) is type(m) for n, m in zip(numbers, row.metadata["m"], strict=True))
 
 
 TOKENS = {

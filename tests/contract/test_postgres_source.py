@@ -6,14 +6,18 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
+from qafila.core.admission import Limits, reject_reason
 from qafila.core.corpus import PostgresSource as Settings
+from qafila.core.fingerprint import text_digest
 from qafila.errors import BackfillHalted, BadInput
 from qafila.stack import postgres
 from tasks.sources.port import SourceRow
 from tasks.sources.postgres import PostgresSource
+from tasks.stores.port import Chunk
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +248,48 @@ def test_a_key_that_is_text_as_well_still_orders_as_a_key(db: psycopg.Connection
     opened = source(db, text=["id", "body"], metadata=["id"])
     assert [r.key_text for r in read(opened)] == [str(n) for n in range(1, 13)]
     assert [r.text for r in opened.fetch(["11", "9"])] == ["9\nx", "11\nx"]
+
+
+def test_numbers_of_metadata_keep_every_digit_that_is_whole(
+    db: psycopg.Connection[Any],
+) -> None:
+    """And of a fraction the 17 that a float has: as text, it keeps all of them."""
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text, n numeric, f float8, m jsonb)")
+    db.execute("INSERT INTO t VALUES (1, 'x', 0.12345678901234567890, 0.1::float8 + 0.2,"
+               " '{\"big\": 9007199254740993, \"huge\": -1e30}')")  # fmt: skip
+    (row,) = read(source(db, metadata=["n", "f", "m"]))
+    assert row.metadata == {
+        "n": 0.12345678901234568, "f": 0.1 + 0.2, "m": {"big": 2**53 + 1, "huge": -(10**30)},
+    }  # fmt: skip
+    asked = "SELECT id, body, n::text AS n FROM t"
+    assert read(source(db, query=asked, metadata=["n"]))[0].metadata == {
+        "n": "0.12345678901234567890"
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("'{\"a\": -1e5000}'", "infinity"),
+        ("(repeat('[', 3000) || repeat(']', 3000))::jsonb", ""),
+    ],
+)
+def test_metadata_that_python_cannot_read_set_their_row_aside_alone(
+    db: psycopg.Connection[Any], value: str, reason: str
+) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text, m jsonb)")
+    db.execute(f"INSERT INTO t VALUES (1, 'x', '{{\"a\": 1}}'), (2, 'y', {value})".encode())
+    first, second = read(source(db, metadata=["m"]))
+    assert first.metadata == {"m": {"a": 1}}
+
+    def refused(row: SourceRow) -> str | None:
+        chunk = Chunk(row.key_text, 0, 0, 1, "", row.text, text_digest(row.text), row.acl,
+                      row.metadata)  # fmt: skip
+        return reject_reason(chunk, np.ones(2, np.float32), Limits(2))
+
+    assert refused(first) is None
+    assert "its metadata" in (told := refused(second) or "")
+    assert reason in told
 
 
 def test_texts_of_other_types_arrive_as_text(db: psycopg.Connection[Any]) -> None:
