@@ -76,13 +76,13 @@ class PostgresSource:
     ) -> Iterator[Sequence[SourceRow]]:
         """Yield batches of rows with low < key <= high, in key order, paging by key."""
         for batch in self._relation.read(self._select(), low, high, batch_rows):
-            yield _rows(batch)
+            yield _rows(batch, self._written)
 
     def fetch(self, keys: Sequence[str]) -> list[SourceRow]:
         """Return the rows with these keys as they are now, in key order."""
         columns = len(self._settings.key)
         parts = [[k] if columns == 1 else json.loads(k) for k in keys]
-        return _rows(self._relation.fetch(self._select(), parts, columns))
+        return _rows(self._relation.fetch(self._select(), parts, columns), self._written)
 
     def witnesses(self, batch_rows: int) -> Iterator[Witnesses] | None:
         """Yield every row as one chunk of its whole text, hashed by the server; in any order.
@@ -133,11 +133,20 @@ class PostgresSource:
         settings = self._settings
         return [*settings.text, *settings.metadata, *([settings.acl] if settings.acl else [])]
 
+    @property
+    def _written(self) -> list[str]:
+        """Return the metadata columns of type json: they hold what jsonb refuses a statement for.
+
+        A NUL, half a character and numbers without bound: each sets its row aside, and no other.
+        """
+        known = self._relation.known or self._relation.columns()
+        return [c for c in self._settings.metadata if c in known and known[c].type == "json"]
+
     def _select(self) -> sql.Composable:
         return sql.SQL("SELECT {key}, {acl}, {metadata}, {text}").format(
             key=self._relation.key_texts,
             acl=acl_of(self._settings.acl),
-            metadata=metadata_of(self._settings.metadata),
+            metadata=metadata_of(self._settings.metadata, self._written),
             text=sql.SQL(", ").join(
                 sql.SQL("{}::text").format(sql.Identifier(c)) for c in self._settings.text
             ),
@@ -179,15 +188,18 @@ def acl_of(column: str | None) -> sql.Composable:
     )
 
 
-def metadata_of(columns: Sequence[str]) -> sql.Composable:
-    """Return columns as the text of one JSON object, or NULL without any."""
+def metadata_of(columns: Sequence[str], written: Sequence[str] = ()) -> sql.Composable:
+    """Return columns as the text of one JSON object, or NULL without any; ``written`` as texts."""
     if not columns:
         return sql.SQL("NULL::text")
     parts = [columns[n : n + _PAIRS] for n in range(0, len(columns), _PAIRS)]
     merged = sql.SQL(" || ").join(
         sql.SQL("jsonb_build_object({})").format(
             sql.SQL(", ").join(
-                sql.SQL("{}, {}").format(sql.Literal(c), sql.Identifier(c)) for c in part
+                sql.SQL("{}, {}{}").format(
+                    sql.Literal(c), sql.Identifier(c), sql.SQL("::text" if c in written else "")
+                )
+                for c in part
             )
         )
         for part in parts
@@ -202,27 +214,31 @@ def objects_of(texts: Sequence[str | None]) -> list[dict[str, Any]]:
     try:
         parsed: list[dict[str, Any]] = json.loads(f"[{','.join(t or '{}' for t in texts)}]")
     except (ValueError, RecursionError):  # one of them has what Python reads no further
-        return [_object_of(t or "{}") for t in texts]
+        return [_value_of(t or "{}") for t in texts]
     return parsed
 
 
-def _object_of(text: str) -> dict[str, Any]:
-    """Return an object; what cannot be read in it is left as what admission sets its row aside for.
+def _value_of(text: str) -> Any:
+    """Return what a JSON text says, or, where Python gives up, what admission sets a row aside for.
 
     jsonb has whole numbers of 131 072 digits and nests by the thousand.
     """
     try:
-        parsed: dict[str, Any] = json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_whole)
     except RecursionError:
         return {"nested": _TOO_DEEP}
-    return parsed
 
 
 def _whole(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)  # which is infinite
 
 
-def _rows(rows: Sequence[tuple[Any, ...]]) -> list[SourceRow]:
+def _rows(rows: Sequence[tuple[Any, ...]], written: Sequence[str]) -> list[SourceRow]:
+    objects = objects_of([row[2] for row in rows])
+    for column in written:
+        for held in objects:
+            if held.get(column) is not None:
+                held[column] = _value_of(held[column])
     return [
         SourceRow(
             key=key,
@@ -231,7 +247,5 @@ def _rows(rows: Sequence[tuple[Any, ...]]) -> list[SourceRow]:
             acl=acl,
             metadata=metadata,
         )
-        for (key, acl, _, *texts), metadata in zip(
-            rows, objects_of([row[2] for row in rows]), strict=True
-        )
+        for (key, acl, _, *texts), metadata in zip(rows, objects, strict=True)
     ]

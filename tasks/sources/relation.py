@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,8 +25,7 @@ COUNT_TIMEOUT_MS = 3_000  # past this a planner's estimate is good enough
 Sql = sql.SQL | sql.Composed
 _MISSHAPEN = (
     errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction,
-    errors.DatatypeMismatch, errors.CannotCoerce, errors.InvalidTextRepresentation,
-    errors.InvalidDatetimeFormat, errors.NumericValueOutOfRange, errors.WrongObjectType,
+    errors.DatatypeMismatch, errors.CannotCoerce, errors.WrongObjectType,
     errors.FeatureNotSupported,
 )  # fmt: skip
 
@@ -190,7 +190,7 @@ class Relation:
             for c in text_columns
         )
         try:
-            with self._connection.transaction():
+            with self._reading(), self._connection.transaction():
                 self._connection.execute(
                     "SELECT set_config('statement_timeout', %s, true)", [str(COUNT_TIMEOUT_MS)]
                 )
@@ -223,7 +223,7 @@ class Relation:
             "SELECT {texts} FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS qafila_number"
             " FROM {rows}) AS asked WHERE qafila_number %% %(size)s = 0 ORDER BY qafila_number"
         ).format(texts=self.key_texts, key=self.key_columns, rows=self.rows)
-        with self._connection.transaction():
+        with self._reading(), self._connection.transaction():
             self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             counted = self._connection.execute(
                 sql.SQL("SELECT count(*) FROM {}").format(self.rows), []
@@ -277,10 +277,8 @@ class Relation:
             select=select, rows=self.rows, where=where, key=self.key_columns,
             limit=sql.Literal(limit),
         )  # fmt: skip
-        try:
+        with self._reading():
             return self.run(query, values).fetchall()
-        except _MISSHAPEN as error:
-            raise self._misshapen(first_line(error)) from error
 
     def fetch(
         self, select: sql.Composable, keys: Sequence[Sequence[str]], columns: int
@@ -303,10 +301,8 @@ class Relation:
             arrays=sql.SQL(", ").join([sql.SQL("%s::text[]")] * columns),
             names=sql.SQL(", ").join(names),
         )  # fmt: skip
-        try:
+        with self._reading():
             return self.run(query, [[k[n] for k in keys] for n in range(columns)]).fetchall()
-        except _MISSHAPEN as error:
-            raise self._misshapen(first_line(error)) from error
 
     def run(self, query: Sql, values: Sequence[Any] = ()) -> psycopg.Cursor[Any]:
         """Run one statement; a query of the operator's can change nothing."""
@@ -321,6 +317,24 @@ class Relation:
         return sql.SQL(", ").join(
             sql.SQL("%s::{}").format(sql.SQL(known[c].type)) for c in self._key
         )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say of a statement that fails whether the columns changed, or a value is in its way."""
+        before = self._columns or self.columns()
+        try:
+            yield
+        except psycopg.DataError as error:
+            if self.columns() != before:
+                raise self._misshapen(first_line(error)) from error
+            raise BackfillHalted(
+                f"{self.name!r} cannot be read as corpus.source says: {first_line(error)}.",
+                kept="everything up to the last checkpoint.",
+                remedy="mend the rows that it is about, or let a query leave them out, then start "
+                "the load again.",
+            ) from error
+        except _MISSHAPEN as error:
+            raise self._misshapen(first_line(error)) from error
 
     def _misshapen(self, why: str) -> BackfillHalted:
         return BackfillHalted(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -268,16 +268,20 @@ def test_numbers_of_metadata_keep_every_digit_that_is_whole(
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"),
+    ("kind", "value", "reason"),
     [
-        ("'{\"a\": -1e5000}'", "infinity"),
-        ("(repeat('[', 3000) || repeat(']', 3000))::jsonb", ""),
+        ("jsonb", "'{\"a\": -1e5000}'", "infinity"),
+        ("jsonb", "(repeat('[', 3000) || repeat(']', 3000))::jsonb", ""),
+        ("json", "(repeat('[', 3000) || repeat(']', 3000))::json", ""),
+        ("json", '\'{"a": "\\u0000"}\'', "NUL"),
+        ("json", "'[\"\\ud800\"]'", "half a surrogate pair"),
+        ("json", "'{\"a\": 1e200000}'", "infinity"),
     ],
 )
-def test_metadata_that_python_cannot_read_set_their_row_aside_alone(
-    db: psycopg.Connection[Any], value: str, reason: str
+def test_metadata_that_nothing_can_read_set_their_row_aside_alone(
+    db: psycopg.Connection[Any], kind: str, value: str, reason: str
 ) -> None:
-    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text, m jsonb)")
+    db.execute(f"CREATE TABLE t (id int PRIMARY KEY, body text, m {kind})".encode())
     db.execute(f"INSERT INTO t VALUES (1, 'x', '{{\"a\": 1}}'), (2, 'y', {value})".encode())
     first, second = read(source(db, metadata=["m"]))
     assert first.metadata == {"m": {"a": 1}}
@@ -290,6 +294,33 @@ def test_metadata_that_python_cannot_read_set_their_row_aside_alone(
     assert refused(first) is None
     assert "its metadata" in (told := refused(second) or "")
     assert reason in told
+
+
+def test_json_beside_other_columns_is_kept_as_it_is(db: psycopg.Connection[Any]) -> None:
+    columns = ", ".join(f"c{n} json" for n in range(60))
+    db.execute(f"CREATE TABLE t (id int PRIMARY KEY, body text, b jsonb, {columns})".encode())
+    db.execute("INSERT INTO t (id, body, b, c0, c1, c2, c59) VALUES (1, 'x', '{\"c0\": \"[1]\"}',"
+               " '{\"a\": [1, \"2\"]}', '\"{}\"', 'null', '1')")  # fmt: skip
+    opened = source(db, metadata=["b", *(f"c{n}" for n in range(60))])
+    expected = {"b": {"c0": "[1]"}, **{f"c{n}": None for n in range(60)}}
+    expected |= {"c0": {"a": [1, "2"]}, "c1": "{}", "c59": 1}
+    assert read(opened)[0].metadata == expected
+    assert opened.fetch(["1"])[0].metadata == expected
+
+
+def test_a_value_in_the_way_is_not_taken_for_another_shape(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, body text)")
+    db.execute("INSERT INTO t VALUES (1, '5'), (2, '0'), (3, 'x')")
+    by_text = source(db, query="SELECT id, (10 / (id - 2))::text AS body FROM t")
+    assert by_text.problems() == []
+    asks: list[Callable[[], object]] = [by_text.volume, lambda: read(by_text)]
+    cast = source(db, query="SELECT id, body, body::int AS n FROM t", metadata=["n"])
+    asks += [lambda: read(cast), lambda: cast.fetch(["3"])]
+    for ask, told in zip(asks, ["division by zero"] * 2 + ['integer: "x"'] * 2, strict=True):
+        with pytest.raises(BackfillHalted, match="cannot be read as") as halted:
+            ask()
+        assert told in halted.value.what
+        assert "let a query leave them out" in (halted.value.remedy or "")
 
 
 def test_texts_of_other_types_arrive_as_text(db: psycopg.Connection[Any]) -> None:
