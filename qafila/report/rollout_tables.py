@@ -58,7 +58,7 @@ def weights(facts: RolloutFacts) -> Table:
                 number(len(looks)),
                 f"{looks[0]['weight']} %",
                 " and ".join(f"{c} %" for c in sorted(confirmed)) or NOTHING,
-                percent(canary[1] / seen) if seen else NOTHING,
+                _seen(looks[0]["weight"], canary[1], seen),
                 f"{number(base[0])} of {number(base[1])}" if seen else NOTHING,
                 f"{number(canary[0])} of {number(canary[1])}" if seen else NOTHING,
             )
@@ -70,6 +70,13 @@ def weights(facts: RolloutFacts) -> Table:
         rows,
         1, 2, 3, 4, 5, 6, 7,
     )  # fmt: skip
+
+
+def _seen(weight: int, canary: int, requests: int) -> str:
+    """Return the canary's share of users' requests; at weight 0 it has copies at the most."""
+    if not requests:
+        return NOTHING
+    return "copies alone" if weight == 0 and canary else percent(canary / requests)
 
 
 def kinds(facts: RolloutFacts) -> Table:

@@ -251,6 +251,13 @@ def test_the_page_loads_nothing_and_runs_nothing() -> None:
     assert "@import" not in page
 
 
+def test_on_a_narrow_screen_each_cell_says_what_it_is() -> None:
+    page = render(facts(evidence(1, "audit"), evidence(2, "preflight"), rollout=promoted()))
+    cells = [cell.split(">")[0] for cell in page.split("<td")[1:]]
+    assert cells
+    assert [cell for cell in cells if "data-of=" not in cell] == []
+
+
 def test_a_broken_chain_and_a_picture_without_data_are_told() -> None:
     broken = facts(chain=ChainState(3, ("row 2 was changed",), 3, "cd" * 32))
     page = render(broken)

@@ -224,3 +224,12 @@ def test_a_table_of_markdown_holds_whatever_a_sentence_says() -> None:
     lines = Artifacts(facts).verdict.splitlines()
     row_line = next(line for line in lines if line.startswith("| 5 %"))
     assert row_line == r"| 5 % | 5 % | not measured | FAIL | a \| b &lt;img> |"
+
+
+def test_copies_of_a_shadow_stage_are_not_users_on_the_canary() -> None:
+    copies = {"baseline": {}, "candidate": {"requests": 28, "bad": 0}}
+    shown = tables.weights(rollout(looks=(
+        look(1, 0, "A/A", counts={}), look(2, 0, "shadow", observed=0.0, counts=copies),
+        look(3, 50),
+    )))  # fmt: skip
+    assert cells(shown, "seen") == ["–", "copies alone", "50.0 %"]
