@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -29,7 +29,8 @@ class Status:
     """Everything that ``qafila status`` prints about one workload.
 
     ``canary`` is there while a generation is on trial and the judge has looked. ``held`` says why
-    no weight may rise now. ``watchdog_age_s`` is since any watchdog looked; None: never.
+    no weight may rise now. ``settle_from`` is when what was promoted may be settled; None: nothing
+    is promoted. ``watchdog_age_s`` is since any watchdog looked; None: never.
     """
 
     workload: str
@@ -49,6 +50,7 @@ class Status:
     latest: Evidence | None
     next_step: str | None
     held: str | None = None
+    settle_from: datetime | None = None
 
 
 def read_status(ledger: Connection, name: str) -> Status:
@@ -103,6 +105,9 @@ def read_status(ledger: Connection, name: str) -> Status:
             Phase(generation.phase) if generation else None, preflight_passed=passed
         ),
         held=None if shut is None else shut.sentence,
+        settle_from=generation.phase_since + timedelta(hours=workload.rollout.hold_hours)
+        if generation is not None and generation.phase == Phase.PROMOTED
+        else None,
     )
 
 

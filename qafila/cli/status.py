@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.status import Status
 
 ASLEEP_S = 15.0  # a watchdog that has not looked for so long does not watch
+_WITHOUT_USERS = frozenset({Phase.ROLLED_BACK, Phase.ABANDONED, Phase.CLEANED})
 
 
 def register(app: typer.Typer) -> None:
@@ -59,16 +60,41 @@ def lines_of(status: Status, now: datetime) -> list[tuple[str, str]]:
     elif status.latest is not None:
         latest = status.latest
         lines.append((f"since {latest.recorded_at.astimezone(UTC):%H:%M}", latest.sentence))
-    if status.certificate_until is not None or _on_trial(status):
+    if not _brought_back(status) and (status.certificate_until is not None or _on_trial(status)):
         lines.append(("if it goes wrong", _way_back(status, now)))
     if status.lease is not None:
         age = status.lease.age_seconds or 0.0
         lines.append(("lease", f"{status.lease.holder}, alive {age:.1f} s ago"))
     if status.canary is not None:
         lines.append(("next", _next(status)))
+    elif status.waits_for:
+        pass  # the run that asked goes on by itself
     elif status.next_step is not None:
         lines.append(("next", f"qafila run {status.next_step} {status.workload}"))
+    elif status.generation is not None and (then := _afterwards(status, now)):
+        lines.append(("next", then))
     return lines
+
+
+def _brought_back(status: Status) -> bool:
+    """Tell whether the newest generation has ended with nobody on it: nothing is left to undo."""
+    return (
+        status.candidate_percent == 0
+        and status.generation is not None
+        and status.generation.phase in _WITHOUT_USERS
+    )
+
+
+def _afterwards(status: Status, now: datetime) -> str:
+    """Return what may follow a migration that has ended; empty where nothing has to."""
+    assert status.generation is not None
+    if status.settle_from is not None:
+        until = f"{status.settle_from.astimezone(UTC):%d %b %H:%M}"
+        early = f"from {until} UTC on: " if now < status.settle_from else ""
+        return f"{early}qafila settle {status.workload} --by NAME"
+    if status.generation.phase in _WITHOUT_USERS:
+        return f"qafila run migrate-workload {status.workload}   (opens the next generation)"
+    return ""
 
 
 def _on_trial(status: Status) -> bool:

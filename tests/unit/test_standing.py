@@ -100,6 +100,7 @@ def status(**changes: Any) -> Any:
         "drill_seconds": 0.012, "drilled_at": NOON - timedelta(hours=3),
         "certificate_until": NOON + timedelta(days=7), "watchdog_age_s": 1.2, "canary": stand(),
         "latest": None, "next_step": None, "held": None,
+        "settle_from": None,
     }  # fmt: skip
     return SimpleNamespace(**{**given, **changes})
 
@@ -165,3 +166,37 @@ def test_without_a_canary_the_newest_result_and_the_next_command() -> None:
     assert shown["docs"].startswith("drilled g1, candidate gets 0 %")
     assert shown["since 12:00"] == "drill is PASS."
     assert shown["next"] == "qafila run canary-cutover docs"
+
+
+@pytest.mark.parametrize(
+    ("hours", "says"),
+    [(-1, "qafila settle docs --by NAME"),
+     (5, "from 24 Nov 17:00 UTC on: qafila settle docs --by NAME")],
+)  # fmt: skip
+def test_what_is_promoted_can_be_settled_and_from_when(hours: int, says: str) -> None:
+    shown = lines(
+        canary=None, generation=SimpleNamespace(number=1, phase="promoted"), candidate_percent=100,
+        settle_from=NOON + timedelta(hours=hours),
+    )  # fmt: skip
+    assert shown["next"] == says
+    assert "qafila rollback docs" in shown["if it goes wrong"]
+
+
+def test_after_a_rollback_the_next_generation_and_no_way_back_from_nothing() -> None:
+    ended = {"canary": None, "generation": SimpleNamespace(number=1, phase="rolled_back")}
+    shown = lines(**ended, candidate_percent=0)
+    assert shown["next"] == "qafila run migrate-workload docs   (opens the next generation)"
+    assert "if it goes wrong" not in shown
+    # the router has users on it all the same
+    assert "qafila rollback docs" in lines(**ended, candidate_percent=5)["if it goes wrong"]
+
+
+def test_while_a_question_waits_the_phase_is_not_to_be_run_again() -> None:
+    question = SimpleNamespace(
+        id="decision-docs-g1", subject="architecture", expires_at=NOON + timedelta(minutes=5),
+        progress="",
+    )  # fmt: skip
+    assert "next" not in lines(
+        canary=None, generation=SimpleNamespace(number=1, phase="audited"),
+        candidate_percent=0, waits_for=(question,), next_step="target-architecture",
+    )  # fmt: skip
