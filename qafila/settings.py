@@ -41,6 +41,7 @@ def ledger_url() -> str:
             "there is no ledger to write to. Looked for it in: "
             f"1. the variable QAFILA_LEDGER_URL; 2. {stack_file()}.",
             kept="nothing was touched.",
-            remedy="start the embedded stack with: qafila up",
+            remedy="where the stack was started in another folder, go there or set QAFILA_HOME to "
+            "its .qafila; else start one with: qafila up",
         )
     return str(url)

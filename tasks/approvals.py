@@ -86,7 +86,10 @@ def read_approval(ledger: Connection, approval_id: str) -> Approval:
     with ledger.cursor(row_factory=class_row(Approval)) as cursor:
         row = cursor.execute(statement("ledger", "get_approval"), {"id": approval_id}).fetchone()
     if row is None:
-        raise Refused(f"there is no question {approval_id!r}.", remedy="qafila status")
+        raise Refused(
+            f"no question, run or workload with an open question is called {approval_id!r}.",
+            remedy="qafila status",
+        )
     return row
 
 

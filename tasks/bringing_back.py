@@ -62,14 +62,15 @@ def bring_back(
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             silence = error
     said = silence.what if isinstance(silence, Unavailable) else f"the ledger hangs: {silence}"
-    first = said.strip().splitlines()[0]
+    first = said.strip().splitlines()[0].rstrip(".")
     here = card_path(workload)
     if not here.is_file():
         raise Unavailable(
             f"{first}; and this machine has no rollback card {here}.",
             kept="all weights.",
-            remedy=f"a card lies beside the router's files as rollback-card-{workload}.json: "
-            f"qafila rollback {workload} --card FILE",
+            remedy="say it again in the folder where the stack was started, or with QAFILA_HOME or "
+            "QAFILA_LEDGER_URL set. Without a ledger: a card lies beside the router's files as "
+            f"rollback-card-{workload}.json: qafila rollback {workload} --card FILE",
         ) from silence
     tell(f"{first}; going back by the card {here}.")
     return roll_back_by_card(here, why, workload=workload, run_id=run_id, event=event)

@@ -13,6 +13,7 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused, Unavailable
 from qafila.sql import statement
 from tasks.alias import move_alias
+from tasks.bringing_back import bring_back
 from tasks.ledger import newest_generation
 from tasks.rollback_card import KEY_VARIABLE, read_card, write_card
 from tests.edges import Edge
@@ -112,3 +113,15 @@ def test_no_card_is_written_that_nobody_could_go_back_by(
     with pytest.raises(Unavailable):
         write_card(ledger, workload, generation, edge.router, 8)
     assert card.read_text() == before
+
+
+def test_in_the_wrong_folder_it_says_where_to_say_it_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
+    monkeypatch.delenv("QAFILA_LEDGER_URL", raising=False)
+    with pytest.raises(Unavailable) as lost:
+        bring_back("docs", "empty results", holder="test")
+    told = str(lost.value)
+    assert all(w in told for w in ("QAFILA_HOME", "QAFILA_LEDGER_URL", "folder", "--card FILE"))
+    assert ".;" not in told
