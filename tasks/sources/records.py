@@ -56,11 +56,20 @@ class Record:
 
 def read_jsonl(path: Path) -> Iterator[Record]:
     """Yield one record a line; empty lines are passed over."""
+    first = True
     for number, text in _lines(path):
         if isinstance(text, Record):
             yield text
-        elif text.strip():
+        elif held := text.strip():
+            if first and held in ("[", "{"):  # said once, and not again of each of its lines
+                yield Record(
+                    number, None,
+                    "begins one JSON document over several lines: write one object a line, as "
+                    "jq -c does; nothing behind it was read",
+                )  # fmt: skip
+                return
             yield _parsed(number, text)
+            first = False
 
 
 def _parsed(line: int, text: str) -> Record:

@@ -223,6 +223,13 @@ def test_a_page_that_cannot_be_parsed_is_named(docs: Path, page: bytes) -> None:
     assert told.startswith("a.html: it ")
 
 
+@pytest.mark.parametrize("document", [[{"id": 1, "text": "x"}] * 40, {"id": 1, "text": "x"}])
+def test_one_json_document_over_many_lines_is_said_once(docs: Path, document: object) -> None:
+    (docs / "a.jsonl").write_text("\n" + json.dumps(document, indent=1))
+    (told,) = problems(docs, "jsonl")
+    assert told.startswith("a.jsonl:2: begins one JSON document over several lines: write one")
+
+
 def nested(levels: int) -> str:
     return "[" * levels + "]" * levels
 
