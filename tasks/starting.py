@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,14 @@ from qafila.errors import BadInput, Unavailable
 from tasks.runs import NEXT_STEP
 
 _SPEAKERS = ("prefect.flow_runs", "prefect.task_runs")
+
+# How a line of Prefect's own begins. What an exception said stands at the end, once and whole.
+_MACHINERY = re.compile(
+    r"Running \d+ deployment pull step|Executing deployment step:|Deployment step '.*' completed|"
+    r"All deployment steps completed|Task run failed with exception:|"
+    r"Encountered exception during execution:|Engine execution exited with|"
+    r"Finished in state (Completed\(\)|Failed\()"
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def follow(
 
 def _is_machinery(line: Log) -> bool:
     """Say whether a line is about how Prefect runs the run, not about what it does."""
-    return line.name not in _SPEAKERS or line.message == "Finished in state Completed()"
+    return line.name not in _SPEAKERS or _MACHINERY.match(line.message) is not None
 
 
 def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:
@@ -129,7 +138,11 @@ def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:
         data: Any = json.loads(stop.data) if isinstance(stop.data, str) else stop.data
         row = data[0] if data else {}
         if "exit code" in row:
-            lines = (f"{row['error']}: {row['what happened']}", f"Kept:  {row['what was kept']}",
-                     f"Next:  {row['what to do next']}")  # fmt: skip
+            lines = [f"{row['error']}: {row['what happened']}"]
+            lines += [
+                f"{label}  {row[part]}"
+                for label, part in (("Kept:", "what was kept"), ("Next:", "what to do next"))
+                if row[part]
+            ]
             return Ended(name, "\n".join(lines), int(row["exit code"]))
     return Ended(name, f"{name}: {state.message or 'no reason given'}", 4)

@@ -70,6 +70,8 @@ def run(
         )  # fmt: skip
     elif ended.exit_code:
         screen.complain(ended.message)
+        if "\nNext:  " not in ended.message:
+            screen.complain(f"Next:  read the run's log: {address}")
     else:
         screen.say(f"{phase} {workload}: done.")
     raise typer.Exit(ended.exit_code)

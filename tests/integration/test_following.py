@@ -1,0 +1,77 @@
+"""What the command line tells of a run: its own lines, and once, at the end, what stopped it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import LogCreate
+
+from qafila.errors import Refused
+from tasks.runs import operator_told
+from tasks.starting import Ended, follow
+
+# As Prefect 3 words them, each on the logger of the run or of one of its tasks.
+OF_PREFECT = (
+    "Running 1 deployment pull step(s)",
+    "Executing deployment step: set_working_directory",
+    "Deployment step 'set_working_directory' completed successfully",
+    "All deployment steps completed successfully",
+    "Task run failed with exception: Refused('Refused: there is no such workload.')",
+    "Finished in state Failed('Task run encountered an exception Refused: …')",
+    "Encountered exception during execution: Refused('Refused: there is no such workload.')",
+    "Finished in state Failed('Flow run encountered an exception: Refused: …')",
+    "Engine execution exited with unexpected exception",
+    "Finished in state Completed()",
+)
+OURS = ("Beginning flow run 'backfill docs g1' for flow 'embedding-backfill'", "plan: 3 rows")
+
+
+@flow
+def refused() -> None:
+    with operator_told():
+        raise Refused("there is no such workload.", remedy="qafila apply FILE")
+
+
+@flow
+def broken() -> None:
+    raise ValueError("two\nlines")
+
+
+def _run(of: object) -> UUID:
+    state = of(return_state=True)  # type: ignore[operator]
+    return UUID(str(state.state_details.flow_run_id))
+
+
+def _followed(run: UUID) -> tuple[list[str], Ended]:
+    said: list[str] = []
+    ended = follow(run, said.append)
+    return [line.split(" ", 3)[3] for line in said], ended
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_refusal_is_told_once_and_without_what_prefect_says_of_it() -> None:
+    run = _run(refused)
+    with get_client(sync_client=True) as client:
+        client.create_logs(
+            LogCreate(
+                name="prefect.flow_runs", level=20, message=message,
+                timestamp=datetime.now(UTC), flow_run_id=run,
+            )
+            for message in OF_PREFECT[:4] + OURS + OF_PREFECT[4:]
+        )  # fmt: skip
+    said, ended = _followed(run)
+    assert [line for line in said if line in OURS] == list(OURS)
+    assert not {line for line in OF_PREFECT if line in said}
+    assert ended.message == "Refused: there is no such workload.\nNext:  qafila apply FILE"
+    assert ended.exit_code == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_fault_of_ours_is_an_error_with_what_it_said() -> None:
+    _, ended = _followed(_run(broken))
+    assert "ValueError: two\nlines" in ended.message
+    assert ended.exit_code == 4
