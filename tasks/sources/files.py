@@ -195,6 +195,11 @@ def _asking_s3(place: str, file: FileVersion | None = None) -> Iterator[None]:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if file is not None and (status in (404, 412) or code == "PreconditionFailed"):
             raise _changed(file) from error
+        if code == "InvalidObjectState":
+            raise BadInput(
+                "the files of the source cannot be read:",
+                [f"{place} is archived: restore it, or move it out of the prefix"],
+            ) from error
         if status >= 500 or status == 429 or code in ("SlowDown", "Throttling"):
             raise Unavailable(f"S3 answers {code} for {place}.", remedy="run it again.") from error
         raise BadInput(

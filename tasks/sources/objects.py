@@ -157,6 +157,8 @@ class ObjectSource:
                             yield self._record(file, record)
             except PermissionError:
                 yield f"{file.name}: it must not be read: give its group or us the right to"
+            except BadInput as error:  # S3 says no to this object
+                yield from error.problems
         yield from texts.problems()
         if headless and files:
             yield (

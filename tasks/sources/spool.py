@@ -94,7 +94,8 @@ class Spool:
 def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
     """Open the spool at ``path``; write it first, from documents and problems, when it is new.
 
-    Several processes may ask for it at the same time: one writes, the others wait.
+    One with problems is written again: a right that was given since changes no file. Several
+    processes may ask for it at the same time: one writes, the others wait.
 
     Raises:
         Unavailable: the disk is full or must not be written to.
@@ -102,7 +103,7 @@ def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.with_suffix(".lock")):
-            if not path.exists():
+            if not path.exists() or _has_problems(path):
                 _write(path, content)
         return Spool(path)
     except (OSError, sqlite3.OperationalError) as error:
@@ -112,6 +113,11 @@ def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
             remedy="make room there for about the size of the texts, or set QAFILA_HOME to "
             "another disk, then run it again.",
         ) from error
+
+
+def _has_problems(path: Path) -> bool:
+    with closing(Spool(path)) as spool:
+        return bool(spool.problems())
 
 
 def _write(path: Path, content: Iterator[Spooled | str]) -> None:

@@ -371,6 +371,50 @@ def test_s3_objects_are_read_as_they_were_listed(tmp_path: Path, s3: Any) -> Non
         pass
 
 
+def test_objects_that_are_archived_are_all_named_and_read_once_they_are_not(
+    tmp_path: Path, s3: Any
+) -> None:
+    s3.create_bucket(Bucket="cold")
+
+    def put(n: int, **how: str) -> None:
+        body = json.dumps({"id": n, "text": "x"}).encode()
+        s3.put_object(Bucket="cold", Key=f"docs/{n}.jsonl", Body=body, **how)
+
+    for n in range(3):
+        put(n, **({"StorageClass": "GLACIER"} if n else {}))
+    asked = Settings.model_validate(
+        {"kind": "objects", "location": "s3://cold/docs", "block": "x", "format": "jsonl"}
+    )
+
+    def opened() -> ObjectSource:
+        return ObjectSource(asked, files_of(asked, tmp_path, s3), tmp_path)
+
+    assert opened().problems() == [
+        f"s3://cold/docs/{n}.jsonl is archived: restore it, or move it out of the prefix"
+        for n in (1, 2)
+    ]
+    for n in (1, 2):
+        put(n)
+    assert len(read(opened())) == 3
+
+
+def test_a_right_that_was_given_since_is_seen_though_no_file_changed(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "a.jsonl").write_text('{"id": 1, "text": "x"}\n')
+    with monkeypatch.context() as denied:
+
+        def refuse(*_: Any) -> None:
+            raise PermissionError
+
+        denied.setattr("tasks.sources.objects.read_jsonl", refuse)
+        (told,) = source(docs.parent, "jsonl").problems()
+        assert told.startswith("a.jsonl: it must not be read")
+    opened = source(docs.parent, "jsonl")
+    assert opened.problems() == []
+    assert [r.text for r in read(opened)] == ["x"]
+
+
 def test_s3_is_listed_page_by_page_and_a_change_meanwhile_stops_the_load(
     tmp_path: Path, s3: Any
 ) -> None:
