@@ -101,9 +101,9 @@ class QdrantSource:
         return []
 
     def _key_problems(self) -> list[str]:
-        """Look at the key of every point; on disk, so that memory does not grow with them."""
+        """Look at key and groups of every point; on disk, so that memory does not grow."""
         settings = self._settings
-        if settings.key is None and settings.number is None:
+        if settings.key is None and settings.number is None and settings.acl is None:
             return []  # the id identifies, and Qdrant keeps ids apart
         named = (settings.key, settings.number, settings.acl)
         fields = [top for f in named if f for top in tops_of(f)]

@@ -315,6 +315,9 @@ def test_points_without_a_key_or_with_the_same_are_all_named(client: QdrantClien
     assert told[-1].startswith("2 points, 0 one of them, are chunk 0 of 'a'")
     with pytest.raises(BadInput, match="point 2"):
         read(collection(client, vector_name="a"), 100)
+    by_id = collection(client, vector_name="a", key=None, number=None, acl="acl").problems()
+    assert [p.split(":")[0] for p in by_id] == [f"point {n}" for n in (2, 3, 4, 5, 6)]
+    assert all("nobody could read it" in p for p in by_id)
     client.upsert("t", [
         models.PointStruct(id=n, vector={"a": [1, 0]},
                            payload={"source_key": "z", "chunk_number": number, "text": "x"})
