@@ -76,8 +76,11 @@ def groups_of(record: Mapping[str, Any], path: str | None) -> list[str]:
         value = [g.strip() for g in value.replace(";", ",").split(",")]
     if value is None:
         raise WrongField(f"{path} is missing, so nobody could read it; for everybody: {EVERYBODY}")
-    if not isinstance(value, Sequence) or not all(isinstance(g, str) for g in value):
+    if not isinstance(value, Sequence):
         raise WrongField(f"{path} holds {_called(value)}, not a list of names")
+    if other := [g for g in value if not isinstance(g, str)]:
+        what = "null" if other[0] is None else _called(other[0])
+        raise WrongField(f"{path} holds a list with {what} in it, not only names")
     return [g for g in value if g]
 
 

@@ -196,6 +196,7 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
         link.symlink_to(path.resolve())
         with duckdb.connect(config=_DUCKDB) as connection:
             try:
+                connection.execute("SET TimeZone = 'UTC'")  # a moment is one text on every machine
                 described = connection.execute(
                     "SELECT * FROM read_parquet(?) LIMIT 0", [str(link)]
                 ).description

@@ -131,6 +131,17 @@ def test_bytes_are_no_text_and_no_key_and_decimals_are_text(docs: Path) -> None:
     assert (row.text, row.metadata) == ("1.50", {"raw": "\\x78"})
 
 
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu"])
+def test_a_moment_is_the_same_key_on_a_machine_in_any_zone(
+    docs: Path, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    parquet(docs / "a.parquet", "SELECT TIMESTAMPTZ '2024-01-01 00:30:00+02' AS id, 'x' AS text")
+    monkeypatch.setenv("TZ", zone)
+    assert [r.key_text for r in read(source(docs.parent, "parquet", metadata=["id"]))] == [
+        "2023-12-31 22:30:00+00:00"
+    ]
+
+
 def test_a_parquet_file_with_pages_beyond_measure_says_what_to_do(
     docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +239,19 @@ def test_one_json_document_over_many_lines_is_said_once(docs: Path, document: ob
     (docs / "a.jsonl").write_text("\n" + json.dumps(document, indent=1))
     (told,) = problems(docs, "jsonl")
     assert told.startswith("a.jsonl:2: begins one JSON document over several lines: write one")
+
+
+def test_a_list_of_groups_with_something_else_in_it_says_what(docs: Path) -> None:
+    lists: list[Any] = [["hr", None], [["hr"]], [1], {"hr": 1}, b"hr".hex()]
+    (docs / "a.jsonl").write_text(
+        "".join(json.dumps({"id": n, "text": "x", "acl": a}) + "\n" for n, a in enumerate(lists))
+    )
+    assert problems(docs, "jsonl", acl="acl") == [
+        "a.jsonl:1: acl holds a list with null in it, not only names",
+        "a.jsonl:2: acl holds a list with a list in it, not only names",
+        "a.jsonl:3: acl holds a list with a number in it, not only names",
+        "a.jsonl:4: acl holds an object, not a list of names",
+    ]
 
 
 def nested(levels: int) -> str:
