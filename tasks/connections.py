@@ -10,10 +10,11 @@ import os
 from typing import Any, TypeVar
 
 from prefect.blocks.core import Block
+from prefect.exceptions import ObjectNotFound
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from qafila.errors import Refused
+from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
 from tasks.ledger import Connection
 
@@ -50,10 +51,18 @@ def adopt_block(ledger: Connection, name: str, kind: type[B]) -> str | None:
         row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
         if row is not None and row[0] == slug:
             return None
-        why = "there is none" if isinstance(error, ValueError) else "the Prefect server is silent"
-        return f"no connection {name!r}: create the block {slug}/{name} in the Prefect UI ({why})"
+        return (
+            f"no connection {name!r}: create the block {slug}/{name} in the Prefect UI"
+            f"{_catalog(slug)} ({_silence(error)})"
+        )
     record_connection(ledger, name, block)
     return None
+
+
+def _catalog(slug: str) -> str:
+    """Return where in the UI such a block is made, when we know its address."""
+    ui = os.environ.get("PREFECT_UI_URL", "")
+    return f", {ui}/blocks/catalog/{slug}/create," if ui else ""
 
 
 def connection(ledger: Connection, name: str, kind: type[B]) -> B:
@@ -84,5 +93,20 @@ def _secrets(name: str, kind: type[Block]) -> dict[str, Any]:
     fields = _secret_fields(kind)
     if variable in os.environ:
         return {fields[0]: SecretStr(os.environ[variable])}
-    block: Any = kind.load(name)
+    try:
+        block: Any = kind.load(name)
+    except Exception as error:  # Prefect raises ValueError, HTTP and socket errors
+        raise Unavailable(
+            f"the secret of the connection {name!r} is not known here. Looked for it in: "
+            f"1. the variable {variable}; 2. the block {kind.get_block_type_slug()}/{name} in "
+            f"Prefect ({_silence(error)}).",
+            kept="everything; nothing was touched.",
+            remedy=f"qafila up, where the stack has stopped; else set {variable}, then again.",
+        ) from error
     return {f: getattr(block, f) for f in fields}
+
+
+def _silence(error: Exception) -> str:
+    """Return why Prefect did not give a block."""
+    none = isinstance(error.__cause__, ObjectNotFound)
+    return "there is none" if none else "the Prefect server is silent"

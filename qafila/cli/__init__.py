@@ -49,10 +49,12 @@ app = typer.Typer(
 
 @app.callback()
 def _qafila(context: typer.Context) -> None:
-    """Before a command, take into evidence what was done while no ledger answered, if anything."""
+    """Before a command, say where Prefect is; take in what was done while no ledger answered."""
     from qafila.settings import home
+    from qafila.stack.environment import prefer_stack
 
     name_process(context.invoked_subcommand or "")
+    prefer_stack()
     waiting = home() / "spool" / "rollbacks.jsonl"
     if context.invoked_subcommand in _WITHOUT_LEDGER or not waiting.is_file():
         return  # the usual case imports nothing more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import qafila
@@ -11,6 +12,14 @@ from qafila.errors import Unavailable
 from qafila.stack.processes import MARK
 
 _NOT_OURS = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+
+# Prefect starts a server of its own where it knows no address, and that one phones home.
+_QUIET = {
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "DO_NOT_TRACK": "1",
+}
 
 
 def root() -> Path:
@@ -27,9 +36,7 @@ def prefect_variables(api_url: str) -> dict[str, str]:
         "PREFECT_API_URL": api_url,
         "PREFECT_UI_API_URL": api_url,
         "PREFECT_UI_URL": api_url.removesuffix("/api"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "DO_NOT_TRACK": "1",
+        **_QUIET,
     }
 
 
@@ -58,3 +65,13 @@ def speak_to_stack() -> str:
         os.environ.pop(variable, None)
     os.environ.update(prefect_variables(section["api_url"]))
     return str(section["ui_url"])
+
+
+def prefer_stack() -> None:
+    """Speak to the running stack's Prefect server where there is one; never start another.
+
+    Any command may need a secret that only a block has. Call it before Prefect is imported.
+    """
+    os.environ.update(_QUIET)
+    with suppress(Unavailable, OSError, ValueError):  # no stack, or a record that cannot be read
+        speak_to_stack()
