@@ -21,7 +21,13 @@ from tasks.local_settings import set_local
 from tasks.search import EXACT
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
-from tasks.sources.postgres import acl_of, acl_problems, metadata_of, objects_of
+from tasks.sources.postgres import (
+    acl_of,
+    acl_problems,
+    metadata_of,
+    objects_of,
+    text_problems,
+)
 from tasks.sources.relation import Column, Relation
 
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -67,7 +73,10 @@ class PgvectorSource:
                     f"the chunks of a document, and in some row it is not between 0 and "
                     f"{MOST_NUMBER}: if it numbers no chunks, name it first"
                 )
-        return problems + acl_problems(self._relation, settings.acl)
+        texts = [c for c in (settings.text, settings.title) if c]
+        return problems + text_problems(self._relation, texts) + acl_problems(
+            self._relation, settings.acl
+        )  # fmt: skip
 
     def shape(self) -> str:
         """Return a digest of the columns that are read, their types, and what sorts the key."""

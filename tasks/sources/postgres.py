@@ -51,13 +51,9 @@ class PostgresSource:
         """Return everything that is wrong with the table or its columns, each with a remedy."""
         settings, relation = self._settings, self._relation
         problems = relation_problems(relation, self._used())
-        columns = relation.known
-        return problems + [
-            f"text column {c!r} is bytea, which is no text: name a query that decodes it, as in "
-            f"convert_from({c}, 'UTF8') AS {c}"
-            for c in settings.text
-            if c in columns and columns[c].type == "bytea"
-        ] + acl_problems(relation, settings.acl)  # fmt: skip
+        return problems + text_problems(relation, settings.text) + acl_problems(
+            relation, settings.acl
+        )  # fmt: skip
 
     def shape(self) -> str:
         """Return a digest of the columns that are read, their types, and what sorts the key."""
@@ -151,6 +147,16 @@ class PostgresSource:
                 sql.SQL("{}::text").format(sql.Identifier(c)) for c in self._settings.text
             ),
         )
+
+
+def text_problems(relation: Relation, columns: Sequence[str]) -> list[str]:
+    """Return which of these columns hold bytes, whose text would be their hexadecimal digits."""
+    return [
+        f"text column {c!r} is bytea, which is no text: name a query or a view that decodes it, as "
+        f"in convert_from({c}, 'UTF8') AS {c}"
+        for c in columns
+        if c in relation.known and relation.known[c].type == "bytea"
+    ]
 
 
 def acl_problems(relation: Relation, acl: str | None) -> list[str]:

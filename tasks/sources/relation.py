@@ -330,8 +330,8 @@ class Relation:
             raise BackfillHalted(
                 f"{self.name!r} cannot be read as corpus.source says: {first_line(error)}.",
                 kept="everything up to the last checkpoint.",
-                remedy="mend the rows that it is about, or let a query leave them out, then start "
-                "the load again.",
+                remedy="mend the rows that it is about, or let a query or a view leave them out, "
+                "then start the load again.",
             ) from error
         except _MISSHAPEN as error:
             raise self._misshapen(first_line(error)) from error

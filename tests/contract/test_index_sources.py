@@ -160,6 +160,14 @@ def test_what_is_no_index_is_named(db: psycopg.Connection[Any]) -> None:
     assert len(table(db, key=["id", "no"], text="none", embedding="gone").problems()) == 3
 
 
+def test_bytes_are_no_text_of_a_chunk(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, text bytea, title bytea, embedding vector(2))")
+    told = table(db, key=["id"], title="title").problems()
+    assert [p.split(",")[0] for p in told] == [
+        f"text column {c!r} is bytea" for c in ("text", "title")
+    ]
+
+
 def test_a_number_that_numbers_no_chunk_is_named_with_the_way_out(
     db: psycopg.Connection[Any],
 ) -> None:
