@@ -27,6 +27,7 @@ from tasks.sources.postgres import (
     metadata_of,
     objects_of,
     text_problems,
+    written_in,
 )
 from tasks.sources.relation import Column, Relation
 
@@ -173,7 +174,7 @@ class PgvectorSource:
         ).format(
             key=self._relation.key_texts,
             acl=acl_of(settings.acl),
-            metadata=metadata_of(settings.metadata),
+            metadata=metadata_of(settings.metadata, written_in(self._relation, settings.metadata)),
             title=title,
             text=sql.Identifier(settings.text),
             start=sql.Identifier(_OFFSETS[0]) if offsets else sql.SQL("NULL"),
@@ -185,8 +186,8 @@ class PgvectorSource:
 
     def _rows(self, rows: Sequence[tuple[Any, ...]]) -> list[SourceRow]:
         vectors = vectors_of([row[7] for row in rows])
-        objects = objects_of([row[2] for row in rows])
         numbered, fields = self._numbered, self._settings.metadata
+        objects = objects_of([row[2] for row in rows], written_in(self._relation, fields))
         return [
             SourceRow(
                 key=key,

@@ -131,12 +131,7 @@ class PostgresSource:
 
     @property
     def _written(self) -> list[str]:
-        """Return the metadata columns of type json: they hold what jsonb refuses a statement for.
-
-        A NUL, half a character and numbers without bound: each sets its row aside, and no other.
-        """
-        known = self._relation.known or self._relation.columns()
-        return [c for c in self._settings.metadata if c in known and known[c].type == "json"]
+        return written_in(self._relation, self._settings.metadata)
 
     def _select(self) -> sql.Composable:
         return sql.SQL("SELECT {key}, {acl}, {metadata}, {text}").format(
@@ -194,6 +189,15 @@ def acl_of(column: str | None) -> sql.Composable:
     )
 
 
+def written_in(relation: Relation, columns: Sequence[str]) -> list[str]:
+    """Return the columns of type json: they hold what jsonb refuses a whole statement for.
+
+    A NUL, half a character, numbers without bound: each sets its row aside, and no other.
+    """
+    known = relation.known or relation.columns()
+    return [c for c in columns if c in known and known[c].type == "json"]
+
+
 def metadata_of(columns: Sequence[str], written: Sequence[str] = ()) -> sql.Composable:
     """Return columns as the text of one JSON object, or NULL without any; ``written`` as texts."""
     if not columns:
@@ -213,14 +217,18 @@ def metadata_of(columns: Sequence[str], written: Sequence[str] = ()) -> sql.Comp
     return sql.SQL("({})::text").format(merged)
 
 
-def objects_of(texts: Sequence[str | None]) -> list[dict[str, Any]]:
+def objects_of(texts: Sequence[str | None], written: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return what ``metadata_of`` gave for a batch; parsed at once, which costs a third."""
     if texts and texts[0] is None:
         return [{} for _ in texts]
     try:
         parsed: list[dict[str, Any]] = json.loads(f"[{','.join(t or '{}' for t in texts)}]")
     except (ValueError, RecursionError):  # one of them has what Python reads no further
-        return [_value_of(t or "{}") for t in texts]
+        parsed = [_value_of(t or "{}") for t in texts]
+    for column in written:
+        for held in parsed:
+            if held.get(column) is not None:
+                held[column] = _value_of(held[column])
     return parsed
 
 
@@ -240,11 +248,7 @@ def _whole(digits: str) -> int | float:
 
 
 def _rows(rows: Sequence[tuple[Any, ...]], written: Sequence[str]) -> list[SourceRow]:
-    objects = objects_of([row[2] for row in rows])
-    for column in written:
-        for held in objects:
-            if held.get(column) is not None:
-                held[column] = _value_of(held[column])
+    objects = objects_of([row[2] for row in rows], written)
     return [
         SourceRow(
             key=key,

@@ -160,6 +160,14 @@ def test_what_is_no_index_is_named(db: psycopg.Connection[Any]) -> None:
     assert len(table(db, key=["id", "no"], text="none", embedding="gone").problems()) == 3
 
 
+def test_a_nul_in_json_beside_a_chunk_stops_no_other_chunk(db: psycopg.Connection[Any]) -> None:
+    db.execute("CREATE TABLE t (id int PRIMARY KEY, text text, m json, embedding vector(2))")
+    db.execute(r"""INSERT INTO t VALUES (1, 'x', '{"a": "\u0000"}', '[1,2]'),
+                                        (2, 'y', '{"a": [1]}', '[1,2]')""")
+    rows = read(table(db, key=["id"], metadata=["m"]))
+    assert [r.metadata for r in rows] == [{"a": "\0"}, {"a": [1]}]
+
+
 def test_bytes_are_no_text_of_a_chunk(db: psycopg.Connection[Any]) -> None:
     db.execute("CREATE TABLE t (id int PRIMARY KEY, text bytea, title bytea, embedding vector(2))")
     told = table(db, key=["id"], title="title").problems()
