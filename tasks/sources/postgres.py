@@ -24,7 +24,7 @@ from tasks.stores.pgvector_witness import (
 )
 
 _ARRAYS = ("text[]", "character varying[]", "name[]")
-_PAIRS = 50  # a function takes 100 arguments
+PAIRS = 50  # a function takes 100 arguments
 _MOST_DIGITS = 4_000  # of a whole number; Python reads 4 300 unless it is told otherwise
 _TOO_DEEP: list[Any] = reduce(lambda inner, _: [inner], range(300), [])
 
@@ -202,7 +202,7 @@ def metadata_of(columns: Sequence[str], written: Sequence[str] = ()) -> sql.Comp
     """Return columns as the text of one JSON object, or NULL without any; ``written`` as texts."""
     if not columns:
         return sql.SQL("NULL::text")
-    parts = [columns[n : n + _PAIRS] for n in range(0, len(columns), _PAIRS)]
+    parts = [columns[n : n + PAIRS] for n in range(0, len(columns), PAIRS)]
     merged = sql.SQL(" || ").join(
         sql.SQL("jsonb_build_object({})").format(
             sql.SQL(", ").join(

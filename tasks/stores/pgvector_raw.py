@@ -19,6 +19,7 @@ from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PgvectorSource as Settings
 from qafila.sql import statement
 from tasks.sources.port import Key
+from tasks.sources.postgres import PAIRS
 from tasks.sources.relation import Column, Relation
 from tasks.stores.pgvector_copy import VectorType
 from tasks.stores.pgvector_stream import (
@@ -170,7 +171,10 @@ class RawSource:
         pairs = [
             sql.SQL("{}, {}").format(sql.Literal(c), _column(c)) for c in self._settings.metadata
         ]
-        built = sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+        parts = [pairs[n : n + PAIRS] for n in range(0, len(pairs), PAIRS)] or [[]]
+        built = sql.SQL(" || ").join(
+            sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(part)) for part in parts
+        )
         if len(pairs) != 1:
             return built
         return sql.SQL(

@@ -115,6 +115,25 @@ def test_a_copy_is_what_the_long_way_would_write(
     assert source.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
 
+def test_more_columns_than_a_function_takes_are_copied(
+    source: Target, store: PgvectorStore
+) -> None:
+    names = [f"c{n}" for n in range(120)]
+    columns = ", ".join(f"{c} json DEFAULT '{{\"{c}\": [1]}}'" for c in names)
+    shape = f"id int PRIMARY KEY, text text, embedding vector(4), {columns}"
+    source.execute(f"CREATE TABLE wide ({shape})".encode())
+    source.execute(
+        "INSERT INTO wide SELECT n, 'text ' || n, '[1,0,0,0]' FROM generate_series(1, 9) n"
+    )
+    settings = PgvectorSource.model_validate(
+        {"kind": "pgvector", "block": "s", "table": "wide", "key": ["id"], "metadata": names,
+         "vectors": {"model": "m"}}
+    )  # fmt: skip
+    store.copy_from(source, settings, None, store.claim(0, 1), 4, nothing_left)
+    assert rows_of(store) == expected_rows(source, settings)
+    assert len(rows_of(store)[0][0].metadata) == 120
+
+
 def test_a_range_is_copied_from_above_its_low_key_to_its_high_one(
     source: Target, store: PgvectorStore
 ) -> None:
