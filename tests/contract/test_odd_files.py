@@ -51,7 +51,7 @@ def test_a_first_line_that_cannot_be_used_says_why(docs: Path, content: bytes, t
     assert told in problem
 
 
-EMPTY = [b"", b"\xef\xbb\xbf", b"\n\r\n  \n", gzip.compress(b"")]
+EMPTY = [b"", b"\xef\xbb\xbf", b"\n\r\n  \n", gzip.compress(b"", mtime=0)]
 
 
 @pytest.mark.parametrize("empty", EMPTY)
@@ -252,6 +252,36 @@ def test_a_list_of_groups_with_something_else_in_it_says_what(docs: Path) -> Non
         "a.jsonl:3: acl holds a list with a number in it, not only names",
         "a.jsonl:4: acl holds an object, not a list of names",
     ]
+
+
+def test_a_quote_that_is_left_open_is_named_where_it_is_opened(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "".join(f"{n},text {n}\n" for n in range(2_000))
+    (docs / "a.csv").write_text('id,text\na,one\nb,"two\n' + lines)
+    (told,) = problems(docs, "csv")
+    assert told == "a.csv:3: is no CSV: unexpected end of data; nothing behind it was read"
+    limit = records._csv.field_size_limit(10_000)  # what follows is not all taken into memory
+    try:
+        (docs / "a.csv").rename(docs / "b.csv")
+        (told,) = problems(docs, "csv")
+    finally:
+        records._csv.field_size_limit(limit)
+    assert told.startswith("b.csv:3: is no CSV: field larger than field limit (10000)")
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_a_line_without_end_is_not_taken_into_memory(
+    docs: Path, monkeypatch: pytest.MonkeyPatch, format_: str
+) -> None:
+    monkeypatch.setattr(records, "_LONGEST_LINE", 1_000)
+    rows = {"csv": "id,text\n{},{}\n", "jsonl": '\n{{"id": {}, "text": "{}"}}\n'}[format_]
+    (docs / f"a.{format_}.gz").write_bytes(gzip.compress(rows.format(1, "x" * 5_000).encode()))
+    assert problems(docs, format_) == [
+        f"a.{format_}.gz:2: is longer than 1000 bytes; nothing behind it was read"
+    ]
+    (docs / f"a.{format_}.gz").write_bytes(gzip.compress(rows.format(1, "x" * 900).encode()))
+    assert texts(docs, format_) == ["x" * 900]
 
 
 def nested(levels: int) -> str:
