@@ -48,7 +48,10 @@ def install(
             else:
                 screen.say(script)
             if problems:
-                raise BadInput("this could not be installed:", problems)
+                raise BadInput(
+                    "this could not be installed:", problems,
+                    remedy=f"mend these, then: qafila live-sync install {workload}",
+                )  # fmt: skip
             return
         corpus = spec.corpus.model_copy(update={"live_sync": True})
         capture = ensure_capture(ledger, spec.model_copy(update={"corpus": corpus}))
