@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import importlib.util
 import json
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +17,12 @@ from typing import IO, Any, cast
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _DELIMITERS = ",;\t|"
 _ROWS = 1_000
+_LONGEST_LINE = 1 << 30  # bytes; a longer one is no line, but an archive that unfolds without end
+_LONGEST_CELL = 1 << 26  # letters, at four bytes each; what is longer began with a stray quote
 
 
 def _own_csv() -> ModuleType:
-    """Return the standard library's CSV parser once more, with a limit of its own.
+    """Return the standard library's CSV parser once more, with a limit of its own (in letters).
 
     A document may be longer than the 131 072 letters that ``csv`` allows a field by default, and
     ``csv.field_size_limit`` is one setting of the whole process: raised, it would be raised for
@@ -33,7 +34,7 @@ def _own_csv() -> ModuleType:
         raise ImportError("this Python has no _csv")
     own = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(own)
-    own.field_size_limit(sys.maxsize)
+    own.field_size_limit(_LONGEST_CELL)
     return own
 
 
@@ -98,10 +99,11 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
         return
     wrong: list[Record] = []
     lines = _texts(path, wrong)
-    first = next(lines, "")
+    first, read = next(lines, ""), 0  # how many lines are read whole
     rows = _csv.reader(_again(first, lines), delimiter=_delimiter(first, key), strict=True)
     try:
         names: list[str] = next(rows, [])
+        read = rows.line_num
         if wrong:  # the first line is none, so it names nothing
             yield from wrong
             return
@@ -117,6 +119,7 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
             yield Record(1, None, f"names the column {told} more than once: name them apart")
             return
         for row in rows:
+            read = rows.line_num
             yield from wrong
             wrong.clear()
             if len(row) == len(names):
@@ -126,7 +129,8 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
                     rows.line_num, None, f"has {len(row)} fields, the first line names {len(names)}"
                 )
     except _csv.Error as error:
-        yield Record(rows.line_num, None, f"is no CSV: {error}; nothing behind it was read")
+        # the line that a quote was opened in, not the last of all that it took in
+        yield Record(read + 1, None, f"is no CSV: {error}; nothing behind it was read")
     yield from wrong
 
 
@@ -162,7 +166,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str | Record]]:
     number = 0
     try:
         with _opened(path) as file:
-            for number, raw in enumerate(file, 1):
+            while raw := file.readline(_LONGEST_LINE + 1):
+                number += 1
+                if len(raw) > _LONGEST_LINE:
+                    yield number, Record(
+                        number, None,
+                        f"is longer than {_LONGEST_LINE} bytes; nothing behind it was read",
+                    )  # fmt: skip
+                    return
                 if number == 1:
                     for bom, encoding in _BOMS:
                         if raw.startswith(bom):

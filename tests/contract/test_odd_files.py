@@ -254,9 +254,7 @@ def test_a_list_of_groups_with_something_else_in_it_says_what(docs: Path) -> Non
     ]
 
 
-def test_a_quote_that_is_left_open_is_named_where_it_is_opened(
-    docs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_quote_that_is_left_open_is_named_where_it_is_opened(docs: Path) -> None:
     lines = "".join(f"{n},text {n}\n" for n in range(2_000))
     (docs / "a.csv").write_text('id,text\na,one\nb,"two\n' + lines)
     (told,) = problems(docs, "csv")
