@@ -12,6 +12,7 @@ import regex
 
 LIBRARY = f"regex {regex.__version__}"
 _CLUSTER = regex.compile(r"\X")
+_FLAG_HALVES = regex.compile(r"(?r)[\U0001F1E6-\U0001F1FF]*")
 _DEPENDENT = {"Mn", "Mc", "Me", "Cf", "Sk", "Lm"}
 
 
@@ -28,6 +29,15 @@ def around(text: str, position: int) -> tuple[int, int]:
         if before == "\r" and after == "\n":
             return position - 1, position + 1
         return position, position
+    if _is_half_a_flag(before) and _is_half_a_flag(after):
+        # the rule itself: counting is cheap, segmenting costs the cube of the chain's length
+        halves = _FLAG_HALVES.match(text, 0, position)
+        assert halves is not None  # none is a match as well
+        count = position - halves.start()
+        if count % 2 == 0:
+            return position, position
+        if count > 1:  # else something before it may belong to the cluster
+            return position - 1, _straddling(text, position - 1, position)[1]
     back = 1
     while True:
         first = max(0, position - back)
@@ -76,5 +86,9 @@ def _depends_on_what_came_before(character: str) -> bool:
     """Say whether the boundary after this character may depend on more than the character."""
     return (
         unicodedata.category(character) in _DEPENDENT
-        or "\U0001f1e6" <= character <= "\U0001f1ff"  # halves of flags pair up from the left
+        or _is_half_a_flag(character)  # they pair up from the left
     )
+
+
+def _is_half_a_flag(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
