@@ -10,6 +10,7 @@ import unicodedata
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ _FRONT_MATTER = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_MOST_VALUES = 100_000  # of front matter; a few lines of YAML aliases can say billions
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
 # one that could be read far enough to find a UTF-16 in it is none
@@ -70,9 +72,14 @@ def read_markdown(path: Path) -> Document:
                 fields = yaml.safe_load(front["yaml"]) or {}
             else:
                 fields = tomllib.loads(front["toml"])
+            values = _unfolded(fields, {})
         except Exception as error:  # 30 February is a ValueError, !!bool x a KeyError
             told = " ".join(str(error).split())
             raise Unreadable(f"begins with front matter that is no {kind}: {told}") from error
+        if values > _MOST_VALUES:
+            raise Unreadable(
+                f"begins with front matter whose aliases unfold to more than {_MOST_VALUES} values"
+            )
         if isinstance(fields, dict):
             text = text[front.end() :]
         else:
@@ -80,6 +87,17 @@ def read_markdown(path: Path) -> Document:
     heading = _HEADING.search(text)
     title = str(fields.get("title") or (heading[1] if heading else ""))
     return Document(title, _with_title(title, text.strip()), fields)
+
+
+def _unfolded(value: Any, counted: dict[int, float]) -> float:
+    """Return how many values there are once every alias is written out; what holds itself: inf."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = inf  # while it is looked into
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        counted[id(value)] = 1 + sum(_unfolded(v, counted) for v in inner)
+    return counted[id(value)]
 
 
 def read_html(path: Path) -> Document:
