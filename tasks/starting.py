@@ -25,7 +25,9 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from qafila.errors import BadInput, Unavailable
 from tasks.runs import NEXT_STEP
 
-_SPEAKERS = ("prefect.flow_runs", "prefect.task_runs")
+LAST_LINES_S = 5.0  # lines arrive up to some seconds after the state; the last of them is Prefect's
+_RUN = "prefect.flow_runs"
+_SPEAKERS = (_RUN, "prefect.task_runs")
 
 # How a line of Prefect's own begins. What an exception said stands at the end, once and whole.
 _MACHINERY = re.compile(
@@ -103,18 +105,22 @@ def follow(
     ``look`` is called with each poll, for whatever else is shown meanwhile.
     A run that waits for a person keeps being followed: the answer may come from elsewhere.
     """
-    told = 0
+    told, whole, until = 0, False, None
     with get_client(sync_client=True) as client:
         while True:
             state = client.read_flow_run(run_id).state
             mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
             lines = client.read_logs(mine, limit=200, offset=told)
             for line in lines:
+                whole |= line.name == _RUN and line.message.startswith("Finished in state")
                 if line.level >= 20 and not _is_machinery(line):
                     tell(f"  {line.timestamp:%H:%M:%S} {line.message.splitlines()[0]}")
             told += len(lines)
             if state is not None and state.is_final():
-                return _ended(client, run_id, state)
+                until = until or time.monotonic() + LAST_LINES_S
+                began = state.is_completed() or state.is_failed()
+                if whole or not began or time.monotonic() >= until:
+                    return _ended(client, run_id, state)
             look()
             time.sleep(poll_s)
 
@@ -145,4 +151,12 @@ def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:
                 if row[part]
             ]
             return Ended(name, "\n".join(lines), int(row["exit code"]))
-    return Ended(name, f"{name}: {state.message or 'no reason given'}", 4)
+    why = f"{name}: {state.message or 'no reason given'}"
+    if state.is_cancelled() and client.read_flow_run(run_id).run_count == 0:
+        why = (
+            f"{name} before it began: {state.message or 'no reason given'}\n"
+            "Kept:  everything; nothing was changed.\n"
+            "Next:  where another run of this phase is going on, let it end, then say this again; "
+            "qafila status shows who leads"
+        )
+    return Ended(name, why, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import LogCreate
+from prefect.states import Cancelled, Completed
 
 from qafila.errors import Refused
 from tasks.runs import operator_told
@@ -75,3 +77,42 @@ def test_a_fault_of_ours_is_an_error_with_what_it_said() -> None:
     _, ended = _followed(_run(broken))
     assert "ValueError: two\nlines" in ended.message
     assert ended.exit_code == 4
+
+
+@flow
+def done() -> None:
+    """Do nothing."""
+
+
+def _log(run: UUID, *messages: str) -> None:
+    with get_client(sync_client=True) as client:
+        client.create_logs(
+            LogCreate(
+                name="prefect.flow_runs", level=20, message=message,
+                timestamp=datetime.now(UTC), flow_run_id=run,
+            )
+            for message in messages
+        )  # fmt: skip
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_lines_that_come_after_the_end_are_told_as_well() -> None:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(done, state=Completed()).id
+    words = ("3/3 · off the candidate", "Finished in state Completed()")
+    late = threading.Timer(1.0, _log, (run, *words))
+    late.start()
+    said, ended = _followed(run)
+    late.join()
+    assert said == ["3/3 · off the candidate"]
+    assert ended.exit_code == 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_was_not_let_in_says_what_to_do() -> None:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(done, state=Cancelled(message="Limit reached.")).id
+    said, ended = _followed(run)
+    assert (said, ended.exit_code) == ([], 4)
+    assert ended.message.startswith("Cancelled before it began: Limit reached.\nKept:")
+    assert "\nNext:  where another run of this phase is going on" in ended.message
