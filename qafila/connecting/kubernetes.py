@@ -7,7 +7,7 @@ from typing import Any
 
 from qafila.errors import BadInput, Unavailable
 
-_INSTALL = 'pip install "qafila[kubernetes]"'
+_INSTALL = 'into the environment that Qafila runs in: pip install "kubernetes>=33"'
 
 
 def connect_kubernetes(
@@ -35,7 +35,7 @@ def connect_kubernetes(
         import kubernetes
     except ImportError as error:
         raise Unavailable(
-            "the package kubernetes is not installed, and the router is an HTTPRoute.",
+            "the package kubernetes is not installed, and it is what speaks to a cluster.",
             kept="nothing was touched.",
             remedy=_INSTALL,
         ) from error

@@ -239,6 +239,10 @@ def _parsed(line: bytes | object) -> object:
         raise ValueError(f"is no JSON: {error}") from error
 
 
+# A line may name one of each; that is how most are written.
+_AS_WRITTEN = {"messages": "prompt", "graders": "grader"}
+
+
 def _sentence(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     path = [str(p) for p in error["loc"]]
@@ -248,7 +252,7 @@ def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{name} is not a field; remove it or correct its name"
     if error["type"] == "missing":
-        return f"{name} is missing"
+        return f"{_AS_WRITTEN.get(name, name)} is missing"
     return f"{name}: {message[0].lower() + message[1:]}" if name else message
 
 

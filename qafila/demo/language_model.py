@@ -191,7 +191,10 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--keep-tokens", type=int, default=None)
     given = options.parse_args()
-    model = SmallModel(given.threads)
+    try:
+        model = SmallModel(given.threads)
+    except Unavailable as error:
+        options.exit(4, f"{error}\n")
     uvicorn.run(
         application(model, given.keep_tokens), host="127.0.0.1", port=given.port,
         log_level="warning", lifespan="off", ws="none",

@@ -86,3 +86,14 @@ def test_without_a_stream_the_answer_comes_whole(service: dict[str, Any]) -> Non
     assert whole["choices"][0]["message"]["content"].strip()
     assert whole["choices"][0]["finish_reason"] == "length"
     assert whole["usage"]["completion_tokens"] == 4
+
+
+def test_without_the_model_the_command_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(language_model, "missing", lambda: "pip install it")
+    monkeypatch.setattr("sys.argv", ["language_model", "--port", "1"])
+    with pytest.raises(SystemExit) as ended:
+        language_model.main()
+    assert ended.value.code == 4
+    assert "Next:  pip install it" in capsys.readouterr().err

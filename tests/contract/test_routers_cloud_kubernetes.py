@@ -242,7 +242,7 @@ def test_without_the_package_there_is_one_sentence_with_the_command(
     monkeypatch.setitem(__import__("sys").modules, "kubernetes", None)
     with pytest.raises(Unavailable) as error:
         connect_kubernetes(api_url="http://127.0.0.1:9")
-    assert "qafila[kubernetes]" in error.value.remedy
+    assert 'pip install "kubernetes>=33"' in error.value.remedy
 
 
 @given(
