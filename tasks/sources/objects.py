@@ -219,7 +219,7 @@ class ObjectSource:
             return f"{file.name}: it {error}"
         except WrongField as error:
             return f"{file.name}: {error}"
-        except RecursionError:  # also YAML whose anchor holds itself
+        except RecursionError:
             return f"{file.name}: its metadata {_NESTED}"
 
 
