@@ -92,6 +92,8 @@ def _afterwards(status: Status, now: datetime) -> str:
         until = f"{status.settle_from.astimezone(UTC):%d %b %H:%M}"
         early = f"from {until} UTC on: " if now < status.settle_from else ""
         return f"{early}qafila settle {status.workload} --by NAME"
+    if status.generation.phase in _WITHOUT_USERS and status.candidate_percent:
+        return f"qafila router show {status.workload}   (the candidate has users all the same)"
     if status.generation.phase in _WITHOUT_USERS:
         return f"qafila run migrate-workload {status.workload}   (opens the next generation)"
     return ""
