@@ -103,8 +103,8 @@ def _unfolded(value: Any, counted: dict[int, float]) -> float:
 def read_html(path: Path) -> Document:
     """Return the page as Markdown, without scripts, navigation and footers.
 
-    Of a page with one ``main``, or else one ``article``, only that is taken. Fields are the page's
-    ``meta`` names, and ``lang``.
+    Of a page with one ``main``, or else one ``article``, only that is taken, unless it is empty.
+    Fields are the page's ``meta`` names, and ``lang``.
     """
     from bs4 import BeautifulSoup
     from bs4.element import PreformattedString
@@ -122,9 +122,11 @@ def read_html(path: Path) -> Document:
         str(m["name"]): str(m["content"]) for m in soup.find_all("meta", attrs={"name": True})
         if m.get("content")
     }  # fmt: skip
-    if soup.html is not None and soup.html.get("lang"):
-        fields["lang"] = str(soup.html["lang"])
-    title = " ".join(soup.title.get_text().split()) if soup.title else ""
+    if soup.html is not None and (lang := soup.html.get("lang") or soup.html.get("xml:lang")):
+        fields["lang"] = str(lang)
+    # a drawing on the page has titles of its own
+    named = next((t for t in soup.find_all("title") if not t.find_parent("svg")), None)
+    title = " ".join(named.get_text().split()) if named else ""
     for tag in soup.find_all(_NO_TEXT):
         tag.decompose()
     for told in soup.find_all(string=lambda s: isinstance(s, PreformattedString)):
@@ -132,12 +134,12 @@ def read_html(path: Path) -> Document:
     part: Any = soup.body or soup
     for name in ("main", "article"):
         found = soup.find_all(name)
-        if len(found) == 1:
+        if len(found) == 1 and found[0].get_text(strip=True):
             part = found[0]
             break
     else:
-        if soup.title:
-            soup.title.decompose()
+        if named:
+            named.decompose()
     try:
         text = MarkdownConverter(
             heading_style="ATX", bullets="-", strip=["a", "img"],

@@ -230,6 +230,23 @@ def test_a_page_means_what_browsers_take_it_to_mean(
     assert texts(docs, "html") == [letter]
 
 
+@pytest.mark.parametrize("part", ["main", "article"])
+def test_an_empty_main_part_is_not_taken_for_the_page(docs: Path, part: str) -> None:
+    (docs / "a.html").write_text(f"<{part}> <script>fill()</script></{part}><p>the text</p>")
+    assert texts(docs, "html") == ["the text"]
+
+
+def test_the_title_of_a_drawing_is_not_that_of_the_page(docs: Path) -> None:
+    drawing = "<svg><title>Menu</title></svg>"
+    (docs / "a.html").write_text(f"<body>{drawing}<p>text</p>")
+    (docs / "b.html").write_text(
+        f'<html xml:lang="fr"><body>{drawing}<title>Page</title><p>text</p></body></html>'
+    )
+    first, second = read(source(docs.parent, "html", metadata=["lang"]))
+    assert (first.title, first.text, first.metadata) == ("", "text", {})
+    assert (second.title, second.text, second.metadata) == ("Page", "Page\n\ntext", {"lang": "fr"})
+
+
 def test_a_page_in_real_utf_16_is_read(docs: Path) -> None:
     (docs / "a.html").write_bytes('<meta charset="utf-16"><p>كتاب</p>'.encode("utf-16"))
     assert texts(docs, "html") == ["كتاب"]
