@@ -186,7 +186,7 @@ class S3Files:
 
 @contextmanager
 def _asking_s3(place: str, file: FileVersion | None = None) -> Iterator[None]:
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
         yield
@@ -206,6 +206,12 @@ def _asking_s3(place: str, file: FileVersion | None = None) -> Iterator[None]:
             "the files of the source cannot be read:",
             [f"{place}: S3 answers {code}; correct corpus.source.location, or let the keys of the "
              "connection list and read it"],
+        ) from error  # fmt: skip
+    except ParamValidationError as error:
+        raise BadInput(
+            "the files of the source cannot be read:",
+            [f"{place} names no bucket, or none that can be: write s3://bucket/prefix into "
+             "corpus.source.location"],
         ) from error  # fmt: skip
     except BotoCoreError as error:
         raise Unavailable(

@@ -8,6 +8,7 @@ for every page.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import time
@@ -159,6 +160,10 @@ class ObjectSource:
                 yield f"{file.name}: it must not be read: give its group or us the right to"
             except BadInput as error:  # S3 says no to this object
                 yield from error.problems
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):  # here, not where the file lies
+                    raise
+                yield f"{file.name}: it cannot be read: {error.strerror or error}"
         yield from texts.problems()
         if headless and files:
             yield (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
 import os
 import stat
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,9 @@ def test_s3_objects_are_read_as_they_were_listed(tmp_path: Path, s3: Any) -> Non
     ]
     assert len(read(opened("s3://bucket"))) == 3
     assert "NoSuchBucket" in opened("s3://nobody").problems()[0]
+    for location in ("s3://", "s3:///docs", "s3://two words/docs"):
+        (told,) = opened(location).problems()
+        assert told.endswith("write s3://bucket/prefix into corpus.source.location")
     (listed, *_) = opened("s3://bucket/docs")._files.listed()
     s3.put_object(Bucket="bucket", Key="docs/a.jsonl", Body=b'{"id": 1, "text": "replaced"}')
     files = opened("s3://bucket/docs")._files
@@ -396,6 +400,29 @@ def test_objects_that_are_archived_are_all_named_and_read_once_they_are_not(
     for n in (1, 2):
         put(n)
     assert len(read(opened())) == 3
+
+
+def test_a_file_whose_disk_fails_is_named_and_not_taken_for_a_full_disk_of_ours(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (docs / f"{name}.md").write_text("text")
+
+    def failing(code: int) -> Callable[[Path], Document]:
+        def read_failing(path: Path) -> Document:
+            if path.name == "a.md":
+                raise OSError(code, os.strerror(code))
+            return read_markdown(path)
+
+        return read_failing
+
+    monkeypatch.setitem(READERS, "markdown", failing(errno.EIO))
+    assert source(docs.parent, "markdown").problems() == [
+        "a.md: it cannot be read: Input/output error"
+    ]
+    monkeypatch.setitem(READERS, "markdown", failing(errno.ENOSPC))
+    with pytest.raises(Unavailable, match="make room"):
+        source(docs.parent, "markdown").problems()
 
 
 def test_a_right_that_was_given_since_is_seen_though_no_file_changed(
