@@ -94,8 +94,8 @@ class Spool:
 def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
     """Open the spool at ``path``; write it first, from documents and problems, when it is new.
 
-    One with problems is written again: a right that was given since changes no file. Several
-    processes may ask for it at the same time: one writes, the others wait.
+    One with problems, or damaged, is written again: a right that was given since changes no file.
+    Several processes may ask for it at the same time: one writes, the others wait.
 
     Raises:
         Unavailable: the disk is full or must not be written to.
@@ -103,7 +103,7 @@ def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _alone(path.with_suffix(".lock")):
-            if not path.exists() or _has_problems(path):
+            if not path.exists() or not _is_good(path):
                 _write(path, content)
         return Spool(path)
     except (OSError, sqlite3.OperationalError) as error:
@@ -115,9 +115,12 @@ def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
         ) from error
 
 
-def _has_problems(path: Path) -> bool:
-    with closing(Spool(path)) as spool:
-        return bool(spool.problems())
+def _is_good(path: Path) -> bool:
+    try:
+        with closing(Spool(path)) as spool:
+            return not spool.problems() and "documents" in spool.facts()
+    except sqlite3.DatabaseError:
+        return False
 
 
 def _write(path: Path, content: Iterator[Spooled | str]) -> None:

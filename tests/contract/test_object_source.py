@@ -335,6 +335,15 @@ def test_documents_on_disk_are_for_their_owner_alone(docs: Path) -> None:
     assert stat.S_IMODE(spool.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize("damage", [b"", b"not a database at all" * 100])
+def test_a_spool_that_was_damaged_is_written_anew(docs: Path, damage: bytes) -> None:
+    (docs / "a.md").write_text("text")
+    read(source(docs.parent, "markdown"))
+    (spool,) = (docs.parent / "spool").glob("*.sqlite")
+    spool.write_bytes(damage)
+    assert [r.text for r in read(source(docs.parent, "markdown"))] == ["text"]
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
     with running_moto() as url:
