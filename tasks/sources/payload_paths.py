@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from qdrant_client import models
 
-_NUMBER = re.compile(r"-?[0-9]{1,19}")
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _BARE = re.compile(r"[\w-]+")  # what Qdrant takes in a path without quotes
 _IN_NO_PATH = '"\\'  # between its quotes Qdrant takes neither, and it has no escape for them
 
@@ -40,7 +40,7 @@ def paths_of(path: str) -> list[str]:
 
 def any_of(path: str, keys: Sequence[str]) -> models.Filter:
     """Return a filter for points whose field is one of these texts, or the number it writes."""
-    numbers = [int(k) for k in keys if _NUMBER.fullmatch(k) and abs(int(k)) < 2**63]
+    numbers = [int(k) for k in keys if _NUMBER.fullmatch(k) and -(2**63) <= int(k) < 2**63]
     return models.Filter(
         should=[
             models.FieldCondition(key=p, match=models.MatchAny(any=among))
@@ -48,6 +48,15 @@ def any_of(path: str, keys: Sequence[str]) -> models.Filter:
             for among in ([*keys], *([numbers] if numbers else []))
         ]
     )
+
+
+def out_of_reach(path: str, key: str) -> bool:
+    """Say whether a field may hold this key and ``any_of`` not find it.
+
+    A filter does not look into a field that holds JSON as a text, and its numbers have 64 bits
+    with a sign, while a payload's go up to 2^64.
+    """
+    return "." in path or (bool(_NUMBER.fullmatch(key)) and int(key) >= 2**63)
 
 
 def _quoted(name: str) -> str:

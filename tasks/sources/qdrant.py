@@ -21,7 +21,7 @@ from qdrant_client import QdrantClient, models
 from qafila.core.corpus import QdrantSource as Settings
 from qafila.errors import BadInput, Refused
 from tasks.sources.fields import WrongField, dig, groups_of, metadata_of, text_of
-from tasks.sources.payload_paths import any_of, path_problem, tops_of
+from tasks.sources.payload_paths import any_of, out_of_reach, path_problem, tops_of
 from tasks.sources.pgvector import FULL_ROUNDS, MOST_NUMBER, spread
 from tasks.sources.port import Key, KeyRange, Piece, Semantics, SourceRow, Volume
 from tasks.sources.relation import ranges_of
@@ -228,10 +228,9 @@ class QdrantSource:
         found = [p for page in self._scroll(None, _PAGE_POINTS, True, vectors=True,
                                             only=any_of(path, keys)) for p in page
                  if self._key_of(p) in wanted]  # fmt: skip
-        missing = wanted - {self._key_of(p) for p in found}
-        if not missing or "." not in path:
+        missing = {k for k in wanted - {self._key_of(p) for p in found} if out_of_reach(path, k)}
+        if not missing:
             return found
-        # a key inside a field that holds JSON as a text is out of reach of a filter
         ids = [p.id for page in self._scroll(None, _PAGE_POINTS, tops_of(path)) for p in page
                if self._key_of(p) in missing]  # fmt: skip
         for start in range(0, len(ids), _PAGE_POINTS):
@@ -362,7 +361,7 @@ def _rank(point_id: Any) -> tuple[int, int]:
 def _id_of(text: str) -> int | str | None:
     """Return the id that a text stands for; None when it is none."""
     if text.isascii() and text.isdecimal():
-        return int(text) if int(text) < 2**64 else None
+        return int(text) if len(text) <= 20 and int(text) < 2**64 else None
     try:
         return str(uuid.UUID(text))
     except ValueError:

@@ -282,6 +282,24 @@ def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str)
 
 
 @pytest.mark.parametrize("way", ["qdrant", "qdrant-engine"])
+def test_whole_numbers_of_64_bits_are_found_again(way: str) -> None:
+    keys = [2**64 - 1, 2**63, 2**63 - 1, -(2**63), 0]
+    with qdrant_client(way) as client:
+        params = models.VectorParams(size=2, distance=models.Distance.DOT)
+        client.create_collection("t", vectors_config=params)
+        client.upsert("t", [
+            models.PointStruct(id=n, vector=[1, 0], payload={"ref": k, "text": "t"})
+            for n, k in enumerate(keys)
+        ], wait=True)  # fmt: skip
+        opened = collection(client, key="ref", number=None)
+        assert [r.key_text for r in read(opened)] == [*map(str, keys)]
+        asked = [*map(str, keys), str(2**70), "٣", "9" * 5_000]
+        assert {r.key_text for r in opened.fetch(asked)} == {*map(str, keys)}
+        by_id = collection(client, key=None, number=None)
+        assert [r.key for r in by_id.fetch(["1", "9" * 5_000])] == [[1]]
+
+
+@pytest.mark.parametrize("way", ["qdrant", "qdrant-engine"])
 def test_a_field_that_no_path_of_qdrant_can_name_is_refused(way: str) -> None:
     """Its paths have quotes and no escape: a quote or a backslash in a name ends them."""
     with qdrant_client(way) as client:
