@@ -54,16 +54,20 @@ ALONE   := $(addprefix tests/integration/,test_governor.py validating/test_cache
 SHARED  := tests/acceptance tests/integration tests/contract tests/unit \
   $(addprefix --ignore=,$(WAITING) $(ALONE))
 
-test: lint
+CHECKS  := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+# Each worker imports all tests, and what they start reads our code once more, so bytecode is kept,
+# whatever the caller's environment says; pytest's own of the tests is made while lint has one core.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: $(VENV)/dev.stamp
+	@$(BIN)/python -m pytest --collect-only -qq tests >/dev/null 2>&1 & \
+	$(CHECKS); linted=$$?; wait; exit $$linted
 	@$(BIN)/python -m pytest $(RERUN) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SHARED)
 	@$(BIN)/python -m pytest $(RERUN) -n 3 --dist loadfile --no-loadscope-reorder $(WAITING)
 	@$(BIN)/python -m pytest $(RERUN) $(ALONE)
 
 lint: $(VENV)/dev.stamp
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(CHECKS)
 
 docs: $(VENV)/dev.stamp
 	@$(BIN)/python -m docs.generate_reference
