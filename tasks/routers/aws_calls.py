@@ -14,6 +14,8 @@ _DENIED = frozenset(
     {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "InvalidClientTokenId",
      "SignatureDoesNotMatch", "ExpiredToken", "UnrecognizedClientException"}
 )  # fmt: skip
+# An answer that botocore cannot read has no code: a gateway's or a proxy's page.
+_WORDLESS_DENIED = frozenset({"HTTP 401", "HTTP 403"})
 
 
 def code_of(error: ClientError) -> str:
@@ -32,9 +34,10 @@ def calling(router: str, doing: str, page: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        code = code_of(error)
-        said = str(error.response.get("Error", {}).get("Message", ""))
-        if code in _DENIED:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        code = code_of(error) or f"HTTP {status}"
+        said = str(error.response.get("Error", {}).get("Message", "")) or "it said no more."
+        if code in _DENIED or code in _WORDLESS_DENIED:
             raise Refused(
                 f"router {router}: AWS does not let this account {doing} ({code}): {said}",
                 kept="what AWS holds.",
