@@ -201,6 +201,10 @@ def read_pdf(path: Path) -> Document:
     text = text.translate(_BASE_LETTERS)
     if not text:
         raise Unreadable("holds no text, as a scan does: run OCR on it first")
+    if not any(map(str.isalnum, text)):
+        raise Unreadable(
+            "holds no letters, as where its fonts do not name them: run OCR on it first"
+        )
     return Document("", text, information)
 
 

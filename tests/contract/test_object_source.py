@@ -266,6 +266,13 @@ def test_shapes_of_arabic_letters_in_a_pdf_become_the_letters(
     assert row.text == letters
 
 
+@pytest.mark.parametrize("glyphs", ["\ue001\ue002 \ue003", "\ufffd\ufffd", "- . -"])
+def test_a_pdf_whose_fonts_name_no_letters_is_named(docs: Path, glyphs: str) -> None:
+    (docs / "a.pdf").write_bytes(pdf_of_glyphs(glyphs))
+    (told,) = source(docs.parent, "pdf").problems()
+    assert told.startswith("a.pdf: it holds no letters")
+
+
 def test_no_other_letters_in_a_pdf_are_changed(docs: Path) -> None:
     text = "x\u00b2 H\u2082O \ufb01n \uff21 \u2460"  # which NFKC of the whole text would flatten
     (docs / "a.pdf").write_bytes(pdf_of_glyphs(text))
