@@ -83,7 +83,8 @@ def _difference(found: Mapping[str, Any], reference: bool) -> str:
     if found["difference"] is None:
         return "too few queries"
     low, high = found["difference_ci"]
-    return f"{found['difference']:+.3f} ({low:+.3f}…{high:+.3f}), p {found['p_holm']:.3f}"
+    p = "< 0.001" if found["p_holm"] < 0.001 else f"{found['p_holm']:.3f}"
+    return f"{found['difference']:+.3f} ({low:+.3f}…{high:+.3f}), p {p}"
 
 
 def _languages(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:

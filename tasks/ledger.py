@@ -210,6 +210,7 @@ def require_generation(ledger: Connection, workload: str, *phases: Phase) -> Gen
     """
     generation = newest_generation(ledger, workload)
     if generation is None:
+        read_workload(ledger, workload)  # a name that nobody applied is told as that
         raise Refused(
             f"{workload} has no generation yet.",
             remedy=f"qafila run inventory-audit {workload}",

@@ -6,6 +6,7 @@ Exit codes: 0 PASS, 1 FAIL or refused, 2 bad usage or input, 3 INCONCLUSIVE, 4 E
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import traceback
 
@@ -55,6 +56,8 @@ def _qafila(context: typer.Context) -> None:
 
     name_process(context.invoked_subcommand or "")
     prefer_stack()
+    # Said at the end of a command that read a block: about what Prefect still sends, not to us.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     waiting = home() / "spool" / "rollbacks.jsonl"
     if context.invoked_subcommand in _WITHOUT_LEDGER or not waiting.is_file():
         return  # the usual case imports nothing more

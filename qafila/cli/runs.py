@@ -61,8 +61,13 @@ def run(
         if as_json:
             screen.print_json({"flow_run_id": str(started), "address": address})
         return
-    with _bar(phase, workload, as_json) as look:
-        ended = follow(started, (lambda _: None) if as_json else screen.say, look=look)
+    try:
+        with _bar(phase, workload, as_json) as look:
+            ended = follow(started, (lambda _: None) if as_json else screen.say, look=look)
+    except KeyboardInterrupt:
+        screen.complain(f"Not followed any more; the run goes on: {address}")
+        screen.complain(f"Next:  qafila status {workload}; to stop the run, cancel it in the UI")
+        raise typer.Exit(130) from None
     if as_json:
         screen.print_json(
             {"flow_run_id": str(started), "address": address, "state": ended.state,

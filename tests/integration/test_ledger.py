@@ -16,7 +16,14 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused, StaleEpoch
 from qafila.sql import apply_schema
 from tasks import approvals, evidence, leases
-from tasks.ledger import apply_workload, move_phase, open_generation, put_plan, read_workload
+from tasks.ledger import (
+    apply_workload,
+    move_phase,
+    open_generation,
+    put_plan,
+    read_workload,
+    require_generation,
+)
 from tasks.status import mark_watchdog, watchdog_age
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
@@ -113,3 +120,13 @@ def test_a_generation_opens_once_and_moves_along_the_table(
         move_phase(ledger, generation, Event.BAKE_PASS)
     assert put_plan(ledger, audited, "backfill", {"rows": 1}) == {"rows": 1}
     assert put_plan(ledger, audited, "backfill", {"rows": 2}) == {"rows": 1}
+
+
+def test_a_name_that_nobody_applied_is_told_apart_from_one_that_nobody_audited(
+    ledger: psycopg.Connection, workload: Workload
+) -> None:
+    apply_workload(ledger, workload)
+    with pytest.raises(Refused, match="there is no workload 'nope'"):
+        require_generation(ledger, "nope")
+    with pytest.raises(Refused, match=f"{workload.name} has no generation yet"):
+        require_generation(ledger, workload.name)
