@@ -38,7 +38,7 @@ def ledger_url() -> str:
     url = os.environ.get("QAFILA_LEDGER_URL") or stack_state().get("postgres", {}).get("ledger_url")
     if not url:
         raise Unavailable(
-            "there is no ledger to write to. Looked for it in: "
+            "there is no ledger here. Looked for it in: "
             f"1. the variable QAFILA_LEDGER_URL; 2. {stack_file()}.",
             kept="nothing was touched.",
             remedy="where the stack was started in another folder, go there or set QAFILA_HOME to "

@@ -112,9 +112,12 @@ def doctor(
             ["piece", "version", "address", "health"],
             [[_tick(p.well) + p.piece, p.version, p.address, p.health] for p in pieces],
         )
+        unwell: dict[tuple[str, str], list[str]] = {}
         for piece in pieces:
             if not piece.well:
-                screen.say(f"\n{piece.piece}: {piece.health}.\nNext:  {piece.remedy}")
+                unwell.setdefault((piece.health, piece.remedy), []).append(piece.piece)
+        for (health, remedy), names in unwell.items():
+            screen.say(f"\n{', '.join(names)}: {health}.\nNext:  {remedy}")
     if not all(p.well for p in pieces):
         raise typer.Exit(4)
 
