@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import psycopg
 
-from benchmarks.setting import Setting
+from benchmarks.setting import Setting, operations_of_the_demo
 from qafila.core.corpus import PgvectorTarget
-from qafila.demo.corpus import read_corpus
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import Checkpoint, Chunk, Place, Vectors
 
@@ -34,7 +33,7 @@ class Rows:
 
 def make_rows(first: int, rows: int, dimensions: int, seed: int) -> Rows:
     """Return rows that are the same for the same arguments; seven of ten texts are English."""
-    operations, _ = read_corpus()
+    operations = operations_of_the_demo()
     chunks = []
     for n in range(first, first + rows):
         o = operations[n % len(operations)]

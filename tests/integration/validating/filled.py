@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from benchmarks.setting import operations_of_the_demo
 from blocks import EmbeddingEndpoint, QdrantServer
 from qafila.core.corpus import WordLlamaEmbedder
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rungs import Finding
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
-from qafila.demo.corpus import read_corpus
 from qafila.sql import apply_schema
 from qafila.stack import postgres
 from tasks import backfill
@@ -165,7 +165,7 @@ def fill(generation: Generation) -> None:
 
 def make_table(url: str, rows: int) -> None:
     """Create the source: the demo's first texts, with readers and metadata of every JSON type."""
-    operations, _ = read_corpus()
+    operations = operations_of_the_demo()
     with psycopg.connect(url, autocommit=True) as source:
         source.execute(
             "CREATE TABLE operation (operation_id text PRIMARY KEY, title text, body text,"
