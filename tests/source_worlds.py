@@ -45,11 +45,20 @@ class World:
     order: Callable[[str], Any] = lambda key: key.encode()
     key_of: Callable[[str], str] = lambda key: key
     has_vectors: bool = False
+    put_all: Callable[[dict[str, str]], None] | None = None  # where one at a time is slow
     texts: dict[str, str] = field(default_factory=dict)
 
     def add(self, key: str, text: str) -> None:
         self.put(key, text)
         self.texts[self.key_of(key)] = text
+
+    def add_all(self, texts: dict[str, str]) -> None:
+        if self.put_all is None:
+            for key, text in texts.items():
+                self.add(key, text)
+        else:
+            self.put_all(texts)
+            self.texts |= {self.key_of(key): text for key, text in texts.items()}
 
     def drop(self, key: str) -> None:
         self.remove(key)
@@ -69,7 +78,10 @@ class Folder:
     records: dict[str, str] = field(default_factory=dict)
 
     def put(self, key: str, text: str) -> None:
-        self.records[key] = text
+        self.put_all({key: text})
+
+    def put_all(self, texts: dict[str, str]) -> None:
+        self.records |= texts
         self._write()
 
     def remove(self, key: str) -> None:
@@ -157,7 +169,7 @@ def in_files(home: Path, name: str) -> World:
 
     if name not in DOCUMENTS:
         files = Folder(folder, name)
-        return World(name, reopen, files.put, files.remove)
+        return World(name, reopen, files.put, files.remove, put_all=files.put_all)
 
     def put(key: str, text: str) -> None:
         (folder / f"{key}{ENDINGS[name]}").write_bytes(DOCUMENTS[name](text))
@@ -190,7 +202,10 @@ def in_s3(url: str, home: Path) -> World:
             client.put_object(Bucket=bucket, Key=place, Body=path.read_bytes())
 
     def put(key: str, text: str) -> None:
-        local.put(key, text)
+        put_all({key: text})
+
+    def put_all(texts: dict[str, str]) -> None:
+        local.put_all(texts)
         upload()
 
     def remove(key: str) -> None:
@@ -198,7 +213,7 @@ def in_s3(url: str, home: Path) -> World:
         upload()
 
     return World("s3 jsonl", lambda: ObjectSource(asked, files_of(asked, home, client), home),
-                 put, remove)  # fmt: skip
+                 put, remove, put_all=put_all)  # fmt: skip
 
 
 def in_qdrant() -> World:

@@ -66,8 +66,7 @@ def make_world(request: pytest.FixtureRequest, name: str) -> Iterator[World]:
             request.getfixturevalue("database"), autocommit=True, prepare_threshold=None
         ) as db:
             made = in_postgres(db, name)
-            for number, key in enumerate(KEYS):
-                made.add(key, f"text {number} of {key}")
+            made.add_all({key: f"text {number} of {key}" for number, key in enumerate(KEYS)})
             yield made
     else:
         if name == "qdrant":
@@ -76,8 +75,7 @@ def make_world(request: pytest.FixtureRequest, name: str) -> Iterator[World]:
             made = in_s3(request.getfixturevalue("moto_url"), home)
         else:
             made = in_files(home, name)
-        for number, key in enumerate(KEYS):
-            made.add(key, f"text {number} of a document")
+        made.add_all({key: f"text {number} of a document" for number, key in enumerate(KEYS)})
         yield made
     shutil.rmtree(home)
 
