@@ -17,7 +17,7 @@ from blocks import PostgresDatabase
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
-from qafila.core.plan import BackfillPlan, Comparison, batch_rows_for, render
+from qafila.core.plan import BackfillPlan, Comparison, batch_rows_for, money, render
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Refused, VerificationFailed
@@ -106,8 +106,8 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
             return {"dry_run": True, **asdict(plan)}
         if plan.over_cap:
             raise Refused(
-                f"the load would cost {plan.cost_estimated:.2f} {plan.currency}, "
-                f"the cap is {plan.spend_cap:.2f}.",
+                f"the load would cost {money(plan.cost_estimated)} {plan.currency}, "
+                f"the cap is {money(plan.spend_cap)}.",
                 kept="everything; nothing was loaded.",
                 remedy="raise budget.spend_cap in the workload file, then: qafila apply FILE",
             )
@@ -162,11 +162,14 @@ def find_generation(name: str, dry_run: bool, reload: bool) -> Generation:
 @task(task_run_name="show plan of g{generation.number}", cache_policy=NO_CACHE)
 def show_plan(generation: Generation, plan: BackfillPlan) -> None:
     """Log the plan in one line and keep it as an artifact."""
-    get_run_logger().info(
+    log = get_run_logger()
+    log.info(
         "plan: %d rows in %d shards, about %d tokens, %.2f %s, %.0f to %.0f s",
         plan.rows, plan.shards, plan.tokens_estimated, plan.cost_estimated, plan.currency,
         plan.seconds_p50, plan.seconds_p95,
     )  # fmt: skip
+    for risk in plan.risks:
+        log.warning("risk: %s", risk)
     create_markdown_artifact(
         key="plan",
         markdown=f"# Backfill of {generation.workload}, generation {generation.number}\n\n"

@@ -15,6 +15,7 @@ __all__ = [
     "Limits",
     "Sample",
     "batch_rows_for",
+    "money",
     "plan_backfill",
     "render",
     "shard_rows",
@@ -56,6 +57,13 @@ class BackfillPlan:
     @property
     def over_cap(self) -> bool:
         return self.cost_estimated > self.spend_cap
+
+
+def money(amount: float) -> str:
+    """Return an amount with two places; a smaller one with six at most, so that it is not 0.00."""
+    if amount == 0 or amount >= 0.01:
+        return f"{amount:.2f}"
+    return f"{amount:.6f}".rstrip("0").rstrip(".")
 
 
 def shard_rows(rows: int) -> int:
@@ -137,13 +145,13 @@ def _risks(plan: BackfillPlan, sample: Sample, memory_mb: float | None) -> Itera
     currency, cap = plan.currency, plan.spend_cap
     if plan.over_cap:
         yield (
-            f"{plan.cost_estimated:.2f} {currency} of embeddings is over the cap of "
-            f"{cap:.2f} {currency}"
+            f"{money(plan.cost_estimated)} {currency} of embeddings is over the cap of "
+            f"{money(cap)} {currency}"
         )
     elif plan.cost_p95 is not None and plan.cost_p95 > cap:
         yield (
-            f"embeddings may cost {plan.cost_p95:.2f} {currency} (P95), over the cap of "
-            f"{cap:.2f} {currency}: the load would stop before it"
+            f"embeddings may cost {money(plan.cost_p95)} {currency} (P95), over the cap of "
+            f"{money(cap)} {currency}: the load would stop before it"
         )
     if sample.rows and sample.chunks == 0:
         yield "no sampled row has any text"

@@ -114,6 +114,7 @@ def test_no_number_of_workers_goes_beyond_a_limit(
     ("changed", "batches", "risk"),
     [
         ({"spend_cap": 1.0}, 8, "1.60 EUR of embeddings is over the cap of 1.00 EUR"),
+        ({"spend_cap": 0.0001}, 8, "1.60 EUR of embeddings is over the cap of 0.0001 EUR"),
         ({}, 2, "estimated from 2 batches only, which say little of the spread"),
         ({"rows_per_shard": 5}, 0, ""),
         ({"index_memory_mb": 900, "index_memory_available_mb": 512}, 8,
