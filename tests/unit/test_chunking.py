@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 import regex
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qafila.core import chunking as chunks
@@ -101,6 +101,7 @@ def test_a_chunk_split_again_is_itself(text: str, method: str, size: int, lap: i
 
 @settings(max_examples=300)
 @given(TEXTS)
+@example("\u0600🇫🇷🇲\u0301🇫🇷🇲🇦🇫")  # what joins the next letter, and flags of two halves or one
 def test_boundaries_are_those_of_the_whole_text(text: str) -> None:
     # the library over the whole text is the oracle of our look at one place
     starts = [m.start() for m in regex.finditer(r"\X", text)] + [len(text)]
