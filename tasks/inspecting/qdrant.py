@@ -36,9 +36,13 @@ class QdrantInspector:
         self._sample_rows = sample_rows
 
     def candidates(self) -> list[str]:
-        """Return the names of all collections with a dense vector."""
+        """Return the names of all collections with a dense vector, but no checkpoints of ours."""
+        from tasks.stores.qdrant_marks import checkpoint_collection
+
         with _ours():
-            return [n for n in self._names() if _dense(self._client.get_collection(n))]
+            names = self._names()
+            marks = {checkpoint_collection(n) for n in names}
+            return [n for n in names if n not in marks and _dense(self._client.get_collection(n))]
 
     def inspect(
         self, collection: str, vector: str | None = None, layout: Layout | None = None

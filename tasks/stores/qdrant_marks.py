@@ -25,13 +25,18 @@ _ORDER = models.WriteOrdering.STRONG
 _CONSISTENCY = models.ReadConsistencyType.MAJORITY
 
 
+def checkpoint_collection(name: str) -> str:
+    """Return the name of the collection with the checkpoints of the generation in another."""
+    return f"{name}_checkpoint"
+
+
 class Marks:
     """The checkpoints of one generation, in a collection of their own with a single shard."""
 
     def __init__(self, client: QdrantClient, place: Place) -> None:
         self._client = client
         self._place = place
-        self.collection = f"{place.name}_checkpoint"
+        self.collection = checkpoint_collection(place.name)
 
     def prepare(self) -> None:
         """Create the collection; harmless when it is there."""

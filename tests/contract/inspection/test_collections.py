@@ -16,6 +16,8 @@ from qafila.errors import BadInput
 from tasks.inspecting.layouts import text_at
 from tasks.inspecting.qdrant import QdrantInspector, health_of, settings_of
 from tasks.sources.qdrant import QdrantSource as ReadQdrant
+from tasks.stores.port import Place
+from tasks.stores.qdrant import QdrantStore
 from tests.contract.inspection.indexes import (
     ROWS,
     WIDTH,
@@ -35,6 +37,15 @@ def test_a_healthy_collection_has_no_finding() -> None:
     assert seen.findings == ()
     assert (seen.facts.rows, seen.facts.metric, seen.facts.look.complete) == (ROWS, "dot", True)
     assert seen.facts.layout.maker == "LangChain (QdrantVectorStore)"
+
+
+def test_the_checkpoints_of_a_generation_are_no_index_to_look_at() -> None:
+    client = QdrantClient(":memory:")
+    place = Place("shop", 1, "0" * 16, 2)
+    store = QdrantStore(client, place)
+    store.prepare()
+    assert store.claim(0, 1).rows == 0
+    assert QdrantInspector(client, local=True).candidates() == [place.name]
 
 
 @pytest.mark.parametrize(
