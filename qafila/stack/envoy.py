@@ -288,6 +288,13 @@ def main(arguments: list[str] | None = None) -> None:
     except BadInput as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
+    except OSError as error:
+        refusal = BadInput(
+            f"{given.directory.absolute()} cannot be written: {error.strerror}.",
+            remedy="name a folder that this user may write, and Envoy's user may read.",
+        )
+        sys.stderr.write(f"{refusal}\n")
+        sys.exit(refusal.exit_code)
     sys.stdout.write(shlex.join(["envoy", *_flags(file)]) + "\n")
 
 

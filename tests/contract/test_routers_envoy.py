@@ -208,3 +208,13 @@ def test_a_log_that_is_rotated_while_users_come_loses_none(edge: Edge) -> None:
             seen += sum(r.tenant == tenant_digest("rotating") for r in more)
             time.sleep(0.02)
         assert seen == 11
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        envoy.main([str(tmp_path / "file" / "edge-1"), "--port", "1", "--admin-port", "2"])
+    assert ended.value.code == 2
+    assert "edge-1 cannot be written: Not a directory." in capsys.readouterr().err
