@@ -206,7 +206,8 @@ def _verdict(
         )
     if problem is not None:
         return Verdict.ERROR, (
-            f"{name}: all traffic is on the baseline, but the pointer row was not moved: {problem}"
+            f"{name}: all traffic is on the baseline, but the pointer row was not moved: "
+            f"{problem.strip().removesuffix('.')}."
         )
     if acknowledged_s is None:
         return Verdict.INCONCLUSIVE, (

@@ -181,6 +181,7 @@ def test_with_the_target_down_the_weights_fall_all_the_same(
     outcome = roll_back(ledger, NAME, "all at once", proof_seconds=0.1)
     assert outcome.verdict is Verdict.ERROR
     assert "the pointer row was not moved" in outcome.sentence
+    assert outcome.sentence.endswith(".")  # another sentence may follow
     assert edge.router.read().candidate_percent == 0
     assert phase_of(ledger) == Phase.CANARY  # the same command again has something to take back
     reach(target_url)
