@@ -19,6 +19,11 @@ from psycopg import sql
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+# A script starts what it puts in the background with Ctrl-C ignored, and all that is started from
+# there inherits it: a test that sends one would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from benchmarks.ending import ended_by_sigterm, stop_server
 from qafila.sql import apply_schema
 from qafila.stack import postgres
