@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 from pydantic import ValidationError
 
+from qafila.core.mistakes import describe
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 
-# pydantic puts the chosen kind after their name
-_UNIONS = ("source", "embedder", "target", "prompts")
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
@@ -45,7 +48,7 @@ def read_file(path: Path) -> Workload:
     try:
         workload = Workload.model_validate(content)
     except ValidationError as error:
-        problems = [_sentence(e["loc"], e["type"], e["msg"], node) for e in error.errors()]
+        problems = [_sentence(e, node) for e in error.errors()]
         raise BadInput(
             f"{path} has {_count(len(problems) + len(missing))}:",
             [*missing, *problems],
@@ -69,21 +72,14 @@ def _variable(match: re.Match[str], text: str, missing: list[str]) -> str:
     return value
 
 
-def _sentence(place: tuple[int | str, ...], kind: str, message: str, node: yaml.Node | None) -> str:
-    path = [p for n, p in enumerate(place) if n != 2 or place[1] not in _UNIONS]
-    line, reached = _line_of(node, path)
-    name = ".".join(str(p) for p in path)
-    if kind == "extra_forbidden":
-        return f"line {line}: {name} is not a field; remove it or correct its name."
-    if kind == "missing":
-        where = "" if reached == len(path) else " here"
-        return f"line {line}: {name} is missing{where}."
-    return f"line {line}: {name}: {message[0].lower() + message[1:]}."
+def _sentence(error: ErrorDetails, node: yaml.Node | None) -> str:
+    path, told = describe(Workload, error)
+    return f"line {_line_of(node, path)}: {told}."
 
 
-def _line_of(node: yaml.Node | None, path: list[Any]) -> tuple[int, int]:
-    """Return the 1-based line of the deepest part of ``path`` that exists, and how deep it is."""
-    line, depth = 1, 0
+def _line_of(node: yaml.Node | None, path: Sequence[int | str]) -> int:
+    """Return the 1-based line of the deepest part of ``path`` that exists."""
+    line = 1
     for part in path:
         found: yaml.Node | None = None
         if isinstance(node, yaml.MappingNode):
@@ -91,9 +87,9 @@ def _line_of(node: yaml.Node | None, path: list[Any]) -> tuple[int, int]:
                 if key.value == str(part):
                     line, found = key.start_mark.line + 1, value
         elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
-            found = node.value[part]
+            found = node.value[int(part)]
             line = found.start_mark.line + 1
         if found is None:
-            return line, depth
-        node, depth = found, depth + 1
-    return line, depth
+            break
+        node = found
+    return line

@@ -10,9 +10,17 @@ from typing import Annotated, Any, Literal
 import regex
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from qafila.core.corpus import Model
+from qafila.core.mistakes import describe
 from qafila.errors import BadInput
 
 _MOST_CHARACTERS = 1_000_000
@@ -132,8 +140,8 @@ class Prompt(Model):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_alias=True)
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
-    messages: tuple[Message, ...]
-    graders: tuple[Grader, ...]
+    messages: tuple[Message, ...] = Field(validation_alias=AliasChoices("prompt", "messages"))
+    graders: tuple[Grader, ...] = Field(validation_alias=AliasChoices("grader", "graders"))
     group: str = Field("", max_length=100, alias="class")
     language: str = Field("", max_length=35)
     human: tuple[HumanGrade, ...] = ()
@@ -201,7 +209,7 @@ def read_prompts(what: str, lines: Iterable[tuple[str, bytes | object]]) -> list
         try:
             prompt = Prompt.model_validate(_parsed(line))
         except ValidationError as error:
-            problems += [f"{place}: {_sentence(e)}" for e in error.errors()]
+            problems += [f"{place}: {describe(Prompt, e)[1]}" for e in error.errors()]
             continue
         except ValueError as error:
             problems.append(f"{place}: {error}")
@@ -237,23 +245,6 @@ def _parsed(line: bytes | object) -> object:
         raise ValueError(f"is no UTF-8 (byte {error.start + 1})") from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"is no JSON: {error}") from error
-
-
-# A line may name one of each; that is how most are written.
-_AS_WRITTEN = {"messages": "prompt", "graders": "grader"}
-
-
-def _sentence(error: Any) -> str:
-    message = error["msg"].removeprefix("Value error, ")
-    path = [str(p) for p in error["loc"]]
-    if len(path) > 2 and path[0] == "graders":  # pydantic puts the chosen kind after the number
-        del path[2]
-    name = ".".join(path)
-    if error["type"] == "extra_forbidden":
-        return f"{name} is not a field; remove it or correct its name"
-    if error["type"] == "missing":
-        return f"{_AS_WRITTEN.get(name, name)} is missing"
-    return f"{name}: {message[0].lower() + message[1:]}" if name else message
 
 
 def _references(value: object) -> Iterator[str]:

@@ -279,9 +279,10 @@ def test_all_mistakes_of_a_file_with_their_lines() -> None:
     places = [p.split(":")[0] for p in caught.value.problems]
     assert places == [f"line {n}" for n in [3, 4, *range(5, 17)]]  # one a line
     assert "is no JSON" in caught.value.problems[0]
-    assert "colour is not a field" in caught.value.problems[2]
+    assert "colour is not a field (known here: id, prompt, messages," in caught.value.problems[2]
     assert "grader is missing" in caught.value.problems[3]
     assert "line 1 already" in caught.value.problems[4]
+    assert "graders.0.pattern: is no regular" in caught.value.problems[5]
     assert "never fetched" in caught.value.problems[10]
     with pytest.raises(BadInput, match="no prompt"):
         read_prompts("empty.jsonl", numbered(b"\n\n"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from qafila.core.workload import Workload
 from qafila.errors import BadInput
 from tasks.workloads import read_file
 
@@ -60,6 +61,41 @@ def test_three_mistakes_are_three_sentences_with_their_lines(tmp_path: Path) -> 
 def test_one_mistake_is_named(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
     problems = refused(tmp_path, FILE.read_text().replace(*change))
     assert any(expected in p for p in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("  approve_above: 25", "  approve_over: 25"),
+         "rollout.approve_over is not a field (did you mean approve_above?)."),
+        (("index: hnsw", "indx: hnsw"),
+         "corpus.target.indx is not a field (did you mean index?)."),
+        (("kind: envoy-file", "kind: envoy-file, membrs: []"),  # the chosen kind is not in the file
+         "service.router.membrs is not a field (did you mean members?)."),
+        (("table: known_item_query", "table: known_item_query, tabel: x"),
+         "queries.judged.tabel is not a field (did you mean table?)."),
+        (("error_rate: {at_most: 0.001}", "error_rate: {at_most: 0.001, zzz: 1}"),
+         "objectives.error_rate.zzz is not a field (known here: at_most)."),
+        (("budget: {", "budget: {zzz: 1, "),
+         "budget.zzz is not a field (known here: currency, spend_cap, monthly"),
+        (("  drill_weight: 1", "  freezes: [{form: 2026-12-24T00:00:00Z}]"),
+         "rollout.freezes.0.form is not a field (did you mean from?)."),
+        (("approve_above: 25", "approve_above: x"), "rollout.approve_above: input should be"),
+    ],
+)  # fmt: skip
+def test_an_unknown_field_is_named_with_its_place_and_what_is_known_there(
+    tmp_path: Path, change: tuple[str, str], expected: str
+) -> None:
+    text = FILE.read_text().replace(*change)
+    line = next(n for n, row in enumerate(text.splitlines(), 1) if change[1] in row)
+    problems = refused(tmp_path, text)
+    assert any(p.startswith(f"line {line}: {expected}") for p in problems), problems
+
+
+def test_a_field_unknown_at_the_top_gets_every_name_of_a_workload(tmp_path: Path) -> None:
+    (problem,) = refused(tmp_path, "zzz: 3\n" + FILE.read_text())
+    for name in Workload.model_fields:
+        assert name in problem
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [\n", "name: *x\n"])
