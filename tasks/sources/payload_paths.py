@@ -1,4 +1,4 @@
-"""Paths of payload fields as Qdrant writes them: what it would not take is put in quotes."""
+"""Where a source of Qdrant's has its fields: paths as a workload names them, as Qdrant's own."""
 
 from __future__ import annotations
 
@@ -7,35 +7,26 @@ from collections.abc import Sequence
 
 from qdrant_client import models
 
+from tasks.stores.qdrant_paths import OTHER_NAME, quoted, why_unsayable
+
 _NUMBER = re.compile(r"-?[0-9]{1,20}")
-_BARE = re.compile(r"[\w-]+")  # what Qdrant takes in a path without quotes
-_IN_NO_PATH = '"\\'  # between its quotes Qdrant takes neither, and it has no escape for them
 
 
 def path_problem(setting: str, path: str) -> str | None:
-    """Return why Qdrant cannot be asked for a field at a path, with the remedy; or None.
-
-    Source: qdrant, lib/segment/src/json_path/parse.rs, ``quoted_str``.
-    """
-    held = [c for c in _IN_NO_PATH if c in path]
-    if not held:
-        return None
-    return (
-        f"corpus.source.{setting} is {path!r}, and Qdrant has no way to write {' or '.join(held)} "
-        "in the path of a payload field: write the field under another name into the payloads, or "
-        "name another one"
-    )
+    """Return why Qdrant cannot be asked for a field at a path, with the remedy; or None."""
+    why = why_unsayable(path)
+    return why and f"corpus.source.{setting} is {path!r}, and {why}: {OTHER_NAME}"
 
 
 def tops_of(path: str) -> list[str]:
     """Return what to ask a payload for: Qdrant does not look into a string, which we do."""
-    return [*paths_of(path), _quoted(path.partition(".")[0])]
+    return [*paths_of(path), quoted(path.partition(".")[0])]
 
 
 def paths_of(path: str) -> list[str]:
     """Return a path as Qdrant writes it and, of one with dots, the field that is called so."""
-    parts = ".".join(map(_quoted, path.split(".")))
-    return [parts, _quoted(path)] if "." in path else [parts]
+    parts = ".".join(map(quoted, path.split(".")))
+    return [parts, quoted(path)] if "." in path else [parts]
 
 
 def any_of(path: str, keys: Sequence[str]) -> models.Filter:
@@ -57,7 +48,3 @@ def out_of_reach(path: str, key: str) -> bool:
     with a sign, while a payload's go up to 2^64.
     """
     return "." in path or (bool(_NUMBER.fullmatch(key)) and int(key) >= 2**63)
-
-
-def _quoted(name: str) -> str:
-    return name if _BARE.fullmatch(name) else f'"{name}"'

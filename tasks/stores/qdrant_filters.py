@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from qdrant_client import models
-
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def not_above(rank: int) -> models.Filter:
@@ -35,8 +32,3 @@ def readable_by(groups: Sequence[str]) -> models.FieldCondition:
 def equals(field: str, value: str | int | bool) -> models.FieldCondition:
     """Ask for points whose field is this value, or a list with it among its items."""
     return models.FieldCondition(key=field, match=models.MatchValue(value=value))
-
-
-def quoted(field: str) -> str:
-    """Return one step of a path into the payload: a dot in a name is no step deeper."""
-    return field if _PLAIN.fullmatch(field) else f'"{field}"'

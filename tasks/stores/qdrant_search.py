@@ -13,9 +13,10 @@ from qafila.errors import Refused
 from tasks.stores.filtering import ValueTally, in_part
 from tasks.stores.port import Effort, Hit, Holds, Part, Vectors, Where
 from tasks.stores.qdrant_faults import NOTHING, asking_qdrant
-from tasks.stores.qdrant_filters import equals, named, quoted, readable_by
+from tasks.stores.qdrant_filters import equals, named, readable_by
 from tasks.stores.qdrant_index import has_no_graph, problems_of_index
 from tasks.stores.qdrant_pages import PointPages
+from tasks.stores.qdrant_paths import quoted, why_unsayable
 from tasks.stores.qdrant_schema import local_mode_quiet
 
 _MOST_DRAWN = 50_000
@@ -54,7 +55,7 @@ class PointSearch(PointPages):
         for points in self._pages(None, with_payload=["metadata"]):
             for point in points:
                 tally.add((point.payload or {}).get("metadata") or {})
-        return tally.values()
+        return {h: n for h, n in tally.values().items() if why_unsayable(h.field) is None}
 
     def matching(self, groups: Sequence[str], where: Where | None = None) -> int:
         chosen = self._filter(groups, where)

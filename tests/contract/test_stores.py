@@ -348,6 +348,39 @@ def test_a_search_is_narrowed_by_a_value_of_the_metadata(
     assert store.matching(["public", "hr"], Holds("kind", "a")) == 3
 
 
+ODD_FIELDS = {
+    'a "b"': "quote", "c\\d": "backslash", "": "none", "année 1": "space", "e[0]": "index"
+}  # fmt: skip
+
+
+def test_a_field_of_any_name_is_filtered_by_or_is_neither_offered_nor_asked_for(
+    store: VectorStore,
+) -> None:
+    """Paths of Qdrant have quotes and no escape: a quote or a backslash in a name ends them."""
+    if isinstance(store, ColumnBehindApplication):
+        pytest.skip("metadata are columns: tests/integration/validating narrows by them")
+    filled(store, [with_metadata(v, **{f: v}) for f, v in ODD_FIELDS.items()])
+    query, offered = vectors(1, seed=4)[0], {h.field for h in store.values()}
+    for field, value in ODD_FIELDS.items():
+        where = Holds(field, value)
+        if isinstance(store, QdrantStore) and value in ("quote", "backslash"):
+            assert field not in offered
+            for ask in (
+                lambda where=where: store.search(query, 9, ["public"], where),
+                lambda where=where: store.search_exact(query, 9, ["public"], where),
+                lambda where=where: store.matching(["public"], where),
+            ):
+                with pytest.raises(Refused) as refused:
+                    ask()
+                assert repr(field) in refused.value.what
+                assert "under another name" in refused.value.remedy
+        else:
+            assert field in offered
+            found = store.search_exact(query, 9, ["public"], where)
+            assert [h.source_key for h in found] == [value], where
+            assert store.matching(["public"], where) == 1
+
+
 def test_a_part_is_drawn_the_same_each_time_and_by_its_seed(store: VectorStore) -> None:
     filled(store, chunks(*(f"k{n:03}" for n in range(400))))
     query, part = vectors(1, seed=4)[0], Part(0.1, seed=7)
