@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PostgresSource as Settings
 from qafila.core.ladder.keys import Sums, Witnesses
+from tasks.sources.json_objects import object_of
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Semantics, SourceRow, Volume
 from tasks.sources.relation import Relation
@@ -24,7 +25,6 @@ from tasks.stores.pgvector_witness import (
 )
 
 _ARRAYS = ("text[]", "character varying[]", "name[]")
-PAIRS = 50  # a function takes 100 arguments
 _MOST_DIGITS = 4_000  # of a whole number; Python reads 4 300 unless it is told otherwise
 _TOO_DEEP: list[Any] = reduce(lambda inner, _: [inner], range(300), [])
 
@@ -202,19 +202,11 @@ def metadata_of(columns: Sequence[str], written: Sequence[str] = ()) -> sql.Comp
     """Return columns as the text of one JSON object, or NULL without any; ``written`` as texts."""
     if not columns:
         return sql.SQL("NULL::text")
-    parts = [columns[n : n + PAIRS] for n in range(0, len(columns), PAIRS)]
-    merged = sql.SQL(" || ").join(
-        sql.SQL("jsonb_build_object({})").format(
-            sql.SQL(", ").join(
-                sql.SQL("{}, {}{}").format(
-                    sql.Literal(c), sql.Identifier(c), sql.SQL("::text" if c in written else "")
-                )
-                for c in part
-            )
-        )
-        for part in parts
+    made = object_of(
+        (c, sql.SQL("{}{}").format(sql.Identifier(c), sql.SQL("::text" if c in written else "")))
+        for c in columns
     )
-    return sql.SQL("({})::text").format(merged)
+    return sql.SQL("{}::text").format(made)
 
 
 def objects_of(texts: Sequence[str | None], written: Sequence[str] = ()) -> list[dict[str, Any]]:

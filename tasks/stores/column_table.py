@@ -10,6 +10,7 @@ from psycopg import sql
 
 from qafila.core.corpus import ColumnLayout, Corpus, PgvectorSource, PgvectorTarget, PostgresSource
 from qafila.sql import statement
+from tasks.sources.json_objects import object_of
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,7 @@ class AppTable:
 
     @property
     def metadata_sql(self) -> sql.Composable:
-        pairs = (
-            sql.SQL("{}, {}").format(sql.Literal(c), sql.Identifier("t", c)) for c in self.metadata
-        )
-        return sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(pairs))
+        return object_of((c, sql.Identifier("t", c)) for c in self.metadata)
 
 
 def table_of(corpus: Corpus) -> AppTable:

@@ -18,8 +18,8 @@ from qafila.core.admission import Limits
 from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PgvectorSource as Settings
 from qafila.sql import statement
+from tasks.sources.json_objects import object_of
 from tasks.sources.port import Key
-from tasks.sources.postgres import PAIRS
 from tasks.sources.relation import Column, Relation
 from tasks.stores.pgvector_copy import VectorType
 from tasks.stores.pgvector_stream import (
@@ -168,18 +168,13 @@ class RawSource:
 
     def _metadata(self) -> sql.Composable:
         """Return all metadata as one object; a single column that is one already stays as it is."""
-        pairs = [
-            sql.SQL("{}, {}").format(sql.Literal(c), _column(c)) for c in self._settings.metadata
-        ]
-        parts = [pairs[n : n + PAIRS] for n in range(0, len(pairs), PAIRS)] or [[]]
-        built = sql.SQL(" || ").join(
-            sql.SQL("jsonb_build_object({})").format(sql.SQL(", ").join(part)) for part in parts
-        )
-        if len(pairs) != 1:
+        columns = self._settings.metadata
+        built = object_of((c, _column(c)) for c in columns)
+        if len(columns) != 1:
             return built
         return sql.SQL(
             "CASE WHEN jsonb_typeof(to_jsonb({one})) = 'object' THEN to_jsonb({one}) ELSE {all} END"
-        ).format(one=_column(self._settings.metadata[0]), all=built)
+        ).format(one=_column(columns[0]), all=built)
 
     def _type(self, column: str) -> str:
         found: Column | None = self._columns.get(column)

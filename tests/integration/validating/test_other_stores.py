@@ -122,3 +122,23 @@ def test_a_column_is_narrowed_by_the_columns_beside_it(item: psycopg.Connection[
     (problem,) = store.index_problems()
     assert "public.item has no HNSW index on embedding_g1" in problem
     assert store.scans(["everyone"])
+
+
+def test_a_column_has_more_columns_beside_it_than_a_function_takes(
+    item: psycopg.Connection[Any],
+) -> None:
+    names = [f"c{n}" for n in range(120)]
+    item.execute(f"ALTER TABLE item {', '.join(f'ADD {c} int' for c in names)}".encode())
+    rows = [dataclasses.replace(c, start=0) for c in made_rows(9)]
+    with item.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO item (id, body, readers, c0, c119) VALUES (%s, %s, %s, 1, %s)",
+            [(c.source_key, c.text, list(c.acl), n % 3) for n, c in enumerate(rows)],
+        )
+    app = dataclasses.replace(ITEM, metadata=tuple(names))
+    store = ColumnStore(item, PLACE, TARGET, app, patience=HASTY)
+    fill(store, rows, some_vectors(9, seed=2))
+    everyone = [g for c in rows for g in c.acl]
+    assert store.matching(everyone, Holds("c119", 2)) == 3
+    assert store.values() == {Holds("c0", 1): 9, **{Holds("c119", n): 3 for n in range(3)}}
+    assert {len(c.metadata) for batch, _ in store.scan(5) for c in batch} == {120}
