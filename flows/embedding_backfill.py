@@ -59,8 +59,8 @@ class EmbeddingBackfill(ForWorkload):
     dry_run: bool = Field(False, description="Only compute and show the plan; change nothing.")
     reload: bool = Field(
         False,
-        description="Empty this generation first: when source and target differ. Not while it "
-        "is on its way to users.",
+        description="Empty this generation and plan its shards anew first: when source and target "
+        "differ. Not while it is on its way to users.",
     )
     replay_dead_letters: bool = Field(
         False, description="Give rows that were set aside another chance, after the load."
@@ -73,7 +73,8 @@ class EmbeddingBackfill(ForWorkload):
     )
     rows_per_shard: int | None = Field(
         None, ge=100, le=1_000_000,
-        description="None: some 64 shards. Only before a plan is frozen; later ignored.",
+        description="None: some 64 shards. Only before a plan is frozen and on a reload; "
+        "else ignored.",
     )  # fmt: skip
     batch_rows: int | None = Field(
         None, ge=16, le=10_000,
@@ -112,7 +113,7 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
                 remedy="raise budget.spend_cap in the workload file, then: qafila apply FILE",
             )
         if request.reload:
-            generation = backfill.empty_generation(generation)
+            generation = backfill.empty_generation(generation, plan, ranges, shape)
         backfill.start_capture(generation, request.reload)
         if generation.phase != Phase.BACKFILLED:
             backfill.apply_plan(generation, plan, ranges, shape)

@@ -21,7 +21,7 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput
 from qafila.sql import statement
 from tasks.dead_letters import Replayed, replay_dead_letters
-from tasks.engine.claims import claim_shard, put_shards
+from tasks.engine.claims import claim_shard, forget_shards, put_shards
 from tasks.engine.loading import Loaded
 from tasks.engine.patience import PatientLedger
 from tasks.engine.pulse import Pulse
@@ -30,11 +30,20 @@ from tasks.engine.worker import Assignment, load_one, open_desk, work, working_a
 from tasks.generations import meaning_of
 from tasks.inspecting import inspect_source, risks
 from tasks.lasting import Answered, lasting, ledger_once_all_answer
-from tasks.ledger import Connection, Generation, move_phase, open_ledger, put_plan, read_workload
+from tasks.ledger import (
+    Connection,
+    Generation,
+    forget_plan,
+    move_phase,
+    open_ledger,
+    put_plan,
+    read_workload,
+)
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.live_sync.verify import verify_live
 from tasks.opening import Reach, open_source, open_store, reach_of
 from tasks.sources.port import KeyRange
+from tasks.stores.port import VectorStore
 from tasks.verifying import verify_generation
 
 
@@ -118,8 +127,7 @@ def apply_plan(
     def apply(answered: Answered) -> None:
         with ledger_once_all_answer(generation, answered) as (ledger, workload):
             with ledger.transaction():
-                body = {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
-                stored = put_plan(ledger, generation, "backfill", body)
+                stored = put_plan(ledger, generation, "backfill", _frozen(plan, ranges, shape))
                 if stored["shards"] == len(ranges):
                     put_shards(ledger, generation, ranges)
             with open_store(ledger, workload, generation) as store:
@@ -128,12 +136,20 @@ def apply_plan(
     lasting(generation, "plan", apply)
 
 
-@task(task_run_name="empty g{generation.number}", cache_policy=NO_CACHE)
-def empty_generation(generation: Generation) -> Generation:
-    """Delete the generation's rows and checkpoints, so that every shard is loaded anew.
+def _frozen(plan: BackfillPlan, ranges: list[KeyRange], shape: str) -> dict[str, Any]:
+    return {"plan": asdict(plan), "shards": len(ranges), "shape": shape}
 
-    Nobody reads the rows: the candidate has no traffic. A worker that still runs is fenced off,
-    since epochs go on rising. Idempotent; return the generation in its new phase.
+
+@task(task_run_name="empty g{generation.number}", cache_policy=NO_CACHE)
+def empty_generation(
+    generation: Generation, plan: BackfillPlan, ranges: list[KeyRange], shape: str
+) -> Generation:
+    """Delete the generation's rows and checkpoints, and freeze this plan instead of the one before.
+
+    Nobody reads the rows: the candidate has no traffic. A worker that still runs is fenced off: it
+    finds no shard to claim meanwhile, and the epochs of the new ones are above all of its own.
+    Stopped in between, the load goes on with the plan of before, from its first row. Idempotent;
+    return the generation in its new phase.
     """
     key = {"workload": generation.workload, "generation": generation.number}
 
@@ -143,12 +159,29 @@ def empty_generation(generation: Generation) -> Generation:
                 moved = move_phase(ledger, generation, Event.RELOAD)
                 ledger.execute(statement("backfill", "plan_again"), key)
                 ledger.execute(statement("backfill", "forget_dead_letters"), key)
-            with open_store(ledger, workload, generation) as store:
-                store.drop()
-                store.prepare()
+            with open_store(ledger, workload, generation) as store, ledger.transaction():
+                before = forget_shards(ledger, generation)
+                _empty(store, max(before.shards, len(ranges)), before.epoch + 1)
+                forget_plan(ledger, generation, "backfill")
+                put_plan(ledger, generation, "backfill", _frozen(plan, ranges, shape))
+                put_shards(ledger, generation, ranges, before)
         return moved
 
     return lasting(generation, "empty", empty)
+
+
+def _empty(store: VectorStore, shards: int, epoch: int) -> None:
+    """Leave the target empty, with the fence of each shard at ``epoch``.
+
+    A checkpoint means something only beside the range that it was written for. So whatever a worker
+    of before has written until its fence stood is emptied again.
+    """
+    while True:
+        store.drop()
+        store.prepare()
+        marks = [store.claim(number, epoch) for number in range(shards)]
+        if not any(mark.last_key or mark.finished for mark in marks):
+            return
 
 
 @task(task_run_name="load shard {number}/{of}", cache_policy=NO_CACHE)

@@ -257,6 +257,12 @@ def put_plan(
     return stored
 
 
+def forget_plan(ledger: Connection, generation: Generation, phase: str) -> None:
+    """Delete a plan, in the transaction that puts another one in its place."""
+    key = {"workload": generation.workload, "generation": generation.number, "phase": phase}
+    ledger.execute(statement("ledger", "forget_plan"), key)
+
+
 def get_plan(ledger: Connection, generation: Generation, phase: str) -> dict[str, Any] | None:
     """Return the plan as it was applied, if there is one."""
     key = {"workload": generation.workload, "generation": generation.number, "phase": phase}

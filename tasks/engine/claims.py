@@ -60,15 +60,47 @@ class Spent:
         )
 
 
-def put_shards(ledger: Connection, generation: Generation, ranges: Sequence[KeyRange]) -> None:
-    """Store the ranges of a plan as shards to be claimed; those that are there stay."""
+@dataclass(frozen=True)
+class Forgotten:
+    """Shards that a reload put away: how many, the highest epoch, and what they have cost."""
+
+    shards: int = 0
+    epoch: int = -1
+    spent: Spent = field(default_factory=Spent)
+
+
+def put_shards(
+    ledger: Connection,
+    generation: Generation,
+    ranges: Sequence[KeyRange],
+    before: Forgotten = Forgotten(),
+) -> None:
+    """Store the ranges of a plan as shards to be claimed; those that are there stay.
+
+    They begin above the epochs of ``before``. What those took stays counted, at the first shard.
+    """
     for number, r in enumerate(ranges):
+        spent = before.spent if number == 0 else Spent()
         ledger.execute(
             statement("backfill", "insert_shard"),
-            {**_key(generation), "number": number, "rows": r.rows,
+            {**_key(generation), "number": number, "rows": r.rows, "epoch": before.epoch + 1,
+             "tokens": spent.tokens, "cost": spent.cost,
              "low": None if r.low is None else Jsonb(r.low),
              "high": None if r.high is None else Jsonb(r.high)},
         )  # fmt: skip
+
+
+def forget_shards(ledger: Connection, generation: Generation) -> Forgotten:
+    """Delete the shards of a plan, which nobody can claim until the transaction ends."""
+    gone = ledger.execute(statement("backfill", "forget_shards"), _key(generation)).fetchall()
+    return Forgotten(
+        shards=len(gone),
+        epoch=max((epoch for epoch, _, _ in gone), default=-1),
+        spent=Spent(
+            tokens=sum(tokens for _, tokens, _ in gone),
+            cost=sum((cost for _, _, cost in gone), Decimal(0)),
+        ),
+    )
 
 
 def list_shards(ledger: Connection, generation: Generation) -> list[Shard]:

@@ -1,7 +1,9 @@
 -- name: insert_shard
--- Part of applying a plan; the first plan stays.
-INSERT INTO qafila.shard (workload, generation, number, low_key, high_key, rows_planned)
-VALUES (%(workload)s, %(generation)s, %(number)s, %(low)s, %(high)s, %(rows)s)
+-- Part of applying a plan; the first plan stays. After a reload the epoch is above all before it.
+INSERT INTO qafila.shard
+       (workload, generation, number, low_key, high_key, rows_planned, epoch, tokens, cost)
+VALUES (%(workload)s, %(generation)s, %(number)s, %(low)s, %(high)s, %(rows)s, %(epoch)s,
+        %(tokens)s, %(cost)s)
 ON CONFLICT (workload, generation, number) DO NOTHING;
 
 -- name: list_shards
@@ -95,8 +97,7 @@ WHERE workload = %(workload)s
   AND owner_pid = %(pid)s;
 
 -- name: plan_again
--- After the generation was emptied. Ranges stay frozen and epochs stay high, so that a worker of
--- before is fenced off.
+-- Before the generation is emptied: whatever stops us then, all of it is loaded again.
 UPDATE qafila.shard
 SET state = 'planned',
     rows_loaded = 0,
@@ -111,6 +112,14 @@ SET state = 'planned',
     error = NULL
 WHERE workload = %(workload)s
   AND generation = %(generation)s;
+
+-- name: forget_shards
+-- Part of a reload: until it commits no shard can be claimed, and those that come begin above the
+-- epochs of these.
+DELETE FROM qafila.shard
+WHERE workload = %(workload)s
+  AND generation = %(generation)s
+RETURNING epoch, tokens, cost;
 
 -- name: forget_dead_letters
 DELETE FROM qafila.dead_letter

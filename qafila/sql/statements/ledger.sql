@@ -98,6 +98,13 @@ INSERT INTO qafila.plan (workload, generation, phase, body, digest)
 VALUES (%(workload)s, %(generation)s, %(phase)s, %(body)s, %(digest)s)
 ON CONFLICT (workload, generation, phase) DO NOTHING;
 
+-- name: forget_plan
+-- Part of a reload, with its shards and in one transaction with the plan that comes instead.
+DELETE FROM qafila.plan
+WHERE workload = %(workload)s
+  AND generation = %(generation)s
+  AND phase = %(phase)s;
+
 -- name: get_plan
 -- The plan as it was applied.
 SELECT body

@@ -28,7 +28,8 @@ from tasks.live_sync.capture import recorded
 from tasks.live_sync.feeds import FedElsewhere, list_feeds
 from tasks.stores.port import SyncMark
 from tests.corpus import demo_workload
-from tests.live import ROWS, Live, assert_in_step, put
+from tests.live import ROWS, SHARD_ROWS, Live, assert_in_step, put
+from tests.planning import plan_here
 
 OUTBOX = "qafila_outbox_aws_docs_search.outbox"
 
@@ -125,7 +126,8 @@ def test_a_reload_begins_anew(live: Live) -> None:
 
     live.write(put("op-000001", "before"))
     feed_all(live.ledger, live.workload)
-    live.generation = backfill.empty_generation.fn(live.generation)
+    plan = plan_here(live.generation, SHARD_ROWS, 1)
+    live.generation = backfill.empty_generation.fn(live.generation, *plan)
     ensure_capture(live.ledger, live.workload, live.generation, emptied=True)
     live.write(put("op-000001", "after"))
     live.load()

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
@@ -18,14 +20,21 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput, StaleEpoch
 from tasks import backfill
 from tasks.embedders.wordllama import WordLlamaEmbedder
-from tasks.engine.claims import let_go_of_the_dead, list_shards
+from tasks.engine.claims import claim_shard, let_go_of_the_dead, list_shards
 from tasks.engine.loading import Vectored
+from tasks.engine.progress import read_progress
+from tasks.engine.pulse import Pulse
 from tasks.engine.vectors import Vectorise
+from tasks.engine.worker import Assignment, load_one, open_desk
+from tasks.generations import meaning_of
 from tasks.ledger import Generation
-from tasks.stores.port import Vectors
+from tasks.opening import reach_of
+from tasks.stores.pgvector import PgvectorStore
+from tasks.stores.port import Checkpoint, Vectors
 from tasks.verifying import verify_generation
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
+from tests.planning import plan_here
 
 
 def load_all(generation: Generation) -> int:
@@ -140,7 +149,78 @@ def test_a_generation_that_differs_is_emptied_and_loaded_anew(
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute("UPDATE operation SET body = 'other' WHERE operation_id = 'op-000007'")
     assert not verify_generation(ledger, generation).complete
-    assert backfill.empty_generation.fn(generation).phase == "backfilling"
+    assert reload(generation, 200).phase == "backfilling"
+    assert load_all(generation) == ROWS
+    assert verify_generation(ledger, generation).complete
+
+
+def reload(generation: Generation, rows_per_shard: int) -> Generation:
+    return backfill.empty_generation.fn(generation, *plan_here(generation, rows_per_shard, 2))
+
+
+def test_a_reload_cuts_its_shards_from_the_source_as_it_is_now(
+    ledger: psycopg.Connection, generation: Generation, source_url: str
+) -> None:
+    load_all(generation)
+    ledger.execute("UPDATE qafila.shard SET tokens = 10, cost = 0.5")
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute("DELETE FROM operation WHERE operation_id <= 'op-000300'")
+        source.execute("INSERT INTO operation SELECT 'zz-' || to_char(n, 'FM000000'), 'New',"
+                       " 'b' || n FROM generate_series(1, 800) AS n")  # fmt: skip
+    reload(generation, 500)
+    shards = list_shards(ledger, generation)
+    assert [s.rows_planned for s in shards] == [500] * 4
+    assert [s.low_key for s in shards[1:]] == [s.high_key for s in shards[:-1]]
+    assert (shards[0].low_key, shards[-1].high_key) == (None, None)
+    progress = read_progress(ledger, generation)
+    assert (progress.rows_planned, progress.rows_loaded, progress.shards) == (2000, 0, 4)
+    # what was paid for the first load is paid
+    assert (progress.tokens, progress.cost) == (80, Decimal("4.0"))
+
+    assert load_all(generation) == 2000
+    assert [s.rows_loaded for s in list_shards(ledger, generation)] == [500] * 4
+    assert verify_generation(ledger, generation).complete
+
+
+def test_a_worker_that_claimed_before_a_reload_is_fenced_off_after_it(
+    ledger: psycopg.Connection, generation: Generation
+) -> None:
+    """It has the range of a shard of before, of which there may be no shard any more."""
+    early = [claim_shard(ledger, generation, number=n) for n in range(8)]
+    reload(generation, 500)
+    assignment = Assignment(generation.workload, generation.number, 50, led=False)
+    workload = meaning_of(ledger, generation)
+    reach = reach_of(ledger, workload)
+    with (
+        Pulse(generation) as pulse,
+        open_desk(workload, generation, reach, assignment, pulse) as desk,
+    ):
+        for shard in early:
+            assert shard is not None
+            with pytest.raises(StaleEpoch):
+                load_one(desk, workload, generation, shard, 50, pulse)
+    assert load_all(generation) == ROWS
+    assert verify_generation(ledger, generation).complete
+
+
+def test_a_worker_that_writes_while_the_target_is_emptied_leaves_nothing(
+    ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_all(generation)
+    epoch = list_shards(ledger, generation)[1].epoch + 1
+    real, left = PgvectorStore.prepare, [Checkpoint(1, epoch, ["op-000390"], 190, 0)]
+
+    def prepare_then_be_late(self: PgvectorStore) -> None:
+        real(self)
+        if left:
+            mark = left.pop()
+            self.claim(mark.shard, mark.epoch)
+            self.write([], np.zeros((0, 256), np.float32), mark)
+
+    monkeypatch.setattr(PgvectorStore, "prepare", prepare_then_be_late)
+    ledger.execute("UPDATE qafila.shard SET epoch = %s WHERE number = 1", [epoch])
+    reload(generation, 500)
+    assert left == []
     assert load_all(generation) == ROWS
     assert verify_generation(ledger, generation).complete
 

@@ -195,7 +195,9 @@ def test_a_replay_before_live_sync_began_does_not_keep_it_from_feeding(begin: Be
     assert world.replay().chunks == 3
     world.workload = demo_workload(**{**world.workload.corpus.model_dump(), "live_sync": True})
     apply_workload(world.ledger, world.workload)
-    world.generation = backfill.empty_generation.fn(world.generation)
+    with open_source(world.ledger, world.workload) as rows:
+        ranges, shape = rows.freeze(40), rows.shape()
+    world.generation = backfill.empty_generation.fn(world.generation, PLAN, ranges, shape)
     ensure_capture(world.ledger, world.workload, world.generation, emptied=True)
     work(Assignment(world.workload.name, world.generation.number, 20, led=False))
     backfill.build_index.fn(world.generation)
