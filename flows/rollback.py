@@ -53,6 +53,7 @@ def rollback(request: Rollback) -> dict[str, Any]:
             return {"workload": request.workload, "already": True, "verdict": Verdict.PASS.value}
         outcome = take_back(request.workload, request.why, request.wait_seconds, request.now)
         refuse_if_unproven(outcome)
+        get_run_logger().info("%s · %s", outcome.verdict, outcome.sentence)
         return outcome.body()
 
 
@@ -77,7 +78,6 @@ def take_back(workload: str, why: str, wait_seconds: float, now: bool) -> Rolled
         workload, why, holder="rollback flow", run_id=current_run_id(), wait_s=wait_seconds,
         now=now, tell=lambda line: log.warning("%s", line),
     )  # fmt: skip
-    log.info("%s · %s", outcome.verdict, outcome.sentence)
     create_markdown_artifact(
         key="verdict",
         markdown=f"**{outcome.verdict}** {outcome.sentence}{_table(outcome)}\n\nWhy: {why}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -102,10 +103,12 @@ def follow(
 ) -> Ended:
     """Tell each new log line of a run until it ends; return how it ended.
 
+    An error is told when another line follows it, so that the one that ended the run is said once.
     ``look`` is called with each poll, for whatever else is shown meanwhile.
     A run that waits for a person keeps being followed: the answer may come from elsewhere.
     """
     told, whole, until = 0, False, None
+    error: Log | None = None  # not told yet
     with get_client(sync_client=True) as client:
         while True:
             state = client.read_flow_run(run_id).state
@@ -113,16 +116,28 @@ def follow(
             lines = client.read_logs(mine, limit=200, offset=told)
             for line in lines:
                 whole |= line.name == _RUN and line.message.startswith("Finished in state")
-                if line.level >= 20 and not _is_machinery(line):
-                    tell(f"  {line.timestamp:%H:%M:%S} {line.message.splitlines()[0]}")
+                if line.level < logging.INFO or _is_machinery(line):
+                    continue
+                if error is not None:
+                    tell(_line(error))
+                error = line if line.level >= logging.ERROR else None
+                if error is None:
+                    tell(_line(line))
             told += len(lines)
             if state is not None and state.is_final():
                 until = until or time.monotonic() + LAST_LINES_S
                 began = state.is_completed() or state.is_failed()
                 if whole or not began or time.monotonic() >= until:
-                    return _ended(client, run_id, state)
+                    ended = _ended(client, run_id, state)
+                    if error is not None and error.message != ended.message:
+                        tell(_line(error))
+                    return ended
             look()
             time.sleep(poll_s)
+
+
+def _line(log: Log) -> str:
+    return f"  {log.timestamp:%H:%M:%S} {log.message.splitlines()[0]}"
 
 
 def _is_machinery(line: Log) -> bool:

@@ -58,11 +58,11 @@ def rollback(
     )
     if as_json:
         screen.print_json(outcome.body())
-    elif outcome.already:
-        screen.say(outcome.sentence)
-    else:
-        screen.say(f"{outcome.verdict}  {outcome.sentence}")
-    refuse_if_unproven(outcome)
+    refuse_if_unproven(outcome)  # the error has the sentence
+    if not as_json:
+        screen.say(
+            outcome.sentence if outcome.already else f"{outcome.verdict}  {outcome.sentence}"
+        )
 
 
 def watchdog(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import LogCreate
 from prefect.states import Cancelled, Completed
@@ -43,6 +43,13 @@ def broken() -> None:
     raise ValueError("two\nlines")
 
 
+@flow
+def mended() -> None:
+    get_run_logger().error("one worker died; another goes on")
+    with operator_told():
+        raise Refused("there is no such workload.")
+
+
 def _run(of: object) -> UUID:
     state = of(return_state=True)  # type: ignore[operator]
     return UUID(str(state.state_details.flow_run_id))
@@ -68,8 +75,16 @@ def test_a_refusal_is_told_once_and_without_what_prefect_says_of_it() -> None:
     said, ended = _followed(run)
     assert [line for line in said if line in OURS] == list(OURS)
     assert not {line for line in OF_PREFECT if line in said}
+    assert not [line for line in said if "no such workload" in line]  # the end says it
     assert ended.message == "Refused: there is no such workload.\nNext:  qafila apply FILE"
     assert ended.exit_code == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_error_that_is_not_the_end_is_told_as_it_comes() -> None:
+    said, ended = _followed(_run(mended))
+    assert said[1:] == ["one worker died; another goes on"]
+    assert ended.message == "Refused: there is no such workload."
 
 
 @pytest.mark.usefixtures("prefect_server")

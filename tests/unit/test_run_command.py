@@ -1,7 +1,8 @@
-"""What ``qafila run`` leaves behind when nobody follows the run any more."""
+"""What ``qafila run`` and ``qafila rollback`` say when something does not end as it should."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from uuid import UUID
 
@@ -9,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from qafila.cli import app
+from qafila.core.verdict import Verdict
+from qafila.errors import Inconclusive, QafilaError, Refused, Unavailable
 from qafila.stack import environment
-from tasks import starting
+from tasks import bringing_back, starting
+from tasks.rolling_back import RolledBack
 
 RUN = UUID(int=7)
 
@@ -30,3 +34,30 @@ def test_control_c_says_that_the_run_goes_on_and_where(
     assert done.exit_code == 130
     assert f"the run goes on: http://127.0.0.1:4200/runs/flow-run/{RUN}" in done.output
     assert "qafila status docs" in done.output
+
+
+@pytest.mark.parametrize(
+    ("verdict", "acknowledged_s", "error"),
+    [
+        (Verdict.ERROR, 0.1, Unavailable),
+        (Verdict.FAIL, 0.1, Refused),
+        (Verdict.INCONCLUSIVE, 0.1, Inconclusive),
+        (Verdict.INCONCLUSIVE, None, Unavailable),
+    ],
+)
+def test_a_rollback_that_is_not_proven_says_its_sentence_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: Verdict,
+    acknowledged_s: float | None, error: type[QafilaError],
+) -> None:  # fmt: skip
+    sentence = "docs: all traffic is on the baseline, but the pointer row was not moved."
+    outcome = RolledBack(
+        "docs", (1,), False, 25, 0, 0.1, acknowledged_s, 0, 0, verdict, sentence, "why"
+    )
+    monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
+    monkeypatch.setattr(environment, "prefer_stack", lambda: None)
+    monkeypatch.setattr(bringing_back, "bring_back", lambda *_, **__: outcome)
+    done = CliRunner().invoke(app, ["rollback", "docs"])
+    assert isinstance(done.exception, error)
+    assert f"{done.output}{done.exception.render()}".count(sentence) == 1
+    as_data = CliRunner().invoke(app, ["rollback", "docs", "--json"])
+    assert json.loads(as_data.stdout)["verdict"] == verdict.value
