@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from qafila.core.blanks import is_blank
+
 Numbers = NDArray[np.float32]
 
 EXAMPLES = 5  # keys kept for each finding
@@ -111,7 +113,7 @@ def observe(rows: Iterable[Row]) -> Observed:
     for row in rows:
         total += 1
         digest = None
-        if row.text and row.text.strip():
+        if row.text and not is_blank(row.text):
             digest = _digest(" ".join(row.text.casefold().split()).encode("utf-8", "replace"))
             characters += len(row.text)
             text_bytes += len(row.text.encode("utf-8", "replace"))

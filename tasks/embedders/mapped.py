@@ -10,6 +10,7 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
+from qafila.core.blanks import is_blank
 from qafila.core.corpus import Bridge
 from qafila.core.fingerprint import VectorPart
 from qafila.core.linear_map import FEWEST_PAIRS, LinearMap, MapQuality, Method, fit
@@ -160,6 +161,6 @@ def _usable(row: SourceRow, dimensions: int) -> bool:
     return (
         vector is not None
         and len(vector) == dimensions
-        and bool(row.text.strip())
+        and not is_blank(row.text)
         and bool(np.isfinite(vector).all() and vector.any())
     )

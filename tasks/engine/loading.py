@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from qafila.core.blanks import is_blank
 from qafila.core.chunking import Tokenizer, split
 from qafila.core.corpus import Chunking
 from qafila.core.fingerprint import text_digest
@@ -64,13 +65,13 @@ Vectorise = Callable[[Sequence[SourceRow], Sequence[Chunk]], Vectored]
 
 
 def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
-    """Return the chunks of some rows, in order; a row without text has none.
+    """Return the chunks of some rows, in order; a row without text, or of blanks alone, has none.
 
     A row that is a chunk already keeps its place, when documents are taken whole.
     """
     chunking = workload.corpus.chunking
     if chunking.method == "whole":
-        return [_whole(row) for row in rows if row.text]
+        return [_whole(row) for row in rows if not is_blank(row.text)]
     tokenizer = tokenizer_of(chunking, workload.corpus.embedder)
     return [chunk for row in rows for chunk in _split(row, chunking, tokenizer)]
 
@@ -89,6 +90,8 @@ def _whole(row: SourceRow) -> Chunk:
 
 def _split(row: SourceRow, chunking: Chunking, tokenizer: Tokenizer | None) -> list[Chunk]:
     text, key = row.text, row.key_text
+    if is_blank(text):
+        return []
     return [
         Chunk(
             key, span.number, span.start, span.end, row.title, part := text[span.start : span.end],
@@ -108,7 +111,7 @@ def without_text(
     """
     if workload.corpus.chunking.method == "whole":
         # each row by itself: other chunks of its document say nothing about it
-        gaps = [row for row in rows if not row.text]
+        gaps = [row for row in rows if is_blank(row.text)]
     else:
         there = {chunk.source_key for chunk in chunks}
         gaps = [row for row in rows if row.key_text not in there]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from qafila.connecting import connect_postgres
 from qafila.core.admission import limits_of, rejections
+from qafila.core.blanks import is_blank
 from qafila.core.corpus import PgvectorSource, QdrantSource
 from qafila.core.fingerprint import VectorPart
 from qafila.core.modes import Decision, Mode, mode_of
@@ -132,7 +133,7 @@ class Vectorise:
         return ways
 
     def _brought(self, rows: Sequence[SourceRow]) -> list[NDArray[np.float32] | None]:
-        return [row.vector for row in rows if row.text]
+        return [row.vector for row in rows if not is_blank(row.text)]
 
     def _part(self, dimensions: int) -> VectorPart | None:
         if not isinstance(self._source, PgvectorSource | QdrantSource):

@@ -24,10 +24,12 @@ from qafila.sql import statement
 from tasks.inspecting.drawing import STORED, draw
 from tasks.inspecting.layouts import ACCESS, CHANGED, NODE_TEXTS, layout_of_table, model_in, text_at
 from tasks.inspecting.pgvector_rows import key_texts, model_fields, read_vector, text_elsewhere
+from tasks.sources.blanks import is_blank_sql
 
 COUNT_TIMEOUT_MS = 5_000  # past this the planner's estimate is good enough
 _TEXT_CHARACTERS = 200_000  # no more of a text is fetched
 _BATCH = 500
+_MOST_BLANK_BYTES = 1_000  # PostgreSQL keeps no shorter text apart from its row
 _MOST_LENGTHS = 50  # as many sizes as the statement looks at
 _VECTOR_TYPES = ("vector", "halfvec", "sparsevec")
 _METRICS: Mapping[str, Metric] = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
@@ -255,12 +257,17 @@ class PgvectorInspector:
     def _count(
         self, about: Mapping[str, Any], text: str | None, vector: str
     ) -> tuple[int | None, int | None, int | None]:
-        """Count rows, NULL vectors and empty texts; all None when that takes too long."""
-        empty = (
-            sql.SQL("{text} IS NULL OR octet_length({text}) = 0").format(text=sql.Identifier(text))
-            if text
-            else sql.SQL("false")
-        )
+        """Count rows, NULL vectors and texts without a letter; all None when that takes too long.
+
+        A long text is stored apart and not fetched for it, so one of blanks alone is not counted.
+        """
+        empty: sql.Composable = sql.SQL("false")
+        if text:
+            column = sql.Identifier(text)
+            empty = sql.SQL("{c} IS NULL OR (octet_length({c}) <= {most} AND {blank})").format(
+                c=column, most=sql.Literal(_MOST_BLANK_BYTES),
+                blank=is_blank_sql(self._connection, sql.SQL("{}::text").format(column)),
+            )  # fmt: skip
         rows = self._attempt(
             sql.SQL(statement("inspect", "count_rows")).format(
                 vector=sql.Identifier(vector),

@@ -18,6 +18,7 @@ from qafila.core.admission import Limits
 from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PgvectorSource as Settings
 from qafila.sql import statement
+from tasks.sources.blanks import is_blank_sql
 from tasks.sources.json_objects import object_of
 from tasks.sources.port import Key
 from tasks.sources.relation import Column, Relation
@@ -109,6 +110,7 @@ class RawSource:
         settings = self._settings
         source_key, number = self._place()
         start, end = self._offsets()
+        text = sql.SQL("{}::text").format(_column(settings.text))
         return {
             "rows": self._relation.rows,
             "key": self._relation.key_columns,
@@ -116,7 +118,8 @@ class RawSource:
             "number": number,
             "start": start,
             "end": end,
-            "text": sql.SQL("{}::text").format(_column(settings.text)),
+            "text": text,
+            "no_text": is_blank_sql(self._connection, text),
             "title": _or_null(settings.title, "text"),
             "acl": self._groups(),
             "everybody": sql.Literal([EVERYBODY]),

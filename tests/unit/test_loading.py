@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qafila.core.blanks import is_blank
 from qafila.core.chunking import split
 from qafila.core.workload import Workload
 from tasks.engine.claims import Spent
@@ -74,6 +76,32 @@ def test_a_piece_without_text_is_set_aside_though_its_document_has_other_chunks(
     assert aside == [("a", 1, NO_TEXT), ("b", 0, NO_TEXT)]
 
 
+BLANK = [" ", "\n\r\n\t", "\u00a0 \u202f", "\u200b", "\ufeff\u2060 \u200d", " " * 5000]
+
+
+@pytest.mark.parametrize("text", BLANK)
+@pytest.mark.parametrize("workload", [WHOLE, WINDOWS, SENTENCES])
+def test_a_row_of_blanks_alone_is_set_aside_as_one_without_text(
+    workload: Workload, text: str
+) -> None:
+    chunks, aside = becomes([row("a", text), row("b", f"{text}text")], workload)
+    assert {key for key, _ in chunks} == {"b"}
+    assert aside == [("a", 0, NO_TEXT)]
+
+
+@pytest.mark.parametrize("text", BLANK)
+def test_a_piece_of_blanks_alone_is_set_aside_by_its_own_number(text: str) -> None:
+    chunks, aside = becomes([row("a", "first", 0), row("a", text, 1)], OF_PIECES)
+    assert (chunks, aside) == ([("a", 0)], [("a", 1, NO_TEXT)])
+
+
+def test_every_white_space_that_there_is_is_a_blank() -> None:
+    spaces = [c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace()]
+    assert [c for c in spaces if not is_blank(c)] == []
+    assert not is_blank("\u00a0\u0301")  # a space that carries an accent is a letter
+    assert not is_blank("\0")
+
+
 def test_what_has_no_text_and_what_has_no_vector_are_both_set_aside() -> None:
     chunks, aside = becomes([row("a", ""), row("b", "text"), row("c", "text")], WHOLE, {0})
     assert chunks == [("c", 0)]
@@ -107,10 +135,11 @@ def test_every_row_ends_as_chunks_or_is_set_aside(
     wanted = {
         (r.key_text, span.number)
         for r in rows
+        if not is_blank(r.text)
         for span in split(r.text, workload.corpus.chunking)
     }  # fmt: skip
     letters = {(key, number) for key, number, _ in aside}
-    assert wanted == (set(chunks) | letters) - {(r.key_text, 0) for r in rows if not r.text}
+    assert wanted == (set(chunks) | letters) - {(r.key_text, 0) for r in rows if is_blank(r.text)}
     assert not set(chunks) & letters
     assert len(chunks) + len(aside) == len(set(chunks)) + len(letters)
 

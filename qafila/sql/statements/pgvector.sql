@@ -235,7 +235,7 @@ COPY (
                {metadata} AS metadata,
                {embedding} AS embedding,
                CASE
-                   WHEN coalesce({text}, '') = '' THEN 'it has no text'
+                   WHEN {no_text} THEN 'it has no text'
                    WHEN {embedding} IS NULL THEN 'it has no vector'
                    WHEN vector_dims({embedding}) <> {dimensions}
                        THEN 'its vector has ' || vector_dims({embedding}) || ' dimensions'

@@ -121,6 +121,21 @@ def test_length_matters_by_operator_class(
     assert the(look(database), "unnormalised-vectors").severity is severity
 
 
+def test_texts_of_blanks_alone_are_counted_as_none_in_a_table_that_is_only_sampled(
+    database: psycopg.Connection[Any],
+) -> None:
+    healthy(database, unit(ROWS))
+    texts = (None, "", " \n\t", "\u00a0\u3000", "\ufeff \u200b")
+    for n, text in enumerate(texts, 1):
+        database.execute("UPDATE item SET body = %s WHERE id = %s", [text, n])
+    database.execute("UPDATE item SET body = ' ' || body WHERE id = 7")  # no more than that
+    whole, sampled = look(database), look(database, sample_rows=20)
+    assert not sampled.facts.look.complete
+    for seen in (whole, sampled):
+        found = the(seen, "missing-text")
+        assert (found.count, found.of, found.sampled) == (len(texts), ROWS, False)
+
+
 def test_a_sample_says_its_share_with_an_interval_and_repeats_itself(
     database: psycopg.Connection[Any],
 ) -> None:

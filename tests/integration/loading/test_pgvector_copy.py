@@ -180,15 +180,18 @@ def test_rows_that_cannot_be_copied_are_set_aside_with_their_reason(
     source.execute("UPDATE item SET embedding = '[1,2,3]' WHERE code = 0.6")
     source.execute("UPDATE item SET body = NULL WHERE code = 0.7")
     source.execute("UPDATE item SET body = '' WHERE code = 12.0")  # the last row of its tenant
+    for code, blanks in ((1.0, " \n\t"), (1.1, "\u00a0\u3000"), (1.2, "\ufeff \u200b" * 900)):
+        source.execute("UPDATE item SET body = %s WHERE code = %s", [blanks, code])
+    source.execute("UPDATE item SET body = ' ' || body WHERE code = 1.3")  # no more than that
     source.execute("UPDATE item SET tenant = repeat('long', 700) WHERE code = 0.9")
     aside: list[Rejected] = []
     mark = store.copy_from(source, settings, None, store.claim(0, 1), 25, aside.extend)
     assert '["t1", "0.4"]' in {r.source_key for r in aside}
     assert sorted(r.reason for r in aside) == [
-        "it has no text", "it has no text", "it has no vector", "its key has 2811 bytes",
+        *["it has no text"] * 5, "it has no vector", "its key has 2811 bytes",
         "its vector has 3 dimensions", "its vector is zero, which no cosine search can find",
     ]  # fmt: skip
-    assert (mark.rows, mark.chunks, store.count()) == (ROWS, ROWS - 6, ROWS - 6)
+    assert (mark.rows, mark.chunks, store.count()) == (ROWS, ROWS - 9, ROWS - 9)
 
 
 def test_a_copy_whose_shard_was_claimed_keeps_nothing_of_its_batch(
