@@ -16,29 +16,25 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 
 @cache
-def console() -> Console:
-    """Return the console for results. Rich leaves out colour and redrawing when piped."""
+def console(stderr: bool = False) -> Console:
+    """Return the console for results, or for refusals and errors on stderr.
+
+    Text is printed as it is: no line is wrapped, and ``:key:`` is part of a name and no picture.
+    Rich leaves out colour and redrawing when piped.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
-
-
-@cache
-def error_console() -> Console:
-    """Return the console for refusals and errors, on stderr."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
     """Print a line as it is; square brackets are text, not markup."""
-    console().print(text, markup=False)
+    console().print(text)
 
 
 def complain(text: str) -> None:
     """Print an error as it is, on stderr."""
-    error_console().print(text, markup=False)
+    console(stderr=True).print(text)
 
 
 def print_json(value: Any) -> None:
@@ -47,7 +43,10 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table without borders; piped, columns are aligned and a line is never cut."""
+    """Print a table without borders; piped, columns are aligned and a line is never broken.
+
+    On a terminal that is too narrow a cell goes on below; nothing of it is left out.
+    """
     table = [list(headings), *[list(row) for row in rows]]
     screen = console()
     if not screen.is_terminal:
@@ -56,10 +55,11 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
             typer.echo("   ".join(cells).rstrip())
         return
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    shown = Table(*headings, box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    columns = [Column(heading, overflow="fold") for heading in headings]
+    shown = Table(*columns, box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for row in table[1:]:
         shown.add_row(*[Text(cell) for cell in row])
     screen.print(shown)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, timedelta
 from decimal import Decimal
-from textwrap import wrap
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 from qafila.cli import screen
@@ -33,6 +33,7 @@ _FINDINGS = {
     "cross-AZ traffic": "costly route",
 }  # fmt: skip
 _NAME, _WIDTH = 16, 92
+_WRAPPER = TextWrapper(_WIDTH, break_long_words=False, break_on_hyphens=False)
 _QUIET = {"backfill-attempt", "validation-arm"}
 _ABOVE = re.compile(r"above (\d+) %: approved")
 _UNPROVEN = "proved nothing"  # how a step says that it passed on its requests alone
@@ -78,7 +79,8 @@ class ScreenStage:
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
         title = TITLES.get(row.kind, row.kind)
-        first, *more = [part for line in _lines(row, self._approved) for part in wrap(line, _WIDTH)]
+        told = _lines(row, self._approved)
+        first, *more = [part for line in told for part in _WRAPPER.wrap(line)]
         screen.say(f"  {title:<{_NAME}}{first:<{_WIDTH}}  {row.verdict or '':<12} {seconds:.0f} s")
         for line in more:
             screen.say(f"  {'':<{_NAME}}{line}")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from qafila.cli import screen
 from qafila.cli.stage import ScreenStage
 from tasks.evidence import Evidence
 
@@ -25,6 +29,33 @@ def test_a_long_sentence_is_wrapped_under_its_phase(capsys: pytest.CaptureFixtur
     assert len(lines) > 2
     assert all(len(line) < 130 for line in lines)
     assert all(line.startswith(" " * 18) for line in lines[1:])
+
+
+def test_a_name_or_an_address_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{'x' * n}-docs-search:key:{n}" for n in range(8, 110, 6)]
+    lines = shown(capsys, "decision", " ".join(names))
+    assert [word for line in lines for word in line.split() if "docs" in word] == names
+
+
+@pytest.mark.parametrize("tell", [screen.say, screen.complain])
+def test_a_line_is_printed_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "redis:key:1 [bold] 10.0.0.1 " + "aws-docs-search " * 20
+    tell(line)
+    said = capsys.readouterr()
+    assert f"{said.out}{said.err}" == f"{line}\n"
+
+
+def test_a_table_on_a_narrow_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = StringIO()
+    narrow = Console(file=written, force_terminal=True, no_color=True, width=40)
+    monkeypatch.setattr(screen, "console", lambda: narrow)
+    address = "http://127.0.0.1:4200/runs/flow-run/00000000-0000-0000-0000-000000000007"
+    screen.print_table(["name", "address"], [["prefect", address]])
+    assert "…" not in written.getvalue()
+    assert address in "".join(written.getvalue().split()).replace("prefect", "")
 
 
 def test_an_audit_shows_what_costs_money_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
