@@ -92,10 +92,11 @@ def status(workload: Workload, as_json: AsJson = False) -> None:
 
 def line_of(one: GenerationSync) -> str:
     """Return one line about a generation."""
-    told = f"g{one.generation}: {'waits for its load' if one.life == 'kept' else 'fed'}"
+    state = "waits for its load" if one.life == "kept" else "fed" if one.fed else "not fed"
+    told = f"g{one.generation}: {state}"
     if one.lag is not None:
         told += f", {one.lag.changes} changes ({one.lag.seconds:.1f} s) behind"
-    if one.life == "fed":
+    if one.fed:
         told += f"; {one.applied_by or 'nobody applies now'}"
     if one.documents:
         told += f"; {one.documents} documents so far, {one.rejected} chunks set aside"

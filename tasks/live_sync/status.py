@@ -17,10 +17,14 @@ from tasks.opening import Reach
 
 @dataclass(frozen=True)
 class GenerationSync:
-    """One generation; ``lag`` is None when it is not fed and needs nothing."""
+    """One generation; ``life`` is what it is owed of changes, ``fed`` whether it gets them.
+
+    ``lag`` is None when nothing is kept for it.
+    """
 
     generation: int
     life: str
+    fed: bool
     lag: Lag | None
     applied_by: str
     changes: int
@@ -75,9 +79,9 @@ def _generation(
 ) -> GenerationSync:
     if feed is None:
         problem = "begun before changes were captured: reload it" if life is Life.FED else ""
-        return GenerationSync(number, life.value, None, "", 0, 0, 0, problem)
+        return GenerationSync(number, life.value, False, None, "", 0, 0, 0, problem)
     by = f"process {feed.holder_pid} on {feed.holder}" if feed.held else ""
     return GenerationSync(
-        number, life.value, outbox.lag(feed.applied) if outbox else None, by, feed.changes,
-        feed.documents, feed.rejected, feed.problem,
+        number, life.value, life is Life.FED, outbox.lag(feed.applied) if outbox else None, by,
+        feed.changes, feed.documents, feed.rejected, feed.problem,
     )  # fmt: skip

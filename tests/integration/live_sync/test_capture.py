@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from typing import Any
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from qafila.cli import app
 from qafila.errors import BadInput, Refused, Unavailable
 from qafila.stack import postgres
 from tasks.brief_lock import Patience
@@ -19,6 +22,7 @@ from tasks.live_sync import (
     remove_capture,
 )
 from tasks.live_sync.capture import Capture, install, problems, uninstall
+from tasks.live_sync.feeds import forget_feed
 from tasks.live_sync.lifecycle import plan_capture
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.live import Live
@@ -158,3 +162,11 @@ def test_a_capture_that_was_switched_off_is_noticed(live: Live) -> None:
         arguments = (live.generation,) if call is drain else ()
         with pytest.raises(Refused, match="does not fire always"):
             call(live.ledger, live.workload, *arguments)  # type: ignore[operator]
+
+
+def test_a_generation_loaded_before_changes_were_captured_is_not_called_fed(live: Live) -> None:
+    forget_feed(live.ledger, live.workload.name, live.generation.number)
+    told = CliRunner().invoke(app, ["live-sync", "status", live.workload.name]).stdout
+    assert "  g1: not fed; begun before changes were captured: reload it" in told.splitlines()
+    data = CliRunner().invoke(app, ["live-sync", "status", live.workload.name, "--json"]).stdout
+    assert json.loads(data)["generations"][0]["fed"] is False
