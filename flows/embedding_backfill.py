@@ -119,7 +119,7 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
             backfill.apply_plan(generation, plan, ranges, shape)
             generation = begin(generation)
         rows, seconds = load_shards(
-            generation, request.engine, request.workers, request.batch_rows, request.speed / 100
+            generation, request.engine, plan.workers, request.batch_rows, request.speed / 100
         )
         index_seconds = backfill.build_index(generation)
         if request.replay_dead_letters:

@@ -41,7 +41,7 @@ from tasks.ledger import (
 )
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.live_sync.verify import verify_live
-from tasks.opening import Reach, open_source, open_store, reach_of
+from tasks.opening import Reach, folder_of_one, open_source, open_store, reach_of
 from tasks.sources.port import KeyRange
 from tasks.stores.port import VectorStore
 from tasks.verifying import verify_generation
@@ -82,6 +82,8 @@ def _plan(
         ranges, shape = source.freeze(each), source.shape()
         promises = source.semantics
         reach = reach_of(ledger, workload)
+    folder = folder_of_one(workload, reach)
+    able = workers if folder is None else 1
     sample, rate = sample_apart(generation, reach, ranges)
     corpus, rows = workload.corpus, sum(r.rows for r in ranges)
     embedder, target = corpus.embedder, corpus.target
@@ -91,7 +93,7 @@ def _plan(
         rows=rows,
         shards=len(ranges),
         rows_per_shard=each,
-        workers=workers,
+        workers=able,
         sample=sample,
         price_per_million_tokens=paid.price_per_million_tokens if paid else 0.0,
         currency=workload.budget.currency,
@@ -107,7 +109,13 @@ def _plan(
         else None,
         promises=(promises.order, promises.snapshot, promises.change),
     )
-    return replace(plan, risks=(*plan.risks, *_look_first(workload, reach))), ranges, shape
+    found = [*plan.risks, *_look_first(workload, reach)]
+    if able < workers:
+        found.append(
+            f"1 worker loads, not the {workers} asked for: {folder} is a folder of Qdrant's local "
+            "mode, which one process opens; a server by url takes more"
+        )
+    return replace(plan, risks=tuple(found)), ranges, shape
 
 
 def _look_first(workload: Workload, reach: Reach) -> list[str]:

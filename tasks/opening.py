@@ -25,6 +25,7 @@ from qafila.core.corpus import (
     PgvectorSource,
     PgvectorTarget,
     QdrantSource,
+    QdrantTarget,
     WordLlamaEmbedder,
 )
 from qafila.core.workload import Workload
@@ -111,6 +112,17 @@ def _fields(kind: Any) -> list[str]:
 
 def _clear(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def folder_of_one(workload: Workload, reach: Reach) -> str | None:
+    """Return the folder of Qdrant's local mode that a load needs, if any: one process opens it."""
+    corpus = workload.corpus
+    ends = ((corpus.source, reach.source), (corpus.target, reach.target))
+    return next(
+        (found["path"] for part, found in ends
+         if isinstance(part, QdrantSource | QdrantTarget) and found and found["url"] is None),
+        None,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qafila.errors import Unavailable
@@ -30,7 +33,7 @@ def connect_qdrant(
     What the client asks later raises ``NoQdrantError`` where something else answers with success.
 
     Raises:
-        Unavailable: another process has the folder of local mode open.
+        Unavailable: somebody has the folder of local mode open; says who. Nothing of it was read.
     """
     from qdrant_client import QdrantClient
 
@@ -40,16 +43,53 @@ def connect_qdrant(
         )
         client.http.client.add_middleware(_require_qdrant)
         return client
-    if path == ":memory:":
-        return QdrantClient(":memory:")
+    if path is None or path == ":memory:":
+        return QdrantClient(path)
+    _require_free(Path(path))
     try:
         return QdrantClient(path=path)
-    except RuntimeError as error:
-        raise Unavailable(
-            f"another process has the Qdrant folder {path} open: local mode takes one.",
-            kept="nothing was touched.",
-            remedy="load with one worker, or name a server by url in the connection.",
-        ) from error
+    except RuntimeError:  # somebody was quicker
+        raise _in_use(Path(path)) from None
+
+
+def _require_free(folder: Path) -> None:
+    """Ask for the lock that local mode takes, which does so only after it has read everything."""
+    import portalocker
+
+    with suppress(FileNotFoundError), (folder / ".lock").open("r+") as lock:
+        try:
+            portalocker.lock(lock, portalocker.LOCK_EX | portalocker.LOCK_NB)
+        except portalocker.LockException:
+            raise _in_use(folder) from None
+        portalocker.unlock(lock)
+
+
+def _in_use(folder: Path) -> Unavailable:
+    """Return the refusal of a folder that is open; without a cause, since it is an answer.
+
+    So no step waits for it as for a server that is away.
+    """
+    holder = _holder(folder / ".lock")
+    who = "another process" if holder is None else f"another process ({holder})"
+    stop = "end that process"
+    if holder == os.getpid():
+        who, stop = "this process", "give source and target folders of their own"
+    return Unavailable(
+        f"{who} has the Qdrant folder {folder} open already: local mode takes one.",
+        kept="the folder; nothing of it was touched.",
+        remedy=f"{stop}, load with one worker, or name a server by url in the connection.",
+    )
+
+
+def _holder(lock: Path) -> int | None:
+    """Return the process that has a file locked, where Linux tells: by device and inode."""
+    try:
+        file, held = lock.stat(), Path("/proc/locks").read_text()
+    except OSError:
+        return None
+    device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}"
+    found = re.search(rf"FLOCK .*? (\d+) {device}:{file.st_ino} ", held)
+    return int(found[1]) if found else None
 
 
 def _require_qdrant(request: Request, send: Callable[[Request], Response]) -> Response:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from qafila.connecting import connect_qdrant
 from qafila.core.corpus import QdrantTarget
 from qafila.core.fingerprint import text_digest
 from qafila.errors import BackfillHalted, Refused, Unavailable
+from tasks.engine.patience import is_away
 from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
 from tasks.stores.qdrant import QdrantStore
 from tasks.stores.qdrant_index import build_hnsw
@@ -341,9 +345,40 @@ def test_large_texts_are_spread_over_requests() -> None:
         assert store.count() == 5
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # client's lock file
 def test_a_second_process_is_told_that_local_mode_takes_one(tmp_path: Any) -> None:
-    first = connect_qdrant(path=str(tmp_path / "q"))
-    with pytest.raises(Unavailable, match="local mode takes one"):
-        connect_qdrant(path=str(tmp_path / "q"))
+    folder = str(tmp_path / "q")
+    first = connect_qdrant(path=folder)
+    with pytest.raises(Unavailable, match="local mode takes one") as refused:
+        connect_qdrant(path=folder)
+    assert f"this process has the Qdrant folder {folder} open already" in refused.value.what
     first.close()
+    connect_qdrant(path=folder).close()
+
+
+HOLDER = """
+import sys
+from qafila.connecting import connect_qdrant
+client = connect_qdrant(path=sys.argv[1])
+print("open", flush=True)
+sys.stdin.read()
+client.close()
+"""
+
+
+def test_who_has_a_folder_open_is_named_before_a_byte_of_it_is_read(tmp_path: Any) -> None:
+    folder = tmp_path / "q"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, folder],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        (folder / "meta.json").write_text("half wri")
+        with pytest.raises(Unavailable, match="local mode takes one") as refused:
+            connect_qdrant(path=str(folder))
+        (folder / "meta.json").write_text('{"collections": {}, "aliases": {}}')
+        holder.communicate("")
+    named = f"another process ({holder.pid}) has the Qdrant folder {folder} open"
+    assert named in refused.value.what or not Path("/proc/locks").exists()
+    assert not is_away(refused.value)  # it answered: steps do not wait for it
+    connect_qdrant(path=str(folder)).close()

@@ -9,13 +9,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from blocks import EnvoyEdge
+from blocks import EnvoyEdge, QdrantServer
 from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
 from tasks.connections import record_connection
 from tasks.edges import install_routes
 from tasks.engine.control import read_load
 from tasks.evidence import latest_evidence
 from tasks.ledger import Generation, newest_generation, read_workload
+from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
 
 needs_ray = pytest.mark.skipif(
@@ -26,6 +27,10 @@ needs_ray = pytest.mark.skipif(
 @pytest.fixture
 def routed(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -> Generation:
     """The generation, with a router that has its routes."""
+    return route(ledger, generation, tmp_path)
+
+
+def route(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -> Generation:
     edge = EnvoyEdge(
         directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9"
     )
@@ -72,3 +77,23 @@ def test_a_speed_is_a_share(routed: Generation) -> None:
     for speed in (0, 101):
         with pytest.raises(ValueError, match="speed"):
             EmbeddingBackfill(workload=routed.workload, speed=speed)
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("engine", ["processes", "threads"])
+def test_a_folder_of_qdrant_is_loaded_by_the_one_process_that_can_open_it(
+    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str, tmp_path: Path,
+    engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
+    record_connection(ledger, "points", QdrantServer(path=str(tmp_path / "qdrant")))
+    workload = demo_workload(target={"kind": "qdrant", "block": "points"})
+    generation = ready_generation(ledger, workload, source_url, target_url)
+    routed = route(ledger, generation, tmp_path)
+    request = EmbeddingBackfill(workload=routed.workload, engine=engine, workers=2, dry_run=True)
+    plan = embedding_backfill(request)
+    assert plan["workers"] == 1
+    assert any("1 worker loads, not the 2" in risk for risk in plan["risks"])
+    body = embedding_backfill(request.model_copy(update={"dry_run": False}))
+    assert (body["verdict"], body["rows_loaded_by_this_run"]) == ("PASS", ROWS)
+    assert "waited for" not in caplog.text
