@@ -75,7 +75,7 @@ def coordinate(
     rate, speed = Rate(), FULL
     next_health = next_artifact = 0.0
     next_line = time.monotonic() + _LINE_SECONDS
-    before = ""
+    before = ("", "")
     with _probes(workload, reach) as look:
         while True:
             over = all(w.ended() for w in workers)
@@ -87,13 +87,14 @@ def coordinate(
                 partial(_beat_and_look, generation=generation, epoch=epoch, speed=speed)
             )
             state = load.sentence() if load else ""
+            held_by = (state, progress.waits_for)
             current = rate.note(progress.rows_loaded, time.monotonic())
             if now >= next_artifact or over:
                 move_bar(_percent(progress))
                 next_artifact = now + _ARTIFACT_SECONDS
-            if now >= next_line or state != before or over:
+            if now >= next_line or held_by != before or over:
                 log.info(tell(progress, current, state, currency))
-                next_line, before = now + _LINE_SECONDS, state
+                next_line, before = now + _LINE_SECONDS, held_by
             if over:
                 return progress
             _wait_for_an_end(workers, _LOOK_SECONDS)

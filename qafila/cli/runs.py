@@ -108,6 +108,8 @@ def _bar(phase: str, workload: str, as_json: bool) -> Iterator[Callable[[], None
                 told = f"{now.rows_loaded}/{now.rows_planned} rows"
                 if now.cost:
                     told += f" · {now.tokens} tokens · {now.cost:.2f}"
+                if now.waits_for:
+                    told += f" · waits for {now.waits_for}"
                 shown.update(bar, completed=now.share, told=told)
 
         yield look

@@ -80,7 +80,7 @@ class OpenAIEmbedder:
 
     @property
     def waiting(self) -> str:
-        """Return why it waits right now, for a status line; empty when it does not."""
+        """Return what it waits for right now, for a status line; empty when it does not."""
         return self.service.waiting
 
     def close(self) -> None:

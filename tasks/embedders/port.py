@@ -52,3 +52,12 @@ class MeteredEmbedder(Protocol):
             BackfillHalted: the service gave no usable answer for longer than we try.
             Refused: it does not let us in, or does not know the model.
         """
+
+
+@runtime_checkable
+class WaitingEmbedder(Protocol):
+    """An embedder that may have to wait for a service, and says for what."""
+
+    @property
+    def waiting(self) -> str:
+        """Return what it waits for right now, for a status line; empty when it does not."""

@@ -52,11 +52,19 @@ class Service:
     encoding: str | None = "base64"  # what we ask for; both are understood
     proven: bool = False  # it answered once as we ask
     answered: bool = False  # it answered since it last refused a text
-    waiting: str = ""
+    at_limit: bool = False
+    trouble: str = ""  # of the last request that came to nothing, until one is answered
 
     @property
     def name(self) -> str:
         return self.governor.service
+
+    @property
+    def waiting(self) -> str:
+        """Return what holds the requests up, for a status line; empty when nothing does."""
+        if self.at_limit:
+            return f"the limit of {self.name}"
+        return f"{self.name}: {self.trouble}" if self.trouble else ""
 
     @property
     def again(self) -> str:
@@ -119,7 +127,7 @@ class Asking:
                 elif self._queue:
                     self._sleep(min(r.not_before for r in self._queue) - time.monotonic())
         finally:
-            self._service.waiting = ""
+            self._service.at_limit, self._service.trouble = False, ""
             self._settle_what_came()
         return Answer(self._vectors, self._rejected, self._tokens, self._cost)
 
@@ -193,10 +201,10 @@ class Asking:
                 place = governor.take_place(permit)
                 left = place.wait_seconds
             else:
-                self._service.waiting = f"the limit of {self._service.name}"
+                self._service.at_limit = True
                 self._sleep(left)
                 left = governor.left_to_wait(place)
-        self._service.waiting = ""
+        self._service.at_limit = False
 
     def _sleep(self, seconds: float) -> None:
         """Wait, and look at answers that come meanwhile."""
@@ -237,6 +245,7 @@ class Asking:
         self._settle(running, reply.tokens, answered=True)
         self._tokens += running.permit.tokens if reply.tokens is None else reply.tokens
         self._service.proven = self._service.answered = True
+        self._service.trouble = ""
         if len(places) == 1 and (reply.tokens or 0) >= self._service.text_tokens:
             self._rejected[places[0]] = (
                 f"the service read {reply.tokens} tokens of the text, and the model reads "
@@ -283,6 +292,7 @@ class Asking:
         now, tries = time.monotonic(), request.failures + request.garbled
         if request.failures >= MOST_FAILURES or now - (request.since or now) > MOST_SECONDS:
             raise self._given_up(f"{tries} tries in a row failed, the last with: {reason}")
+        self._service.trouble = reason
         pause = backoff_seconds(tries, self._service.chance())
         if failure.pause_seconds is not None:
             self._require_bearable(failure.pause_seconds)

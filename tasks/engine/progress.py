@@ -13,7 +13,10 @@ from tasks.ledger import Connection, Generation
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts over all shards of a load; ``cost`` is in the budget's currency."""
+    """Counts over all shards of a load; ``cost`` is in the budget's currency.
+
+    ``waits_for`` says what its workers wait for beside the databases; empty where nothing.
+    """
 
     shards: int
     shards_loaded: int
@@ -28,6 +31,7 @@ class Progress:
     cost: Decimal
     dead_letters: int
     errors: str | None
+    waits_for: str = ""
 
     @property
     def share(self) -> float:
@@ -64,6 +68,8 @@ def tell(progress: Progress, rate: float | None, state: str, currency: str) -> s
     if progress.dead_letters:
         parts.append(f"{progress.dead_letters} set aside")
     parts.append(state)
+    if progress.waits_for:
+        parts.append(f"waits for {progress.waits_for}")
     if rate and left:
         parts.append(f"about {left / rate:.0f} s left")
     return " · ".join(parts)

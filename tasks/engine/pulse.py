@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any
 
@@ -21,6 +22,10 @@ from tasks.engine.control import HOLD_TTL_SECONDS
 from tasks.ledger import Generation, open_ledger
 
 BEAT_SECONDS = 0.25
+
+
+def _nothing() -> str:
+    return ""
 
 
 class Stopped(BackfillHalted):
@@ -59,6 +64,7 @@ class Pulse:
         self._lenient_until = 0.0
         self._address = ledger_address
         self._shard: Shard | None = None
+        self._waits_for: Callable[[], str] = _nothing
         self._lost = False
         self._state, self._speed, self._reason = "running", 1.0, ""
         self._worked_since = time.monotonic()
@@ -75,9 +81,12 @@ class Pulse:
         self._ended.set()
         self._thread.join(5)
 
-    def watch(self, shard: Shard | None) -> None:
-        """Beat for this shard from now on; for none when None."""
-        self._lost, self._shard = False, shard
+    def watch(self, shard: Shard | None, waits_for: Callable[[], str] = _nothing) -> None:
+        """Beat for this shard from now on; for none when None.
+
+        ``waits_for`` is asked at each beat, in the pulse's thread, for the status line.
+        """
+        self._lost, self._shard, self._waits_for = False, shard, waits_for
 
     def check(self) -> None:
         """Return when work may go on: at once, or after a pause; slowed down as asked.
@@ -135,6 +144,7 @@ class Pulse:
             "number": None if shard is None else shard.number,
             "epoch": None if shard is None else shard.epoch,
             "ttl": HOLD_TTL_SECONDS,
+            "waits_for": self._waits_for(),
         }
         with ledger.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(statement("backfill", "beat_worker"), values).fetchone()

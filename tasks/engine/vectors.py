@@ -24,7 +24,7 @@ from qafila.errors import Refused
 from tasks.cache import EmbeddingCache
 from tasks.embedders.careful import embed_carefully
 from tasks.embedders.mapped import find_map
-from tasks.embedders.port import Embedder
+from tasks.embedders.port import Embedder, WaitingEmbedder
 from tasks.engine.claims import Spent
 from tasks.engine.loading import Vectored
 from tasks.generations import fingerprint_of, model_of
@@ -100,6 +100,11 @@ class Vectorise:
             [(chunks[n], reason) for n, reason in sorted(rejected.items())],
             spent,
         )
+
+    def waits_for(self) -> str:
+        """Return what the embedder waits for right now; empty when it does not."""
+        embedder = self._embedder
+        return embedder.waiting if isinstance(embedder, WaitingEmbedder) else ""
 
     def ways(self, rows: Sequence[SourceRow], chunks: Sequence[Chunk]) -> Ways:
         """Decide for each chunk, and take what need not be made; costs no token."""

@@ -69,6 +69,7 @@ class Desk:
     vectorise: Vectorise
     shape: str | None
     copier: Copier | None = None
+    waits_for: Callable[[], str] = lambda: ""
 
 
 @dataclass
@@ -183,7 +184,9 @@ def open_desk(
     ):
         plan = get_plan(ledger, generation, "backfill") or {}
         with open_copier(workload, reach, store) as copier:
-            yield Desk(ledger, source, store, vectorise, plan.get("shape"), copier)
+            yield Desk(
+                ledger, source, store, vectorise, plan.get("shape"), copier, vectorise.waits_for
+            )
 
 
 def _load_all(
@@ -252,7 +255,7 @@ def load_one(
     pulse: Pulse,
 ) -> Loaded:
     """Load one claimed shard; give it back when anything stops it, with the reason."""
-    pulse.watch(shard)
+    pulse.watch(shard, desk.waits_for)
     try:
         if desk.shape is not None:
             require_shape(desk.source, desk.shape)

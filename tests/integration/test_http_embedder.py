@@ -87,6 +87,24 @@ def test_a_passing_fault_costs_no_row(provider: Provider, open_embedder: Open, f
     assert_right(provider, made)
 
 
+def test_what_it_waits_for_is_told_until_it_is_answered(
+    provider: Provider, open_embedder: Open
+) -> None:
+    told = []
+
+    def wait(seconds: float) -> None:
+        if embedder.waiting not in told:
+            told.append(embedder.waiting)
+        time.sleep(seconds)
+
+    provider.faults.extend(["500", "fewer"])
+    embedder = open_embedder(wait=wait)
+    assert not embed_carefully(embedder, TEXTS).rejected
+    name = embedder.service.name
+    assert told == ["", f"{name}: HTTP 500: fault 500", f"{name}: 9 vectors for 10 texts"]
+    assert embedder.waiting == ""
+
+
 def test_a_timeout_is_tried_again_and_counted_as_expected(
     provider: Provider, open_embedder: Open, ledger: psycopg.Connection
 ) -> None:

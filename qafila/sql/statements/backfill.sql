@@ -23,7 +23,8 @@ SET state = 'claimed',
     owner_run = %(run)s,
     epoch = epoch + 1,
     heartbeat = clock_timestamp(),
-    error = NULL
+    error = NULL,
+    waits_for = ''
 WHERE (workload, generation, number) = (
     SELECT workload, generation, number
     FROM qafila.shard
@@ -161,7 +162,9 @@ SELECT count(*) AS shards,
         WHERE d.workload = %(workload)s
           AND d.generation = %(generation)s
           AND d.replayed_at IS NULL) AS dead_letters,
-       string_agg(error, '; ' ORDER BY number) FILTER (WHERE error IS NOT NULL) AS errors
+       string_agg(error, '; ' ORDER BY number) FILTER (WHERE error IS NOT NULL) AS errors,
+       coalesce(string_agg(DISTINCT waits_for, '; ')
+                    FILTER (WHERE state = 'claimed' AND waits_for <> ''), '') AS waits_for
 FROM qafila.shard
 WHERE workload = %(workload)s
   AND generation = %(generation)s;
@@ -231,11 +234,13 @@ WHERE workload = %(workload)s
 RETURNING state;
 
 -- name: beat_worker
--- A worker's sign of life for the shard it holds, several times a second, and what is asked of it.
+-- A worker's sign of life for the shard it holds, several times a second, with what it waits for,
+-- and what is asked of it.
 -- The claim is another worker's when ``mine`` is false; nobody coordinates when ``led`` is.
 WITH beaten AS (
     UPDATE qafila.shard
-    SET heartbeat = clock_timestamp()
+    SET heartbeat = clock_timestamp(),
+        waits_for = %(waits_for)s
     WHERE workload = %(workload)s
       AND generation = %(generation)s
       AND number = %(number)s

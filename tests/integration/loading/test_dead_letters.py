@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import psycopg
@@ -14,6 +17,8 @@ from qafila.errors import Refused, SpendCapReached, StaleEpoch
 from tasks import backfill
 from tasks.connections import record_connection
 from tasks.dead_letters import Replayed, list_dead_letters, replay_dead_letters
+from tasks.engine.progress import read_progress, tell
+from tasks.engine.pulse import Pulse, Stopped
 from tasks.engine.worker import Assignment, work
 from tasks.ledger import Generation, apply_workload
 from tasks.opening import open_source
@@ -70,6 +75,32 @@ def over_http(
 
 def load(generation: Generation) -> None:
     work(Assignment(generation.workload, generation.number, 200, led=False))
+
+
+def test_a_service_that_is_away_is_named_in_the_status_line(
+    ledger: psycopg.Connection, over_http: Generation, provider: Provider
+) -> None:
+    provider.faults.extend(["500"] * 2)
+    with socket.socket() as closed, ThreadPoolExecutor(1) as pool:
+        closed.bind(("127.0.0.1", 0))  # nobody listens
+        away = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        record_connection(ledger, "provider", EmbeddingEndpoint(url=away, api_key=KEY))
+        pulse = Pulse(over_http)
+        assignment = Assignment(over_http.workload, over_http.number, 200, led=False)
+        loading = pool.submit(work, assignment, pulse=pulse)
+        told = f"waits for {away} {MODEL}: no connection (ConnectError)"
+        ends = time.monotonic() + 10
+        while told not in (line := tell(read_progress(ledger, over_http), None, "loading", "USD")):
+            assert time.monotonic() < ends, line
+            time.sleep(0.05)
+        assert line == f"0/{ROWS} rows · loading · {told}"
+        pulse.cancel("seen")
+        with pytest.raises(Stopped):
+            loading.result(10)
+    assert read_progress(ledger, over_http).waits_for == ""  # nobody works on it any more
+    record_connection(ledger, "provider", EmbeddingEndpoint(url=provider.url, api_key=KEY))
+    load(over_http)
+    assert read_progress(ledger, over_http).waits_for == ""
 
 
 def mend(source_url: str, *keys: str) -> None:
