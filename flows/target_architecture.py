@@ -66,8 +66,9 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
             raise Refused(
                 body["sentence"],
                 kept="everything; the phase is unchanged.",
-                remedy="raise budget.monthly or widen compliance.hosting in the workload file, "
-                f"then: qafila run target-architecture {workload}",
+                remedy="raise budget.monthly, widen compliance.hosting or name another store in "
+                "corpus.target in the workload file, then: "
+                f"qafila run target-architecture {workload}",
             )
         answer = decision.ask_for_decision(workload, number, body, request.approval_timeout_minutes)
         if answer.state != "approved":

@@ -17,6 +17,7 @@ from psycopg.rows import class_row
 from qafila.core import decision_record
 from qafila.core.approving import approvers_needed
 from qafila.core.choice import choose, what_would_change_our_mind
+from qafila.core.corpus import QdrantTarget
 from qafila.core.patterns import Need, assess_patterns
 from qafila.core.phases import Event, Phase
 from qafila.core.pricing import PriceBook, parse_price_book
@@ -96,6 +97,7 @@ def measure_workload(workload: str) -> tuple[Need, str]:
             generated_tokens_per_query=projection.generated_tokens_per_query,
             hosting=tuple(spec.compliance.hosting),
             monthly_budget=Decimal(str(budget.monthly)),
+            storage="Qdrant" if isinstance(spec.corpus.target, QdrantTarget) else "pgvector",
         ),
         how,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from qafila.core import sizing
 from qafila.core.patterns import (
@@ -13,6 +14,7 @@ from qafila.core.patterns import (
     MODEL,
     Assessment,
     Need,
+    Storage,
     assess_patterns,
     planned_cost,
     planned_memory,
@@ -21,7 +23,9 @@ from qafila.core.pricing import CURRENCY, PriceBook, break_even_utilisation, fir
 
 _TOP_DOCUMENTS = 1e9
 _TOP_QUERIES = 1e10
-_PLAIN, _RIVAL = "in-process-pgvector", "in-process-qdrant"
+_IN_PROCESS: Mapping[Storage, str] = {
+    "pgvector": "in-process-pgvector", "Qdrant": "in-process-qdrant",
+}  # fmt: skip
 _GENERATED_TOKENS = 300
 
 
@@ -74,6 +78,11 @@ def _range(a: Assessment) -> str:
 def _disqualified(a: Assessment, need: Need) -> str:
     if not a.serves:
         return f"loses on need: {a.serves_why}"
+    if not _stored(a, need):
+        return (
+            f"the workload's target is {need.storage}, this is {a.pattern.storage}: "
+            f"{a.monthly.p50:,} a month at the median"
+        )
     if not a.fits:
         return (
             f"does not fit: needs {a.memory_bytes / sizing.GIB:.1f} GiB, the largest machine has "
@@ -89,6 +98,10 @@ def _disqualified(a: Assessment, need: Need) -> str:
             f"{need.monthly_budget:,}{idle}"
         )
     return ""
+
+
+def _stored(a: Assessment, need: Need) -> bool:
+    return need.storage is None or a.pattern.storage == need.storage
 
 
 def with_volumes(
@@ -119,27 +132,31 @@ def what_would_change_our_mind(
 
 def _documents(need: Need, book: PriceBook) -> list[str]:
     start = max(need.documents, 1)
-    _, today = planned_memory(_PLAIN, need, book)
+    store = need.storage or "pgvector"
+    _, today = planned_memory(_IN_PROCESS[store], need, book)
 
     def outgrown(n: float) -> bool:
-        return planned_memory(_PLAIN, with_volumes(need, documents=n), book)[1] > today
-
-    def too_large(n: float) -> bool:
-        needed, available = planned_memory(_PLAIN, with_volumes(need, documents=n), book)
-        return not sizing.MemoryFit(needed, available).fits
-
-    def rival_cheaper(n: float) -> bool:
         at = with_volumes(need, documents=n)
-        return planned_cost(_RIVAL, at, book) < planned_cost(_PLAIN, at, book)
+        return planned_memory(_IN_PROCESS[store], at, book)[1] > today
+
+    def too_large(n: float, store: Storage) -> bool:
+        at = with_volumes(need, documents=n)
+        return not sizing.MemoryFit(*planned_memory(_IN_PROCESS[store], at, book)).fits
+
+    def qdrant_cheaper(n: float) -> bool:
+        at = with_volumes(need, documents=n)
+        costs = {s: planned_cost(p, at, book) for s, p in _IN_PROCESS.items()}
+        return costs["Qdrant"] < costs["pgvector"]
 
     size = f"{today / sizing.GIB:.0f} GiB"
     larger = first_where(outgrown, start=start, stop=_TOP_DOCUMENTS)
-    none = first_where(too_large, start=start, stop=_TOP_DOCUMENTS)
-    rival = first_where(rival_cheaper, start=start, stop=min(none or _TOP_DOCUMENTS, 1e9))
+    none = first_where(partial(too_large, store=store), start=start, stop=_TOP_DOCUMENTS)
+    plain = first_where(partial(too_large, store="pgvector"), start=start, stop=_TOP_DOCUMENTS)
+    rival = first_where(qdrant_cheaper, start=start, stop=min(plain or _TOP_DOCUMENTS, 1e9))
     return [
-        f"Memory: pgvector outgrows a machine of {size} at about {_count(larger)} documents."
+        f"Memory: {store} outgrows a machine of {size} at about {_count(larger)} documents."
         if larger
-        else f"Memory: pgvector stays on a machine of {size} up to {_count(_TOP_DOCUMENTS)}.",
+        else f"Memory: {store} stays on a machine of {size} up to {_count(_TOP_DOCUMENTS)}.",
         f"Memory: beyond about {_count(none)} documents no machine in the price book holds the "
         "index, and it must be partitioned or quantised."
         if none
@@ -188,8 +205,9 @@ def _language_model(need: Need, book: PriceBook, *, seed: int, samples: int) -> 
     tokens = _GENERATED_TOKENS
     writing = replace(need, generated_tokens_per_query=tokens)
     assessed = assess_patterns(writing, book, seed=seed, samples=samples)
-    able = [a for a in assessed if a.serves and a.fits and a.resides]
-    outside = [a for a in assessed if a.serves and a.fits and not a.resides]
+    fitting = [a for a in assessed if a.serves and a.fits and _stored(a, need)]
+    able = [a for a in fitting if a.resides]
+    outside = [a for a in fitting if not a.resides]
     if not able:
         return (
             f"Generated answers ({tokens} tokens a query): no pattern would serve, fit and reside."

@@ -39,6 +39,7 @@ def evidence_body(
             "generated_tokens_per_query": need.generated_tokens_per_query,
             "hosting": list(need.hosting),
             "monthly_budget": str(need.monthly_budget),
+            "storage": need.storage,
         },
         "context": dict(context),
         "prices": [_price_row(p) for p in _used(assessments)],
@@ -112,6 +113,7 @@ def markdown(workload: str, generation: int, body: Mapping[str, Any]) -> str:
     need, context = body["need"], body["context"]
     rows = table(body)
     head = list(rows[0])
+    store = need.get("storage")
     growth = f"{need['growth_per_year']:+.0%}"
     lines = [
         f"# Decision: architecture of {workload}, generation {generation}",
@@ -126,6 +128,7 @@ def markdown(workload: str, generation: int, body: Mapping[str, Any]) -> str:
         f"{need['generated_tokens_per_query']} generated tokens a query.",
         f"- Data may be in {', '.join(need['hosting'])}; budget "
         f"{need['monthly_budget']} {body['currency']} a month.",
+        *([f"- The index is in {store} (corpus.target)."] if store else []),
         *(f"- {line}" for line in context["audit"]),
         "",
         "## Patterns compared",

@@ -55,7 +55,10 @@ TOKEN_VENDORS = (
 
 @dataclass(frozen=True)
 class Need:
-    """What the workload asks for: measured volumes, projection, where data may be, money."""
+    """What the workload asks for: measured volumes, projection, where data may be, money, store.
+
+    ``storage`` is where its index is built; None: anywhere.
+    """
 
     documents: int
     text_bytes: int
@@ -65,6 +68,7 @@ class Need:
     generated_tokens_per_query: int
     hosting: tuple[str, ...]
     monthly_budget: Decimal
+    storage: Storage | None = None
 
     @property
     def bytes_per_document(self) -> float:

@@ -22,7 +22,8 @@ from tasks.evidence import check_chain, latest_evidence, record_evidence
 from tasks.ledger import newest_generation
 from tasks.opening import volume_of
 from tasks.sources.postgres import PostgresSource as PostgresTable
-from tests.integration.applied import DOCUMENTS, apply_demo, audit, fill_source
+from tasks.workloads import read_file
+from tests.integration.applied import DOCUMENTS, FILE, apply_demo, audit, fill_source
 
 pytestmark = pytest.mark.usefixtures("ledger_named")
 
@@ -39,6 +40,19 @@ def source_url(target_url: str) -> str:
     return target_url
 
 
+def test_a_person_is_asked_about_the_store_that_the_workload_fills(
+    ledger: psycopg.Connection, source_url: str
+) -> None:
+    corpus = read_file(FILE).corpus.model_dump(mode="json")
+    corpus["target"] = {"kind": "qdrant", "block": "points"}
+    workload, generation = apply_demo(ledger, source_url, corpus=corpus)
+    audit(ledger, generation)
+    need, how = decision.measure_need.fn(workload.name)
+    assert need.storage == "Qdrant"
+    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    assert body["chosen"] == "in-process-qdrant"
+
+
 def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> None:
     _, generation = apply_demo(ledger, source_url)
     with pytest.raises(Refused, match="qafila run inventory-audit aws-docs-search"):
@@ -47,6 +61,7 @@ def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> 
     need, how = decision.measure_need.fn(NAME)
     assert (need.documents, how) == (DOCUMENTS, "counted in the source")
     assert need.text_bytes >= DOCUMENTS * 100
+    assert need.storage == "pgvector"
     body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
     assert len(body["patterns"]) >= 5
     assert body["chosen"] == "in-process-pgvector"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qafila.core.choice import Choice, choose, what_would_change_our_mind, with_volumes
 from qafila.core.decision_record import evidence_body, markdown, table
 from qafila.core.fingerprint import canonical_json
-from qafila.core.patterns import PATTERNS, Assessment, Need, assess_patterns
+from qafila.core.patterns import PATTERNS, Assessment, Need, Storage, assess_patterns
 from tests.unit.price_book import BOOK
 
 SEARCH = Need(
@@ -51,6 +51,32 @@ def test_a_plain_search_stays_in_process_and_says_why_not_the_rest() -> None:
     assert "overpriced" in reasons["hyperscaler-gpu-pgvector"]
     assert "busy 0." in reasons["hyperscaler-gpu-pgvector"]
     assert "data would be in" in reasons["by-token-pgvector"]
+
+
+@pytest.mark.parametrize(
+    ("storage", "name", "other"),
+    [("pgvector", "in-process-pgvector", "Qdrant"), ("Qdrant", "in-process-qdrant", "pgvector")],
+)
+def test_what_is_chosen_has_the_store_that_the_workload_fills(
+    storage: Storage, name: str, other: str
+) -> None:
+    need = replace(SEARCH, storage=storage)
+    choice = assert_chooses(need, name)
+    reasons = dict(choice.rejected)
+    told = reasons[f"in-process-{other.lower()}"]
+    assert told.startswith(f"the workload's target is {storage}, this is {other}: ")
+    assert "a month at the median" in told
+    changes = what_would_change_our_mind(need, BOOK, choice, seed=1, samples=300)
+    assert changes[0].startswith(f"Memory: {storage} ")
+    body = evidence_body(
+        need, BOOK, assess_patterns(need, BOOK, seed=1, samples=300), choice, changes,
+        context={"measured": "counted", "audit": []}, seed=1, samples=300,
+    )  # fmt: skip
+    assert f"- The index is in {storage} (corpus.target).\n" in markdown("docs", 1, body)
+    writing = replace(need, generated_tokens_per_query=300, monthly_budget=Decimal(9000))
+    found = decide(writing).chosen
+    assert found is not None
+    assert found.pattern.storage == storage
 
 
 def test_staying_never_wins_however_cheap() -> None:
