@@ -38,6 +38,12 @@ __all__ = ["Passed", "RawSource", "Reading"]
 
 SNAPSHOT_SECONDS = 30.0  # a copy opens its source anew, so that vacuum there is not held up
 _INTEGERS = ("smallint", "integer", "bigint")
+_KNOWS_JSONB = 160_000  # since this version a server can be asked whether a text is of a type
+_NUL = r"(^|[^\\])(\\\\)*\\u0000"  # as JSON escapes it: a backslash before it would be one itself
+NO_JSONB = (
+    "its metadata hold what jsonb cannot: a NUL character, half a surrogate pair or a number"
+    " without bound"
+)
 
 
 class RawSource:
@@ -124,6 +130,7 @@ class RawSource:
             "acl": self._groups(),
             "everybody": sql.Literal([EVERYBODY]),
             "metadata": self._metadata(),
+            "no_jsonb": sql.Literal(NO_JSONB),
             "embedding": _column(settings.embedding),
             "type": sql.Identifier(vector_type),
             "digest": self._digest(),
@@ -170,14 +177,29 @@ class RawSource:
         return made.format(_column(self._settings.text))
 
     def _metadata(self) -> sql.Composable:
-        """Return all metadata as one object; a single column that is one already stays as it is."""
+        """Return all metadata as one object; a single column that is one already stays as it is.
+
+        Of a row with json that jsonb cannot hold: NULL.
+        """
         columns = self._settings.metadata
         built = object_of((c, _column(c)) for c in columns)
-        if len(columns) != 1:
+        written = [self._is_jsonb(_column(c)) for c in columns if self._type(c) == "json"]
+        if len(columns) == 1:
+            kind = "json_typeof({one})" if written else "jsonb_typeof(to_jsonb({one}))"
+            built = sql.SQL(
+                f"CASE WHEN {kind} = 'object' THEN to_jsonb({{one}}) ELSE {{all}} END"
+            ).format(one=_column(columns[0]), all=built)
+        if not written:
             return built
-        return sql.SQL(
-            "CASE WHEN jsonb_typeof(to_jsonb({one})) = 'object' THEN to_jsonb({one}) ELSE {all} END"
-        ).format(one=_column(columns[0]), all=built)
+        return sql.SQL("CASE WHEN {} THEN {} END").format(sql.SQL(" AND ").join(written), built)
+
+    def _is_jsonb(self, column: sql.Composable) -> sql.Composable:
+        """Return the condition that jsonb can hold what a column of type json has, or NULL."""
+        if self._connection.info.server_version >= _KNOWS_JSONB:
+            valid = sql.SQL("pg_input_is_valid({}::text, 'jsonb')").format(column)
+        else:
+            valid = sql.SQL("{}::text !~ {}").format(column, sql.Literal(_NUL))
+        return sql.SQL("coalesce({}, true)").format(valid)
 
     def _type(self, column: str) -> str:
         found: Column | None = self._columns.get(column)

@@ -209,9 +209,10 @@ FOR UPDATE;
 
 -- name: copy_out
 -- A range of an existing table in the order of {key}, as the rows that copy_chunks reads. A row that
--- cannot be copied comes with a NULL vector and its reason in place of the title.
+-- cannot be copied comes with a NULL vector and its reason in place of the title; metadata are NULL
+-- where jsonb cannot hold them.
 COPY (
-    SELECT CASE WHEN reason IS NULL THEN embedding::{type} END,
+    SELECT CASE WHEN reason IS NULL AND metadata IS NOT NULL THEN embedding::{type} END,
            digest,
            {generation}::integer,
            {fingerprint}::text,
@@ -219,7 +220,7 @@ COPY (
            start_offset::integer,
            end_offset::integer,
            source_key,
-           coalesce(reason, title, ''),
+           coalesce(reason, CASE WHEN metadata IS NULL THEN {no_jsonb} END, title, ''),
            coalesce(text, ''),
            coalesce(acl, {everybody}::text[]),
            metadata

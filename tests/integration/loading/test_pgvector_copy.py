@@ -18,6 +18,7 @@ from qafila.stack import postgres
 from tasks.sources.pgvector import PgvectorSource as ByRow
 from tasks.stores import pgvector as pgvector_store
 from tasks.stores.pgvector import PgvectorStore
+from tasks.stores.pgvector_raw import NO_JSONB
 from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, VectorStore
 
 FROM, TO = Place("docs", 1, "a" * 16, 4), Place("docs", 2, "b" * 16, 4)
@@ -132,6 +133,39 @@ def test_more_columns_than_a_function_takes_are_copied(
     store.copy_from(source, settings, None, store.claim(0, 1), 4, nothing_left)
     assert rows_of(store) == expected_rows(source, settings)
     assert len(rows_of(store)[0][0].metadata) == 120
+
+
+@pytest.mark.parametrize("metadata", [["m"], ["m", "n"]])
+@pytest.mark.parametrize("version", [None, 150_000])
+def test_json_that_jsonb_cannot_hold_sets_its_row_aside_and_no_other(
+    source: Target, store: PgvectorStore, monkeypatch: pytest.MonkeyPatch,
+    metadata: list[str], version: int | None,
+) -> None:  # fmt: skip
+    """A server before 16 cannot be asked whether a text is jsonb; there a NUL is looked for."""
+    if version is not None:
+        monkeypatch.setattr(psycopg.ConnectionInfo, "server_version", version)
+    source.execute("CREATE TABLE t (id int PRIMARY KEY, text text, embedding vector(4), m json,"
+                   " n json)")  # fmt: skip
+    held = [
+        r'{"a": "\u0000"}', r'{"a": "\\u0000"}', r'{"a": [1, {"b": "x\\\u0000"}]}', "[1]", "null",
+        None, r'{"a": "\ud83d\ude00"}',
+    ]  # fmt: skip
+    if version is None:
+        held += [r'{"a": "\ud800"}', '{"a": 1e400000}']
+    for n, value in enumerate(held, 1):
+        source.execute("INSERT INTO t VALUES (%s, 'text', '[1,0,0,0]', %s, '{}')", [n, value])
+    settings = PgvectorSource.model_validate(
+        {"kind": "pgvector", "block": "s", "table": "t", "key": ["id"], "metadata": metadata,
+         "vectors": {"model": "m"}}
+    )  # fmt: skip
+    aside: list[Rejected] = []
+    mark = store.copy_from(source, settings, None, store.claim(0, 1), 4, aside.extend)
+    bad = ["1", "3"] if version else ["1", "3", "8", "9"]
+    assert [r.source_key for r in aside] == bad
+    assert {r.reason for r in aside} == {NO_JSONB}
+    assert (mark.rows, mark.chunks, mark.finished) == (len(held), len(held) - len(bad), True)
+    source.execute("DELETE FROM t WHERE id::text = ANY (%s)", [bad])
+    assert rows_of(store) == expected_rows(source, settings)
 
 
 def test_a_range_is_copied_from_above_its_low_key_to_its_high_one(
