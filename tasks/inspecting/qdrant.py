@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -244,10 +243,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 @contextmanager
 def _ours() -> Iterator[None]:
     """Turn the client's errors into ours."""
-    import httpx
-    from qdrant_client.http.exceptions import ApiException
+    from qdrant_client.common.client_exceptions import QdrantException
 
-    unreadable = (json.JSONDecodeError, UnicodeDecodeError)  # it is cut off, or no Qdrant's
+    from tasks.stores.qdrant_faults import FAULTS, come_back, first_line
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)
         try:
@@ -259,12 +258,15 @@ def _ours() -> Iterator[None]:
                 remedy="give the address of Qdrant's REST interface, by default port 6333, then "
                 "look again",
             ) from error
-        except (ApiException, httpx.HTTPError, *unreadable) as error:
-            first = (
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            )
+        except QdrantException as error:
             raise Unavailable(
-                f"Qdrant does not answer: {first}",
+                f"{come_back(error)}.",
+                kept="everything; it was only read.",
+                remedy="look again then, or at fewer points (--sample)",
+            ) from error
+        except FAULTS as error:
+            raise Unavailable(
+                f"Qdrant does not answer: {first_line(error)}",
                 kept="everything; nothing was touched.",
                 remedy="check the address and the key (QDRANT_API_KEY), then look again",
             ) from error

@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 from qdrant_client import models
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
 from qafila.connecting.qdrant import NoQdrantError
 from qafila.errors import BackfillHalted, Refused, Unavailable
@@ -20,6 +20,11 @@ CORRECT_ADDRESS = (
     "correct the url of the connection: it is that of Qdrant's REST interface, by default port "
     "6333, with no other service or proxy's page in front."
 )
+FAULTS = (
+    ApiException, httpx.HTTPError,
+    json.JSONDecodeError, UnicodeDecodeError,  # an answer that was cut short
+)  # fmt: skip
+"""What the client raises of a server, beside ``QdrantException`` and ``NoQdrantError``."""
 _LONGEST_REASON = 300
 
 
@@ -39,22 +44,32 @@ def asking_qdrant(doing: str, *, kept: str = NOTHING) -> Iterator[None]:
         raise _of_status(doing, kept, error) from error
     except NoQdrantError as error:
         raise Unavailable(f"{error}, while {doing}.", kept=kept, remedy=CORRECT_ADDRESS) from error
-    except ResourceExhaustedResponse as error:
+    except QdrantException as error:
         raise Unavailable(
-            f"Qdrant asks us to come back in {error.retry_after_s} s (429) while {doing}.",
+            f"{come_back(error)} while {doing}.",
             kept=kept,
             remedy="run it again then, with fewer workers.",
         ) from error
-    except (
-        ResponseHandlingException, httpx.HTTPError,
-        json.JSONDecodeError, UnicodeDecodeError,  # an answer that was cut short
-    ) as error:  # fmt: skip
-        cause = getattr(error, "source", error)
+    except FAULTS as error:
         raise Unavailable(
-            f"Qdrant gave no answer that can be read while {doing}: {_first_line(cause)}",
+            f"Qdrant gave no answer that can be read while {doing}: {first_line(error)}",
             kept=kept,
             remedy="see that the server is up and has disk and memory left, then run it again.",
         ) from error
+
+
+def come_back(error: QdrantException) -> str:
+    """Return what a server that had too many requests asks for; only seconds are understood."""
+    when = "later"
+    if isinstance(error, ResourceExhaustedResponse):
+        when = f"in {error.retry_after_s} s"
+    return f"Qdrant asks us to come back {when} (429)"
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of the client says first, or of what kind it is."""
+    lines = str(getattr(error, "source", error)).strip().splitlines()
+    return lines[0][:_LONGEST_REASON] if lines else type(error).__name__
 
 
 def require_completed(result: models.UpdateResult, doing: str, *, kept: str = NOTHING) -> None:
@@ -88,8 +103,3 @@ def _server_reason(content: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         reason = content.decode(errors="replace")
     return " ".join(str(reason).split())[:_LONGEST_REASON] or "no reason given"
-
-
-def _first_line(error: Any) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:_LONGEST_REASON] if lines else type(error).__name__
