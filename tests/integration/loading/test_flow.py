@@ -11,8 +11,10 @@ import pytest
 
 from blocks import EnvoyEdge, QdrantServer
 from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
+from qafila.errors import VerificationFailed
 from tasks.connections import record_connection
 from tasks.edges import install_routes
+from tasks.engine.claims import list_shards
 from tasks.engine.control import read_load
 from tasks.evidence import latest_evidence
 from tasks.ledger import Generation, newest_generation, read_workload
@@ -71,6 +73,23 @@ def test_a_load_begins_at_the_speed_that_was_asked_for(
     load = read_load(ledger, routed)
     assert load is not None
     assert (load.speed, load.changed_by) == (0.6, "its run")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_reload_finds_what_came_since_and_shares_it_among_its_shards(
+    ledger: psycopg.Connection, routed: Generation, source_url: str
+) -> None:
+    request = EmbeddingBackfill(workload=routed.workload, engine="threads", workers=1)
+    assert embedding_backfill(request)["rows_target"] == ROWS
+    with psycopg.connect(source_url, autocommit=True) as source:
+        source.execute("INSERT INTO operation SELECT 'zz-' || n, 'New', 'b' || n"
+                       " FROM generate_series(1, 900) AS n")  # fmt: skip
+    with pytest.raises(VerificationFailed, match="900"):
+        embedding_backfill(request)
+    again = request.model_copy(update={"reload": True, "rows_per_shard": 300})
+    body = embedding_backfill(again)
+    assert (body["verdict"], body["rows_target"]) == ("PASS", ROWS + 900)
+    assert [s.rows_loaded for s in list_shards(ledger, routed)] == [300] * 8
 
 
 def test_a_speed_is_a_share(routed: Generation) -> None:
