@@ -18,10 +18,13 @@ UV     := $(shell command -v uv 2>/dev/null)
 ifeq ($(UV),)
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
 PIP       = { $(BIN)/python -m pip --version || $(BIN)/python -m ensurepip; } >/dev/null 2>&1 ; \
-            $(BIN)/python -m pip --disable-pip-version-check install --quiet
+            $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile
+# pip compiles on one core alone; some packages hold files that are no Python of today
+BYTECODE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || :
 else
 MAKE_VENV = $(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
 PIP       = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python
+BYTECODE = :
 endif
 
 .DEFAULT_GOAL := test
@@ -96,6 +99,7 @@ define install
 	@begun=$$(date +%s); \
 	$(PIP) --no-deps --require-hashes -r $(1) && \
 	$(PIP) --no-deps --no-build-isolation --editable . && \
+	{ $(BYTECODE); } && \
 	echo "  set-up    $$($(BIN)/python --version) · $$(grep -c '^[A-Za-z0-9].*==' $(1)) packages from $(1)" \
 	  "· $$(( $$(date +%s) - begun )) s"
 endef
