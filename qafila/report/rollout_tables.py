@@ -284,7 +284,7 @@ def look(one: Mapping[str, Any]) -> tuple[str, ...]:
     """Return one look as the cells of a row."""
     e = one["e_values"] or {}
     arms = (one["counts"].get(arm) or {} for arm in ("baseline", "candidate"))
-    counted = [f"{a.get('bad', 0)} / {a.get('requests', 0)}" for a in arms]
+    counted = [f"{a.get('bad', 0):,} / {a.get('requests', 0):,}" for a in arms]
     confirmed = one.get("acknowledged")
     return (
         text(one["number"]),

@@ -53,7 +53,7 @@ def of_detail(detail: Mapping[str, Any]) -> Table:
     cells = tuple(tuple(cell(row.get(h)) for h in headings) for row in rows)
     figures = frozenset(n for n in range(len(headings)) if _are_figures([row[n] for row in cells]))
     left_off = (detail.get("of") or 0) - len(rows)
-    note = f"… and {left_off} more." if left_off > 0 else ""
+    note = f"… and {left_off:,} more." if left_off > 0 else ""
     return Table(text(detail.get("caption")), headings, cells, figures, note)
 
 
@@ -64,7 +64,7 @@ def cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+        return f"{value:.4g}" if abs(value) < 999.9 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):

@@ -59,7 +59,7 @@ def judge_answers(climb: Climb) -> Climbed:
         judged.judgement,
         compared=f"answers of {inference.candidate.model} with those of "
         f"{inference.baseline.model}, asked in turn",
-        on=f"{len(compared.prompts)} golden prompts",
+        on=f"{len(compared.prompts):,} golden prompts",
         smallest_effect=judged.smallest_effect,
         parts=judged.parts,
         details=judged.details,

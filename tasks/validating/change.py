@@ -48,7 +48,7 @@ def measure_change(climb: Climb) -> Climbed:
         judged.judgement,
         compared=f"the first {K} of both answers: change, not quality"
         + (f" ({LABEL})" if generated else ""),
-        on=f"{len(found)} queries",
+        on=f"{len(found):,} queries",
         smallest_effect=f"a mean overlap that is off by more than {half:.3f}",
         details=[Detail("What changed most", rows)] if rows else (),
         figures={

@@ -98,7 +98,7 @@ def compare_content(climb: Climb) -> Climbed:
         judge_content(count),
         compared="text, offsets, title, metadata, readers and fingerprint of every row with the "
         "source's; the length of every vector with 1",
-        on=f"{looked.rows:,} rows".replace(",", " "),
+        on=f"{looked.rows:,} rows",
         details=_details(looked),
         figures={
             "content": {
@@ -223,7 +223,7 @@ def _ask(
         (key, number), (twin, chunk) = sharing.places
         looked.say([
             RowFault(key, number, "shared", f"it is that of {twin} (chunk {chunk}) too, and "
-                     f"stands {sharing.rows} times; the model puts them {apart:.2f} apart")
+                     f"stands {sharing.rows:,} times; the model puts them {apart:.2f} apart")
         ])  # fmt: skip
     return made.cost_words
 

@@ -58,7 +58,7 @@ def judge_cost(climb: Climb) -> Climbed:
         Judgement(judged.verdict, said, month.numbers),
         compared="machine time at list price, paid embedding and stored vectors with the budget "
         "of a month",
-        on=f"{len(climb.queries)} queries",
+        on=f"{len(climb.queries):,} queries",
         parts=parts,
         details=[Detail("What a month costs", cost_rows(costs, book.currency))],
         figures={
@@ -103,7 +103,7 @@ def nothing_priced(climb: Climb, why: str) -> Finding:
         Rung.COST,
         Judgement(Verdict.INCONCLUSIVE, f"cost: {why}."),
         compared="nothing",
-        on=f"{len(climb.queries)} queries",
+        on=f"{len(climb.queries):,} queries",
     )
 
 
@@ -191,7 +191,7 @@ def cost_rows(costs: Mapping[str, core.SystemCost], currency: str) -> list[dict[
     return [
         {
             "system": system,
-            f"{currency} per 1 000 queries": "–" if cost.per_thousand is None
+            f"{currency} per 1,000 queries": "–" if cost.per_thousand is None
             else f"{cost.per_thousand:.6f}",
             **{part: "not known" if v is None else f"{v:.4f}" for part, v in cost.month.items()},
             f"{currency} a month": "–" if cost.total is None else f"{cost.total:.2f}",

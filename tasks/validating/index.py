@@ -106,7 +106,7 @@ def _settings(
     if not pgvector:
         every = "search such readers with exact: true, or build anew with a larger m"
     exact = [1.0] * len(truth.scores)
-    name = f"looking at each of the {narrowed.filter.rows} rows"
+    name = f"looking at each of the {narrowed.filter.rows:,} rows"
     yield Setting(name, every, exact, percentile(truth.times_ms, 0.5))
 
 
@@ -120,7 +120,9 @@ def _finding(climb: Climb, found: IndexFound, tried: dict[str, Sequence[Setting]
         Rung.INDEX,
         judge_index(found, at_least, seed=seed),
         compared=_COMPARED,
-        on=f"{queries} searches under {len(found.reached)} filters" if queries else "the catalogue",
+        on=f"{queries:,} searches under {len(found.reached)} filters"
+        if queries
+        else "the catalogue",
         smallest_effect=""
         if whole is None
         else f"{whole.mean - whole.low:.3f} of recall less, over all rows",

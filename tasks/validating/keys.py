@@ -42,7 +42,7 @@ def compare_keys(climb: Climb) -> Climbed:
         Rung.KEYS,
         judge_keys(compared),
         compared="every key, text digest and fingerprint of the source with the target's",
-        on=f"{compared.rows:,} rows".replace(",", " "),
+        on=f"{compared.rows:,} rows",
         parts=readers_parts(compared),
         details=[Detail(caption, rows)] if rows else (),
         figures={

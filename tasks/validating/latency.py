@@ -226,9 +226,9 @@ def latency_finding(
         Judgement(judged.judgement.verdict, " ".join(said), judged.judgement.numbers),
         compared="the 95th percentile with the baseline's, in blocks that take turns, from the "
         "moment each request was due",
-        on=f"{sum(x.sent for level in loads for x in level.values())} requests at "
+        on=f"{sum(x.sent for level in loads for x in level.values()):,} requests at "
         f"{len(loads)} rates" if len(loads) > 1 else
-        f"{sum(x.sent for x in lowest.values())} requests",
+        f"{sum(x.sent for x in lowest.values()):,} requests",
         smallest_effect="" if least is None else f"a p95 {least:.2f} times the baseline's",
         parts=judged.parts,
         details=[Detail("Milliseconds from when a request was due", load_rows(loads))],

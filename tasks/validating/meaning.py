@@ -60,7 +60,7 @@ def compare_meaning(climb: Climb) -> Climbed:
         Rung.MEANING,
         Judgement(judged.verdict, f"{judged.sentence} {paid}".strip(), judged.numbers),
         compared=_COMPARED,
-        on=f"{len(chunks)} of {lot.population} rows, at random",
+        on=f"{len(chunks):,} of {lot.population:,} rows, at random",
         smallest_effect=f"a fault of {100 * share:g} % of all rows ({100 * confidence:g} %)"
         if len(chunks) < lot.population
         else "",
@@ -116,7 +116,7 @@ def _tolerance(climb: Climb, made: Remade) -> Tolerance:
 
 def _not_measured(why: str, rows: int) -> Finding:
     return Finding(
-        Rung.MEANING, Judgement(Verdict.ERROR, why), compared=_COMPARED, on=f"{rows} rows"
+        Rung.MEANING, Judgement(Verdict.ERROR, why), compared=_COMPARED, on=f"{rows:,} rows"
     )
 
 

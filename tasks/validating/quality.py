@@ -66,7 +66,7 @@ def judge_quality(climb: Climb) -> Climbed:
         _with_notes(candidate.judgement, documents, unknown, unjudged, generated, caches),
         compared="nDCG@10 of every judged query with the baseline's"
         + (f" ({LABEL})" if generated else ""),
-        on=f"{len(queries)} {'generated known-item ' if generated else ''}queries",
+        on=f"{len(queries):,} {'generated known-item ' if generated else ''}queries",
         smallest_effect=candidate.smallest_effect,
         parts=candidate.parts,
         others={n: j.judgement for n, j in judged.items() if n != "candidate"},
@@ -115,12 +115,12 @@ def _with_notes(
     if unknown:
         named = ", ".join(unknown[:3]) + ("" if len(unknown) <= 3 else ", …")
         notes.append(
-            f"{len(unknown)} of {len(documents)} judged documents are not in the source "
+            f"{len(unknown):,} of {len(documents):,} judged documents are not in the source "
             f"({named}) and count as never found."
         )
     if unjudged:
         named = ", ".join(unjudged[:3]) + ("" if len(unjudged) <= 3 else ", …")
-        notes.append(f"{len(unjudged)} queries have no relevant document ({named}).")
+        notes.append(f"{len(unjudged):,} queries have no relevant document ({named}).")
     notes += [
         f"The {system} seems to keep its answers: asked again it took "
         f"{c.repeated_ms:.1f} ms, asked anew {c.fresh_ms:.1f} ms."

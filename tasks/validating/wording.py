@@ -63,7 +63,7 @@ def verdict_page(generation: Generation, outcome: Outcome) -> str:
         "",
         "Latency past the router: of baseline and candidate from when requests were due, arriving "
         "at a rate of their own; of vectors alone from question to answer. Cost: list price an "
-        "hour / 3 600 × mean service time × 1 000 / vCPUs, a fully used machine assumed.",
+        "hour / 3,600 × mean service time × 1,000 / vCPUs, a fully used machine assumed.",
     ]
     lines += ["", f"With pictures: `qafila report {generation.workload} --validation`"]
     if outcome.verdict is Verdict.PASS:
@@ -104,7 +104,7 @@ def system_rows(outcome: Outcome) -> list[dict[str, object]]:
                 "p50 ms": _number(arm["p50_ms"], ".1f"),
                 "p95 ms": _number(arm["p95_ms"], ".1f"),
                 "errors": f"{arm['errors']} of {arm['queries']}",
-                f"{costs.get('currency', 'cost')} per 1 000 queries": str(costs.get(name, "–")),
+                f"{costs.get('currency', 'cost')} per 1,000 queries": str(costs.get(name, "–")),
             }
         )  # fmt: skip
     return rows

@@ -65,7 +65,7 @@ def test_the_month_is_judged_against_the_budget(budget: str, expected: Verdict) 
     judged = judge_month(cost(), Decimal(budget), "USD", VOLUME)
     assert judged.verdict is expected
     assert "machine time 262.80 USD, embedding of queries 30.00 USD" in judged.sentence
-    assert "a month of 3 000 000 queries costs 293.90 USD" in judged.sentence
+    assert "a month of 3,000,000 queries costs 293.90 USD" in judged.sentence
 
 
 def test_a_spread_on_both_sides_of_the_budget_is_inconclusive() -> None:

@@ -168,3 +168,9 @@ def test_many_differences_are_all_counted_and_the_first_are_named() -> None:
     assert everything.differences.counts["missing"] == 9_000
     assert [d.place[0] for d in everything.differences.named()[:2]] == ["000000", "000001"]
     assert len(everything.differences.named()) == 1_000
+
+
+def test_counts_are_written_as_everywhere_on_a_report() -> None:
+    many = KeyComparison(12_345, 1_234_567, 1_234_567, 0, Differences())
+    judged = judge_keys(many)
+    assert judged.sentence.startswith("12,345 rows in, 1,234,567 chunks found of 1,234,567: ")

@@ -233,7 +233,7 @@ def test_the_real_rate_says_where_it_is_from() -> None:
     # 2 000 000 / (730 × 3 600 s) × 3 = 2.28
     month = real_rate(projection())
     assert month.per_s == pytest.approx(2.283, abs=0.001)
-    assert month.why == "2 000 000 queries a month, 3 times the mean at the peak"
+    assert month.why == "2,000,000 queries a month, 3 times the mean at the peak"
     assert real_rate(projection(peak_requests_per_s=7)).per_s == 7
     assert real_rate(projection(peak_requests_per_s=7), 30.0) == RealRate(
         30.0, "as latency_rate says"

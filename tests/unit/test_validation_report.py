@@ -368,7 +368,8 @@ def test_columns_come_in_the_order_that_was_kept_and_figures_flush_right() -> No
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(None, "–"), ("", "–"), (True, "yes"), (False, "no"), (12345, "12,345"), (0.123456, "0.1235"),
-     (123456.7, "123,457"), ([1, "a"], "1, a"), ({"a": 1}, "a: 1"), ([], "–"), (0, "0")],
+     (123456.7, "123,457"), (1234.5, "1,234"), (9999.9, "10,000"),
+     ([1, "a"], "1, a"), ({"a": 1}, "a: 1"), ([], "–"), (0, "0")],
 )  # fmt: skip
 def test_any_value_of_the_evidence_has_a_text(value: Any, expected: str) -> None:
     assert cell(value) == expected

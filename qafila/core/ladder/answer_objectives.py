@@ -81,7 +81,7 @@ def judge_score(
     numbers = {**asdict(found), "at_least": at_least}
     said = (
         f"mean score {np.mean(scores[0]):.3f} against the baseline's {np.mean(scores[1]):.3f} on "
-        f"{found.pairs} prompts, {found.delta:+.3f} ({found.ci_low:+.3f}…{found.ci_high:+.3f}, "
+        f"{found.pairs:,} prompts, {found.delta:+.3f} ({found.ci_low:+.3f}…{found.ci_high:+.3f}, "
         "95 %)"
     )
     if found.ci_low >= at_least:
@@ -113,8 +113,8 @@ def judge_shares(
         differences = [float(c) - float(b) for c, b in marks]
         shares = compare_shares(differences.count(1.0), differences.count(-1.0), len(both))
         said = (
-            f"{name}: {sum(c for c, _ in marks)} of {len(both)} answers against the baseline's "
-            f"{sum(b for _, b in marks)}, {shares.delta:+.3f} "
+            f"{name}: {sum(c for c, _ in marks):,} of {len(both):,} answers against the baseline's "
+            f"{sum(b for _, b in marks):,}, {shares.delta:+.3f} "
             f"({shares.ci_low:+.3f}…{shares.ci_high:+.3f}, 95 %, p {shares.p_value:.3g})"
         )
         numbers = {**asdict(shares), "at_most": more}
@@ -151,7 +151,7 @@ def judge_times(
         ratio = exp(float(np.mean(logs)))
         said = (
             f"{name}: {ratio:.2f} times the baseline's ({low:.2f}…{high:.2f}, 95 %) on "
-            f"{len(logs)} prompts"
+            f"{len(logs):,} prompts"
         )
         numbers = {
             "ratio": ratio, "ci_low": low, "ci_high": high, "at_most": at_most,
@@ -177,7 +177,7 @@ def _undecided(
     advice = (
         "what was measured lies on the limit, and no number of prompts would decide"
         if needed is None
-        else f"some {needed} prompts like these would decide, {needed - len(differences)} more"
+        else f"some {needed:,} prompts like these would decide, {needed - len(differences):,} more"
     )
     return Judgement(
         Verdict.INCONCLUSIVE, f"{said}, on both sides of {limit}: {advice}.",

@@ -43,7 +43,7 @@ def system_row(system: SystemFigures) -> dict[str, object]:
     about = "about " if system.tokens_estimated else ""
     return {
         "score": number(system.score, ".3f"),
-        "errors": f"{system.errors} of {system.prompts}",
+        "errors": f"{system.errors:,} of {system.prompts:,}",
         "refusals": system.refusals,
         "broken formats": system.format_breaks,
         "tokens in": about + number(system.tokens_in, ".0f"),

@@ -137,7 +137,7 @@ def _errors(
     if measured.prompts == 0:
         return Judgement(Verdict.INCONCLUSIVE, f"{name}: no prompt was asked.", numbers)
     first = next((a.error for a in answers if a.graded is None), "")
-    said = f"{name}: {measured.errors} of {measured.prompts} prompts ended in an error"
+    said = f"{name}: {measured.errors:,} of {measured.prompts:,} prompts ended in an error"
     if measured.errors / measured.prompts > at_most:
         return Judgement(
             Verdict.ERROR,
@@ -151,8 +151,8 @@ def _too_few(pairs: int, planned: int, at_least: float, capped: str) -> Judgemen
     needed = prompts_needed([0.0] * max(2, pairs), at_least, pairs) or FEWEST
     return Judgement(
         Verdict.INCONCLUSIVE,
-        f"answers: {pairs} of {planned} prompts have a score on both sides, too few to judge; "
-        f"{needed} are needed when the two answer alike, at least {FEWEST} in any case."
+        f"answers: {pairs:,} of {planned:,} prompts have a score on both sides, too few to judge; "
+        f"{needed:,} are needed when the two answer alike, at least {FEWEST} in any case."
         + (f" The spend cap ended it: {capped}" if capped else ""),
         {"pairs": pairs, "needed": needed, "at_least": FEWEST},
     )
@@ -196,7 +196,7 @@ def _breakdown(
     judged = {}
     for (name, one), p in zip(paired.items(), adjusted, strict=True):
         said = (
-            f"{name}: {one.delta:+.3f} on {one.pairs} prompts ({one.ci_low:+.3f}…"
+            f"{name}: {one.delta:+.3f} on {one.pairs:,} prompts ({one.ci_low:+.3f}…"
             f"{one.ci_high:+.3f}, 95 % for all {len(paired)} together, p {p:.3g} by Holm)"
         )
         numbers = {**asdict(one), "adjusted_p_value": p, "at_least": at_least}
@@ -218,7 +218,7 @@ def _conclusion(
     verdict = worst(j.verdict for j in (*decide.values(), *failed.values()))
     numbers = {"pairs": pairs, **decide["score"].numbers}
     if capped and verdict is Verdict.PASS:
-        said = f"answers: the spend cap ended it after {pairs} prompts: {capped}"
+        said = f"answers: the spend cap ended it after {pairs:,} prompts: {capped}"
         return Judgement(Verdict.INCONCLUSIVE, said, numbers)
     if verdict is Verdict.PASS:
         return Judgement(verdict, f"answers: {decide['score'].sentence}", numbers)

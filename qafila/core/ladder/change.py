@@ -72,7 +72,7 @@ def judge_change(found: Sequence[Overlap], at_least: float | None) -> JudgedChan
     biased = sum(o.rank_biased for o in found) / len(found)
     said = (
         f"overlap@10 of the first pages is {mean:.3f} ({low:.3f}…{high:.3f} at 95 %, however often "
-        f"one looks) on {len(found)} queries, rank-biased overlap {biased:.3f}"
+        f"one looks) on {len(found):,} queries, rank-biased overlap {biased:.3f}"
     )
     numbers = {
         "overlap_at_10": mean, "ci_low": low, "ci_high": high, "rank_biased_overlap": biased,
@@ -88,7 +88,7 @@ def judge_change(found: Sequence[Overlap], at_least: float | None) -> JudgedChan
         )
     else:
         needed = _needed(len(found), low, high, mean, at_least)
-        told = f"about {needed} would decide" if needed else "no number of queries would decide"
+        told = f"about {needed:,} would decide" if needed else "no number of queries would decide"
         judgement = Judgement(
             Verdict.INCONCLUSIVE,
             f"{said}, on both sides of {at_least:g}: {told}.",

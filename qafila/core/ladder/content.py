@@ -234,7 +234,7 @@ def judge_content(looked: ContentCount) -> Judgement:
     if looked.not_asked and not +counts:
         return Judgement(
             Verdict.ERROR,
-            f"of {looked.rows} rows {looked.shared} vectors stand under several texts, and the "
+            f"of {looked.rows:,} rows {looked.shared:,} vectors stand under several texts, and the "
             f"model could not be asked whether they should: {looked.not_asked}",
             numbers,
         )
@@ -242,14 +242,14 @@ def judge_content(looked: ContentCount) -> Judgement:
     if not +counts:
         return Judgement(
             Verdict.PASS,
-            f"{looked.rows} rows: text, offsets, metadata, readers and fingerprint as in the "
+            f"{looked.rows:,} rows: text, offsets, metadata, readers and fingerprint as in the "
             f"source, every vector finite and of length 1{shared}.",
             numbers,
         )
     told = ", ".join(f"{counts[f]} {words}" for f, words in FAULTS.items() if counts[f])
     first = "; ".join(f"{r.key} (chunk {r.number}): {r.fault}, {r.told}" for r in looked.named[:3])
     return Judgement(
-        Verdict.FAIL, f"of {looked.rows} rows {told}. First: {first}.{shared and ' ' + shared}",
+        Verdict.FAIL, f"of {looked.rows:,} rows {told}. First: {first}.{shared and ' ' + shared}",
         numbers,
     )  # fmt: skip
 
@@ -258,6 +258,6 @@ def _shared(looked: ContentCount) -> str:
     if not looked.shared or looked.counts.get("shared"):
         return ""
     return (
-        f"; {looked.shared} vectors stand under several texts, which the model itself says of "
+        f"; {looked.shared:,} vectors stand under several texts, which the model itself says of "
         f"{looked.shared_checked} that it was asked about{looked.cost and ', for ' + looked.cost}"
     )

@@ -132,8 +132,8 @@ def judge_month(cost: SystemCost, budget: Decimal, currency: str, volume: Volume
     numbers = {"month": str(cost.total), "budget": str(budget), "currency": currency}
     per = cost.per_thousand
     said = (
-        f"1 000 queries cost {'an unknown sum' if per is None else f'{per:.6f} {currency}'}; a "
-        f"month of {volume.queries:,.0f} queries".replace(",", " ")
+        f"1,000 queries cost {'an unknown sum' if per is None else f'{per:.6f} {currency}'}; a "
+        f"month of {volume.queries:,.0f} queries"
     )
     if cost.total is None or cost.low is None or cost.high is None:
         return Judgement(

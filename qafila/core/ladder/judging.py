@@ -55,7 +55,7 @@ def too_few(arm: str, pairs: int) -> Judgement:
     """Say that an arm cannot be judged on so few queries that both systems answered."""
     return Judgement(
         Verdict.INCONCLUSIVE,
-        f"{arm}: {pairs} judged queries with both answers are too few, at least {FEWEST_QUERIES} "
+        f"{arm}: {pairs:,} judged queries with both answers are too few, at least {FEWEST_QUERIES} "
         "are needed.",
         {"pairs": pairs, "at_least": FEWEST_QUERIES},
     )
@@ -69,7 +69,7 @@ def judge_errors(arm: str, measured: ArmMeasurement, at_most: float) -> Judgemen
     broken = measured.errors / measured.queries > at_most
     return Judgement(
         Verdict.ERROR if broken else Verdict.PASS,
-        f"{arm}: {measured.errors} of {measured.queries} queries ended in an error"
+        f"{arm}: {measured.errors:,} of {measured.queries:,} queries ended in an error"
         + (f", more than {at_most:g} of them: it was not measured." if broken else "."),
         numbers,
     )
@@ -87,7 +87,7 @@ def judge_recall(
             numbers,
         )
     judged = judge_interval(
-        f"recall@10 against exact search is {recall:.3f} on {queries} queries and",
+        f"recall@10 against exact search is {recall:.3f} on {queries:,} queries and",
         low,
         high,
         at_least,

@@ -245,13 +245,13 @@ def judge_keys(compared: KeyComparison) -> Judgement:
         "readers": {g: list(both) for g, both in compared.unequal_readers.items()},
     }  # fmt: skip
     said = (
-        f"{compared.rows} rows in, {compared.found} chunks found of {compared.expected}: "
+        f"{compared.rows:,} rows in, {compared.found:,} chunks found of {compared.expected:,}: "
         + ", ".join(f"{counts[fault]} {word}" for fault, word in _WORDS.items())
-        + f", {compared.set_aside} set aside"
+        + f", {compared.set_aside:,} set aside"
     )
     unequal = compared.unequal_readers
     if compared.complete and not unequal:
-        moved = f"; {compared.moved} differed at first, while rows were written" * bool(
+        moved = f"; {compared.moved:,} differed at first, while rows were written" * bool(
             compared.moved
         )
         return Judgement(Verdict.PASS, f"{said}; keys and digests equal{moved}.", numbers)
@@ -280,7 +280,7 @@ def readers_parts(compared: KeyComparison) -> dict[str, Judgement]:
 
 
 def _readers(group: str, both: tuple[int, int]) -> str:
-    return f"{group} may read {both[1]} chunks, by the source {both[0]}."
+    return f"{group} may read {both[1]:,} chunks, by the source {both[0]:,}."
 
 
 def _shards(missing: Mapping[int, int]) -> str:

@@ -87,7 +87,7 @@ def judge_load(
 def judge_errors(system: str, load: Load, at_most: float) -> Judgement:
     """Judge the share of errors: ERROR only when the whole interval is above what is allowed."""
     numbers = {"sent": load.sent, "errors": load.errors, "at_most": at_most}
-    said = f"{system}: {load.errors} of {load.sent} requests under load ended in an error"
+    said = f"{system}: {load.errors:,} of {load.sent:,} requests under load ended in an error"
     if load.sent == 0:
         return Judgement(Verdict.INCONCLUSIVE, f"{system}: no request was sent.", numbers)
     if clopper_pearson(load.errors, load.sent)[0] > at_most:

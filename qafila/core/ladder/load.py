@@ -135,7 +135,7 @@ def saturation(load: Load, lowest: Load, at_most_errors: float) -> str:
     what it is at the lowest level, or it answers errors.
     """
     if load.sent and clopper_pearson(load.errors, load.sent)[0] > at_most_errors:
-        return f"{load.errors} of {load.sent} requests end in an error"
+        return f"{load.errors:,} of {load.sent:,} requests end in an error"
     if load.throughput is not None and load.throughput < LEAST_THROUGHPUT:
         return f"it answers {load.throughput:.0%} of what arrives"
     for share in (0.99, SHARE):

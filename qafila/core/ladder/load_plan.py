@@ -79,9 +79,7 @@ def real_rate(projection: Projection, override: float | None = None) -> RealRate
     month = projection.queries_per_month
     return RealRate(
         month / SECONDS_PER_MONTH * PEAK_OVER_MEAN,
-        f"{month:,} queries a month, {PEAK_OVER_MEAN:g} times the mean at the peak".replace(
-            ",", " ", f"{month:,}".count(",")
-        ),
+        f"{month:,} queries a month, {PEAK_OVER_MEAN:g} times the mean at the peak",
     )
 
 

@@ -192,7 +192,7 @@ def judge_meaning(
             numbers,
         )
     by = "mapped" if mapped else "embedded"
-    chosen = f"{rows} of {met.population} rows, chosen at random and {by} anew"
+    chosen = f"{rows:,} of {met.population:,} rows, chosen at random and {by} anew"
     left = (
         "it was every row."
         if rows >= met.population
@@ -203,7 +203,8 @@ def judge_meaning(
             needed = sample_size(share, confidence, met.population)
             return Judgement(
                 Verdict.INCONCLUSIVE,
-                f"{chosen}: none is faulty, but {needed} rows are needed to see {100 * share:g} %.",
+                f"{chosen}: none is faulty, but {needed:,} rows are needed to see "
+                f"{100 * share:g} %.",
                 numbers,
             )
         far = float(met.distance.max())

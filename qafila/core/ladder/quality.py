@@ -129,8 +129,8 @@ def judge_whole(
     if judged.verdict is Verdict.PASS and comparison.pairs < FEWEST_TO_PASS:
         return Judgement(
             Verdict.INCONCLUSIVE,
-            f"{judged.sentence.removesuffix('.')}; but {comparison.pairs} judged queries can miss "
-            f"rare great losses: a PASS takes {FEWEST_TO_PASS}.",
+            f"{judged.sentence.removesuffix('.')}; but {comparison.pairs:,} judged queries can "
+            f"miss rare great losses: a PASS takes {FEWEST_TO_PASS}.",
             {**judged.numbers, "needed": FEWEST_TO_PASS},
         )
     if judged.verdict is not Verdict.INCONCLUSIVE:
@@ -141,7 +141,7 @@ def judge_whole(
         f"about {max(needed, comparison.pairs + 1):,} judged queries would decide, if it stays so."
         if needed is not None
         else "so near to it that no number of queries decides: tolerate more, or less."
-    ).replace(",", " ", 1)
+    )
     sentence = judged.sentence.removesuffix("more judged queries would decide.") + told
     return Judgement(judged.verdict, sentence, {**judged.numbers, "needed": needed})
 
@@ -153,8 +153,8 @@ def too_few(name: str, new: Sequence[float], old: Sequence[float], effect: float
     needed = max(FEWEST_QUERIES, _needed(effect, spread) or 0)
     return Judgement(
         Verdict.INCONCLUSIVE,
-        f"{name}: {len(new)} judged queries with both answers are too few; {needed} are needed to "
-        f"show a difference of {effect:g} in nDCG@10.",
+        f"{name}: {len(new):,} judged queries with both answers are too few; {needed:,} are needed "
+        f"to show a difference of {effect:g} in nDCG@10.",
         {"pairs": len(new), "at_least": FEWEST_QUERIES, "needed": needed},
     )
 
@@ -210,18 +210,18 @@ def _judge_group(
     }  # fmt: skip
     said = (
         f"{group.name}: nDCG@10 minus the baseline's is {c.delta:+.3f} "
-        f"({c.ci_low:+.3f}…{c.ci_high:+.3f}, Holm's p {_p(p)}) on {c.pairs} queries"
+        f"({c.ci_low:+.3f}…{c.ci_high:+.3f}, Holm's p {_p(p)}) on {c.pairs:,} queries"
     )
     if c.ci_high < tolerated and p <= ALPHA:
         return Judgement(Verdict.FAIL, f"{said}, worse than is tolerated ({tolerated:g}).", numbers)
     if c.ci_low >= tolerated:
         return Judgement(Verdict.PASS, f"{said}.", numbers)
-    more = f"; {needed} would show a difference as asked for" if needed else ""
+    more = f"; {needed:,} would show a difference as asked for" if needed else ""
     return Judgement(Verdict.INCONCLUSIVE, f"{said}: no loss shown, none ruled out{more}.", numbers)
 
 
 def _too_small(group: QueryGroup, pairs: int, needed: int) -> JudgedGroup:
-    said = f"{group.name}: {pairs} queries are too few, {needed} are needed."
+    said = f"{group.name}: {pairs:,} queries are too few, {needed:,} are needed."
     judgement = Judgement(Verdict.INCONCLUSIVE, said, {"pairs": pairs, "needed": needed})
     return JudgedGroup(group, pairs, judgement, needed=needed)
 
@@ -235,7 +235,9 @@ def _sentence(
     # classes that we made up ourselves are in the parts, and worth no sentence at night
     small = [g for g in judged if g.comparison is None and not g.group.derived]
     if small:
-        named = ", ".join(f"{g.group.name} ({g.pairs}, {g.needed} needed)" for g in small[:_NAMED])
+        named = ", ".join(
+            f"{g.group.name} ({g.pairs:,}, {g.needed:,} needed)" for g in small[:_NAMED]
+        )
         more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
         told.append(f"Too few queries to judge: {named}{more}.")
     return " ".join(told)

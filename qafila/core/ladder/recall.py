@@ -92,7 +92,7 @@ class Interval:
     queries: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ({self.low:.3f}…{self.high:.3f}, {self.queries} queries)"
+        return f"{self.mean:.3f} ({self.low:.3f}…{self.high:.3f}, {self.queries:,} queries)"
 
 
 def share_found(truth: Scores, found: Scores, k: int) -> float | None:
@@ -156,14 +156,14 @@ def judge_filter(reached: Reached, at_least: float, *, of: int, seed: int) -> Ju
         shown = ", ".join(f"{key} ({number})" for key, number in reached.foreign[:3])
         return Judgement(
             Verdict.FAIL,
-            f"{what.name}: search returned {len(reached.foreign)} rows that this filter excludes, "
-            f"as {shown}: it is not applied.",
+            f"{what.name}: search returned {len(reached.foreign):,} rows that this filter "
+            f"excludes, as {shown}: it is not applied.",
             numbers,
         )
     if found is None:
         return Judgement(Verdict.INCONCLUSIVE, f"{what.name}: no query could be compared.", numbers)
     numbers |= {"recall_at_10": found.mean, "ci_low": found.low, "ci_high": found.high}
-    said = f"{what.name} ({what.rows} rows, {what.percent}): recall@10 {found}"
+    said = f"{what.name} ({what.rows:,} rows, {what.percent}): recall@10 {found}"
     if reached.scanned and found.mean == 1.0:
         return Judgement(
             Verdict.PASS, f"{said}; the store looks at every one of these rows.", numbers
@@ -181,7 +181,7 @@ def judge_filter(reached: Reached, at_least: float, *, of: int, seed: int) -> Ju
         return Judgement(Verdict.FAIL, f"{said}, all of it below {at_least:g}.", numbers)
     needed = queries_needed(reached.shares, at_least, of=of)
     more = (
-        f"recall_queries: {needed} would likely decide"
+        f"recall_queries: {needed:,} would likely decide"
         if needed is not None
         else f"it is {at_least:g} as nearly as can be told"
     )

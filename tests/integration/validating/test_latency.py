@@ -46,7 +46,7 @@ def test_real_services_are_measured_over_http(demo: Demo) -> None:
     found = measure_latency.fn(climb(demo, latency_seconds=6))
     assert found.judgement.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
     assert found.parts["errors of candidate"].numbers["errors"] == 0
-    assert "2 000 000 queries a month" in found.judgement.sentence
+    assert "2,000,000 queries a month" in found.judgement.sentence
     assert found.figures["latency"]["cached"] == {"baseline": False, "candidate": False}
 
 
