@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from qafila.core.corpus import EVERYBODY
 from qafila.core.corpus import PostgresSource as Settings
 from qafila.core.ladder.keys import Sums, Witnesses
+from tasks.sources.blanks import is_blank_sql
 from tasks.sources.json_objects import object_of
 from tasks.sources.keys import relation_problems
 from tasks.sources.port import Key, KeyRange, Semantics, SourceRow, Volume
@@ -104,7 +105,7 @@ class PostgresSource:
             return None
         if not relation.unique():
             return None
-        text = sql.SQL("concat_ws(E'\\n', {})").format(
+        joined = sql.SQL("concat_ws(E'\\n', {})").format(
             sql.SQL(", ").join(
                 sql.SQL("nullif({}::text, '')").format(sql.Identifier("asked", c))
                 for c in settings.text
@@ -115,7 +116,16 @@ class PostgresSource:
             key=sql.SQL("{}::text").format(sql.Identifier("asked", key)),
             number=sql.SQL("0"),
             marked=sql.SQL("true"),
-            digest=sql.SQL("sha256(convert_to({}, 'UTF8'))").format(text),
+            digest=self._digest_of(joined),
+        )
+
+    def _digest_of(self, text: sql.Composable) -> sql.Composable:
+        """Return the digest of a text, made once a row; one of blanks alone counts as empty."""
+        return sql.SQL(
+            "(SELECT sha256(convert_to(CASE WHEN {blank} THEN '' ELSE whole END, 'UTF8'))"
+            " FROM (SELECT {text} AS whole OFFSET 0) AS joined)"
+        ).format(
+            blank=is_blank_sql(self._relation.connection, sql.Identifier("whole")), text=text
         )
 
     def readers(self) -> Mapping[str, int]:

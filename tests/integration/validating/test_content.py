@@ -182,7 +182,8 @@ def test_the_servers_hash_as_we_do(pg_server: postgres.Postgres, target_url: str
     from tasks.stores.port import witnesses_of
     from tests.corpus import demo_workload
 
-    odd = ["", None, " ", "\n", "100 %", "%s", "é", "e\u0301", "😀", "\\x00", "a\r\nb", "\ufeff"]
+    odd = ["", None, " ", "\n", "100 %", "%s", "é", "e\u0301", "😀", "\\x00", "a\r\nb", "\ufeff",
+           "\u3000 \u200b"]  # fmt: skip
     workload = demo_workload()
     with psycopg.connect(target_url, autocommit=True) as connection:
         connection.execute(
