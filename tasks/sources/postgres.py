@@ -124,9 +124,7 @@ class PostgresSource:
         return sql.SQL(
             "(SELECT sha256(convert_to(CASE WHEN {blank} THEN '' ELSE whole END, 'UTF8'))"
             " FROM (SELECT {text} AS whole OFFSET 0) AS joined)"
-        ).format(
-            blank=is_blank_sql(self._relation.connection, sql.Identifier("whole")), text=text
-        )
+        ).format(blank=is_blank_sql(self._relation.connection, sql.Identifier("whole")), text=text)
 
     def readers(self) -> Mapping[str, int]:
         """Return how many rows each group may read; ``NOBODY`` stands for no group at all."""
