@@ -72,8 +72,8 @@ def test_one_name_with_two_meanings_is_refused(tmp_path: Path) -> None:
             prometheus=["http://h", {"url": "http://h/", "header_file": "f"}],
         )
     assert [p.split(": ", 2)[2] for p in refused.value.problems] == [
-        "value error, named twice, with different namespaces: shop.",
-        "value error, named twice, with different headers: http://h.",
+        "named twice, with different namespaces: shop.",
+        "named twice, with different headers: http://h.",
     ]
 
 
