@@ -185,10 +185,12 @@ class RawSource:
         built = object_of((c, _column(c)) for c in columns)
         written = [self._is_jsonb(_column(c)) for c in columns if self._type(c) == "json"]
         if len(columns) == 1:
-            kind = "json_typeof({one})" if written else "jsonb_typeof(to_jsonb({one}))"
-            built = sql.SQL(
-                f"CASE WHEN {kind} = 'object' THEN to_jsonb({{one}}) ELSE {{all}} END"
-            ).format(one=_column(columns[0]), all=built)
+            # a jsonb stays the bytes it is: to_jsonb would take it apart and build it again
+            value = "{one}" if self._type(columns[0]) == "jsonb" else "to_jsonb({one})"
+            kind = "json_typeof({one})" if written else f"jsonb_typeof({value})"
+            built = sql.SQL(f"CASE WHEN {kind} = 'object' THEN {value} ELSE {{all}} END").format(
+                one=_column(columns[0]), all=built
+            )
         if not written:
             return built
         return sql.SQL("CASE WHEN {} THEN {} END").format(sql.SQL(" AND ").join(written), built)
