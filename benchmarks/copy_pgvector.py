@@ -20,11 +20,14 @@ from benchmarks import machine
 from benchmarks.loader import Measure
 from benchmarks.rows import load, make_rows, new_store, place
 from benchmarks.setting import Setting, setting
-from qafila.core.corpus import PgvectorSource, PgvectorTarget
+from qafila.core.corpus import PgvectorSource, PgvectorTarget, WordLlamaEmbedder
 from qafila.core.fingerprint import rows_digest, text_digest
+from qafila.core.plan import batch_rows_for
 from tasks.stores.pgvector import PgvectorStore
 
 DIMENSIONS = 256
+# as large as a backfill makes them by itself
+BATCH_ROWS = batch_rows_for(WordLlamaEmbedder(kind="wordllama"))
 _FROM, _TO = 11, 12
 
 
@@ -32,7 +35,7 @@ def main() -> None:
     """Measure in a server of our own."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
-    parser.add_argument("--batch-rows", type=int, default=10_000)
+    parser.add_argument("--batch-rows", type=int, default=BATCH_ROWS)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args()
@@ -41,7 +44,9 @@ def main() -> None:
     machine.show("copy-pgvector", figures, seed=given.seed, raw_seconds=raw, notes=notes)
 
 
-def measure(rows: int, seed: int, *, batch_rows: int = 10_000, rounds: int = 9) -> dict[str, Any]:
+def measure(
+    rows: int, seed: int, *, batch_rows: int = BATCH_ROWS, rounds: int = 9
+) -> dict[str, Any]:
     """Return the ratio, whether the digests agree, and every timing."""
     made = make_rows(0, rows, DIMENSIONS, seed)
     asked = argparse.Namespace(rows=rows, dim=DIMENSIONS, batch_rows=batch_rows, seed=seed)

@@ -101,7 +101,7 @@ class QdrantStore(PointWitness, PointSearch):
             vector_type="vector", limits=limits_of(self._settings, place.dimensions),
         )  # fmt: skip
         begin = mark.last_key or low
-        with closing(read_ahead(raw, place.dimensions, begin, high, batch_rows)) as ahead:
+        with closing(read_ahead(raw, place, begin, high, batch_rows)) as ahead:
             for batch in ahead:
                 if batch.passed.rejected:
                     set_aside(batch.passed.rejected)

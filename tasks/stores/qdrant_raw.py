@@ -19,12 +19,11 @@ from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import HEADER, TRAILER
 from tasks.stores.pgvector_raw import SNAPSHOT_SECONDS, RawSource
 from tasks.stores.pgvector_stream import Passed
-from tasks.stores.port import Chunk, Vectors
+from tasks.stores.port import Chunk, Place, Vectors
 
 _REMEMBERED = 4096  # distinct lists of groups, distinct metadata
 _DIGEST_BYTES = 32
 _int4 = struct.Struct(">i").unpack_from
-_four_int4 = struct.Struct(">iiii").unpack_from
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,13 @@ class RawBatch:
 
 
 def read_ahead(
-    raw: RawSource, dimensions: int, low: Key | None, high: Key | None, batch_rows: int
+    raw: RawSource, place: Place, low: Key | None, high: Key | None, batch_rows: int
 ) -> Generator[RawBatch, None, None]:
     """Yield the batches of a range; the next one is read while the caller works on this one.
 
     The last batch says that it is (``passed.finished``).
     """
-    unpacker = Unpacker(dimensions)
+    unpacker = Unpacker(place.dimensions, place.fingerprint)
     while True:
         with raw.reading(low, high, batch_rows) as reading:
             begun = time.monotonic()
@@ -57,10 +56,19 @@ def read_ahead(
 
 
 class Unpacker:
-    """Cuts binary COPY rows of ``COLUMNS``; remembers groups and metadata that come again."""
+    """Cuts binary COPY rows of ``COLUMNS``; remembers groups and metadata that come again.
 
-    def __init__(self, dimensions: int) -> None:
+    Every row has the same ``fingerprint``, so all before the key has the same length in each, and
+    is taken apart at once.
+    """
+
+    def __init__(self, dimensions: int, fingerprint: str) -> None:
         self._dimensions = dimensions
+        # x: what is known already; the number of fields, lengths of fixed fields, our own marks
+        self._fixed = struct.Struct(
+            f">2x 4x {4 + 4 * dimensions}s 4x {_DIGEST_BYTES}s 8x 4x {len(fingerprint.encode())}x"
+            " 4x i 4x i 4x i i"
+        )
         self._groups: dict[bytes, list[str]] = {}
         self._metadata: dict[bytes, Any] = {}
 
@@ -76,31 +84,25 @@ class Unpacker:
         return chunks, raw[:, 1:].astype(np.float32)
 
     def _cut(self, piece: bytes, chunks: list[Chunk], sent: list[bytes]) -> None:
-        vector_bytes, end, at = 4 + 4 * self._dimensions, len(piece), 0
+        fixed, fixed_bytes, end, at = self._fixed.unpack_from, self._fixed.size, len(piece), 0
         while at < end:
-            at += 6  # the number of fields, the length of the vector
-            sent.append(piece[at : at + vector_bytes])
-            at += vector_bytes + 4
-            digest = piece[at : at + _DIGEST_BYTES]
-            at += _DIGEST_BYTES + 8  # the generation is ours to say, and so is the fingerprint
-            at += 4 + _int4(piece, at)[0]
-            _, number, _, start = _four_int4(piece, at)
-            stop, key_bytes = _int4(piece, at + 20)[0], _int4(piece, at + 24)[0]
-            at += 28
-            key = piece[at : at + key_bytes].decode()
-            at += key_bytes
-            size = _int4(piece, at)[0]
-            title = piece[at + 4 : at + 4 + size].decode()
-            at += 4 + size
-            size = _int4(piece, at)[0]
-            text = piece[at + 4 : at + 4 + size].decode()
-            at += 4 + size
-            size = _int4(piece, at)[0]
-            acl = self._of(self._groups, piece[at + 4 : at + 4 + size], _groups_of)
-            at += 4 + size
-            size = max(0, _int4(piece, at)[0])  # metadata may be NULL
-            metadata = self._of(self._metadata, piece[at + 4 : at + 4 + size], _object_of)
-            at += 4 + size
+            vector, digest, number, start, stop, size = fixed(piece, at)
+            sent.append(vector)
+            at += fixed_bytes
+            key = piece[at : at + size].decode()
+            at += size + 4
+            size = _int4(piece, at - 4)[0]
+            title = piece[at : at + size].decode()
+            at += size + 4
+            size = _int4(piece, at - 4)[0]
+            text = piece[at : at + size].decode()
+            at += size + 4
+            size = _int4(piece, at - 4)[0]
+            acl = self._of(self._groups, piece[at : at + size], _groups_of)
+            at += size + 4
+            size = max(0, _int4(piece, at - 4)[0])  # metadata may be NULL
+            metadata = self._of(self._metadata, piece[at : at + size], _object_of)
+            at += size
             chunks.append(Chunk(key, number, start, stop, title, text, digest, acl, metadata))
 
     @staticmethod
