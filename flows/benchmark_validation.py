@@ -136,7 +136,7 @@ def conclude(generation: Generation, outcome: Outcome) -> dict[str, Any]:
     if outcome.verdict is Verdict.FAIL:
         raise Refused(what, kept=kept, remedy=f"mend what the artifact `verdict` names; {again}")
     if outcome.verdict is Verdict.INCONCLUSIVE:
-        raise Inconclusive(what, kept=kept, remedy=f"judge more queries, then: {again}")
+        raise Inconclusive(what, kept=kept, remedy=f"do as it says, then: {again}")
     if outcome.verdict is Verdict.ERROR:
         raise Unavailable(what, kept=kept, remedy=f"mend the service, then: {again}")
     return {"verdict": outcome.verdict.value, **outcome.body()}

@@ -95,7 +95,8 @@ def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
         return [row.sentence, f"{rate:.0f} rows/s in this run · attempts {body['attempts']}"
                 if rate else f"attempts {body['attempts']}"]  # fmt: skip
     if row.kind == "validation" and body["systems"]:
-        return [_quality(body), *_validation_details(body)]
+        why = [] if row.verdict == Verdict.PASS else [f"! {row.sentence}"]
+        return [_quality(body), *_validation_details(body), *why]
     if row.kind == "drill" and row.verdict == Verdict.PASS and "valid_hours" in body:
         until = row.recorded_at + timedelta(hours=body["valid_hours"])
         return [row.sentence, f"certificate until {until.astimezone(UTC):%d %b %H:%M} UTC"]

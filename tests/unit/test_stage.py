@@ -15,10 +15,12 @@ from qafila.cli.stage import ScreenStage
 from tasks.evidence import Evidence
 
 
-def shown(capsys: pytest.CaptureFixture[str], kind: str, sentence: str, **body: Any) -> list[str]:
+def shown(
+    capsys: pytest.CaptureFixture[str], kind: str, sentence: str, verdict: str = "PASS", **body: Any
+) -> list[str]:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     stage = ScreenStage()
-    stage.told(Evidence(1, "w", 1, kind, None, "PASS", sentence, now, body, "d"))
+    stage.told(Evidence(1, "w", 1, kind, None, verdict, sentence, now, body, "d"))
     return capsys.readouterr().out.splitlines()
 
 
@@ -110,6 +112,14 @@ def test_a_step_that_proved_nothing_and_an_approval_show(
 def test_a_validation_that_stopped_early_shows_why(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "validation", "3 rows are stale", systems={}, verdicts={})
     assert "3 rows are stale" in lines[0]
+
+
+def test_a_validation_says_its_reason_unless_it_passed(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"systems": {"candidate": {"ndcg_at_10": 0.671}}, "verdicts": {}, "paired": {}}
+    why = "the load generator itself was late."
+    lines = shown(capsys, "validation", why, "INCONCLUSIVE", **figures)
+    assert lines[-1].strip() == f"! {why}"
+    assert why not in "".join(shown(capsys, "validation", why, **figures))
 
 
 def test_a_drill_says_how_long_its_certificate_holds(capsys: pytest.CaptureFixture[str]) -> None:
