@@ -6,8 +6,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID
 
@@ -19,14 +21,18 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     LogFilter,
     LogFilterFlowRunId,
+    LogFilterTimestamp,
 )
 from prefect.client.schemas.objects import Log, State
+from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from qafila.errors import BadInput, Unavailable
 from tasks.runs import NEXT_STEP
 
 LAST_LINES_S = 5.0  # lines arrive up to some seconds after the state; the last of them is Prefect's
+LATE_LINES_S = 60.0  # how much later than others of its time a line may come, at the least
+_PAGE = 200  # Prefect gives no more at once
 _RUN = "prefect.flow_runs"
 _SPEAKERS = (_RUN, "prefect.task_runs")
 
@@ -107,14 +113,16 @@ def follow(
     ``look`` is called with each poll, for whatever else is shown meanwhile.
     A run that waits for a person keeps being followed: the answer may come from elsewhere.
     """
-    told, whole, until = 0, False, None
+    whole, until = False, None
+    seen: set[UUID] = set()
+    latest: datetime | None = None
     error: Log | None = None  # not told yet
     with get_client(sync_client=True) as client:
         while True:
             state = client.read_flow_run(run_id).state
-            mine = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id]))
-            lines = client.read_logs(mine, limit=200, offset=told)
-            for line in lines:
+            ended = state is not None and state.is_final()
+            for line in _new_lines(client, run_id, seen, latest=None if ended else latest):
+                latest = max(latest or line.timestamp, line.timestamp)
                 whole |= line.name == _RUN and line.message.startswith("Finished in state")
                 if line.level < logging.INFO or _is_machinery(line):
                     continue
@@ -123,17 +131,37 @@ def follow(
                 error = line if line.level >= logging.ERROR else None
                 if error is None:
                     tell(_line(line))
-            told += len(lines)
-            if state is not None and state.is_final():
+            if state is not None and ended:
                 until = until or time.monotonic() + LAST_LINES_S
                 began = state.is_completed() or state.is_failed()
                 if whole or not began or time.monotonic() >= until:
-                    ended = _ended(client, run_id, state)
-                    if error is not None and error.message != ended.message:
+                    how = _ended(client, run_id, state)
+                    if error is not None and error.message != how.message:
                         tell(_line(error))
-                    return ended
+                    return how
             look()
             time.sleep(poll_s)
+
+
+def _new_lines(
+    client: SyncPrefectClient, run_id: UUID, seen: set[UUID], *, latest: datetime | None
+) -> Iterator[Log]:
+    """Return the lines that were not ``seen``, by their time; they are seen then.
+
+    They arrive from several processes, each with the time at which it was written, so one may come
+    to stand before others that were there already: up to a minute before the ``latest`` seen,
+    anywhere with None.
+    """
+    since = None if latest is None else latest - timedelta(seconds=LATE_LINES_S)
+    mine = LogFilter(
+        flow_run_id=LogFilterFlowRunId(any_=[run_id]), timestamp=LogFilterTimestamp(after_=since)
+    )
+    for offset in count(0, _PAGE):
+        lines = client.read_logs(mine, limit=_PAGE, offset=offset, sort=LogSort.TIMESTAMP_ASC)
+        yield from (line for line in lines if line.id not in seen)
+        seen |= {line.id for line in lines}
+        if len(lines) < _PAGE:
+            return
 
 
 def _line(log: Log) -> str:

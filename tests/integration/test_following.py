@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import LogCreate
-from prefect.states import Cancelled, Completed
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Running
 
 from qafila.errors import Refused
 from tasks.runs import operator_told
@@ -50,6 +51,18 @@ def mended() -> None:
         raise Refused("there is no such workload.")
 
 
+def _log(run: UUID, *messages: str, ago_s: float = 0.0) -> None:
+    written = datetime.now(UTC) - timedelta(seconds=ago_s)
+    with get_client(sync_client=True) as client:
+        client.create_logs(
+            LogCreate(
+                name="prefect.flow_runs", level=20, message=message, flow_run_id=run,
+                timestamp=written + timedelta(milliseconds=n),
+            )
+            for n, message in enumerate(messages)
+        )  # fmt: skip
+
+
 def _run(of: object) -> UUID:
     state = of(return_state=True)  # type: ignore[operator]
     return UUID(str(state.state_details.flow_run_id))
@@ -64,14 +77,7 @@ def _followed(run: UUID) -> tuple[list[str], Ended]:
 @pytest.mark.usefixtures("prefect_server")
 def test_a_refusal_is_told_once_and_without_what_prefect_says_of_it() -> None:
     run = _run(refused)
-    with get_client(sync_client=True) as client:
-        client.create_logs(
-            LogCreate(
-                name="prefect.flow_runs", level=20, message=message,
-                timestamp=datetime.now(UTC), flow_run_id=run,
-            )
-            for message in OF_PREFECT[:4] + OURS + OF_PREFECT[4:]
-        )  # fmt: skip
+    _log(run, *OF_PREFECT[:4], *OURS, *OF_PREFECT[4:], ago_s=60)  # before it ended
     said, ended = _followed(run)
     assert [line for line in said if line in OURS] == list(OURS)
     assert not {line for line in OF_PREFECT if line in said}
@@ -99,17 +105,6 @@ def done() -> None:
     """Do nothing."""
 
 
-def _log(run: UUID, *messages: str) -> None:
-    with get_client(sync_client=True) as client:
-        client.create_logs(
-            LogCreate(
-                name="prefect.flow_runs", level=20, message=message,
-                timestamp=datetime.now(UTC), flow_run_id=run,
-            )
-            for message in messages
-        )  # fmt: skip
-
-
 @pytest.mark.usefixtures("prefect_server")
 def test_lines_that_come_after_the_end_are_told_as_well() -> None:
     with get_client(sync_client=True) as client:
@@ -131,3 +126,28 @@ def test_a_run_that_was_not_let_in_says_what_to_do() -> None:
     assert (said, ended.exit_code) == ([], 4)
     assert ended.message.startswith("Cancelled before it began: Limit reached.\nKept:")
     assert "\nNext:  where another run of this phase is going on" in ended.message
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("ends", [Completed(), Running()], ids=["ended", "goes on"])
+def test_a_line_that_arrives_late_is_told_and_none_is_told_twice(ends: State[None]) -> None:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(done, state=Running()).id
+    said: list[str] = []
+
+    def look() -> None:
+        """Between two polls: an older line arrives, then the run ends."""
+        if len(looks) == 0:
+            _log(run, "a worker: 2 rows", ago_s=30)
+        if len(looks) == (0 if ends.is_final() else 2):
+            with get_client(sync_client=True) as client:
+                client.set_flow_run_state(run, Completed(), force=True)
+            _log(run, "Finished in state Completed()")
+        looks.append(0)
+
+    looks: list[int] = []
+    _log(run, *(f"shard {n}" for n in range(250)), ago_s=10)  # more than a page of Prefect's
+    follow(run, said.append, poll_s=0.05, look=look)
+    assert [line.split(" ", 3)[3] for line in said] == [
+        *(f"shard {n}" for n in range(250)), "a worker: 2 rows",
+    ]  # fmt: skip
