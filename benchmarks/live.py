@@ -4,11 +4,13 @@
 
 Starts a PostgreSQL and an application of its own on loopback. The application inserts, changes,
 deletes and searches all the time: alone at first, then during the backfill, the index build, the
-cut-over and the rollback. ``write_p99_ratio`` is the p99 of its writes from the plan to the end,
-over that of the time before. ``longest_pause_cutover_ms`` and ``…_rollback_ms`` are the slowest
-call, reading or writing, that was under way within a second of the switch; a call is timed from
-the moment it was due. ``lost_writes`` counts rows that do not have, in the old or the new
-generation, the vector of what the application last wrote. On top stands the worse of both layouts.
+cut-over and the rollback; and once more alone, on a server and a table made anew, since a machine
+does not stay as fast as it was for the half hour of a migration. ``write_p99_ratio`` is the p99 of
+its writes from the plan to the end, over that of both times alone together.
+``longest_pause_cutover_ms`` and ``…_rollback_ms`` are the slowest call, reading or writing, that
+was under way within a second of the switch; a call is timed from the moment it was due.
+``lost_writes`` counts rows that do not have, in the old or the new generation, the vector of what
+the application last wrote. On top stands the worse of both layouts.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +37,7 @@ from benchmarks import live_migration as migration
 from benchmarks.live_application import Layout, Orders, as_json
 from benchmarks.live_threads import calmly, following
 from benchmarks.machine import NotMeasured, show
-from benchmarks.setting import ROOT, Setting, setting
+from benchmarks.setting import ROOT, setting
 from benchmarks.shield import shield
 
 TOP = ("write_p99_ratio", "longest_pause_cutover_ms", "longest_pause_rollback_ms", "lost_writes",
@@ -72,7 +75,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--writes-per-s", type=float, default=50.0)
     parser.add_argument("--reads-per-s", type=float, default=50.0)
-    parser.add_argument("--alone-seconds", type=float, default=120.0, help="before we start")
+    parser.add_argument("--alone-seconds", type=float, default=120.0,
+                        help="without us: half of it before, half of it afterwards")  # fmt: skip
     parser.add_argument("--hold-seconds", type=float, default=5.0, help="after each switch")
     parser.add_argument("--speed", type=float, default=0.2,
                         help="share of its full speed at which the load works")  # fmt: skip
@@ -86,8 +90,7 @@ def main() -> None:
     figures: dict[str, dict[str, Any]] = {}
     raw: dict[str, list[float]] = {}
     for layout in layouts:
-        with setting(ledger_apart=True) as here:
-            figures[layout], timings = measure(here, layout, given)
+        figures[layout], timings = measure(layout, given)
         raw |= {f"{layout}_{name}": seconds for name, seconds in timings.items()}
     show(
         "live",
@@ -106,54 +109,82 @@ def main() -> None:
             "server": f"of the application's own: {SERVER}, else as PostgreSQL comes; the ledger "
             "has one of its own, as it comes",
             "arrivals": "writes and searches come at random times (Poisson), each at its rate",
-            "busy_alone": "share of the machine that was busy before we started; far above a "
-            "tenth, something else was running, and the ratio says nothing",
+            "busy_alone": "share of the machine that was busy without us, before and afterwards; "
+            "far above a tenth, something else was running, and the ratio says nothing",
+            "alone": "half of it before the migration, half of it afterwards on a server and a "
+            "table made anew; far apart, the machine itself has changed meanwhile",
         },
     )  # fmt: skip
 
 
-def measure(
-    here: Setting, layout: Layout, given: argparse.Namespace
-) -> tuple[dict[str, Any], dict[str, list[float]]]:
-    """Run one migration under the application; return its figures and raw timings."""
-    here.configure(**SERVER)
-    pool = migration.make_pool(here.folder / "pool.npz")
-    stage = migration.make_ready(here, layout, given.rows)
-    journal = here.folder / "journal.jsonl"
-    orders = Orders(
-        url=here.target_url, layout=layout, workload=stage.workload.name, journal=str(journal),
-        pool=str(pool), tables=stage.tables, new=stage.new, rows=given.rows,
-        writes_per_s=given.writes_per_s, reads_per_s=given.reads_per_s, seed=given.seed,
-        cores=migration.USERS_CORES,
-    )  # fmt: skip
-    queries = np.load(pool)["new"][:_WARM_UP_QUERIES]
-    at: dict[str, float] = {}
+@dataclass(frozen=True)
+class Work:
+    """What the application is to do on a server of its own, and what we do to it."""
 
-    def mark(name: str) -> None:
-        at[name] = time.perf_counter()
+    orders: Orders
+    moving: migration.Moving
+    at: dict[str, float] = field(default_factory=dict)
 
+    def mark(self, name: str) -> None:
+        self.at[name] = time.perf_counter()
+
+    def stay_alone(self, seconds: float) -> float:
+        """Let it work without us; return the share of the machine that was busy."""
+        time.sleep(_WARM_UP_SECONDS)
+        psutil.cpu_percent()
+        self.mark("alone")
+        time.sleep(seconds)
+        self.mark("begun")
+        return round(psutil.cpu_percent() / 100, 3)
+
+    def calls(self) -> list[Call]:
+        return read_calls(Path(self.orders.journal))
+
+    def written_keys(self) -> list[str]:
+        """Return the keys that the application has written so far."""
+        return list(dict.fromkeys(str(c.key) for c in self.calls() if c.kind != "search"))
+
+
+@contextmanager
+def at_work(layout: Layout, given: argparse.Namespace, seed: int) -> Iterator[Work]:
+    """Start a server with the application's table on it; end all of it afterwards."""
     with ExitStack() as around:
+        here = around.enter_context(setting(ledger_apart=True))
+        here.configure(**SERVER)
+        pool = migration.make_pool(here.folder / "pool.npz")
+        stage = migration.make_ready(here, layout, given.rows)
+        journal = here.folder / "journal.jsonl"
+        orders = Orders(
+            url=here.target_url, layout=layout, workload=stage.workload.name, journal=str(journal),
+            pool=str(pool), tables=stage.tables, new=stage.new, rows=given.rows,
+            writes_per_s=given.writes_per_s, reads_per_s=given.reads_per_s, seed=seed,
+            cores=migration.USERS_CORES,
+        )  # fmt: skip
         if given.shield:
             servers = [here.server.pid, here.ledger_server.pid]
             moved = around.enter_context(shield(migration.OUR_CORES, servers))
             print(f"{moved} threads of other processes keep to core {migration.OUR_CORES[0]} until "
                   "this ends; --no-shield leaves them.", file=sys.stderr)  # fmt: skip
         moving = around.enter_context(migration.migrating(here, stage))
-        with application(orders):
-            time.sleep(_WARM_UP_SECONDS)
-            psutil.cpu_percent()
-            mark("alone")
-            time.sleep(given.alone_seconds)
-            mark("begun")
-            busy = round(psutil.cpu_percent() / 100, 3)
-            calmly(lambda: moving.capture(lambda: written_keys(journal)))
+        yield Work(orders, moving)
+
+
+def measure(
+    layout: Layout, given: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Run one migration under the application; return its figures and raw timings."""
+    with at_work(layout, given, given.seed) as work:
+        moving, mark, pool = work.moving, work.mark, np.load(work.orders.pool)
+        with application(work.orders):
+            busy = [work.stay_alone(given.alone_seconds / 2)]
+            calmly(lambda: moving.capture(work.written_keys))
             with following(moving):
                 calmly(lambda: moving.load(given.speed))
                 mark("loaded")
                 calmly(moving.build_index)
                 mark("indexed")
                 calmly(moving.catch_up)
-                calmly(lambda: moving.warm_up(queries))
+                calmly(lambda: moving.warm_up(pool["new"][:_WARM_UP_QUERIES]))
                 time.sleep(2 * _AROUND_SECONDS)
                 mark("cutover")
                 moving.cut_over()
@@ -164,38 +195,44 @@ def measure(
                 mark("rolled_back")
                 time.sleep(given.hold_seconds)
                 mark("ended")
-        calls = read_calls(journal)
+        calls = work.calls()
         moving.catch_up()
-        lost = lost_writes(calls, moving, np.load(pool))
+        lost = lost_writes(calls, moving, pool)
         differences = moving.differences()
-    figures = figures_of(calls, at, lost, differences, given.rows)
+    with at_work(layout, given, given.seed + 1) as again:
+        with application(again.orders):
+            busy.append(again.stay_alone(given.alone_seconds / 2))
+        alone = [_alone(calls, work.at), _alone(again.calls(), again.at)]
+    figures = figures_of(calls, alone, work.at, lost, differences, given.rows)
     return {**figures, "busy_alone": busy}, {
-        "writes_alone": [c.ms / 1e3 for c in calls if _writes(c, at["alone"], at["begun"])],
-        "writes_during": [c.ms / 1e3 for c in calls if _writes(c, at["begun"], at["ended"])],
-        "steps": [at[b] - at[a] for a, b in zip(list(at), list(at)[1:], strict=False)],
+        "writes_alone": [c.ms / 1e3 for part in alone for c in part if c.kind != "search"],
+        "writes_during": [
+            c.ms / 1e3 for c in calls if _writes(c, work.at["begun"], work.at["ended"])
+        ],
+        "steps": [b - a for a, b in pairwise(work.at.values())],
     }
 
 
 def figures_of(
-    calls: Sequence[Call], at: dict[str, float], lost: int, differences: dict[str, int], rows: int
-) -> dict[str, Any]:
-    """Compute what is printed of one layout."""
-    spans = {"alone": ("alone", "begun"), "during": ("begun", "ended"), "load": ("begun", "loaded"),
+    calls: Sequence[Call], alone: Sequence[Sequence[Call]], at: Mapping[str, float], lost: int,
+    differences: dict[str, int], rows: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Compute what is printed of one layout; ``alone`` are the calls before and afterwards."""
+    spans = {"during": ("begun", "ended"), "load": ("begun", "loaded"),
              "index": ("loaded", "indexed"), "after": ("indexed", "ended")}  # fmt: skip
-    writes = {n: [c.ms for c in calls if _writes(c, at[a], at[b])] for n, (a, b) in spans.items()}
-    reads = {
-        n: [c.ms for c in calls if c.kind == "search" and at[a] <= c.due < at[b]]
-        for n, (a, b) in spans.items()
-    }
+    parts = {"alone": [c for part in alone for c in part]}
+    parts |= {f"alone_{n}": part for n, part in zip(("before", "afterwards"), alone, strict=True)}
+    parts |= {n: [c for c in calls if at[a] <= c.due < at[b]] for n, (a, b) in spans.items()}
+    writes = {n: [c.ms for c in part if c.kind != "search"] for n, part in parts.items()}
+    reads = {n: [c.ms for c in part if c.kind == "search"] for n, part in parts.items()}
     if min(len(writes["alone"]), len(writes["during"])) < _LEAST_CALLS:
         raise NotMeasured(f"fewer than {_LEAST_CALLS} writes: raise --rows or --alone-seconds")
     errors = [c.error for c in calls if c.error]
-    quiet = [c.ms for c in calls if at["alone"] <= c.due < at["begun"]]
     return {
         "write_p99_ratio": round(_p99(writes["during"]) / _p99(writes["alone"]), 3),
         "longest_pause_cutover_ms": _pause(calls, at["cutover"], at["cut_over"]),
         "longest_pause_rollback_ms": _pause(calls, at["rollback"], at["rolled_back"]),
-        "longest_pause_alone_ms": round(max(quiet), 2),
+        "longest_pause_alone_ms": round(max(c.ms for c in parts["alone"]), 2),
         "lost_writes": lost + sum(differences.values()),
         "errors": len(errors),
         "first_errors": sorted(set(errors))[:3],
@@ -232,11 +269,6 @@ def read_calls(journal: Path) -> list[Call]:
     return [Call(*json.loads(line)) for line in journal.read_text().splitlines()]
 
 
-def written_keys(journal: Path) -> list[str]:
-    """Return the keys that the application has written so far."""
-    return list(dict.fromkeys(str(c.key) for c in read_calls(journal) if c.kind != "search"))
-
-
 @contextmanager
 def application(orders: Orders) -> Iterator[None]:
     """Run the application for the block, at the priority that it was given."""
@@ -260,6 +292,10 @@ def application(orders: Orders) -> Iterator[None]:
         child.kill()
         child.wait()
         child.stdout.close()
+
+
+def _alone(calls: Sequence[Call], at: Mapping[str, float]) -> list[Call]:
+    return [c for c in calls if at["alone"] <= c.due < at["begun"]]
 
 
 def _writes(call: Call, since: float, until: float) -> bool:
