@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from random import Random
 
@@ -24,6 +25,7 @@ from qafila.core.ladder.load import (
 from qafila.core.ladder.load_plan import (
     Level,
     LoadPlan,
+    pairs_more,
     plan_load,
     real_rate,
     turns,
@@ -62,15 +64,27 @@ def measure_latency(climb: Climb) -> Climbed:
     )
     if any(r.cached for r in repeats.values()):
         texts = never_asked(texts, len(texts), Random(asked.seed + 1)) or texts
-    loads = load_levels(climb, plan, texts, means)
     objectives = climb.workload.objectives
-    judged = judge_load(
-        loads[0],
+    judge = partial(
+        judge_load,
         at_most_ratio=objectives.latency_p95.at_most_ratio,
         at_most_errors=objectives.error_rate.at_most,
         seed=asked.seed,
     )
-    return latency_finding(plan, loads, judged, repeats, objectives.error_rate.at_most)
+    loading = Loading(climb, plan, texts, means)
+    loads = loading.load_levels()
+    judged = judge(loads[0])
+    sent = sum(x.sent for level in loads for x in level.values())
+    pairs = pairs_more(
+        plan.levels[0], judged.seconds_more, seconds=asked.latency_seconds, sent=sent
+    )
+    if pairs:
+        loads[0] = loading.go_on(loads[0], pairs)
+        judged = judge(loads[0])
+    return latency_finding(
+        plan, loads, judged, repeats, objectives.error_rate.at_most,
+        longer_s=2 * pairs * plan.levels[0].block_s,
+    )  # fmt: skip
 
 
 def warm_up(climb: Climb, texts: Sequence[str]) -> dict[str, Repeats]:
@@ -101,27 +115,56 @@ def ask_twice(arm: Arm, texts: Sequence[str]) -> Repeats:
     return Repeats(tuple(a for a, _ in good), tuple(b for _, b in good))
 
 
-def load_levels(
-    climb: Climb, plan: LoadPlan, texts: Sequence[str], means: Mapping[str, float]
-) -> list[dict[str, Load]]:
-    """Return what came of each level; a system that is saturated is spared those above."""
-    at_most = climb.workload.objectives.error_rate.at_most
-    chance = Random(climb.options.seed)
-    deck = without_repetition(texts, chance)
-    workers = max(workers_for(level.rate, max(means.values())) for level in plan.levels)
-    found: list[dict[str, Load]] = []
-    systems = set(BOTH)
-    with Crew(lambda: ask_either(climb.baseline, climb.candidate, texts[0]), workers) as crew:
-        for level in plan.levels:
-            blocks = _Blocks(crew, level, deck, chance, at_most)
-            found.append({s: Load(level, tuple(b), means[s])
-                          for s, b in blocks.run(systems).items()})  # fmt: skip
-            systems -= {
-                s for s, load in found[-1].items() if saturation(load, found[0][s], at_most)
-            }
-            if "candidate" not in systems or is_late(found):
-                break
-    return found
+class Loading:
+    """The load of one climb: questions at random times, none twice as long as there are others."""
+
+    def __init__(
+        self, climb: Climb, plan: LoadPlan, texts: Sequence[str], means: Mapping[str, float]
+    ) -> None:
+        self._climb = climb
+        self._plan = plan
+        self._texts = texts
+        self._means = means
+        self._chance = Random(climb.options.seed)
+        self._deck = without_repetition(texts, self._chance)
+        self._at_most = climb.workload.objectives.error_rate.at_most
+
+    def load_levels(self) -> list[dict[str, Load]]:
+        """Return what came of each level; a system that is saturated is spared those above."""
+        found: list[dict[str, Load]] = []
+        systems = set(BOTH)
+        with self._crew() as crew:
+            for level in self._plan.levels:
+                found.append(self._load(crew, level, systems))
+                systems -= {
+                    s
+                    for s, load in found[-1].items()
+                    if saturation(load, found[0][s], self._at_most)
+                }
+                if "candidate" not in systems or is_late(found):
+                    break
+        return found
+
+    def go_on(self, before: Mapping[str, Load], pairs: int) -> dict[str, Load]:
+        """Ask so many more blocks of a level; return it with those it had before."""
+        level = replace(before["baseline"].level, pairs=pairs)
+        with self._crew() as crew:
+            more = self._load(crew, level, set(BOTH))
+        return {
+            s: replace(load, blocks=(*load.blocks, *more[s].blocks)) for s, load in before.items()
+        }
+
+    def _crew(self) -> Crew[Question, Answer]:
+        slower = max(self._means.values())
+        workers = max(workers_for(level.rate, slower) for level in self._plan.levels)
+        climb, first = self._climb, self._texts[0]
+        return Crew(lambda: ask_either(climb.baseline, climb.candidate, first), workers)
+
+    def _load(
+        self, crew: Crew[Question, Answer], level: Level, systems: set[str]
+    ) -> dict[str, Load]:
+        blocks = _Blocks(crew, level, self._deck, self._chance, self._at_most)
+        return {s: Load(level, tuple(b), self._means[s]) for s, b in blocks.run(systems).items()}
 
 
 @contextmanager
@@ -209,10 +252,14 @@ def latency_finding(
     judged: JudgedLoad,
     repeats: Mapping[str, Repeats],
     at_most_errors: float,
+    *,
+    longer_s: float = 0.0,
 ) -> Finding:
-    """Return what was found, in words and figures."""
+    """Return what was found, in words and figures; ``longer_s`` are those of a second look."""
     saturated = {s: saturated_at(loads, s, at_most_errors) for s in BOTH}
     said = [judged.judgement.sentence, f"{plan.said}."]
+    if longer_s:
+        said += [f"A first look left it open: both were asked {longer_s:.0f} s longer."]
     said += [f"The {s} saturates at {why}." for s, why in saturated.items() if why]
     if is_late(loads) and len(loads) > 1:
         said += [f"At {loads[-1]['candidate'].level.name} the load generator itself was late."]
@@ -236,6 +283,7 @@ def latency_finding(
             "latency": {
                 "real_rate_per_s": plan.real.per_s,
                 "rate_from": plan.said,
+                "longer_s": longer_s,
                 "ratio": None if judged.ratio is None else judged.judgement.numbers,
                 "saturated": saturated,
                 "cached": {s: r.cached for s, r in repeats.items()},

@@ -51,7 +51,11 @@ class LadderOptions(BaseModel):
         100, ge=0, le=10_000, description="Queries asked again for 100 results, for recall@100."
     )
     latency_seconds: float = Field(
-        16.0, ge=1, le=3600, description="How long requests arrive while latency is measured."
+        16.0,
+        ge=1,
+        le=3600,
+        description="How long requests arrive while latency is measured; up to three times as long "
+        "again where that would decide.",
     )
     latency_rate: float | None = Field(
         None,

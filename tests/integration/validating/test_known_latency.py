@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from random import Random
 
 from qafila.core.judged import Answer, JudgedQuery
 from qafila.core.ladder.options import LadderOptions
@@ -121,3 +122,21 @@ def test_a_cache_is_noticed_and_does_not_earn_a_pass() -> None:
     assert found.figures["latency"]["cached"] == {"baseline": False, "candidate": True}
     assert "The candidate answers repeated questions from a cache" in found.judgement.sentence
     assert found.judgement.verdict is Verdict.FAIL
+
+
+def test_what_a_first_look_leaves_open_is_asked_for_longer() -> None:
+    """The candidate's answers vary much, the baseline's do not: a short look has no narrow end."""
+    chance = Random(4)
+
+    class Varies(Sleeper):
+        def ask(self, text: str, k: int, mode: str | None = None) -> Answer:
+            self.ms = 20 + chance.expovariate(1 / 40)
+            return super().ask(text, k, mode)
+
+    steady, varies = Sleeper(100), Varies(20)
+    found = measure(steady.open, varies.open, at_most=1.56, latency_rate=100, latency_seconds=9)
+    kept = found.figures["latency"]
+    assert kept["longer_s"] > 0, found.judgement.sentence
+    assert f"both were asked {kept['longer_s']:.0f} s longer" in found.judgement.sentence
+    lowest = kept["levels"][0]["systems"]
+    assert lowest["baseline"]["sent"] == lowest["candidate"]["sent"] > 300
