@@ -42,10 +42,12 @@ from benchmarks.shield import shield
 
 TOP = ("write_p99_ratio", "longest_pause_cutover_ms", "longest_pause_rollback_ms", "lost_writes",
        "errors")  # fmt: skip
-# As PostgreSQL's manual advises (20.4.1, 14.4.6): a quarter of the memory, checkpoints by time.
+# As PostgreSQL's manual advises (20.4.1, 14.4.6, 20.5.3): a quarter of the memory, checkpoints by
+# time, and files of the log kept for what is written in bulk.
 SERVER = {
     "shared_buffers": f"{psutil.virtual_memory().total // 4 // 2**20}MB",
     "max_wal_size": "8GB",
+    "min_wal_size": "2GB",
 }
 _WARM_UP_SECONDS = 3.0
 _WARM_UP_QUERIES = 300
@@ -106,11 +108,14 @@ def main() -> None:
             "an operator would do on a machine that both need",
             "shield": "true: nothing else of the machine ran on the users' core, with or without "
             "us; false: what looks at all processes from time to time counts as ours",
-            "server": f"of the application's own: {SERVER}, else as PostgreSQL comes; the ledger "
-            "has one of its own, as it comes",
+            "server": f"of the application's own: {SERVER}, else as PostgreSQL comes, and its log "
+            "as full as that of a server that has run for a while; the ledger has one of its own, "
+            "as it comes",
             "arrivals": "writes and searches come at random times (Poisson), each at its rate",
             "busy_alone": "share of the machine that was busy without us, before and afterwards; "
             "far above a tenth, something else was running, and the ratio says nothing",
+            "stolen": "share of the users' core that the host of a virtual machine gave to others "
+            "while it was wanted; above a hundredth it is that which makes the slowest writes",
             "alone": "half of it before the migration, half of it afterwards on a server and a "
             "table made anew; far apart, the machine itself has changed meanwhile",
         },
@@ -124,9 +129,18 @@ class Work:
     orders: Orders
     moving: migration.Moving
     at: dict[str, float] = field(default_factory=dict)
+    cores: dict[str, tuple[float, float]] = field(default_factory=dict)  # seconds: stolen, all
 
     def mark(self, name: str) -> None:
         self.at[name] = time.perf_counter()
+        times = psutil.cpu_times(percpu=True)
+        mine = [times[core] for core in migration.USERS_CORES]
+        self.cores[name] = (sum(getattr(t, "steal", 0.0) for t in mine), sum(map(sum, mine)))
+
+    def stolen(self, since: str, until: str) -> float:
+        """Return the share of the users' cores that the host gave to others between two marks."""
+        (before, begun), (after, ended) = self.cores[since], self.cores[until]
+        return round((after - before) / (ended - begun), 4)
 
     def stay_alone(self, seconds: float) -> float:
         """Let it work without us; return the share of the machine that was busy."""
@@ -153,6 +167,7 @@ def at_work(layout: Layout, given: argparse.Namespace, seed: int) -> Iterator[Wo
         here.configure(**SERVER)
         pool = migration.make_pool(here.folder / "pool.npz")
         stage = migration.make_ready(here, layout, given.rows)
+        migration.use_log(here)
         journal = here.folder / "journal.jsonl"
         orders = Orders(
             url=here.target_url, layout=layout, workload=stage.workload.name, journal=str(journal),
@@ -202,9 +217,14 @@ def measure(
     with at_work(layout, given, given.seed + 1) as again:
         with application(again.orders):
             busy.append(again.stay_alone(given.alone_seconds / 2))
+        stolen = {
+            "alone_before": work.stolen("alone", "begun"),
+            "alone_afterwards": again.stolen("alone", "begun"),
+            "during": work.stolen("begun", "ended"),
+        }
         alone = [_alone(calls, work.at), _alone(again.calls(), again.at)]
     figures = figures_of(calls, alone, work.at, lost, differences, given.rows)
-    return {**figures, "busy_alone": busy}, {
+    return {**figures, "busy_alone": busy, "stolen": stolen}, {
         "writes_alone": [c.ms / 1e3 for part in alone for c in part if c.kind != "search"],
         "writes_during": [
             c.ms / 1e3 for c in calls if _writes(c, work.at["begun"], work.at["ended"])

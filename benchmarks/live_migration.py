@@ -53,6 +53,7 @@ FEED_SECONDS = 1.0  # between rounds of live sync
 _FOREVER_SECONDS = 1e6
 _LOOK_SECONDS = 0.05  # between looks for sessions that are on a core not theirs
 _POOL = 2000
+_LOG_FILES = 128  # of 16 MB: the server's min_wal_size
 _SESSIONS = """
 SELECT pid,
        backend_type IN ('parallel worker', 'autovacuum worker')
@@ -143,6 +144,17 @@ def make_ready(here: Setting, layout: Layout, rows: int) -> Stage:
     workload, new = ready(here, **parts, embedder=NEW.model_dump())
     names = {str(g.number): _place(workload, g).name for g in (old, new)}
     return Stage(layout, workload, new, old, names)
+
+
+def use_log(here: Setting) -> None:
+    """Write log as a server has that runs for a while, so that its files are there to be used.
+
+    A file of the log that is not there yet is filled with zeros first, by whoever needs it.
+    """
+    with here.target() as database:
+        for _ in range(_LOG_FILES):
+            database.execute("SELECT pg_logical_emit_message(false, 'bench', ''), pg_switch_wal()")
+        database.execute("CHECKPOINT")
 
 
 def _fill(store: VectorStore, texts: Sequence[str], vectors: Vectors) -> None:
