@@ -367,3 +367,11 @@ def test_a_second_look_never_leaves_what_a_climb_may_send(
     assert pairs >= 0
     assert sent + 2 * pairs * block_s * rate <= max(sent, MOST_REQUESTS * (1 + 1e-9))
     assert 2 * pairs * block_s <= 3 * seconds * (1 + 1e-9)
+
+
+def test_the_smallest_effect_is_by_the_interval_that_is_judged() -> None:
+    ratio = PercentileRatio(0.95, 10.0, 10.0, 1.0, 1 / 1.2, 1.2)
+    # 1.2 is 1.96 standard errors of the logarithm, an effect seen in four of five runs 2.80
+    assert latency.smallest_ratio(ratio) == pytest.approx(1.2 ** (2.80 / 1.96), abs=1e-3)
+    of_two = replace(ratio, confidence=0.975)
+    assert latency.smallest_ratio(of_two) == pytest.approx(1.2 ** (3.08 / 2.24), abs=1e-3)

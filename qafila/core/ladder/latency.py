@@ -33,11 +33,11 @@ from qafila.core.statistics.samples import (
 )
 from qafila.core.verdict import Judgement, Verdict
 
-_OF_TWO_LOOKS, _OF_ONE = 0.975, 0.95
+_OF_TWO_LOOKS = 0.975
 _CORRELATED_S = 0.25  # requests this near to each other are slow together
 _FEWEST_RUNS, _RESAMPLES = 8, 4000
 _LONGEST_MORE_S = 3600.0
-_POWER = (1.96 + 0.84) / 1.96  # an effect seen in four of five runs, over the half width
+_FOUR_OF_FIVE = 0.84  # standard errors beyond the interval: an effect seen in four of five runs
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,14 @@ def judge_load(
         )  # fmt: skip
         return JudgedLoad(parts["throughput"], parts)
     ratio = compare_p95(loads["candidate"], loads["baseline"], seed=seed)
-    confidence = confidence_of(loads["candidate"], loads["baseline"])
     judged = parts["95th percentile"] = judge_ratio(
         ratio,
         at_most_ratio,
         seconds=sum(b.seconds for load in loads.values() for b in load.blocks),
         answers=min(len(v.ms) for v in loads.values()),
-        confidence=confidence,
     )
     more = judged.numbers.get("seconds_more")
-    if confidence != _OF_TWO_LOOKS or not isinstance(more, float):
+    if ratio is None or ratio.confidence != _OF_TWO_LOOKS or not isinstance(more, float):
         more = None
     return JudgedLoad(judged, parts, ratio, more)
 
@@ -132,12 +130,6 @@ def judge_generator(loads: Mapping[str, Load]) -> Judgement:
     )
 
 
-def confidence_of(candidate: Load, baseline: Load) -> float:
-    """Return the confidence of the ratio's interval: of one look out of two, or of the only one."""
-    new, _ = answered_by_both(candidate, baseline)
-    return _OF_TWO_LOOKS if len(new) >= fewest_for_percentile(SHARE) else _OF_ONE
-
-
 def compare_p95(candidate: Load, baseline: Load, *, seed: int) -> PercentileRatio | None:
     """Return the ratio of p95 with its interval; None when a side has no answer.
 
@@ -150,12 +142,12 @@ def compare_p95(candidate: Load, baseline: Load, *, seed: int) -> PercentileRati
     where there are too few values.
     """
     new, old = answered_by_both(candidate, baseline)
-    if (confidence := confidence_of(candidate, baseline)) == _OF_TWO_LOOKS:
+    if len(new) >= fewest_for_percentile(SHARE):
         runs = max(2, round(candidate.level.rate * _CORRELATED_S))
         blocks = max(2, round(candidate.level.rate * candidate.level.block_s))
         short, long = (
             ratio_of_percentiles(
-                new, old, share=SHARE, seed=seed, confidence=confidence, resamples=_RESAMPLES,
+                new, old, share=SHARE, seed=seed, confidence=_OF_TWO_LOOKS, resamples=_RESAMPLES,
                 paired=True, block=min(size, len(new) // _FEWEST_RUNS),
             )
             for size in (runs, blocks)
@@ -183,12 +175,7 @@ def _exact(values: Sequence[float]) -> tuple[float, float]:
 
 
 def judge_ratio(
-    ratio: PercentileRatio | None,
-    at_most: float,
-    *,
-    seconds: float,
-    answers: int,
-    confidence: float = _OF_TWO_LOOKS,
+    ratio: PercentileRatio | None, at_most: float, *, seconds: float, answers: int
 ) -> Judgement:
     """Judge the ratio by its whole interval; between, say how many seconds more would decide.
 
@@ -208,7 +195,7 @@ def judge_ratio(
     high = f"{ratio.ci_high:.2f}" if isfinite(ratio.ci_high) else "not known"
     said = (
         f"candidate: p95 is {ratio.candidate:.1f} ms, {ratio.ratio:.2f} times the baseline's "
-        f"{ratio.baseline:.1f} ms ({100 * confidence:g} % {ratio.ci_low:.2f}…{high})"
+        f"{ratio.baseline:.1f} ms ({100 * ratio.confidence:g} % {ratio.ci_low:.2f}…{high})"
     )
     if ratio.ci_high <= at_most:
         return Judgement(Verdict.PASS, f"{said}; at most {at_most:g} times is allowed.", numbers)
@@ -253,4 +240,5 @@ def smallest_ratio(ratio: PercentileRatio | None) -> float | None:
     """Return the least ratio that four of five such runs would tell from 1; None: not known."""
     if ratio is None or not isfinite(ratio.ci_high) or ratio.ci_low <= 0:
         return None
-    return exp(log(ratio.ci_high / ratio.ci_low) / 2 * _POWER)
+    z = float(stats.norm.ppf((1 + ratio.confidence) / 2))
+    return exp(log(ratio.ci_high / ratio.ci_low) / 2 * (z + _FOUR_OF_FIVE) / z)

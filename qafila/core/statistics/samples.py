@@ -25,6 +25,7 @@ class PercentileRatio:
     ratio: float
     ci_low: float
     ci_high: float
+    confidence: float = 0.95  # of the interval
 
 
 def permutation_test(
@@ -127,6 +128,7 @@ def ratio_of_percentiles(
         ratio=mine / other,
         ci_low=min(float(low), mine / other),
         ci_high=max(float(high), mine / other),
+        confidence=confidence,
     )
 
 
