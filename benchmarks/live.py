@@ -47,7 +47,7 @@ TOP = ("write_p99_ratio", "longest_pause_cutover_ms", "longest_pause_rollback_ms
 SERVER = {
     "shared_buffers": f"{psutil.virtual_memory().total // 4 // 2**20}MB",
     "max_wal_size": "8GB",
-    "min_wal_size": "2GB",
+    "min_wal_size": f"{migration.LOG_FILES * 16}MB",
 }
 _WARM_UP_SECONDS = 3.0
 _WARM_UP_QUERIES = 300

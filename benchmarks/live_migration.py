@@ -53,7 +53,7 @@ FEED_SECONDS = 1.0  # between rounds of live sync
 _FOREVER_SECONDS = 1e6
 _LOOK_SECONDS = 0.05  # between looks for sessions that are on a core not theirs
 _POOL = 2000
-_LOG_FILES = 128  # of 16 MB: the server's min_wal_size
+LOG_FILES = 128  # of 16 MB: what the server keeps at hand
 _SESSIONS = """
 SELECT pid,
        backend_type IN ('parallel worker', 'autovacuum worker')
@@ -152,7 +152,7 @@ def use_log(here: Setting) -> None:
     A file of the log that is not there yet is filled with zeros first, by whoever needs it.
     """
     with here.target() as database:
-        for _ in range(_LOG_FILES):
+        for _ in range(LOG_FILES):
             database.execute("SELECT pg_logical_emit_message(false, 'bench', ''), pg_switch_wal()")
         database.execute("CHECKPOINT")
 

@@ -1,20 +1,18 @@
 """Look at a pgvector table, read-only: its catalogue, and its rows or a sample of them.
 
-One transaction, declared READ ONLY, with limits on every statement and lock. Vectors come as bytes
-and are read here, so that it does not matter in which schema the extension lives.
+Vectors come as bytes and are read here, so that it does not matter in which schema the extension
+lives.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from qafila.core.fingerprint import key_text
 from qafila.core.inspection import Access, Facts, Health, Index, Layout, Look, Metric
@@ -24,17 +22,15 @@ from qafila.sql import statement
 from tasks.inspecting.drawing import STORED, draw
 from tasks.inspecting.layouts import ACCESS, CHANGED, NODE_TEXTS, layout_of_table, model_in, text_at
 from tasks.inspecting.pgvector_rows import key_texts, model_fields, read_vector, text_elsewhere
+from tasks.inspecting.read_only import ReadOnly
 from tasks.sources.blanks import is_blank_sql
 
-COUNT_TIMEOUT_MS = 5_000  # past this the planner's estimate is good enough
 _TEXT_CHARACTERS = 200_000  # no more of a text is fetched
 _BATCH = 500
 _MOST_BLANK_BYTES = 1_000  # PostgreSQL keeps no shorter text apart from its row
 _MOST_LENGTHS = 50  # as many sizes as the statement looks at
 _VECTOR_TYPES = ("vector", "halfvec", "sparsevec")
 _METRICS: Mapping[str, Metric] = {"cosine": "cosine", "ip": "dot", "l2": "l2"}
-
-Rows = list[dict[str, Any]]
 
 
 class PgvectorInspector:
@@ -49,14 +45,14 @@ class PgvectorInspector:
         timeout_seconds: int = 60,
     ) -> None:
         self._connection = connection
+        self._read_only = ReadOnly(connection, timeout_seconds=timeout_seconds)
         self._sample_rows = sample_rows
         self._seed = seed
-        self._timeout_ms = timeout_seconds * 1000
 
     def candidates(self) -> list[str]:
         """Return the names of all tables with vectors that we may read."""
-        with self._ours("the database"), self._reading():
-            return list(dict.fromkeys(r["name"] for r in self._rows("candidates")))
+        with self._read_only.reading("the database"):
+            return self._names()
 
     def inspect(
         self, table: str, vector: str | None = None, layout: Layout | None = None
@@ -67,52 +63,11 @@ class PgvectorInspector:
             BadInput: there is no such table or column.
             Unavailable: it may not be read, or does not answer in time.
         """
-        with self._ours(table), self._reading():
+        with self._read_only.reading(table):
             return self._inspect(table, vector, layout)
 
-    @contextmanager
-    def _ours(self, name: str) -> Iterator[None]:
-        """Turn the database's errors into ours."""
-        try:
-            yield
-        except psycopg.errors.QueryCanceled as error:
-            raise Unavailable(
-                f"{name} did not answer within {self._timeout_ms // 1000} s.",
-                kept="everything; it was only read.",
-                remedy="give it longer (--timeout-seconds), or look at fewer rows (--sample)",
-            ) from error
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise Unavailable(
-                f"{name} may not be read: {error.diag.message_primary}.",
-                kept="everything; nothing was touched.",
-                remedy=f"GRANT SELECT ON {name} TO the role in the address",
-            ) from error
-        except psycopg.errors.LockNotAvailable as error:
-            raise Unavailable(
-                f"{name} is locked by somebody who changes it, and no lock is waited for longer "
-                "than 2 s.",
-                kept="everything; nothing was touched.",
-                remedy="look again when that is done; pg_stat_activity says who it is",
-            ) from error
-        except psycopg.OperationalError as error:
-            raise Unavailable(
-                f"the database went away while {name} was looked at: {str(error).strip()}.",
-                kept="everything; it was only read.",
-                remedy="look again when it answers",
-            ) from error
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._connection.transaction():
-            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            self._limit(self._timeout_ms)
-            self._connection.execute("SELECT set_config('lock_timeout', '2s', true)")
-            yield
-
-    def _limit(self, milliseconds: int) -> None:
-        self._connection.execute(
-            "SELECT set_config('statement_timeout', %s, true)", [str(milliseconds)]
-        )
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(r["name"] for r in self._read_only.rows("candidates")))
 
     def _inspect(self, table: str, vector: str | None, given: Layout | None) -> list[Facts]:
         extension = self._connection.execute(statement("inspect", "extension")).fetchone()
@@ -122,15 +77,18 @@ class PgvectorInspector:
                 kept="nothing was touched.",
                 remedy="name the database that holds the vectors",
             )
-        found = self._rows("table", {"table": table})
+        found = self._read_only.rows("table", {"table": table})
         if not found:
-            known = ", ".join(dict.fromkeys(r["name"] for r in self._rows("candidates"))) or "none"
+            known = (
+                ", ".join(dict.fromkeys(r["name"] for r in self._read_only.rows("candidates")))
+                or "none"
+            )
             raise BadInput(
                 f"there is no table {table!r} here.",
                 remedy=f"name one of those with vectors: {known}",
             )
         about = found[0]
-        columns = {r["name"]: r for r in self._rows("columns", {"oid": about["oid"]})}
+        columns = {r["name"]: r for r in self._read_only.rows("columns", {"oid": about["oid"]})}
         vectors = [n for n, c in columns.items() if c["base"] in _VECTOR_TYPES]
         if not vectors or (vector is not None and vector not in vectors):
             missing = f"no vector column {vector!r}" if vector else "no column of vectors"
@@ -148,15 +106,15 @@ class PgvectorInspector:
     ) -> dict[str, Any]:
         """Return what is the same for every vector column of the table."""
         oid = {"oid": about["oid"]}
-        keys = self._rows("keys", oid)
-        tracking = [r["what"] for r in self._rows("tracking", oid)]
+        keys = self._read_only.rows("keys", oid)
+        tracking = [r["what"] for r in self._read_only.rows("tracking", oid)]
         tracking += [f"column {c}" for c in columns if CHANGED.match(c)]
-        indexed = {r["attname"] for r in self._rows("indexed_columns", oid)}
+        indexed = {r["attname"] for r in self._read_only.rows("indexed_columns", oid)}
         return {
-            "server": self._rows("server")[0],
+            "server": self._read_only.rows("server")[0],
             "version": version,
             "key": tuple(keys[0]["columns"]) if keys else (),
-            "health": self._rows("health", oid)[0],
+            "health": self._read_only.rows("health", oid)[0],
             "tracking": tuple(tracking),
             "access": tuple(Access(c, c in indexed) for c in columns if ACCESS.match(c)),
         }
@@ -237,7 +195,7 @@ class PgvectorInspector:
             return layout
         collections = sql.Identifier(about["schema"], "langchain_pg_collection")
         table = sql.SQL(about["name"])
-        rows = self._attempt(
+        rows = self._read_only.attempt(
             sql.SQL(statement("inspect", "langchain_parts")).format(
                 table=table, collections=collections
             )
@@ -268,7 +226,7 @@ class PgvectorInspector:
                 c=column, most=sql.Literal(_MOST_BLANK_BYTES),
                 blank=is_blank_sql(self._connection, sql.SQL("{}::text").format(column)),
             )  # fmt: skip
-        rows = self._attempt(
+        rows = self._read_only.attempt(
             sql.SQL(statement("inspect", "count_rows")).format(
                 vector=sql.Identifier(vector),
                 no_text=empty,
@@ -293,7 +251,7 @@ class PgvectorInspector:
         kind = columns[vector]["base"]
         if about["kind"] not in ("r", "m") or kind == "sparsevec":
             return None
-        rows = self._attempt(
+        rows = self._read_only.attempt(
             sql.SQL(statement("inspect", "lengths")).format(
                 vector=sql.Identifier(vector),
                 key=key_texts(columns, layout),
@@ -352,7 +310,7 @@ class PgvectorInspector:
                 )
 
     def _indexes(self, oid: int, vector: str) -> tuple[Index, ...]:
-        rows = self._rows("vector_indexes", {"oid": oid, "vector": vector})
+        rows = self._read_only.rows("vector_indexes", {"oid": oid, "vector": vector})
         return tuple(
             Index(
                 name=r["name"],
@@ -367,22 +325,6 @@ class PgvectorInspector:
             )
             for r in rows
         )
-
-    def _rows(self, name: str, values: Mapping[str, Any] | None = None) -> Rows:
-        with self._connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(statement("inspect", name), values).fetchall()
-
-    def _attempt(self, query: sql.Composed, *, binary: bool = False) -> Rows | None:
-        """Run what may take long or be forbidden; None when it did not work out."""
-        try:
-            with self._connection.transaction():  # a savepoint: the look goes on after a refusal
-                self._limit(min(COUNT_TIMEOUT_MS, self._timeout_ms))
-                with self._connection.cursor(row_factory=dict_row) as cursor:
-                    rows = cursor.execute(query, binary=binary).fetchall()
-                self._limit(self._timeout_ms)
-                return rows
-        except (psycopg.errors.QueryCanceled, psycopg.errors.UndefinedTable):
-            return None
 
 
 def _unseen(kind: str, counted: bool) -> Iterator[str]:

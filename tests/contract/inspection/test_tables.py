@@ -123,7 +123,7 @@ def test_a_database_that_goes_away_meanwhile_is_told(
 def test_looking_writes_nothing(database: psycopg.Connection[Any]) -> None:
     healthy(database)
     inspector = PgvectorInspector(database)
-    with inspector._reading(), pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+    with inspector._read_only.reading("item"), pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         database.execute("DELETE FROM item")
 
 
