@@ -99,6 +99,7 @@ def test_what_it_waits_for_is_told_until_it_is_answered(
 
     provider.faults.extend(["500", "fewer"])
     embedder = open_embedder(wait=wait)
+    embedder.service.in_flight = 1  # of two that fail at the same moment the later one is told
     assert not embed_carefully(embedder, TEXTS).rejected
     name = embedder.service.name
     assert told == ["", f"{name}: HTTP 500: fault 500", f"{name}: 9 vectors for 10 texts"]
