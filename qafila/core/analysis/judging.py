@@ -24,8 +24,10 @@ def judge(
     FAIL when one guardrail is proven worse, or one tenant's answers are, or the blast radius is
     used up. PASS when a bad rate of ``harm_ratio`` times the baseline's is rejected; or, where at
     today's bad rate that proof would take more than ``reasonable_requests``, when the canary's bad
-    rate is proven to be under what the objectives add up to and no guardrail is under suspicion
-    (E(harm) under 1/β). Anything else is INCONCLUSIVE.
+    rate is proven to be under what the objectives add up to, no guardrail is under suspicion
+    (E(harm) under 1/β), and none is suspected of breaking its own objective (E(over) under 1/β):
+    the share that the sum leaves for slow answers is not for errors to use up. Anything else is
+    INCONCLUSIVE.
 
     Where most of a guardrail's bad answers were one tenant's, the sentence says so; it begins with
     that tenant if it is proven too, and the others' answers are not under suspicion.
@@ -57,7 +59,9 @@ def judge(
     doubt = state.spread.get(BAD, 0.0)
     needed = math.inf if share is None else requests_to_prove(share, rate, limits, spread=doubt)
     suspicion = max(e[name] for name in (*limits.guardrails, TENANT))
-    if e["under"] >= limits.promote_at > suspicion and needed > reasonable_requests:
+    by_objective = e_alone(state, limits)
+    over = max(by_objective[g.value] for g in limits.guardrails)
+    if e["under"] >= limits.promote_at > max(suspicion, over) and needed > reasonable_requests:
         return Judgement(
             Verdict.PASS,
             f"bad answers too rare for a ratio; under {tolerated(calibration, limits):.1%} "
