@@ -94,6 +94,27 @@ TRANSITIONS: dict[tuple[Phase, Event], Phase] = {
     (Phase.DRILLED, Event.ABANDON): Phase.ABANDONED,
 }
 
+# What causes each event; None: nothing does yet.
+CAUSED_BY: dict[Event, str | None] = {
+    Event.AUDIT_ACCEPTED: "qafila run inventory-audit",
+    Event.DECISION_APPROVED: "an approval asked by qafila run target-architecture",
+    Event.PLAN_APPLIED: "qafila run embedding-backfill",
+    Event.ALL_LOADED: "qafila run embedding-backfill",
+    Event.RELOAD: "qafila run embedding-backfill --set reload=true",
+    Event.LADDER_PASS: "qafila run benchmark-validation",
+    Event.DRILL_PASS: "qafila run rollback-drill",
+    Event.FIRST_WEIGHT: "qafila run canary-cutover",
+    Event.STEP_PASS: "qafila run canary-cutover",
+    Event.BAKE_PASS: "qafila run canary-cutover",
+    Event.ABORT: "qafila run canary-cutover, the watchdog",
+    Event.ROLLBACK: "qafila rollback",
+    Event.SETTLE: "qafila settle",
+    Event.CLEAN_UP: "qafila clean-up --yes",
+    Event.CAUSE_RECORDED: None,
+    Event.ADOPT: "qafila adopt",
+    Event.ABANDON: "qafila abandon",
+}
+
 # A generation in one of these is finished: migrating again opens the next generation.
 ENDED = frozenset(
     {Phase.PROMOTED, Phase.ROLLED_BACK, Phase.SETTLED, Phase.CLEANED, Phase.ABANDONED}
