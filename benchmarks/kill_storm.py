@@ -2,13 +2,15 @@
 
     qafila bench kill-storm --kills 200 --seed 7 --rows 60000
 
-Two worker processes load while an application inserts, updates and deletes. ``--kills`` times one
-of them gets SIGKILL at a random moment; ``--stops`` times PostgreSQL (source, target and ledger in
-one) is stopped at once, without a checkpoint, and started again. Whatever is killed is started
-again, as an operator would. Once all shards are loaded, what is killed is the process that applies
-the changes. At the end source and target are compared row by row, by key, digest and fingerprint,
-without the engine's own comparison. ``most_redone_rows`` is the most rows that were embedded
-again after one kill: one batch at most.
+An application inserts, updates and deletes all the while. Of the ``--kills``, six of ten hit one of
+two processes that load, one of ten the index build, two of ten the process that applies the
+changes, and one of ten the comparison. Each kill (SIGKILL) counts only when it met a living process
+in the middle of its work: the process is stopped first, looked at, and killed only then.
+``--stops`` times PostgreSQL (source, target and ledger in one) is stopped at once, without a
+checkpoint, and started again. Whatever is killed is started again, as an operator would. At the end
+source and target are compared row by row, by key, digest, fingerprint and vector, without the
+engine's own comparison. ``most_redone_rows`` is the most rows that were embedded again after one
+kill: one batch at most.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import NotMeasured, show
 from benchmarks.setting import Setting, fill_source, ready, setting
-from benchmarks.storm_victims import AWAY, most_redone, start
+from benchmarks.storm_victims import AWAY, at_work, most_redone, start
 from benchmarks.storm_world import Application, compare
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError
@@ -41,12 +44,15 @@ from tasks.live_sync.draining import drain
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.opening import reach_of
 
+ROLES = ("load", "index", "feed", "compare")
+
 
 def main() -> None:
     """Storm in a folder of its own, which is deleted at the end."""
     parser = argparse.ArgumentParser(prog="qafila bench kill-storm", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--stops", type=int, help="of PostgreSQL; default: a tenth of the kills")
+
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--writes-per-s", type=float, default=40.0)
@@ -63,7 +69,7 @@ def main() -> None:
         began = time.perf_counter()
         with Application(here, given.writes_per_s, given.seed) as application:
             storm.prepare()
-            storm.rage(given.kills, stops)
+            storm.rage(kills_by_role(given.kills), stops, given.rows)
         storm.finish()
         found, rows = compare(here, generation)
         redone = most_redone(storm.log)
@@ -71,11 +77,13 @@ def main() -> None:
     show(
         "kill-storm",
         {
-            "kills": storm.kills,
+            "kills": sum(storm.kills.values()),
             "stops": storm.stops,
             **found,
-            "kills_of_loaders": storm.kills_of_loaders,
-            "kills_of_appliers": storm.kills - storm.kills_of_loaders,
+            "kills_of_loaders": storm.kills["load"],
+            "kills_of_index_builds": storm.kills["index"],
+            "kills_of_appliers": storm.kills["feed"],
+            "kills_of_comparisons": storm.kills["compare"],
             "most_redone_rows": redone,
             "batch_rows": given.batch_rows,
             "writes": application.writes,
@@ -84,7 +92,7 @@ def main() -> None:
         seed=given.seed,
         raw_seconds={"storm": [seconds]},
     )
-    if storm.kills < given.kills or storm.stops < stops:
+    if storm.kills != kills_by_role(given.kills) or storm.stops < stops:
         raise NotMeasured(f"only {storm.kills} kills and {storm.stops} stops took place")
     if any(found.values()) or redone > given.batch_rows:
         sys.exit(1)
@@ -92,57 +100,81 @@ def main() -> None:
 
 @dataclass
 class Storm:
-    """One storm over one load; ``chance`` decides whom it hits and when."""
+    """One storm over one migration; ``chance`` decides whom it hits and when."""
 
     here: Setting
     workload: Workload
     generation: Generation
     chance: random.Random
     batch_rows: int
-    kills: int = 0
-    kills_of_loaders: int = 0
+    kills: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
     stops: int = 0
+    pause_seconds: float = 0.0
     _children: list[subprocess.Popen[str]] = field(default_factory=list)
     _loading: bool = True
 
     def prepare(self) -> None:
         """Capture, plan, freeze: the application writes already."""
+        self.log.touch()
         with self.here.ledger() as ledger:
             ensure_capture(ledger, self.workload, self.generation)
         plan = backfill.plan_load.fn(self.workload.name, self.generation, 1000, 2)
         backfill.apply_plan.fn(self.generation, *plan)
         # the key that live sync replaces by; the flow builds it with the index, after the load
 
-    def rage(self, kills: int, stops: int) -> None:
-        """Kill and stop until all of it is spent, keeping two processes at work in between."""
+    def rage(self, kills: Mapping[str, int], stops: int, rows: int) -> None:
+        """Kill and stop until all of it is spent: the loaders first, then one role after another.
+
+        Raises:
+            NotMeasured: the load ended before the kills that were meant for it were spent.
+        """
+        # two loaders, some four seconds from one kill to the next, half as much again to spare
+        self.pause_seconds = 12 * kills["load"] / max(1, rows // self.batch_rows)
+        of_loaders = stops - stops // 3
+        self._spend("load", kills["load"], of_loaders)
+        (self.here.folder / "calm").touch()
+        deadline = time.monotonic() + 600
+        while self._loading:
+            if time.monotonic() > deadline:
+                raise NotMeasured("the load did not end in ten minutes after its kills")
+            self._keep_at_work("load")
+            time.sleep(0.2)
+        for role in ("index", "feed", "compare"):
+            self._spend(role, kills[role], stops - of_loaders if role == "feed" else 0)
+            self._end_all()
+            if role == "index":
+                self._build_index()
+
+    def _spend(self, role: str, kills: int, stops: int) -> None:
         fates = ["kill"] * kills + ["stop"] * stops
         self.chance.shuffle(fates)
         for fate in fates:
-            self._keep_two_at_work()
-            time.sleep(self.chance.uniform(0.4, 1.2))
             if fate == "stop":
+                self._keep_at_work(role)
+                time.sleep(self.chance.uniform(0.4, 1.2))
                 self._stop_postgres()
             else:
-                self._kill_one()
+                self._kill_one(role)
 
-    def _keep_two_at_work(self) -> None:
+    def _keep_at_work(self, role: str) -> None:
         for child in [c for c in self._children if c.poll() is not None]:
             self._children.remove(child)
             assert child.stdin
             with suppress(BrokenPipeError):
                 child.stdin.close()
-        if self._loading:
+        if role == "load":
             with self.here.ledger() as ledger:
                 let_go_of_the_dead(ledger, self.generation)
                 self._loading = left_to_load(ledger, self.generation) > 0
             if not self._loading:
-                self._build_index()
-        wanted = ("load", "load") if self._loading else ("feed",)
-        while len(self._children) < len(wanted):
-            self._children.append(self._start(wanted[0]))
+                return
+        while len(self._children) < (2 if role == "load" else 1):
+            self._children.append(self._start(role))
 
-    def _start(self, what: str) -> subprocess.Popen[str]:
-        child = start(what, self.log)
+    def _start(self, role: str) -> subprocess.Popen[str]:
+        child = start(role, self.log, self.here.target_url, pause_seconds=self.pause_seconds)
+        if role != "load":
+            return child
         assert child.stdin
         with self.here.ledger() as ledger:
             reach = reach_of(ledger, self.workload)
@@ -157,21 +189,43 @@ class Storm:
 
     @property
     def log(self) -> Path:
-        """Return where loaders note what they embed."""
-        return self.here.folder / "embedded.log"
+        """Return where the processes note what they do."""
+        return self.here.folder / "storm.log"
 
-    def _kill_one(self) -> None:
-        living = [c for c in self._children if c.poll() is None]
-        if not living:
-            self._children.clear()
-            self._keep_two_at_work()
-            time.sleep(0.5)
-            living = [c for c in self._children if c.poll() is None]
-            if not living:
+    def _kill_one(self, role: str) -> None:
+        """Kill one process that is in the middle of its work; count the kill only then."""
+        deadline, longest_wait = time.monotonic() + 120, 0.5
+        while time.monotonic() < deadline:
+            self._keep_at_work(role)
+            if role == "load" and not self._loading:
+                raise NotMeasured("the load ended before its kills were spent: give more --rows")
+            working = [c for c in self._children if c.poll() is None and at_work(self.log, c.pid)]
+            if not working:
+                time.sleep(0.005)
+                continue
+            victim = self.chance.choice(working)
+            time.sleep(self.chance.uniform(0.0, longest_wait))
+            if victim.poll() is not None:
+                continue
+            victim.send_signal(signal.SIGSTOP)  # what is stopped can be looked at
+            if not at_work(self.log, victim.pid):
+                victim.send_signal(signal.SIGCONT)
+                longest_wait /= 2  # its work is shorter than that
+                continue
+            victim.send_signal(signal.SIGKILL)
+            if victim.wait() == -signal.SIGKILL:
+                self.kills[role] += 1
                 return
-        self.chance.choice(living).send_signal(signal.SIGKILL)
-        self.kills += 1
-        self.kills_of_loaders += self._loading
+        raise NotMeasured(f"no process of the role {role} was met at its work for two minutes")
+
+    def _end_all(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
+            assert child.stdin
+            with suppress(BrokenPipeError):
+                child.stdin.close()
+        self._children.clear()
 
     def _stop_postgres(self) -> None:
         server = self.here.server
@@ -192,16 +246,7 @@ class Storm:
         raise NotMeasured("the index could not be built")
 
     def finish(self) -> None:
-        """Load and apply what is left, in peace."""
-        deadline = time.monotonic() + 600
-        while self._loading:
-            if time.monotonic() > deadline:
-                raise NotMeasured("the load did not end in ten minutes after the storm")
-            self._keep_two_at_work()
-            time.sleep(0.2)
-        for child in self._children:
-            child.kill()
-            child.wait()
+        """Apply what is left, in peace."""
         with self.here.ledger() as ledger:
             for _ in range(20):
                 try:
@@ -213,6 +258,13 @@ class Storm:
             shards = list_shards(ledger, self.generation)
         if any(s.state != "loaded" for s in shards):
             raise NotMeasured("some shards are not loaded")
+
+
+def kills_by_role(kills: int) -> dict[str, int]:
+    """Return how many kills each role gets; the loaders get what is left."""
+    shares = {"index": kills // 10, "feed": kills // 5, "compare": kills // 10}
+    shares = {role: max(1, number) for role, number in shares.items()}
+    return {"load": kills - sum(shares.values()), **shares}
 
 
 def _alive(pid: int) -> bool:

@@ -1,8 +1,9 @@
-"""The processes that a storm kills: one loads and notes each batch, one applies changes.
+"""The processes that a storm kills, one for each role of a migration.
 
-    python -m benchmarks.storm_victims load|feed
+    python -m benchmarks.storm_victims load|index|feed|compare
 
-``kill_storm`` starts them, and asks afterwards what was embedded twice.
+Each notes in a log when it begins and ends a piece of work, so that ``kill_storm`` can hit it in
+the middle of one, and can tell afterwards what was embedded twice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,23 @@ from tasks.live_sync.draining import drain
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.AdminShutdown)
 LOG_VARIABLE = "QAFILA_STORM_LOG"
+PAUSE_VARIABLE = "QAFILA_STORM_PAUSE"
 
 
-def start(what: str, log: Path) -> subprocess.Popen[str]:
-    """Start one that does ``what``: ``load`` or ``feed``; it waits for its assignment on stdin."""
+def start(
+    what: str, log: Path, target_url: str, *, pause_seconds: float = 0.0
+) -> subprocess.Popen[str]:
+    """Start one that does ``what``; a loader waits for its assignment on stdin.
+
+    ``pause_seconds``: how long a loader pauses in a batch, on average, while there is no file
+    ``calm`` beside the log; so a load outlasts the kills that are meant for it.
+    """
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.storm_victims", what], cwd=ROOT,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-             LOG_VARIABLE: str(log)},
+             LOG_VARIABLE: str(log), PAUSE_VARIABLE: str(pause_seconds),
+             "QAFILA_STORM_TARGET": target_url},
     )  # fmt: skip
 
 
@@ -57,12 +66,30 @@ def most_redone(log: Path) -> int:
     return most
 
 
+def at_work(log: Path, pid: int) -> bool:
+    """Say whether a process noted a piece of work that it has begun and not ended."""
+    begun = False
+    for line in log.read_text().splitlines():
+        with suppress(ValueError, KeyError):
+            noted = json.loads(line)
+            if noted["pid"] == pid:
+                begun = not noted.get("ended", False)
+    return begun
+
+
+def note(**what: Any) -> None:
+    """Append one line to the log, whole: a process that is killed leaves no half of one."""
+    log = os.open(os.environ[LOG_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(log, (json.dumps({"pid": os.getpid(), **what}) + "\n").encode())
+    os.close(log)
+
+
 def load_and_tell() -> None:
     """Work as the engine's own process does, and note each batch before its vectors are made."""
     from tasks.engine import loading, process
 
-    log = os.open(os.environ[LOG_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     real, chance = loading.load_claimed, random.Random()
+    pause, calm = float(os.environ[PAUSE_VARIABLE]), Path(os.environ[LOG_VARIABLE]).parent / "calm"
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         store, vectorise, shard = args[5], args[6], args[3]
@@ -75,11 +102,10 @@ def load_and_tell() -> None:
             return mark
 
         def vectorise_and_note(rows: Sequence[Any], chunks: Sequence[Any]) -> Any:
-            told = {"shard": shard.number, "start": at[0], "rows": len(rows)}
-            os.write(log, (json.dumps(told) + "\n").encode())
+            note(shard=shard.number, start=at[0], rows=len(rows))
             at[0] += len(rows)
-            if chance.random() < 0.5:  # half of the batches dawdle, so that the load outlasts kills
-                time.sleep(chance.uniform(0.0, 0.25))
+            if not calm.exists():
+                time.sleep(chance.uniform(0.0, 2 * pause))
             return vectorise(rows, chunks)
 
         store.claim = claim_and_note
@@ -94,8 +120,8 @@ def load_and_tell() -> None:
     sys.exit(process.main())
 
 
-def feed() -> None:
-    """Apply changes to the generation until killed."""
+def again_and_again(work: Callable[[Any, Any, Any], object], *, pause_seconds: float) -> None:
+    """Do a piece of work on the newest generation until killed; note when it begins and ends."""
     from tasks.ledger import newest_generation, open_ledger, read_workload
 
     while True:
@@ -105,11 +131,47 @@ def feed() -> None:
                 generation = newest_generation(ledger, workload.name)
                 assert generation is not None
                 while True:
-                    drain(ledger, workload, generation)
-                    time.sleep(0.1)
+                    note(work=work.__name__)
+                    work(ledger, workload, generation)
+                    note(work=work.__name__, ended=True)
+                    time.sleep(pause_seconds)
         except (*AWAY, QafilaError):
+            note(work=work.__name__, ended=True)
             time.sleep(0.1)
 
 
+def index(ledger: Any, workload: Any, generation: Any) -> None:
+    """Drop the index for vectors where there is one, and build it as a flow does."""
+    from tasks import backfill
+    from tasks.stores.port import Place
+
+    place = Place(generation.workload, generation.number, generation.fingerprint, 256)
+    with psycopg.connect(os.environ["QAFILA_STORM_TARGET"], autocommit=True) as target:
+        names = target.execute(
+            "SELECT indexrelid::regclass::text FROM pg_index"
+            " JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam"
+            " WHERE indrelid = to_regclass(%s) AND amname = 'hnsw'",
+            [f"qafila.{place.name}"],
+        ).fetchall()
+        for (name,) in names:
+            target.execute(f"DROP INDEX {name}")
+    backfill.build_index.fn(generation)
+
+
+def compare(ledger: Any, workload: Any, generation: Any) -> None:
+    """Compare source and target, as a load ends."""
+    from tasks.verifying import verify_generation
+
+    verify_generation(ledger, generation)
+
+
 if __name__ == "__main__":
-    {"load": load_and_tell, "feed": feed}[sys.argv[1]]()
+    match sys.argv[1]:
+        case "load":
+            load_and_tell()
+        case "index":
+            again_and_again(index, pause_seconds=0.0)
+        case "feed":
+            again_and_again(drain, pause_seconds=0.2)
+        case "compare":
+            again_and_again(compare, pause_seconds=0.0)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import random
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import psycopg
 
-from benchmarks.setting import Setting
+from benchmarks.setting import WORKLOAD, Setting
 from benchmarks.storm_victims import AWAY
 from tasks.ledger import Generation
+from tasks.opening import embedder_of
 from tasks.stores.port import Place
+from tasks.workloads import read_file
 
 
 class Application:
@@ -87,22 +91,25 @@ class _Changed(Exception):
 def compare(here: Setting, generation: Generation) -> tuple[dict[str, int], int]:
     """Compare source and target row by row; return the figures and the number of rows.
 
-    Every figure is 0 when nothing went wrong.
+    Every figure is 0 when nothing went wrong. ``vectors_wrong``: rows whose vector is not the one
+    that the model makes of the row's text in the source.
     """
-    expected = {}
+    expected, texts = {}, {}
     with here.source() as source:
         rows = source.execute("SELECT operation_id, title, body FROM operation").fetchall()
         for key, title, body in rows:
             text = "\n".join(t for t in (title, body) if t)
             expected[key] = hashlib.sha256(text.encode()).digest()
+            texts[key] = text
     place = Place(generation.workload, generation.number, generation.fingerprint, 256)
     seen: dict[str, int] = {}
     stale = extra = mixed = 0
     with here.target() as target:
         rows = target.execute(
-            f"SELECT source_key, text_digest, fingerprint FROM qafila.{place.name}"  # type: ignore[arg-type]
+            "SELECT source_key, text_digest, fingerprint, embedding::real[]"
+            f" FROM qafila.{place.name}"  # type: ignore[arg-type]
         ).fetchall()
-    for key, digest, fingerprint in rows:
+    for key, digest, fingerprint, _ in rows:
         seen[key] = seen.get(key, 0) + 1
         extra += key not in expected
         stale += key in expected and bytes(digest) != expected[key]
@@ -112,5 +119,20 @@ def compare(here: Setting, generation: Generation) -> tuple[dict[str, int], int]
         "duplicates": sum(times - 1 for times in seen.values()),
         "stale": stale + extra,
         "fingerprint_mixed": mixed,
+        "vectors_wrong": vectors_wrong({key: vector for key, _, _, vector in rows}, texts),
     }
     return figures, len(expected)
+
+
+def vectors_wrong(stored: Mapping[str, Sequence[float]], texts: Mapping[str, str]) -> int:
+    """Return how many stored vectors are not what the model makes of the source's text now."""
+    embedder = embedder_of(read_file(WORKLOAD).corpus.embedder)  # type: ignore[arg-type]
+    keys = [key for key in stored if key in texts]
+    wrong = 0
+    for first in range(0, len(keys), 1000):
+        some = keys[first : first + 1000]
+        expected = embedder.embed([texts[key] for key in some])
+        found = np.array([stored[key] for key in some], dtype=np.float32)
+        # float32 all the way; a batch of another size may round the last bits differently
+        wrong += int((np.abs(expected - found).max(axis=1) > 1e-4).sum())
+    return wrong

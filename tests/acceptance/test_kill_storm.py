@@ -19,7 +19,12 @@ def test_nothing_is_lost_and_nothing_is_twice() -> None:
     assert storm.returncode == 0, storm.stderr[-2000:] + storm.stdout[-2000:]
     found = json.loads(storm.stdout)
     assert (found["kills"], found["stops"]) == (10, 2)
-    for wrong in ("missing", "duplicates", "stale", "fingerprint_mixed"):
+    # each kill met a living process in the middle of its work, and every role was hit
+    assert found["kills_of_loaders"] == 6
+    for role in ("index_builds", "comparisons"):
+        assert found[f"kills_of_{role}"] == 1
+    assert found["kills_of_appliers"] == 2
+    for wrong in ("missing", "duplicates", "stale", "fingerprint_mixed", "vectors_wrong"):
         assert found[wrong] == 0
     assert found["most_redone_rows"] <= found["batch_rows"]
     assert found["writes"] > 50

@@ -54,8 +54,14 @@ def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
 
 
 LOADER = """
-import sys
+import sys, time
 from tasks import backfill
+from tasks.engine.vectors import Vectorise
+vectorise = Vectorise.__call__
+def slowly(self, *batch):  # some 60 batches of 25 rows: long enough to be met by five kills
+    time.sleep(0.03)
+    return vectorise(self, *batch)
+Vectorise.__call__ = slowly
 from tasks.engine.claims import let_go_of_the_dead
 from tasks.ledger import newest_generation, open_ledger
 with open_ledger() as ledger:
@@ -70,24 +76,32 @@ print("done", flush=True)
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_twice(
     ledger: psycopg.Connection, generation: Generation
 ) -> None:
-    chance = random.Random(5)
+    chance, at_each_kill = random.Random(5), []
     for _ in range(5):
+        before = backfill_rows(ledger, generation)
+        wanted = before + chance.randrange(20, 200)
         worker = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", LOADER, generation.workload],
             cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, env=dict(os.environ),
         )  # fmt: skip
-        before = backfill_rows(ledger, generation)
-        deadline = time.monotonic() + 30
-        wanted = before + chance.randrange(20, 400)
-        while worker.poll() is None and backfill_rows(ledger, generation) < min(wanted, ROWS - 1):
+        deadline = time.monotonic() + 60
+        while True:
             assert time.monotonic() < deadline
+            assert worker.poll() is None, "the loader ended before it was killed"
+            if backfill_rows(ledger, generation) >= wanted:
+                worker.send_signal(signal.SIGSTOP)  # what is stopped can be looked at
+                if any(s.state == "claimed" for s in list_shards(ledger, generation)):
+                    break  # in the middle of a shard's rows
+                worker.send_signal(signal.SIGCONT)
             time.sleep(0.002)
         worker.send_signal(signal.SIGKILL)
-        worker.wait()
+        assert worker.wait() == -signal.SIGKILL
         assert worker.stdout
         worker.stdout.close()
-        if backfill_rows(ledger, generation) >= ROWS - 100:
-            break
+        at_each_kill.append(backfill_rows(ledger, generation))
+    # every kill met a loader that had loaded rows of its own and had more of them before it
+    assert at_each_kill == sorted(set(at_each_kill))
+    assert 0 < at_each_kill[0] < at_each_kill[-1] < ROWS
     let_go_of_the_dead(ledger, generation)
     load_all(generation)
     backfill.build_index.fn(generation)
