@@ -12,6 +12,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from qafila.core.phases import Event
@@ -87,17 +88,28 @@ def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:
     set_scene(stack)
     with open_ledger(stack) as ledger:
         move(ledger, Event.CAUSE_RECORDED)
+        begun = time.time()
 
-        def loading() -> bool:
+        def living_loaders() -> set[int]:
+            """Return the processes of this load that own a shard, once rows have arrived."""
             generation = newest_generation(ledger, WORKLOAD)
             assert generation is not None
-            return any(s.state == "claimed" for s in list_shards(ledger, generation))
+            shards = list_shards(ledger, generation)
+            if not 0 < sum(s.rows_loaded for s in shards) < sum(s.rows_planned for s in shards):
+                return set()
+            owners = {s.owner_pid for s in shards if s.state == "claimed" and s.owner_pid}
+            return {pid for pid in owners if began_after(pid, begun)}
 
         before = latest_evidence(ledger, WORKLOAD, "backfill")
         assert before is not None
         stack.cli("run", "embedding-backfill", WORKLOAD, "--set", "reload=true", "--no-watch")
-        wait_for("the load", loading, within_s=60, every_s=0.01)
-        os.kill(stack.state["worker"]["pid"], signal.SIGKILL)
+        loaders = wait_for("the load", living_loaders, within_s=60, every_s=0.01)
+        for pid in loaders:
+            os.kill(pid, signal.SIGSTOP)  # what is stopped can be looked at
+        assert loaders & living_loaders(), "the loaders were not met in the middle of their rows"
+        for pid in (*loaders, stack.state["worker"]["pid"]):
+            os.kill(pid, signal.SIGKILL)
+        wait_for("their end", lambda: not any(map(began_at, loaders)), within_s=10)
         stack.cli("up")
         stack.cli("run", "embedding-backfill", WORKLOAD, "--set", "engine=work-pool")
         filled = latest_evidence(ledger, WORKLOAD, "backfill")
@@ -106,6 +118,19 @@ def test_a_worker_killed_in_the_middle_costs_nothing(stack: Stack) -> None:
         assert filled.body["rows_source"] == filled.body["rows_target"]
         assert (filled.verdict, filled.body["missing"], filled.body["duplicates"]) == ("PASS", 0, 0)
         assert phase_of(ledger) == "backfilled"
+
+
+def began_at(pid: int) -> float:
+    """Return when a process began, in seconds since 1970; 0 where none is alive."""
+    try:
+        process = psutil.Process(pid)
+        return 0.0 if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def began_after(pid: int, moment: float) -> bool:
+    return began_at(pid) >= moment - 0.1  # the kernel counts in hundredths of a second
 
 
 def test_a_canary_killed_with_traffic_leaves_all_of_it_on_the_baseline(stack: Stack) -> None:
