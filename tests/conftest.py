@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -27,6 +28,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 from benchmarks.ending import ended_by_sigterm, stop_server
 from qafila.sql import apply_schema
 from qafila.stack import postgres
+
+# Why a test may skip on a machine that could have what it needs: a package that installs.
+_INSTALLS = re.compile(
+    "no Prometheus is installed|no Chromium on this machine|no local (language )?model|"
+    "prefect-ray is an extra"
+)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Fail a test in the checks (``CI=true``) that skips for want of what they install."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and os.environ.get("CI") == "true" and _INSTALLS.search(str(report.longrepr)):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skips in the checks: {report.longrepr}"
 
 
 @pytest.fixture(scope="session")
