@@ -67,7 +67,8 @@ def check_file(path: Path) -> Workload:
     from tasks.stores.pgvector_problems import problems_of_settings
 
     workload = read_file(path)
-    corpus, problems = workload.corpus, []
+    corpus = workload.corpus
+    problems: list[str] = []
     if isinstance(workload.service.router, EnvoyFileRouter):
         try:
             require_arms(*arms_of(workload.service))

@@ -94,7 +94,7 @@ class _Loader(yaml.SafeLoader):
             if self._depth > DEEPEST:
                 line = self.line + 1
                 raise _Excess(f"line {line} is nested more than {DEEPEST} levels deep")
-            node = super().compose_node(parent, index)
+            node: Any = super().compose_node(parent, index)
         finally:
             self._depth -= 1
         scalar = isinstance(node, yaml.ScalarNode)
