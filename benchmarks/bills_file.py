@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-import duckdb
-
 from qafila.core.bills import add_up
+from tasks.locked_duckdb import locked_duckdb
 
 SERVICES, MONTHS = 25, 12
 _UNIT = Decimal("0.000000000001")  # amounts are whole numbers of it
@@ -87,15 +88,18 @@ def make_file(path: Path, rows: int, seed: int) -> Known:
     whole numbers, multiplied by the unit once at the end.
     """
     values = {"rows": rows, "seed": seed}
-    with duckdb.connect() as connection:
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute("SET memory_limit = '1500MB'")
-        connection.execute(f"SET temp_directory = '{path.parent}'")
+    with (
+        tempfile.TemporaryDirectory(prefix="qafila-", dir=path.parent) as folder,
+        locked_duckdb(
+            Path(folder), memory="1500MB", threads=os.cpu_count() or 1, keep_order=False
+        ) as connection,
+    ):
+        written = Path(folder) / "bill.parquet"
         connection.execute(
-            f"COPY (WITH numbers AS ({_NUMBERS}) {_LINES}) TO '{path}' (FORMAT parquet)",
-            {**values, "start": _START.isoformat()},
+            f"COPY (WITH numbers AS ({_NUMBERS}) {_LINES}) TO $written (FORMAT parquet)",
+            {**values, "start": _START.isoformat(), "written": str(written)},
         )
+        written.replace(path)
         sums = connection.execute(
             f"SELECT service, month, sum(units)::HUGEINT FROM ({_NUMBERS}) GROUP BY ALL", values
         ).fetchall()

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from blocks import PostgresDatabase
 from qafila.core.corpus import PgvectorTarget
+from qafila.core.foreign_text import markdown_text
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.plan import BackfillPlan, Comparison, batch_rows_for, money, render
@@ -174,7 +175,7 @@ def show_plan(generation: Generation, plan: BackfillPlan) -> None:
     create_markdown_artifact(
         key="plan",
         markdown=f"# Backfill of {generation.workload}, generation {generation.number}\n\n"
-        f"{render(plan)}\nFingerprint: `{generation.fingerprint}`\n",
+        f"{render(plan, markdown_text)}\nFingerprint: `{generation.fingerprint}`\n",
     )
 
 
@@ -282,8 +283,8 @@ def accept(
     body = lasting(generation, "accept", record)
     create_markdown_artifact(
         key="verdict",
-        markdown=f"# {verdict}\n\n{comparison.sentence()}\n\n"
-        + "".join(f"- {e}\n" for e in comparison.examples),
+        markdown=f"# {verdict}\n\n{markdown_text(comparison.sentence())}\n\n"
+        + "".join(f"- {markdown_text(e)}\n" for e in comparison.examples),
     )
     if not comparison.complete:
         raise VerificationFailed(

@@ -17,6 +17,7 @@ from flows.inventory_audit import AuditRequest, inventory_audit
 from flows.preflight import Preflight, preflight
 from flows.rollback_drill import RollbackDrill, rollback_drill
 from flows.target_architecture import Architecture, target_architecture
+from qafila.core.foreign_text import markdown_row
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Phase, next_step
 from qafila.errors import Refused
@@ -148,7 +149,7 @@ def summarise(generation: Generation, done: list[str]) -> dict[str, Any]:
         now = newest_generation(ledger, generation.workload)
     phase = now.phase if now else "unknown"
     lines = "\n".join(
-        f"| {r.recorded_at:%H:%M:%S} | {r.kind} | {r.verdict or ''} | {r.sentence} |"
+        markdown_row((f"{r.recorded_at:%H:%M:%S}", r.kind, r.verdict or "", r.sentence))
         for r in reversed(rows)
     )
     create_markdown_artifact(

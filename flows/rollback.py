@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
+from qafila.core.foreign_text import markdown_text
 from qafila.core.parameters import ForWorkload
 from qafila.core.verdict import Verdict
 from qafila.errors import Unavailable
@@ -80,7 +81,8 @@ def take_back(workload: str, why: str, wait_seconds: float, now: bool) -> Rolled
     )  # fmt: skip
     create_markdown_artifact(
         key="verdict",
-        markdown=f"**{outcome.verdict}** {outcome.sentence}{_table(outcome)}\n\nWhy: {why}",
+        markdown=f"**{outcome.verdict}** {markdown_text(outcome.sentence)}{_table(outcome)}"
+        f"\n\nWhy: {markdown_text(why)}",
     )
     return outcome
 

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from qafila.core.drill import Flip
+from qafila.core.foreign_text import markdown_text
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Judgement, Verdict
@@ -215,7 +216,8 @@ def certify(
     more = f"\n\nThe first {_SHOWN} of {len(flips)} are shown." if len(flips) > _SHOWN else ""
     create_markdown_artifact(
         key="verdict",
-        markdown=f"**{judged.verdict}** {spec.name} g{generation.number}: {judged.sentence}\n\n"
+        markdown=f"**{judged.verdict}** {spec.name} g{generation.number}: "
+        f"{markdown_text(judged.sentence)}\n\n"
         f"| there and back | ms until nobody met the {way.away} | ms to acknowledge "
         f"| {way.away} before | {way.away} after | probes | user requests | failed |\n"
         f"|---|---|---|---|---|---|---|---|\n{rows}{more}",

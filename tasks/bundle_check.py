@@ -15,7 +15,7 @@ from typing import Any
 from qafila.core.evidence import link_digest
 from qafila.errors import BadInput
 from qafila.sql import statement
-from tasks.bundling import DUCKDB, FORMAT, LOOKS, MANIFEST, ROWS
+from tasks.bundling import FORMAT, LOOKS, MANIFEST, ROWS
 from tasks.evidence import hashed
 from tasks.ledger import Connection
 from tasks.rollouts import canary_looks
@@ -171,13 +171,15 @@ def _looks(path: Path, parquet: bytes | None) -> list[tuple[Any, ...]]:
     """Return what a look is made of, except its sentence, from which a secret may be missing."""
     import duckdb
 
+    from tasks.locked_duckdb import locked_duckdb
+
     if parquet is None:
         return []
     with tempfile.TemporaryDirectory(prefix="qafila-") as folder:
         file = Path(folder) / LOOKS
         file.write_bytes(parquet)
         try:
-            with duckdb.connect(config=DUCKDB) as database:
+            with locked_duckdb(Path(folder)) as database:
                 rows = database.execute(
                     "SELECT number, epoch_us(looked_at), step, weight, acknowledged, observed,"
                     " counts, e_values, verdict FROM read_parquet(?) ORDER BY number",

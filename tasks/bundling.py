@@ -30,7 +30,6 @@ MANIFEST = "MANIFEST.json"
 PAGE, LOOKS, APPROVALS, ROWS, CERTIFICATE = (
     "rollout.html", "looks.parquet", "approvals.json", "evidence.jsonl", "certificate.json",
 )  # fmt: skip
-DUCKDB: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": False}
 _ARMS = ("baseline", "candidate")
 _COUNTS = ("requests", "bad", "errors", "latency", "empty", "ungrounded", "over_budget", "flagged")
 _E_VALUES = ("errors", "latency", "empty", "ungrounded", "over_budget", "flagged", "tenant",
@@ -153,19 +152,20 @@ def _fill(ledger: Connection, facts: RolloutFacts, folder: Path) -> list[dict[st
 
 def write_looks(facts: RolloutFacts, path: Path, secrets: Sequence[str] = ()) -> None:
     """Write the looks as Parquet, one row a look, in order."""
-    import duckdb
+    from tasks.locked_duckdb import locked_duckdb
 
-    lines = path.with_suffix(".jsonl")
-    with lines.open("w", encoding="utf-8") as file:
-        for look in facts.looks:
-            file.write(_line(look_row(facts, look, secrets)))
     columns = ", ".join(f"{name}: '{kind}'" for name, kind in LOOK_COLUMNS.items())
     read = f"read_json(?, format = 'newline_delimited', columns = {{{columns}}})"
-    with duckdb.connect(config=DUCKDB) as database:
-        database.sql(
-            f"SELECT {', '.join(LOOK_COLUMNS)} FROM {read} ORDER BY number", params=[str(lines)]
-        ).write_parquet(str(path), compression="zstd")
-    lines.unlink()
+    with tempfile.TemporaryDirectory(prefix="qafila-") as folder:
+        lines, looks = Path(folder) / "looks.jsonl", Path(folder) / "looks.parquet"
+        with lines.open("w", encoding="utf-8") as file:
+            for look in facts.looks:
+                file.write(_line(look_row(facts, look, secrets)))
+        with locked_duckdb(Path(folder)) as database:
+            database.sql(
+                f"SELECT {', '.join(LOOK_COLUMNS)} FROM {read} ORDER BY number", params=[str(lines)]
+            ).write_parquet(str(looks), compression="zstd")
+        shutil.move(looks, path)
 
 
 def look_row(

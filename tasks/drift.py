@@ -21,6 +21,7 @@ from blocks.postgres import PostgresDatabase
 from qafila.core import drift as core
 from qafila.core.choice import choose
 from qafila.core.drift import Finding, Floors, LineItem, PeriodSpend, Quote, Sample
+from qafila.core.foreign_text import markdown_text
 from qafila.core.metrics import ndcg_at_k
 from qafila.core.patterns import assess_patterns
 from qafila.core.verdict import Verdict
@@ -364,8 +365,9 @@ def night_sentence(findings: Sequence[Finding]) -> str:
 def markdown(workload: str, findings: Sequence[Finding]) -> str:
     """Return the night as a page: alerts first, then every subject."""
     alerts = [a for f in findings for a in f.alerts]
-    lines = [f"# Night of {workload}", "", f"**{night_sentence(findings)}**", ""]
-    lines += [*(f"- ⚠ {a.sentence}" for a in alerts), ""] if alerts else []
+    lines = [f"# Night of {workload}", "", f"**{markdown_text(night_sentence(findings))}**", ""]
+    lines += [*(f"- ⚠ {markdown_text(a.sentence)}" for a in alerts), ""] if alerts else []
     for finding in findings:
-        lines += [f"## {finding.subject}", "", *(f"- {line}" for line in finding.lines), ""]
+        lines += [f"## {markdown_text(finding.subject)}", ""]
+        lines += [*(f"- {markdown_text(line)}" for line in finding.lines), ""]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from qafila.core import preflight as core
 from qafila.core.approving import approvers_needed
 from qafila.core.corpus import PgvectorTarget
+from qafila.core.foreign_text import markdown_text
 from qafila.core.phases import Phase
 from qafila.core.preflight import Answer, Certificate, Facts
 from qafila.core.workload import Workload
@@ -186,15 +187,16 @@ def markdown(
     lines = [
         f"# Preflight of {workload}, generation {generation}: {core.verdict(answers)}",
         "",
-        f"**{core.sentence(answers)}**",
+        f"**{markdown_text(core.sentence(answers))}**",
         "",
         "| question | answer | because | what would answer it |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {a.question} | {'yes' if a.answer else '**no**'} | {a.because} | {a.remedy} |"
+            f"| {markdown_text(a.question)} | {'yes' if a.answer else '**no**'} "
+            f"| {markdown_text(a.because)} | {markdown_text(a.remedy)} |"
             for a in answers
         ),
     ]
     if override is not None:
-        lines += ["", f"Overridden by {override.decided_by}: {override.notes}"]
+        lines += ["", f"Overridden by {markdown_text(f'{override.decided_by}: {override.notes}')}"]
     return "\n".join([*lines, ""])

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
+from qafila.core.corpus import PgvectorTarget
 from qafila.core.mistakes import describe
+from qafila.core.routing import EnvoyFileRouter
+from qafila.core.strict_yaml import parse_yaml
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 
@@ -38,25 +41,51 @@ def read_file(path: Path) -> Workload:
         ) from error
     missing: list[str] = []
     text = _VARIABLE.sub(lambda m: _variable(m, text, missing), text)
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
+    remedy = f"mend the file, then: qafila apply {path}"
+    parsed = parse_yaml(text, str(path), remedy=remedy)
+    if not isinstance(parsed.value, dict):
         raise BadInput(f"{path} holds no workload.", remedy="see workloads/aws-docs-search.yaml")
+    problems = [*missing, *parsed.repeated]
     try:
-        workload = Workload.model_validate(content)
+        workload = Workload.model_validate(parsed.value)
     except ValidationError as error:
-        problems = [_sentence(e, node) for e in error.errors()]
-        raise BadInput(
-            f"{path} has {_count(len(problems) + len(missing))}:",
-            [*missing, *problems],
-            remedy=f"mend the file, then: qafila apply {path}",
-        ) from error
-    if missing:
-        raise BadInput(f"{path} has {_count(len(missing))}:", missing)
+        problems += [_sentence(e, parsed.node) for e in error.errors()]
+        raise _mistakes(path, problems, remedy) from error
+    if problems:
+        raise _mistakes(path, problems, remedy)
     return workload
+
+
+def check_file(path: Path) -> Workload:
+    """Return the workload that a YAML file describes, once all is said that needs no server.
+
+    Raises:
+        BadInput: as ``read_file``; or its router cannot route to an address, or its store cannot
+            build the index.
+    """
+    from tasks.routers.envoy_arms import arms_of, require_arms
+    from tasks.stores.pgvector_problems import problems_of_settings
+
+    workload = read_file(path)
+    corpus = workload.corpus
+    problems: list[str] = []
+    if isinstance(workload.service.router, EnvoyFileRouter):
+        try:
+            require_arms(*arms_of(workload.service))
+        except BadInput as error:
+            problems += error.problems
+    if isinstance(corpus.target, PgvectorTarget):
+        dimensions = corpus.embedder.dimensions
+        problems += [
+            f"corpus.target: {p}." for p in problems_of_settings(corpus.target, dimensions)
+        ]
+    if problems:
+        raise _mistakes(path, problems, f"mend the file, then: qafila apply {path}")
+    return workload
+
+
+def _mistakes(path: Path, problems: Sequence[str], remedy: str) -> BadInput:
+    return BadInput(f"{path} has {_count(len(problems))}:", problems, remedy=remedy)
 
 
 def _count(n: int) -> str:

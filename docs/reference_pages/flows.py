@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from docs.reference_pages.fields import default_of, described
 from docs.reference_pages.markdown import cell, grid
+from qafila.core.strict_yaml import load_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ class Deployment:
 
 def deployments() -> list[Deployment]:
     """Return every deployment of prefect.yaml, in its order."""
-    declared = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    declared = load_yaml((ROOT / "prefect.yaml").read_text(), "prefect.yaml")["deployments"]
     return [_deployment(entry) for entry in declared]
 
 

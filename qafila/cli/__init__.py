@@ -35,8 +35,8 @@ GROUPS = (
     "bills",
 )  # each has `register(app)`
 
-# A rollback and a watchdog do it at a better moment; a bill is read with nothing else running.
-_WITHOUT_LEDGER = ("up", "down", "rollback", "watchdog", "bills")
+# A rollback, a watchdog and apply do it at a better moment; a bill is read with nothing running.
+_WITHOUT_LEDGER = ("up", "down", "rollback", "watchdog", "bills", "apply")
 
 app = typer.Typer(
     name="qafila",

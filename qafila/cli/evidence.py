@@ -157,10 +157,10 @@ def rows(
     with open_ledger() as ledger:
         read_workload(ledger, workload)
         found = evidence_lines(ledger, workload, None, known_secrets(ledger))
-    text = "\n".join(json.dumps(row, ensure_ascii=False, default=str) for row in found)
     if to is None:
-        typer.echo(text)
+        screen.print_json_lines(found)
         return
+    text = "\n".join(json.dumps(row, ensure_ascii=False, default=str) for row in found)
     try:
         to.write_text(text + "\n", encoding="utf-8")
     except OSError as error:

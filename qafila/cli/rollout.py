@@ -85,4 +85,4 @@ def watchdog(
     """
     from tasks.watching import watch
 
-    watch(typer.echo, seconds=seconds, once=once, ledger_down_s=ledger_down_seconds)
+    watch(screen.say, seconds=seconds, once=once, ledger_down_s=ledger_down_seconds)

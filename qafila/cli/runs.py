@@ -10,6 +10,7 @@ import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
+from qafila.core.foreign_text import printable
 
 if TYPE_CHECKING:
     from tasks.approvals import Approval
@@ -109,7 +110,7 @@ def _bar(phase: str, workload: str, as_json: bool) -> Iterator[Callable[[], None
                 if now.cost:
                     told += f" · {now.tokens} tokens · {now.cost:.2f}"
                 if now.waits_for:
-                    told += f" · waits for {now.waits_for}"
+                    told += f" · waits for {printable(now.waits_for)}"
                 shown.update(bar, completed=now.share, told=told)
 
         yield look

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qafila.core.foreign_text import printable, printable_json
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,6 +22,7 @@ def console(stderr: bool = False) -> Console:
     """Return the console for results, or for refusals and errors on stderr.
 
     Text is printed as it is: no line is wrapped, and ``:key:`` is part of a name and no picture.
+    Print with the functions below: they leave out what would move a terminal's cursor.
     Rich leaves out colour and redrawing when piped.
     """
     from rich.console import Console
@@ -28,18 +31,24 @@ def console(stderr: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """Print a line as it is; square brackets are text, not markup."""
-    console().print(text)
+    """Print text; square brackets are text, not markup, and control characters become U+FFFD."""
+    console().print(printable(text))
 
 
 def complain(text: str) -> None:
-    """Print an error as it is, on stderr."""
-    console(stderr=True).print(text)
+    """Print an error on stderr, as ``say`` does."""
+    console(stderr=True).print(printable(text))
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document; money and dates become strings."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Print one JSON document; money and dates become strings, control characters escapes."""
+    typer.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False, default=str)))
+
+
+def print_json_lines(values: Iterable[Any]) -> None:
+    """Print one JSON document a line, as ``print_json`` does."""
+    for value in values:
+        typer.echo(printable_json(json.dumps(value, ensure_ascii=False, default=str)))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -47,7 +56,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     On a terminal that is too narrow a cell goes on below; nothing of it is left out.
     """
-    table = [list(headings), *[list(row) for row in rows]]
+    table = [[" ".join(printable(cell).split("\n")) for cell in row] for row in (headings, *rows)]
     screen = console()
     if not screen.is_terminal:
         widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
@@ -58,7 +67,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    columns = [Column(heading, overflow="fold") for heading in headings]
+    columns = [Column(heading, overflow="fold") for heading in table[0]]
     shown = Table(*columns, box=None, pad_edge=False, padding=(0, 3, 0, 0))
     for row in table[1:]:
         shown.add_row(*[Text(cell) for cell in row])

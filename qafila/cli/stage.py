@@ -11,6 +11,7 @@ from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 from qafila.cli import screen
+from qafila.core.foreign_text import printable
 from qafila.core.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class ScreenStage:
         if self._status is not None:
             from rich.text import Text
 
-            self._status.update(Text(f"{'':<{_NAME - 2}}{text}"))
+            self._status.update(Text(f"{'':<{_NAME - 2}}{printable(text)}"))
 
     def note(self, text: str) -> None:
         """Show a line that stays."""

@@ -21,12 +21,26 @@ def register(app: typer.Typer) -> None:
 
 def apply(
     file: Annotated[Path, typer.Argument(help="Workload file, YAML.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the file: no server, no ledger.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a workload file and store it as the newest revision; every mistake at once."""
-    from tasks.workloads import read_file
+    """Check a workload file and store it as the newest revision; every mistake at once.
 
-    workload = read_file(file)  # before anything is touched
+    With --check nothing is stored and nothing needs to run: the exit code is 0 for a file without
+    mistakes, else 2.
+    """
+    from tasks.workloads import check_file
+
+    if check and as_json:
+        _print_check(file)
+        return
+    workload = check_file(file)  # before anything is touched
+    if check:
+        screen.say(f"{file} describes the workload {workload.name}; no mistake was found.")
+        screen.say(f"Next:  qafila apply {file}")
+        return
     from qafila.stack.environment import speak_to_stack
 
     speak_to_stack()
@@ -35,7 +49,9 @@ def apply(
     from tasks.edges import install_routes
     from tasks.ledger import apply_workload, open_ledger
     from tasks.opening import blocks_of
+    from tasks.rollback_spool import take_in_at_start
 
+    take_in_at_start(screen.complain)
     with open_ledger() as ledger:
         problems = [
             p for name, kind in blocks_of(workload) if (p := adopt_block(ledger, name, kind))
@@ -53,6 +69,20 @@ def apply(
         return
     screen.say(f"{workload.name} is revision {revision}.")
     screen.say(f"Next:  qafila run migrate-workload {workload.name}")
+
+
+def _print_check(file: Path) -> None:
+    from qafila.errors import BadInput
+    from tasks.workloads import check_file
+
+    name, problems = None, []
+    try:
+        name = check_file(file).name
+    except BadInput as error:
+        problems = list(error.problems) or [error.what]
+    screen.print_json({"file": str(file), "workload": name, "problems": problems})
+    if problems:
+        raise typer.Exit(BadInput.exit_code)
 
 
 def adopt(

@@ -7,6 +7,7 @@ from typing import Any
 
 from qafila.core import embedder_record, patterns, sizing
 from qafila.core.choice import Choice
+from qafila.core.foreign_text import markdown_row, markdown_text
 from qafila.core.patterns import Assessment, Need
 from qafila.core.pricing import Price, PriceBook, Uncertainty
 
@@ -42,7 +43,7 @@ def evidence_body(
             "storage": need.storage,
         },
         "context": dict(context),
-        "prices": [_price_row(p) for p in _used(assessments)],
+        "prices": [_pricemarkdown_row(p) for p in _used(assessments)],
         "seed": seed,
         "samples": samples,
     }
@@ -73,7 +74,7 @@ def _pattern_row(a: Assessment, currency: str, reasons: Mapping[str, str]) -> di
     }
 
 
-def _price_row(price: Price) -> dict[str, str]:
+def _pricemarkdown_row(price: Price) -> dict[str, str]:
     return {
         "item": price.item,
         "amount": str(price.amount),
@@ -118,24 +119,24 @@ def markdown(workload: str, generation: int, body: Mapping[str, Any]) -> str:
     lines = [
         f"# Decision: architecture of {workload}, generation {generation}",
         "",
-        f"**{body['sentence']}**",
+        f"**{markdown_text(body['sentence'])}**",
         "",
         "## Context",
         "",
         f"- Corpus: {need['documents']:,} documents, {need['text_bytes'] / 1e6:,.1f} MB of text, "
-        f"{need['dimensions']} dimensions ({context['measured']}).",
+        f"{need['dimensions']} dimensions ({markdown_text(context['measured'])}).",
         f"- Load: {need['queries_per_month']:,} queries a month, {growth} a year, "
         f"{need['generated_tokens_per_query']} generated tokens a query.",
-        f"- Data may be in {', '.join(need['hosting'])}; budget "
+        f"- Data may be in {markdown_text(', '.join(need['hosting']))}; budget "
         f"{need['monthly_budget']} {body['currency']} a month.",
-        *([f"- The index is in {store} (corpus.target)."] if store else []),
-        *(f"- {line}" for line in context["audit"]),
+        *([f"- The index is in {markdown_text(store)} (corpus.target)."] if store else []),
+        *(f"- {markdown_text(line)}" for line in context["audit"]),
         "",
         "## Patterns compared",
         "",
-        _row(head),
-        _row(["---"] * len(head)),
-        *(_row(list(r.values())) for r in rows),
+        markdown_row(head),
+        "|" + " --- |" * len(head),
+        *(markdown_row(list(r.values())) for r in rows),
         "",
         "Costs are P50 to P90 of a month in the coming year, from "
         f"{body['samples']:,} drawn months (seed {body['seed']}), network included. Labour, taxes "
@@ -144,20 +145,23 @@ def markdown(workload: str, generation: int, body: Mapping[str, Any]) -> str:
         "",
         "## Lock-in",
         "",
-        *(f"- {r['name']}: {r['lock_in']}; {r['lock_in_why']}." for r in body["patterns"]),
+        *(
+            f"- {r['name']}: {r['lock_in']}; {markdown_text(r['lock_in_why'])}."
+            for r in body["patterns"]
+        ),
         "",
         "## Machines",
         "",
         *(
-            f"- {r['name']}: {', '.join(r['machines'])}"
-            + (f" ({r['notes']})" if r["notes"] else "")
+            f"- {r['name']}: {markdown_text(', '.join(r['machines']))}"
+            + (f" ({markdown_text(r['notes'])})" if r["notes"] else "")
             for r in body["patterns"]
         ),
         "",
         *embedder_record.section(context.get("embedders")),
         "## What would change our mind",
         "",
-        *(f"- {line}" for line in body["what_would_change_our_mind"]),
+        *(f"- {markdown_text(line)}" for line in body["what_would_change_our_mind"]),
         "",
         "## Assumptions",
         "",
@@ -165,10 +169,12 @@ def markdown(workload: str, generation: int, body: Mapping[str, Any]) -> str:
         "",
         "## Prices used",
         "",
-        _row(["item", "price", "unit", "as of", "source"]),
-        _row(["---"] * 5),
+        markdown_row(["item", "price", "unit", "as of", "source"]),
+        "|" + " --- |" * 5,
         *(
-            _row([p["item"], f"{p['amount']} {p['currency']}", p["unit"], p["as_of"], p["source"]])
+            markdown_row(
+                [p["item"], f"{p['amount']} {p['currency']}", p["unit"], p["as_of"], p["source"]]
+            )
             for p in body["prices"]
         ),
         "",
@@ -197,7 +203,3 @@ def assumptions() -> list[str]:
 
 def _gib(size: float) -> str:
     return f"{size / sizing.GIB:.1f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"

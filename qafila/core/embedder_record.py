@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qafila.core.foreign_text import markdown_row, markdown_text
+
 _SEARCHES = {
     "vector": "By exact search with vectors alone",
     "hybrid": "By exact search with vectors, fused with keywords",
@@ -48,16 +50,17 @@ def section(found: Mapping[str, Any] | None) -> list[str]:
     return [
         "## Embedders compared on this corpus",
         "",
-        f"{found['sentence']} (evidence {found['evidence']}, {found['date']})",
+        f"{markdown_text(found['sentence'])} (evidence {found['evidence']}, {found['date']})",
         "",
-        _row(["place", "embedder", "dimensions", "nDCG@10 (95 %)", "query p95",
+        markdown_row(["place", "embedder", "dimensions", "nDCG@10 (95 %)", "query p95",
               "a million chunks"]),
-        _row(["---"] * 6),
-        *(_row(_cells(r, found["current"])) for r in rows),
+        "|" + " --- |" * 6,
+        *(markdown_row(_cells(r, found["current"])) for r in rows),
         "",
-        f"{_SEARCHES[found['ranked_by']]}, on {found['queries']} {found['judged_by']} over a "
+        f"{_SEARCHES[found['ranked_by']]}, on {found['queries']} "
+        f"{markdown_text(found['judged_by'])} over a "
         f"sample of {found['documents']:,} of {found['of_documents']:,} documents: "
-        f"{found['note']}.",
+        f"{markdown_text(found['note'])}.",
         "",
     ]  # fmt: skip
 
@@ -73,7 +76,3 @@ def _cells(row: Mapping[str, Any], current: str) -> Sequence[str]:
         "not measured" if ms is None else f"{ms:.1f} ms",
         "not known" if price is None else f"{price} {row['currency']}",
     ]
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"

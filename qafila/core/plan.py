@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from qafila.core.corpus import Embedder, OpenAIEmbedder
@@ -168,8 +168,11 @@ def _risks(plan: BackfillPlan, sample: Sample, memory_mb: float | None) -> Itera
         yield "mapped vectors are a bridge: let the ladder say what they cost in quality"
 
 
-def render(plan: BackfillPlan) -> str:
-    """Return the plan in Markdown that reads as well in a terminal: one text for every place."""
+def render(plan: BackfillPlan, shown: Callable[[str], str] = str) -> str:
+    """Return the plan in Markdown that reads as well in a terminal: one text for every place.
+
+    ``shown`` writes what names things of the source, for an artifact escaped as Markdown.
+    """
     lines = [
         f"{plan.rows:,} rows in {plan.shards:,} shards of at most {plan.rows_per_shard:,}, about "
         f"{plan.chunks_estimated:,} chunks, by {plan.workers} workers.",
@@ -189,10 +192,10 @@ def render(plan: BackfillPlan) -> str:
         f"Estimated from {plan.sampled_rows:,} rows in {plan.sampled_batches} batches that were "
         "read for it; P95 is how far such a sample may be off, not a promise of the machine."
     )
-    lines += [f"- {s.mode}: {s.reason}." for s in plan.by_mode if s.reason]
+    lines += [f"- {s.mode}: {shown(s.reason)}." for s in plan.by_mode if s.reason]
     if plan.promises:
-        lines += ["", "The source:", *(f"- {p}" for p in plan.promises)]
-    lines += ["", "Risks:", *(f"- {r}" for r in plan.risks or ("none found",))]
+        lines += ["", "The source:", *(f"- {shown(p)}" for p in plan.promises)]
+    lines += ["", "Risks:", *(f"- {shown(r)}" for r in plan.risks or ("none found",))]
     return "\n".join(lines) + "\n"
 
 

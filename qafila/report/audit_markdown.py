@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from qafila.core.foreign_text import markdown_text
 from qafila.report.audit_first_page import FirstPage
 
 _LONGEST = 400
-# What Markdown (with tables, as Prefect's UI reads it) would take for markup.
-_SIGNS = re.compile(r"([\\`*\[\]|~!])")
-_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"))
 
 
 def audit_markdown(page: FirstPage) -> str:
     """Return the page a director reads in a minute."""
-    lines = [f"**{page.verdict}** · {harmless(page.sentence)}", ""]
+    lines = [f"**{page.verdict}** · {_text(page.sentence)}", ""]
     lines += [page.verdict_means, ""] if page.verdict_means else []
     lines += _table(
         ("", "figure", "about it"), [(f.name, f.value, f.note) for f in page.figures], ""
     )
     if page.month:
-        lines += [f"## Spend in {harmless(page.month)}", ""]
+        lines += [f"## Spend in {_text(page.month)}", ""]
         lines += _table(("service", "amount", "share"), page.spend, "")
         lines += _table(("month", "amount", "state"), page.months, "")
         if page.months_more:
             lines += [f"… and {page.months_more} more months.", ""]
         lines += _table(("network route", "amount"), page.routes, "")
-        lines += [f"- {harmless(told)}" for told in page.parting]
+        lines += [f"- {_text(told)}" for told in page.parting]
         lines += [""]
     lines += ["## To look at", ""]
     lines += _table(("what", "which", "a month", "why"), page.to_look_at, "Nothing stands out.")
     if page.to_look_at_more:
-        lines += [f"… and {harmless(page.to_look_at_more)}.", ""]
+        lines += [f"… and {_text(page.to_look_at_more)}.", ""]
     lines += ["## Can move, in this order", ""]
-    lines += [harmless(page.waves_told), ""] if page.waves_told else []
+    lines += [_text(page.waves_told), ""] if page.waves_told else []
     lines += _table(("wave", "what", "why"), page.waves, "Nothing was seen that could move.")
     if page.waves_more:
         lines += [f"… and {page.waves_more} more waves.", ""]
@@ -46,10 +43,10 @@ def audit_markdown(page: FirstPage) -> str:
     )
     if page.candidates_more:
         lines += [f"… and {page.candidates_more} more.", ""]
-    lines += [harmless(page.corpus), "", "## Since the last audit", ""]
-    lines += [f"- {harmless(line)}" for line in page.difference]
+    lines += [_text(page.corpus), "", "## Since the last audit", ""]
+    lines += [f"- {_text(line)}" for line in page.difference]
     lines += ["", "## What we could not see", ""]
-    lines += [f"- {harmless(note)}" for note in page.unseen] or ["- Nothing was closed to us."]
+    lines += [f"- {_text(note)}" for note in page.unseen] or ["- Nothing was closed to us."]
     if page.unseen_more:
         lines += [f"- … and {page.unseen_more} more."]
     return "\n".join(lines) + "\n"
@@ -59,15 +56,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], empty: str) -> li
     if not rows:
         return [empty, ""]
     lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    lines += ["| " + " | ".join(harmless(cell) for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(_text(cell) for cell in row) + " |" for row in rows]
     return [*lines, ""]
 
 
-def harmless(value: str) -> str:
-    """Return text that cannot become markup: names in an account are written by anyone."""
-    shown = value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
-    shown = " ".join(shown.split())
-    shown = _SIGNS.sub(r"\\\1", shown)
-    for sign, entity in _ENTITIES:
-        shown = shown.replace(sign, entity)
-    return shown
+def _text(value: str) -> str:
+    return markdown_text(value, _LONGEST)

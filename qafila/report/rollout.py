@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
+from qafila.core.foreign_text import markdown_row, markdown_text
 from qafila.report import rollout_story as story
 from qafila.report import rollout_tables as tables
 from qafila.report.page import environment
@@ -24,15 +25,16 @@ class Artifacts:
     def verdict(self) -> str:
         """Return the verdict, the sentence, the steps and what nobody could see, as Markdown."""
         facts = self.facts
-        rows = "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in tables.steps(facts).rows)
+        rows = "\n".join(map(markdown_row, tables.steps(facts).rows))
         steps = f"| step | weight | requests | verdict | why |\n|---|---|---|---|---|\n{rows}\n\n"
-        unseen = "".join(f"- {_cell(line)}\n" for line in tables.unseen(facts))
+        unseen = "".join(f"- {markdown_text(line)}\n" for line in tables.unseen(facts))
         weight = facts.body.get("final_weight", "no known weight")
         return (
             f"**{story.verdict(facts)}** {facts.workload} g{facts.generation}: "
-            f"{_cell(story.sentence(facts))}\n\n"
+            f"{markdown_text(story.sentence(facts))}\n\n"
             + (steps if rows else "")
-            + f"{_cell(story.users(facts))}; {len(facts.looks)} looks, candidate at {weight} %.\n"
+            + f"{markdown_text(story.users(facts))}; {len(facts.looks)} looks, "
+            f"candidate at {weight} %.\n"
             + (f"\nWhat we could not see:\n\n{unseen}" if unseen else "")
         )
 
@@ -91,7 +93,3 @@ def render_rollout(facts: RolloutFacts) -> str:
             evidence=tables.evidence(facts),
         )
     )
-
-
-def _cell(value: str) -> str:
-    return " ".join(value.replace("|", "\\|").replace("<", "&lt;").split())

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
+
+from qafila.core.strict_yaml import load_yaml
 
 POOL = "qafila"
 
@@ -109,7 +110,8 @@ def is_flow_run(command: Sequence[str]) -> bool:
 
 def declared(file: Path) -> set[str]:
     """Return the names of the deployments that a prefect.yaml declares."""
-    return {str(entry["name"]) for entry in yaml.safe_load(file.read_text())["deployments"]}
+    content = load_yaml(file.read_text(encoding="utf-8"), str(file))
+    return {str(entry["name"]) for entry in content["deployments"]}
 
 
 def _get(api: str, path: str) -> Any:

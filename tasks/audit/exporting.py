@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -14,6 +15,7 @@ import duckdb
 from qafila.core.inventory.tables import ABOUT
 from qafila.errors import BadInput
 from qafila.report.audit_facts import AuditFacts, Row
+from tasks.locked_duckdb import locked_duckdb
 
 # Columns whose numbers are no text.
 _WHOLE = frozenset({
@@ -23,6 +25,7 @@ _WHOLE = frozenset({
 _REAL = frozenset({"confidence", "score", "coverage"})
 _MONEY = frozenset({"amount", "before", "after"})
 _DIGITS, _PLACES = 38, 20  # the most that DuckDB, Spark and Arrow's decimal128 (pandas) hold
+_MEMORY = "1GB"
 _TRUTH = frozenset({"found", "behind"})
 _EXACT = frozenset({"quantity", "gigabytes"})  # our own digits, kept as text: never a formula
 # What a spreadsheet may run: a sign, also after blanks or in full width, and what OWASP adds ("CSV
@@ -58,12 +61,15 @@ def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
     types = {name: _types(name, facts.rows(name)) for name in ABOUT}
     ready_folder(folder)
     try:
-        with duckdb.connect() as connection:
+        with (
+            tempfile.TemporaryDirectory(prefix="qafila-export-") as room,
+            locked_duckdb(Path(room), memory=_MEMORY) as connection,
+        ):
             files = []
             for name in ABOUT:
                 to = folder.absolute() / name
                 if facts.rows(name):
-                    files += _write(connection, facts.rows(name), types[name], to)
+                    files += _write(connection, Path(room), facts.rows(name), types[name], to)
                 else:
                     for file in _files(to):
                         file.unlink(missing_ok=True)
@@ -85,10 +91,15 @@ def _files(to: Path) -> list[Path]:
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, rows: Sequence[Row], types: Mapping[str, str], to: Path
+    connection: duckdb.DuckDBPyConnection,
+    room: Path,
+    rows: Sequence[Row],
+    types: Mapping[str, str],
+    to: Path,
 ) -> list[Path]:
-    """Write one table; a column that is a mapping or a list becomes JSON text.
+    """Write one table, first in our own folder.
 
+    A column that is a mapping or a list becomes JSON text.
     In the CSV money has the digits that it has, and a text that a spreadsheet would run as a
     formula begins with an apostrophe.
     """
@@ -96,23 +107,25 @@ def _write(
     fields = ", ".join(f"{_quoted(c)}: 'VARCHAR'" for c in columns)
     typed = ", ".join(f"CAST({_quoted(c)} AS {types[c]}) AS {_quoted(c)}" for c in columns)
     files = _files(to)
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as lines:
+    written, lines = room / "table", room / "rows.jsonl"
+    with lines.open("w", encoding="utf-8") as file:
         for row in rows:
-            lines.write(json.dumps({c: _plain(row.get(c)) for c in columns}) + "\n")
-        lines.flush()
-        source = (
-            f"read_json('{lines.name}', format = 'newline_delimited', columns = {{{fields}}}, "
-            "maximum_object_size = 67108864)"
-        )
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE exported AS SELECT * FROM {source}")
+            file.write(json.dumps({c: _plain(row.get(c)) for c in columns}) + "\n")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE exported AS SELECT * FROM "
+        f"read_json(?, format = 'newline_delimited', columns = {{{fields}}}, "
+        "maximum_object_size = 67108864)",
+        [str(lines)],
+    )
     harmless = ", ".join(_harmless(c, types[c]) for c in columns)
-    for file, what, options in (
+    for to_file, what, options in (
         (files[0], f"(SELECT {typed} FROM exported)", "FORMAT parquet"),
         (files[1], f"(SELECT {harmless} FROM exported)", "FORMAT csv, HEADER"),
     ):
-        part = file.with_name(f".{file.name}.part")
-        connection.execute(f"COPY {what} TO '{_escaped(part)}' ({options})")
-        part.replace(file)
+        connection.execute(f"COPY {what} TO ? ({options})", [str(written)])
+        part = to_file.with_name(f".{to_file.name}.part")
+        shutil.copyfile(written, part)
+        part.replace(to_file)
     return files
 
 
@@ -174,7 +187,3 @@ def _money_type(table: str, column: str, amounts: Sequence[str]) -> str:
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _escaped(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from qafila.core.foreign_text import markdown_text
 from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_first_page import first_page
@@ -20,7 +21,9 @@ MOST_ROWS = 500  # of one table in the run's view; the page and the export have 
 def show_audit(facts: AuditFacts) -> None:
     """Publish the artifact "inventory" and one table for each part that has rows."""
     create_markdown_artifact(
-        key="inventory", markdown=audit_markdown(first_page(facts)), description=facts.sentence
+        key="inventory",
+        markdown=audit_markdown(first_page(facts)),
+        description=markdown_text(facts.sentence),
     )
     for name, about in ABOUT.items():
         rows = facts.rows(name)

@@ -40,11 +40,18 @@ def fetched(paths: Sequence[str | Path], room: Path, s3: Any = None) -> list[Fet
     if twice:
         raise BadInput(f"the same file is named twice: {', '.join(twice)}.",
                        remedy="name each file once, or its lines would count double.")  # fmt: skip
-    names = [f.name for f in found]
-    return [
-        f if names.count(f.name) == 1 else replace(f, name=f"{f.path.parent.name}/{f.name}")
-        for f in found
-    ]
+    for longer in (_with_folder, _in_full):
+        names = [f.name for f in found]
+        found = [f if names.count(f.name) == 1 else longer(f) for f in found]
+    return found
+
+
+def _with_folder(file: Fetched) -> Fetched:
+    return replace(file, name=f"{file.path.parent.name}/{file.name}")
+
+
+def _in_full(file: Fetched) -> Fetched:
+    return replace(file, name=file.url or str(file.path))
 
 
 def _usual_client() -> Any:
@@ -61,7 +68,7 @@ def _download(url: str, folder: Path, s3: Any) -> Fetched:
     if not bucket or not key or key.endswith("/"):
         raise BadInput(f"{url} names no object.", remedy="give s3://bucket/key of one file.")
     folder.mkdir()
-    path = folder / (key.rpartition("/")[2])
+    path = folder / "bill"  # the key is another's text; it names no file of this machine
     try:
         s3.download_file(bucket, key, str(path))
     except ClientError as error:
@@ -79,4 +86,4 @@ def _download(url: str, folder: Path, s3: Any) -> Fetched:
             f"S3 could not be asked for {url}: {error}.",
             remedy="check the region, the endpoint and the credentials.",
         ) from error
-    return Fetched(path, path.name, f"s3://{bucket}/{key}")
+    return Fetched(path, key.rpartition("/")[2], f"s3://{bucket}/{key}")

@@ -20,18 +20,21 @@ def refuse_double_counting(bill: OpenBill) -> None:
     if sum(len(s.files) for s in bill.sources) < 2:
         return
     problems = [
-        f"{one} and {other} hold {account} in {month:%Y-%m}, one as {form}, the other as {second}"
+        f"{bill.files[one]} and {bill.files[other]} hold {account} in {month:%Y-%m}, "
+        f"one as {form}, the other as {second}"
         for one, other, account, month, form, second in bill.rows("two_formats")
     ]
     within = int(bill.rows("repeated_within_files")[0][0])
     shared = bill.rows("shared_lines")
     if sum(row[2] for row in shared) > within:
         problems += [
-            f"{count:,} lines stand in {one} as well as in {other}" for one, other, count in shared
+            f"{count:,} lines stand in {bill.files[one]} as well as in {bill.files[other]}"
+            for one, other, count in shared
         ]
     elif not problems:
         problems = [
-            f"{count:,} of {of:,} lines of {one} stand in {other} again, with other amounts"
+            f"{count:,} of {of:,} lines of {bill.files[one]} stand in {bill.files[other]} again, "
+            "with other amounts"
             for one, other, count, of in bill.rows("restated")
         ]
     if problems:

@@ -17,16 +17,18 @@ the format lacks is NULL):
   ``priced_quantity``, ``priced_cost``: the first two should multiply to the third;
 - ``charge_start``, ``charge_end`` TIMESTAMP in UTC; ``zone``: how the file named the zone;
 - ``tags``: JSON text, NULL where there are none; ``line_id``: the vendor's id of the line;
-- ``file``, ``format``: where the line comes from; ``names_invoices``: whether that file has a
+- ``file``, ``format``: where the line comes from, the file by its number in ``OpenBill.files``;
+  ``names_invoices``: whether that file has a
   column of invoice ids; ``decimals``, ``literal_nulls``, ``fingerprint``: for the checks.
 """
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ from tasks.bills.mapping import (
 )
 from tasks.bills.numbers import has_decimal_comma
 from tasks.bills.opening import ParquetFile, TextFile, look_at
+from tasks.locked_duckdb import link_into, locked_duckdb
 
 _LARGE_BYTES = 64 << 20  # text beyond it is kept in a file, not in memory
 _MEMORY = "1200MB"
@@ -69,7 +72,8 @@ class OpenBill:
     """Bills that can be queried: DuckDB with the relation ``line``, until the context ends.
 
     ``line_ends``: of each file whose lines end in two ways; ``head_lines``: how many lines were
-    the names of the columns again and are left out.
+    the names of the columns again and are left out; ``files``: what each file is called;
+    ``folder``: where their links are.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -78,6 +82,8 @@ class OpenBill:
     load: Callable[[int], object] | None = field(default=None, repr=False)
     line_ends: Mapping[str, LineEnds] = field(default_factory=dict, repr=False)
     head_lines: int = 0
+    files: tuple[str, ...] = ()
+    folder: Path = Path()
 
     def keep_every_digit(self) -> int:
         """Make room for all decimals of what was billed; return how many are kept.
@@ -115,7 +121,7 @@ class OpenBill:
         try:
             return self.connection.execute(sql, list(values)).fetchall()
         except duckdb.Error as error:
-            raise _unreadable(self.name, error) from error
+            raise _unreadable(self.name, error, self.files, self.folder) from error
 
     def rows(self, name: str) -> list[tuple[Any, ...]]:
         """Return all rows of a named statement of ``bills.sql``."""
@@ -137,19 +143,17 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
         room = Path(folder)
         given = [paths] if isinstance(paths, str | Path) else list(paths)
         files = fetched(given, room, s3)
-        looked = look_at([f.path for f in files], {f.path: f.url for f in files if f.url})
-        names = dict(zip([f.path for f in files], [f.name for f in files], strict=True))
+        given_files = look_at([f.path for f in files], {f.path: f.url for f in files if f.url})
+        looked = [
+            replace(file, path=link_into(room, file.path, f"bill-{number}"))
+            for number, file in enumerate(given_files)
+        ]
+        names = [f.name for f in files]
         size = sum(f.path.stat().st_size * (10 if f.compressed else 1)
                    for f in looked if isinstance(f, TextFile))  # fmt: skip
-        database = str(room / "bill.duckdb") if size > _LARGE_BYTES else ":memory:"
+        database = "bill.duckdb" if size > _LARGE_BYTES else ""
         name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
-        with duckdb.connect(database) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.execute("SET threads = 2")
-            connection.execute("SET enable_progress_bar = false")
-            connection.execute(f"SET memory_limit = '{_MEMORY}'")
-            connection.execute(f"SET temp_directory = '{room}'")
-
+        with locked_duckdb(room, database=database, memory=_MEMORY, threads=2) as connection:
             line_ends: dict[str, LineEnds] = {}
 
             def load(places: int) -> tuple[list[Source], int]:
@@ -158,18 +162,20 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
                 except duckdb.InvalidInputException as error:
                     mixed = _even_out(looked, names, room)
                     if not mixed:
-                        raise _unreadable(name, error) from error
+                        raise _unreadable(name, error, names, room) from error
                     line_ends.update(mixed)
                     return load(places)
                 except duckdb.Error as error:
-                    raise _unreadable(name, error) from error
+                    raise _unreadable(name, error, names, room) from error
 
             sources, head_lines = load(PLACES)
-            yield OpenBill(connection, name, tuple(sources), load, line_ends, head_lines)
+            yield OpenBill(
+                connection, name, tuple(sources), load, line_ends, head_lines, tuple(names), room,
+            )  # fmt: skip
 
 
 def _even_out(
-    looked: list[TextFile | ParquetFile], names: dict[Path, str], room: Path
+    looked: list[TextFile | ParquetFile], names: Sequence[str], room: Path
 ) -> dict[str, LineEnds]:
     """Put a copy in the place of each text file whose lines end in two ways; return which."""
     found: dict[str, LineEnds] = {}
@@ -177,15 +183,14 @@ def _even_out(
         copy = room / f"evened-{number}.csv"
         if isinstance(file, TextFile) and file.path != copy and (mixed := evened(file, copy)):
             looked[number], ends = mixed
-            names[copy] = names[file.path]
-            found[names[copy]] = ends
+            found[names[number]] = ends
     return found
 
 
 def _load(
     connection: duckdb.DuckDBPyConnection,
     looked: Sequence[TextFile | ParquetFile],
-    names: dict[Path, str],
+    names: Sequence[str],
     places: int,
 ) -> tuple[list[Source], int]:
     """Create the relation, anew where it is there; return its sources and its head lines."""
@@ -193,36 +198,37 @@ def _load(
     in_place: list[str] = []  # Parquet
     once: list[str] = []  # text
     problems: list[BadInput] = []
-    groups: dict[tuple[Any, ...], tuple[str, list[Path], dict[str, str], str]] = {}
-    for file in looked:
+    groups: dict[tuple[Any, ...], tuple[str, list[int], dict[str, str], str]] = {}
+    for number, file in enumerate(looked):
         types, reader = _described(connection, file)
         try:
-            form = recognise(list(types), names[file.path])
+            form = recognise(list(types), names[number])
         except BadInput as error:
             problems.append(error)
             continue
         key = (form, reader, tuple(sorted(types.items())))
-        groups.setdefault(key, (form, [], types, reader))[1].append(file.path)
+        groups.setdefault(key, (form, [], types, reader))[1].append(number)
     if len(problems) == 1:
         raise problems[0]
     if problems:
         raise BadInput("these bills cannot be read:",
                        [f"{e.what.splitlines()[0]} {'; '.join(e.problems)}" for e in problems],
                        remedy=problems[0].remedy)  # fmt: skip
-    for form, paths, types, reader in groups.values():
-        raw = reader.replace("{files}", str([str(p) for p in paths]))
+    for form, numbers, types, reader in groups.values():
+        paths = [str(looked[n].path) for n in numbers]
+        raw = reader.replace("{files}", f"[{', '.join(map(_text, paths))}]")
         # Where commas part the columns, a comma in a number makes it one that cannot be read.
         separated = reader.startswith("read_csv") and "delim = ','" not in reader
         comma = separated and has_decimal_comma(
-            connection, raw, Columns(types), amount_columns(form), names[paths[0]]
+            connection, raw, Columns(types), amount_columns(form), names[numbers[0]]
         )
         typed = reader.startswith("read_parquet")
         columns = Columns(types, typed=typed, comma=comma, places=places)
         sources.append(Source(
-            form, tuple(names[p] for p in paths), columns,
+            form, tuple(names[n] for n in numbers), columns,
             columns.is_floating(*amount_columns(form)), names_invoices(form, columns),
         ))  # fmt: skip
-        select = _select(sources[-1], raw, {str(p): names[p] for p in paths})
+        select = _select(sources[-1], raw, dict(zip(paths, numbers, strict=True)))
         (once if reader.startswith("read_csv") else in_place).append(select)
     head_lines = 0
     if once:
@@ -253,13 +259,14 @@ def _described(
     )
 
 
-def _select(source: Source, raw: str, names: dict[str, str]) -> str:
+def _select(source: Source, raw: str, numbers: Mapping[str, int]) -> str:
     made = expressions(source.format, source.columns)
     kinds = {**LINE, "amount": amount_type(source.columns.places)}
     cells = [f"CAST({made[name]} AS {kind}) AS {quoted(name)}" for name, kind in kinds.items()]
-    file = _text(next(iter(names.values())))
-    if len(names) > 1:
-        file = f"CASE filename {' '.join(f'WHEN {_text(p)} THEN {_text(n)}' for p, n in names.items())} END"  # noqa: E501
+    file = str(next(iter(numbers.values())))
+    if len(numbers) > 1:
+        cases = " ".join(f"WHEN {_text(path)} THEN {n}" for path, n in numbers.items())
+        file = f"CASE filename {cases} END"
     return (
         f"SELECT {', '.join(cells)}, {file} AS file, {_text(source.format)} AS format,"
         f" {source.names_invoices} AS names_invoices FROM {raw}"
@@ -270,7 +277,8 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _unreadable(name: str, error: duckdb.Error) -> BadInput:
+def _unreadable(name: str, error: duckdb.Error, files: Sequence[str], folder: Path) -> BadInput:
+    """Return a DuckDB error as ours; it names the operator's files, not our links to them."""
     if isinstance(error, duckdb.OutOfRangeException):
         return BadInput(
             f"the bill {name} has an amount or a sum of more than 18 digits before the point.",
@@ -284,6 +292,8 @@ def _unreadable(name: str, error: duckdb.Error) -> BadInput:
         )
     # What follows the place is the line itself: as long as it likes, and nobody else's business.
     told = str(error).split("Original Line")[0]
+    link = re.escape(str(folder)) + r"/(?:bill|evened)-(\d+)(?:\.csv)?"
+    told = re.sub(link, lambda found: files[int(found[1])], told)
     lines = [line.strip() for line in told.splitlines() if line.strip()]
     return BadInput(
         f"the bill {name} cannot be read: {'; '.join(lines[:3])[:_LONGEST_REASON]}",

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 from qafila.core.estate import Outcome
 from tasks.collectors.aws_account import Account
 from tasks.collectors.aws_s3_manifest import READ, Manifest, Unusable, folder_of, manifest_of
+from tasks.locked_duckdb import locked_duckdb
 
 ACTIONS = ("s3:GetInventoryConfiguration",)
 OBJECT_ACTIONS = ("s3:GetObject",)  # where reports are delivered, and nowhere else
@@ -31,7 +32,7 @@ _MOST_OF_A_MANIFEST = 32 << 20
 _TRIED = 3  # reports of one configuration, newest first
 _DATE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\dZ)/")
 _GONE = frozenset({"NoSuchKey", "404"})
-_DUCKDB: dict[str, Any] = {"threads": 1, "memory_limit": "512MB"}
+_MEMORY = "512MB"
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _counted(s3: Any, bucket: str, manifest: Manifest, place: str, texts: frozen
     totals = [0] * 6
     with (
         tempfile.TemporaryDirectory(prefix="qafila-inventory-") as room,
-        duckdb.connect(config=_DUCKDB) as database,
+        locked_duckdb(Path(room), memory=_MEMORY) as database,
     ):
         for number, file in enumerate(manifest.files):
             path = Path(room, f"{number}.{'csv.gz' if manifest.format == 'CSV' else 'parquet'}")
@@ -176,7 +177,7 @@ def _counted(s3: Any, bucket: str, manifest: Manifest, place: str, texts: frozen
             if size != file.size or digest.hexdigest() != file.md5:
                 raise Unusable("a file of its inventory report is not what the manifest says")
             *counts, strange = database.execute(
-                _query(manifest, path, texts), {"bucket": bucket}
+                _query(manifest, texts), {"bucket": bucket, "file": str(path)}
             ).fetchall()[0]
             if strange:
                 raise Unusable("its inventory report has rows without a size, or of other buckets")
@@ -185,22 +186,21 @@ def _counted(s3: Any, bucket: str, manifest: Manifest, place: str, texts: frozen
     return Stock(manifest.begun, *totals)
 
 
-def _query(manifest: Manifest, path: Path, texts: frozenset[str]) -> str:
+def _query(manifest: Manifest, texts: frozenset[str]) -> str:
     """Return the statement that counts one file; every name in it is ours.
 
     Keys are URL-encoded in CSV and plain in Parquet: a dot and a suffix are the same in both.
     """
-    file = str(path).replace("'", "''")
     names = [f"c{n}" for n in range(len(manifest.columns))]
     given = dict(zip(manifest.columns, names, strict=True))
     if manifest.format == "CSV":
         fields = ", ".join(f"'{name}': 'VARCHAR'" for name in names)
         rows = (
-            f"read_csv('{file}', auto_detect = false, header = false, delim = ',', quote = '\"', "
+            f"read_csv($file, auto_detect = false, header = false, delim = ',', quote = '\"', "
             f"escape = '\"', compression = 'gzip', columns = {{{fields}}})"
         )
     else:
-        rows = f"read_parquet('{file}') AS columns({', '.join(names)})"
+        rows = f"read_parquet($file) AS columns({', '.join(names)})"
     latest, marker = given.get("islatest"), given.get("isdeletemarker")
     suffixes = "|".join(sorted(re.escape(text.removeprefix(".")) for text in texts))
     return f"""

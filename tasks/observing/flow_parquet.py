@@ -12,6 +12,7 @@ from pathlib import Path
 
 import duckdb
 
+from tasks.locked_duckdb import link_into, locked_duckdb
 from tasks.observing.opening import CutShort
 
 _MAGIC = b"PAR1"
@@ -43,20 +44,26 @@ def opened_parquet(path: Path) -> Iterator[tuple[list[str], Iterator[Sequence[st
     Raises:
         CutShort: it is damaged, or ends too early; also while records are taken.
     """
-    with tempfile.TemporaryDirectory(prefix="qafila-flows-") as room, duckdb.connect() as database:
-        database.execute("SET threads = 1")
-        database.execute("SET enable_progress_bar = false")
-        database.execute(f"SET memory_limit = '{_MEMORY}'")
-        database.execute("SET temp_directory = ?", [room])
+    with tempfile.TemporaryDirectory(prefix="qafila-flows-") as folder:
         try:
-            file = _unpacked(path, Path(room))
-            described = database.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)])
-            columns = [str(row[0]) for row in described.fetchall()]
-            told = ", ".join(f"coalesce(CAST({_quoted(c)} AS VARCHAR), '-')" for c in columns)
-            records = database.execute(f"SELECT {told} FROM read_parquet(?)", [str(file)])
-        except (duckdb.Error, EOFError, gzip.BadGzipFile, zlib.error) as error:
+            file = _unpacked(path, Path(folder))
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise CutShort(_said(error)) from error
-        yield columns, _batches(records)
+        with locked_duckdb(Path(folder), memory=_MEMORY) as database:
+            yield _opened(database, file)
+
+
+def _opened(
+    database: duckdb.DuckDBPyConnection, file: Path
+) -> tuple[list[str], Iterator[Sequence[str]]]:
+    try:
+        described = database.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(file)])
+        columns = [str(row[0]) for row in described.fetchall()]
+        texts = ", ".join(f"coalesce(CAST({_quoted(c)} AS VARCHAR), '-')" for c in columns)
+        records = database.execute(f"SELECT {texts} FROM read_parquet(?)", [str(file)])
+    except duckdb.Error as error:
+        raise CutShort(_said(error)) from error
+    return columns, _batches(records)
 
 
 def _batches(records: duckdb.DuckDBPyConnection) -> Iterator[Sequence[str]]:
@@ -68,9 +75,10 @@ def _batches(records: duckdb.DuckDBPyConnection) -> Iterator[Sequence[str]]:
 
 
 def _unpacked(path: Path, room: Path) -> Path:
+    """Return a file with a plain name in our folder: unpacked, or a link to the file itself."""
     with path.open("rb") as raw:
         if raw.read(2) != _GZIP:
-            return path
+            return link_into(room, path, "flows.parquet")
         raw.seek(0)
         with gzip.GzipFile(fileobj=raw) as packed, (room / "flows.parquet").open("wb") as plain:
             shutil.copyfileobj(packed, plain)

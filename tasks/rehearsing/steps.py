@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from qafila.core.foreign_text import markdown_text
 from qafila.core.ladder.rehearsal import Trial, judge_rehearsal
 from qafila.core.verdict import Judgement
 from tasks.evidence import record_evidence
@@ -52,7 +53,9 @@ def rehearse_ladder(climb: Climb, ladder: Ladder) -> Judgement:
             run_id=current_run_id(), body=_body(rehearsed, judged),
         )  # fmt: skip
     create_table_artifact(
-        key="rehearsal", table=trial_rows(rehearsed.trials), description=judged.sentence
+        key="rehearsal",
+        table=trial_rows(rehearsed.trials),
+        description=markdown_text(judged.sentence),
     )
     return judged
 

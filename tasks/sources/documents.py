@@ -14,14 +14,15 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import yaml
+from qafila.core.strict_yaml import load_yaml
+from qafila.errors import BadInput
 
 _FRONT_MATTER = re.compile(
     r"\A(?:---[ \t]*\n(?P<yaml>.*?)^(?:---|\.\.\.)|\+\+\+[ \t]*\n(?P<toml>.*?)^\+\+\+)[ \t]*$\n?",
     re.DOTALL | re.MULTILINE,
 )
 _HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
-_MOST_VALUES = 100_000  # of front matter; a few lines of YAML aliases can say billions
+_MOST_VALUES = 100_000  # of front matter
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
 # one that could be read far enough to find a UTF-16 in it is none
@@ -69,17 +70,18 @@ def read_markdown(path: Path) -> Document:
         kind = "YAML" if front["yaml"] is not None else "TOML"
         try:
             if kind == "YAML":
-                fields = yaml.safe_load(front["yaml"]) or {}
+                fields = load_yaml(front["yaml"], "", first_line=2) or {}
             else:
                 fields = tomllib.loads(front["toml"])
             values = _unfolded(fields, {})
-        except Exception as error:  # 30 February is a ValueError, !!bool x a KeyError
+        except BadInput as error:
+            told = " ".join([error.what.strip(), *error.problems])
+            raise Unreadable(f"begins with front matter that {told}") from error
+        except Exception as error:  # 30 February is a ValueError
             told = " ".join(str(error).split())
             raise Unreadable(f"begins with front matter that is no {kind}: {told}") from error
         if values > _MOST_VALUES:
-            raise Unreadable(
-                f"begins with front matter whose aliases unfold to more than {_MOST_VALUES} values"
-            )
+            raise Unreadable(f"begins with front matter of more than {_MOST_VALUES} values")
         if isinstance(fields, dict):
             text = text[front.end() :]
         else:

@@ -39,11 +39,7 @@ def _own_csv() -> ModuleType:
 
 
 _csv = _own_csv()
-_DUCKDB: dict[str, str | bool | int | float | list[str]] = {
-    "threads": 1,
-    "memory_limit": "1GB",  # a bound only: a page of long texts may take hundreds of MB
-    "autoinstall_known_extensions": False,
-}
+_MEMORY = "1GB"  # a bound only: a page of long texts may take hundreds of MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +197,12 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
     """Yield one record a row with the columns that ``paths`` begin in; its line is its number."""
     import duckdb
 
-    # a plain name, since DuckDB would take brackets and stars in one for a pattern
+    from tasks.locked_duckdb import link_into, locked_duckdb
+
     with tempfile.TemporaryDirectory(prefix="qafila-") as folder:
-        link = Path(folder) / "rows.parquet"
-        link.symlink_to(path.resolve())
-        with duckdb.connect(config=_DUCKDB) as connection:
+        link = link_into(Path(folder), path, "rows.parquet")
+        with locked_duckdb(Path(folder), memory=_MEMORY) as connection:
             try:
-                connection.execute("SET TimeZone = 'UTC'")  # a moment is one text on every machine
                 described = connection.execute(
                     "SELECT * FROM read_parquet(?) LIMIT 0", [str(link)]
                 ).description
@@ -229,7 +224,7 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
             except duckdb.OutOfMemoryException:
                 yield Record(
                     1, None,
-                    f"needs more than {_DUCKDB['memory_limit']} to be read: write it with smaller "
+                    f"needs more than {_MEMORY} to be read: write it with smaller "
                     "pages and row groups",
                 )  # fmt: skip
             except duckdb.Error as error:

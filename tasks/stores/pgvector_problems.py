@@ -41,7 +41,7 @@ def problems_of(
         ]
     return [
         *problems_of_role(connection),
-        *_problems_of_settings(settings, dimensions),
+        *problems_of_settings(settings, dimensions),
         *_problems_of_full_text(connection, settings.full_text),
     ]
 
@@ -63,7 +63,8 @@ def problems_of_role(connection: psycopg.Connection[Any], *, tables: bool = True
     ]
 
 
-def _problems_of_settings(settings: PgvectorTarget, dimensions: int) -> Iterator[str]:
+def problems_of_settings(settings: PgvectorTarget, dimensions: int) -> Iterator[str]:
+    """Yield what pgvector refuses whatever the server: dimensions and index parameters."""
     kind = settings.vector_type
     if settings.index == "none":
         if dimensions > MOST_STORED:

@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+from qafila.core.foreign_text import markdown_text
 from qafila.core.ladder.climb import Outcome
 from qafila.core.ladder.rungs import Rung
 from qafila.core.phases import Event, Phase
@@ -43,7 +44,9 @@ def record_outcome(generation: Generation, outcome: Outcome) -> Generation:
 def show_outcome(generation: Generation, outcome: Outcome) -> None:
     """Publish the sentence, the rungs, the systems and the queries that lost most."""
     create_markdown_artifact(
-        key="verdict", markdown=verdict_page(generation, outcome), description=headline(outcome)
+        key="verdict",
+        markdown=verdict_page(generation, outcome),
+        description=markdown_text(headline(outcome)),
     )
     create_table_artifact(
         key="rungs", table=rung_rows(outcome), description="Every rung, from the lowest."

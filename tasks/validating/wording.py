@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qafila.core.foreign_text import markdown_row, markdown_text
 from qafila.core.ladder.climb import CANDIDATE, Climbed, Outcome
 from qafila.core.ladder.rungs import NotApplicable
 from qafila.core.verdict import Verdict
@@ -32,21 +33,29 @@ def headline(outcome: Outcome) -> str:
 def finding_page(found: Climbed) -> str:
     """Return one rung as a page: the verdict, what was compared, its parts, its tables."""
     if isinstance(found, NotApplicable):
-        return f"# {found.rung} does not apply\n\n{found.because}"
+        return f"# {found.rung} does not apply\n\n{markdown_text(found.because)}"
     judged = found.judgement
     lines = [
-        f"# {found.rung.value} {judged.verdict}", "", judged.sentence, "",
-        f"Compared: {found.compared}; on {found.on}; in {found.seconds:.1f} s.",
+        f"# {found.rung.value} {judged.verdict}", "", markdown_text(judged.sentence), "",
+        f"Compared: {markdown_text(found.compared)}; on {markdown_text(found.on)}; "
+        f"in {found.seconds:.1f} s.",
     ]  # fmt: skip
     if found.smallest_effect:
-        lines += [f"The least that this run could have seen: {found.smallest_effect}."]
+        lines += [
+            f"The least that this run could have seen: {markdown_text(found.smallest_effect)}."
+        ]
     if found.parts:
         lines += ["", *markdown_table(
             [{"part": name, "verdict": j.verdict.value, "what was found": j.sentence}
              for name, j in found.parts.items()]
         )]  # fmt: skip
     for detail in found.details:
-        lines += ["", f"## {detail.caption}", "", *markdown_table(detail.rows[:_SHOWN])]
+        lines += [
+            "",
+            f"## {markdown_text(detail.caption)}",
+            "",
+            *markdown_table(detail.rows[:_SHOWN]),
+        ]
         if len(detail.rows) > _SHOWN:
             lines += ["", f"… and {len(detail.rows) - _SHOWN} more."]
     return "\n".join(lines)
@@ -54,7 +63,7 @@ def finding_page(found: Climbed) -> str:
 
 def verdict_page(generation: Generation, outcome: Outcome) -> str:
     """Return the verdict as a page: the sentence, the systems, the rungs, the assumptions."""
-    lines = [f"# {outcome.verdict}", "", headline(outcome), ""]
+    lines = [f"# {outcome.verdict}", "", markdown_text(headline(outcome)), ""]
     systems = system_rows(outcome)
     if systems:
         lines += [*markdown_table(systems), ""]
@@ -115,16 +124,11 @@ def markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
         return []
     heads = list(rows[0])
-    body = [[_cell(row.get(h, "")) for h in heads] for row in rows]
     return [
-        "| " + " | ".join(heads) + " |",
+        markdown_row(heads),
         "|" + "---|" * len(heads),
-        *("| " + " | ".join(cells) + " |" for cells in body),
+        *(markdown_row(row.get(head, "") for head in heads) for row in rows),
     ]
-
-
-def _cell(value: object) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ").replace("\r", " ")
 
 
 def _number(value: float | None, form: str) -> str:

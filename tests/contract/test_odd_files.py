@@ -149,7 +149,7 @@ def test_a_parquet_file_with_pages_beyond_measure_says_what_to_do(
     parquet(docs / "a.parquet", "SELECT i AS id, repeat(md5(i::VARCHAR), 100) AS text"
                                 " FROM range(20000) AS r (i)")  # fmt: skip
     assert problems(docs, "parquet") == []
-    monkeypatch.setitem(records._DUCKDB, "memory_limit", "20MB")
+    monkeypatch.setattr(records, "_MEMORY", "20MB")
     (docs / "a.parquet").rename(docs / "b.parquet")
     (told,) = problems(docs, "parquet")
     assert told.startswith("b.parquet:1: needs more than 20MB to be read: write it with smaller")

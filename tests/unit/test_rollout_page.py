@@ -223,7 +223,7 @@ def test_a_table_of_markdown_holds_whatever_a_sentence_says() -> None:
         {"step": "5 %", "weight": 5, "verdict": "FAIL", "sentence": "a | b\n<img>"}]))  # fmt: skip
     lines = Artifacts(facts).verdict.splitlines()
     row_line = next(line for line in lines if line.startswith("| 5 %"))
-    assert row_line == r"| 5 % | 5 % | not measured | FAIL | a \| b &lt;img> |"
+    assert row_line == r"| 5 % | 5 % | not measured | FAIL | a \| b &lt;img&gt; |"
 
 
 def test_copies_of_a_shadow_stage_are_not_users_on_the_canary() -> None:
