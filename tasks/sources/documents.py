@@ -20,7 +20,7 @@ _FRONT_MATTER = re.compile(
     r"\A(?:---[ \t]*\n(?P<yaml>.*?)^(?:---|\.\.\.)|\+\+\+[ \t]*\n(?P<toml>.*?)^\+\+\+)[ \t]*$\n?",
     re.DOTALL | re.MULTILINE,
 )
-_HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^#[ \t]+(?=[^ \t\n])([^\n]*)", re.MULTILINE)
 _MOST_VALUES = 100_000  # of front matter; a few lines of YAML aliases can say billions
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
@@ -85,7 +85,7 @@ def read_markdown(path: Path) -> Document:
         else:
             fields = {}  # a rule and some prose, not front matter
     heading = _HEADING.search(text)
-    title = str(fields.get("title") or (heading[1] if heading else ""))
+    title = str(fields.get("title") or (heading[1].rstrip(" \t#") or "#" if heading else ""))
     return Document(title, _with_title(title, text.strip()), fields)
 
 
