@@ -109,7 +109,8 @@ def read_html(path: Path) -> Document:
     from bs4 import BeautifulSoup
     from bs4.element import PreformattedString
     from bs4.exceptions import ParserRejectedMarkup
-    from markdownify import MarkdownConverter
+
+    from tasks.sources.page_text import markdown_of
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # XHTML is read as well, and a short page is no file name
@@ -141,16 +142,11 @@ def read_html(path: Path) -> Document:
         if named:
             named.decompose()
     try:
-        text = MarkdownConverter(
-            heading_style="ATX", bullets="-", strip=["a", "img"],
-            escape_asterisks=False, escape_underscores=False,
-        ).convert_soup(part)  # fmt: skip
+        text = markdown_of(part)
     except RecursionError as error:
         raise Unreadable("is nested too deeply to be read") from error
     except ValueError as error:  # a colspan of ², which is a digit and no number
         raise Unreadable(f"is no HTML that can be parsed: {error}") from error
-    text = re.sub(r"[ \t]+$", "", str(text), flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip()
     return Document(title, _with_title(title, text), fields)
 
 
