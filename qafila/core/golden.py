@@ -66,9 +66,17 @@ class JsonSchema(Model):
     def _is_a_schema(cls, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
         try:
             validator_for(wanted).check_schema(wanted)
+            far = [ref for ref in _references(wanted) if not ref.startswith("#")]
+            names = set(_names(wanted))
         except SchemaError as error:
             raise ValueError(f"is no JSON schema: {error.message}") from error
-        far = [ref for ref in _references(wanted) if not ref.startswith("#")]
+        except RecursionError as error:
+            raise ValueError("is nested too deeply for a JSON schema") from error
+        if {"unevaluatedProperties", "patternProperties"} <= names:
+            raise ValueError(
+                "has patternProperties with unevaluatedProperties, whose time nobody can bound: "
+                "use additionalProperties"
+            )
         if far:
             raise ValueError(f"refers to another document, which is never fetched: {far[0]}")
         return wanted
@@ -256,3 +264,13 @@ def _references(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _references(inner)
+
+
+def _names(value: object) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _names(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _names(inner)

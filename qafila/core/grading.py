@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import regex
-from jsonschema.validators import validator_for
-from referencing import Registry
 
 from qafila.core.golden import (
     ByModel,
@@ -24,6 +22,7 @@ from qafila.core.golden import (
     Regex,
 )
 from qafila.core.normalising import bare, digits_to_ascii, normalise
+from qafila.core.schema_check import NotChecked, first_violation
 
 _PATTERN_SECONDS = 1.0  # an answer is short; a pattern that takes longer would take for ever
 _BEGINNING = 240  # characters in which a refusal shows
@@ -32,12 +31,18 @@ _NUMBER = regex.compile(
     r"(?:\d{1,3}(?:[ \u00a0\u202f'’٬]\d{3})+(?!\d)(?:[.,٫]\d+)?|\d+(?:[.,٫]\d+)*"
     r"|(?<![.,])[.,٫]\d+(?![.,]?\d))(?:[eE][-+]?\d{1,3})?"
 )
-_FENCE = regex.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*)\n\s*```\s*\Z", regex.DOTALL)
+_FENCE = regex.compile(r"```[a-zA-Z]*+")
 _CITED = regex.compile(r"(?:\[[^\[\]\n]{1,200}\]\s*)+")
 _ONE_CITED = regex.compile(r"\[([^\[\]\n]{1,200})\]")
-_QUOTED = regex.compile(r'"([^"\n]+)"|“([^”\n]+)”|«([^»\n]+)»|„([^“”\n]+)[“”]')
+_QUOTES = {
+    '"': regex.compile('"'),
+    "“": regex.compile("”"),
+    "«": regex.compile("»"),
+    "„": regex.compile("[“”]"),
+}  # what closes each
+_OPENING = regex.compile('["“«„]')
 _NO_SEPARATOR = str.maketrans("", "", ".,٫")
-_LIST_NUMBER = regex.compile(r"(?m)^\s*\d+[.)]\s")
+_LIST_NUMBER = regex.compile(r"(?m)^[^\S\n]*+\d++[.)]\s")
 
 
 @dataclass(frozen=True)
@@ -129,11 +134,45 @@ def numbers_in(text: str) -> list[frozenset[Decimal]]:
 
 def read_json(answer: str, *, fenced: bool) -> list[Any] | None:
     """Return the value in a list of one; None when the answer is no JSON (RFC 8259)."""
-    inner = _FENCE.match(answer) if fenced else None
+    inner = _in_fence(answer) if fenced else None
     try:
-        return [json.loads(inner[1] if inner else answer, parse_constant=_no_constant)]
+        return [json.loads(answer if inner is None else inner, parse_constant=_no_constant)]
     except (ValueError, RecursionError):
         return None
+
+
+def _in_fence(answer: str) -> str | None:
+    """Return what stands between the lines of a Markdown fence; None when there is no fence."""
+    text = answer.strip()
+    begin = _FENCE.match(text)
+    if begin is None or len(text) < 6 or not text.endswith("```"):
+        return None
+    inner = text[begin.end() : -3]
+    content = inner.strip()
+    before, _, after = inner.partition(content) if content else (inner, "", "")
+    if "\n" not in before or "\n" not in after:
+        return None
+    return inner[before.rfind("\n") + 1 : len(inner) - len(after) + after.rfind("\n")]
+
+
+def _quotations(text: str) -> Iterator[str]:
+    """Yield what stands in quotation marks on one line.
+
+    A mark that nothing closes on its line is looked for once a line, not from each of its kind.
+    """
+    for line in text.split("\n"):
+        unclosed: set[str] = set()
+        at = 0
+        while (opening := _OPENING.search(line, at)) is not None:
+            at = opening.end()
+            if opening.group() in unclosed:
+                continue
+            closing = _QUOTES[opening.group()].search(line, at)
+            if closing is None:
+                unclosed.add(opening.group())
+            elif closing.start() > at:
+                yield line[at : closing.start()]
+                at = closing.end()
 
 
 def _exact(grader: Exact, answer: str) -> Grade:
@@ -156,13 +195,11 @@ def _json_schema(grader: JsonSchema, answer: str) -> Grade:
     value = read_json(answer, fenced=grader.allow_fence)
     if value is None:
         return Grade(0.0, "is no JSON")
-    # an empty registry: nothing is ever fetched
-    checker = validator_for(grader.wanted)(grader.wanted, registry=Registry())
     try:
-        wrong = next(iter(checker.iter_errors(value[0])), None)
-    except RecursionError:
-        return Grade(None, "the schema leads into itself")
-    return Grade(1.0, "") if wrong is None else Grade(0.0, f"{wrong.json_path}: {wrong.message}")
+        wrong = first_violation(grader.wanted, value[0], _PATTERN_SECONDS)
+    except NotChecked as error:
+        return Grade(None, str(error))
+    return Grade(float(not wrong), wrong)
 
 
 def _numeric(grader: Numeric, answer: str) -> Grade:
@@ -218,8 +255,7 @@ def _grounded(grader: Grounded, answer: str) -> Grade:
 
 def _unsupported(said: str, source: str) -> list[str]:
     text = normalise(source)
-    quoted = [next(filter(None, found)) for found in _QUOTED.findall(said)]
-    reasons = [f"quotes {q!r}, not in the source" for q in quoted if bare(q) not in text]
+    reasons = [f"quotes {q!r}, not in the source" for q in _quotations(said) if bare(q) not in text]
     known = {n for readings in numbers_in(source) for n in readings}
     return reasons + [
         f"says {min(map(str, readings))}, not in the source"

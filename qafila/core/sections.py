@@ -13,8 +13,11 @@ from markdown_it.token import Token
 LIBRARY = f"markdown-it-py {markdown_it.__version__}"
 _PARSER = MarkdownIt("commonmark")
 _LINE_END = re.compile(r"\r\n?|\n")
+# A CR LF is one line end, never two: tried both ways, 40 lines would take longer than any machine
+# lasts.
 _FRONT_MATTER = re.compile(
-    r"---[ \t]*(?:\r\n?|\n)(?:[^\r\n]*(?:\r\n?|\n)){0,200}?(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)"
+    r"---[ \t]*(?>\r\n?|\n)(?:[^\r\n]*+(?>\r\n?|\n)){0,200}?"
+    r"(?:---|\.\.\.)[ \t]*+(?:\r\n?|\n|\Z)"
 )
 _MAYBE = re.compile(r"^[ ]{0,3}(?:#|=+[ \t]*$|-+[ \t]*$)", re.MULTILINE)
 

@@ -21,7 +21,7 @@ _FRONT_MATTER = re.compile(
     r"\A(?:---[ \t]*\n(?P<yaml>.*?)^(?:---|\.\.\.)|\+\+\+[ \t]*\n(?P<toml>.*?)^\+\+\+)[ \t]*$\n?",
     re.DOTALL | re.MULTILINE,
 )
-_HEADING = re.compile(r"^#[ \t]+(.+?)[ \t#]*$", re.MULTILINE)
+_HEADING = re.compile(r"^#[ \t]+(?=[^ \t\n])([^\n]*)", re.MULTILINE)
 _MOST_VALUES = 100_000  # of front matter
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
@@ -87,7 +87,7 @@ def read_markdown(path: Path) -> Document:
         else:
             fields = {}  # a rule and some prose, not front matter
     heading = _HEADING.search(text)
-    title = str(fields.get("title") or (heading[1] if heading else ""))
+    title = str(fields.get("title") or (heading[1].rstrip(" \t#") or "#" if heading else ""))
     return Document(title, _with_title(title, text.strip()), fields)
 
 
@@ -111,7 +111,8 @@ def read_html(path: Path) -> Document:
     from bs4 import BeautifulSoup
     from bs4.element import PreformattedString
     from bs4.exceptions import ParserRejectedMarkup
-    from markdownify import MarkdownConverter
+
+    from tasks.sources.page_text import markdown_of
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # XHTML is read as well, and a short page is no file name
@@ -143,16 +144,11 @@ def read_html(path: Path) -> Document:
         if named:
             named.decompose()
     try:
-        text = MarkdownConverter(
-            heading_style="ATX", bullets="-", strip=["a", "img"],
-            escape_asterisks=False, escape_underscores=False,
-        ).convert_soup(part)  # fmt: skip
+        text = markdown_of(part)
     except RecursionError as error:
         raise Unreadable("is nested too deeply to be read") from error
     except ValueError as error:  # a colspan of ², which is a digit and no number
         raise Unreadable(f"is no HTML that can be parsed: {error}") from error
-    text = re.sub(r"[ \t]+$", "", str(text), flags=re.MULTILINE)
-    text = re.sub(r"\n{3,}", "\n\n", text).strip()
     return Document(title, _with_title(title, text), fields)
 
 

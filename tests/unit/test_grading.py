@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from qafila.core.grading import (
     grade_answer,
     is_refusal,
     numbers_in,
+    read_json,
 )
 from qafila.core.normalising import bare, normalise
 from qafila.errors import BadInput
@@ -306,3 +308,19 @@ def test_every_line_that_the_docs_show_can_be_read() -> None:
     assert kinds == {
         "exact", "regex", "json_schema", "numeric", "contains", "grounded", "model",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "```json" + "\n" * 1_000_000 + "x",
+        "“" * 1_000_000 + " [1]",
+        "[1]" + "\n" * 1_000_000 + "1) a",
+    ],
+    ids=["an open fence", "open quotation marks", "lines before a number"],
+)
+def test_an_answer_of_a_million_characters_is_graded_in_time(answer: str) -> None:
+    begun = time.process_time()
+    read_json(answer, fenced=True)
+    grade(prompt(GROUNDED).graders[0], answer)
+    assert time.process_time() - begun < 20  # each takes a twentieth of it, and took hours

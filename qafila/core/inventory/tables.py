@@ -21,7 +21,9 @@ from qafila.core.network.asking import row_of
 from qafila.core.tagging import spend_by_tag
 
 Row = dict[str, Any]
-_WORD = re.compile(r"[\w:/.-]*\w")  # what may be the id of a resource in a sentence
+_WORD = re.compile(
+    r"[\w:/.-]*+(?<=\w)|[\w:/.-]++"
+)  # what may be the id of a resource in a sentence
 STAYS = "stays"  # in the place of a wave's number: what is in none of them
 
 # Every table with what it is, in the order of the report.
