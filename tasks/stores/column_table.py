@@ -113,6 +113,8 @@ class Described:
     types: dict[str, str]
     numbers: dict[str, int]
     granted: frozenset[str]
+    bare: frozenset[str]  # nullable, without default and comment
+    comments: dict[str, str]
 
     @property
     def table(self) -> sql.Identifier:
@@ -162,4 +164,6 @@ def describe(connection: psycopg.Connection[Any], layout: ColumnLayout) -> Descr
         types={c[0]: c[1] for c in columns},
         numbers={c[0]: c[2] for c in columns},
         granted=frozenset(c[0] for c in columns if c[4]),
+        bare=frozenset(c[0] for c in columns if not c[3] and not c[5] and c[6] is None),
+        comments={c[0]: c[6] for c in columns if c[6] is not None},
     )
