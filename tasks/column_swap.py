@@ -7,7 +7,7 @@ the table knows which model's vectors it meets under the name. Only catalog rows
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -136,6 +136,14 @@ def _serve(target: psycopg.Connection[Any], workload: str, generation: int) -> N
             f"table {leaves.table_name} has no column {' and no '.join(gone)} any more.",
             kept="the pointer row and all columns.",
             remedy="somebody renamed or dropped it: give it its name back.",
+        )
+    if _required(target, replace(leaves, held_as=leaves.own_name)) is not None:
+        raise Refused(
+            f"table {leaves.table_name} has a column {leaves.own_name!r} already, and it is not "
+            f"ours: {leaves.serving_name!r} cannot be kept under that name.",
+            kept="the pointer row and all columns.",
+            remedy=f"run ALTER TABLE {leaves.table.as_string()} RENAME COLUMN "
+            f"{sql.Identifier(leaves.own_name).as_string()} TO …, then again.",
         )
     was_required = bool(required[leaves.held_as])
     for column, name, needed in (

@@ -50,5 +50,5 @@ class ColumnBehindApplication(ColumnStore):
             cursor.executemany(
                 "INSERT INTO item (id, body, readers) VALUES (%s, %s, %s)"
                 " ON CONFLICT (id) DO UPDATE SET body = excluded.body, readers = excluded.readers",
-                [(c.source_key, c.text, list(c.acl)) for c in chunks],
+                [(c.source_key, c.text, list(c.acl) or None) for c in chunks],  # NULL: nobody
             )

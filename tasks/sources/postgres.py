@@ -188,12 +188,15 @@ def acl_problems(relation: Relation, acl: str | None) -> list[str]:
     return problems
 
 
-def acl_of(column: str | None) -> sql.Composable:
-    """Return the groups of a row; NULL is nobody, and without a column it is everybody."""
+def acl_of(column: str | None, *, of: str | None = None) -> sql.Composable:
+    """Return the groups of a row; NULL is nobody, and without a column it is everybody.
+
+    ``of`` is what the statement calls the table, where a name alone would not do.
+    """
     if column is None:
         return sql.SQL("ARRAY[{}]::text[]").format(sql.Literal(EVERYBODY))
     return sql.SQL("coalesce(array_remove({}::text[], NULL), '{{}}')").format(
-        sql.Identifier(column)
+        sql.Identifier(*([of] if of else []), column)
     )
 
 

@@ -22,6 +22,7 @@ from qafila.sql import statement
 from tasks.sources.port import Key, KeyRange, Volume
 
 COUNT_TIMEOUT_MS = 3_000  # past this a planner's estimate is good enough
+SAMPLE_TIMEOUT_MS = 30_000  # for the first rows, which an estimate is made of
 Sql = sql.SQL | sql.Composed
 _MISSHAPEN = (
     errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction,
@@ -189,27 +190,20 @@ class Relation:
             sql.SQL("coalesce(octet_length({}::text), 0)").format(sql.Identifier(c))
             for c in text_columns
         )
+        counting = sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {}").format(size, self.rows)
         try:
-            with self._reading(), self._connection.transaction():
-                self._connection.execute(
-                    "SELECT set_config('statement_timeout', %s, true)", [str(COUNT_TIMEOUT_MS)]
-                )
-                row = self._connection.execute(
-                    sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {}").format(
-                        size, self.rows
-                    ),
-                    [],
-                ).fetchone()
+            with self._reading(), self._looking(timeout_ms=COUNT_TIMEOUT_MS):
+                row = self._connection.execute(counting, [], binary=True).fetchone()
             assert row is not None
             return Volume(int(row[0]), int(row[1]), "counted in the source")
         except errors.QueryCanceled:
-            plan = self.run(
-                sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {}").format(self.rows)
-            ).fetchone()
-            mean = self.run(
-                sql.SQL("SELECT coalesce(avg({}), 0) FROM (SELECT * FROM {} LIMIT 1000) AS first")
-                .format(size, self.rows)
-            ).fetchone()  # fmt: skip
+            first = sql.SQL(
+                "SELECT coalesce(avg({}), 0)::float8 FROM (SELECT * FROM {} LIMIT 1000) AS first"
+            ).format(size, self.rows)
+            planned = sql.SQL("EXPLAIN (FORMAT JSON) SELECT 1 FROM {}").format(self.rows)
+            with self._reading(), self._looking(timeout_ms=SAMPLE_TIMEOUT_MS):
+                plan = self._connection.execute(planned, [], binary=True).fetchone()
+                mean = self._connection.execute(first, [], binary=True).fetchone()
             assert plan is not None
             assert mean is not None
             rows = int(plan[0][0]["Plan"]["Plan Rows"])
@@ -223,10 +217,9 @@ class Relation:
             "SELECT {texts} FROM (SELECT {key}, row_number() OVER (ORDER BY {key}) AS qafila_number"
             " FROM {rows}) AS asked WHERE qafila_number %% %(size)s = 0 ORDER BY qafila_number"
         ).format(texts=self.key_texts, key=self.key_columns, rows=self.rows)
-        with self._reading(), self._connection.transaction():
-            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        with self._reading(), self._looking():
             counted = self._connection.execute(
-                sql.SQL("SELECT count(*) FROM {}").format(self.rows), []
+                sql.SQL("SELECT count(*) FROM {}").format(self.rows), [], binary=True
             ).fetchone()
             ends = self._connection.execute(every, {"size": rows_per_shard}).fetchall()
         assert counted is not None
@@ -308,9 +301,25 @@ class Relation:
         """Run one statement; a query of the operator's can change nothing."""
         if self._table is not None:
             return self._connection.execute(query, values, binary=True)
-        with self._connection.transaction():
+        with self._connection.transaction(force_rollback=True):
             self._connection.execute("SET TRANSACTION READ ONLY")
             return self._connection.execute(query, values, binary=True)
+
+    @contextmanager
+    def _looking(self, *, timeout_ms: int | None = None) -> Iterator[None]:
+        """Read from one snapshot, in a transaction that can write nothing and is rolled back.
+
+        What a query of the operator sets goes with it. Statements in it must have parameters or a
+        binary answer: without either, psycopg sends text that may hold several statements, and one
+        of them could end the transaction.
+        """
+        with self._connection.transaction(force_rollback=True):
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            if timeout_ms is not None:
+                self._connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true)", [str(timeout_ms)]
+                )
+            yield
 
     def _places(self) -> sql.Composable:
         known = self._columns or self.columns()
@@ -332,6 +341,13 @@ class Relation:
                 kept="everything up to the last checkpoint.",
                 remedy="mend the rows that it is about, or let a query or a view leave them out, "
                 "then start the load again.",
+            ) from error
+        except (errors.ReadOnlySqlTransaction, errors.SyntaxError) as error:
+            raise BadInput(
+                f"{self.name!r} cannot be read:",
+                [f"{first_line(error)}: only one statement that reads is taken"],
+                remedy="let corpus.source name a query that calls nothing that writes, then apply "
+                "the workload. Nothing was changed.",
             ) from error
         except _MISSHAPEN as error:
             raise self._misshapen(first_line(error)) from error

@@ -23,7 +23,7 @@ from tasks.column_swap import column_of
 from tasks.stores.column_adopt import adopt_column, sample_own
 from tasks.stores.column_drop import drop_column, removal_of
 from tasks.stores.column_index import build_hnsw
-from tasks.stores.column_prepare import note_columns
+from tasks.stores.column_prepare import is_complete, make_columns
 from tasks.stores.column_problems import problems_of
 from tasks.stores.column_search import ColumnSearch
 from tasks.stores.column_table import AppTable, describe
@@ -67,19 +67,19 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
 
         A generation that the pointer row names before there is any column of ours is adopted: it
         is what the application's column holds, and gets only a place for digests.
+
+        Raises:
+            Refused: the column was begun with another model, or something of the application has a
+                name that Qafila needs.
+            Unavailable: the table was never free for a moment; nothing was changed.
         """
         apply_schema(self._connection, "target")
-        note_columns(self._connection, self._words)
-        held = self._held_column()
-        there = describe(self._connection, self._layout)
-        assert there is not None
-        if {held.held_as, f"{self._words.own}_digest"} <= there.types.keys():
+        if is_complete(self._connection, self._words):
             return
-        adopted = "add_digest" if held.held_as in there.types else "add_columns"
         change_briefly(
-            self._connection, held.table,
-            lambda: self._connection.execute(self._statement(adopted, held)),
-            what=f"adding column {held.held_as!r}", patience=self._patience,
+            self._connection, self._words.described.table,
+            lambda: make_columns(self._connection, self._words),
+            what=f"adding column {self._words.own!r}", patience=self._patience,
         )  # fmt: skip
 
     @property

@@ -12,6 +12,8 @@ from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.brief_lock import Patience, change_briefly
 from tasks.column_swap import ORIGINAL, HeldColumn, list_columns
+from tasks.stores.column_marks import Part, put_marks, read_ownership
+from tasks.stores.column_prepare import described_now, require_free_names
 from tasks.stores.column_words import Words
 from tasks.stores.port import Vectors
 
@@ -65,18 +67,24 @@ def adopt_column(connection: Connection, words: Words, patience: Patience) -> No
     Idempotent by workload and generation.
 
     Raises:
-        Refused: another generation serves, or the column holds vectors of another type.
+        Refused: another generation serves, the column holds vectors of another type, or the
+            application has a column under a name that Qafila needs.
         Unavailable: the table was never free for a moment.
     """
     mine = own_column(connection, words)
-    connection.execute(
-        statement("column", "adopt_column"),
-        {"workload": words.place.workload, "generation": mine.generation,
-         "schema": mine.table_schema, "name": mine.table_name, "column": mine.serving_name,
-         "fingerprint": words.place.fingerprint},
-    )  # fmt: skip
+
+    def adopt() -> None:
+        require_free_names(connection, words)
+        connection.execute(
+            statement("column", "adopt_column"),
+            {"workload": words.place.workload, "generation": mine.generation,
+             "schema": mine.table_schema, "name": mine.table_name, "column": mine.serving_name,
+             "fingerprint": words.place.fingerprint},
+        )  # fmt: skip
+        connection.execute(words.statement("add_digest", mine))
+        owned = read_ownership(connection, words, described_now(connection, words))
+        put_marks(connection, owned, [Part.DIGESTS])
+
     change_briefly(
-        connection, mine.table,
-        lambda: connection.execute(words.statement("add_digest", mine)),
-        what=f"adopting column {mine.held_as!r}", patience=patience,
-    )  # fmt: skip
+        connection, mine.table, adopt, what=f"adopting column {mine.held_as!r}", patience=patience
+    )

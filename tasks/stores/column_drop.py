@@ -11,6 +11,8 @@ from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.brief_lock import Patience, change_briefly
 from tasks.column_swap import HeldColumn, column_of
+from tasks.stores.column_marks import Part, mark_of, read_ownership
+from tasks.stores.column_prepare import described_now
 from tasks.stores.column_words import Words
 
 Connection = psycopg.Connection[Any]
@@ -18,14 +20,15 @@ Connection = psycopg.Connection[Any]
 
 def removal_of(connection: Connection, words: Words, held: HeldColumn) -> list[sql.Composed]:
     """Return the statements that take a column out: its indexes, one by one, then itself."""
-    return [*_index_drops(connection, held), words.statement("drop_columns", held)]
+    return [*_index_drops(connection, held), _column_drop(connection, words, held)]
 
 
 def drop_column(connection: Connection, words: Words, held: HeldColumn, patience: Patience) -> None:
     """Drop the column, its digests and every index that it is in.
 
     Raises:
-        Refused: the application searches in it, or something is tied to it.
+        Refused: the application searches in it, something is tied to it, or somebody made another
+            column in its place.
         Unavailable: the table was never free for a moment; the indexes are gone.
     """
     if held.serves:
@@ -35,6 +38,7 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
             kept="the column and its index.",
             remedy=f"first: qafila rollback {words.place.workload}",
         )
+    _require_ours(connection, words, held)
     tied = _tied(connection, words, held)
     if tied:
         raise Refused(
@@ -49,7 +53,8 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
         now = column_of(connection, words.place.workload, words.place.generation)
         if now != held:
             raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
-        connection.execute(words.statement("drop_columns", held))
+        _require_ours(connection, words, held)
+        connection.execute(_column_drop(connection, words, held))
         connection.execute(
             statement("column", "forget_column"),
             {"workload": words.place.workload, "generation": words.place.generation},
@@ -58,6 +63,29 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
     change_briefly(
         connection, held.table, drop, what=f"dropping column {held.held_as!r}", patience=patience
     )
+
+
+def _column_drop(connection: Connection, words: Words, held: HeldColumn) -> sql.Composed:
+    """Return what drops the column, and its digests where Qafila made that column."""
+    owned = read_ownership(connection, words, described_now(connection, words))
+    return words.statement("drop_columns" if owned.digests_are_ours() else "drop_vectors", held)
+
+
+def _require_ours(connection: Connection, words: Words, held: HeldColumn) -> None:
+    """Refuse to drop a column that somebody made in place of the one that was recorded."""
+    found = described_now(connection, words)
+    owned = read_ownership(connection, words, found)
+    if held.held_as in found.types and not owned.vectors_are_ours():
+        table = held.table.as_string(connection)
+        name = sql.Identifier(held.held_as).as_string(connection)
+        mark = sql.Literal(mark_of(words.place, Part.VECTORS)).as_string(connection)
+        raise Refused(
+            f"column {held.held_as!r} of {held.table_name} does not carry the comment of the "
+            f"column that Qafila made: it is not ours, or it came from a dump without comments.",
+            kept="the column and its indexes.",
+            remedy=f"when it is the column that Qafila made, run COMMENT ON COLUMN {table}.{name} "
+            f"IS {mark}, then again; else drop or rename it yourself.",
+        )
 
 
 def _index_drops(connection: Connection, held: HeldColumn) -> list[sql.Composed]:

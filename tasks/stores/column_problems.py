@@ -9,7 +9,9 @@ import psycopg
 from qafila.core.corpus import ColumnLayout, PgvectorTarget
 from qafila.sql import statement
 from tasks.column_swap import NAME_BYTES, own_name
+from tasks.stores.column_marks import name_problems
 from tasks.stores.column_table import AppTable, Described, describe
+from tasks.stores.column_words import Words
 from tasks.stores.pgvector_problems import (
     MOST_DIMENSIONS,
     installed_version,
@@ -43,7 +45,9 @@ def problems_of(
     found = describe(connection, layout)
     if found is None:
         return [*problems, f"the target has no table {layout.table!r}"]
-    return problems + _table_problems(connection, layout, app, found, place)
+    words = Words(place, settings, app, found)
+    problems += _table_problems(connection, layout, app, found, place)
+    return problems + name_problems(connection, words, found)
 
 
 def _table_problems(

@@ -7,7 +7,6 @@ from typing import Any
 
 from psycopg import sql
 
-from qafila.core.corpus import EVERYBODY
 from qafila.core.fingerprint import key_text
 from qafila.sql import statement
 from tasks.column_swap import HeldColumn
@@ -59,4 +58,4 @@ class ColumnSearch(ColumnHeld, IndexedSearch[HeldColumn]):
 
     @staticmethod
     def _asked_by(groups: Sequence[str], where: Where | None) -> dict[str, Any]:
-        return {"groups": list(groups), "everybody": EVERYBODY, **values_of(where)}
+        return {"groups": list(groups), **values_of(where)}

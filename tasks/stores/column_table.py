@@ -11,6 +11,7 @@ from psycopg import sql
 from qafila.core.corpus import ColumnLayout, Corpus, PgvectorSource, PgvectorTarget, PostgresSource
 from qafila.sql import statement
 from tasks.sources.json_objects import object_of
+from tasks.sources.postgres import acl_of
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,18 @@ class AppTable:
 
     @property
     def acl_sql(self) -> sql.Composable:
-        return sql.Identifier("t", self.acl) if self.acl else sql.SQL("NULL::text[]")
+        """Return the groups of a row as its source has them: NULL in the column is nobody."""
+        return acl_of(self.acl, of="t")
 
     @property
     def readable_sql(self) -> sql.Composable:
-        """Return the condition that a reader in %(groups)s may read a row."""
-        return sql.SQL("coalesce({}, ARRAY[%(everybody)s::text]) && %(groups)s::text[]").format(
-            self.acl_sql
-        )
+        """Return the condition that a reader in %(groups)s may read a row.
+
+        The column stands alone where there is one, so that an index on it serves; NULL, which
+        overlaps with nothing, is nobody.
+        """
+        groups = sql.SQL("{}::text[]").format(sql.Identifier("t", self.acl)) if self.acl else None
+        return sql.SQL("{} && %(groups)s::text[]").format(groups or self.acl_sql)
 
     @property
     def metadata_sql(self) -> sql.Composable:
@@ -113,6 +118,8 @@ class Described:
     types: dict[str, str]
     numbers: dict[str, int]
     granted: frozenset[str]
+    bare: frozenset[str]  # nullable, without default and comment
+    comments: dict[str, str]
 
     @property
     def table(self) -> sql.Identifier:
@@ -162,4 +169,6 @@ def describe(connection: psycopg.Connection[Any], layout: ColumnLayout) -> Descr
         types={c[0]: c[1] for c in columns},
         numbers={c[0]: c[2] for c in columns},
         granted=frozenset(c[0] for c in columns if c[4]),
+        bare=frozenset(c[0] for c in columns if not c[3] and not c[5] and c[6] is None),
+        comments={c[0]: c[6] for c in columns if c[6] is not None},
     )

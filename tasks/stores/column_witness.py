@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from psycopg import sql
 
-from qafila.core.corpus import EVERYBODY
 from qafila.core.fingerprint import key_text
 from qafila.core.ladder.keys import Witnesses, digest_words
 from qafila.sql import statement
@@ -52,7 +51,7 @@ class ColumnWitness(ColumnHeld):
             yield (
                 [
                     Chunk(key_text(key), 0, 0, len(text), title or "", text,
-                          bytes(digest or b""), [EVERYBODY] if acl is None else acl,
+                          bytes(digest or b""), acl,
                           metadata or {})
                     for key, title, text, digest, acl, metadata, _ in rows
                 ],
@@ -86,10 +85,10 @@ class ColumnWitness(ColumnHeld):
             beyond = sql.SQL("({}) > ({})").format(key["columns"], key["places"])
 
     def readers(self) -> Mapping[str, int]:
-        """Count the rows that have a vector; a row without a list of groups is everybody's."""
+        """Count the rows that have a vector; a row whose groups are NULL is nobody's."""
         with self._reading() as held:
             rows = self._connection.execute(self._asked("column_readers", held)).fetchall()
-        return readers_of([([EVERYBODY] if acl is None else acl, n) for acl, n in rows])
+        return readers_of(rows)
 
     def stored(self, source_keys: Sequence[str]) -> Stored:
         """Find rows by the table's key; text, readers and metadata are the application's own."""
@@ -101,7 +100,7 @@ class ColumnWitness(ColumnHeld):
         return Stored(
             [
                 Chunk(key_text(key), 0, 0, len(text), title or "", text, bytes(digest or b""),
-                      [EVERYBODY] if acl is None else acl, metadata)
+                      acl, metadata)
                 for (key, title, text, digest, acl, _, _), metadata in zip(
                     rows, objects, strict=True
                 )

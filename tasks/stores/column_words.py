@@ -28,15 +28,21 @@ class Words:
     @property
     def own(self) -> str:
         """Return the column's name while it does not serve; its index and digest keep to it."""
+        return own_name(self.serving_name, self.place.generation)
+
+    @property
+    def serving_name(self) -> str:
+        """Return the name under which the application searches."""
         assert self.settings.column is not None
-        return own_name(self.settings.column.column, self.place.generation)
+        return self.settings.column.column
 
     @property
     def index(self) -> sql.Identifier:
-        return sql.Identifier(self.described.schema, self._index_name)
+        return sql.Identifier(self.described.schema, self.index_name)
 
     @property
-    def _index_name(self) -> str:
+    def index_name(self) -> str:
+        """Return the name of the generation's index, whoever serves."""
         return f"{self.described.name}_{self.own}_hnsw"
 
     def statement(self, name: str, held: HeldColumn, **parts: sql.Composable) -> sql.Composed:
@@ -56,7 +62,7 @@ class Words:
             "digest": sql.Identifier(f"{self.own}_digest"),
             "type": sql.SQL(f"{settings.vector_type}({self.place.dimensions})"),
             "stage": sql.Identifier(f"stage_{self.place.name}"[:60]),
-            "index": sql.Identifier(self._index_name),
+            "index": sql.Identifier(self.index_name),
             "operators": sql.SQL(f"{settings.vector_type}_cosine_ops"),
             "m": sql.Literal(settings.m),
             "ef_construction": sql.Literal(settings.ef_construction),

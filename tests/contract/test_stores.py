@@ -426,6 +426,26 @@ def test_readers_see_their_chunks_and_nobody_sees_anything(store: VectorStore) -
         assert store.matching(groups) == len(expected)
 
 
+def test_a_chunk_without_a_group_is_nobodys_in_every_store(store: VectorStore) -> None:
+    """In a table of the application this is NULL in the column of the groups."""
+    nobodys = [dataclasses.replace(c, acl=[]) for c in chunks("b", "c")]
+    filled(store, [*chunks("a"), *nobodys])
+    query = vectors(1)[0]
+    for groups in (["everyone"], ["public"], ["everyone", "public"], []):
+        expected = {"a"} & ({"a"} if "public" in groups else set())
+        assert {k for k, _ in store.visible(["a", "b", "c"], groups)} == expected
+        assert {h.source_key for h in store.search(query, 9, groups)} == expected
+        assert {h.source_key for h in store.search_exact(query, 9, groups)} == expected
+        assert store.matching(groups) == len(expected)
+    assert store.readers() == {"public": 1, NOBODY: 2}
+    assert {c.source_key: list(c.acl) for c in store.stored(["b", "c"]).chunks} == {
+        "b": [],
+        "c": [],
+    }
+    scanned = {c.source_key: list(c.acl) for part, _ in store.scan(2) for c in part}
+    assert scanned == {"a": ["public"], "b": [], "c": []}
+
+
 def test_the_index_is_well_after_it_was_built(store: VectorStore) -> None:
     filled(store, chunks(*(f"k{n:03}" for n in range(60))))
     assert store.index_problems() == []

@@ -54,7 +54,7 @@ def database(connect: Callable[[], psycopg.Connection]) -> psycopg.Connection:
     make_item_table(connection, OLD)
     with connection.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO item (id, body, embedding) VALUES (%s, %s, %s)",
+            "INSERT INTO item (id, body, readers, embedding) VALUES (%s, %s, '{everyone}', %s)",
             [(k, f"text {k}", Vector(v)) for k, v in zip(KEYS, unit(6, OLD), strict=True)],
         )
     connection.execute("ALTER TABLE item ALTER embedding SET NOT NULL")
@@ -243,6 +243,21 @@ def test_a_row_without_a_chunk_loses_its_vector_but_not_one_of_its_present_text(
     assert ("k2", 0) in store.digests(KEYS)
     with pytest.raises(StaleEpoch):
         store.replace(["k1"], [], unit(0, NEW), SyncMark(0, "2"))
+
+
+def test_null_is_nobody_only_where_a_column_of_groups_is_named(
+    database: psycopg.Connection, store: ColumnStore
+) -> None:
+    database.execute("UPDATE item SET readers = NULL WHERE id IN ('k0', 'k1')")
+    database.execute("UPDATE item SET readers = ARRAY[NULL, 'everyone'] WHERE id = 'k2'")
+    fill(store, *KEYS)
+    query = unit(1, NEW)[0]
+    assert {h.source_key for h in store.search(query, 9, ["everyone"])} == {*KEYS[2:]}
+    public = ColumnStore(database, PLACE, TARGET, AppTable(("body",)), patience=HASTY)
+    assert {h.source_key for h in public.search(query, 9, ["everyone"])} == {*KEYS}
+    assert public.matching(["everyone"]) == 6
+    assert public.matching(["hr"]) == 0
+    assert public.readers() == {"everyone": 6}
 
 
 def test_several_chunks_of_a_row_are_refused(store: ColumnStore) -> None:

@@ -10,12 +10,14 @@ JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass(%(table)s);
 
 -- name: describe_columns
--- Name, type, number, NOT NULL and own privileges of its columns. Takes no lock.
+-- Name, type, number, NOT NULL, own privileges, default and comment of its columns. Takes no lock.
 SELECT a.attname,
        format_type(a.atttypid, a.atttypmod),
        a.attnum,
        a.attnotnull,
-       a.attacl IS NOT NULL AS granted
+       a.attacl IS NOT NULL AS granted,
+       a.atthasdef,
+       col_description(a.attrelid, a.attnum)
 FROM pg_attribute AS a
 WHERE a.attrelid = to_regclass(%(table)s)
   AND a.attnum > 0
@@ -78,6 +80,36 @@ SELECT generation, table_schema, table_name, serving_name, held_as, fingerprint,
 FROM qafila.column_generation
 WHERE workload = %(workload)s
 ORDER BY generation;
+
+-- name: list_marks
+-- Which columns of each generation were marked; none in a target that is older than the marks.
+SELECT c.generation,
+       ARRAY(SELECT jsonb_array_elements_text(to_jsonb(c) -> 'marked'))
+FROM qafila.column_generation AS c
+WHERE c.workload = %(workload)s
+ORDER BY c.generation;
+
+-- name: mark_column
+COMMENT ON COLUMN {table}.{column} IS {mark};
+
+-- name: note_marks
+UPDATE qafila.column_generation
+SET marked = %(marked)s
+WHERE workload = %(workload)s
+  AND generation = %(generation)s;
+
+-- name: foreign_index
+-- A relation under the name of our index that is no index of our column. Takes no lock.
+SELECT
+FROM pg_class AS c
+WHERE c.oid = to_regclass(%(index)s)
+  AND NOT EXISTS (
+      SELECT
+      FROM pg_index AS i
+      JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey)
+      WHERE i.indexrelid = c.oid
+        AND i.indrelid = to_regclass(%(table)s)
+        AND a.attname = %(column)s);
 
 -- name: lock_columns
 -- The same, for a swap; held until its transaction ends.
@@ -170,6 +202,11 @@ ALTER TABLE {table}
 ALTER TABLE {table}
     DROP COLUMN IF EXISTS {column},
     DROP COLUMN IF EXISTS {digest};
+
+-- name: drop_vectors
+-- The same where the column under the name of our digests is not ours, or is not there.
+ALTER TABLE {table}
+    DROP COLUMN IF EXISTS {column};
 
 -- name: create_stage
 -- What a batch brings, before it meets the application's rows; this session's alone.
