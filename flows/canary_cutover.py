@@ -25,6 +25,7 @@ from tasks.asking import ask_person
 from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
+from tasks.evidence_head import keep_head
 from tasks.leases import held_lease
 from tasks.ledger import Connection, newest_generation, open_ledger, read_workload
 from tasks.ordering import ask_override, in_order
@@ -287,6 +288,7 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         workload=spec.name, generation=trial.generation.number, verdict=decision.verdict,
         body=body, run_id=current_run_id(),
     )  # fmt: skip
+    keep_head(trial.ledger)
     shown = artifacts_of(trial.ledger, spec.name, trial.name)
     create_markdown_artifact(key="verdict", markdown=shown.verdict)
     create_markdown_artifact(key="next-step", markdown=shown.next_step)

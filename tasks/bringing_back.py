@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 
 from qafila.core.phases import Event
 from qafila.errors import Unavailable
+from tasks.evidence_head import keep_head
 from tasks.ledger import open_ledger
 from tasks.rollback_card import card_path
 from tasks.rollback_spool import take_in_where_possible
@@ -58,6 +60,8 @@ def bring_back(
                     wait_s=wait_s, now=now, tell=tell,
                 )  # fmt: skip
                 take_in_where_possible(ledger, tell)
+                with suppress(psycopg.Error):  # it is done: only the copy of the head is missing
+                    keep_head(ledger)
                 return done
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             silence = error

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from psycopg.rows import dict_row
+
 from qafila.core.evidence import link_digest
 from qafila.errors import BadInput
 from qafila.sql import statement
@@ -20,6 +22,9 @@ from tasks.evidence import hashed
 from tasks.ledger import Connection
 from tasks.rollouts import canary_looks
 
+_KEPT_COLUMNS = (  # also of a row from which a secret was taken out
+    "workload", "generation", "kind", "run_id", "verdict", "recorded_at", "previous", "digest",
+)  # fmt: skip
 MOST_BYTES = 2 * 1024**3  # of one file in a zip: more is taken for an attack
 
 
@@ -51,7 +56,8 @@ def check_bundle(path: Path, ledger: Connection | None) -> BundleCheck:
 
     By itself: every file is as the manifest names it, none is missing or more, and every row of
     evidence has the digest that its content and the row before make. By the ledger: it holds the
-    same rows with the same digests, and the same looks.
+    same rows with the same digests, none more up to the head that the manifest names, and the same
+    looks.
 
     Raises:
         BadInput: there is no bundle, or its manifest or a file of it cannot be read.
@@ -63,7 +69,7 @@ def check_bundle(path: Path, ledger: Connection | None) -> BundleCheck:
     problems += _wrong_rows(rows)
     looks = _looks(path, files.get(LOOKS))
     if ledger is not None:
-        problems += _not_in_ledger(ledger, rows)
+        problems += _other_rows(ledger, manifest, rows)
         problems += _other_looks(ledger, manifest["rollout"], looks)
     return BundleCheck(
         rollout=str(manifest["rollout"]),
@@ -107,6 +113,11 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
         known = manifest["format"] == FORMAT and isinstance(manifest["files"], dict)
         if not known or not all(isinstance(manifest[k], str) for k in ("rollout", "workload")):
             raise _no_bundle(path, f"its {MANIFEST} is of another format")
+        chain = manifest["chain"]
+        if not isinstance(chain["head_number"], int) or not isinstance(manifest["generation"], int):
+            raise TypeError("the head of the chain and the generation are numbers")
+        if not isinstance(chain["head_digest"], str):
+            raise TypeError("the digest of the head is text")
     except (ValueError, KeyError, TypeError) as error:
         raise _no_bundle(path, f"its {MANIFEST} cannot be read ({error})") from error
     return dict(manifest)
@@ -155,16 +166,26 @@ def _wrong_rows(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         before = row
 
 
-def _not_in_ledger(ledger: Connection, rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    numbers = [row["number"] for row in rows]
-    found = ledger.execute(statement("rollouts", "digests_of"), {"numbers": numbers}).fetchall()
-    known = dict(found)
+def _other_rows(
+    ledger: Connection, manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> Iterable[str]:
+    """Compare with the ledger: rows that differ, that it lacks, and that the bundle lacks."""
+    with ledger.cursor(row_factory=dict_row) as cursor:
+        stored = cursor.execute(statement("rollouts", "chain_rows"), manifest).fetchall()
+    known = {row["number"]: row for row in stored}
     for row in rows:
-        number = row["number"]
-        if number not in known:
-            yield f"row {number} is not in the ledger"
-        elif known[number] != row["digest"]:
-            yield f"row {number} is another one in the ledger"
+        one = known.pop(row["number"], None)
+        if one is None:
+            yield f"row {row['number']} is not in the ledger"
+        elif any(one[name] != row[name] for name in _KEPT_COLUMNS):
+            yield f"row {row['number']} is another one in the ledger"
+    number, digest = manifest["chain"]["head_number"], manifest["chain"]["head_digest"]
+    for missing in known:
+        if missing <= number:  # rows that came after the bundle was written are no fault of it
+            yield f"row {missing} of the ledger is missing"
+    heads = ledger.execute(statement("rollouts", "digests_of"), {"numbers": [number]}).fetchone()
+    if number and (heads is None or heads[1] != digest):
+        yield f"the head of the chain, row {number}, is another one in the ledger"
 
 
 def _looks(path: Path, parquet: bytes | None) -> list[tuple[Any, ...]]:

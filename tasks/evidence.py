@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from qafila.core.evidence import ChainCheck, Link, link_digest, verify_chain
 from qafila.core.verdict import Verdict
 from qafila.sql import statement
+from tasks.evidence_head import seen_head
 from tasks.ledger import Connection
 
 
@@ -109,12 +110,17 @@ def latest_evidence(
 
 
 def check_chain(ledger: Connection) -> ChainCheck:
-    """Walk the whole chain and say what is wrong with it, if anything."""
+    """Walk the whole chain and say what is wrong with it, if anything.
+
+    It is compared with its own head row, and with the head that was kept in this home, if any.
+    """
+    seen = seen_head(ledger)  # before the rows: the chain may grow meanwhile, not the kept head
     with ledger.transaction(), ledger.cursor(row_factory=dict_row) as cursor:
         head = ledger.execute(statement("ledger", "lock_evidence_head")).fetchone()
         cursor.execute(statement("ledger", "evidence_chain"))
         links = (Link(r["number"], hashed(r), r["previous"], r["digest"]) for r in cursor)
-        return verify_chain(links, head=None if head is None else (int(head[0]), str(head[1])))
+        recorded = None if head is None else (int(head[0]), str(head[1]))
+        return verify_chain(links, head=recorded, seen=seen)
 
 
 def hashed(row: Mapping[str, Any]) -> dict[str, object]:

@@ -31,10 +31,12 @@ def settle(
     What served before is no longer kept in step, and clean-up may delete it. Deletes nothing.
     """
     from tasks.cleaning import settle as settle_it
+    from tasks.evidence_head import keep_head
     from tasks.ledger import open_ledger
 
     with open_ledger() as ledger:
         settled = settle_it(ledger, workload, by, early=early)
+        keep_head(ledger)
     if as_json:
         told = {"workload": workload, "generation": settled.number, "phase": settled.phase}
         screen.print_json(told)
@@ -55,6 +57,7 @@ def clean_up(
     """
     from tasks.cleaning import clean_up as clean_it_up
     from tasks.cleaning import plan_clean_up
+    from tasks.evidence_head import keep_head
     from tasks.ledger import open_ledger
 
     with open_ledger() as ledger:
@@ -67,6 +70,7 @@ def clean_up(
                 screen.say(f"Kept:  {line}")
         if yes and plan.leftovers:
             clean_it_up(ledger, workload, plan)
+            keep_head(ledger)
     if as_json:
         screen.print_json({**plan.body(), "deleted": yes and bool(plan.leftovers)})
     elif not plan.leftovers:

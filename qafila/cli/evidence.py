@@ -36,8 +36,10 @@ def verify(
 ) -> None:
     """Walk the chain from its first row, or check a bundle; exit 1 when something was changed.
 
-    A bundle is checked by its manifest and the digests of its rows, then against the ledger's rows
-    and looks, unless --offline.
+    The chain is compared with the head that was kept in the home folder at the last rollout,
+    settle, clean-up or check; an intact chain's head is kept again. A bundle is checked by its
+    manifest and the digests of its rows, then against the ledger's rows and looks, unless
+    --offline.
     """
     from qafila.errors import BadInput
     from tasks.ledger import open_ledger
@@ -55,9 +57,14 @@ def verify(
     if offline:
         raise BadInput("--offline is for a bundle.", remedy="qafila evidence verify --bundle PATH")
     from tasks.evidence import check_chain
+    from tasks.evidence_head import head_path, keep_head, seen_head
 
     with open_ledger() as ledger:
         check = check_chain(ledger)
+        differs = seen_head(ledger) is not None and not check.intact
+        kept_in = head_path(ledger)
+        if check.intact:
+            keep_head(ledger)
     if as_json:
         screen.print_json(
             {"rows": check.rows, "chain_ok": check.intact, "problems": list(check.problems)}
@@ -68,6 +75,11 @@ def verify(
         screen.say(f"The chain of {check.rows} rows is broken:")
         for number, problem in enumerate(check.problems, 1):
             screen.say(f"  {number}. {problem}")
+        if differs:
+            screen.say(
+                "Where an older copy of the ledger was restored on purpose, and only then:  "
+                f"rm {kept_in} && qafila evidence verify"
+            )
     if not check.intact:
         raise typer.Exit(1)
 
