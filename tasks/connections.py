@@ -1,12 +1,14 @@
 """Turn the name of a connection into a block, also when the Prefect server is down.
 
 The ledger keeps every connection's settings without its secret. A secret comes from the variable
-``QAFILA_SECRET_<NAME>`` or, failing that, from the Prefect block of the same name.
+``QAFILA_SECRET_<NAME>`` or, failing that, from the Prefect block of the same name, and goes only to
+the address that it was given for.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from prefect.blocks.core import Block
@@ -17,32 +19,57 @@ from pydantic import SecretStr
 from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
 from tasks.ledger import Connection
+from tasks.secret_bindings import (
+    address_of,
+    address_variable,
+    bind,
+    is_bound,
+    require_bound,
+    require_same,
+    secret_variable,
+)
 
 B = TypeVar("B", bound=Block)
 
 
-def record_connection(ledger: Connection, name: str, block: Block) -> None:
-    """Keep a block's settings, without secrets, in the ledger. The newest wins."""
+def record_connection(
+    ledger: Connection, name: str, block: Block, *, rebind: bool = True
+) -> str | None:
+    """Keep a block's settings, without secrets, in the ledger. The newest wins.
+
+    The address of one with a secret is also bound to that secret in this home; ``rebind``: also
+    where another is bound already. Return that other address, if one was replaced.
+    """
     secrets = _secret_fields(type(block))
     settings = {
         k: v for k in type(block).model_fields if k not in secrets
         and (v := getattr(block, k)) is not None and not k.startswith("_")
     }  # fmt: skip
+    kind = type(block).get_block_type_slug()
+    has_secret = any(getattr(block, s) is not None for s in secrets)
+    replaced = None
+    if has_secret or is_bound(name):
+        replaced = bind(name, kind, settings, rebind=rebind)
     ledger.execute(
         statement("ledger", "put_connection"),
-        {
-            "name": name,
-            "kind": type(block).get_block_type_slug(),
-            "settings": Jsonb(settings),
-            "has_secret": any(getattr(block, s) is not None for s in secrets),
-        },
+        {"name": name, "kind": kind, "settings": Jsonb(settings), "has_secret": has_secret},
     )
+    return replaced
 
 
-def adopt_block(ledger: Connection, name: str, kind: type[B]) -> str | None:
+def adopt_block(
+    ledger: Connection,
+    name: str,
+    kind: type[B],
+    *,
+    rebind: bool = True,
+    tell: Callable[[str], None] = lambda line: None,
+) -> str | None:
     """Record the Prefect block ``kind``/``name`` in the ledger; return what is wrong, if anything.
 
     When the Prefect server has no such block, or does not answer, what the ledger knows is kept.
+    ``rebind``: its secret may go to the block's address now, also where another was bound before;
+    ``tell`` is then given a line that names both. Without it such a secret is refused at its use.
     """
     slug = kind.get_block_type_slug()
     try:
@@ -55,7 +82,10 @@ def adopt_block(ledger: Connection, name: str, kind: type[B]) -> str | None:
             f"no connection {name!r}: create the block {slug}/{name} in the Prefect UI"
             f"{_catalog(slug)} ({_silence(error)})"
         )
-    record_connection(ledger, name, block)
+    before = record_connection(ledger, name, block, rebind=rebind)
+    if before is not None:
+        now = address_of(slug, block.model_dump())
+        tell(f"the secret of {name} is for {now} now; it was for {before}.")
     return None
 
 
@@ -69,7 +99,8 @@ def connection(ledger: Connection, name: str, kind: type[B]) -> B:
     """Return the connection ``name`` as a block of ``kind``.
 
     Raises:
-        Refused: it was never recorded, or is of another kind.
+        Refused: it was never recorded, is of another kind, or its address is not the one that its
+            secret was given for.
     """
     row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
     slug = kind.get_block_type_slug()
@@ -81,28 +112,38 @@ def connection(ledger: Connection, name: str, kind: type[B]) -> B:
     found, settings, has_secret = row
     if found != slug:
         raise Refused(f"the connection {name!r} is a {found!r}, this needs a {slug!r}.")
-    return kind(**settings, **(_secrets(name, kind) if has_secret else {}))
+    if not has_secret:
+        if is_bound(name):
+            require_bound(name, slug, settings)
+        return kind(**settings)
+    return kind(**settings, **_secrets(name, kind, settings))
 
 
 def _secret_fields(kind: type[Block]) -> list[str]:
     return [n for n, f in kind.model_fields.items() if "SecretStr" in str(f.annotation)]
 
 
-def _secrets(name: str, kind: type[Block]) -> dict[str, Any]:
-    variable = "QAFILA_SECRET_" + name.upper().replace("-", "_")
+def _secrets(name: str, kind: type[Block], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    variable, slug = secret_variable(name), kind.get_block_type_slug()
     fields = _secret_fields(kind)
     if variable in os.environ:
+        require_bound(name, slug, recorded)
         return {fields[0]: SecretStr(os.environ[variable])}
     try:
         block: Any = kind.load(name)
     except Exception as error:  # Prefect raises ValueError, HTTP and socket errors
         raise Unavailable(
             f"the secret of the connection {name!r} is not known here. Looked for it in: "
-            f"1. the variable {variable}; 2. the block {kind.get_block_type_slug()}/{name} in "
+            f"1. the variable {variable}; 2. the block {slug}/{name} in "
             f"Prefect ({_silence(error)}).",
             kept="everything; nothing was touched.",
-            remedy=f"qafila up, where the stack has stopped; else set {variable}, then again.",
+            remedy=f"qafila up, where the stack has stopped; else set {variable} and "
+            f"{address_variable(name)}, then again.",
         ) from error
+    require_same(
+        name, address_of(slug, recorded), address_of(slug, block.model_dump()),
+        f"the block {slug}/{name}",
+    )  # fmt: skip
     return {f: getattr(block, f) for f in fields}
 
 

@@ -172,10 +172,9 @@ def _aws(found: Recorded) -> Callable[..., Any]:
     def load() -> Any:
         from blocks.aws import AwsAccount  # late: Prefect's classes take a second
 
-        block: Any = AwsAccount.load(found.name)
-        return block.secret_access_key
+        return AwsAccount.load(found.name)
 
-    secret = secret_of(found, load) if found.has_secret else None
+    secret = secret_of(found, load, "secret_access_key") if found.has_secret else None
     return aws_session(**found.settings, secret_access_key=secret, read_timeout_s=_AWS_S)
 
 

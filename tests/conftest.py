@@ -87,6 +87,17 @@ def fresh(pg_server: postgres.Postgres) -> Callable[[Literal["ledger", "target"]
     return copied
 
 
+@pytest.fixture(autouse=True)
+def home_of_a_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give a test that names no home one of its own; what it binds or keeps ends with it."""
+    if "QAFILA_HOME" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="qafila-home-") as folder:
+        monkeypatch.setenv("QAFILA_HOME", folder)
+        yield
+
+
 @pytest.fixture
 def ledger_url(fresh: Callable[[Literal["ledger", "target"]], str]) -> str:
     """Address of a fresh ledger with its schema applied."""

@@ -54,7 +54,9 @@ def apply(
     take_in_at_start(screen.complain)
     with open_ledger() as ledger:
         problems = [
-            p for name, kind in blocks_of(workload) if (p := adopt_block(ledger, name, kind))
+            problem
+            for name, kind in blocks_of(workload)
+            if (problem := adopt_block(ledger, name, kind, tell=screen.complain))
         ]
         if problems:
             raise BadInput(

@@ -95,7 +95,7 @@ class _Looked:
 
     def connection(self, field: str, name: str, kind: type[B]) -> tuple[str, B] | None:
         """Return a connection as the Prefect block has it now, else as the ledger remembers it."""
-        adopt_block(self._ledger, name, kind)
+        adopt_block(self._ledger, name, kind, rebind=False)
         try:
             return name, connection(self._ledger, name, kind)
         except Refused as refused:

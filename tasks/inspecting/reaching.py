@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
+from tasks.secret_bindings import address_variable, is_bound, require_bound, secret_variable
 
 _KINDS = {"qafila-postgres": "pgvector", "qafila-qdrant": "qdrant"}
 
@@ -58,7 +59,8 @@ def recorded(ledger: psycopg.Connection[Any], name: str) -> tuple[str, dict[str,
     """Return store and settings of a connection that was recorded by ``qafila apply``.
 
     Raises:
-        Refused: there is none, it leads to no vectors, or its secret is not at hand.
+        Refused: there is none, it leads to no vectors, or its secret is not at hand or is for
+            another address.
     """
     row = ledger.execute(statement("ledger", "get_connection"), {"name": name}).fetchone()
     if row is None or row[0] not in _KINDS:
@@ -68,14 +70,17 @@ def recorded(ledger: psycopg.Connection[Any], name: str) -> tuple[str, dict[str,
             remedy="name one that a workload uses, or give the address itself by --url or --qdrant",
         )
     kind, settings, has_secret = row
-    variable = "QAFILA_SECRET_" + name.upper().replace("-", "_")
+    variable = secret_variable(name)
     secret: Mapping[str, Any] = {}
     if has_secret:
         if variable not in os.environ:
             raise Refused(
                 f"the secret of {name!r} is in its Prefect block, which is not asked here.",
-                remedy=f"set {variable} and look again",
+                remedy=f"set {variable} and {address_variable(name)}, and look again",
             )
+        require_bound(name, kind, settings)
         field = "password" if kind == "qafila-postgres" else "api_key"
         secret = {field: os.environ[variable]}
+    elif is_bound(name):
+        require_bound(name, kind, settings)
     return _KINDS[kind], {**settings, **secret}

@@ -13,8 +13,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from blocks.postgres import PostgresDatabase
-from qafila.errors import Unavailable
+from qafila.errors import Refused, Unavailable
 from tasks.connections import adopt_block, connection, record_connection
+from tasks.recorded import open_postgres, recorded_in
+from tests.fake_postgres import fake_postgres
 
 BLOCK = PostgresDatabase(url="postgresql://reader@127.0.0.1:5432/shop", password=SecretStr("hush"))
 
@@ -48,6 +50,23 @@ def test_a_block_that_is_not_there_is_told_from_a_silent_server(
     record_connection(ledger, "shop-nowhere", BLOCK)
     with pytest.raises(Unavailable, match="there is none"):
         connection(ledger, "shop-nowhere", PostgresDatabase)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_block_gives_its_password_to_its_own_address_alone(
+    ledger: psycopg.Connection[object],
+) -> None:
+    with fake_postgres() as fake:
+        BLOCK.save("shop-target", overwrite=True)
+        other = PostgresDatabase(
+            url=f"postgresql://reader@127.0.0.1:{fake.port}/shop", password=SecretStr("other")
+        )
+        record_connection(ledger, "shop-target", other)
+        with pytest.raises(Refused, match="qafila-postgres/shop-target"):
+            connection(ledger, "shop-target", PostgresDatabase)
+        with pytest.raises(Refused, match="qafila-postgres/shop-target"):
+            open_postgres(recorded_in(ledger)("shop-target"), "shop-target")
+        assert fake.connections == 0
 
 
 def test_a_command_without_a_stack_starts_no_server_of_prefects(tmp_path: Path) -> None:
