@@ -195,11 +195,9 @@ class World:
             time.sleep(0.05)
 
     def _well(self) -> bool:
-        with httpx.Client(base_url=self.edge.listen_url, trust_env=False) as client:
-            return all(
-                client.get("/health", headers={"x-qafila-arm": arm}).status_code == 200
-                for arm in ("baseline", "candidate")
-            )
+        addresses = self.edge.listen_url, self.edge.baseline.url, self.edge.candidate.url
+        with httpx.Client(trust_env=False) as client:
+            return all(client.get(f"{url}/health").status_code == 200 for url in addresses)
 
     def tenant_on_the_canary(self) -> str:
         """Return a user whom 5 per cent sends to the candidate already."""

@@ -67,7 +67,8 @@ class KeptConnection:
 class SearchService:
     """``GET /search?q=…&k=…[&mode=…]`` and ``GET /health``; for one thread at a time.
 
-    ``headers`` go with every question, for instance the one that asks a router for one arm.
+    ``headers`` go with every question, for instance those that ask a router for one arm. With
+    ``served``, an answer counts only where its ``x-qafila-served`` says the same.
     """
 
     def __init__(
@@ -76,9 +77,11 @@ class SearchService:
         *,
         timeout_s: float = TIMEOUT_SECONDS,
         headers: Mapping[str, str] | None = None,
+        served: str | None = None,
     ) -> None:
         self.url = url.rstrip("/")
         self._headers = dict(headers or {})
+        self._served = served
         self._connection = KeptConnection(self.url, timeout_s=timeout_s)
 
     def __enter__(self) -> SearchService:
@@ -97,7 +100,8 @@ class SearchService:
         try:
             reply = self._connection.get(f"/search?{urlencode(values)}", self._headers)
             ms = (time.perf_counter() - started) * 1000
-            if reply.status != 200:
+            another = self._served not in (None, reply.headers.get("x-qafila-served"))
+            if reply.status != 200 or another:
                 return Answer(None, ms)
             return Answer(tuple(str(r["id"]) for r in json.loads(reply.body)["results"]), ms)
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):

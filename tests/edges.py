@@ -51,6 +51,7 @@ class Service:
     port: int = field(default_factory=free_port)
     served: int = 0
     copies: int = 0  # of ``served``, those that the router marked as copies
+    last_headers: dict[str, str] = field(default_factory=dict)  # of the last request, lower case
 
     def __post_init__(self) -> None:
         service = self
@@ -67,6 +68,7 @@ class Service:
                 if self.path.startswith("/health"):
                     return self.reply(200, 1)
                 service.served += 1
+                service.last_headers = {k.lower(): v for k, v in self.headers.items()}
                 service.copies += self.headers.get("x-qafila-shadow") == "1"
                 if random.random() < service.errors:
                     return self.reply(500, 0)

@@ -26,7 +26,7 @@ from tasks.canary.looking import blind, check_router, first_line, observe, set_w
 from tasks.canary.stepping import leave_the_ground
 from tasks.canary.trial import Aborted, Ask, StepDone, Tell, Trial
 from tasks.connections import connection
-from tasks.routers.envoy_config import ARM_HEADER
+from tasks.routers.envoy_config import PROBE
 from tasks.routers.port import Shadowed
 from tasks.search_service import SearchService
 from tasks.validating.asking import read_judged_queries
@@ -203,7 +203,14 @@ def _arms(trial: Trial, stack: ExitStack) -> AskBoth:
     """Return what asks one question of both arms through the router, apart from any user."""
     url = trial.router.listen_url
     old, new = (
-        stack.enter_context(SearchService(url, timeout_s=2.0, headers={ARM_HEADER: arm}))
+        stack.enter_context(
+            SearchService(
+                url,
+                timeout_s=2.0,
+                headers=trial.router.probe_headers(arm),
+                served=PROBE + arm,
+            )
+        )
         for arm in ("baseline", "candidate")
     )
     return lambda text: (old.ask(text, K), new.ask(text, K))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from qafila import home_keys
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers import envoy_clusters, envoy_config
 from tasks.routers.access_log import read_log
@@ -18,6 +20,7 @@ from tasks.routers.port import Abilities, Request, RouterState, Shadowed
 
 _POLL_S = 0.002
 _ASK_S = 0.25  # longest that a write waits for an admin port that hangs
+_TOKEN_KEY = "edge-probe"  # the purpose of the home's key that tokens are made with
 _REFUSED_S = 0.2  # that a version still has, once Envoy has refused a file
 
 
@@ -49,7 +52,8 @@ class EnvoyRouter:
     ) -> RouterState:
         """Write clusters, arms and routes, the candidate at weight 0; harmless while Envoy is down.
 
-        With the same arms installed already, the weights stay as they are. Clusters come before
+        With the same arms installed already, the weights stay as they are; routes that a former
+        version of Qafila wrote are written anew with them. Clusters come before
         listeners and those before routes: a running Envoy refuses a route to a cluster that it does
         not know yet. When an arm changed, the weights fall to 0 first.
 
@@ -69,7 +73,7 @@ class EnvoyRouter:
             same = all(self._folder.read(name) == content for name, content in files.items())
             state, sequence, kept = self._stored()
             if same and state is not None:
-                if kept.settings == settings:
+                if kept.settings == settings and self._up_to_date(state, kept):
                     return state
                 return self._settle(state, sequence, replace(kept, settings=settings))
             epoch = 0 if state is None else state.epoch
@@ -140,8 +144,9 @@ class EnvoyRouter:
             )
             counted = self._admin.shadow_counts() if mirror_percent else None
             _, self._refused = self._admin.routes(_ASK_S)
+            token = self._token(epoch) if mirror_percent else None
             self._folder.replace(
-                "rds.json", envoy_config.routes(version, why, kept.settings, counted)
+                "rds.json", envoy_config.routes(version, why, kept.settings, counted, token)
             )
         return version
 
@@ -218,6 +223,15 @@ class EnvoyRouter:
             open=open_now,
         )
 
+    def probe_headers(self, arm: str) -> Mapping[str, str]:
+        """Return what a request of Qafila's own carries to be sent to ``arm``.
+
+        It is heeded while copies are made, and under the epoch that makes them; users' requests
+        lose both headers.
+        """
+        token = self._token(self.read().epoch)
+        return {envoy_config.ARM_HEADER: arm, envoy_config.TOKEN_HEADER: token}
+
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return user requests logged after ``cursor``; None: from now.
 
@@ -259,7 +273,28 @@ class EnvoyRouter:
             state.twin_percent,
             state.mirror_percent,
         )
+        token = self._token(state.epoch) if state.mirror_percent else None
         self._folder.replace(
-            "rds.json", envoy_config.routes(version, "settings", kept.settings, kept.shadow_from)
+            "rds.json",
+            envoy_config.routes(version, "settings", kept.settings, kept.shadow_from, token),
         )
         return envoy_config.parse_version(version)[0]
+
+    def _token(self, epoch: int) -> str:
+        return envoy_config.probe_token(home_keys.ensure_key(_TOKEN_KEY), self.name, epoch)
+
+    def _up_to_date(self, state: RouterState, kept: Kept) -> bool:
+        """Say whether the routes are as this version writes them, whatever their reason was."""
+        token = self._token(state.epoch) if state.mirror_percent else None
+        content = self._folder.read("rds.json")
+        as_now = envoy_config.routes(state.version, "", kept.settings, kept.shadow_from, token)
+        return content is not None and _without_reason(content) == _without_reason(as_now)
+
+
+def _without_reason(content: Mapping[str, Any]) -> list[Any]:
+    """Return what decides where requests go: the notes beside the routes left out."""
+    return [
+        {**host, "routes": [{**route, "metadata": None} for route in host.get("routes", [])]}
+        for resource in content.get("resources", [])
+        for host in resource.get("virtual_hosts", [])
+    ]

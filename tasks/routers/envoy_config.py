@@ -5,6 +5,8 @@ The clusters that routes name are those of ``envoy_clusters``.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,8 @@ from typing import Any
 from tasks.routers.envoy_arms import RouteSettings
 from tasks.routers.port import RouterState
 
-ARM_HEADER = "x-qafila-arm"
+ARM_HEADER = "x-qafila-arm"  # a probe names its arm; without the token nobody does
+TOKEN_HEADER = "x-qafila-probe-token"
 KEY_HEADER = "x-qafila-key"
 SERVED_HEADER = "x-qafila-served"
 SHADOW_HEADER = "x-qafila-shadow"  # on copies only: a service can leave side effects out
@@ -23,6 +26,7 @@ _VERSION = re.compile(r"^e(\d+)/(\d+)/(\d+)pct(?:\+twin(\d+))?(?:\+mirror(\d+))?
 _TYPE = "type.googleapis.com/envoy."
 _TOTAL = 10_000
 _IDEMPOTENT = "GET|HEAD|OPTIONS"
+_PROBED = ("baseline", "candidate")
 
 
 def version_text(
@@ -62,6 +66,12 @@ def parse_version(version: str) -> tuple[RouterState, int]:
     return RouterState(candidate, epoch, version, twin, mirror), sequence
 
 
+def probe_token(key: str, router: str, epoch: int) -> str:
+    """Return what a probe sends along to choose its arm: it holds for one router and one epoch."""
+    said = f"{router} {epoch}".encode()
+    return hmac.new(bytes.fromhex(key), said, hashlib.sha256).hexdigest()
+
+
 @dataclass(frozen=True)
 class Kept:
     """What is kept beside the routes: settings, and what the shadow had counted before."""
@@ -90,8 +100,12 @@ def routes(
     why: str,
     settings: RouteSettings | None = None,
     shadow_from: Mapping[str, int] | None = None,
+    token: str | None = None,
 ) -> dict[str, Any]:
     """Return the content of ``rds.json`` for a version (see ``version_text``).
+
+    With a ``token``, a request that carries it chooses its arm by a header; without one, no request
+    does. Services see neither header.
 
     The settings, and what the candidate's shadow had counted before, are kept beside the routes,
     so that another process can write the next weights, or say what became of the copies.
@@ -101,18 +115,7 @@ def routes(
     """
     state, _ = parse_version(version)
     settings = settings or RouteSettings()
-    probes = [
-        {
-            "name": PROBE + arm,
-            "match": {
-                "prefix": "/",
-                "headers": [{"name": ARM_HEADER, "string_match": {"exact": arm}}],
-            },
-            "response_headers_to_add": [_served(PROBE + arm)],
-            "route": {"cluster": arm, "timeout": f"{settings.whole_s:g}s"},
-        }
-        for arm in ("baseline", "candidate")
-    ]
+    probes = [] if token is None else [_probe(arm, token, settings) for arm in _PROBED]
     kept = {"why": why, "settings": settings.stored()}
     if shadow_from is not None:
         kept["shadow_from"] = dict(shadow_from)
@@ -148,12 +151,25 @@ def routes(
                     {
                         "name": "app",
                         "domains": ["*"],
-                        "request_headers_to_remove": [SHADOW_HEADER],  # no user marks a copy
+                        "request_headers_to_remove": [SHADOW_HEADER, ARM_HEADER, TOKEN_HEADER],
                         "routes": [*probes, idempotent, others],
                     }
                 ],
             }
         ],
+    }
+
+
+def _probe(arm: str, token: str, settings: RouteSettings) -> dict[str, Any]:
+    wanted = {ARM_HEADER: arm, TOKEN_HEADER: token}
+    return {
+        "name": PROBE + arm,
+        "match": {
+            "prefix": "/",
+            "headers": [{"name": k, "string_match": {"exact": v}} for k, v in wanted.items()],
+        },
+        "response_headers_to_add": [_served(PROBE + arm)],
+        "route": {"cluster": arm, "timeout": f"{settings.whole_s:g}s"},
     }
 
 

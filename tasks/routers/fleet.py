@@ -190,6 +190,10 @@ class FleetRouter:
             sum(p.open for p in parts),
         )
 
+    def probe_headers(self, arm: str) -> Mapping[str, str]:
+        """Return what sends a request of Qafila's own to ``arm`` of the first member."""
+        return self.members[0].probe_headers(arm)
+
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:
         """Return all members' user requests after ``cursor``, oldest first; None: from now."""
         seen: list[Request] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
 from tasks.routers.envoy_config import version_text, weight_problem
@@ -72,6 +72,9 @@ class MemoryRouter:
 
     def shadowed(self) -> Shadowed | None:
         return self._shadowed
+
+    def probe_headers(self, arm: str) -> Mapping[str, str]:
+        return {}
 
     def reported(self) -> RouterState | None:
         return self._state

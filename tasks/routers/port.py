@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -144,6 +144,12 @@ class Router(Protocol):
         """Return what the candidate did with the copies since the last write.
 
         None: that write asked for no copies, or the router cannot make or count them.
+        """
+
+    def probe_headers(self, arm: str) -> Mapping[str, str]:
+        """Return the headers that send a request of Qafila's own to ``arm`` while copies are made.
+
+        Empty for a router that knows no such rule: there no request chooses its arm.
         """
 
     def observed(self, cursor: int | None) -> tuple[Sequence[Request], int]:

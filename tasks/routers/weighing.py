@@ -18,6 +18,10 @@ class CopiesNothing:
         """Return None: this router copies no requests."""
         return None
 
+    def probe_headers(self, arm: str) -> Mapping[str, str]:
+        """Return nothing: at this router no request chooses its arm."""
+        return {}
+
 
 def require_weights(
     name: str, abilities: Abilities, candidate: int, twin: int = 0, mirror: int = 0

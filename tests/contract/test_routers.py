@@ -201,17 +201,6 @@ def test_envoy_comes_back_with_the_weights_of_the_file(edge: Edge) -> None:
     assert httpx.get(edge.listen_url + "/search").json() == {"from": "candidate"}
 
 
-def test_a_probe_chooses_its_arm_and_is_no_user(edge: Edge) -> None:
-    weigh(edge.router, 0)
-    _, cursor = edge.router.observed(None)
-    probe = httpx.get(edge.listen_url + "/search", headers={"x-qafila-arm": "candidate"})
-    assert probe.headers["x-qafila-served"] == "probe-candidate"
-    httpx.get(edge.listen_url + "/search")
-    time.sleep(0.4)
-    seen, _ = edge.router.observed(cursor)
-    assert [r.arm for r in seen] == ["baseline"]
-
-
 def test_a_request_that_may_not_be_asked_twice_is_not_retried(edge: Edge) -> None:
     weigh(edge.router, 100)
     edge.candidate.errors = 1.0
