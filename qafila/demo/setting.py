@@ -26,6 +26,7 @@ from qafila.demo.wire import write_wire
 from qafila.errors import Unavailable
 from qafila.stack import ports, state
 from qafila.stack.environment import environment, root
+from qafila.stack.prefect_access import recorded_login
 from qafila.stack.processes import Recorded, launch, stop
 from tasks.connections import record_connection
 from tasks.edges import install_routes
@@ -194,7 +195,8 @@ def stop_load() -> None:
 
 
 def _environment() -> dict[str, str]:
-    return environment(settings.stack_state()["prefect"]["api_url"], state.mark())
+    api_url = settings.stack_state()["prefect"]["api_url"]
+    return environment(api_url, state.mark(), recorded_login())
 
 
 def _free_port(remembered: int | None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import qafila
 from qafila import settings
 from qafila.errors import Unavailable
+from qafila.stack.prefect_access import Login, client_variables, recorded_login
 from qafila.stack.processes import MARK
 
 _NOT_OURS = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
@@ -27,8 +28,8 @@ def root() -> Path:
     return Path(qafila.__file__).resolve().parent.parent
 
 
-def prefect_variables(api_url: str) -> dict[str, str]:
-    """Return what a Prefect client or server of this stack needs to know."""
+def prefect_variables(api_url: str, login: Login | None) -> dict[str, str]:
+    """Return what a Prefect client of this stack needs to know."""
     return {
         "QAFILA_HOME": str(settings.home()),
         "QAFILA_ROOT": str(root()),
@@ -36,14 +37,15 @@ def prefect_variables(api_url: str) -> dict[str, str]:
         "PREFECT_API_URL": api_url,
         "PREFECT_UI_API_URL": api_url,
         "PREFECT_UI_URL": api_url.removesuffix("/api"),
+        **client_variables(login),
         **_QUIET,
     }
 
 
-def environment(api_url: str, mark: str) -> dict[str, str]:
-    """Return the whole environment of a process we start."""
+def environment(api_url: str, mark: str, login: Login | None) -> dict[str, str]:
+    """Return the whole environment of a process that runs flows or commands of ours."""
     kept = {k: v for k, v in os.environ.items() if k not in _NOT_OURS}
-    return {**kept, **prefect_variables(api_url), MARK: mark, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **prefect_variables(api_url, login), MARK: mark, "PYTHONUNBUFFERED": "1"}
 
 
 def speak_to_stack() -> str:
@@ -52,7 +54,7 @@ def speak_to_stack() -> str:
     Call it before Prefect is imported: it reads its settings once.
 
     Raises:
-        Unavailable: the stack was not started.
+        Unavailable: the stack was not started, or what its server asks for is not to be had.
     """
     section = settings.stack_state().get("prefect")
     if not section:
@@ -61,9 +63,10 @@ def speak_to_stack() -> str:
             kept="nothing was touched.",
             remedy="qafila up",
         )
+    variables = prefect_variables(section["api_url"], recorded_login())
     for variable in _NOT_OURS:
         os.environ.pop(variable, None)
-    os.environ.update(prefect_variables(section["api_url"]))
+    os.environ.update(variables)
     return str(section["ui_url"])
 
 

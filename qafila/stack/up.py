@@ -24,6 +24,7 @@ from qafila.session_name import session_name
 from qafila.sql import apply_schema
 from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
 from qafila.stack.environment import environment, root
+from qafila.stack.prefect_access import choose_login, recorded_login, server_variables
 from qafila.stack.processes import Recorded, family, launch, marked, stop
 
 READY_S = 180.0  # a dead process is noticed at once; this is for a busy machine
@@ -61,12 +62,23 @@ def bring_up(digest: str, tell: Callable[[str], None] = lambda _line: None) -> R
     home = settings.home()
     found = ground.problems(home, root())
     choice = ports.choose(settings.stack_state().get("ports", {}), _running_ports())
-    if problems := [*found, *choice.problems]:
+    if problems := [*found, *choice.problems, *_open_server()]:
         raise BadInput("the stack cannot start.", problems, remedy="mend these, then: qafila up")
     with state.alone("qafila up"):
         report = _Start(home, choice.ports, tell).run(digest)
     report.seconds = round(time.monotonic() - begun, 2)
     return report
+
+
+def _open_server() -> list[str]:
+    """Return the problem of a server that runs without a password: one of an earlier release."""
+    process = state.recorded("prefect")
+    if process is None or not process.alive or settings.stack_state()["prefect"].get("auth"):
+        return []
+    return [
+        "the Prefect server that runs was started by an earlier release and asks for no password; "
+        "stop it with its runs: qafila down"
+    ]
 
 
 def _running_ports() -> dict[str, int]:
@@ -92,7 +104,10 @@ class _Start:
         self.tell = tell
         self.report = Report()
         self.api = prefect.api_url(self.ports["prefect"])
-        self.env = environment(self.api, state.mark())
+        process = state.recorded("prefect")
+        runs = process is not None and process.alive
+        self.login = (recorded_login() if runs else None) or choose_login()
+        self.env = environment(self.api, state.mark(), self.login)
         state.record("ports", self.ports)
 
     def run(self, digest: str) -> Report:
@@ -127,8 +142,14 @@ class _Start:
             "port": self.ports["prefect"],
             "api_url": self.api,
             "ui_url": self.api.removesuffix("/api"),
+            "auth": self.login.origin,
         }
-        self._piece("prefect", prefect.server_command(self.ports["prefect"]), facts)
+        self._piece(
+            "prefect",
+            prefect.server_command(self.ports["prefect"]),
+            facts,
+            variables=server_variables(self.api, self.login),
+        )
 
     def _envoy(self) -> None:
         directory = self.home / "envoy"

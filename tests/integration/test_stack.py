@@ -9,7 +9,6 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -73,8 +72,7 @@ def test_everything_listens_on_loopback_only(started: Stack) -> None:
 
 @slow
 def test_every_deployment_says_what_it_does_and_takes_one_strict_model(started: Stack) -> None:
-    api = started.state["prefect"]["api_url"]
-    found = httpx.post(f"{api}/deployments/filter", json={}, timeout=30).json()
+    found = started.ask_prefect("POST", "/deployments/filter", {}).json()
     assert {d["name"] for d in found} == prefect.declared(ROOT / "prefect.yaml")
     for deployment in found:
         schema = deployment["parameter_openapi_schema"]
@@ -89,13 +87,11 @@ def test_every_deployment_says_what_it_does_and_takes_one_strict_model(started: 
 
 @slow
 def test_wrong_parameters_are_refused_before_a_run_exists(started: Stack) -> None:
-    api = started.state["prefect"]["api_url"]
     name = "inventory-audit/inventory-audit"
-    deployment = httpx.get(f"{api}/deployments/name/{name}", timeout=30).json()
+    deployment = started.ask_prefect("GET", f"/deployments/name/{name}").json()
     wrong = {"parameters": {"request": {"workload": "aws-docs-search", "no_such_field": 1}}}
-    answer = httpx.post(
-        f"{api}/deployments/{deployment['id']}/create_flow_run", json=wrong, timeout=30
-    )
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    answer = started.ask_prefect("POST", path, wrong)
     assert answer.status_code == 409
     assert "no_such_field" in answer.text
 
