@@ -9,10 +9,16 @@ from pathlib import Path
 import qafila
 from qafila import settings
 from qafila.errors import Unavailable
-from qafila.stack.prefect_access import Login, client_variables, recorded_login
+from qafila.stack.prefect_access import Login, client_variables, recorded_login, server_variables
 from qafila.stack.processes import MARK
 
 _NOT_OURS = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+
+# What a program needs of its surroundings, whatever it does; no secret has one of these names.
+_SURROUNDINGS = frozenset(
+    {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL"}
+    | {"SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
+)
 
 # Prefect starts a server of its own where it knows no address, and that one phones home.
 _QUIET = {
@@ -42,8 +48,29 @@ def prefect_variables(api_url: str, login: Login | None) -> dict[str, str]:
     }
 
 
+def bare_environment(**own: str) -> dict[str, str]:
+    """Return the environment of a program that is not to have the operator's secrets.
+
+    Its surroundings and ``own``, by an allow-list: a name that nobody thought of stays outside.
+    """
+    kept = {k: v for k, v in os.environ.items() if k in _SURROUNDINGS or k.startswith("LC_")}
+    return {**kept, "PYTHONUNBUFFERED": "1", **own}
+
+
+def server_environment(api_url: str, mark: str, login: Login) -> dict[str, str]:
+    """Return the environment of the Prefect server: its settings, the operator's and ours."""
+    chosen = {
+        k: v for k, v in os.environ.items() if k.startswith("PREFECT_") and k not in _NOT_OURS
+    }
+    ours = {**prefect_variables(api_url, login), **server_variables(api_url, login)}
+    return bare_environment(**{**chosen, **ours, MARK: mark})
+
+
 def environment(api_url: str, mark: str, login: Login | None) -> dict[str, str]:
-    """Return the whole environment of a process that runs flows or commands of ours."""
+    """Return the whole environment of a process that runs flows or commands of ours.
+
+    Those read the operator's credentials, for instance of a cloud, where their libraries look.
+    """
     kept = {k: v for k, v in os.environ.items() if k not in _NOT_OURS}
     return {**kept, **prefect_variables(api_url, login), MARK: mark, "PYTHONUNBUFFERED": "1"}
 

@@ -8,6 +8,7 @@ account of the machine reaches a loopback port. The server therefore asks for a 
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ SHOW = "qafila ui"  # the command that shows the string to the operator
 
 _HOME_KEY = "home key"  # as stack.json says where the string of a server came from
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_TRIES = 6  # as often as Prefect's own client
 _csrf: dict[str, dict[str, str]] = {}  # headers by address of the API, kept while this process runs
 
 
@@ -108,13 +110,15 @@ def ask(
     login = recorded_login()
     auth = None if login is None else httpx.BasicAuth(*_parts(login.text))
     with httpx.Client(base_url=api, auth=auth, timeout=timeout_s, trust_env=False) as client:
-        changes = method in _CHANGES
-        headers = _csrf_headers(client, api) if changes else {}
-        reply = client.request(method, path, json=body, headers=headers)
-        if changes and reply.status_code == 403:  # the token lapsed, or the database is a new one
-            _csrf.pop(api, None)
-            headers = _csrf_headers(client, api)
+        for tried in range(_TRIES):
+            headers = _csrf_headers(client, api) if method in _CHANGES else {}
             reply = client.request(method, path, json=body, headers=headers)
+            if reply.status_code == 403 and headers:  # the token lapsed, or the database is new
+                _csrf.pop(api, None)
+            elif reply.status_code != 503:  # its SQLite was locked for longer than it waits
+                break
+            else:
+                time.sleep(0.2 * tried)
     if reply.status_code == 401:
         where = VARIABLE if login is not None and login.origin == VARIABLE else key_path(PURPOSE)
         raise Unavailable(

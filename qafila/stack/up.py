@@ -19,13 +19,15 @@ from typing import Any
 import psycopg
 
 from qafila import settings
+from qafila.connecting.envoy import SOCKET_SCHEME
 from qafila.errors import BadInput, Unavailable
 from qafila.session_name import session_name
 from qafila.sql import apply_schema
 from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
-from qafila.stack.environment import environment, root
-from qafila.stack.prefect_access import choose_login, recorded_login, server_variables
-from qafila.stack.processes import Recorded, family, launch, marked, stop
+from qafila.stack.environment import bare_environment, environment, root, server_environment
+from qafila.stack.prefect_access import choose_login, recorded_login
+from qafila.stack.processes import MARK, Recorded, family, launch, marked, stop
+from qafila.stack.sockets import private_socket
 
 READY_S = 180.0  # a dead process is noticed at once; this is for a busy machine
 WATCHDOG = (sys.executable, "-m", "qafila.cli", "watchdog")
@@ -88,7 +90,7 @@ def _running_ports() -> dict[str, int]:
     for piece, names in {
         "prefect": ("prefect",),
         "moto": ("moto",),
-        "envoy": ("edge", "edge_admin"),
+        "envoy": ("edge",),
     }.items():
         if (process := state.recorded(piece)) is not None and process.alive:
             running.update({name: int(recorded["ports"][name]) for name in names})
@@ -107,7 +109,8 @@ class _Start:
         process = state.recorded("prefect")
         runs = process is not None and process.alive
         self.login = (recorded_login() if runs else None) or choose_login()
-        self.env = environment(self.api, state.mark(), self.login)
+        self.mark = state.mark()
+        self.env = environment(self.api, self.mark, self.login)
         state.record("ports", self.ports)
 
     def run(self, digest: str) -> Report:
@@ -148,18 +151,19 @@ class _Start:
             "prefect",
             prefect.server_command(self.ports["prefect"]),
             facts,
-            variables=server_variables(self.api, self.login),
+            env=server_environment(self.api, self.mark, self.login),
         )
 
     def _envoy(self) -> None:
         directory = self.home / "envoy"
-        port, admin_port = self.ports["edge"], self.ports["edge_admin"]
+        port = self.ports["edge"]
         if self._runs("envoy"):
             return  # its files are in use
-        bootstrap = envoy.prepare(directory, port=port, admin_port=admin_port)
+        admin = private_socket(directory / "admin", "socket")
+        bootstrap = envoy.prepare(directory, port=port, admin=admin)
         facts = {
             "listen_url": f"http://127.0.0.1:{port}",
-            "admin_url": f"http://127.0.0.1:{admin_port}",
+            "admin_url": f"{SOCKET_SCHEME}{admin}",
             "directory": str(directory),
         }
         self._piece("envoy", envoy.command(bootstrap), facts)
@@ -208,7 +212,7 @@ class _Start:
             "worker",
             prefect.worker_command(),
             {"api_url": self.api},
-            variables=prefect.WORKER_VARIABLES,
+            env={**self.env, **prefect.WORKER_VARIABLES},
         )
 
     def _leave_no_orphans(self) -> None:
@@ -223,7 +227,7 @@ class _Start:
             self.tell(f"{ended} runs had lost their worker; start them again")
 
     def _watchdog(self) -> None:
-        self._piece("watchdog", list(WATCHDOG), {})
+        self._piece("watchdog", list(WATCHDOG), {}, env=self.env)
 
     def _worker_heard(self) -> bool:
         """Say whether the worker of *this* record was heard, not an earlier one of its name."""
@@ -292,15 +296,15 @@ class _Start:
         command: list[str],
         facts: Mapping[str, Any],
         *,
-        variables: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a piece, unless it runs already."""
+        """Start a piece, unless it runs already; without ``env`` it gets no secret."""
         if self._runs(piece):
             return
         record = launch(
             command,
             log=self._log(piece),
-            env={**self.env, **(variables or {})},
+            env=bare_environment(**{MARK: self.mark}) if env is None else env,
             cwd=root(),
         )
         state.record(piece, {**record.section(), **facts})

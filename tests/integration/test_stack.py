@@ -173,12 +173,12 @@ def test_a_taken_port_is_replaced_when_it_was_only_remembered() -> None:
     assert choice.problems == ()
     assert choice.ports["prefect"] != port
     assert choice.ports["edge"] == 28_112
-    assert len(set(choice.ports.values())) == 4
+    assert len(set(choice.ports.values())) == 3
 
 
 def test_a_fixed_port_must_be_that_of_the_running_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QAFILA_PORT_EDGE", "28113")
-    choice = ports.choose({}, {"edge": 28_112, "edge_admin": 28_114})
+    choice = ports.choose({}, {"edge": 28_112})
     assert len(choice.problems) == 1
     assert "qafila down" in choice.problems[0]
 
@@ -199,9 +199,9 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_edge_binds_loopback_only_and_keeps_written_routes(tmp_path: Path) -> None:
-    envoy.prepare(tmp_path, port=28_120, admin_port=28_121)
+    envoy.prepare(tmp_path, port=28_120, admin=28_121)
     (tmp_path / "rds.json").write_text('{"version_info": "kept"}')
-    bootstrap = envoy.prepare(tmp_path, port=28_122, admin_port=28_123).read_text()
+    bootstrap = envoy.prepare(tmp_path, port=28_122, admin=28_123).read_text()
     assert '"kept"' in (tmp_path / "rds.json").read_text()
     assert "28122" in bootstrap
     assert "0.0.0.0" not in bootstrap

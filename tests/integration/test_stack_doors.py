@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from qafila.stack.processes import Recorded, family
 from tests.acceptance.conftest import Stack, new_stack
 
 pytestmark = pytest.mark.slow
@@ -162,3 +164,43 @@ def test_a_run_cannot_bring_its_own_command(
             time.sleep(0.2)
     assert not written.exists()
     assert answers == [422] * 4
+
+
+def test_envoys_admin_address_is_a_socket_of_its_owner_alone(started: Stack) -> None:
+    address = started.state["envoy"]["admin_url"]
+    assert address.startswith("unix:/")
+    socket = Path(address.removeprefix("unix:"))
+    assert socket.is_socket()
+    assert socket.parent.stat().st_mode & 0o777 == 0o700
+    (envoy,) = [p for p in family_of(started, "envoy") if "envoy" in p.name()]
+    heard = [c for c in envoy.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    assert {c.laddr.port for c in heard} == {started.state["ports"]["edge"]}
+
+
+def test_no_server_inherits_a_secret_of_the_operator(started: Stack) -> None:
+    """As /proc has it for the real processes: PostgreSQL with all its children, too."""
+    secrets = {"AWS_SECRET_ACCESS_KEY", "QAFILA_SECRET_ELSEWHERE"}
+    leaking = [
+        (piece, process.pid, sorted(secrets & set(environment_of(process))))
+        for piece in ("envoy", "moto", "postgres", "prefect")
+        for process in family_of(started, piece)
+        if secrets & set(environment_of(process))
+    ]
+    assert leaking == []
+    for piece in ("envoy", "moto", "postgres"):
+        names = {name for p in family_of(started, piece) for name in environment_of(p)}
+        assert not {n for n in names if n.startswith(("PREFECT_", "AWS_"))}, piece
+    (worker, *_) = family_of(started, "worker")  # flows read a cloud's credentials there
+    assert secrets <= set(environment_of(worker))
+
+
+def family_of(stack: Stack, piece: str) -> list[psutil.Process]:
+    record = Recorded.read(stack.state[piece])
+    assert record is not None
+    return family(record)
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """Return what /proc/PID/environ holds."""
+    text = Path(f"/proc/{process.pid}/environ").read_bytes().decode(errors="replace")
+    return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
