@@ -102,7 +102,7 @@ def bench_edge(folder: Path, *, work_ms: float = 0.0) -> Iterator[BenchEdge]:
     router = EnvoyRouter(
         "demo-edge", directory=str(folder), admin_url=admin_url, listen_url=listen_url
     )
-    envoy.prepare(folder, port=listen, admin_port=admin)
+    envoy.prepare(folder, port=listen, admin=admin)
     edge = BenchEdge(router, baseline, candidate, folder, admin_url, listen_url, _run_envoy(folder))
     try:
         _await_ready(admin_url)

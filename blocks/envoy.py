@@ -14,5 +14,7 @@ class EnvoyEdge(Block):
     _description = "An Envoy whose route weights Qafila moves through a watched folder."
 
     directory: str = Field(description="Folder that holds cds.json, rds.json and access.jsonl.")
-    admin_url: str = Field(description="Envoy's admin address, loopback only.")
+    admin_url: str = Field(
+        description="Envoy's admin address: unix:/path of its socket, or http:// on loopback."
+    )
     listen_url: str = Field(description="Where users reach the service through this Envoy.")

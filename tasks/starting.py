@@ -76,6 +76,12 @@ def start(phase: str, request: Mapping[str, Any]) -> UUID:
             )
             return run.id
     except PrefectHTTPStatusError as error:
+        if error.response.status_code == 401:
+            raise Unavailable(
+                "the Prefect server does not accept this password.",
+                kept="nothing was started.",
+                remedy="unset PREFECT_API_AUTH_STRING, or set it as it was for qafila up.",
+            ) from error
         raise BadInput(
             f"{phase} does not take this request:", [_reason(error)],
             remedy=f"see the form of {phase} in the Prefect UI.",

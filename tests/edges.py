@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
-
 from qafila.stack import envoy
 from tasks.routers.envoy import EnvoyRouter
 
@@ -135,21 +133,25 @@ def _run_envoy(folder: Path) -> subprocess.Popen[bytes]:
 def _await_ready(admin_url: str) -> None:
     end = time.monotonic() + 15
     while time.monotonic() < end:
-        try:
-            if httpx.get(admin_url + "/ready").status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
+        if envoy.healthy(admin_url):
+            return
         time.sleep(0.05)
     raise TimeoutError("Envoy did not become ready")
 
 
 @contextmanager
-def running_edge(folder: Path, *, tenant_header: str = envoy.TENANT_HEADER) -> Iterator[Edge]:
-    """Start two services and an Envoy, the candidate at weight 0; stop them at the end."""
+def running_edge(
+    folder: Path, *, tenant_header: str = envoy.TENANT_HEADER, admin_socket: Path | None = None
+) -> Iterator[Edge]:
+    """Start two services and an Envoy, the candidate at weight 0; stop them at the end.
+
+    Envoy's admin address is a port, or ``admin_socket``.
+    """
     baseline, candidate = Service("baseline"), Service("candidate")
     try:
-        with _running_envoy(folder, "edge-1", baseline, candidate, tenant_header) as edge:
+        with _running_envoy(
+            folder, "edge-1", baseline, candidate, tenant_header, admin_socket
+        ) as edge:
             edge.router.acknowledged(edge.router.install(baseline.url, candidate.url).version)
             yield edge
     finally:
@@ -179,12 +181,14 @@ def _running_envoy(
     baseline: Service,
     candidate: Service,
     tenant_header: str = envoy.TENANT_HEADER,
+    admin_socket: Path | None = None,
 ) -> Iterator[Edge]:
     folder.mkdir(parents=True, exist_ok=True)
-    listen, admin = free_port(), free_port()
-    admin_url, listen_url = f"http://127.0.0.1:{admin}", f"http://127.0.0.1:{listen}"
+    listen, admin = free_port(), admin_socket or free_port()
+    admin_url = f"unix:{admin}" if admin_socket else f"http://127.0.0.1:{admin}"
+    listen_url = f"http://127.0.0.1:{listen}"
     router = EnvoyRouter(name, directory=str(folder), admin_url=admin_url, listen_url=listen_url)
-    envoy.prepare(folder, port=listen, admin_port=admin, tenant_header=tenant_header)
+    envoy.prepare(folder, port=listen, admin=admin, tenant_header=tenant_header)
     edge = Edge(router, baseline, candidate, folder, admin_url, listen_url, _run_envoy(folder))
     try:
         _await_ready(admin_url)

@@ -1,4 +1,4 @@
-"""qafila up, down, doctor: the embedded stack."""
+"""qafila up, down, doctor, ui: the embedded stack."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(doctor)
+    app.command()(ui)
 
 
 def up(as_json: AsJson = False) -> None:
@@ -37,7 +38,7 @@ def up(as_json: AsJson = False) -> None:
     if report.found:
         screen.say(f"  found running: {', '.join(report.found)}")
     screen.say(f"Stack ready in {report.seconds:.1f} s.")
-    screen.say(f"Prefect UI  {report.ui_url}")
+    screen.say(f"Prefect UI  {report.ui_url}   (to sign in: qafila ui)")
     screen.say("Stop it with: qafila down")
 
 
@@ -120,6 +121,27 @@ def doctor(
             screen.say(f"\n{', '.join(names)}: {health}.\nNext:  {remedy}")
     if not all(p.well for p in pieces):
         raise typer.Exit(4)
+
+
+def ui(as_json: AsJson = False) -> None:
+    """Print where the Prefect UI is and what to sign in with: a secret, for your eyes only."""
+    from qafila import settings
+    from qafila.errors import Unavailable
+    from qafila.stack.prefect_access import recorded_login
+
+    section = settings.stack_state().get("prefect")
+    if not section:
+        raise Unavailable(
+            f"no Prefect server was started in {settings.home()}.", remedy="qafila up"
+        )
+    login = recorded_login()
+    password = None if login is None else login.text
+    without = "none, it was started by an earlier release; set one: qafila down, then: qafila up"
+    if as_json:
+        screen.print_json({"ui_url": section["ui_url"], "password": password})
+        return
+    screen.say(f"Prefect UI  {section['ui_url']}")
+    screen.say(f"Password    {password or without}")
 
 
 def _check_inventories(places: list[str], aws_policy: bool) -> None:

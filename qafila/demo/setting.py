@@ -25,8 +25,8 @@ from qafila.demo.estate import seed_estate
 from qafila.demo.wire import write_wire
 from qafila.errors import Unavailable
 from qafila.stack import ports, state
-from qafila.stack.environment import environment, root
-from qafila.stack.processes import Recorded, launch, stop
+from qafila.stack.environment import bare_environment, root
+from qafila.stack.processes import MARK, Recorded, launch, stop
 from tasks.connections import record_connection
 from tasks.edges import install_routes
 from tasks.ledger import apply_workload, newest_generation, open_ledger
@@ -194,7 +194,8 @@ def stop_load() -> None:
 
 
 def _environment() -> dict[str, str]:
-    return environment(settings.stack_state()["prefect"]["api_url"], state.mark())
+    """Return what a service of the demo and its users need: no secret of the operator."""
+    return bare_environment(QAFILA_HOME=str(settings.home()), **{MARK: state.mark()})
 
 
 def _free_port(remembered: int | None) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from qafila.errors import Unavailable
+from qafila.stack.prefect_access import ask
 
 NAME = "qafila: take back what a canary run left"
 WATCHED, STARTED = "canary-cutover/canary-cutover", "rollback/rollback"
@@ -61,20 +62,22 @@ def ensure_automation(api: str) -> str:
         Unavailable: a deployment is missing, or the server refuses.
     """
     wanted = automation(_deployment(api, WATCHED), _deployment(api, STARTED))
-    known = _asked("POST", f"{api}/automations/filter", {"automations": {"name": {"any_": [NAME]}}})
+    named = {"automations": {"name": {"any_": [NAME]}}}
+    known = _asked(api, "POST", "/automations/filter", named)
     if known:
-        _asked("PUT", f"{api}/automations/{known[0]['id']}", wanted)
+        _asked(api, "PUT", f"/automations/{known[0]['id']}", wanted)
         return str(known[0]["id"])
-    return str(_asked("POST", f"{api}/automations/", wanted)["id"])
+    return str(_asked(api, "POST", "/automations/", wanted)["id"])
 
 
 def _deployment(api: str, name: str) -> str:
-    return str(_asked("GET", f"{api}/deployments/name/{name}")["id"])
+    return str(_asked(api, "GET", f"/deployments/name/{name}")["id"])
 
 
-def _asked(method: str, url: str, body: dict[str, Any] | None = None) -> Any:
+def _asked(api: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    url = api + path
     try:
-        reply = httpx.request(method, url, json=body, timeout=10)
+        reply = ask(api, method, path, body)
         reply.raise_for_status()
     except httpx.HTTPStatusError as error:
         raise Unavailable(

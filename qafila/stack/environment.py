@@ -9,9 +9,16 @@ from pathlib import Path
 import qafila
 from qafila import settings
 from qafila.errors import Unavailable
+from qafila.stack.prefect_access import Login, client_variables, recorded_login, server_variables
 from qafila.stack.processes import MARK
 
 _NOT_OURS = ("PREFECT_PROFILE", "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+
+# What a program needs of its surroundings, whatever it does; no secret has one of these names.
+_SURROUNDINGS = frozenset(
+    {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "PYTHONPATH", "SHELL"}
+    | {"SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
+)
 
 # Prefect starts a server of its own where it knows no address, and that one phones home.
 _QUIET = {
@@ -27,8 +34,8 @@ def root() -> Path:
     return Path(qafila.__file__).resolve().parent.parent
 
 
-def prefect_variables(api_url: str) -> dict[str, str]:
-    """Return what a Prefect client or server of this stack needs to know."""
+def prefect_variables(api_url: str, login: Login | None) -> dict[str, str]:
+    """Return what a Prefect client of this stack needs to know."""
     return {
         "QAFILA_HOME": str(settings.home()),
         "QAFILA_ROOT": str(root()),
@@ -36,14 +43,36 @@ def prefect_variables(api_url: str) -> dict[str, str]:
         "PREFECT_API_URL": api_url,
         "PREFECT_UI_API_URL": api_url,
         "PREFECT_UI_URL": api_url.removesuffix("/api"),
+        **client_variables(login),
         **_QUIET,
     }
 
 
-def environment(api_url: str, mark: str) -> dict[str, str]:
-    """Return the whole environment of a process we start."""
+def bare_environment(**own: str) -> dict[str, str]:
+    """Return the environment of a program that is not to have the operator's secrets.
+
+    Its surroundings and ``own``, by an allow-list: a name that nobody thought of stays outside.
+    """
+    kept = {k: v for k, v in os.environ.items() if k in _SURROUNDINGS or k.startswith("LC_")}
+    return {**kept, "PYTHONUNBUFFERED": "1", **own}
+
+
+def server_environment(api_url: str, mark: str, login: Login) -> dict[str, str]:
+    """Return the environment of the Prefect server: its settings, the operator's and ours."""
+    chosen = {
+        k: v for k, v in os.environ.items() if k.startswith("PREFECT_") and k not in _NOT_OURS
+    }
+    ours = {**prefect_variables(api_url, login), **server_variables(api_url, login)}
+    return bare_environment(**{**chosen, **ours, MARK: mark})
+
+
+def environment(api_url: str, mark: str, login: Login | None) -> dict[str, str]:
+    """Return the whole environment of a process that runs flows or commands of ours.
+
+    Those read the operator's credentials, for instance of a cloud, where their libraries look.
+    """
     kept = {k: v for k, v in os.environ.items() if k not in _NOT_OURS}
-    return {**kept, **prefect_variables(api_url), MARK: mark, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **prefect_variables(api_url, login), MARK: mark, "PYTHONUNBUFFERED": "1"}
 
 
 def speak_to_stack() -> str:
@@ -52,7 +81,7 @@ def speak_to_stack() -> str:
     Call it before Prefect is imported: it reads its settings once.
 
     Raises:
-        Unavailable: the stack was not started.
+        Unavailable: the stack was not started, or what its server asks for is not to be had.
     """
     section = settings.stack_state().get("prefect")
     if not section:
@@ -61,9 +90,10 @@ def speak_to_stack() -> str:
             kept="nothing was touched.",
             remedy="qafila up",
         )
+    variables = prefect_variables(section["api_url"], recorded_login())
     for variable in _NOT_OURS:
         os.environ.pop(variable, None)
-    os.environ.update(prefect_variables(section["api_url"]))
+    os.environ.update(variables)
     return str(section["ui_url"])
 
 

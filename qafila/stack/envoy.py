@@ -18,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from qafila.connecting.envoy import connect_envoy_admin
 from qafila.errors import BadInput
 
 ROUTES = "main"  # the name of the route configuration in rds.json
@@ -72,17 +73,19 @@ def prepare(
     directory: Path,
     *,
     port: int,
-    admin_port: int,
+    admin: int | Path,
     tenant_header: str = TENANT_HEADER,
     listen: str = LOOPBACK,
 ) -> Path:
     """Write the bootstrap and, in a new folder only, empty clusters and routes; return its path.
 
+    ``admin`` is a port on loopback, or the path of a Unix socket.
+
     Raises:
         BadInput: ``tenant_header`` is no header name, or ``listen`` no address.
     """
     settings = bootstrap(
-        directory, port=port, admin_port=admin_port, tenant_header=tenant_header, listen=listen
+        directory, port=port, admin=admin, tenant_header=tenant_header, listen=listen
     )
     directory.mkdir(parents=True, exist_ok=True)
     first = {
@@ -116,14 +119,15 @@ def bootstrap(
     directory: Path,
     *,
     port: int,
-    admin_port: int,
+    admin: int | Path,
     tenant_header: str = TENANT_HEADER,
     listen: str = LOOPBACK,
 ) -> dict[str, Any]:
     """Return the static part of the configuration: listener, admin, and which files to watch.
 
     Users are told apart by ``tenant_header`` where a request has it, else by a cookie. They come in
-    at the address ``listen``; the admin port, which lets anybody stop Envoy, is on loopback always.
+    at the address ``listen``. Whoever reaches ``admin`` can stop Envoy: it is a Unix socket that
+    its owner alone can open, or a port on loopback, which every account of the machine reaches.
 
     Raises:
         BadInput: ``tenant_header`` is no header name, or ``listen`` no address.
@@ -139,7 +143,7 @@ def bootstrap(
         raise BadInput("this Envoy cannot be set up:", problems)
     return {
         "node": {"id": "edge-1", "cluster": "qafila"},
-        "admin": {"address": _address(admin_port)},
+        "admin": {"address": _admin_address(admin)},
         "stats_flush_interval": "1s",
         "stats_config": {
             "histogram_bucket_settings": [
@@ -246,24 +250,33 @@ def _address(port: int, host: str = LOOPBACK) -> dict[str, Any]:
     return {"socket_address": {"address": host, "port_value": port}}
 
 
+def _admin_address(admin: int | Path) -> dict[str, Any]:
+    if isinstance(admin, Path):
+        return {"pipe": {"path": str(admin), "mode": 0o600}}
+    return _address(admin)
+
+
 def healthy(admin_url: str, timeout_s: float = 2.0) -> bool:
     """Say whether Envoy has its listener up and its configuration loaded."""
     try:
-        return httpx.get(f"{admin_url}/ready", timeout=timeout_s).status_code == 200
+        with connect_envoy_admin(admin_url, timeout_s=timeout_s) as admin:
+            return admin.get("/ready").status_code == 200
     except httpx.TransportError:
         return False
 
 
 def version(admin_url: str) -> str:
     """Return Envoy's version number, for instance ``1.40.0``."""
-    info = httpx.get(f"{admin_url}/server_info", timeout=5).raise_for_status().json()
+    with connect_envoy_admin(admin_url, timeout_s=5) as admin:
+        info = admin.get("/server_info").raise_for_status().json()
     return str(info["version"].split("/")[1])
 
 
 def route_version(admin_url: str) -> str:
     """Return the version of the routes that Envoy has accepted; empty before the first."""
     stat = f"http.ingress.rds.{ROUTES}.version_text"
-    text = httpx.get(f"{admin_url}/stats?filter={stat}", timeout=5).raise_for_status().text
+    with connect_envoy_admin(admin_url, timeout_s=5) as admin:
+        text = admin.get("/stats", params={"filter": stat}).raise_for_status().text
     _, _, value = text.partition(": ")
     return value.strip().strip('"')
 
@@ -273,7 +286,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m qafila.stack.envoy", description=main.__doc__)
     parser.add_argument("directory", type=Path, help="folder that Envoy watches")
     parser.add_argument("--port", type=int, required=True, help="where users come in")
-    parser.add_argument("--admin-port", type=int, required=True, help="on loopback")
+    admin = parser.add_mutually_exclusive_group(required=True)
+    admin.add_argument("--admin-socket", type=Path, help="path of a Unix socket, made by Envoy")
+    admin.add_argument("--admin-port", type=int, help="on loopback, for every account there")
     parser.add_argument("--listen", default=LOOPBACK, help="address where users come in")
     parser.add_argument("--tenant-header", default=TENANT_HEADER, help="tells users apart")
     given = parser.parse_args(arguments)
@@ -281,7 +296,7 @@ def main(arguments: list[str] | None = None) -> None:
         file = prepare(
             given.directory.absolute(),
             port=given.port,
-            admin_port=given.admin_port,
+            admin=given.admin_socket.absolute() if given.admin_socket else given.admin_port,
             tenant_header=given.tenant_header,
             listen=given.listen,
         )

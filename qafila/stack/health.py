@@ -14,9 +14,11 @@ import httpx
 import psycopg
 
 from qafila import settings
+from qafila.errors import Unavailable
 from qafila.session_name import session_name
 from qafila.stack import envoy, ground, moto, prefect, state
 from qafila.stack.environment import root
+from qafila.stack.prefect_access import recorded_login
 
 PGVECTOR = (0, 8, 4)  # earlier ones have faults in vacuum and in parallel index builds
 _WORKER_SILENT_S = 30.0
@@ -56,6 +58,8 @@ def examine() -> list[Health]:
         else:
             try:
                 found.append(check(recorded))
+            except Unavailable as error:
+                found.append(_ill(piece, error.what.rstrip("."), error.remedy))
             except (httpx.HTTPError, psycopg.Error, OSError) as error:
                 sentence = str(error).strip().splitlines()
                 what = sentence[0] if sentence else type(error).__name__
@@ -109,6 +113,13 @@ def _prefect(recorded: dict[str, Any]) -> Health:
     section = recorded["prefect"]
     if not prefect.healthy(section["api_url"]):
         return _ill("prefect", "does not answer", _why("prefect"), address=section["ui_url"])
+    if recorded_login() is None:
+        return _ill(
+            "prefect",
+            "asks for no password: it was started by an earlier release",
+            "qafila down, then: qafila up",
+            address=section["ui_url"],
+        )
     return Health("prefect", True, prefect.version(section["api_url"]), section["ui_url"])
 
 

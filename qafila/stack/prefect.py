@@ -12,7 +12,16 @@ import httpx
 
 from qafila.core.strict_yaml import load_yaml
 
+from qafila.stack.prefect_access import ask
+
 POOL = "qafila"
+
+# What a run may bring of its own: nothing. Prefect's own template lets each run name a command,
+# variables and a folder. Without placeholders the worker ignores them, and the server refuses them.
+JOB_TEMPLATE: dict[str, Any] = {
+    "job_configuration": {"stream_output": True},
+    "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+}
 
 
 def api_url(port: int) -> str:
@@ -22,14 +31,11 @@ def api_url(port: int) -> str:
 
 def server_command(port: int) -> list[str]:
     """Return the command that serves API and UI on loopback only."""
-    return [
-        sys.executable, "-m", "prefect", "server", "start",
-        "--host", "127.0.0.1", "--port", str(port), "--log-level", "WARNING",
-    ]  # fmt: skip
+    return [sys.executable, "-m", "qafila.stack.prefect_server", str(port)]
 
 
 def worker_command() -> list[str]:
-    """Return the command of the worker; it makes the work pool's job template when empty."""
+    """Return the command of the worker."""
     return [
         sys.executable, "-m", "prefect", "worker", "start",
         "--pool", POOL, "--type", "process", "--name", "qafila-worker",
@@ -42,7 +48,8 @@ WORKER_VARIABLES = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBE
 def healthy(api: str, timeout_s: float = 2.0) -> bool:
     """Say whether the server answers its health check."""
     try:
-        return httpx.get(f"{api}/health", timeout=timeout_s).status_code == 200
+        reply = httpx.get(f"{api}/health", timeout=timeout_s, trust_env=False)
+        return reply.status_code == 200
     except httpx.TransportError:
         return False
 
@@ -53,18 +60,23 @@ def version(api: str) -> str:
 
 
 def ensure_pool(api: str) -> None:
-    """Create the work pool when it is missing; the worker fills in its job template."""
-    answer = httpx.post(
-        f"{api}/work_pools/",
-        json={
+    """Create the work pool when it is missing; see that runs bring no command of their own."""
+    answer = ask(
+        api,
+        "POST",
+        "/work_pools/",
+        {
             "name": POOL,
             "type": "process",
             "description": "Runs every flow of Qafila as a process on this machine.",
+            "base_job_template": JOB_TEMPLATE,
         },
-        timeout=10,
     )
     if answer.status_code != 409:  # 409: it is there already
         answer.raise_for_status()
+    elif _get(api, f"/work_pools/{POOL}").get("base_job_template") != JOB_TEMPLATE:
+        changed = ask(api, "PATCH", f"/work_pools/{POOL}", {"base_job_template": JOB_TEMPLATE})
+        changed.raise_for_status()
 
 
 def worker_age_s(api: str, now: float) -> float | None:
@@ -115,8 +127,8 @@ def declared(file: Path) -> set[str]:
 
 
 def _get(api: str, path: str) -> Any:
-    return httpx.get(api + path, timeout=10).raise_for_status().json()
+    return ask(api, "GET", path).raise_for_status().json()
 
 
 def _post(api: str, path: str, body: dict[str, Any]) -> Any:
-    return httpx.post(api + path, json=body, timeout=10).raise_for_status().json()
+    return ask(api, "POST", path, body).raise_for_status().json()

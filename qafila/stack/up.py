@@ -19,12 +19,15 @@ from typing import Any
 import psycopg
 
 from qafila import settings
+from qafila.connecting.envoy import SOCKET_SCHEME
 from qafila.errors import BadInput, Unavailable
 from qafila.session_name import session_name
 from qafila.sql import apply_schema
 from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
-from qafila.stack.environment import environment, root
-from qafila.stack.processes import Recorded, family, launch, marked, stop
+from qafila.stack.environment import bare_environment, environment, root, server_environment
+from qafila.stack.prefect_access import choose_login, recorded_login
+from qafila.stack.processes import MARK, Recorded, family, launch, marked, stop
+from qafila.stack.sockets import private_socket
 
 READY_S = 180.0  # a dead process is noticed at once; this is for a busy machine
 WATCHDOG = (sys.executable, "-m", "qafila.cli", "watchdog")
@@ -61,12 +64,23 @@ def bring_up(digest: str, tell: Callable[[str], None] = lambda _line: None) -> R
     home = settings.home()
     found = ground.problems(home, root())
     choice = ports.choose(settings.stack_state().get("ports", {}), _running_ports())
-    if problems := [*found, *choice.problems]:
+    if problems := [*found, *choice.problems, *_open_server()]:
         raise BadInput("the stack cannot start.", problems, remedy="mend these, then: qafila up")
     with state.alone("qafila up"):
         report = _Start(home, choice.ports, tell).run(digest)
     report.seconds = round(time.monotonic() - begun, 2)
     return report
+
+
+def _open_server() -> list[str]:
+    """Return the problem of a server that runs without a password: one of an earlier release."""
+    process = state.recorded("prefect")
+    if process is None or not process.alive or settings.stack_state()["prefect"].get("auth"):
+        return []
+    return [
+        "the Prefect server that runs was started by an earlier release and asks for no password; "
+        "stop it with its runs: qafila down"
+    ]
 
 
 def _running_ports() -> dict[str, int]:
@@ -76,7 +90,7 @@ def _running_ports() -> dict[str, int]:
     for piece, names in {
         "prefect": ("prefect",),
         "moto": ("moto",),
-        "envoy": ("edge", "edge_admin"),
+        "envoy": ("edge",),
     }.items():
         if (process := state.recorded(piece)) is not None and process.alive:
             running.update({name: int(recorded["ports"][name]) for name in names})
@@ -92,7 +106,11 @@ class _Start:
         self.tell = tell
         self.report = Report()
         self.api = prefect.api_url(self.ports["prefect"])
-        self.env = environment(self.api, state.mark())
+        process = state.recorded("prefect")
+        runs = process is not None and process.alive
+        self.login = (recorded_login() if runs else None) or choose_login()
+        self.mark = state.mark()
+        self.env = environment(self.api, self.mark, self.login)
         state.record("ports", self.ports)
 
     def run(self, digest: str) -> Report:
@@ -127,18 +145,25 @@ class _Start:
             "port": self.ports["prefect"],
             "api_url": self.api,
             "ui_url": self.api.removesuffix("/api"),
+            "auth": self.login.origin,
         }
-        self._piece("prefect", prefect.server_command(self.ports["prefect"]), facts)
+        self._piece(
+            "prefect",
+            prefect.server_command(self.ports["prefect"]),
+            facts,
+            env=server_environment(self.api, self.mark, self.login),
+        )
 
     def _envoy(self) -> None:
         directory = self.home / "envoy"
-        port, admin_port = self.ports["edge"], self.ports["edge_admin"]
+        port = self.ports["edge"]
         if self._runs("envoy"):
             return  # its files are in use
-        bootstrap = envoy.prepare(directory, port=port, admin_port=admin_port)
+        admin = private_socket(directory / "admin", "socket")
+        bootstrap = envoy.prepare(directory, port=port, admin=admin)
         facts = {
             "listen_url": f"http://127.0.0.1:{port}",
-            "admin_url": f"http://127.0.0.1:{admin_port}",
+            "admin_url": f"{SOCKET_SCHEME}{admin}",
             "directory": str(directory),
         }
         self._piece("envoy", envoy.command(bootstrap), facts)
@@ -187,7 +212,7 @@ class _Start:
             "worker",
             prefect.worker_command(),
             {"api_url": self.api},
-            variables=prefect.WORKER_VARIABLES,
+            env={**self.env, **prefect.WORKER_VARIABLES},
         )
 
     def _leave_no_orphans(self) -> None:
@@ -202,7 +227,7 @@ class _Start:
             self.tell(f"{ended} runs had lost their worker; start them again")
 
     def _watchdog(self) -> None:
-        self._piece("watchdog", list(WATCHDOG), {})
+        self._piece("watchdog", list(WATCHDOG), {}, env=self.env)
 
     def _worker_heard(self) -> bool:
         """Say whether the worker of *this* record was heard, not an earlier one of its name."""
@@ -271,15 +296,15 @@ class _Start:
         command: list[str],
         facts: Mapping[str, Any],
         *,
-        variables: Mapping[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
-        """Start a piece, unless it runs already."""
+        """Start a piece, unless it runs already; without ``env`` it gets no secret."""
         if self._runs(piece):
             return
         record = launch(
             command,
             log=self._log(piece),
-            env={**self.env, **(variables or {})},
+            env=bare_environment(**{MARK: self.mark}) if env is None else env,
             cwd=root(),
         )
         state.record(piece, {**record.section(), **facts})

@@ -12,8 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import patch
 
+import httpx
 import pytest
+
+from qafila.stack.prefect_access import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +55,13 @@ class Stack:
     def json(self, *args: str) -> Any:
         """Run a command with ``--json`` and return what it printed."""
         return json.loads(self.cli(*args, "--json").stdout)
+
+    def ask_prefect(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> httpx.Response:
+        """Ask the API of this stack's Prefect server, with the password of this home."""
+        with patch.dict(os.environ, {"QAFILA_HOME": str(self.home)}):
+            return ask(self.state["prefect"]["api_url"], method, path, body, timeout_s=30)
 
 
 def new_stack() -> Stack:

@@ -67,10 +67,8 @@ def audited(stack: Stack) -> Audited:
         ).fetchall()
     page = unescape(Path(told["file"]).read_text())
     first = re.sub(r"<[^>]+>", " ", page.split("<nav>")[0].split("<main")[1])
-    artifact = httpx.post(
-        f"{stack.state['prefect']['api_url']}/artifacts/latest/filter",
-        json={"artifacts": {"key": {"any_": ["inventory"]}}}, timeout=30,
-    ).json()[0]  # fmt: skip
+    wanted = {"artifacts": {"key": {"any_": ["inventory"]}}}
+    artifact = stack.ask_prefect("POST", "/artifacts/latest/filter", wanted).json()[0]
     return Audited(newest, page, first, artifact["data"], folder, told, dict(rows))
 
 

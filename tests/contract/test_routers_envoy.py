@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -11,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from qafila.errors import BadInput, Unavailable
 from qafila.stack import envoy
+from qafila.stack.sockets import private_socket
 from tasks.routers.access_log import tenant_digest
 from tasks.routers.envoy_arms import Arm, RouteSettings
 from tasks.routers.port import Request
@@ -163,7 +167,7 @@ def _arm(edge: Edge, headers: dict[str, str]) -> str:
 @pytest.mark.parametrize("header", ["X-Tenant", "a'b", "", "two words", "x\n"])
 def test_a_tenant_header_that_is_none_is_refused(tmp_path: Path, header: str) -> None:
     with pytest.raises(BadInput):
-        envoy.prepare(tmp_path / "new", port=1, admin_port=2, tenant_header=header)
+        envoy.prepare(tmp_path / "new", port=1, admin=2, tenant_header=header)
     assert not (tmp_path / "new").exists()
 
 
@@ -208,6 +212,50 @@ def test_a_log_that_is_rotated_while_users_come_loses_none(edge: Edge) -> None:
             seen += sum(r.tenant == tenant_digest("rotating") for r in more)
             time.sleep(0.02)
         assert seen == 11
+
+
+def test_an_admin_socket_serves_as_a_port_does(tmp_path: Path) -> None:
+    """Weights are acknowledged through it, also by an Envoy that was killed and came back."""
+    socket = private_socket(tmp_path / "admin", "socket")
+    with running_edge(tmp_path / "edge", admin_socket=socket) as edge:
+        weigh(edge.router, 50)
+        assert edge.router.software_version()
+        assert socket.stat().st_mode & 0o777 == 0o600
+        assert socket.parent.stat().st_mode & 0o777 == 0o700
+        heard = {
+            c.laddr.port
+            for c in psutil.Process(edge.process.pid).net_connections("tcp")
+            if c.status == psutil.CONN_LISTEN
+        }
+        assert heard == {int(edge.listen_url.rpartition(":")[2])}
+        edge.restart()
+        assert edge.router.read().candidate_percent == 50
+        weigh(edge.router, 0)
+
+
+def test_a_long_home_has_its_socket_in_a_short_private_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = Path(tempfile.mkdtemp(prefix="q-"))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    long = tmp_path / ("a" * 60) / ("b" * 60) / "admin"
+    try:
+        place = private_socket(long, "socket")
+        assert place == private_socket(long, "socket")
+        assert place != private_socket(long.with_name("other"), "socket")
+        assert place.parent.parent == temporary
+        assert place.parent.stat().st_mode & 0o777 == 0o700
+        with running_edge(tmp_path / "edge", admin_socket=place) as edge:
+            weigh(edge.router, 10)
+        shutil.rmtree(place.parent)
+        place.parent.symlink_to(tmp_path)  # as another account would prepare it
+        with pytest.raises(BadInput, match="belongs to somebody else"):
+            private_socket(long, "socket")
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("c" * 100)))
+        with pytest.raises(BadInput, match="longer than 107 bytes"):
+            private_socket(long, "socket")
+    finally:
+        shutil.rmtree(temporary)
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -73,8 +72,7 @@ def test_everything_listens_on_loopback_only(started: Stack) -> None:
 
 @slow
 def test_every_deployment_says_what_it_does_and_takes_one_strict_model(started: Stack) -> None:
-    api = started.state["prefect"]["api_url"]
-    found = httpx.post(f"{api}/deployments/filter", json={}, timeout=30).json()
+    found = started.ask_prefect("POST", "/deployments/filter", {}).json()
     assert {d["name"] for d in found} == prefect.declared(ROOT / "prefect.yaml")
     for deployment in found:
         schema = deployment["parameter_openapi_schema"]
@@ -89,13 +87,11 @@ def test_every_deployment_says_what_it_does_and_takes_one_strict_model(started: 
 
 @slow
 def test_wrong_parameters_are_refused_before_a_run_exists(started: Stack) -> None:
-    api = started.state["prefect"]["api_url"]
     name = "inventory-audit/inventory-audit"
-    deployment = httpx.get(f"{api}/deployments/name/{name}", timeout=30).json()
+    deployment = started.ask_prefect("GET", f"/deployments/name/{name}").json()
     wrong = {"parameters": {"request": {"workload": "aws-docs-search", "no_such_field": 1}}}
-    answer = httpx.post(
-        f"{api}/deployments/{deployment['id']}/create_flow_run", json=wrong, timeout=30
-    )
+    path = f"/deployments/{deployment['id']}/create_flow_run"
+    answer = started.ask_prefect("POST", path, wrong)
     assert answer.status_code == 409
     assert "no_such_field" in answer.text
 
@@ -177,12 +173,12 @@ def test_a_taken_port_is_replaced_when_it_was_only_remembered() -> None:
     assert choice.problems == ()
     assert choice.ports["prefect"] != port
     assert choice.ports["edge"] == 28_112
-    assert len(set(choice.ports.values())) == 4
+    assert len(set(choice.ports.values())) == 3
 
 
 def test_a_fixed_port_must_be_that_of_the_running_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QAFILA_PORT_EDGE", "28113")
-    choice = ports.choose({}, {"edge": 28_112, "edge_admin": 28_114})
+    choice = ports.choose({}, {"edge": 28_112})
     assert len(choice.problems) == 1
     assert "qafila down" in choice.problems[0]
 
@@ -203,9 +199,9 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_edge_binds_loopback_only_and_keeps_written_routes(tmp_path: Path) -> None:
-    envoy.prepare(tmp_path, port=28_120, admin_port=28_121)
+    envoy.prepare(tmp_path, port=28_120, admin=28_121)
     (tmp_path / "rds.json").write_text('{"version_info": "kept"}')
-    bootstrap = envoy.prepare(tmp_path, port=28_122, admin_port=28_123).read_text()
+    bootstrap = envoy.prepare(tmp_path, port=28_122, admin=28_123).read_text()
     assert '"kept"' in (tmp_path / "rds.json").read_text()
     assert "28122" in bootstrap
     assert "0.0.0.0" not in bootstrap

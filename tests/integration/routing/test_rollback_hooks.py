@@ -8,12 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import psycopg
 import pytest
 
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
+from qafila.stack.prefect_access import ask
 from tasks.evidence import latest_evidence
 from tasks.leases import read_lease
 from tasks.ledger import newest_generation
@@ -63,8 +63,8 @@ def test_a_cancel_in_the_ui_takes_everything_back(
         )  # fmt: skip
         try:
             deadline = time.monotonic() + 240
-            path = f"{api}/deployments/name/canary-cutover/canary-cutover"
-            while (reply := httpx.get(path, timeout=30)).status_code != 200:
+            path = "/deployments/name/canary-cutover/canary-cutover"
+            while (reply := ask(api, "GET", path, timeout_s=30)).status_code != 200:
                 assert serving.poll() is None, (tmp_path / "serve.log").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.5)

@@ -1,0 +1,73 @@
+"""Which string the Prefect server of a home asks for, and where its clients find it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qafila.errors import Unavailable
+from qafila.home_keys import key_path
+from qafila.stack.environment import prefect_variables
+from qafila.stack.prefect_access import VARIABLE, choose_login, recorded_login, server_variables
+
+API = "http://127.0.0.1:18001/api"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    return tmp_path
+
+
+def started_with(home: Path, origin: str | None) -> None:
+    section = {"api_url": API} if origin is None else {"api_url": API, "auth": origin}
+    (home / "stack.json").write_text(json.dumps({"prefect": section}))
+
+
+def test_a_home_makes_one_string_and_its_clients_find_it(home: Path) -> None:
+    login = choose_login()
+    assert login == choose_login()
+    assert login.text == f"qafila:{key_path('prefect-api').read_text().strip()}"
+    started_with(home, login.origin)
+    assert recorded_login() == login
+    assert prefect_variables(API, login)[VARIABLE] == login.text
+    assert server_variables(API, login)["PREFECT_SERVER_API_AUTH_STRING"] == login.text
+    assert login.text not in repr(login)
+
+
+def test_the_operators_own_string_is_respected(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "admin:of the operator")
+    login = choose_login()
+    assert login.text == "admin:of the operator"
+    started_with(home, login.origin)
+    assert recorded_login() == login
+    monkeypatch.delenv(VARIABLE)
+    with pytest.raises(Unavailable, match=f"{VARIABLE}, which is not set here"):
+        recorded_login()
+
+
+def test_a_string_for_another_server_does_not_stand_in_for_this_homes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = choose_login()
+    started_with(home, own.origin)
+    monkeypatch.setenv(VARIABLE, "admin:of another server")
+    assert recorded_login() == own
+    monkeypatch.setenv(VARIABLE, own.text)  # as a command of ours hands it to its children
+    assert choose_login() == own
+
+
+def test_a_server_of_an_earlier_release_asks_for_nothing(home: Path) -> None:
+    started_with(home, None)
+    assert recorded_login() is None
+    assert VARIABLE not in prefect_variables(API, None)
+
+
+def test_a_key_that_is_gone_is_named(home: Path) -> None:
+    started_with(home, choose_login().origin)
+    key_path("prefect-api").unlink()
+    with pytest.raises(Unavailable, match="is gone"):
+        recorded_login()
