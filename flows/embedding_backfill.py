@@ -289,8 +289,9 @@ def accept(
     if not comparison.complete:
         raise VerificationFailed(
             comparison.sentence(),
-            kept="the generation as it is; nobody reads it.",
-            remedy="when nothing writes to the source: "
+            kept=f"the rows of generation {number}; this run did not put it on trial.",
+            remedy=f"when nothing writes to the source, empty generation {number} and load it anew "
+            "(refused for what serves or belongs to another ledger): "
             f"qafila run embedding-backfill {name} --set reload=true",
         )
     lasting(generation, "accept", partial(_put_on_trial, name, number))

@@ -31,6 +31,15 @@ class Alias:
     previous: int | None
     epoch: int
 
+    def role_of(self, generation: int) -> str | None:
+        """Say what the row names a generation as; None when it does not name it."""
+        roles = (
+            (self.generation, "it serves"),
+            (self.trial, "it is on trial"),
+            (self.previous, "a rollback returns to it"),
+        )
+        return next((role for number, role in roles if number == generation), None)
+
 
 def read_alias(target: Target, workload: str) -> Alias | None:
     """Return the pointer row, if the workload has one; a target that holds nothing yet has none."""
@@ -111,3 +120,47 @@ def return_alias(
         return row
 
     return move_with_column(target, workload, move_back)
+
+
+def end_trial(target: Target, workload: str, generation: int) -> None:
+    """Take a generation off trial, before it is emptied; what serves stays. Idempotent.
+
+    The caller holds the workload's lease, so that no rollout of it begins meanwhile.
+    """
+    key = {"workload": workload, "generation": generation}
+    target.execute(statement("alias", "end_trial"), key)
+
+
+def forget_previous(target: Target, workload: str, generation: int) -> None:
+    """Give up the way back to a generation, before it is dropped. Idempotent.
+
+    The caller holds the workload's lease, and has seen that what serves is settled.
+    """
+    key = {"workload": workload, "generation": generation}
+    target.execute(statement("alias", "forget_previous"), key)
+
+
+def require_not_named(target: Target, workload: str, generation: int) -> None:
+    """Refuse to go on when the pointer row names the generation, as whatever it names it.
+
+    Call it in the transaction that drops or empties: the row stays locked until that ends, so the
+    generation is not put on trial in between.
+
+    Raises:
+        Refused: it serves, is on trial, or is what a rollback returns to.
+    """
+    with target.cursor(row_factory=class_row(Alias)) as cursor:
+        row = cursor.execute(statement("alias", "lock_alias"), {"workload": workload}).fetchone()
+    role = row.role_of(generation) if row is not None else None
+    if role is not None:
+        raise named_generation(workload, generation, role)
+
+
+def named_generation(workload: str, generation: int, role: str) -> Refused:
+    """Return the error for dropping what the target's pointer names as ``role``."""
+    return Refused(
+        f"generation {generation} of {workload} is not dropped: {role}, as the target says.",
+        kept="all of its rows and its index.",
+        remedy=f"see what serves: qafila status {workload}; end a trial: qafila abandon {workload} "
+        f"--why TEXT; give up a way back: qafila settle {workload} --by NAME",
+    )

@@ -20,6 +20,7 @@ from qafila.core.sizing import graph_memory_mb
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
 from qafila.sql import statement
+from tasks.alias import named_generation
 from tasks.dead_letters import Replayed, replay_dead_letters
 from tasks.engine.claims import claim_shard, forget_shards, put_shards
 from tasks.engine.loading import Loaded
@@ -30,6 +31,7 @@ from tasks.engine.worker import Assignment, load_one, open_desk, work, working_a
 from tasks.generations import meaning_of
 from tasks.inspecting import inspect_source, risks
 from tasks.lasting import Answered, lasting, ledger_once_all_answer
+from tasks.leases import held_lease
 from tasks.ledger import (
     Connection,
     Generation,
@@ -42,6 +44,7 @@ from tasks.ledger import (
 from tasks.live_sync.lifecycle import ensure_capture
 from tasks.live_sync.verify import verify_live
 from tasks.opening import Reach, folder_of_one, open_source, open_store, reach_of
+from tasks.pointer import open_pointer
 from tasks.sources.port import KeyRange
 from tasks.stores.port import VectorStore
 from tasks.verifying import verify_generation
@@ -154,15 +157,20 @@ def empty_generation(
 ) -> Generation:
     """Delete the generation's rows and checkpoints, and freeze this plan instead of the one before.
 
-    Nobody reads the rows: the candidate has no traffic. A worker that still runs is fenced off: it
-    finds no shard to claim meanwhile, and the epochs of the new ones are above all of its own.
-    Stopped in between, the load goes on with the plan of before, from its first row. Idempotent;
-    return the generation in its new phase.
+    The candidate has no traffic. Where the generation is on trial, the trial ends first: the
+    candidate then answers from what serves. A worker that still runs is fenced off: it finds no
+    shard to claim meanwhile, and the epochs of the new ones are above all of its own. Stopped in
+    between, the load goes on with the plan of before, from its first row. Idempotent; return the
+    generation in its new phase.
+
+    Raises:
+        Refused: the target's pointer names the generation as more than a trial.
     """
     key = {"workload": generation.workload, "generation": generation.number}
 
     def empty(answered: Answered) -> Generation:
         with ledger_once_all_answer(generation, answered) as (ledger, workload):
+            _end_trial(ledger, workload, generation.number)
             with ledger.transaction():
                 moved = move_phase(ledger, generation, Event.RELOAD)
                 ledger.execute(statement("backfill", "plan_again"), key)
@@ -176,6 +184,18 @@ def empty_generation(
         return moved
 
     return lasting(generation, "empty", empty)
+
+
+def _end_trial(ledger: Connection, workload: Workload, number: int) -> None:
+    with open_pointer(ledger, workload) as pointer:
+        now = pointer.read()
+        if now is None:
+            return
+        if number in (now.generation, now.previous):
+            raise named_generation(workload.name, number, str(now.role_of(number)))
+        if now.trial == number:
+            with held_lease(ledger, workload.name, "reload", generation=number):
+                pointer.end_trial(number)
 
 
 def _empty(store: VectorStore, shards: int, epoch: int) -> None:

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blocks import PostgresDatabase, QdrantServer
+from blocks import PostgresDatabase
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.outbox import Life
 from qafila.core.phases import Event, Phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
-from tasks.alias import Alias, read_alias
+from tasks.alias import Alias
 from tasks.column_swap import ORIGINAL, list_columns
 from tasks.connections import connection
 from tasks.evidence import record_evidence
@@ -33,7 +33,7 @@ from tasks.ledger import (
 )
 from tasks.live_sync.feeds import list_owed
 from tasks.opening import open_store
-from tasks.stores import qdrant_alias
+from tasks.pointer import open_pointer
 from tasks.stores.port import VectorStore
 
 _STAYS = frozenset({Phase.SETTLED, Phase.CLEANED})
@@ -112,7 +112,8 @@ def plan_clean_up(ledger: Connection, name: str) -> CleanUp:
     """
     workload, _ = read_workload(ledger, name)
     leftovers, kept = [], []
-    alias = _alias(ledger, workload)
+    with open_pointer(ledger, workload) as pointer:
+        alias = pointer.read()
     life = {owed.number: owed.life for owed in list_owed(ledger, name)}
     phases = {number: Phase(generation_of(ledger, name, number).phase) for number in life}
     for number in sorted(life.keys() | _columns(ledger, workload)):
@@ -145,6 +146,8 @@ def clean_up(ledger: Connection, name: str, wanted: CleanUp) -> CleanUp:
                 remedy=f"look again: qafila clean-up {name}",
             )
         for leftover in now.leftovers:
+            with open_pointer(ledger, workload) as pointer:
+                pointer.forget_previous(leftover.generation)
             with _stores(ledger, workload, leftover.generation) as stores:
                 for store in stores:
                     if store.removal():
@@ -179,18 +182,6 @@ def reason_to_keep(
     if life is not None and life is not Life.FORGOTTEN:
         return f"it is {phases[number]}, and may still be needed"
     return None
-
-
-def _alias(ledger: Connection, workload: Workload) -> Alias | None:
-    target = workload.corpus.target
-    if isinstance(target, PgvectorTarget):
-        with connection(ledger, target.block, PostgresDatabase).connect() as database:
-            return read_alias(database, workload.name)
-    client = connection(ledger, target.block, QdrantServer).client()
-    try:
-        return qdrant_alias.read_alias(client, workload.name)
-    finally:
-        client.close()
 
 
 def _columns(ledger: Connection, workload: Workload) -> set[int]:

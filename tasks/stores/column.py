@@ -18,6 +18,7 @@ from psycopg import sql
 
 from qafila.core.corpus import PgvectorTarget
 from qafila.sql import apply_schema
+from tasks.alias import require_not_named
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.column_swap import column_of
 from tasks.stores.column_adopt import adopt_column, sample_own
@@ -125,9 +126,12 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
         """Drop the column and its indexes. Cannot be undone.
 
         Raises:
-            Refused: the application searches in it, or something is tied to it.
+            Refused: the application searches in it, the pointer row names it, or something is tied
+                to it.
         """
         held = column_of(self._connection, self._place.workload, self._place.generation)
         if held is not None:
             drop_column(self._connection, self._words, held, self._patience)
-        self._marks.forget()
+        with self._connection.transaction():
+            require_not_named(self._connection, self._place.workload, self._place.generation)
+            self._marks.forget()

@@ -9,6 +9,7 @@ from psycopg import sql
 
 from qafila.errors import Refused
 from qafila.sql import statement
+from tasks.alias import require_not_named
 from tasks.brief_lock import Patience, change_briefly
 from tasks.column_swap import HeldColumn, column_of
 from tasks.stores.column_marks import Part, mark_of, read_ownership
@@ -27,10 +28,11 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
     """Drop the column, its digests and every index that it is in.
 
     Raises:
-        Refused: the application searches in it, something is tied to it, or somebody made another
-            column in its place.
+        Refused: the application searches in it, the pointer row names it, something is tied to it,
+            or somebody made another column in its place.
         Unavailable: the table was never free for a moment; the indexes are gone.
     """
+    require_not_named(connection, words.place.workload, held.generation)  # before its indexes go
     if held.serves:
         raise Refused(
             f"column {held.held_as!r} of {held.table_name} serves: generation "
@@ -54,6 +56,7 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
         if now != held:
             raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
         _require_ours(connection, words, held)
+        require_not_named(connection, words.place.workload, held.generation)
         connection.execute(_column_drop(connection, words, held))
         connection.execute(
             statement("column", "forget_column"),

@@ -16,6 +16,7 @@ from qafila.core.admission import limits_of
 from qafila.core.corpus import PgvectorSource, PgvectorTarget
 from qafila.errors import BackfillHalted
 from qafila.sql import apply_schema, statement
+from tasks.alias import require_not_named
 from tasks.search import drop_lexeme_shares, generation_table, write_lexeme_shares
 from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, Packer
@@ -191,18 +192,33 @@ class PgvectorStore(TableWitness, TableSearch):
             write_lexeme_shares(self._connection, self._searchable)
 
     def removal(self) -> list[str]:
-        known = {"name": self._table.as_string()}
-        if self._connection.execute(statement("pgvector", "find_table"), known).fetchone() is None:
+        if not self._is_there():
             return []
         shares = sql.SQL(statement("search", "drop_lexeme_shares"))
         drops = (self._statement("drop_generation"), shares.format(**self._searchable.parts()))
         return [drop.as_string() for drop in drops]
 
     def drop(self) -> None:
+        """Drop the table with its marks. Cannot be undone.
+
+        The table is locked first, which may take long, and then the pointer row, so that a rollback
+        never waits for a reader of this table.
+
+        Raises:
+            Refused: the pointer row names the generation.
+        """
         with self._connection.transaction():
+            if self._is_there():
+                self._run("lock_generation")
+            require_not_named(self._connection, self._place.workload, self._place.generation)
             self._run("drop_generation")
             drop_lexeme_shares(self._connection, self._searchable)
             self._marks.forget()
+
+    def _is_there(self) -> bool:
+        known = {"name": self._table.as_string()}
+        found = self._connection.execute(statement("pgvector", "find_table"), known).fetchone()
+        return found is not None
 
     def _statement(self, name: str, **parts: sql.Composable) -> sql.Composed:
         return sql.SQL(statement("pgvector", name)).format(table=self._table, **parts)

@@ -270,7 +270,12 @@ class VectorStore(Protocol):
         """Return what ``drop`` would run, to be shown before; empty when nothing is there."""
 
     def drop(self) -> None:
-        """Delete this generation and its checkpoints. Cannot be undone."""
+        """Delete this generation and its checkpoints. Cannot be undone.
+
+        Raises:
+            Refused: the target's pointer names it: it serves, is on trial, or a rollback returns
+                to it.
+        """
 
 
 @runtime_checkable

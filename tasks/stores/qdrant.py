@@ -35,6 +35,7 @@ from qafila.errors import BackfillHalted
 from tasks.sources.port import Key
 from tasks.stores.pgvector_raw import RawSource
 from tasks.stores.port import Checkpoint, Chunk, Part, Place, Rejected, SyncMark, Vectors
+from tasks.stores.qdrant_alias import require_no_alias
 from tasks.stores.qdrant_faults import asking_qdrant
 from tasks.stores.qdrant_filters import of_documents
 from tasks.stores.qdrant_index import build_hnsw
@@ -151,6 +152,15 @@ class QdrantStore(PointWitness, PointSearch):
             return [f"DELETE /collections/{n}" for n in names if self._client.collection_exists(n)]
 
     def drop(self) -> None:
+        """Delete the collection and its checkpoints. Cannot be undone.
+
+        Qdrant deletes under no condition: an alias that is set between the look and the request is
+        not seen, and goes with the collection.
+
+        Raises:
+            Refused: an alias, of ours or not, names the collection.
+        """
+        require_no_alias(self._client, self._place)
         with asking_qdrant(f"deleting {self._place.name}"):
             self._client.delete_collection(self._marks.collection)
             self._client.delete_collection(self._place.name)

@@ -20,7 +20,8 @@ from collections.abc import Collection
 from qdrant_client import QdrantClient, models
 
 from qafila.errors import BackfillHalted, Refused, StaleEpoch
-from tasks.alias import Alias
+from tasks.alias import Alias, named_generation
+from tasks.stores.port import Place
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
 
 _POINT = 0  # the only point of a workload's own collection
@@ -108,6 +109,33 @@ def return_alias(
     if now.generation in generations:
         return _switch(client, workload, now.previous, None, None)
     return _switch(client, workload, now.generation, None, now.previous)
+
+
+def end_trial(client: QdrantClient, workload: str, generation: int) -> None:
+    """Take a generation off trial, before it is emptied; what serves stays. Idempotent."""
+    now = read_alias(client, workload)
+    if now is not None and now.trial == generation:
+        _switch(client, workload, now.generation, None, now.previous)
+
+
+def forget_previous(client: QdrantClient, workload: str, generation: int) -> None:
+    """Give up the way back to a generation, before it is dropped. Idempotent."""
+    now = read_alias(client, workload)
+    if now is not None and now.previous == generation:
+        _switch(client, workload, now.generation, now.trial, None)
+
+
+def require_no_alias(client: QdrantClient, place: Place) -> None:
+    """Refuse to go on when an alias names the collection of a generation.
+
+    Raises:
+        Refused: one does, whoever made it; names it.
+    """
+    names = sorted(n for n, there in list_aliases(client).items() if there == place.name)
+    if names:
+        raise named_generation(
+            place.workload, place.generation, f"the alias {', '.join(names)} names {place.name}"
+        )
 
 
 def _switch(

@@ -18,6 +18,9 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.fingerprint import text_digest
 from qafila.core.ladder.keys import NOBODY
 from qafila.errors import Refused, StaleEpoch
+from tasks import alias
+from tasks.stores import qdrant_alias
+from tasks.stores.column import ColumnStore
 from tasks.stores.memory import MemoryStore
 from tasks.stores.pgvector import PgvectorStore
 from tasks.stores.port import (
@@ -167,6 +170,45 @@ def test_a_dropped_generation_leaves_the_others(store: VectorStore, reopen: Reop
     assert (kept.last_key, kept.finished) == (["a"], True)
     store.prepare()
     assert (store.count(), store.claim(0, 1).last_key) == (0, None)
+
+
+@pytest.mark.parametrize("role", ["trial", "serving", "previous"])
+def test_what_the_pointer_names_is_not_dropped(
+    store: VectorStore, reopen: Reopen, role: str
+) -> None:
+    if isinstance(store, MemoryStore):
+        pytest.skip("the fake has no pointer")
+    other = reopen(dataclasses.replace(PLACE, generation=2))
+    other.prepare()
+    store.claim(0, 1)
+    store.write(chunks("a"), vectors(1), Checkpoint(0, 1, ["a"], 1, 1, True))
+    point_at(store, role)
+    with pytest.raises(Refused, match=r"generation 1 of .* is not dropped") as refused:
+        store.drop()
+    assert refused.value.kept == "all of its rows and its index."
+    assert (store.count(), store.claim(0, 2).last_key) == (1, ["a"])
+    assert store.removal()
+
+
+def point_at(store: VectorStore, role: str) -> None:
+    """Let the pointer name generation 1 as what the role says."""
+    if isinstance(store, QdrantStore):
+        client, name = store._client, store._place.workload
+        if role == "trial":
+            qdrant_alias.set_trial(client, name, 1, 1)
+        else:
+            qdrant_alias.move_alias(client, name, 1, 1)
+        if role == "previous":
+            qdrant_alias.move_alias(client, name, 2, 2)
+        return
+    assert isinstance(store, PgvectorStore | ColumnStore)
+    target = store._connection
+    if role == "trial":
+        alias.set_trial(target, PLACE.workload, 1, 1)
+    else:
+        alias.move_alias(target, PLACE.workload, 1, 1)
+    if role == "previous":
+        alias.move_alias(target, PLACE.workload, 2, 2)
 
 
 def test_a_document_is_replaced_whole_and_a_deleted_one_is_gone(store: VectorStore) -> None:

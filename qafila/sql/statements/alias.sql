@@ -53,3 +53,27 @@ SET generation = CASE
 WHERE workload = %(workload)s
   AND epoch <= %(epoch)s
 RETURNING workload, generation, trial, previous, epoch;
+
+-- name: lock_alias
+-- The pointer row, held until the transaction ends: nobody moves it meanwhile.
+SELECT workload, generation, trial, previous, epoch
+FROM qafila.alias
+WHERE workload = %(workload)s
+FOR UPDATE;
+
+-- name: end_trial
+-- The generation is no longer on trial; what serves and what came before stay. A second time it
+-- changes nothing.
+UPDATE qafila.alias
+SET trial = NULL,
+    moved_at = now()
+WHERE workload = %(workload)s
+  AND trial = %(generation)s;
+
+-- name: forget_previous
+-- A rollback no longer returns to the generation. A second time it changes nothing.
+UPDATE qafila.alias
+SET previous = NULL,
+    moved_at = now()
+WHERE workload = %(workload)s
+  AND previous = %(generation)s;

@@ -151,6 +151,9 @@ WHERE source_key = ANY(%(keys)s)
 SELECT
 WHERE to_regclass(%(name)s) IS NOT NULL;
 
+-- name: lock_generation
+LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
+
 -- name: drop_generation
 DROP TABLE IF EXISTS {table};
 

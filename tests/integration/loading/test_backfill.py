@@ -17,8 +17,9 @@ import psycopg
 import pytest
 
 from qafila.core.workload import Workload
-from qafila.errors import BadInput, StaleEpoch
+from qafila.errors import BadInput, Refused, StaleEpoch
 from tasks import backfill
+from tasks.alias import Alias, move_alias, read_alias, set_trial
 from tasks.embedders.wordllama import WordLlamaEmbedder
 from tasks.engine.claims import claim_shard, let_go_of_the_dead, list_shards
 from tasks.engine.loading import Vectored
@@ -194,6 +195,23 @@ def test_a_reload_cuts_its_shards_from_the_source_as_it_is_now(
     assert load_all(generation) == 2000
     assert [s.rows_loaded for s in list_shards(ledger, generation)] == [500] * 4
     assert verify_generation(ledger, generation).complete
+
+
+def test_a_reload_ends_the_trial_first_and_is_refused_for_what_serves(
+    generation: Generation, target_url: str
+) -> None:
+    load_all(generation)
+    name, number = generation.workload, generation.number
+    with psycopg.connect(target_url, autocommit=True) as target:
+        set_trial(target, name, number, 1)
+        reload(generation, 500)
+        assert read_alias(target, name) == Alias(name, None, None, None, 1)
+        assert load_all(generation) == ROWS
+        move_alias(target, name, number, 1)
+        with pytest.raises(Refused, match="it serves"):
+            reload(generation, 500)
+        left = target.execute(f"SELECT count(*) FROM qafila.chunk_aws_docs_search_g{number}")
+        assert left.fetchone() == (ROWS,)
 
 
 def test_a_worker_that_claimed_before_a_reload_is_fenced_off_after_it(
