@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 
 from qafila.core.strict_yaml import load_yaml
-
 from qafila.stack.prefect_access import ask
 
 POOL = "qafila"
