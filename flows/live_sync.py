@@ -7,12 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
 from qafila.core.parameters import ForWorkload
 from qafila.errors import BackfillHalted
+from tasks.artifact_tables import show_table
 from tasks.ledger import open_ledger, read_workload
 from tasks.live_sync import Fed, feed_all, follow
 from tasks.live_sync.feeding import POLL_SECONDS, problems_of
@@ -90,9 +90,9 @@ def show(name: str, fed: list[Fed]) -> None:
     log = get_run_logger()
     for one in fed:
         log.log(logging.WARNING if one.note else logging.INFO, "%s", sentence(one))
-    create_table_artifact(
+    show_table(
         key="live-sync",
-        table=[
+        rows=[
             {"generation": one.generation, **asdict(one.applied),
              "behind by changes": "" if one.lag is None else one.lag.changes,
              "behind by seconds": "" if one.lag is None else round(one.lag.seconds, 1),

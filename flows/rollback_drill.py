@@ -9,7 +9,6 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
-    create_table_artifact,
 )
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
@@ -24,6 +23,7 @@ from qafila.errors import Inconclusive, Refused
 from qafila.report.drill_chart import drill_histogram
 from tasks import drilling
 from tasks.agreement import require_agreement
+from tasks.artifact_tables import show_table
 from tasks.drilling import Way
 from tasks.edges import router_of
 from tasks.leases import Heart, held_lease
@@ -243,7 +243,7 @@ def certify(
             "user requests": body["user_requests"],
             "valid until": body["expires_at"],
         }
-        create_table_artifact(key="certificate", table=[certificate])
+        show_table(key="certificate", rows=[certificate])
         following = "status" if way.home_percent else "run canary-cutover"
         create_markdown_artifact(
             key="next-step", markdown=f"```\nqafila {following} {spec.name}\n```"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.artifact_tables import show_table
 from tasks.rolling_back import RolledBack
 from tasks.runs import operator_told
 from tasks.watching import LEDGER_DOWN_SECONDS, watch
@@ -49,9 +49,9 @@ def look(seconds: float, ledger_down_seconds: float) -> list[RolledBack]:
         lambda line: log.info("%s", line), seconds=seconds, ledger_down_s=ledger_down_seconds
     )
     if done:
-        create_table_artifact(
+        show_table(
             key="taken-back",
-            table=[
+            rows=[
                 {"workload": one.workload, "verdict": one.verdict.value, "why": one.why,
                  "what": one.sentence}
                 for one in done

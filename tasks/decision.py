@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from psycopg.rows import class_row
 
 from qafila.core import decision_record
@@ -25,6 +25,7 @@ from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, Question, read_approval
+from tasks.artifact_tables import show_table
 from tasks.asking import ask_person
 from tasks.comparing_embedders.recording import latest_comparison
 from tasks.evidence import Evidence, latest_evidence, record_evidence
@@ -259,9 +260,7 @@ def show_decision(workload: str, number: int, body: dict[str, Any]) -> None:
         markdown=decision_record.markdown(workload, number, body),
         description=f"Architecture of {workload}, generation {number}",
     )
-    create_table_artifact(
-        key="patterns", table=decision_record.table(body), description="Patterns compared"
-    )
+    show_table(key="patterns", rows=decision_record.table(body), description="Patterns compared")
 
 
 @task(task_run_name="ask about decision for {workload} g{number}")

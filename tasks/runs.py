@@ -10,7 +10,6 @@ import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_progress_artifact,
-    create_table_artifact,
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
@@ -18,6 +17,7 @@ from prefect.runtime import flow_run
 
 from qafila.errors import QafilaError
 from qafila.session_name import working_on
+from tasks.artifact_tables import show_table
 from tasks.ledger import newest_generation, open_ledger
 
 NEXT_STEP = "next-step"
@@ -85,15 +85,16 @@ def operator_told() -> Iterator[None]:
             yield
     except QafilaError as error:
         get_run_logger().error(error.render())
-        create_table_artifact(
+        show_table(
             key=NEXT_STEP,
-            table=[
+            rows=[
                 {
                     "error": type(error).__name__,
                     "what happened": error.what,
                     "what was kept": error.kept,
                     "what to do next": error.remedy,
                     "exit code": error.exit_code,
+                    "message": error.render().splitlines(),  # as it is, for the command line
                 }
             ],
             description="What stopped this run, what was kept, what to do next.",

@@ -193,11 +193,14 @@ def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:
         data: Any = json.loads(stop.data) if isinstance(stop.data, str) else stop.data
         row = data[0] if data else {}
         if "exit code" in row:
-            lines = [f"{row['error']}: {row['what happened']}"]
-            lines += [
-                f"{label}  {row[part]}"
-                for label, part in (("Kept:", "what was kept"), ("Next:", "what to do next"))
-                if row[part]
+            # text cells are escaped for the UI; a run of an earlier release has no message
+            lines = row.get("message") or [
+                f"{row['error']}: {row['what happened']}",
+                *(
+                    f"{label}  {row[part]}"
+                    for label, part in (("Kept:", "what was kept"), ("Next:", "what to do next"))
+                    if row[part]
+                ),
             ]
             return Ended(name, "\n".join(lines), int(row["exit code"]))
     why = f"{name}: {state.message or 'no reason given'}"

@@ -74,7 +74,7 @@ def check_file(path: Path) -> Workload:
             require_arms(*arms_of(workload.service))
         except BadInput as error:
             problems += error.problems
-    if isinstance(corpus.target, PgvectorTarget):
+    if isinstance(corpus.target, PgvectorTarget) and corpus.target.column is None:
         dimensions = corpus.embedder.dimensions
         problems += [
             f"corpus.target: {p}." for p in problems_of_settings(corpus.target, dimensions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from qafila.core.foreign_text import markdown_text
@@ -13,6 +13,7 @@ from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
+from tasks.artifact_tables import show_table
 
 MOST_ROWS = 500  # of one table in the run's view; the page and the export have all
 
@@ -28,9 +29,9 @@ def show_audit(facts: AuditFacts) -> None:
     for name, about in ABOUT.items():
         rows = facts.rows(name)
         if rows:
-            create_table_artifact(
+            show_table(
                 key=name.replace("_", "-"),
-                table=[_shown(row) for row in rows[:MOST_ROWS]],
+                rows=[_shown(row) for row in rows[:MOST_ROWS]],
                 description=_described(about, len(rows), facts.workload),
             )
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from qafila.core.foreign_text import markdown_text
 from qafila.core.ladder.rehearsal import Trial, judge_rehearsal
 from qafila.core.verdict import Judgement
+from tasks.artifact_tables import show_table
 from tasks.evidence import record_evidence
 from tasks.ledger import open_ledger
 from tasks.opening import reach_of
@@ -52,10 +51,10 @@ def rehearse_ladder(climb: Climb, ladder: Ladder) -> Judgement:
             workload=climb.generation.workload, generation=climb.generation.number,
             run_id=current_run_id(), body=_body(rehearsed, judged),
         )  # fmt: skip
-    create_table_artifact(
+    show_table(
         key="rehearsal",
-        table=trial_rows(rehearsed.trials),
-        description=markdown_text(judged.sentence),
+        rows=trial_rows(rehearsed.trials),
+        description=judged.sentence,
     )
     return judged
 

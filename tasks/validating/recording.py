@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from qafila.core.foreign_text import markdown_text
@@ -11,6 +11,7 @@ from qafila.core.ladder.climb import Outcome
 from qafila.core.ladder.rungs import Rung
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
+from tasks.artifact_tables import show_table
 from tasks.evidence import record_evidence
 from tasks.ledger import Generation, move_phase, open_ledger
 from tasks.runs import current_run_id
@@ -48,15 +49,11 @@ def show_outcome(generation: Generation, outcome: Outcome) -> None:
         markdown=verdict_page(generation, outcome),
         description=markdown_text(headline(outcome)),
     )
-    create_table_artifact(
-        key="rungs", table=rung_rows(outcome), description="Every rung, from the lowest."
-    )
-    create_table_artifact(
-        key="validation", table=system_rows(outcome), description="What each system reached."
-    )
+    show_table(key="rungs", rows=rung_rows(outcome), description="Every rung, from the lowest.")
+    show_table(key="validation", rows=system_rows(outcome), description="What each system reached.")
     quality = outcome.finding(Rung.QUALITY)
-    create_table_artifact(
+    show_table(
         key="worst-queries",
-        table=[dict(r) for d in (quality.details if quality else ())[:1] for r in d.rows],
+        rows=[dict(r) for d in (quality.details if quality else ())[:1] for r in d.rows],
         description="Where the candidate lost most against the baseline, for a person to judge.",
     )

@@ -21,6 +21,7 @@ from qafila.core.foreign_text import markdown_row, markdown_text, printable
 from qafila.core.ladder.rungs import NotApplicable, Rung
 from qafila.core.preflight import Answer
 from tasks import drift, preflight
+from tasks.artifact_tables import escaped_row
 from tasks.validating.wording import finding_page, markdown_table
 
 ROOT = Path(__file__).parents[2]
@@ -224,3 +225,20 @@ def test_only_one_place_escapes_markdown_and_one_prints() -> None:
             assert not escapes.search(text), name
             if room == "qafila" and name.startswith("qafila/cli") and path.name != "screen.py":
                 assert not prints.search(text), name
+
+
+def test_a_table_of_a_run_shows_letters_and_keeps_its_numbers() -> None:
+    row = escaped_row({"name": BAD, "rows": 7, "share": 0.5, "none": None, "all": [BAD]})
+    assert (row["rows"], row["share"], row["none"], row["all"]) == (7, 0.5, None, [BAD])
+    html = MarkdownIt("js-default", {"html": True}).render(row["name"])
+    assert not re.search("<(a|img|code|strong|h1)\\b", html)
+
+
+def test_every_table_of_a_run_is_escaped() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for room in ("tasks", "flows")
+        for path in (ROOT / room).rglob("*.py")
+        if "create_table_artifact" in path.read_text()
+    }
+    assert found == {"tasks/artifact_tables.py"}
