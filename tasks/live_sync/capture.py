@@ -10,7 +10,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, LiteralString
@@ -21,13 +21,14 @@ from psycopg import sql
 from qafila.connecting import connect_postgres
 from qafila.core.corpus import PostgresSource
 from qafila.core.workload import Workload
-from qafila.errors import BadInput, Refused
+from qafila.errors import BadInput, Refused, Unavailable
 from qafila.sql import statement
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.ledger import Connection
 from tasks.opening import Reach, reach_of
 
 _OLDEST = 13_00_00
+_UPGRADE_PATIENCE = Patience(total_seconds=2.0)  # it is tried again at the next look
 _PINNED = {
     "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC",
     "extra_float_digits": "1", "bytea_output": "hex",
@@ -210,8 +211,8 @@ def _key_types(database: psycopg.Connection[Any], capture: Capture) -> Mapping[s
     )
 
 
-def ddl(capture: Capture, types: Mapping[str, str]) -> sql.Composed:
-    """Return what installs a capture, as text."""
+def ddl(capture: Capture, types: Mapping[str, str], role: str) -> sql.Composed:
+    """Return what installs a capture, as text; ``role`` is who writes vectors into the table."""
     pinned = {} if _PLAIN.issuperset(types.values()) else _PINNED
 
     def key(row: Literal["OLD", "NEW"]) -> sql.Composable:
@@ -220,7 +221,7 @@ def ddl(capture: Capture, types: Mapping[str, str]) -> sql.Composed:
         ]
         return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(parts))
 
-    return sql.SQL(_text("install")).format(
+    whole = sql.SQL(_text("install")).format(
         schema=sql.Identifier(capture.schema),
         comment=sql.Literal(json.dumps(_comment(capture))),
         outbox=capture.outbox,
@@ -235,16 +236,45 @@ def ddl(capture: Capture, types: Mapping[str, str]) -> sql.Composed:
         new=key("NEW"),
         old=key("OLD"),
     )
+    return whole + sql.SQL("\n") + _own_role(capture, role)
+
+
+def _own_role(capture: Capture, role: str) -> sql.Composed:
+    """Return what binds the mark of our own writes to a role; install.sql comes before it."""
+    return sql.SQL(_text("own_role")).format(
+        schema=sql.Identifier(capture.schema),
+        comment=sql.Literal(json.dumps(_comment(capture))),
+        function=_function(capture),
+        table=capture.relation,
+        row_trigger=sql.Identifier(capture.triggers[0]),
+        role=sql.Literal(role),
+    )
+
+
+def _role(database: psycopg.Connection[Any]) -> str:
+    """Return the role that the source's connection logs in as."""
+    row = database.execute("SELECT session_user::text").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def _comment(capture: Capture) -> dict[str, str]:
-    meant = json.dumps([_text("install"), capture.table, capture.key])
     return {
         "what": "Qafila live sync; take it out with: qafila live-sync remove",
         "workload": capture.workload,
         "token": capture.token,
-        "definition": hashlib.sha256(meant.encode()).hexdigest()[:12],
+        "definition": _definition(capture, "install", "own_role"),
     }
+
+
+def _definition(capture: Capture, *texts: str) -> str:
+    meant = json.dumps([*(_text(name) for name in texts), capture.table, capture.key])
+    return hashlib.sha256(meant.encode()).hexdigest()[:12]
+
+
+def _earlier(capture: Capture) -> str:
+    """Return the definition of the version whose trigger believed the setting of every role."""
+    return _definition(capture, "install")
 
 
 def _function(capture: Capture) -> sql.Identifier:
@@ -257,7 +287,9 @@ def _text(name: str) -> LiteralString:
 
 def script(database: psycopg.Connection[Any], capture: Capture) -> str:
     """Return the statements of an install as a person could run them."""
-    statements: str = ddl(capture, _key_types(database, capture)).as_string(database)
+    statements: str = ddl(capture, _key_types(database, capture), _role(database)).as_string(
+        database
+    )
     return statements
 
 
@@ -274,11 +306,8 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
     ).fetchone()  # fmt: skip
     if row is None:
         return None
-    comment, triggers, outbox = row
-    try:
-        told = json.loads(comment or "")
-    except ValueError:
-        told = {}
+    _, triggers, outbox = row
+    told = _told(database, capture)
     if told.get("token") != capture.token:
         raise Refused(
             f"schema {capture.schema} in the source belongs to somebody else"
@@ -288,7 +317,7 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
             f"DROP SCHEMA {capture.schema} CASCADE",
         )
     faults = []
-    if told.get("definition") != _comment(capture)["definition"]:
+    if told.get("definition") not in (_comment(capture)["definition"], _earlier(capture)):
         faults.append("it was installed by another version, or for another table or key")
     if triggers != len(capture.triggers):
         faults.append(f"a trigger is missing on {capture.table}, or does not fire always")
@@ -298,7 +327,9 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
 
 
 def require_installed(database: psycopg.Connection[Any], capture: Capture) -> None:
-    """Return when the capture is there and whole.
+    """Return when the capture is there and whole; bring one of an earlier version up to date.
+
+    That is done when the table is free for a moment; until then, the earlier one goes on.
 
     Raises:
         Refused: it is not, so changes have been missed.
@@ -314,6 +345,25 @@ def require_installed(database: psycopg.Connection[Any], capture: Capture) -> No
             f"{capture.workload}; then fill a generation again: qafila run embedding-backfill "
             f"{capture.workload} --set reload=true",
         )
+    if _told(database, capture).get("definition") == _earlier(capture):
+        with suppress(Unavailable):
+            change_briefly(
+                database, capture.relation,
+                lambda: _run(database, _own_role(capture, _role(database))),
+                what="replacing the trigger of live sync", patience=_UPGRADE_PATIENCE,
+            )  # fmt: skip
+
+
+def _told(database: psycopg.Connection[Any], capture: Capture) -> Mapping[str, str]:
+    """Return what the comment on the capture's schema says; nothing where it is not ours."""
+    row = database.execute(
+        "SELECT obj_description(to_regnamespace(%s), 'pg_namespace')", [capture.schema]
+    ).fetchone()
+    try:
+        told = json.loads((row and row[0]) or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def install(
@@ -334,7 +384,7 @@ def install(
             f"changes of {capture.table} cannot be captured:", found,
             remedy=f"mend it, then: qafila live-sync install {capture.workload}",
         )  # fmt: skip
-    statements = ddl(capture, _key_types(database, capture))
+    statements = ddl(capture, _key_types(database, capture), _role(database))
     change_briefly(
         database, capture.relation, lambda: _run(database, statements),
         what="installing live sync", patience=patience,
