@@ -6,14 +6,12 @@ captured, whatever dies meanwhile.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -25,18 +23,18 @@ from qafila.errors import BadInput, Refused, Unavailable
 from qafila.sql import statement
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.ledger import Connection
+from tasks.live_sync.capture_sql import (
+    comment_of,
+    ddl,
+    earlier_definition,
+    function_of,
+    own_role,
+    source_text,
+)
 from tasks.opening import Reach, reach_of
 
 _OLDEST = 13_00_00
 _UPGRADE_PATIENCE = Patience(total_seconds=2.0)  # it is tried again at the next look
-_PINNED = {
-    "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC",
-    "extra_float_digits": "1", "bytea_output": "hex",
-}  # fmt: skip
-_PLAIN = frozenset({
-    "int2", "int4", "int8", "numeric", "text", "varchar", "bpchar", "char", "name", "uuid", "bool",
-    "oid", "inet", "cidr", "macaddr",
-})  # fmt: skip
 _KINDS = {"v": "a view", "m": "a materialised view", "f": "a foreign table", "S": "a sequence"}
 
 
@@ -211,78 +209,11 @@ def _key_types(database: psycopg.Connection[Any], capture: Capture) -> Mapping[s
     )
 
 
-def ddl(capture: Capture, types: Mapping[str, str], role: str) -> sql.Composed:
-    """Return what installs a capture, as text; ``role`` is who writes vectors into the table."""
-    pinned = {} if _PLAIN.issuperset(types.values()) else _PINNED
-
-    def key(row: Literal["OLD", "NEW"]) -> sql.Composable:
-        parts = [
-            sql.SQL("{}.{}::text").format(sql.SQL(row), sql.Identifier(c)) for c in capture.key
-        ]
-        return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(parts))
-
-    whole = sql.SQL(_text("install")).format(
-        schema=sql.Identifier(capture.schema),
-        comment=sql.Literal(json.dumps(_comment(capture))),
-        outbox=capture.outbox,
-        function=_function(capture),
-        table=capture.relation,
-        row_trigger=sql.Identifier(capture.triggers[0]),
-        truncate_trigger=sql.Identifier(capture.triggers[1]),
-        settings=sql.SQL(" ").join(
-            sql.SQL("SET {} = {}").format(sql.Identifier(n.lower()), sql.Literal(v))
-            for n, v in pinned.items()
-        ),
-        new=key("NEW"),
-        old=key("OLD"),
-    )
-    return whole + sql.SQL("\n") + _own_role(capture, role)
-
-
-def _own_role(capture: Capture, role: str) -> sql.Composed:
-    """Return what binds the mark of our own writes to a role; install.sql comes before it."""
-    return sql.SQL(_text("own_role")).format(
-        schema=sql.Identifier(capture.schema),
-        comment=sql.Literal(json.dumps(_comment(capture))),
-        function=_function(capture),
-        table=capture.relation,
-        row_trigger=sql.Identifier(capture.triggers[0]),
-        role=sql.Literal(role),
-    )
-
-
 def _role(database: psycopg.Connection[Any]) -> str:
     """Return the role that the source's connection logs in as."""
     row = database.execute("SELECT session_user::text").fetchone()
     assert row is not None
     return str(row[0])
-
-
-def _comment(capture: Capture) -> dict[str, str]:
-    return {
-        "what": "Qafila live sync; take it out with: qafila live-sync remove",
-        "workload": capture.workload,
-        "token": capture.token,
-        "definition": _definition(capture, "install", "own_role"),
-    }
-
-
-def _definition(capture: Capture, *texts: str) -> str:
-    meant = json.dumps([*(_text(name) for name in texts), capture.table, capture.key])
-    return hashlib.sha256(meant.encode()).hexdigest()[:12]
-
-
-def _earlier(capture: Capture) -> str:
-    """Return the definition of the version whose trigger believed the setting of every role."""
-    return _definition(capture, "install")
-
-
-def _function(capture: Capture) -> sql.Identifier:
-    return sql.Identifier(capture.schema, "capture")
-
-
-def _text(name: str) -> LiteralString:
-    return (files("qafila.sql") / "source" / f"{name}.sql").read_text()
 
 
 def script(database: psycopg.Connection[Any], capture: Capture) -> str:
@@ -317,7 +248,10 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
             f"DROP SCHEMA {capture.schema} CASCADE",
         )
     faults = []
-    if told.get("definition") not in (_comment(capture)["definition"], _earlier(capture)):
+    if told.get("definition") not in (
+        comment_of(capture)["definition"],
+        earlier_definition(capture),
+    ):
         faults.append("it was installed by another version, or for another table or key")
     if triggers != len(capture.triggers):
         faults.append(f"a trigger is missing on {capture.table}, or does not fire always")
@@ -345,11 +279,11 @@ def require_installed(database: psycopg.Connection[Any], capture: Capture) -> No
             f"{capture.workload}; then fill a generation again: qafila run embedding-backfill "
             f"{capture.workload} --set reload=true",
         )
-    if _told(database, capture).get("definition") == _earlier(capture):
+    if _told(database, capture).get("definition") == earlier_definition(capture):
         with suppress(Unavailable):
             change_briefly(
                 database, capture.relation,
-                lambda: _run(database, _own_role(capture, _role(database))),
+                lambda: _run(database, own_role(capture, _role(database))),
                 what="replacing the trigger of live sync", patience=_UPGRADE_PATIENCE,
             )  # fmt: skip
 
@@ -410,8 +344,8 @@ def uninstall(
         sql.SQL("DROP TRIGGER {} ON {};").format(sql.Identifier(t), sql.Identifier(s, c))
         for s, c, t in holders
     ]
-    rest = sql.SQL(_text("remove")).format(
-        schema=sql.Identifier(capture.schema), outbox=capture.outbox, function=_function(capture)
+    rest = sql.SQL(source_text("remove")).format(
+        schema=sql.Identifier(capture.schema), outbox=capture.outbox, function=function_of(capture)
     )
     tables = list(dict.fromkeys((s, c) for s, c, _ in holders))
     free = sql.Identifier(*tables[0]) if tables else capture.outbox
