@@ -23,10 +23,10 @@ from qafila.report.rollout import render_rollout
 from qafila.report.rollout_facts import RolloutFacts
 from qafila.settings import home
 from qafila.sql import statement
+from tasks.bundle_place import MANIFEST, foreign_in_folder, require_place
 from tasks.ledger import Connection
 
 FORMAT = 1
-MANIFEST = "MANIFEST.json"
 PAGE, LOOKS, APPROVALS, ROWS, CERTIFICATE = (
     "rollout.html", "looks.parquet", "approvals.json", "evidence.jsonl", "certificate.json",
 )  # fmt: skip
@@ -65,7 +65,8 @@ def default_bundle(facts: RolloutFacts) -> Path:
 def write_bundle(ledger: Connection, facts: RolloutFacts, to: Path | None = None) -> Bundle:
     """Write the bundle of a rollout to a folder, or to one file whose name ends in ``.zip``.
 
-    A folder that holds an earlier bundle is replaced; any other that is not empty is refused. A
+    An earlier bundle is replaced when it is as it was written and nothing else lies beside it; any
+    other place that is not empty is refused. A
     reader never meets half of one. No secret leaves: passwords in addresses, those of recorded
     connections and those in the environment are masked, and a row of evidence that held one says
     so, since its digest cannot be computed from what is left.
@@ -75,7 +76,7 @@ def write_bundle(ledger: Connection, facts: RolloutFacts, to: Path | None = None
     """
     path = (to or default_bundle(facts)).absolute()
     zipped = path.suffix == ".zip"
-    _require_place(path, zipped, facts.workload)
+    require_place(path, zipped, facts.workload)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -86,9 +87,11 @@ def write_bundle(ledger: Connection, facts: RolloutFacts, to: Path | None = None
         bundle = _sealed(work / "bundle", facts, rows, path)
         if zipped:
             _zip(work / "bundle", work / "whole.zip")
+            require_place(path, zipped, facts.workload)  # nothing came meanwhile
             (work / "whole.zip").replace(path)
         else:
-            _swap(work / "bundle", path, work / "before")
+            require_place(path, zipped, facts.workload)
+            _swap(work / "bundle", path, work / "before", facts.workload)
         return bundle
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -217,21 +220,6 @@ def _sealed(
     )
 
 
-def _require_place(path: Path, zipped: bool, workload: str) -> None:
-    if zipped and path.is_dir():
-        problem = f"{path} is a folder; a name that ends in .zip is to be a file"
-    elif not zipped and path.exists() and not path.is_dir():
-        problem = f"{path} is a file; name a folder, or a file that ends in .zip"
-    elif not zipped and path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-        problem = f"{path} holds something that is no bundle; it is left as it is"
-    else:
-        return
-    raise BadInput(
-        f"the bundle cannot be written: {problem}.",
-        remedy=f"qafila evidence export {workload} --to ANOTHER",
-    )
-
-
 def _unwritable(path: Path, error: OSError) -> BadInput:
     return BadInput(
         f"the bundle cannot be written to {path}: {error.strerror}.",
@@ -239,9 +227,12 @@ def _unwritable(path: Path, error: OSError) -> BadInput:
     )
 
 
-def _swap(new: Path, path: Path, aside: Path) -> None:
+def _swap(new: Path, path: Path, aside: Path, workload: str) -> None:
     if path.exists():
         path.rename(aside)
+        if foreign_in_folder(aside):  # it came after the last look: back with all of it
+            aside.rename(path)
+            require_place(path, False, workload)
     new.rename(path)
 
 

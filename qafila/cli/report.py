@@ -41,6 +41,12 @@ def report(
         Path | None,
         typer.Option(help="With --audit: a folder for every table as Parquet and CSV too."),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="With --export: replace files there that no export of Qafila wrote."
+        ),
+    ] = False,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -54,9 +60,9 @@ def report(
 
     All of it comes from the ledger; nothing else has to run.
     """
-    if audit or export is not None:
+    if audit or export is not None or force:
         _refuse_a_mixture(audit, validation, generation)
-        _report_audit(workload, to, export, as_json)
+        _report_audit(workload, to, export, force, as_json)
         return
     from tasks.ledger import open_ledger
     from tasks.reporting import collect_facts, save_report, save_validation
@@ -90,17 +96,21 @@ def _refuse_a_mixture(audit: bool, validation: bool, generation: int | None) -> 
         raise BadInput("the options do not go together:", problems)
 
 
-def _report_audit(workload: str, to: Path | None, export: Path | None, as_json: bool) -> None:
-    from tasks.audit.exporting import export_audit, ready_folder
+def _report_audit(
+    workload: str, to: Path | None, export: Path | None, force: bool, as_json: bool
+) -> None:
+    from tasks.audit.exporting import export_audit, ready_folder, require_own_files
     from tasks.audit.reporting import audit_facts, save_audit
     from tasks.ledger import open_ledger
 
     with open_ledger() as ledger:
         facts = audit_facts(ledger, workload)
         if export is not None:
+            if not force:
+                require_own_files(export)
             ready_folder(export)  # before the page is written
         path = save_audit(ledger, facts, to)
-    files = [] if export is None else export_audit(facts, export)
+    files = [] if export is None else export_audit(facts, export, force=force)
     if as_json:
         screen.print_json(
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from qafila.errors import BadInput
 from qafila.report.audit_facts import AuditFacts, Row
 from tasks.locked_duckdb import locked_duckdb
 
+RECORD = ".qafila-export.json"
 # Columns whose numbers are no text.
 _WHOLE = frozenset({
     "size_bytes", "lines", "rows", "resources", "calls", "line", "column", "of", "count",
@@ -48,16 +50,44 @@ def ready_folder(folder: Path) -> None:
         raise _refusal(folder, error) from error
 
 
-def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
+def require_own_files(folder: Path) -> None:
+    """Return when every file that an export would replace or delete is one that an export wrote.
+
+    Raises:
+        BadInput: one is not, or was changed since; names each. A link is not followed.
+    """
+    written = _written(folder)
+    foreign = [
+        file
+        for name in ABOUT
+        for file in _files(folder / name)
+        if file.is_symlink() or (file.exists() and written.get(file.name) != _sha256(file))
+    ]
+    if foreign:
+        raise BadInput(
+            f"the audit cannot be exported to {folder}:",
+            [f"{file} was not written by an export, or was changed since" for file in foreign],
+            remedy="name another folder with --export; or, to replace these files: the same "
+            "command with --force. Nothing was written.",
+        )
+
+
+def export_audit(facts: AuditFacts, folder: Path, *, force: bool = False) -> list[Path]:
     """Write every table with rows as TABLE.parquet and TABLE.csv; return the files.
+
+    Files that an earlier export wrote are replaced; their digests are in RECORD beside them. Any
+    other file under such a name is refused, unless ``force``.
 
     A table without rows has no file, also where an earlier export left one: the folder holds one
     audit, never a mixture.
 
     Raises:
-        BadInput: the folder cannot be made or written to, or a column of money needs more digits
-            than a decimal has; nothing is written then.
+        BadInput: the folder cannot be made or written to, holds a file of somebody else under one
+            of these names, or a column of money needs more digits than a decimal has; nothing is
+            written then.
     """
+    if not force:
+        require_own_files(folder)
     types = {name: _types(name, facts.rows(name)) for name in ABOUT}
     ready_folder(folder)
     try:
@@ -73,9 +103,31 @@ def export_audit(facts: AuditFacts, folder: Path) -> list[Path]:
                 else:
                     for file in _files(to):
                         file.unlink(missing_ok=True)
+            _record(folder, files)
             return files
     except (OSError, duckdb.IOException) as error:
         raise _refusal(folder, error) from error
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """Return name and digest of each file that the last export wrote; none where it is not told."""
+    try:
+        told = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return {str(name): str(digest) for name, digest in told["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _record(folder: Path, files: Sequence[Path]) -> None:
+    told = {"written_by": "qafila report --export", "files": {f.name: _sha256(f) for f in files}}
+    part = folder / f"{RECORD}.part"
+    part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / RECORD)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _refusal(folder: Path, error: Exception) -> BadInput:

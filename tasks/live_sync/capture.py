@@ -6,14 +6,12 @@ captured, whatever dies meanwhile.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal, LiteralString
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -21,21 +19,22 @@ from psycopg import sql
 from qafila.connecting import connect_postgres
 from qafila.core.corpus import PostgresSource
 from qafila.core.workload import Workload
-from qafila.errors import BadInput, Refused
+from qafila.errors import BadInput, Refused, Unavailable
 from qafila.sql import statement
 from tasks.brief_lock import PATIENCE, Patience, change_briefly
 from tasks.ledger import Connection
+from tasks.live_sync.capture_sql import (
+    comment_of,
+    ddl,
+    earlier_definition,
+    function_of,
+    own_role,
+    source_text,
+)
 from tasks.opening import Reach, reach_of
 
 _OLDEST = 13_00_00
-_PINNED = {
-    "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC",
-    "extra_float_digits": "1", "bytea_output": "hex",
-}  # fmt: skip
-_PLAIN = frozenset({
-    "int2", "int4", "int8", "numeric", "text", "varchar", "bpchar", "char", "name", "uuid", "bool",
-    "oid", "inet", "cidr", "macaddr",
-})  # fmt: skip
+_UPGRADE_PATIENCE = Patience(total_seconds=2.0)  # it is tried again at the next look
 _KINDS = {"v": "a view", "m": "a materialised view", "f": "a foreign table", "S": "a sequence"}
 
 
@@ -210,54 +209,18 @@ def _key_types(database: psycopg.Connection[Any], capture: Capture) -> Mapping[s
     )
 
 
-def ddl(capture: Capture, types: Mapping[str, str]) -> sql.Composed:
-    """Return what installs a capture, as text."""
-    pinned = {} if _PLAIN.issuperset(types.values()) else _PINNED
-
-    def key(row: Literal["OLD", "NEW"]) -> sql.Composable:
-        parts = [
-            sql.SQL("{}.{}::text").format(sql.SQL(row), sql.Identifier(c)) for c in capture.key
-        ]
-        return sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(parts))
-
-    return sql.SQL(_text("install")).format(
-        schema=sql.Identifier(capture.schema),
-        comment=sql.Literal(json.dumps(_comment(capture))),
-        outbox=capture.outbox,
-        function=_function(capture),
-        table=capture.relation,
-        row_trigger=sql.Identifier(capture.triggers[0]),
-        truncate_trigger=sql.Identifier(capture.triggers[1]),
-        settings=sql.SQL(" ").join(
-            sql.SQL("SET {} = {}").format(sql.Identifier(n.lower()), sql.Literal(v))
-            for n, v in pinned.items()
-        ),
-        new=key("NEW"),
-        old=key("OLD"),
-    )
-
-
-def _comment(capture: Capture) -> dict[str, str]:
-    meant = json.dumps([_text("install"), capture.table, capture.key])
-    return {
-        "what": "Qafila live sync; take it out with: qafila live-sync remove",
-        "workload": capture.workload,
-        "token": capture.token,
-        "definition": hashlib.sha256(meant.encode()).hexdigest()[:12],
-    }
-
-
-def _function(capture: Capture) -> sql.Identifier:
-    return sql.Identifier(capture.schema, "capture")
-
-
-def _text(name: str) -> LiteralString:
-    return (files("qafila.sql") / "source" / f"{name}.sql").read_text()
+def _role(database: psycopg.Connection[Any]) -> str:
+    """Return the role that the source's connection logs in as."""
+    row = database.execute("SELECT session_user::text").fetchone()
+    assert row is not None
+    return str(row[0])
 
 
 def script(database: psycopg.Connection[Any], capture: Capture) -> str:
     """Return the statements of an install as a person could run them."""
-    statements: str = ddl(capture, _key_types(database, capture)).as_string(database)
+    statements: str = ddl(capture, _key_types(database, capture), _role(database)).as_string(
+        database
+    )
     return statements
 
 
@@ -274,11 +237,8 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
     ).fetchone()  # fmt: skip
     if row is None:
         return None
-    comment, triggers, outbox = row
-    try:
-        told = json.loads(comment or "")
-    except ValueError:
-        told = {}
+    _, triggers, outbox = row
+    told = _told(database, capture)
     if told.get("token") != capture.token:
         raise Refused(
             f"schema {capture.schema} in the source belongs to somebody else"
@@ -288,7 +248,10 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
             f"DROP SCHEMA {capture.schema} CASCADE",
         )
     faults = []
-    if told.get("definition") != _comment(capture)["definition"]:
+    if told.get("definition") not in (
+        comment_of(capture)["definition"],
+        earlier_definition(capture),
+    ):
         faults.append("it was installed by another version, or for another table or key")
     if triggers != len(capture.triggers):
         faults.append(f"a trigger is missing on {capture.table}, or does not fire always")
@@ -298,7 +261,9 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
 
 
 def require_installed(database: psycopg.Connection[Any], capture: Capture) -> None:
-    """Return when the capture is there and whole.
+    """Return when the capture is there and whole; bring one of an earlier version up to date.
+
+    That is done when the table is free for a moment; until then, the earlier one goes on.
 
     Raises:
         Refused: it is not, so changes have been missed.
@@ -314,6 +279,25 @@ def require_installed(database: psycopg.Connection[Any], capture: Capture) -> No
             f"{capture.workload}; then fill a generation again: qafila run embedding-backfill "
             f"{capture.workload} --set reload=true",
         )
+    if _told(database, capture).get("definition") == earlier_definition(capture):
+        with suppress(Unavailable):
+            change_briefly(
+                database, capture.relation,
+                lambda: _run(database, own_role(capture, _role(database))),
+                what="replacing the trigger of live sync", patience=_UPGRADE_PATIENCE,
+            )  # fmt: skip
+
+
+def _told(database: psycopg.Connection[Any], capture: Capture) -> Mapping[str, str]:
+    """Return what the comment on the capture's schema says; nothing where it is not ours."""
+    row = database.execute(
+        "SELECT obj_description(to_regnamespace(%s), 'pg_namespace')", [capture.schema]
+    ).fetchone()
+    try:
+        told = json.loads((row and row[0]) or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def install(
@@ -334,7 +318,7 @@ def install(
             f"changes of {capture.table} cannot be captured:", found,
             remedy=f"mend it, then: qafila live-sync install {capture.workload}",
         )  # fmt: skip
-    statements = ddl(capture, _key_types(database, capture))
+    statements = ddl(capture, _key_types(database, capture), _role(database))
     change_briefly(
         database, capture.relation, lambda: _run(database, statements),
         what="installing live sync", patience=patience,
@@ -360,8 +344,8 @@ def uninstall(
         sql.SQL("DROP TRIGGER {} ON {};").format(sql.Identifier(t), sql.Identifier(s, c))
         for s, c, t in holders
     ]
-    rest = sql.SQL(_text("remove")).format(
-        schema=sql.Identifier(capture.schema), outbox=capture.outbox, function=_function(capture)
+    rest = sql.SQL(source_text("remove")).format(
+        schema=sql.Identifier(capture.schema), outbox=capture.outbox, function=function_of(capture)
     )
     tables = list(dict.fromkeys((s, c) for s, c, _ in holders))
     free = sql.Identifier(*tables[0]) if tables else capture.outbox

@@ -204,3 +204,42 @@ def test_a_folder_that_cannot_be_written_is_one_bad_input(tmp_path: Path) -> Non
                 attempt(folder)
             assert str(folder) in refused.value.what
             assert "--export" in refused.value.remedy
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(sorted(ABOUT)), st.sampled_from(["csv", "parquet"])),
+        st.binary(max_size=40), min_size=1, max_size=4,
+    ),
+    st.dictionaries(st.text("abc-.", min_size=3, max_size=9), st.binary(max_size=40), max_size=3),
+)  # fmt: skip
+def test_files_of_somebody_else_survive_an_export(
+    under_our_names: dict[tuple[str, str], bytes], beside: dict[str, bytes]
+) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        foreign = {f"{name}.{ending}": held for (name, ending), held in under_our_names.items()}
+        beside = {f"x{name}": held for name, held in beside.items()}
+        for name, held in {**foreign, **beside}.items():
+            (folder / name).write_bytes(held)
+        with pytest.raises(BadInput) as refused:
+            exported("web", folder)
+        assert all(name in str(refused.value) for name in foreign)
+        assert {f.name: f.read_bytes() for f in folder.iterdir()} == {**foreign, **beside}
+        export_audit(named("web"), folder, force=True)
+        exported("web again", folder)  # now they are ours
+        assert {name: (folder / name).read_bytes() for name in beside} == beside
+
+
+def test_an_export_that_was_changed_since_or_is_a_link_is_not_replaced(tmp_path: Path) -> None:
+    files = export_audit(named("web"), tmp_path / "out")
+    files[0].write_bytes(b"notes")
+    with pytest.raises(BadInput, match=files[0].name):
+        exported("web", tmp_path / "out")
+    files[0].unlink()
+    (tmp_path / "kept").write_bytes(b"kept")
+    files[0].symlink_to(tmp_path / "kept")
+    with pytest.raises(BadInput, match=files[0].name):
+        exported("web", tmp_path / "out")
+    assert (tmp_path / "kept").read_bytes() == b"kept"

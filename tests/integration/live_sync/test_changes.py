@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import uuid
+from collections.abc import Iterator
+from importlib.resources import files
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from qafila.core.outbox import Position
 from qafila.errors import Refused
@@ -187,12 +192,74 @@ def test_a_partitioned_table_is_followed_through_its_partitions(source_url: str)
         )
 
 
+OWN_WRITE = (
+    "BEGIN; SELECT set_config('qafila.own_write', 'on', true);"
+    " UPDATE operation SET body = 'ours'; COMMIT"
+)
+
+
 def test_what_qafila_writes_into_the_table_itself_is_no_change(live: Live) -> None:
-    live.write(
-        "BEGIN; SELECT set_config('qafila.own_write', 'on', true);"
-        " UPDATE operation SET body = 'ours'; COMMIT"
-    )
+    live.write(OWN_WRITE)
     assert drain(live.ledger, live.workload, live.generation).changes == 0
+
+
+@pytest.fixture
+def application(live: Live) -> Iterator[str]:
+    """A role of its own that may write the table, and its address."""
+    role = f"application_{uuid.uuid4().hex[:8]}"
+    live.write(f"CREATE ROLE {role} LOGIN", f"GRANT SELECT, INSERT, UPDATE ON operation TO {role}")
+    yield role
+    live.write(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+def test_another_role_cannot_hide_its_writes_with_the_setting_of_our_own(
+    live: Live, application: str
+) -> None:
+    with psycopg.connect(live.source_url, user=application, autocommit=True) as session:
+        assert session.execute("SELECT current_user").fetchone() == (application,)
+        session.execute(OWN_WRITE)
+        session.execute("SET qafila.own_write = 'on'")
+        session.execute(put("op-000001", "hidden"))
+    assert drain(live.ledger, live.workload, live.generation).changes >= 120
+    assert live.texts()["op-000001"].endswith("hidden")
+
+
+def test_a_capture_of_an_earlier_version_is_replaced_without_losing_a_change(
+    live: Live, application: str
+) -> None:
+    """Its trigger believed the setting of every role."""
+    known = recorded(live.ledger, live.workload.name)
+    assert known
+    capture = known[0]
+    trigger, schema = capture.triggers[0], capture.schema
+    with psycopg.connect(live.source_url, autocommit=True) as database:
+        text = (files("qafila.sql") / "source" / "install.sql").read_text()
+        old = hashlib.sha256(json.dumps([text, capture.table, capture.key]).encode()).hexdigest()[
+            :12
+        ]
+        database.execute(
+            f"DROP TRIGGER {trigger} ON operation;"  # type: ignore[arg-type]
+            f"CREATE TRIGGER {trigger} AFTER INSERT OR UPDATE OR DELETE ON operation FOR EACH ROW"
+            " WHEN (current_setting('qafila.own_write', true) IS DISTINCT FROM 'on')"
+            f" EXECUTE FUNCTION {schema}.capture();"
+            f"ALTER TABLE operation ENABLE ALWAYS TRIGGER {trigger}"
+        )
+        row = database.execute("SELECT obj_description(%s::regnamespace)", [schema]).fetchone()
+        assert row
+        told = {**json.loads(row[0]), "definition": old}
+        database.execute(
+            sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
+                sql.Identifier(schema), sql.Literal(json.dumps(told))
+            )
+        )
+    live.write(put("op-000002", "before the upgrade"))
+    ensure_capture(live.ledger, live.workload, live.generation)
+    with psycopg.connect(live.source_url, user=application, autocommit=True) as session:
+        session.execute("SET qafila.own_write = 'on'")
+        session.execute(put("op-000003", "after the upgrade"))
+    drain(live.ledger, live.workload, live.generation)
+    assert live.texts()["op-000002"].endswith("before the upgrade")
+    assert live.texts()["op-000003"].endswith("after the upgrade")
 
 
 def test_what_a_position_calls_over_is_on_disk_before_it_is_kept(live: Live) -> None:
