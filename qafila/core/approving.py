@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 Criticality = Literal["low", "medium", "high"]
@@ -57,3 +58,18 @@ def state_of(
     if "reject" in decisions:
         return "rejected"
     return "approved" if len(decisions) >= needed else "pending"
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One person's last answer as evidence has it, and how many were needed when it was given."""
+
+    person: str
+    state: str
+    needed: int
+
+
+def confirmed(answers: Sequence[tuple[str, str, int]]) -> list[Confirmed]:
+    """Return each person's last answer; ``answers`` are name, state, persons needed, in order."""
+    last = {person(name): Confirmed(person(name), state, needed) for name, state, needed in answers}
+    return list(last.values())
