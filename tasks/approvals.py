@@ -162,13 +162,13 @@ def answer(
     after the other; what comes after the end or after the deadline changes nothing.
 
     Raises:
-        Refused: nobody is named, the question was answered or has lapsed already, this person
-            approved before, or is the one who asked for it.
+        Refused: nobody is named, or nobody who is listed; the question was answered or has lapsed
+            already, this person approved before, or is the one who asked for it.
     """
     with ledger.transaction():
         ledger.execute(statement("ledger", "lock_approval"), {"id": approval_id})
         now = read_approval(ledger, approval_id)
-        _require_counts(now, decision, by)
+        _require_counts(now, decision, by, _approvers(ledger, now.workload, decision))
         ledger.execute(
             statement("ledger", "put_answer"),
             {"id": approval_id, "person": person(by), "name": by.strip(), "decision": decision,
@@ -203,10 +203,28 @@ def answer(
         return read_approval(ledger, approval_id)
 
 
-def _require_counts(now: Approval, decision: Choice, by: str) -> None:
+def _approvers(ledger: Connection, workload: str, decision: Choice) -> list[str]:
+    """Return who may approve by the workload's newest revision; empty: anybody."""
+    key = {"workload": workload}
+    row = ledger.execute(statement("ledger", "latest_revision"), key).fetchone()
+    if row is None or decision == "reject":
+        return []
+    spec: dict[str, Any] = row[1]
+    listed = [str(name) for name in spec.get("rollout", {}).get("approvers", [])]
+    if spec.get("criticality") == "high" and not listed:
+        raise Refused(
+            f"{workload} is of high criticality, and its workload file lists no approvers.",
+            kept="the question, which still waits.",
+            remedy="name them in rollout.approvers of the workload file, then: qafila apply FILE",
+        )
+    return listed
+
+
+def _require_counts(now: Approval, decision: Choice, by: str, approvers: Sequence[str]) -> None:
     problem = refusal(
         by, decision, needed=now.needed, requested_by=now.requested_by,
         approved_by=now.approved_by if now.state == "pending" else (),
+        approvers=approvers,
     )  # fmt: skip
     if problem is not None and not person(by):
         raise Refused(problem, remedy="add --by NAME")
