@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from psycopg.rows import class_row
 
-from qafila.core.approving import Choice, person, refusal, state_of
+from qafila.core.approving import Choice, Confirmed, confirmed, person, refusal, state_of
 from qafila.errors import Refused
 from qafila.sql import statement
-from tasks.evidence import record_evidence
+from tasks.evidence import genuine_rows, record_evidence
 from tasks.ledger import Connection
 
 
@@ -80,6 +81,9 @@ def ask(ledger: Connection, question: Question) -> Approval:
 def read_approval(ledger: Connection, approval_id: str) -> Approval:
     """Return a question as it stands now; a pending one past its time is ``lapsed``.
 
+    An approval counts only as the evidence of its answers says: a row of the question or of an
+    answer that was written by other means leaves the question ``pending``.
+
     Raises:
         Refused: there is no such question.
     """
@@ -90,15 +94,51 @@ def read_approval(ledger: Connection, approval_id: str) -> Approval:
             f"no question, run or workload with an open question is called {approval_id!r}.",
             remedy="qafila status",
         )
-    return row
+    return counted(ledger, [row])[0]
 
 
 def pending_approvals(ledger: Connection, workload: str | None = None) -> list[Approval]:
     """Return what waits for a person, oldest first."""
     with ledger.cursor(row_factory=class_row(Approval)) as cursor:
-        return cursor.execute(
-            statement("ledger", "pending_approvals"), {"workload": workload}
+        rows = cursor.execute(
+            statement("ledger", "open_approvals"), {"workload": workload}
         ).fetchall()
+    return [row for row in counted(ledger, rows) if row.state == "pending"]
+
+
+def counted(ledger: Connection, rows: Sequence[Approval]) -> list[Approval]:
+    """Return these questions with the state and the approvals that their evidence confirms."""
+    found = ledger.execute(
+        statement("ledger", "answers_in_evidence"),
+        {"approvals": [row.id for row in rows], "workloads": [row.workload for row in rows]},
+    ).fetchall()
+    evidence = genuine_rows(ledger, [number for (number,) in found])
+    return [_as_confirmed(ledger, row, _answers(row, evidence)) for row in rows]
+
+
+def _answers(row: Approval, evidence: Sequence[Mapping[str, Any]]) -> list[Confirmed]:
+    about = (row.id, row.workload, row.generation)
+    return confirmed(
+        [
+            (body["by"], body["state"], int(body.get("needed") or 1))
+            for one in evidence
+            if (one["body"]["id"], one["workload"], one["generation"]) == about
+            and one["sentence"].startswith(f"{row.subject}: ")
+            and isinstance((body := one["body"]).get("by"), str)
+        ]
+    )
+
+
+def _as_confirmed(ledger: Connection, row: Approval, answers: Sequence[Confirmed]) -> Approval:
+    approving = {one.person for one in answers if one.state == "approved"}
+    row = replace(row, approved_by=[n for n in row.approved_by if person(n) in approving])
+    needed = max([row.needed, *(one.needed for one in answers)])
+    refused = any(one.state == "rejected" for one in answers)
+    if row.state != "approved" or (len(approving) >= needed and not refused):
+        return row
+    over = ledger.execute(statement("ledger", "is_over"), {"at": row.expires_at}).fetchone()
+    state: Literal["pending", "lapsed"] = "lapsed" if over == (True,) else "pending"
+    return replace(row, state=state, decided_by=None, decided_at=None, notes="")
 
 
 def attach_approval_run(ledger: Connection, approval_id: str, run_id: str) -> None:
@@ -122,19 +162,21 @@ def answer(
     after the other; what comes after the end or after the deadline changes nothing.
 
     Raises:
-        Refused: nobody is named, the question was answered or has lapsed already, this person
-            approved before, or is the one who asked for it.
+        Refused: nobody is named, or nobody who is listed; the question was answered or has lapsed
+            already, this person approved before, or is the one who asked for it.
     """
     with ledger.transaction():
         ledger.execute(statement("ledger", "lock_approval"), {"id": approval_id})
         now = read_approval(ledger, approval_id)
-        _require_counts(now, decision, by)
+        _require_counts(now, decision, by, _approvers(ledger, now.workload, decision))
         ledger.execute(
             statement("ledger", "put_answer"),
             {"id": approval_id, "person": person(by), "name": by.strip(), "decision": decision,
              "notes": notes},
         )  # fmt: skip
-        answers = ledger.execute(statement("ledger", "answers_of"), {"id": approval_id}).fetchall()
+        given = ledger.execute(statement("ledger", "answers_of"), {"id": approval_id}).fetchall()
+        count = {person(by), *map(person, now.approved_by)}
+        answers = [row[1:] for row in given if person(row[1]) in count]
         state = state_of(now.needed, [row[1] for row in answers])
         if state != "pending":
             deciding = [row for row in answers if state == "approved" or row[1] == "reject"]
@@ -145,11 +187,11 @@ def answer(
                  "notes": "; ".join(row[2] for row in deciding if row[2].strip())},
             )  # fmt: skip
         verb = "approved" if decision == "approve" else "rejected"
-        count = f", {len(answers)} of {now.needed}" if now.needed > 1 and verb == "approved" else ""
+        part = f", {len(answers)} of {now.needed}" if now.needed > 1 and verb == "approved" else ""
         record_evidence(
             ledger,
             "approval",
-            f"{now.subject}: {verb} by {by.strip()}{count}.",
+            f"{now.subject}: {verb} by {by.strip()}{part}.",
             workload=now.workload,
             generation=now.generation,
             run_id=now.asked_by_run,
@@ -161,10 +203,28 @@ def answer(
         return read_approval(ledger, approval_id)
 
 
-def _require_counts(now: Approval, decision: Choice, by: str) -> None:
+def _approvers(ledger: Connection, workload: str, decision: Choice) -> list[str]:
+    """Return who may approve by the workload's newest revision; empty: anybody."""
+    key = {"workload": workload}
+    row = ledger.execute(statement("ledger", "latest_revision"), key).fetchone()
+    if row is None or decision == "reject":
+        return []
+    spec: dict[str, Any] = row[1]
+    listed = [str(name) for name in spec.get("rollout", {}).get("approvers", [])]
+    if spec.get("criticality") == "high" and not listed:
+        raise Refused(
+            f"{workload} is of high criticality, and its workload file lists no approvers.",
+            kept="the question, which still waits.",
+            remedy="name them in rollout.approvers of the workload file, then: qafila apply FILE",
+        )
+    return listed
+
+
+def _require_counts(now: Approval, decision: Choice, by: str, approvers: Sequence[str]) -> None:
     problem = refusal(
         by, decision, needed=now.needed, requested_by=now.requested_by,
         approved_by=now.approved_by if now.state == "pending" else (),
+        approvers=approvers,
     )  # fmt: skip
     if problem is not None and not person(by):
         raise Refused(problem, remedy="add --by NAME")

@@ -15,7 +15,6 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 from psycopg import sql
-from psycopg.rows import dict_row
 
 from blocks.postgres import PostgresDatabase
 from qafila.core import drift as core
@@ -28,6 +27,7 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError
 from qafila.sql import statement
+from tasks.certificates import newest_certificate
 from tasks.connections import connection
 from tasks.decision import load_price_book, measure_workload, newest_prices, store_prices
 from tasks.evidence import Evidence, evidence_of, latest_evidence, record_evidence
@@ -233,10 +233,8 @@ def check_forecast(workload: str, today: datetime) -> Finding:
 @task(task_run_name="check certificate of {workload}")
 def check_certificate(workload: str, warn_hours: float, now: datetime) -> Finding:
     """Say how long the newest rollback certificate holds."""
-    with open_ledger() as ledger, ledger.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            statement("ledger", "newest_certificate"), {"workload": workload}
-        ).fetchone()
+    with open_ledger() as ledger:
+        row = newest_certificate(ledger, workload)
         serving = serving_generation(ledger, workload)
     return core.check_certificate(
         None if row is None else row["expires_at"], now, warn_hours=warn_hours,

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from typing import Any
 
@@ -237,8 +238,12 @@ def issue_certificate(
         "drilled": drilled,
         "versions": versions,
         "valid_hours": valid_hours,
+        "router": spec.service.router.block,
     }
     with ledger.transaction():
+        began = ledger.execute(statement("ledger", "transaction_began_at")).fetchone()
+        assert began is not None
+        body["issued_at"] = began[0].astimezone(UTC).isoformat()  # what the certificate gets, too
         number = record_evidence(
             ledger, "drill", judged.sentence, workload=spec.name, generation=generation.number,
             verdict=judged.verdict, body=body, run_id=run_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -107,6 +107,15 @@ def latest_evidence(
     """Return the newest row of one kind, if there is one."""
     rows = evidence_of(ledger, workload, kind, generation=generation, limit=1)
     return rows[0] if rows else None
+
+
+def genuine_rows(ledger: Connection, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Return these rows, oldest first, without those whose content does not fit their digest."""
+    with ledger.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(
+            statement("ledger", "evidence_numbered"), {"numbers": list(numbers)}
+        ).fetchall()
+    return [r for r in rows if link_digest(r["previous"], r["number"], hashed(r)) == r["digest"]]
 
 
 def check_chain(ledger: Connection) -> ChainCheck:

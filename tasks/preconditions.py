@@ -9,7 +9,6 @@ from importlib.metadata import version as package_version
 from typing import Any
 
 import httpx
-from psycopg.rows import dict_row
 
 from blocks import PostgresDatabase
 from qafila.core.corpus import PgvectorTarget
@@ -20,6 +19,7 @@ from qafila.errors import NotReady, QafilaError, Refused, Unavailable
 from qafila.sql import statement
 from tasks.agreement import require_agreement
 from tasks.alias import set_trial
+from tasks.certificates import newest_certificate, valid_certificate
 from tasks.connections import connection
 from tasks.leases import read_lease
 from tasks.ledger import Connection, Generation, read_workload, require_generation
@@ -154,12 +154,10 @@ def require_certificate(
         Refused: there is none; says what the last drill was for.
     """
     router = spec.service.router.block
-    key = {"workload": spec.name, "generation": generation.number, "router": router}
-    with ledger.cursor(row_factory=dict_row) as cursor:
-        valid = cursor.execute(statement("ledger", "valid_certificate"), key).fetchone()
-        if valid is not None and valid["versions"] == versions:
-            return valid
-        newest = cursor.execute(statement("ledger", "newest_certificate"), key).fetchone()
+    valid = valid_certificate(ledger, spec.name, generation.number, router)
+    if valid is not None and valid["versions"] == versions:
+        return valid
+    newest = newest_certificate(ledger, spec.name)
     if newest is None:
         because = "It was never drilled."
     elif valid is not None:

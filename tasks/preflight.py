@@ -9,7 +9,6 @@ from typing import Any
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from psycopg.rows import dict_row
 
 from qafila.core import preflight as core
 from qafila.core.approving import approvers_needed
@@ -22,6 +21,7 @@ from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, Question, read_approval
 from tasks.asking import ask_person
+from tasks.certificates import newest_certificate
 from tasks.decision import wait_for_answer
 from tasks.evidence import latest_evidence, record_evidence
 from tasks.ledger import Connection, generation_of, open_ledger, read_workload
@@ -38,10 +38,7 @@ def gather_facts(ledger: Connection, workload: str, generation: int) -> Facts:
     router = ledger.execute(
         statement("ledger", "get_connection"), {"name": spec.service.router.block}
     ).fetchone()
-    with ledger.cursor(row_factory=dict_row) as cursor:
-        drilled = cursor.execute(
-            statement("ledger", "newest_certificate"), {"workload": workload}
-        ).fetchone()
+    drilled = newest_certificate(ledger, workload)
     return Facts(
         workload=spec,
         generation=generation,

@@ -15,6 +15,8 @@ from qafila.report.page import render, render_validation
 from qafila.report.validation import Validation, validation_of
 from qafila.settings import home
 from qafila.sql import statement
+from tasks.approvals import read_approval
+from tasks.certificates import counted
 from tasks.evidence import check_chain
 from tasks.ledger import Connection, Generation, read_workload
 from tasks.pages import save_page
@@ -93,8 +95,13 @@ def _collect(
     spec = _rows(ledger, "spec_at", {**key, "revision": about.revision})[0]["spec"]
     with ledger.cursor(row_factory=class_row(EvidenceRow)) as cursor:
         evidence = tuple(cursor.execute(statement("report", "evidence_for"), key))
-    with ledger.cursor(row_factory=class_row(ApprovalRow)) as cursor:
-        approvals = tuple(cursor.execute(statement("report", "approvals_of"), key))
+    approvals = tuple(
+        _as_counted(ledger, row.pop("id"), row) for row in _rows(ledger, "approvals_of", key)
+    )
+    certificates = [
+        {name: value for name, value in row.items() if name not in ("workload", "generation")}
+        for row in counted(ledger, _rows(ledger, "certificates_of", key))
+    ]
     whole = _rows(ledger, "count_evidence_for", key)[0]["count"]
     kinds = {row.kind: row for row in evidence if row.generation == about.number}
     audit = kinds["audit"].body.get("audit_id") if "audit" in kinds else None
@@ -114,12 +121,21 @@ def _collect(
         evidence=evidence,
         left_off=whole - len(evidence),
         approvals=approvals,
-        certificates=tuple(_rows(ledger, "certificates_of", key)),
+        certificates=tuple(certificates),
         outcomes=tuple(_rows(ledger, "outcomes_of", {"audit_id": audit})),
         rollout=newest_rollout(ledger, about.workload, about.number, chain),
         chain=chain,
         made_at=datetime.now(UTC),
     )
+
+
+def _as_counted(ledger: Connection, approval_id: str, row: dict[str, Any]) -> ApprovalRow:
+    """Return a question for the page, with the state that its evidence confirms."""
+    counts = read_approval(ledger, approval_id)
+    return ApprovalRow(
+        **{**row, "state": counts.state, "decided_by": counts.decided_by, "notes": counts.notes,
+           "decided_at": counts.decided_at}
+    )  # fmt: skip
 
 
 def _choose(workload: str, generations: list[Generation], number: int | None) -> Generation:

@@ -20,6 +20,8 @@ from qafila.report.facts import ChainState, EvidenceRow
 from qafila.report.rollout import Artifacts
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
 from qafila.sql import statement
+from tasks.approvals import read_approval
+from tasks.certificates import counted
 from tasks.evidence import check_chain
 from tasks.ledger import Connection, read_workload
 
@@ -122,7 +124,7 @@ def _collect(
     meant = spec[0]["spec"]
     # An older revision may lack what the file says today: the models fill in their defaults.
     rollout = Rollout.model_validate(meant.get("rollout", {}))
-    certificate = _rows(ledger, "certificate_at", key)
+    certificate = counted(ledger, _rows(ledger, "certificate_at", key))
     return RolloutFacts(
         rollout=mine["rollout"],
         workload=workload,
@@ -175,7 +177,17 @@ def _approvals(ledger: Connection, key: Mapping[str, Any]) -> list[Asked]:
     given: dict[str, list[Answer]] = {}
     for a in answers:
         given.setdefault(a.pop("approval"), []).append(Answer(**a))
-    return [Asked(**a, answers=given.get(a["id"], [])) for a in asked]
+    shown = []
+    for a in asked:
+        counts = read_approval(ledger, a["id"])  # as its evidence says, not only its row
+        a |= {"state": counts.state, "decided_by": counts.decided_by, "notes": counts.notes,
+              "decided_at": counts.decided_at}  # fmt: skip
+        kept = [
+            one for one in given.get(a["id"], [])
+            if one.decision == "reject" or one.name in counts.approved_by
+        ]  # fmt: skip
+        shown.append(Asked(**a, answers=kept))
+    return shown
 
 
 def _rows(

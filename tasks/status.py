@@ -17,6 +17,7 @@ from qafila.core.workload import Rollout, Workload
 from qafila.errors import QafilaError
 from qafila.sql import statement
 from tasks.approvals import Approval, pending_approvals
+from tasks.certificates import valid_certificate
 from tasks.edges import router_of
 from tasks.evidence import Evidence, latest_evidence
 from tasks.leases import LeaseRow, read_lease
@@ -68,10 +69,10 @@ def read_status(ledger: Connection, name: str) -> Status:
         problem = error.what
     certificate, look, preflight, latest = None, None, None, None
     if generation is not None:
-        key = {"workload": name, "generation": generation.number,
+        key: dict[str, Any] = {"workload": name, "generation": generation.number,
                "router": workload.service.router.block}  # fmt: skip
+        certificate = valid_certificate(ledger, **key)
         with ledger.cursor(row_factory=dict_row) as cursor:
-            certificate = cursor.execute(statement("ledger", "valid_certificate"), key).fetchone()
             look = cursor.execute(statement("status", "last_look"), key).fetchone()
         preflight = latest_preflight(ledger, name, generation.number)
         for kind in ("rollback", "rollout", "drill", "validation", "backfill", "decision", "audit"):

@@ -189,6 +189,9 @@ class Rollout(Model):
     approve_above: Percent | list[Percent] = Field(
         25, description="A person is asked before the first weight above this, or each of these."
     )
+    approvers: list[Annotated[str, Field(min_length=2, max_length=100)]] = Field(
+        [], description="Who may approve; high criticality needs this list, else empty: anybody."
+    )
     windows: Windows | None = Field(
         None, description="Hours in which weights may rise; none: at any time."
     )

@@ -16,7 +16,8 @@ from tasks import approvals
 from tasks.approvals import Question
 from tasks.asking import ask_person
 from tasks.evidence import check_chain, evidence_of
-from tasks.ledger import Connection
+from tasks.ledger import Connection, apply_workload
+from tests.integration.applied import apply_demo
 
 
 def ask(ledger: Connection, *, needed: int = 2, by: str | None = "Amal", s: float = 60) -> None:
@@ -126,3 +127,27 @@ def test_a_prefect_server_that_hangs_does_not_keep_the_asker(ledger: psycopg.Con
     assert time.monotonic() - began < 10  # what a holder of a lease has to show itself
     assert (asked.state, asked.approval_run) == ("pending", None)
     assert approvals.answer(ledger, "q", "approve", by="Badr").state == "approved"
+
+
+@pytest.mark.parametrize("criticality", ["low", "high"])
+def test_only_listed_persons_approve(
+    ledger: psycopg.Connection, target_url: str, criticality: str
+) -> None:
+    spec, _ = apply_demo(ledger, target_url, criticality=criticality)
+    approvals.ask(ledger, Question("q", spec.name, 1, "above 25 %", "go on?", 60))
+    rollout = spec.rollout.model_copy(update={"approvers": ["Badr", "Chaima"]})
+    apply_workload(ledger, spec.model_copy(update={"rollout": rollout}))
+    with pytest.raises(Refused, match="Driss is not among the approvers: Badr, Chaima"):
+        approvals.answer(ledger, "q", "approve", by="Driss")
+    assert approvals.answer(ledger, "q", "approve", by="BADR").state == "approved"
+
+
+def test_high_criticality_without_a_list_is_not_approved(
+    ledger: psycopg.Connection, target_url: str
+) -> None:
+    spec, _ = apply_demo(ledger, target_url, criticality="high")
+    approvals.ask(ledger, Question("q", spec.name, 1, "above 25 %", "go on?", 60, needed=2))
+    with pytest.raises(Refused, match="lists no approvers") as refused:
+        approvals.answer(ledger, "q", "approve", by="Badr")
+    assert "rollout.approvers" in (refused.value.remedy or "")
+    assert approvals.answer(ledger, "q", "reject", by="Badr").state == "rejected"

@@ -65,7 +65,8 @@ def two_rollouts(ledger: psycopg.Connection[Any], target_url: str) -> None:
     """One that was taken back, then one that was promoted after two persons said yes."""
     apply_demo(ledger, target_url)
     note(ledger, "validation", Verdict.PASS)
-    drill = note(ledger, "drill", Verdict.PASS, seconds_to_zero=0.012, flips=3, weight=1)
+    drill = note(ledger, "drill", Verdict.PASS, seconds_to_zero=0.012, flips=3, weight=1,
+                 failed_requests=0, versions={"router": "1"}, valid_hours=24)  # fmt: skip
     ledger.execute(
         statement("ledger", "issue_certificate"),
         {"workload": NAME, "generation": 1, "router": "edge-1", "versions": Jsonb({"router": "1"}),

@@ -149,6 +149,23 @@ SELECT number, workload, generation, kind, run_id, verdict, sentence, recorded_a
 FROM qafila.evidence
 ORDER BY number;
 
+-- name: evidence_numbered
+-- Some rows, in order, as the chain needs them.
+SELECT number, workload, generation, kind, run_id, verdict, sentence, recorded_at, body,
+       previous, digest
+FROM qafila.evidence
+WHERE number = ANY (%(numbers)s)
+ORDER BY number;
+
+-- name: answers_in_evidence
+-- The rows that were written when some questions of these workloads were answered, in order.
+SELECT number
+FROM qafila.evidence
+WHERE kind = 'approval'
+  AND workload = ANY (%(workloads)s)
+  AND body ->> 'id' = ANY (%(approvals)s)
+ORDER BY number;
+
 -- name: evidence_of
 -- Rows of one workload and kind (any kind when NULL), newest first.
 SELECT number, workload, generation, kind, run_id, verdict, sentence, recorded_at, body, digest
@@ -184,6 +201,10 @@ SELECT id, workload, generation, subject, question, asked_by_run, approval_run,
 FROM qafila.approval AS q
 WHERE id = %(id)s;
 
+-- name: is_over
+-- Whether a time has passed, by the ledger's clock.
+SELECT %(at)s <= clock_timestamp();
+
 -- name: lock_approval
 -- Hold the question while an answer to it is decided, so that two answers follow one another.
 SELECT id
@@ -191,8 +212,9 @@ FROM qafila.approval
 WHERE id = %(id)s
 FOR UPDATE;
 
--- name: pending_approvals
--- What waits for a person, oldest first.
+-- name: open_approvals
+-- Questions that may still wait for a person, oldest first: also those that were closed, since
+-- only evidence closes one.
 SELECT id, workload, generation, subject, question, asked_by_run, approval_run, state,
        decided_by, notes, asked_at, expires_at, decided_at, needed, requested_by,
        ARRAY(
@@ -203,7 +225,7 @@ SELECT id, workload, generation, subject, question, asked_by_run, approval_run, 
            ORDER BY a.answered_at, a.person
        ) AS approved_by
 FROM qafila.approval AS q
-WHERE state = 'pending'
+WHERE state IN ('pending', 'approved')
   AND expires_at > clock_timestamp()
   AND (%(workload)s::text IS NULL OR workload = %(workload)s)
 ORDER BY asked_at;
@@ -226,7 +248,7 @@ SET name = excluded.name,
 
 -- name: answers_of
 -- The answers to one question in order.
-SELECT name, decision, notes
+SELECT person, name, decision, notes
 FROM qafila.approval_answer
 WHERE approval = %(id)s
 ORDER BY answered_at, person;
@@ -322,6 +344,10 @@ FROM qafila.lease
 WHERE holder IS NOT NULL
   AND heartbeat + make_interval(secs => ttl_seconds) < clock_timestamp();
 
+-- name: transaction_began_at
+-- What now() says in this transaction.
+SELECT now();
+
 -- name: issue_certificate
 INSERT INTO qafila.certificate
     (workload, generation, router, versions, seconds_to_zero, failed_requests, evidence_number,
@@ -332,8 +358,8 @@ VALUES
      now() + make_interval(hours => %(valid_hours)s))
 RETURNING id, expires_at;
 
--- name: valid_certificate
--- The newest certificate of this generation on this router that has not expired.
+-- name: valid_certificates
+-- Certificates of this generation on this router that have not expired, newest first.
 SELECT id, workload, generation, router, versions, seconds_to_zero, failed_requests,
        evidence_number, issued_at, expires_at
 FROM qafila.certificate
@@ -341,14 +367,12 @@ WHERE workload = %(workload)s
   AND generation = %(generation)s
   AND router = %(router)s
   AND expires_at > now()
-ORDER BY id DESC
-LIMIT 1;
+ORDER BY id DESC;
 
--- name: newest_certificate
--- Whatever its generation: for the sentence of a refusal, and for status.
+-- name: newest_certificates
+-- Whatever their generation, newest first: for the sentence of a refusal, and for status.
 SELECT id, workload, generation, router, versions, seconds_to_zero, failed_requests,
        evidence_number, issued_at, expires_at
 FROM qafila.certificate
 WHERE workload = %(workload)s
-ORDER BY id DESC
-LIMIT 1;
+ORDER BY id DESC;

@@ -39,7 +39,7 @@ FROM qafila.evidence_head;
 
 -- name: approvals_of
 -- Every question about one generation, oldest first; a pending one past its time reads as lapsed.
-SELECT subject, question,
+SELECT id, subject, question,
        CASE WHEN state = 'pending' AND expires_at <= now() THEN 'lapsed' ELSE state END AS state,
        decided_by, notes, asked_at, expires_at, decided_at
 FROM qafila.approval
@@ -49,8 +49,8 @@ ORDER BY asked_at, id;
 
 -- name: certificates_of
 -- Every certificate of one generation, valid or not, oldest first. Reads only.
-SELECT id, router, versions, seconds_to_zero, failed_requests, evidence_number, issued_at,
-       expires_at
+SELECT id, workload, generation, router, versions, seconds_to_zero, failed_requests,
+       evidence_number, issued_at, expires_at
 FROM qafila.certificate
 WHERE workload = %(workload)s
   AND generation = %(generation)s

@@ -68,7 +68,7 @@ WHERE approval = ANY(%(approvals)s)
 ORDER BY answered_at, person;
 
 -- name: certificate_at
--- The certificate that was valid for a generation when its rollout began. Reads only.
+-- Certificates that were valid for a generation when its rollout began. Reads only.
 SELECT id, workload, generation, router, versions, seconds_to_zero, failed_requests,
        evidence_number, issued_at, expires_at
 FROM qafila.certificate
@@ -76,8 +76,7 @@ WHERE workload = %(workload)s
   AND generation = %(generation)s
   AND issued_at <= %(began_at)s
   AND expires_at > %(began_at)s
-ORDER BY id DESC
-LIMIT 1;
+ORDER BY id DESC;
 
 -- name: paid_meanwhile
 -- What was paid for a generation during its rollout, by subject. Reads only.

@@ -126,7 +126,8 @@ def test_high_criticality_goes_after_a_lower_one_or_with_two_approvals(
     edge: Edge,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    spec = workload.model_copy(update={"criticality": "high"})
+    listed = workload.rollout.model_copy(update={"approvers": ["Amal", "Badr", "Chaima"]})
+    spec = workload.model_copy(update={"criticality": "high", "rollout": listed})
     revision = ready(ledger, spec, edge)
     assert (
         "has settled on a pgvector target behind a envoy-file router"
