@@ -27,6 +27,7 @@ def bring_back(
     holder: str,
     run_id: str | None = None,
     card: Path | None = None,
+    accepted: str | None = None,
     event: Event = Event.ROLLBACK,
     wait_s: float | None = None,
     now: bool = False,
@@ -35,7 +36,8 @@ def bring_back(
     """Give the baseline all traffic and prove it, with or without the ledger.
 
     A ledger that hangs is given ``LEDGER_SECONDS`` for each question, then counts as down. With
-    ``card`` the ledger is not asked at all. ``wait_s`` and ``now`` are as in ``roll_back``; by a
+    ``card`` the ledger is not asked at all; ``accepted`` is as in ``read_card``.
+    ``wait_s`` and ``now`` are as in ``roll_back``; by a
     card nobody can say how far live sync is, and the weights fall at once.
 
     Raises:
@@ -45,7 +47,9 @@ def bring_back(
         StaleEpoch: a rollback that started later was faster.
     """
     if card is not None:
-        return roll_back_by_card(card, why, workload=workload, run_id=run_id, event=event)
+        return roll_back_by_card(
+            card, why, workload=workload, run_id=run_id, event=event, accepted=accepted
+        )
     try:
         ledger = open_ledger()
     except Unavailable as error:

@@ -15,7 +15,9 @@ import psycopg
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from qafila.connecting.postgres import protection_of
 from qafila.core.fingerprint import Fingerprint, canonical_json
+from qafila.core.masking import mask_text
 from qafila.core.phases import ENDED, Event, Phase, next_phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused, Unavailable
@@ -47,17 +49,18 @@ def open_ledger(url: str | None = None) -> Connection:
     """Return an autocommit connection to the ledger; use it as a context manager.
 
     Raises:
+        BadInput: its address cannot be read.
         Unavailable: no ledger is configured, or it does not answer.
     """
     address = url or ledger_url()
     try:
         return psycopg.connect(
             address, autocommit=True, connect_timeout=5,
-            fallback_application_name=session_name(LEDGER),
+            fallback_application_name=session_name(LEDGER), **protection_of(address),
         )  # fmt: skip
     except psycopg.OperationalError as error:
         raise Unavailable(
-            f"the ledger does not answer: {str(error).strip().splitlines()[0]}",
+            f"the ledger does not answer: {mask_text(str(error).strip().splitlines()[0])}",
             kept="nothing was touched.",
             remedy="qafila doctor",
         ) from error

@@ -22,12 +22,14 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.seal import Seal, seal, seal_problem
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
+from qafila.home_keys import ensure_key, read_key
 from tasks.alias import Alias, read_alias
 from tasks.ledger import Connection, Generation
 from tasks.recorded import Lookup, Recorded, open_postgres, recorded_in
 from tasks.routers.port import Router, RouterState
 
 KEY_VARIABLE = "QAFILA_CARD_KEY"
+KEY = "rollback-card"
 FORMAT = 1
 
 
@@ -74,7 +76,8 @@ def write_card(
     """Write the card before a rollout or drill gives its first weight; return its path.
 
     ``epoch`` is that of the lease held. Whole or not at all: temporary file, fsync, rename. The
-    newest card of a workload replaces the one before.
+    newest card of a workload replaces the one before. Sealed with ``card_key``, which is made where
+    there is none.
 
     Raises:
         Refused: a connection that the way back needs was never recorded.
@@ -100,15 +103,36 @@ def write_card(
         "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": run_id,
     }
-    content = {"body": body, "seal": asdict(seal(body, os.environ.get(KEY_VARIABLE)))}
+    content = {"body": body, "seal": asdict(seal(body, key_to_seal_with()))}
     here = card_path(spec.name)
     for path in (here, *(folder / f"rollback-card-{spec.name}.json" for folder in folders)):
         write_whole(path, json.dumps(content, indent=1))
     return here
 
 
-def read_card(path: Path) -> Card:
+def card_key() -> str | None:
+    """Return the key that seals cards and the spool: the variable's, else this home's, else none.
+
+    Raises:
+        Unavailable: the key file cannot be read.
+    """
+    return os.environ.get(KEY_VARIABLE) or read_key(KEY)
+
+
+def key_to_seal_with() -> str:
+    """Return the key that seals cards and the spool; make this home's where there is none.
+
+    Raises:
+        Unavailable: the key file cannot be read.
+    """
+    return os.environ.get(KEY_VARIABLE) or ensure_key(KEY)
+
+
+def read_card(path: Path, *, accepted: str | None = None) -> Card:
     """Return a card whose seal holds.
+
+    ``accepted`` is the digest of a card that a person takes without a seal of this home's key: one
+    of an earlier version, or of another machine.
 
     Raises:
         Refused: there is no such file, or its seal does not hold.
@@ -126,25 +150,36 @@ def read_card(path: Path) -> Card:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is not a rollback card: {error}") from error
-    key = os.environ.get(KEY_VARIABLE)
-    problem = seal_problem(body, found, key)
-    if problem is not None:
-        unset = f"unset {KEY_VARIABLE} to go by its digest alone, or " if key else ""
-        raise Refused(
-            f"the seal of {path} does not hold: {problem}.",
-            kept="all weights.",
-            remedy=f"{unset}use the copy beside the router's files: "
-            "qafila rollback WORKLOAD --card FILE",
-        )
-    note = ""
-    if found.hmac_sha256 is not None and not key:
-        note = f"whole, but who wrote it is not proven: {KEY_VARIABLE} is not set here"
+    note = _require_seal(path, body, found, accepted)
     try:
         if body["card"] != FORMAT:
             raise ValueError(f"it is of format {body['card']}, this version reads {FORMAT}")
         return _card(body, found.sha256, path, note)
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{path} is not a card that this version can read: {error}") from error
+
+
+def _require_seal(path: Path, body: Mapping[str, Any], found: Seal, accepted: str | None) -> str:
+    """Return what the seal does not prove, empty where it proves all; refuse what does not hold."""
+    if (problem := seal_problem(body, found)) is not None:
+        raise Refused(
+            f"the seal of {path} does not hold: {problem}.",
+            kept="all weights.",
+            remedy="use the copy beside the router's files: qafila rollback WORKLOAD --card FILE",
+        )
+    key = card_key()
+    problem = seal_problem(body, found, key) if key else "there is no key here to check it with"
+    if problem is None:
+        return ""
+    if accepted == found.sha256:
+        return f"accepted by its digest; its seal proves nothing here: {problem}"
+    workload = body["workload"]["name"] if isinstance(body.get("workload"), Mapping) else "WORKLOAD"
+    raise Refused(
+        f"the seal of {path} does not hold: {problem}.",
+        kept="all weights.",
+        remedy=f"where another machine sealed it: set {KEY_VARIABLE} to the content of that machine's "
+        f"QAFILA_HOME/keys/{KEY}. Where an earlier version wrote it and you know its digest: qafila rollback {workload} --card {path} --accept-digest {found.sha256}",
+    )
 
 
 def _card(body: dict[str, Any], digest: str, path: Path, note: str) -> Card:

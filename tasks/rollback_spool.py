@@ -1,12 +1,14 @@
 """What was done without a ledger, kept until one answers: then it becomes evidence.
 
 One file, ``QAFILA_HOME/spool/rollbacks.jsonl``, a line a rollback, each synced to the disk before
-its rollback returns. Taking it in is idempotent by the line's id.
+its rollback returns, and sealed with the key of the rollback cards: a line that somebody else wrote
+or changed never becomes evidence. Taking it in is idempotent by the line's id.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -19,14 +21,16 @@ import psycopg
 
 from qafila import settings
 from qafila.core.phases import Event, Phase
+from qafila.core.seal import Seal, seal, seal_problem
 from qafila.core.verdict import Verdict
-from qafila.errors import QafilaError, Unavailable
+from qafila.errors import QafilaError, Refused, Unavailable
 from qafila.sql import statement
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection, generation_of, move_phase, open_ledger
-from tasks.rollback_card import write_whole
+from tasks.rollback_card import card_key, key_to_seal_with, write_whole
 
 KIND = "rollback"
+ACCEPT_VARIABLE = "QAFILA_ACCEPT_SPOOL"
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,11 @@ def spool_path() -> Path:
 
 
 def spool(entry: Spooled) -> None:
-    """Append one line and sync it to the disk."""
+    """Append one sealed line and sync it to the disk."""
+    body = json.loads(json.dumps(asdict(entry)))  # as whoever reads the line will have it
+    line = {"rollback": body, "seal": asdict(seal(body, key_to_seal_with()))}
     with _locked(), spool_path().open("a") as file:
-        file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -75,7 +81,8 @@ def has_spooled() -> bool:
 def take_in_spool(ledger: Connection, tell: Callable[[str], None] = lambda line: None) -> int:
     """Make every waiting line evidence, raise the lease's epoch, move the phase; return how many.
 
-    A line of another ledger's generation stays and is told of. Two callers wait for one another.
+    A line of another ledger's generation stays and is told of, and so does one whose seal does not
+    hold, unless ``QAFILA_ACCEPT_SPOOL`` names its digest. Two callers wait for one another.
     """
     if not has_spooled():
         return 0
@@ -83,7 +90,7 @@ def take_in_spool(ledger: Connection, tell: Callable[[str], None] = lambda line:
     with _locked():
         for line in spool_path().read_text().splitlines():
             try:
-                entry = Spooled(**json.loads(line))
+                entry = _opened(line)
                 _take_in(ledger, entry)
             except (ValueError, TypeError, QafilaError) as error:
                 what = error.what if isinstance(error, QafilaError) else str(error)
@@ -114,6 +121,31 @@ def take_in_at_start(tell: Callable[[str], None]) -> None:
             take_in_where_possible(ledger, tell)
     except Unavailable:
         return
+
+
+def _opened(line: str) -> Spooled:
+    """Return what a line says; refuse one that was not sealed with the key at hand.
+
+    Raises:
+        Refused: its seal does not hold.
+    """
+    content = json.loads(line)
+    body = content.get("rollback", content)
+    found = Seal(**content["seal"]) if "seal" in content else None
+    key = card_key()
+    if found is None:
+        problem: str | None = "it has none; an earlier version or somebody else wrote it"
+    elif key is None:
+        problem = "there is no key here to check it with"
+    else:
+        problem = seal_problem(body, found, key)
+    digest = hashlib.sha256(line.encode()).hexdigest()
+    if problem is not None and os.environ.get(ACCEPT_VARIABLE) != digest:
+        raise Refused(
+            f"the seal of a line does not hold: {problem}. Where you know that rollback, take the "
+            f"line in with {ACCEPT_VARIABLE}={digest} qafila evidence verify"
+        )
+    return Spooled(**body)
 
 
 def _take_in(ledger: Connection, entry: Spooled) -> None:

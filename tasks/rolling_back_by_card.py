@@ -40,11 +40,13 @@ def roll_back_by_card(
     run_id: str | None = None,
     event: Event = Event.ROLLBACK,
     proof_seconds: float = PROOF_SECONDS,
+    accepted: str | None = None,
 ) -> RolledBack:
     """Give the baseline all traffic by what the card says, prove it, and note it in the spool.
 
     Idempotent: on the baseline already, nothing is changed and nothing is noted. The phase and the
-    lease follow when a ledger answers again (``take_in_spool``).
+    lease follow when a ledger answers again (``take_in_spool``). ``accepted`` is as in
+    ``read_card``.
 
     Raises:
         Refused: there is no card, or its seal does not hold.
@@ -52,7 +54,7 @@ def roll_back_by_card(
         StaleEpoch: somebody newer wrote meanwhile.
         Unavailable: the router's configuration cannot be read or written.
     """
-    card = read_card(path)
+    card = read_card(path, accepted=accepted)
     name = card.workload.name
     if workload is not None and name != workload:
         raise BadInput(f"{path} is the card of {name}, not of {workload}.")

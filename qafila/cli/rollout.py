@@ -26,6 +26,14 @@ def rollback(
         Path | None,
         typer.Option("--card", help="Go back by this rollback card, and ask no ledger."),
     ] = None,
+    accept_digest: Annotated[
+        str | None,
+        typer.Option(
+            "--accept-digest",
+            metavar="SHA256",
+            help="With --card: take a card that is not sealed with this home's key, by its digest.",
+        ),
+    ] = None,
     wait_seconds: Annotated[
         float,
         typer.Option(
@@ -46,6 +54,7 @@ def rollback(
 
     When the ledger does not answer, the rollback card in QAFILA_HOME/cards is taken by itself.
     """
+    from qafila.errors import BadInput
     from tasks.bringing_back import bring_back
     from tasks.rolling_back import refuse_if_unproven
 
@@ -53,8 +62,20 @@ def rollback(
         if not as_json:
             screen.complain(line)
 
+    if accept_digest is not None and card is None:
+        raise BadInput(
+            "--accept-digest names the digest of a card, and no card is given.",
+            remedy=f"qafila rollback {workload} --card FILE --accept-digest SHA256",
+        )
     outcome = bring_back(
-        workload, why, holder="qafila rollback", card=card, wait_s=wait_seconds, now=now, tell=tell
+        workload,
+        why,
+        holder="qafila rollback",
+        card=card,
+        accepted=accept_digest,
+        wait_s=wait_seconds,
+        now=now,
+        tell=tell,
     )
     if as_json:
         screen.print_json(outcome.body())

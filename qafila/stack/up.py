@@ -21,6 +21,7 @@ import psycopg
 from qafila import settings
 from qafila.connecting.envoy import SOCKET_SCHEME
 from qafila.errors import BadInput, Unavailable
+from qafila.home_keys import ensure_key
 from qafila.session_name import session_name
 from qafila.sql import apply_schema
 from qafila.stack import envoy, ground, moto, ports, postgres, prefect, state
@@ -32,6 +33,7 @@ from qafila.stack.sockets import private_socket
 READY_S = 180.0  # a dead process is noticed at once; this is for a busy machine
 WATCHDOG = (sys.executable, "-m", "qafila.cli", "watchdog")
 REGISTER = (sys.executable, "-m", "qafila.cli.registering")
+HOME_KEYS = ("rollback-card", "connection-bindings")  # made before anything needs them
 DATABASES = {
     "ledger_url": "qafila_ledger",
     "source_url": "demo_source",
@@ -114,6 +116,8 @@ class _Start:
         state.record("ports", self.ports)
 
     def run(self, digest: str) -> Report:
+        for purpose in HOME_KEYS:
+            ensure_key(purpose, self.home)
         self._leave_an_old_server()
         self._prefect()
         self._envoy()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from qafila.core.seal import seal
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused, Unavailable
 from qafila.sql import statement
@@ -16,7 +18,9 @@ from tasks.alias import move_alias
 from tasks.bringing_back import bring_back
 from tasks.ledger import newest_generation
 from tasks.rollback_card import KEY_VARIABLE, read_card, write_card
+from tasks.rolling_back_by_card import roll_back_by_card
 from tests.edges import Edge
+from tests.fake_postgres import fake_postgres
 
 NAME = "aws-docs-search"
 
@@ -89,14 +93,69 @@ def test_with_a_key_only_its_seals_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv(KEY_VARIABLE, "k")
-    with pytest.raises(Refused, match="sealed without one"):
+    with pytest.raises(Refused, match="another key"):
         read_card(card)
     generation = newest_generation(ledger, NAME)
     assert generation is not None
     write_card(ledger, workload, generation, edge.router, 7)
     assert read_card(card).note == ""
     monkeypatch.delenv(KEY_VARIABLE)
-    assert "not proven" in read_card(card).note
+    with pytest.raises(Refused, match="another key"):
+        read_card(card)
+
+
+def forged(card: Path, *, key: str | None) -> Path:
+    """Write a card of the same content by somebody who has no key, or another; return its path."""
+    body = json.loads(card.read_text())["body"]
+    path = card.with_name("forged.json")
+    path.write_text(json.dumps({"body": body, "seal": asdict(seal(body, key))}))
+    return path
+
+
+@pytest.mark.parametrize("key", [None, "another key"])
+def test_a_card_that_this_home_did_not_seal_is_refused(card: Path, key: str | None) -> None:
+    with pytest.raises(Refused) as refused:
+        read_card(forged(card, key=key))
+    assert "all weights" in refused.value.kept
+    assert "qafila rollback aws-docs-search --card" in refused.value.remedy
+
+
+def test_a_card_of_an_earlier_version_is_taken_by_its_digest_alone(card: Path) -> None:
+    path = forged(card, key=None)
+    digest = json.loads(path.read_text())["seal"]["sha256"]
+    with pytest.raises(Refused) as refused:
+        read_card(path)
+    assert f"--accept-digest {digest}" in refused.value.remedy
+    with pytest.raises(Refused):
+        read_card(path, accepted="0" * 64)
+    assert "accepted by its digest" in read_card(path, accepted=digest).note
+    content = json.loads(path.read_text())
+    content["body"]["epoch"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(Refused, match="changed or cut off"):
+        read_card(path, accepted=digest)
+
+
+def test_a_forged_card_sends_no_password(
+    card: Path, target_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is sealed right or accepted: the address is not the one of the secret."""
+    monkeypatch.setenv("QAFILA_SECRET_DEMO_TARGET", "correct-horse-battery")
+    with fake_postgres() as fake:
+        body = json.loads(card.read_text())["body"]
+        body["connections"]["demo-target"] |= {
+            "settings": {"url": f"postgresql://postgres@127.0.0.1:{fake.port}/shop"},
+            "has_secret": True,
+        }
+        path = card.with_name("forged.json")
+        sealed = seal(body)
+        path.write_text(json.dumps({"body": body, "seal": asdict(sealed)}))
+        with pytest.raises(Refused, match="seal"):
+            roll_back_by_card(path, "test", proof_seconds=0.1)
+        told = roll_back_by_card(path, "test", proof_seconds=0.1, accepted=sealed.sha256)
+        assert fake.connections == 0
+        assert fake.passwords == []
+    assert "nobody said on this machine which address" in told.sentence
 
 
 def test_no_card_is_written_that_nobody_could_go_back_by(

@@ -156,7 +156,7 @@ def test_back_by_the_card_and_the_ledger_catches_up(
 @pytest.mark.usefixtures("traffic")
 def test_on_another_machine_the_card_beside_the_routers_files_is_enough(
     edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str, tmp_path: Path,
-    home: Path,
+    home: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     at_a_weight(edge, ledger, workload, target_url)
     empty, nowhere = tmp_path / "elsewhere", "postgresql://u@127.0.0.1:9/none"
@@ -165,6 +165,11 @@ def test_on_another_machine_the_card_beside_the_routers_files_is_enough(
     assert "--card FILE" in done.stderr
     assert edge.router.read().candidate_percent == 25
     beside = edge.folder / f"rollback-card-{NAME}.json"
+    done, _ = command(empty, nowhere, "rollback", NAME, "--card", str(beside))
+    assert done.returncode == 1
+    assert "QAFILA_CARD_KEY" in done.stderr
+    assert edge.router.read().candidate_percent == 25
+    monkeypatch.setenv("QAFILA_CARD_KEY", (home / "keys" / "rollback-card").read_text().strip())
     done, imported = command(empty, nowhere, "rollback", NAME, "--card", str(beside))
     assert done.returncode == 0, done.stderr
     assert not imported
