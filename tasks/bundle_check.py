@@ -6,11 +6,12 @@ import hashlib
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from psycopg.rows import dict_row
 
@@ -25,7 +26,8 @@ from tasks.rollouts import canary_looks
 _KEPT_COLUMNS = (  # also of a row from which a secret was taken out
     "workload", "generation", "kind", "run_id", "verdict", "recorded_at", "previous", "digest",
 )  # fmt: skip
-MOST_BYTES = 2 * 1024**3  # of one file in a zip: more is taken for an attack
+MOST_BYTES = 256 << 20  # of all files of a bundle, unpacked: more is taken for an attack
+_MOST_FILES = 1_000
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,28 @@ def _read(path: Path) -> dict[str, bytes]:
     """Return every file of a bundle by name; nothing is unpacked."""
     try:
         if path.is_dir():
-            return {f.name: f.read_bytes() for f in path.iterdir() if f.is_file()}
+            found = [f for f in path.iterdir() if f.is_file()]
+            return _within(path, ((f.name, f.open("rb")) for f in found))
         with zipfile.ZipFile(path) as archive:
-            large = [i.filename for i in archive.infolist() if i.file_size > MOST_BYTES]
-            if large:
-                raise _no_bundle(path, f"{large[0]} is larger than {MOST_BYTES} bytes")
-            return {i.filename: archive.read(i) for i in archive.infolist() if not i.is_dir()}
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:
+            packed = [i for i in archive.infolist() if not i.is_dir()]
+            if len(packed) > _MOST_FILES:
+                raise _no_bundle(path, f"it holds {len(packed)} files")
+            return _within(path, ((i.filename, archive.open(i)) for i in packed))
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise _no_bundle(path, str(error)) from error
+
+
+def _within(path: Path, opened: Iterable[tuple[str, IO[bytes]]]) -> dict[str, bytes]:
+    """Return the files, read no further than all of them may be, whatever sizes they claim."""
+    files: dict[str, bytes] = {}
+    left = MOST_BYTES
+    for name, stream in opened:
+        with stream:
+            files[name] = stream.read(left + 1)
+        left -= len(files[name])
+        if left < 0:
+            raise _no_bundle(path, f"its files have more than {MOST_BYTES >> 20} MiB")
+    return files
 
 
 def _no_bundle(path: Path, why: str) -> BadInput:
@@ -118,7 +134,7 @@ def _manifest(path: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
             raise TypeError("the head of the chain and the generation are numbers")
         if not isinstance(chain["head_digest"], str):
             raise TypeError("the digest of the head is text")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _no_bundle(path, f"its {MANIFEST} cannot be read ({error})") from error
     return dict(manifest)
 
@@ -144,7 +160,7 @@ def _rows(path: Path, text: bytes) -> list[dict[str, Any]]:
             if not isinstance(row["number"], int):
                 raise ValueError("a row without a number")
             hashed(row)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _no_bundle(path, f"its {ROWS} cannot be read ({error!r})") from error
     return rows
 
@@ -208,7 +224,10 @@ def _looks(path: Path, parquet: bytes | None) -> list[tuple[Any, ...]]:
                 ).fetchall()
         except duckdb.Error as error:
             raise _no_bundle(path, f"its {LOOKS}: {str(error).splitlines()[0]}") from error
-    return [(*row[:6], json.loads(row[6]), json.loads(row[7]), row[8]) for row in rows]
+    try:
+        return [(*row[:6], json.loads(row[6]), json.loads(row[7]), row[8]) for row in rows]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _no_bundle(path, f"its {LOOKS} cannot be read ({error!r})") from error
 
 
 def _other_looks(

@@ -141,7 +141,7 @@ def _records(file: Path, problems: list[str]) -> Iterator[tuple[str, Mapping[str
     for where, line in _lines(file, problems):
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"{where}: no JSON: {error}")
             continue
         if isinstance(record, dict):

@@ -90,7 +90,7 @@ def measure_service(url: str, queries: Sequence[Query], *, seconds: float) -> Sa
                 answer = client.get("/search", params={"q": query.text, "k": K})
                 answer.raise_for_status()
                 ranking = [str(r["id"]) for r in answer.json()["results"]]
-            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError):
                 failed, in_a_row = failed + 1, in_a_row + 1
                 continue
             latencies.append((time.perf_counter() - started) * 1000)

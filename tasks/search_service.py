@@ -104,7 +104,14 @@ class SearchService:
             if reply.status != 200 or another:
                 return Answer(None, ms)
             return Answer(tuple(str(r["id"]) for r in json.loads(reply.body)["results"]), ms)
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        except (
+            OSError,
+            http.client.HTTPException,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ):
             return Answer(None, (time.perf_counter() - started) * 1000)
 
     def generation(self) -> int | None:
@@ -116,7 +123,7 @@ class SearchService:
         try:
             reply = self._connection.get("/health")
             found = json.loads(reply.body) if reply.status == 200 else {}
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
             raise Unavailable(
                 f"the service {self.url} does not answer: {error}.",
                 kept="everything; nothing was measured.",

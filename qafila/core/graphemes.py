@@ -13,6 +13,8 @@ import regex
 LIBRARY = f"regex {regex.__version__}"
 _CLUSTER = regex.compile(r"\X")
 _FLAG_HALVES = regex.compile(r"(?r)[\U0001F1E6-\U0001F1FF]*")
+# of the categories below: the boundary after one of these depends on nothing before it
+_BY_ITSELF = regex.compile(r"[\p{Grapheme_Cluster_Break=Other}\p{Grapheme_Cluster_Break=Control}]")
 _DEPENDENT = {"Mn", "Mc", "Me", "Cf", "Sk", "Lm"}
 
 
@@ -85,7 +87,7 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
 def _depends_on_what_came_before(character: str) -> bool:
     """Say whether the boundary after this character may depend on more than the character."""
     return (
-        unicodedata.category(character) in _DEPENDENT
+        (unicodedata.category(character) in _DEPENDENT and not _BY_ITSELF.match(character))
         or _is_half_a_flag(character)  # they pair up from the left
     )
 

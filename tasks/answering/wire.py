@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from tasks.embedders.wire import Failure, Fault, read_failure
+from tasks.embedders.wire import UNREADABLE, Failure, Fault, read_failure
 
 _MOST_BYTES = 64_000_000  # a stream that never ends is no answer
 _WORDS = 200
@@ -91,10 +91,15 @@ def _in_time(response: httpx.Response, ends: float) -> Iterator[bytes]:
 
 def _events(parts: Iterator[bytes]) -> Iterator[str]:
     """Yield the data of each event; comments and other fields are left out."""
-    held, data = b"", []
+    held: list[bytes] = []  # of the line that has not ended: joined once, not at every part
+    data: list[str] = []
     for part in parts:
-        *lines, held = (held + part).split(b"\n")
-        for raw in lines:
+        *ended, rest = part.split(b"\n")
+        if ended:
+            ended[0] = b"".join([*held, ended[0]])
+            held.clear()
+        held.append(rest)
+        for raw in ended:
             line = raw.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" ").decode("utf-8", "replace"))
@@ -124,7 +129,7 @@ def _take(event: str, coming: _Coming) -> Failure | None:
                 coming.pieces.append(str(piece))
             coming.finish = choice.get("finish_reason") or coming.finish
         coming.usage = body.get("usage") or coming.usage
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except UNREADABLE as error:
         reason = f"an event of the stream cannot be read ({type(error).__name__})"
         return Failure(Fault.GARBLED, reason, sent=True)
     return None
@@ -140,7 +145,7 @@ def _read_whole(content: bytes, coming: _Coming) -> Reply | Failure:
         coming.finish = choice.get("finish_reason") or "stop"
         coming.usage = body.get("usage") or {}
         return _reply(coming)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (*UNREADABLE, IndexError) as error:
         reason = f"the answer cannot be read ({type(error).__name__})"
         return Failure(Fault.GARBLED, reason, sent=True)
 

@@ -38,7 +38,7 @@ def tagged_spends(bill: OpenBill) -> tuple[TaggedSpend, ...]:
 def _tags(text: str | None) -> dict[str, str]:
     try:
         read = json.loads(text) if text else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if isinstance(read, list):  # Google Cloud: [{"key": …, "value": …}]
         read = {t["key"]: t.get("value") for t in read

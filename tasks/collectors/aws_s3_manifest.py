@@ -82,7 +82,14 @@ def manifest_of(content: bytes, checksum: bytes, bucket: str, folder: str) -> Ma
         file_format, schema = str(found["fileFormat"]), str(found["fileSchema"])
         begun = datetime.fromtimestamp(int(found["creationTimestamp"]) / 1000, UTC)
         files = tuple(_file(entry, folder) for entry in found["files"])
-    except (ValueError, LookupError, TypeError, OverflowError, OSError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        OverflowError,
+        OSError,
+        RecursionError,
+    ) as error:
         raise Unusable("its manifest is not in the published form") from error
     if file_format not in READ:
         raise Unusable(f"it is in {'ORC' if file_format == 'ORC' else 'another format'}, which is "

@@ -214,7 +214,7 @@ def _list_of(content: bytes) -> Any:
     """Return a list whose every item has a name, as the API conventions promise."""
     try:
         page = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _NoList("the answer is not JSON") from error
     if not isinstance(page, dict) or not isinstance(page.get("metadata"), dict):
         raise _NoList("the answer is not a list of objects")

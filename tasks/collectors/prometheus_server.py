@@ -121,7 +121,7 @@ class Metrics(Look):
                 break
         try:
             answer = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if status != 200:
             kind = answer.get("errorType") if isinstance(answer, dict) else None

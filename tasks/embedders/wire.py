@@ -23,7 +23,9 @@ from qafila.core.governor import hint_seconds
 
 _REASON_CHARACTERS = 300
 _NOT_TAKEN = (503, 529)  # too busy to take it, so nothing was read
-_UNREADABLE = (
+_BYTES_A_NUMBER = 64  # as text, with the blanks of a generous writer
+_BYTES_AT_LEAST = 1 << 24  # for what an answer holds beside its vectors
+UNREADABLE = (
     ValueError, TypeError, KeyError, AttributeError, binascii.Error,
     OverflowError, RecursionError,  # a number or brackets beyond all measure
 )  # fmt: skip
@@ -83,9 +85,12 @@ def post(
     ends = time.monotonic() + ask.timeout_seconds
     try:
         with client.stream("POST", "embeddings", json=body) as response:
-            parts = []
+            parts, most = [], _BYTES_AT_LEAST + len(texts) * ask.dimensions * _BYTES_A_NUMBER
             for part in response.iter_bytes():  # a timeout of httpx is for one part only
                 parts.append(part)
+                most -= len(part)
+                if most < 0:
+                    return _garbled("it is longer than any that was asked for")
                 if time.monotonic() > ends:
                     raise httpx.ReadTimeout("the answer took too long", request=response.request)
             content = b"".join(parts)
@@ -108,7 +113,7 @@ def read_reply(content: bytes, texts: int, dimensions: int) -> Reply | Failure:
         rows = {int(item["index"]): _vector(item["embedding"]) for item in data}
         usage = body.get("usage") or {}
         tokens = usage.get("prompt_tokens") or usage.get("total_tokens")
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return _garbled(f"it cannot be read ({type(error).__name__})")
     if len(data) != texts:
         return _garbled(f"{len(data)} vectors for {texts} texts")

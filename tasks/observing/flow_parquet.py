@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,8 @@ _MAGIC = b"PAR1"
 _GZIP = b"\x1f\x8b"
 _ROWS = 10_000  # of one batch
 _MEMORY = "512MB"
+_MOST_BYTES = 4 << 30  # of one file that was gzip once more; they go to the disk
+_PIECE = 1 << 20
 
 
 def is_parquet(path: Path) -> bool:
@@ -81,7 +82,12 @@ def _unpacked(path: Path, room: Path) -> Path:
             return link_into(room, path, "flows.parquet")
         raw.seek(0)
         with gzip.GzipFile(fileobj=raw) as packed, (room / "flows.parquet").open("wb") as plain:
-            shutil.copyfileobj(packed, plain)
+            left = _MOST_BYTES
+            while piece := packed.read(min(left, _PIECE)):
+                plain.write(piece)
+                left -= len(piece)
+                if left == 0 and packed.read(1):
+                    raise CutShort(f"it unpacks to more than {_MOST_BYTES >> 30} GiB")
     return room / "flows.parquet"
 
 

@@ -123,7 +123,7 @@ def _request(line: bytes) -> Request | None:
             tenant=tenant_digest(row.get("key")),
             flags=_flags(row.get("bad")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import IO, Any
 
 from qafila.errors import Unavailable
 from tasks.routers.access_log import tenant_digest
@@ -24,6 +24,8 @@ from tasks.routers.port import Request
 # where in a line what is: 0 type, 1 time, 3 client:port, 5 to 7 seconds, 8 status for the user
 _TIME, _CLIENT, _SECONDS, _STATUS, _GROUP, _CREATED = 1, 3, slice(5, 8), 8, 16, 21
 _FIELD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_MOST_BYTES = 1 << 30  # of one file, unpacked
+_LONGEST_LINE = 1 << 16  # bytes: a URL has at most 16 KiB
 _PAGE = "docs/how-to/canary-on-alb.md"
 _CURSOR = 10**11  # a cursor is the start in ms, and the newest file taken in s
 _SKEW_S = 300  # of our clock against that of S3; what a file holds of before the start is left out
@@ -116,16 +118,37 @@ class AccessLogs:
         body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"]
         try:
             with gzip.GzipFile(fileobj=body) as lines:
-                read = (request_of(line, self._arms) for line in lines)
+                read = (request_of(line, self._arms) for line in _lines(lines))
                 return [
                     r for r in read if r is not None and r.started_at + r.latency_ms / 1000 >= since
                 ]
+        except _TooMuch as error:
+            raise Unavailable(
+                f"router {self._router}: s3://{self._bucket}/{key} unpacks to more than "
+                f"{_MOST_BYTES >> 20} MiB, which no load balancer writes in five minutes.",
+                kept="all weights.",
+                remedy="look at that file, and at who may write to the bucket",
+            ) from error
         except (OSError, EOFError, zlib.error) as error:
             raise Unavailable(
                 f"router {self._router}: s3://{self._bucket}/{key} is no whole gzip file: {error}",
                 kept="all weights.",
                 remedy="look at that file; the next look reads it again",
             ) from error
+
+
+class _TooMuch(Exception):
+    """A file unpacks to more than one can hold."""
+
+
+def _lines(unpacked: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines; of one that is longer than any of a log, pieces, which are none."""
+    left = _MOST_BYTES
+    while line := unpacked.readline(_LONGEST_LINE):
+        left -= len(line)
+        if left < 0:
+            raise _TooMuch
+        yield line
 
 
 def cursor_at(now: float) -> int:

@@ -36,7 +36,7 @@ class Admin:
         """Return Envoy's own version, for instance ``1.40.0``; None when it does not answer."""
         try:
             text = str(self._client.get("/server_info").json()["version"])
-        except (httpx.HTTPError, ValueError, KeyError):
+        except (httpx.HTTPError, ValueError, KeyError, RecursionError):
             return None
         parts = text.split("/")
         return parts[1] if len(parts) > 1 else text

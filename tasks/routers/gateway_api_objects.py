@@ -117,7 +117,7 @@ def said(error: Any) -> str:
     """Return the sentence of the API server's Status object, or else the HTTP reason."""
     try:
         return str(json.loads(error.body)["message"])
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         return str(error.reason)
 
 

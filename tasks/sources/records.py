@@ -17,7 +17,8 @@ from typing import IO, Any, cast
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _DELIMITERS = ",;\t|"
 _ROWS = 1_000
-_LONGEST_LINE = 1 << 30  # bytes; a longer one is no line, but an archive that unfolds without end
+_LONGEST_LINE = 1 << 26  # bytes; a longer one is no line, but an archive that unfolds without end
+_MOST_VALUES = 5_000_000  # of one line: each takes some hundred bytes in memory
 _LONGEST_CELL = 1 << 26  # letters, at four bytes each; what is longer began with a stray quote
 
 
@@ -40,6 +41,8 @@ def _own_csv() -> ModuleType:
 
 _csv = _own_csv()
 _MEMORY = "1GB"  # a bound only: a page of long texts may take hundreds of MB
+_BATCH_BYTES = 1 << 28  # of texts that are in memory at a time
+_TEXTS = {"STRING", "VARCHAR", "BINARY", "BLOB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ def read_jsonl(path: Path) -> Iterator[Record]:
 
 
 def _parsed(line: int, text: str) -> Record:
+    if len(text) > _MOST_VALUES and sum(map(text.count, ",[{")) > _MOST_VALUES:
+        return Record(line, None, f"holds more than {_MOST_VALUES} values")
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -215,9 +220,19 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                     return
                 used = list(dict.fromkeys(wanted.values()))
                 listed = ", ".join('"' + name.replace('"', '""') + '"' for name in used)
+                texts = {column[0] for column in described or () if str(column[1]) in _TEXTS}
+                longest = _row_bytes(connection, link, [n for n in used if n in texts])
+                if longest > _LONGEST_LINE:
+                    yield Record(
+                        1,
+                        None,
+                        f"has a row with texts of {longest} bytes, more than {_LONGEST_LINE}",
+                    )
+                    return
                 rows = connection.execute(f"SELECT {listed} FROM read_parquet(?)", [str(link)])
                 number = 0
-                while batch := rows.fetchmany(_ROWS):
+                at_once = max(1, min(_ROWS, _BATCH_BYTES // max(1, longest)))
+                while batch := rows.fetchmany(at_once):
                     for row in batch:
                         number += 1
                         yield Record(number, dict(zip(used, row, strict=True)))
@@ -230,3 +245,13 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
             except duckdb.Error as error:
                 told = str(error).splitlines()[0].replace(f"File '{link}' ", "")
                 yield Record(1, None, f"is no readable Parquet: {told}")
+
+
+def _row_bytes(connection: Any, file: Path, names: Sequence[str]) -> int:
+    """Return a bound of the bytes of text in a row: a long text that repeats is packed once."""
+    if not names:
+        return 0
+    quoted = ('"' + name.replace('"', '""') + '"' for name in names)
+    longest = ", ".join(f"max(octet_length(CAST({n} AS BLOB)))" for n in quoted)
+    found = connection.execute(f"SELECT {longest} FROM read_parquet(?)", [str(file)]).fetchone()
+    return sum(length or 0 for length in found or ())

@@ -100,6 +100,6 @@ def _server_reason(content: bytes) -> str:
     try:
         body: Any = json.loads(content)
         reason = body["status"]["error"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         reason = content.decode(errors="replace")
     return " ".join(str(reason).split())[:_LONGEST_REASON] or "no reason given"

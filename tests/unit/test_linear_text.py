@@ -18,6 +18,7 @@ from tasks.lock_in import light
 from tasks.sources import documents
 
 MEBIBYTE = 1 << 20
+WINDOWS = Chunking(method="window", max_characters=500, overlap_characters=50)
 CEILING_SECONDS = 10.0  # of processor time: each takes a tenth of it, and took hours
 
 # The patterns as they were while their time grew with the square of a text.
@@ -115,7 +116,7 @@ CODE = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(TEXTS, st.sampled_from(["sentences", "headings"]), st.integers(0, 40))
 @example("Wait... what? ».) »  Yes.", "sentences", 0)
 @example("---\r\na: b\r\n---\r\n# A\r\n\r\nb\r\n", "headings", 0)
@@ -133,7 +134,7 @@ def test_chunks_are_where_they_were(text: str, method: str, overlap: int) -> Non
     assert split(text, chunking) == former
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(TEXTS, st.integers(0, 60), st.integers(0, 60))
 def test_sentences_of_a_part_are_where_they_were(text: str, start: int, length: int) -> None:
     start = min(start, len(text))
@@ -144,7 +145,7 @@ def test_sentences_of_a_part_are_where_they_were(text: str, start: int, length: 
     assert list(sentences.sentences(text, start, end)) == former
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(CODE)
 @example("from google.cloud import (  # the (new) one\n  storage,\n)\n")
 def test_no_import_that_was_found_is_lost(text: str) -> None:
@@ -175,9 +176,19 @@ def _markdown(text: str, tmp_path_factory: pytest.TempPathFactory) -> documents.
         ("", ".)", "a", lambda t: list(sentences.sentences(t))),
         ("---\r\n", "a\r\n", "# x\r\n", sections.sections),
         ("import", "\n", "x", lambda t: light.imports_of("javascript", t.encode())),
+        ("", "\u200b", "", lambda t: split(t, WINDOWS)),
+        ("", "\u0640", "", lambda t: split(t, WINDOWS)),
         ("", "from a import (\n", "", lambda t: light.imports_of("python", t.encode())),
     ],
-    ids=["dots", "dots that close", "open front matter", "lines after import", "open imports"],
+    ids=[
+        "dots",
+        "dots that close",
+        "open front matter",
+        "lines after import",
+        "no width",
+        "tatweel",
+        "open imports",
+    ],
 )
 def test_a_mebibyte_takes_no_longer_than_it_is(
     before: str, unit: str, after: str, run: Callable[[str], object]
