@@ -16,6 +16,7 @@ from qafila import settings
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event, Phase
 from qafila.errors import QafilaError, Unavailable
+from qafila.stack.envoy_log import tend_log
 from tasks.agreement import compare, restore
 from tasks.alias import read_alias
 from tasks.descent import read_whatever_it_says
@@ -32,6 +33,7 @@ from tasks.status import mark_watchdog
 POLL_S = 0.5
 LEDGER_DOWN_SECONDS = 10.0  # a living controller has lost its lease and gone back by then
 _MARK_S = 5.0
+_TEND_S = 10.0  # between two looks at the size of the stack's access log
 _WATCHED_S = 2.0  # two beats: by then a living holder has been seen to live
 
 Tell = Callable[[str], None]
@@ -162,8 +164,11 @@ def watch(
     watching = Watch(tell, ledger_down_s=ledger_down_s)
     done: list[RolledBack] = []
     connected: Connection | None = None
-    begun, marked = time.monotonic(), float("-inf")
+    begun, marked, tended = time.monotonic(), float("-inf"), float("-inf")
     while seconds is None or time.monotonic() - begun < seconds:
+        if time.monotonic() - tended >= _TEND_S:
+            tend_log()
+            tended = time.monotonic()
         try:
             if connected is None:
                 connected = _open()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 import traceback
 
@@ -50,7 +51,12 @@ app = typer.Typer(
 
 @app.callback()
 def _qafila(context: typer.Context) -> None:
-    """Before a command, say where Prefect is; take in what was done while no ledger answered."""
+    """Before a command, say where Prefect is; take in what was done while no ledger answered.
+
+    What this process and those it starts write is readable by its owner alone: cards, logs,
+    reports and exports name users, hosts and money.
+    """
+    os.umask(0o077)
     from qafila.settings import home
     from qafila.stack.environment import prefer_stack
 

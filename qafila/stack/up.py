@@ -66,8 +66,14 @@ def bring_up(digest: str, tell: Callable[[str], None] = lambda _line: None) -> R
     home = settings.home()
     found = ground.problems(home, root())
     choice = ports.choose(settings.stack_state().get("ports", {}), _running_ports())
-    if problems := [*found, *choice.problems, *_open_server()]:
+    if problems := [
+        *found,
+        *postgres.problems(home / "postgres"),
+        *choice.problems,
+        *_open_server(),
+    ]:
         raise BadInput("the stack cannot start.", problems, remedy="mend these, then: qafila up")
+    ground.make_private(home)
     with state.alone("qafila up"):
         report = _Start(home, choice.ports, tell).run(digest)
     report.seconds = round(time.monotonic() - begun, 2)

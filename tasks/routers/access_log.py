@@ -8,11 +8,14 @@ service's own log: ``ts`` (Unix time, s), ``arm`` or ``served``, ``code``, ``ms`
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+from qafila.home_keys import ensure_key
 from tasks.routers.envoy_config import PROBE
 from tasks.routers.port import Request
 
@@ -92,10 +95,20 @@ def _read(path: Path, start: int, at_most: int) -> tuple[list[Request], int, boo
 
 
 def tenant_digest(key: str | None) -> str | None:
-    """Return what stands for a sticky key: the same for the same user, and no way back to it."""
+    """Return what stands for a sticky key: the same for the same user of this home.
+
+    Keyed (HMAC) with the home's key, so that nobody without it finds a user by trying names.
+    """
     if not key or key == "-":
         return None
-    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+    secret = _tenant_secret(os.environ.get("QAFILA_HOME"))
+    return hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+@cache
+def _tenant_secret(home: str | None) -> bytes:
+    """Return the key for one value of QAFILA_HOME, which decides where the key lies."""
+    return bytes.fromhex(ensure_key("tenant-ids"))
 
 
 def _flags(said: str | None) -> frozenset[str]:

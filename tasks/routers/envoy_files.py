@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,12 +86,14 @@ class Folder:
 
     def replace(self, name: str, content: dict[str, Any]) -> None:
         """Put a whole file in the place of the old one; it is on the disk when this returns."""
-        temporary = self.path / f".{name}.{os.getpid()}"
+        temporary, target = self.path / f".{name}.{os.getpid()}", self.path / name
         with temporary.open("w") as file:
+            if target.exists():  # an Envoy of another account goes on reading it
+                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
             json.dump(content, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.rename(self.path / name)
+        temporary.rename(target)
         folder = os.open(self.path, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -17,7 +19,7 @@ import psutil
 import pytest
 
 from qafila.errors import BadInput, Unavailable
-from qafila.stack import envoy
+from qafila.stack import envoy, envoy_log
 from qafila.stack.sockets import private_socket
 from tasks.routers.access_log import tenant_digest
 from tasks.routers.envoy_arms import Arm, RouteSettings
@@ -212,6 +214,69 @@ def test_a_log_that_is_rotated_while_users_come_loses_none(edge: Edge) -> None:
             seen += sum(r.tenant == tenant_digest("rotating") for r in more)
             time.sleep(0.02)
         assert seen == 11
+
+
+def test_a_log_that_is_large_or_old_is_put_aside_and_no_line_is_lost(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weigh(edge.router, 0)
+    _, cursor = edge.router.observed(None)
+    user = {"x-organisation": "bounded"}
+    monkeypatch.setattr(envoy_log, "MOST_BYTES", 500)
+    rotated, logged = 0, 0
+    log, aside = edge.folder / "access.jsonl", edge.folder / "access.jsonl.1"
+    for _ in range(3):
+        for _ in range(10):
+            httpx.get(edge.listen_url + "/search", headers=user)
+        time.sleep(0.3)  # Envoy writes its lines within a tenth of a second
+        rotated += envoy_log.rotate_when_due(edge.folder, edge.admin_url, time.time())
+        more, cursor = edge.router.observed(cursor)
+        logged += sum(r.tenant == tenant_digest("bounded") for r in more)
+    more, _ = edge.router.observed(cursor)
+    logged += sum(r.tenant == tenant_digest("bounded") for r in more)
+    assert (rotated, logged) == (3, 30)
+    assert aside.exists()
+    monkeypatch.setattr(envoy_log, "MOST_BYTES", 1 << 30)
+    httpx.get(edge.listen_url + "/search", headers=user)
+    time.sleep(0.3)
+    assert not envoy_log.rotate_when_due(edge.folder, edge.admin_url, time.time())
+    late = time.time() + envoy_log.LONGEST_S + 60
+    assert envoy_log.rotate_when_due(edge.folder, edge.admin_url, late)
+    assert log.stat().st_size == 0
+    os.utime(aside, (late - 2 * envoy_log.LONGEST_S,) * 2)
+    assert not envoy_log.rotate_when_due(edge.folder, edge.admin_url, late)
+    assert not aside.exists()
+
+
+def test_a_log_stays_where_envoy_does_not_answer(tmp_path: Path) -> None:
+    log = tmp_path / "access.jsonl"
+    log.write_text('{"ts": "1.0"}\n')
+    with pytest.raises(httpx.HTTPError):
+        envoy_log.rotate_when_due(tmp_path, "unix:" + str(tmp_path / "none"), time.time())
+    assert log.exists()
+
+
+def test_a_tenants_id_needs_the_key_of_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for home in ("one", "two", "one"):
+        monkeypatch.setenv("QAFILA_HOME", str(tmp_path / home))
+        found.append(tenant_digest("customer-7"))
+    assert found[0] == found[2] != found[1]
+    assert found[0] != hashlib.blake2b(b"customer-7", digest_size=8).hexdigest()
+    assert (tmp_path / "one" / "keys" / "tenant-ids").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_route_file_keeps_its_mode_for_an_envoy_of_another_account(edge: Edge) -> None:
+    routes = edge.folder / "rds.json"
+    routes.chmod(0o644)
+    before = os.umask(0o077)
+    try:
+        weigh(edge.router, 3)
+    finally:
+        os.umask(before)
+    assert routes.stat().st_mode & 0o777 == 0o644
 
 
 def test_an_admin_socket_serves_as_a_port_does(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -192,6 +193,19 @@ def test_no_server_inherits_a_secret_of_the_operator(started: Stack) -> None:
         assert not {n for n in names if n.startswith(("PREFECT_", "AWS_"))}, piece
     (worker, *_) = family_of(started, "worker")  # flows read a cloud's credentials there
     assert secrets <= set(environment_of(worker))
+
+
+def test_what_lies_in_the_home_is_its_owners_alone(started: Stack) -> None:
+    """As root, others may pass through the home to PostgreSQL's own folder, and see no more."""
+    passing = 0o711 if os.geteuid() == 0 else 0o700
+    assert started.home.stat().st_mode & 0o777 == passing
+    open_to_others = [
+        str(place.relative_to(started.home))
+        for place in started.home.rglob("*")
+        if not place.is_symlink() and not place.is_socket() and place.stat().st_mode & 0o077
+    ]
+    assert open_to_others == []
+    assert (started.home / "postgres").stat().st_mode & 0o077 == 0
 
 
 def family_of(stack: Stack, piece: str) -> list[psutil.Process]:
