@@ -113,8 +113,9 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
                     back = canary.go_back(trial, decision.sentence, current_run_id())
                     if not isinstance(error, Exception):
                         raise  # cancelled: Prefect is not to be spoken to any more
+                    decision = canary.judge_way_back(decision, back)
                     report(trial, decision, back)
-                    raise canary.error_of(decision, spec.name) from (
+                    raise canary.error_of(decision, spec.name, back) from (
                         None if isinstance(error, Aborted) else error
                     )
             done = Decision(
@@ -278,6 +279,8 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
         "seconds": round(trial.seconds, 1),
         "p95_ms": None if trial.calibration is None else trial.calibration.p95_ms,
         "seconds_to_zero": None if back is None else back.seconds_to_zero,
+        "canary_requests_after": None if back is None else back.canary_requests_after,
+        "last_canary_request_at": None if back is None else back.last_canary_request_at,
         "calibration": kept_calibration(trial.calibration),
         "plan": _plan(trial),
         "blind": [*trial.router.abilities.blind],

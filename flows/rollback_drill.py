@@ -30,7 +30,7 @@ from tasks.leases import Heart, held_lease
 from tasks.ledger import Connection, Generation, move_phase, open_ledger
 from tasks.preconditions import put_on_trial, require_ready, require_weightless, versions_of
 from tasks.rollback_card import write_card
-from tasks.rolling_back import roll_back
+from tasks.rolling_back import refuse_if_unproven, roll_back
 from tasks.routers.port import Router
 from tasks.runs import about_generation, current_run_id, operator_told
 
@@ -148,12 +148,18 @@ def give_back(
     heart: Heart,
     error: BaseException,
 ) -> None:
-    """Bring all traffic to where it was before the drill, and pointer row and phase with it."""
+    """Bring all traffic to where it was before the drill, and pointer row and phase with it.
+
+    Raises:
+        Refused: the candidate still got requests afterwards.
+    """
     why = f"the drill broke: {error}"
     if way.home_percent:  # nothing was put on trial: only the weight has to go back
         router.acknowledged(router.write(way.home_percent, epoch=heart.epoch, why=why))
     else:
-        roll_back(ledger, spec.name, why, holder="drill")
+        outcome = roll_back(ledger, spec.name, why, holder="drill")
+        if outcome.verdict is Verdict.FAIL:
+            refuse_if_unproven(outcome)
 
 
 @task(task_run_name="put g{generation.number} on trial", cache_policy=NO_CACHE)

@@ -19,6 +19,7 @@ from qafila.core.verdict import Judgement, Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Unavailable
 from qafila.sql import statement
+from tasks.descent import log_since
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection, Generation
 from tasks.routers.access_log import tenant_digest
@@ -103,7 +104,7 @@ def fly(
     finally:
         prober.stop()
     time.sleep(_LOG_DELAY_S)
-    logged, _ = router.observed(cursor)
+    logged = [request for part in log_since(router, cursor) for request in part]
     return measure(prober.shots, logged, decided_at, settled_at, acknowledged_s, away=way.away)
 
 
@@ -120,6 +121,14 @@ def measure(
     drilled = [s for s in shots if s.served == away]
     own = _probes()
     users = [r for r in logged if r.tenant not in own]
+    met = [r for r in logged if r.arm == away and r.started_at > settled_at]
+    by_users = [r.started_at for r in met if r.tenant not in own]
+    by_probes = max(
+        [s.started_at for s in drilled if s.started_at > settled_at],
+        [r.started_at for r in met if r.tenant in own],
+        key=len,
+    )
+    after = by_users + by_probes
     last = max((s.ended_at for s in drilled), default=0.0)
     proofs = [s.ended_at for s in shots if not s.failed and s.ended_at > max(last, decided_at)]
     return Flip(
@@ -127,10 +136,12 @@ def measure(
         acknowledged_s=acknowledged_s,
         probes=len(shots),
         canary_before=sum(s.ended_at <= decided_at for s in drilled),
-        canary_after=sum(s.started_at > settled_at for s in drilled),
+        canary_after=len(by_probes),
         users=len(users),
         failed=sum(s.failed for s in shots) + sum(r.status >= 500 for r in users),
-        log_after=sum(r.arm == away and r.started_at > settled_at for r in users),
+        log_after=len(by_users),
+        settled_at=settled_at,
+        last_after_at=max(after) if after else None,
     )
 
 

@@ -20,6 +20,7 @@ from tasks.routers.envoy_arms import arms_of
 from tasks.routers.fleet import FleetRouter
 from tasks.routers.port import Router, RouterState
 from tasks.routers.sight import require_sight
+from tasks.routers.upstream_addresses import require_upstreams
 
 __all__ = ["install_routes", "require_sight", "router_from", "router_of"]
 
@@ -45,7 +46,8 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
     Raises:
         Refused: the router serves another workload, or the candidate has traffic and an address
             changed, or the account may not.
-        BadInput: an address that the router cannot route to, or something that is not there.
+        BadInput: an address that the router cannot route to, that leads back into it or to a
+            metadata service, or something that is not there.
     """
     places = workload.service.router.places
     others = [
@@ -66,6 +68,16 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
         cast(_TakesOver, router).install()
         return router
     arms = arms_of(workload.service)
+    find = recorded_in(ledger)
+    names = (workload.service.router.block, *getattr(workload.service.router, "members", ()))
+    try:
+        require_upstreams(
+            {"baseline": arms[0], "candidate": arms[1]},
+            [_recorded(workload, find, name).settings for name in names],
+        )
+    except BaseException:
+        router.close()
+        raise
     share = router.candidate_percent_if_installed()
     if share and not router.serves(*arms):
         raise Refused(

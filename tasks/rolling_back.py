@@ -24,6 +24,7 @@ from tasks.descent import (
     Descent,
     descend,
     put_pointer_back,
+    reaches_candidate,
     read_whatever_it_says,
 )
 from tasks.edges import router_of
@@ -45,6 +46,8 @@ class RolledBack:
     last user request that reached the candidate by its log, or to the end of the time for which
     clients may hold to the old weights (``holds_after_s``, a DNS record's time to live), whichever
     is latest. ``old_side`` says whether what was written since the promotion is also there.
+    ``last_canary_request_at`` is when the last request that the candidate got after weight 0 was
+    taken had started; there is none in a proven rollback.
     ``acknowledged_s`` is None when the router does not run: its file then holds the
     weights it will start with. ``not_shown`` is what the router cannot show, a sentence each.
     """
@@ -67,6 +70,7 @@ class RolledBack:
     not_shown: tuple[str, ...] = ()
     by: str = "ledger"
     old_side: str = ""
+    last_canary_request_at: str | None = None
 
     @classmethod
     def by_descent(
@@ -93,6 +97,7 @@ class RolledBack:
             not_shown=down.not_shown,
             by=by,
             old_side=old_side,
+            last_canary_request_at=down.last_canary_request_at,
         )
 
     def body(self) -> dict[str, Any]:
@@ -119,6 +124,9 @@ def roll_back(
     tell: Tell = lambda line: None,
 ) -> RolledBack:
     """Give the baseline all traffic, prove it, and put pointer row and phase back. Idempotent.
+
+    Where all is back already, traffic is looked at once more, and weight 0 written again if the
+    candidate still gets a request.
 
     ``event`` is what moves a generation in phase ``canary``: an abort or an operator's rollback.
     The weights fall first; whatever fails after that is reported, and can be called again: a
@@ -188,7 +196,8 @@ def _roll_back(
                 release_lease(ledger, spec.name, epoch)
         raise
     away = bool(before.candidate_percent or before.twin_percent or before.mirror_percent or road)
-    if not away and (lease is None or lease.holder is None):
+    idle = not away and (lease is None or lease.holder is None)
+    if idle and not reaches_candidate(router, proof_seconds):
         return RolledBack(
             spec.name, (), True, 0, 0, 0.0, None, 0, 0, Verdict.PASS,
             _already(ledger, spec.name), why, epoch=before.epoch,

@@ -18,6 +18,7 @@ from tasks.descent import (
     PROOF_SECONDS,
     descend,
     put_pointer_back,
+    reaches_candidate,
     read_whatever_it_says,
 )
 from tasks.edges import router_from
@@ -111,7 +112,8 @@ def _roll_back(
         return put_pointer_back(found, target.block, name, [card.generation], epoch)
 
     weighs = before.candidate_percent or before.twin_percent or before.mirror_percent
-    if not weighs and not _pointer_names(card):
+    idle = not weighs and not _pointer_names(card)
+    if idle and not reaches_candidate(router, proof_seconds):
         return RolledBack(
             name, (), True, 0, 0, 0.0, None, 0, 0, Verdict.PASS,
             f"{name} is on its baseline already, by the router and the card.", why,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from qafila.core.verdict import Judgement, Verdict
 
@@ -19,7 +20,8 @@ class Flip:
     serves and never the drilled one's again: an upper bound, as fine as the probes are dense. The
     drilled side is the candidate; after a promotion it is the baseline. ``canary_before`` and
     ``canary_after`` count probes that it answered, ``log_after`` user requests on it, by the
-    router's log, that started after the router had acknowledged the way back.
+    router's log, that started after the router had acknowledged the way back, which was at
+    ``settled_at``; the last of them started at ``last_after_at`` (Unix times).
     """
 
     seconds_to_zero: float
@@ -30,6 +32,8 @@ class Flip:
     users: int
     failed: int
     log_after: int
+    settled_at: float = 0.0
+    last_after_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,18 @@ def judge_flips(
         f"to the drill weight and back {len(flips)} times under load: {took}, "
         f"{failed} of {requests} failed{alone}"
     )
+    if after:
+        last = max((f for f in flips if f.last_after_at is not None), key=_last_after, default=None)
+        when = ""
+        if last is not None:
+            at = datetime.fromtimestamp(_last_after(last), UTC).isoformat(timespec="milliseconds")
+            when = f", the last {_last_after(last) - last.settled_at:.2f} s after it, at {at}"
+            numbers["last_canary_request_at"] = at
+        return Judgement(
+            Verdict.FAIL, f"{shown}; {after} met it after the way back was taken{when}.", numbers
+        )
     if not min(f.canary_before for f in flips):
         return Judgement(Verdict.INCONCLUSIVE, f"{shown}; no probe met it before.", numbers)
-    if after:
-        return Judgement(
-            Verdict.FAIL, f"{shown}; {after} met it after the way back was taken.", numbers
-        )
     if failed or judged > most:
         return Judgement(Verdict.FAIL, f"{shown}; at most {most:g} s and 0.", numbers)
     if users < least_users:
@@ -112,6 +122,10 @@ def judge_flips(
             Verdict.INCONCLUSIVE, f"{shown}; {users} of at least {least_users} users.", numbers
         )
     return Judgement(Verdict.PASS, f"{shown}.", numbers)
+
+
+def _last_after(flip: Flip) -> float:
+    return flip.last_after_at or 0.0
 
 
 def _finite(seconds: float) -> float | None:

@@ -5,7 +5,7 @@
 """
 
 from tasks.canary.baking import bake_aa
-from tasks.canary.ending import cut_over, error_of, go_back, looks_of, reason_of
+from tasks.canary.ending import cut_over, error_of, go_back, judge_way_back, looks_of, reason_of
 from tasks.canary.shadowing import bake_shadow, judged_queries
 from tasks.canary.stepping import judge_step, leave_the_ground
 from tasks.canary.trial import Aborted, Ask, StepDone, Tell, Trial
@@ -22,6 +22,7 @@ __all__ = [
     "error_of",
     "go_back",
     "judge_step",
+    "judge_way_back",
     "judged_queries",
     "leave_the_ground",
     "looks_of",

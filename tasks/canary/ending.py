@@ -72,14 +72,28 @@ def reason_of(trial: Trial, error: BaseException) -> Decision:
     return Decision(Action.ABORT, Verdict.FAIL, "the run was cancelled.")
 
 
-def error_of(decision: Decision, workload: str) -> QafilaError:
+def judge_way_back(decision: Decision, back: RolledBack | None) -> Decision:
+    """Return how the rollout ended: FAIL where the candidate got requests after the way back."""
+    if back is None or back.verdict is not Verdict.FAIL:
+        return decision
+    return Decision(decision.action, Verdict.FAIL, f"{decision.sentence} {back.sentence}")
+
+
+def error_of(decision: Decision, workload: str, back: RolledBack | None = None) -> QafilaError:
     """Return the error that ends the run after the way back."""
     kind: type[QafilaError] = {
         Verdict.FAIL: Refused,
         Verdict.INCONCLUSIVE: Inconclusive,
     }.get(decision.verdict, Unavailable)
+    what = f"the canary of {workload} was aborted: {decision.sentence}"
+    if back is not None and back.verdict is Verdict.FAIL:
+        return kind(
+            what,
+            kept="weight 0 in the router's file; the generation and its evidence.",
+            remedy=f"qafila doctor, then: qafila rollback {workload}",
+        )
     return kind(
-        f"the canary of {workload} was aborted: {decision.sentence}",
+        what,
         kept="all traffic is on the baseline; the generation and its evidence.",
         remedy=f"qafila status {workload}",
     )

@@ -124,7 +124,9 @@ def _request(line: bytes) -> Request | None:
         cluster = row.get("arm") or ""
         if served.startswith(PROBE):
             return None
-        arm = served or _ARM_OF_CLUSTER.get(cluster, "baseline")
+        by_cluster = _ARM_OF_CLUSTER.get(cluster, "baseline")
+        # What the route is called proves nothing where its requests went to the candidate.
+        arm = by_cluster if by_cluster == "candidate" else served or by_cluster
         results = row.get("results")
         return Request(
             started_at=float(row["ts"]),

@@ -143,6 +143,26 @@ def test_several_envoys_are_one_router(ledger: psycopg.Connection, tmp_path: Pat
     router.close()
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://169.254.169.254"])
+def test_an_envoy_is_not_told_to_route_to_itself_or_to_a_metadata_service(
+    ledger: psycopg.Connection, tmp_path: Path, url: str
+) -> None:
+    """By any member of the fleet, and before anything is written."""
+    for name, admin in (("edge-1", "http://127.0.0.1:8"), ("edge-2", "http://127.0.0.1:9")):
+        record_connection(
+            ledger, name,
+            EnvoyEdge(directory=str(tmp_path / name), admin_url=admin, listen_url=ENTRY),
+        )  # fmt: skip
+    spec = workload({"kind": "envoy-file", "block": "edge-1", "members": ["edge-2"]})
+    service = spec.service.model_copy(
+        update={"candidate": spec.service.candidate.model_copy(update={"url": url})}
+    )
+    with pytest.raises(BadInput, match="no services for users") as refusal:
+        install_routes(ledger, spec.model_copy(update={"service": service}))
+    assert "service.candidate.url" in refusal.value.problems[0]
+    assert not (tmp_path / "edge-1").exists()
+
+
 @pytest.mark.parametrize(
     ("first", "second", "refused"),
     [

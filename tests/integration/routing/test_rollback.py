@@ -82,7 +82,8 @@ def test_a_promoted_generation_goes_back_with_weights_and_pointer(
     assert outcome.verdict is Verdict.PASS, outcome.sentence
     assert (outcome.from_weight, outcome.final_weight) == (100, 0)
     assert outcome.seconds_to_zero < 0.5
-    assert outcome.requests_after > 30
+    assert outcome.requests_after > 10  # users alone
+    assert outcome.probes >= 20
     assert outcome.canary_requests_after == 0
     assert phase_of(ledger) == Phase.ROLLED_BACK
     with psycopg.connect(target_url, autocommit=True) as target:
