@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import ValidationError
 
+from qafila.core.masking import places_of_secrets
 from qafila.core.mistakes import describe
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
@@ -18,14 +19,15 @@ from qafila.errors import BadInput
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+PREFIX = "QAFILA_VAR_"
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
 def read_file(path: Path) -> Workload:
     """Return the workload that a YAML file describes.
 
-    ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, so that one file serves
-    several places.
+    ``${QAFILA_VAR_NAME}`` and ``${QAFILA_VAR_NAME:-default}`` are taken from the environment, so
+    that one file serves several places. No other variable is: a file never gets at a secret.
 
     Raises:
         BadInput: the file is missing, is no YAML, or has mistakes; names every one with its line.
@@ -36,7 +38,7 @@ def read_file(path: Path) -> Workload:
         raise BadInput(
             f"{path} cannot be read: {error}", remedy="name an existing workload file."
         ) from error
-    missing: list[str] = []
+    missing: list[str] = []  # and variables that no file may name
     text = _VARIABLE.sub(lambda m: _variable(m, text, missing), text)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -48,14 +50,18 @@ def read_file(path: Path) -> Workload:
     try:
         workload = Workload.model_validate(content)
     except ValidationError as error:
-        problems = [_sentence(e, node) for e in error.errors()]
+        problems = [*_secrets(content, node), *(_sentence(e, node) for e in error.errors())]
         raise BadInput(
             f"{path} has {_count(len(problems) + len(missing))}:",
             [*missing, *problems],
             remedy=f"mend the file, then: qafila apply {path}",
         ) from error
-    if missing:
-        raise BadInput(f"{path} has {_count(len(missing))}:", missing)
+    if missing := [*missing, *_secrets(content, node)]:
+        raise BadInput(
+            f"{path} has {_count(len(missing))}:",
+            missing,
+            remedy=f"mend the file, then: qafila apply {path}",
+        )
     return workload
 
 
@@ -64,12 +70,27 @@ def _count(n: int) -> str:
 
 
 def _variable(match: re.Match[str], text: str, missing: list[str]) -> str:
+    line = text.count("\n", 0, match.start()) + 1
+    if not match["name"].startswith(PREFIX):
+        missing.append(
+            f"line {line}: the variable {match['name']} is not for workload files; name it "
+            f"{PREFIX}{match['name']}, here and where it is set."
+        )
+        return "unset"
     value = os.environ.get(match["name"], match["default"])
     if value is None:
-        line = text.count("\n", 0, match.start()) + 1
         missing.append(f"line {line}: the variable {match['name']} is not set and has no default.")
         return "unset"
     return value
+
+
+def _secrets(content: object, node: yaml.Node | None) -> list[str]:
+    """Return a sentence for each address that holds a secret; it does not repeat the address."""
+    return [
+        f"line {_line_of(node, place.split('.'))}: {place}: a password, token or key has no place "
+        "in an address; put it into the secret field of a connection."
+        for place in places_of_secrets(content)
+    ]
 
 
 def _sentence(error: ErrorDetails, node: yaml.Node | None) -> str:
@@ -86,7 +107,7 @@ def _line_of(node: yaml.Node | None, path: Sequence[int | str]) -> int:
             for key, value in node.value:
                 if key.value == str(part):
                     line, found = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+        elif isinstance(node, yaml.SequenceNode) and str(part) in map(str, range(len(node.value))):
             found = node.value[int(part)]
             line = found.start_mark.line + 1
         if found is None:
