@@ -16,7 +16,8 @@ from prefect.exceptions import ObjectNotFound
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from qafila.errors import Refused, Unavailable
+from qafila.core.masking import places_of_secrets
+from qafila.errors import BadInput, Refused, Unavailable
 from qafila.sql import statement
 from tasks.ledger import Connection
 from tasks.secret_bindings import (
@@ -39,12 +40,20 @@ def record_connection(
 
     The address of one with a secret is also bound to that secret in this home; ``rebind``: also
     where another is bound already. Return that other address, if one was replaced.
+
+    Raises:
+        BadInput: a password, token or key stands in an address.
     """
     secrets = _secret_fields(type(block))
     settings = {
         k: v for k in type(block).model_fields if k not in secrets
         and (v := getattr(block, k)) is not None and not k.startswith("_")
     }  # fmt: skip
+    if places := places_of_secrets(settings):
+        raise BadInput(
+            f"the connection {name!r} has a password, token or key in {', '.join(places)}.",
+            remedy="put it into the secret field of the block, then: qafila apply FILE",
+        )
     kind = type(block).get_block_type_slug()
     has_secret = any(getattr(block, s) is not None for s in secrets)
     replaced = None
@@ -82,7 +91,10 @@ def adopt_block(
             f"no connection {name!r}: create the block {slug}/{name} in the Prefect UI"
             f"{_catalog(slug)} ({_silence(error)})"
         )
-    before = record_connection(ledger, name, block, rebind=rebind)
+    try:
+        before = record_connection(ledger, name, block, rebind=rebind)
+    except BadInput as refused:
+        return f"{refused.what} {refused.remedy}"
     if before is not None:
         now = address_of(slug, block.model_dump())
         tell(f"the secret of {name} is for {now} now; it was for {before}.")

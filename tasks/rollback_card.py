@@ -177,8 +177,9 @@ def _require_seal(path: Path, body: Mapping[str, Any], found: Seal, accepted: st
     raise Refused(
         f"the seal of {path} does not hold: {problem}.",
         kept="all weights.",
-        remedy=f"where another machine sealed it: set {KEY_VARIABLE} to the content of that machine's "
-        f"QAFILA_HOME/keys/{KEY}. Where an earlier version wrote it and you know its digest: qafila rollback {workload} --card {path} --accept-digest {found.sha256}",
+        remedy=f"where another machine sealed it: set {KEY_VARIABLE} to the content of that "
+        f"machine's QAFILA_HOME/keys/{KEY}. Where an earlier version wrote it and you know its "
+        f"digest: qafila rollback {workload} --card {path} --accept-digest {found.sha256}",
     )
 
 

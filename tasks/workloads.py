@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from qafila.core.corpus import PgvectorTarget
+from qafila.core.masking import places_of_secrets
 from qafila.core.mistakes import describe
 from qafila.core.routing import EnvoyFileRouter
 from qafila.core.strict_yaml import parse_yaml
@@ -21,14 +22,15 @@ from qafila.errors import BadInput
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+PREFIX = "QAFILA_VAR_"
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_][A-Z0-9_]*)(?::-(?P<default>[^}]*))?\}")
 
 
 def read_file(path: Path) -> Workload:
     """Return the workload that a YAML file describes.
 
-    ``${NAME}`` and ``${NAME:-default}`` are taken from the environment, so that one file serves
-    several places.
+    ``${QAFILA_VAR_NAME}`` and ``${QAFILA_VAR_NAME:-default}`` are taken from the environment, so
+    that one file serves several places. No other variable is: a file never gets at a secret.
 
     Raises:
         BadInput: the file is missing, is no YAML, or has mistakes; names every one with its line.
@@ -39,13 +41,13 @@ def read_file(path: Path) -> Workload:
         raise BadInput(
             f"{path} cannot be read: {error}", remedy="name an existing workload file."
         ) from error
-    missing: list[str] = []
+    missing: list[str] = []  # and variables that no file may name
     text = _VARIABLE.sub(lambda m: _variable(m, text, missing), text)
     remedy = f"mend the file, then: qafila apply {path}"
     parsed = parse_yaml(text, str(path), remedy=remedy)
     if not isinstance(parsed.value, dict):
         raise BadInput(f"{path} holds no workload.", remedy="see workloads/aws-docs-search.yaml")
-    problems = [*missing, *parsed.repeated]
+    problems = [*missing, *parsed.repeated, *_secrets(parsed.value, parsed.node)]
     try:
         workload = Workload.model_validate(parsed.value)
     except ValidationError as error:
@@ -93,12 +95,27 @@ def _count(n: int) -> str:
 
 
 def _variable(match: re.Match[str], text: str, missing: list[str]) -> str:
+    line = text.count("\n", 0, match.start()) + 1
+    if not match["name"].startswith(PREFIX):
+        missing.append(
+            f"line {line}: the variable {match['name']} is not for workload files; name it "
+            f"{PREFIX}{match['name']}, here and where it is set."
+        )
+        return "unset"
     value = os.environ.get(match["name"], match["default"])
     if value is None:
-        line = text.count("\n", 0, match.start()) + 1
         missing.append(f"line {line}: the variable {match['name']} is not set and has no default.")
         return "unset"
     return value
+
+
+def _secrets(content: object, node: yaml.Node | None) -> list[str]:
+    """Return a sentence for each address that holds a secret; it does not repeat the address."""
+    return [
+        f"line {_line_of(node, place.split('.'))}: {place}: a password, token or key has no place "
+        "in an address; put it into the secret field of a connection."
+        for place in places_of_secrets(content)
+    ]
 
 
 def _sentence(error: ErrorDetails, node: yaml.Node | None) -> str:
@@ -115,7 +132,7 @@ def _line_of(node: yaml.Node | None, path: Sequence[int | str]) -> int:
             for key, value in node.value:
                 if key.value == str(part):
                     line, found = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and part in range(len(node.value)):
+        elif isinstance(node, yaml.SequenceNode) and str(part) in map(str, range(len(node.value))):
             found = node.value[int(part)]
             line = found.start_mark.line + 1
         if found is None:

@@ -17,7 +17,8 @@ def connections_page() -> str:
         "A connection is a Prefect block, made in the Prefect UI under *Blocks* and named by the "
         "workload file. `qafila apply` copies its settings, without secrets, into the ledger. A "
         "secret is taken from the variable `QAFILA_SECRET_<NAME>` (upper case, `-` becomes `_`), "
-        "or else from the block.",
+        "or else from the block, and goes only to the address that `qafila apply` bound it to, or "
+        "that `QAFILA_ADDRESS_<NAME>` says.",
     ]
     for kind in blocks.ALL:
         rows = []

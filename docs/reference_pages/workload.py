@@ -54,8 +54,9 @@ def workload_page() -> str:
         "# The workload file",
         "",
         "One YAML file describes one service. `qafila apply FILE` checks it and names every "
-        "mistake at once, each with its line; unknown fields are mistakes. `${NAME}` and "
-        "`${NAME:-default}` are taken from the environment of `qafila apply`. A complete example: "
+        "mistake at once, each with its line; unknown fields are mistakes. "
+        "`${QAFILA_VAR_NAME}` and `${QAFILA_VAR_NAME:-default}` are taken from the environment of "
+        "`qafila apply`, and no other variable is. A complete example: "
         "[workloads/aws-docs-search.yaml](../../workloads/aws-docs-search.yaml).",
         "",
         "In the names below, `[pgvector]` and `[qdrant]` mark fields that belong to that "

@@ -74,8 +74,8 @@ def set_scene(tell: Callable[[str], None]) -> Scene:
     for service in starting.values():
         wait_until_ready(service)
     baseline, candidate = starting["baseline"].url, starting["candidate"].url
-    os.environ["QAFILA_DEMO_BASELINE_URL"] = baseline
-    os.environ["QAFILA_DEMO_CANDIDATE_URL"] = candidate
+    os.environ["QAFILA_VAR_DEMO_BASELINE_URL"] = baseline
+    os.environ["QAFILA_VAR_DEMO_CANDIDATE_URL"] = candidate
     workload = read_file(root() / "workloads" / f"{WORKLOAD}.yaml")
     with open_ledger() as ledger:
         before = newest_generation(ledger, workload.name)

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from blocks.postgres import PostgresDatabase
-from qafila.errors import QafilaError, Refused, Unavailable
+from qafila.errors import BadInput, QafilaError, Refused, Unavailable
 from qafila.sql import statement
 from tasks.connections import connection, record_connection
 from tasks.inspecting import reaching
@@ -153,3 +153,11 @@ def test_a_first_use_never_replaces_what_is_bound(home: Path) -> None:
         require_bound("model", "qafila-embeddings", second)
     assert bind("model", "qafila-embeddings", second) == "url=https://a.example/v1"
     require_bound("model", "qafila-embeddings", second)
+
+
+def test_a_secret_in_the_address_of_a_block_is_refused(ledger: psycopg.Connection[Any]) -> None:
+    block = PostgresDatabase(url=f"postgresql://loader:{PASSWORD}@127.0.0.1:5432/shop")
+    with pytest.raises(BadInput) as refused:
+        record_connection(ledger, NAME, block)
+    assert PASSWORD not in refused.value.render()
+    assert recorded_in(ledger)(NAME) is None

@@ -22,7 +22,7 @@ def refused(tmp_path: Path, text: str) -> tuple[str, ...]:
 
 
 def test_the_example_is_read_with_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QAFILA_DEMO_BASELINE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("QAFILA_VAR_DEMO_BASELINE_URL", "http://127.0.0.1:9")
     workload = read_file(FILE)
     assert workload.service.baseline.url == "http://127.0.0.1:9"
     assert workload.service.candidate.url == "http://127.0.0.1:18082"
@@ -47,6 +47,32 @@ def test_three_mistakes_are_three_sentences_with_their_lines(tmp_path: Path) -> 
     assert any("owner is missing" in p for p in problems)
 
 
+@pytest.mark.parametrize("name", ["QAFILA_SECRET_DEMO_TARGET", "AWS_SECRET_ACCESS_KEY", "HOME"])
+def test_a_variable_that_is_not_for_workload_files_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "correct-horse-battery")
+    for written in (name, f"{name}:-none"):
+        text = FILE.read_text().replace("owner: search@", f"owner: ${{{written}}}@")
+        (problem,) = refused(tmp_path, text)
+        assert name in problem
+        assert f"QAFILA_VAR_{name}" in problem
+        assert "correct-horse-battery" not in problem
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://me:hunter22@127.0.0.1:18081", "http://sk-token@127.0.0.1:18081",
+     "http://127.0.0.1:18081/v1?api_key=hunter22"],
+)  # fmt: skip
+def test_a_secret_in_an_address_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    text = FILE.read_text().replace("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", url)
+    (problem,) = refused(tmp_path, text)
+    assert "service.baseline.url" in problem
+    assert "hunter22" not in problem
+    assert "sk-token" not in problem
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -54,8 +80,8 @@ def test_three_mistakes_are_three_sentences_with_their_lines(tmp_path: Path) -> 
         (("weights: [1, 5, 25, 50, 100]", "weights: [5, 1, 100]"), "weights must rise"),
         (("kind: pgvector", "kind: faiss"), "corpus.target"),
         (("table: operation", "table: drop table x"), "corpus.source.table"),
-        (("${QAFILA_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "${QAFILA_NOWHERE}"),
-         "the variable QAFILA_NOWHERE is not set"),
+        (("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "${QAFILA_VAR_NOWHERE}"),
+         "the variable QAFILA_VAR_NOWHERE is not set"),
     ],
 )  # fmt: skip
 def test_one_mistake_is_named(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
