@@ -13,6 +13,7 @@ from tasks.alias import require_not_named
 from tasks.brief_lock import Patience, change_briefly
 from tasks.column_swap import HeldColumn, column_of
 from tasks.stores.column_words import Words
+from tasks.stores.pgvector_owner import take_ownership
 
 Connection = psycopg.Connection[Any]
 
@@ -52,6 +53,7 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
         now = column_of(connection, words.place.workload, words.place.generation)
         if now != held:
             raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
+        take_ownership(connection, words.place)
         require_not_named(connection, words.place.workload, held.generation)
         connection.execute(words.statement("drop_columns", held))
         connection.execute(
