@@ -9,7 +9,7 @@ from qafila.core.phases import Phase
 
 SCRATCH_FROM = 1_000_000  # numbers from here on are scratch copies, which belong to nobody
 
-_NOT_BEGUN = frozenset({Phase.REGISTERED, Phase.AUDITED, Phase.DESIGNED})
+NOT_BEGUN = frozenset({Phase.REGISTERED, Phase.AUDITED, Phase.DESIGNED})
 _MET = frozenset({Phase.PROMOTED, Phase.SETTLED, Phase.CLEANED})
 # What a ledger says of a generation that it brought where the pointer names it.
 _AGREES = {
@@ -67,7 +67,7 @@ def why_foreign(
     if generation in found.owners or not found.begun:
         return None
     phase = claimant.phases.get(generation)
-    if phase is None or Phase(phase) in _NOT_BEGUN:
+    if phase is None or Phase(phase) in NOT_BEGUN:
         return f"generation {generation} was begun in the target, and not by this ledger"
     if set(found.begun) != {fingerprint}:
         return (

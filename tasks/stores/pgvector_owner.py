@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import psycopg
@@ -11,6 +12,7 @@ from psycopg import sql
 from qafila.core.ownership import SCRATCH_FROM, Claimant, TargetRecord, why_foreign
 from qafila.sql import apply_schema, statement
 from tasks.alias import foreign_generation, lock_alias, owners_of
+from tasks.stores.pgvector_marks import Marks
 from tasks.stores.port import Place
 
 Target = psycopg.Connection[Any]
@@ -63,7 +65,7 @@ def ownership_problems(target: Target, place: Place) -> list[str]:
 def generations_in(target: Target, workload: str) -> list[int]:
     """Return every generation of a workload that the target has or names; scratch copies apart."""
     start = re.escape(Place(workload, 0, "", 0).name.removesuffix("0"))
-    asked = [
+    asked: list[tuple[sql.SQL | sql.Composed, dict[str, str]]] = [
         (sql.SQL(statement("owner", "generation_tables")), {"names": f"^{start}[0-9]{{1,9}}$"})
     ]
     key = {"workload": workload}
@@ -102,3 +104,37 @@ def _found(target: Target, place: Place, *, lock: bool) -> TargetRecord:
         pointer.roles() if pointer is not None else {},
         begun_with(target, place),
     )
+
+
+class PostgresOwners:
+    """Who owns the generations of one workload in PostgreSQL; the caller owns the connection."""
+
+    def __init__(self, target: Target, workload: str) -> None:
+        self._target = target
+        self._workload = workload
+
+    def generations(self) -> list[int]:
+        return generations_in(self._target, self._workload)
+
+    def owner(self, place: Place) -> str | None:
+        return owners_of(self._target, self._workload).get(place.generation)
+
+    def begun(self, place: Place) -> set[str]:
+        return begun_with(self._target, place)
+
+    def hand_over(self, places: Sequence[Place], ledger: str, epoch: int) -> None:
+        """Write the new owner of all, in one transaction; a writer of before finds no mark."""
+        apply_schema(self._target, "target")
+        with self._target.transaction():
+            lock_alias(self._target, self._workload)
+            for place in places:
+                values = {
+                    "workload": self._workload,
+                    "generation": place.generation,
+                    "ledger": ledger,
+                    "fingerprint": place.fingerprint,
+                }
+                self._target.execute(statement("owner", "take_over"), values)
+                Marks(self._target, place).forget()
+            fence = {"workload": self._workload, "epoch": epoch}
+            self._target.execute(statement("owner", "fence_pointer"), fence)

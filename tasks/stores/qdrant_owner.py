@@ -7,15 +7,16 @@ and it goes with the checkpoints when the generation is dropped.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from qdrant_client import QdrantClient, models
 
 from qafila.core.ownership import SCRATCH_FROM, TargetRecord, why_foreign
 from tasks.alias import foreign_generation
 from tasks.stores.port import Place
-from tasks.stores.qdrant_alias import list_aliases, read_alias
+from tasks.stores.qdrant_alias import fence_aliases, list_aliases, read_alias
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
-from tasks.stores.qdrant_marks import OWNER, checkpoint_collection, no_point
+from tasks.stores.qdrant_marks import OWNER, Marks, checkpoint_collection, no_point
 
 
 def take_ownership(client: QdrantClient, place: Place) -> None:
@@ -31,20 +32,28 @@ def take_ownership(client: QdrantClient, place: Place) -> None:
         raise foreign_generation(place.workload, problems[0])
     if place.claimant is None or place.generation >= SCRATCH_FROM:
         return
-    collection = checkpoint_collection(place.name)
-    doing = f"owning {place.name}"
-    with asking_qdrant(doing):
-        if not client.collection_exists(collection):
+    with asking_qdrant(f"owning {place.name}"):
+        if not client.collection_exists(checkpoint_collection(place.name)):
             return
-        payload = {"ledger": place.claimant.ledger, "of_fingerprint": place.fingerprint}
-        point = models.PointStruct(id=OWNER, vector=[1.0], payload={"epoch": 0, **payload})
-        put = client.upsert(
-            collection, [point], wait=True, ordering=models.WriteOrdering.STRONG,
-            update_filter=no_point(),
-        )  # fmt: skip
-        require_completed(put, doing)
+    _put_owner(client, place, place.claimant.ledger)
     if owner_of(client, place) != place.claimant.ledger:
         raise foreign_generation(place.workload, "another ledger has just begun it")
+
+
+def _put_owner(client: QdrantClient, place: Place, ledger: str) -> None:
+    """Write who owns a generation, where nobody does."""
+    doing = f"owning {place.name}"
+    payload = {"ledger": ledger, "fingerprint": place.fingerprint}
+    point = models.PointStruct(id=OWNER, vector=[1.0], payload={"epoch": 0, **payload})
+    with asking_qdrant(doing):
+        put = client.upsert(
+            checkpoint_collection(place.name),
+            [point],
+            wait=True,
+            ordering=models.WriteOrdering.STRONG,
+            update_filter=no_point(),
+        )
+        require_completed(put, doing)
 
 
 def ownership_problems(client: QdrantClient, place: Place) -> list[str]:
@@ -66,10 +75,8 @@ def owner_of(client: QdrantClient, place: Place) -> str | None:
     with asking_qdrant(f"asking who owns {place.name}"):
         if not client.collection_exists(collection):
             return None
-        points = client.retrieve(
-            collection, [OWNER], with_payload=True,
-            consistency=models.ReadConsistencyType.MAJORITY,
-        )  # fmt: skip
+        majority = models.ReadConsistencyType.MAJORITY
+        points = client.retrieve(collection, [OWNER], with_payload=True, consistency=majority)
     return str((points[0].payload or {})["ledger"]) if points else None
 
 
@@ -96,3 +103,30 @@ def generations_in(client: QdrantClient, workload: str) -> list[int]:
 
 def _at(place: Place, generation: int) -> Place:
     return Place(place.workload, generation, place.fingerprint, place.dimensions)
+
+
+class QdrantOwners:
+    """Who owns the generations of one workload in Qdrant; the caller owns the client."""
+
+    def __init__(self, client: QdrantClient, workload: str) -> None:
+        self._client = client
+        self._workload = workload
+
+    def generations(self) -> list[int]:
+        return generations_in(self._client, self._workload)
+
+    def owner(self, place: Place) -> str | None:
+        return owner_of(self._client, place)
+
+    def begun(self, place: Place) -> set[str]:
+        return begun_with(self._client, place)
+
+    def hand_over(self, places: Sequence[Place], ledger: str, epoch: int) -> None:
+        """Make the checkpoints of each anew with the new owner; a writer of before finds none."""
+        for place in places:
+            marks = Marks(self._client, place)
+            with asking_qdrant(f"handing {place.name} over"):
+                self._client.delete_collection(marks.collection)
+            marks.prepare()
+            _put_owner(self._client, place, ledger)
+        fence_aliases(self._client, self._workload, epoch)

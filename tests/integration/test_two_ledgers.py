@@ -12,20 +12,24 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from blocks import PostgresDatabase, QdrantServer
+from qafila.cli import app
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.fingerprint import text_digest
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, StaleEpoch
 from tasks.abandoning import abandon_generation
+from tasks.adopting_target import adopt_target, look_at_target
 from tasks.alias import move_alias, read_alias, return_alias, set_trial
 from tasks.backfill import _empty
 from tasks.cleaning import clean_up, plan_clean_up, settle
 from tasks.connections import record_connection
+from tasks.evidence import latest_evidence
 from tasks.generations import open_for
-from tasks.ledger import Generation, apply_workload, ledger_identity, newest_generation
+from tasks.ledger import Generation, apply_workload, claimant_of, ledger_identity, newest_generation
 from tasks.opening import open_store
 from tasks.pointer import open_pointer
 from tasks.stores import qdrant_alias
@@ -63,7 +67,7 @@ class TwoLedgers:
     def filled(self, ledger: Ledger, generation: Generation) -> None:
         with open_store(ledger, self.workload, generation) as store:
             store.prepare()
-            write(store, f"t{generation.number}")
+            write(store, "t1")
         stand(ledger, generation, Phase.BACKFILLED)
 
 
@@ -234,6 +238,53 @@ def test_a_collection_of_another_ledger_is_refused(
             store.prepare()
 
 
+def test_a_lost_ledger_is_adopted(both: TwoLedgers) -> None:
+    """Generation 1 came before, 2 serves, 3 is on trial; then only the target is left."""
+    generations = []
+    with psycopg.connect(both.target_url, autocommit=True) as target:
+        for phase in (Phase.PROMOTED, Phase.PROMOTED, Phase.BACKFILLED):
+            generation = both.begun(both.production)
+            both.filled(both.production, generation)
+            if phase is Phase.PROMOTED:
+                move_alias(target, both.name, generation.number, 7)
+            else:
+                set_trial(target, both.name, generation.number, 7)
+            stand(both.production, generation, phase)
+            generations.append(generation)
+        both.use(both.staging)
+        runner = CliRunner()
+        shown = runner.invoke(app, ["adopt-target", both.name])
+        assert shown.exit_code == 0, shown.output
+        owner = ledger_identity(both.production)
+        assert f"g2  {ROWS} rows; it serves; owner {owner}; becomes promoted" in shown.output
+        assert f"g3  {ROWS} rows; it is on trial; owner {owner}; becomes abandoned" in shown.output
+        assert "Nothing was changed." in shown.output
+        assert newest_generation(both.staging, both.name) is None
+        unnamed = runner.invoke(app, ["adopt-target", both.name, "--yes"])
+        assert unnamed.exit_code != 0
+        done = runner.invoke(app, ["adopt-target", both.name, "--by", "operator", "--yes"])
+        assert done.exit_code == 0, done.output
+        now = read_alias(target, both.name)
+        assert now is not None
+        assert (now.generation, now.trial, now.previous, now.epoch) == (2, None, 1, 8)
+        assert [count_in(both, target, n) for n in (1, 2, 3)] == [ROWS] * 3
+        phases = claimant_of(both.staging, both.name).phases
+        assert phases == {1: "promoted", 2: "promoted", 3: "abandoned"}
+        kept = latest_evidence(both.staging, both.name, "adopt-target")
+        assert kept is not None
+        assert kept.body["generations"][1]["owner"] == owner
+        assert open_for(both.staging, both.workload).number == 4
+        with open_store(both.staging, both.workload, generations[1]) as store:
+            store.claim_sync(1)
+        with (
+            open_store(both.production, both.workload, generations[2]) as store,
+            pytest.raises(Refused, match="belongs to ledger"),
+        ):
+            store.claim(0, 99)
+    with pytest.raises(Refused, match="does not have"):
+        adopt_target(both.staging, both.name, "operator", look_at_target(both.staging, both.name))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_two_ledgers_do_what_the_pointer_names_keeps_its_rows(
     both: TwoLedgers, seed: int
@@ -265,6 +316,11 @@ def test_whatever_two_ledgers_do_what_the_pointer_names_keeps_its_rows(
 def named(both: TwoLedgers, target: Ledger) -> dict[int, int | None]:
     now = read_alias(target, both.name)
     return {n: count_in(both, target, n) for n in now.roles()} if now is not None else {}
+
+
+def adopt(both: TwoLedgers, ledger: Ledger, target: Ledger, chance: random.Random) -> None:
+    if chance.random() < 0.3:
+        adopt_target(ledger, both.name, "operator", look_at_target(ledger, both.name))
 
 
 def newest(both: TwoLedgers, ledger: Ledger) -> Generation:
@@ -331,4 +387,4 @@ def clean(both: TwoLedgers, ledger: Ledger, target: Ledger, chance: random.Rando
     clean_up(ledger, both.name, plan_clean_up(ledger, both.name))
 
 
-COMMANDS = [load, load, reload, just_drop, trial, promote, promote, go_back, abandon, clean]
+COMMANDS = [load, load, reload, just_drop, trial, promote, promote, go_back, abandon, clean, adopt]

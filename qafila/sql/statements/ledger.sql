@@ -362,3 +362,14 @@ FROM qafila.ledger_identity;
 SELECT number, phase
 FROM qafila.generation
 WHERE workload = %(workload)s;
+
+-- name: adopt_generation
+-- A generation that another ledger made; a row that this ledger had under its number held nothing.
+INSERT INTO qafila.generation (workload, number, revision, fingerprint, fingerprint_body, phase)
+VALUES (%(workload)s, %(number)s, %(revision)s, %(fingerprint)s, %(body)s, %(phase)s)
+ON CONFLICT (workload, number) DO UPDATE
+SET revision = excluded.revision,
+    fingerprint = excluded.fingerprint,
+    fingerprint_body = excluded.fingerprint_body,
+    phase = excluded.phase,
+    phase_since = now();

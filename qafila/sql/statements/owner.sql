@@ -53,3 +53,19 @@ SELECT substring(tablename FROM '[0-9]+$')::integer
 FROM pg_tables
 WHERE schemaname = 'qafila'
   AND tablename ~ %(names)s;
+
+-- name: take_over
+-- Only after the pointer row is locked, in the same transaction.
+INSERT INTO qafila.generation_owner AS o (workload, generation, ledger, fingerprint)
+VALUES (%(workload)s, %(generation)s, %(ledger)s, %(fingerprint)s)
+ON CONFLICT (workload, generation) DO UPDATE
+SET ledger = excluded.ledger,
+    claimed_at = now();
+
+-- name: fence_pointer
+-- The former ledger's holder has an older epoch from here on; no trial survives its ledger.
+UPDATE qafila.alias
+SET trial = NULL,
+    epoch = greatest(epoch, %(epoch)s),
+    moved_at = now()
+WHERE workload = %(workload)s;
