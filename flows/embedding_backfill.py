@@ -39,6 +39,7 @@ from tasks.ledger import (
     Connection,
     Generation,
     generation_of,
+    ledger_identity,
     move_phase,
     open_ledger,
     read_workload,
@@ -306,7 +307,7 @@ def _put_on_trial(name: str, number: int, answered: Answered) -> None:
         if isinstance(target, PgvectorTarget):
             with connection(ledger, target.block, PostgresDatabase).connect() as database:
                 answered()
-                set_trial(database, name, number, 0)
+                set_trial(database, name, number, 0, ledger=ledger_identity(ledger))
         generation = generation_of(ledger, name, number)
         if generation.phase == Phase.BACKFILLING:
             move_phase(ledger, generation, Event.ALL_LOADED)

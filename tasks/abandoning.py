@@ -9,7 +9,14 @@ from tasks.alias import return_alias
 from tasks.connections import connection
 from tasks.evidence import record_evidence
 from tasks.leases import held_lease
-from tasks.ledger import Connection, Generation, move_phase, read_workload, require_generation
+from tasks.ledger import (
+    Connection,
+    Generation,
+    ledger_identity,
+    move_phase,
+    read_workload,
+    require_generation,
+)
 
 
 def abandon_generation(ledger: Connection, name: str, why: str) -> Generation:
@@ -32,5 +39,7 @@ def abandon_generation(ledger: Connection, name: str, why: str) -> Generation:
             held_lease(ledger, name, "qafila abandon", generation=generation.number) as heart,
             connection(ledger, target.block, PostgresDatabase).connect() as database,
         ):
-            return_alias(database, name, [generation.number], heart.epoch)
+            return_alias(
+                database, name, [generation.number], heart.epoch, ledger=ledger_identity(ledger)
+            )
     return ended

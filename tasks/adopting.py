@@ -20,6 +20,7 @@ from tasks.ledger import (
     Connection,
     Generation,
     generation_of,
+    ledger_identity,
     move_phase,
     newest_generation,
     read_workload,
@@ -72,7 +73,8 @@ def adopt_column(ledger: Connection, name: str, by: str) -> Adopted:
         with open_store(ledger, workload, generation) as store:
             assert isinstance(store, ColumnStore)
             store.adopt()
-            move_alias(store.connection, name, generation.number, heart.epoch)
+            ours = ledger_identity(ledger)
+            move_alias(store.connection, name, generation.number, heart.epoch, ledger=ours)
         median = float(np.median(likeness)) if len(likeness) else None
         with ledger.transaction():
             generation = move_phase(ledger, generation, Event.ADOPT)

@@ -33,12 +33,16 @@ class Alias:
 
     def role_of(self, generation: int) -> str | None:
         """Say what the row names a generation as; None when it does not name it."""
-        roles = (
-            (self.generation, "it serves"),
-            (self.trial, "it is on trial"),
+        return self.roles().get(generation)
+
+    def roles(self) -> dict[int, str]:
+        """Return every generation that the row names, and as what; the most important counts."""
+        named = (
             (self.previous, "a rollback returns to it"),
+            (self.trial, "it is on trial"),
+            (self.generation, "it serves"),
         )
-        return next((role for number, role in roles if number == generation), None)
+        return {number: role for number, role in named if number is not None}
 
 
 def read_alias(target: Target, workload: str) -> Alias | None:
@@ -51,16 +55,68 @@ def read_alias(target: Target, workload: str) -> Alias | None:
         return cursor.fetchone()
 
 
-def set_trial(target: Target, workload: str, generation: int, epoch: int) -> Alias:
+def lock_alias(target: Target, workload: str, *, lock: bool = True) -> Alias | None:
+    """Return the pointer row, locked until the caller's transaction ends; None without one."""
+    name = "lock_alias" if lock else "read_alias"
+    with target.cursor(row_factory=class_row(Alias)) as cursor:
+        return cursor.execute(statement("alias", name), {"workload": workload}).fetchone()
+
+
+def owners_of(target: Target, workload: str) -> dict[int, str]:
+    """Return which ledger owns which generation; nobody in a target from before there were any."""
+    if target.execute(statement("owner", "has_owners")).fetchone() != (True,):
+        return {}
+    rows = target.execute(statement("owner", "list_owners"), {"workload": workload}).fetchall()
+    return {int(number): str(ledger) for number, ledger in rows}
+
+
+def require_ours(target: Target, workload: str, ledger: str | None) -> None:
+    """Refuse to move a pointer row that names another ledger's generation.
+
+    Call it in the transaction that moves the row: it stays locked until that ends. ``ledger`` is
+    the identity of the ledger that asks; None asks for nobody, as a rollback by card does.
+
+    Raises:
+        Refused: it names one; says whose.
+    """
+    row = lock_alias(target, workload)
+    if ledger is None or row is None:
+        return
+    owners = owners_of(target, workload)
+    for number, role in sorted(row.roles().items()):
+        if owners.get(number, ledger) != ledger:
+            raise foreign_generation(
+                workload,
+                f"generation {number} ({role}) belongs to ledger {owners[number]}, this is ledger "
+                f"{ledger}",
+            )
+
+
+def foreign_generation(workload: str, why: str) -> Refused:
+    """Return the error for changing what belongs to another ledger."""
+    return Refused(
+        f"the target has a {workload} that is not this ledger's: {why}.",
+        kept="the target: all rows, indexes and the pointer.",
+        remedy="work with the ledger that owns it (QAFILA_LEDGER_URL), or give this workload "
+        "another name or another target; where that ledger is lost, look first: "
+        f"qafila adopt-target {workload}",
+    )
+
+
+def set_trial(
+    target: Target, workload: str, generation: int, epoch: int, *, ledger: str | None = None
+) -> Alias:
     """Put a generation on trial; what serves stays. Idempotent by workload and generation.
 
     ``epoch`` is the workload's lease epoch, or 0 when no lease is held; the row's only rises.
+    ``ledger`` is the identity of the ledger that asks.
 
     Raises:
-        Refused: a newer generation serves or is on trial.
+        Refused: a newer generation serves or is on trial, or the row names another ledger's.
     """
     key = {"workload": workload, "generation": generation, "epoch": epoch}
-    with target.cursor(row_factory=class_row(Alias)) as cursor:
+    with target.transaction(), target.cursor(row_factory=class_row(Alias)) as cursor:
+        require_ours(target, workload, ledger)
         row = cursor.execute(statement("alias", "set_trial"), key).fetchone()
     if row is None:
         now = read_alias(target, workload)
@@ -74,17 +130,21 @@ def set_trial(target: Target, workload: str, generation: int, epoch: int) -> Ali
     return row
 
 
-def move_alias(target: Target, workload: str, generation: int, epoch: int) -> Alias:
+def move_alias(
+    target: Target, workload: str, generation: int, epoch: int, *, ledger: str | None = None
+) -> Alias:
     """Make a generation the one that serves and end its trial. Idempotent by generation.
 
     Raises:
+        Refused: the row names another ledger's generation.
         StaleEpoch: a newer epoch has moved the row already.
         Unavailable: the generation is a column, and its table was never free for a moment.
     """
     key = {"workload": workload, "generation": generation, "epoch": epoch}
 
     def move() -> Alias:
-        with target.cursor(row_factory=class_row(Alias)) as cursor:
+        with target.transaction(), target.cursor(row_factory=class_row(Alias)) as cursor:
+            require_ours(target, workload, ledger)
             row = cursor.execute(statement("alias", "move_alias"), key).fetchone()
         if row is None:
             raise StaleEpoch(
@@ -97,20 +157,27 @@ def move_alias(target: Target, workload: str, generation: int, epoch: int) -> Al
 
 
 def return_alias(
-    target: Target, workload: str, generations: Collection[int], epoch: int
+    target: Target,
+    workload: str,
+    generations: Collection[int],
+    epoch: int,
+    *,
+    ledger: str | None = None,
 ) -> Alias | None:
     """Let what served before serve again, and end the trial; None when there is no row.
 
     Only a row that points at one of ``generations`` goes back; a second call changes nothing.
 
     Raises:
+        Refused: the row names another ledger's generation.
         StaleEpoch: a newer epoch has moved the row already.
         Unavailable: the generation is a column, and its table was never free for a moment.
     """
     key = {"workload": workload, "generations": list(generations), "epoch": epoch}
 
     def move_back() -> Alias | None:
-        with target.cursor(row_factory=class_row(Alias)) as cursor:
+        with target.transaction(), target.cursor(row_factory=class_row(Alias)) as cursor:
+            require_ours(target, workload, ledger)
             row = cursor.execute(statement("alias", "return_alias"), key).fetchone()
         if row is None and read_alias(target, workload) is not None:
             raise StaleEpoch(
@@ -122,22 +189,28 @@ def return_alias(
     return move_with_column(target, workload, move_back)
 
 
-def end_trial(target: Target, workload: str, generation: int) -> None:
+def end_trial(target: Target, workload: str, generation: int, *, ledger: str | None = None) -> None:
     """Take a generation off trial, before it is emptied; what serves stays. Idempotent.
 
     The caller holds the workload's lease, so that no rollout of it begins meanwhile.
     """
     key = {"workload": workload, "generation": generation}
-    target.execute(statement("alias", "end_trial"), key)
+    with target.transaction():
+        require_ours(target, workload, ledger)
+        target.execute(statement("alias", "end_trial"), key)
 
 
-def forget_previous(target: Target, workload: str, generation: int) -> None:
+def forget_previous(
+    target: Target, workload: str, generation: int, *, ledger: str | None = None
+) -> None:
     """Give up the way back to a generation, before it is dropped. Idempotent.
 
     The caller holds the workload's lease, and has seen that what serves is settled.
     """
     key = {"workload": workload, "generation": generation}
-    target.execute(statement("alias", "forget_previous"), key)
+    with target.transaction():
+        require_ours(target, workload, ledger)
+        target.execute(statement("alias", "forget_previous"), key)
 
 
 def require_not_named(target: Target, workload: str, generation: int) -> None:
@@ -149,8 +222,7 @@ def require_not_named(target: Target, workload: str, generation: int) -> None:
     Raises:
         Refused: it serves, is on trial, or is what a rollback returns to.
     """
-    with target.cursor(row_factory=class_row(Alias)) as cursor:
-        row = cursor.execute(statement("alias", "lock_alias"), {"workload": workload}).fetchone()
+    row = lock_alias(target, workload)
     role = row.role_of(generation) if row is not None else None
     if role is not None:
         raise named_generation(workload, generation, role)

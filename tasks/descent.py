@@ -171,14 +171,23 @@ def reaches_candidate(router: Router, seconds: float = PROOF_SECONDS) -> bool:
 
 
 def put_pointer_back(
-    found: Recorded | None, block: str, workload: str, generations: Sequence[int], epoch: int
+    found: Recorded | None,
+    block: str,
+    workload: str,
+    generations: Sequence[int],
+    epoch: int,
+    *,
+    ledger: str | None = None,
 ) -> str | None:
-    """Let what served before serve again; return what went wrong, if anything."""
+    """Let what served before serve again; return what went wrong, if anything.
+
+    ``ledger`` is the identity of the ledger that asks; None by a card, which has none.
+    """
     try:
         with open_postgres(found, block) as target:
             now = read_alias(target, workload)
             if now is not None:
-                return_alias(target, workload, generations, max(epoch, now.epoch))
+                return_alias(target, workload, generations, max(epoch, now.epoch), ledger=ledger)
     except QafilaError as error:
         return error.what
     except psycopg.Error as error:

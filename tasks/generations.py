@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,11 +10,17 @@ from importlib.metadata import version
 import psycopg
 
 from qafila.core import chunking
-from qafila.core.corpus import Embedder, PgvectorSource, QdrantSource, WordLlamaEmbedder
+from qafila.core.corpus import (
+    Embedder,
+    PgvectorSource,
+    PgvectorTarget,
+    QdrantSource,
+    WordLlamaEmbedder,
+)
 from qafila.core.fingerprint import Fingerprint, VectorPart, canonical_json
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
-from qafila.errors import Refused
+from qafila.errors import QafilaError, Refused
 from qafila.sql import statement
 from tasks.embedders.mapped import mapped_part
 from tasks.embedders.wordllama import MODEL
@@ -72,7 +79,30 @@ def model_of(embedder: Embedder) -> tuple[str, str]:
 def open_for(ledger: Connection, workload: Workload) -> Generation:
     """Return the workload's generation in migration; open the next when the newest has ended."""
     digest = None if workload.corpus.bridge is None else _newest_map(ledger, workload)
-    return open_generation(ledger, workload, fingerprint_of(workload, digest))
+    newest = newest_generation(ledger, workload.name)
+    above = 0 if newest is not None and not newest.ended else highest_in_target(ledger, workload)
+    return open_generation(ledger, workload, fingerprint_of(workload, digest), above=above)
+
+
+def highest_in_target(ledger: Connection, workload: Workload) -> int:
+    """Return the highest generation that the workload's target has or names; 0 for none.
+
+    Also 0 where the target cannot be asked now. A number that is taken there is then refused by
+    the target itself before any row is written.
+    """
+    from qafila.connecting import connect_postgres, connect_qdrant
+    from tasks.opening import reach_of
+    from tasks.stores import pgvector_owner, qdrant_owner
+
+    try:
+        reach = reach_of(ledger, workload)
+        if isinstance(workload.corpus.target, PgvectorTarget):
+            with connect_postgres(**reach.target) as target:
+                return max(pgvector_owner.generations_in(target, workload.name), default=0)
+        with closing(connect_qdrant(**reach.target)) as client:
+            return max(qdrant_owner.generations_in(client, workload.name), default=0)
+    except (QafilaError, psycopg.Error, RuntimeError):  # a folder that another process has open
+        return 0
 
 
 def _newest_map(ledger: Connection, workload: Workload) -> str | None:

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 from qafila.connecting.postgres import protection_of
 from qafila.core.fingerprint import Fingerprint, canonical_json
 from qafila.core.masking import mask_text
+from qafila.core.ownership import Claimant
 from qafila.core.phases import ENDED, Event, Phase, next_phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused, Unavailable
@@ -107,10 +108,13 @@ def list_workloads(ledger: Connection) -> list[str]:
     return [r[0] for r in ledger.execute(statement("ledger", "list_workloads")).fetchall()]
 
 
-def open_generation(ledger: Connection, workload: Workload, fingerprint: Fingerprint) -> Generation:
+def open_generation(
+    ledger: Connection, workload: Workload, fingerprint: Fingerprint, *, above: int = 0
+) -> Generation:
     """Return the generation in migration; open the next one when the newest has ended.
 
-    Idempotent under retry: an open generation with the same fingerprint is returned as it is.
+    Idempotent under retry: an open generation with the same fingerprint is returned as it is. A new
+    one has a number above ``above``, the target's highest, and above every one of this ledger's.
 
     Raises:
         Refused: one is open with another fingerprint, so the two would mix.
@@ -139,6 +143,7 @@ def open_generation(ledger: Connection, workload: Workload, fingerprint: Fingerp
                 "fingerprint": fingerprint.digest,
                 "body": Jsonb(asdict(fingerprint)),
                 "phase": Phase.REGISTERED.value,
+                "above": above,
             },
         ).fetchone()
     assert opened is not None
@@ -203,6 +208,27 @@ def newest_generation(ledger: Connection, workload: str) -> Generation | None:
         return cursor.execute(
             statement("ledger", "newest_generation"), {"workload": workload}
         ).fetchone()
+
+
+def ledger_identity(ledger: Connection) -> str:
+    """Return who this ledger is, as the targets that it fills know it."""
+    row = ledger.execute(statement("ledger", "identity")).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def identity_if_any(ledger: Connection) -> str | None:
+    """Return who this ledger is; None in one that was not upgraded: a way back must not need it."""
+    try:
+        return ledger_identity(ledger)
+    except psycopg.errors.UndefinedTable:
+        return None
+
+
+def claimant_of(ledger: Connection, workload: str) -> Claimant:
+    """Return what this ledger may claim in a target: its identity and its generations' phases."""
+    rows = ledger.execute(statement("ledger", "list_phases"), {"workload": workload}).fetchall()
+    return Claimant(ledger_identity(ledger), {int(number): str(phase) for number, phase in rows})
 
 
 def require_generation(ledger: Connection, workload: str, *phases: Phase) -> Generation:

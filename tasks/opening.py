@@ -32,7 +32,7 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.settings import home
 from tasks.embedders.port import Embedder
-from tasks.ledger import Connection, Generation
+from tasks.ledger import Connection, Generation, claimant_of
 from tasks.sources.port import Source, Volume
 from tasks.stores.port import Place, VectorStore
 
@@ -191,7 +191,7 @@ def open_store(
     assert found is not None
     place = Place(
         workload.name, generation.number, generation.fingerprint,
-        workload.corpus.embedder.dimensions,
+        workload.corpus.embedder.dimensions, claimant_of(ledger, workload.name),
     )  # fmt: skip
     if isinstance(target, PgvectorTarget):
         from tasks.stores.column import ColumnStore

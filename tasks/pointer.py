@@ -12,7 +12,7 @@ from qafila.core.workload import Workload
 from tasks import alias
 from tasks.alias import Alias
 from tasks.connections import connection
-from tasks.ledger import Connection
+from tasks.ledger import Connection, ledger_identity
 from tasks.stores import qdrant_alias
 
 
@@ -34,12 +34,13 @@ def open_pointer(ledger: Connection, workload: Workload) -> Iterator[Pointer]:
         Unavailable: the target does not answer.
     """
     target, name = workload.corpus.target, workload.name
+    ours = ledger_identity(ledger)
     if isinstance(target, PgvectorTarget):
         with connection(ledger, target.block, PostgresDatabase).connect() as database:
             yield Pointer(
                 lambda: alias.read_alias(database, name),
-                lambda number: alias.end_trial(database, name, number),
-                lambda number: alias.forget_previous(database, name, number),
+                lambda number: alias.end_trial(database, name, number, ledger=ours),
+                lambda number: alias.forget_previous(database, name, number, ledger=ours),
             )
         return
     client = connection(ledger, target.block, QdrantServer).client()

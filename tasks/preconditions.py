@@ -22,7 +22,13 @@ from tasks.alias import set_trial
 from tasks.certificates import newest_certificate, valid_certificate
 from tasks.connections import connection
 from tasks.leases import read_lease
-from tasks.ledger import Connection, Generation, read_workload, require_generation
+from tasks.ledger import (
+    Connection,
+    Generation,
+    ledger_identity,
+    read_workload,
+    require_generation,
+)
 from tasks.ordering import require_order
 from tasks.routers.port import Router
 from tasks.routers.sight import require_sight
@@ -240,7 +246,8 @@ def put_on_trial(
     target = spec.corpus.target
     if isinstance(target, PgvectorTarget):
         with connection(ledger, target.block, PostgresDatabase).connect() as database:
-            set_trial(database, spec.name, generation.number, epoch)
+            ours = ledger_identity(ledger)
+            set_trial(database, spec.name, generation.number, epoch, ledger=ours)
     url = spec.service.candidate.url.rstrip("/") + "/health"
     end, last = time.monotonic() + 15, "no answer"
     while time.monotonic() < end:

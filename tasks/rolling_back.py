@@ -30,7 +30,7 @@ from tasks.descent import (
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.leases import read_lease, release_lease, take_lease
-from tasks.ledger import Connection, Generation, move_phase, read_workload
+from tasks.ledger import Connection, Generation, identity_if_any, move_phase, read_workload
 from tasks.old_side import require_in_step
 from tasks.recorded import recorded_in
 from tasks.routers.port import Router
@@ -178,12 +178,12 @@ def _roll_back(
     target = spec.corpus.target
     by_name = isinstance(target, PgvectorTarget) and target.column is not None
 
-    found = recorded_in(ledger)(target.block)
+    found, ours = recorded_in(ledger)(target.block), identity_if_any(ledger)
 
     def put_back(epoch: int) -> str | None:
         if not isinstance(target, PgvectorTarget):
             return None
-        return put_pointer_back(found, target.block, spec.name, numbers, epoch)
+        return put_pointer_back(found, target.block, spec.name, numbers, epoch, ledger=ours)
 
     try:
         before = read_whatever_it_says(router)

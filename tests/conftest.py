@@ -89,6 +89,9 @@ def fresh(pg_server: postgres.Postgres) -> Callable[[Literal["ledger", "target"]
         copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
         with psycopg.connect(pg_server.uri, autocommit=True) as connection:
             connection.execute(copy.format(sql.Identifier(made), sql.Identifier(of)))
+        if schema == "ledger":  # the copy is another ledger than the one it was copied from
+            with psycopg.connect(pg_server.database(made)) as connection:
+                connection.execute("UPDATE qafila.ledger_identity SET id = gen_random_uuid()")
         return pg_server.database(made)
 
     return copied

@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(apply)
     app.command()(adopt)
+    app.command("adopt-target")(adopt_target)
     app.command()(abandon)
     app.command()(bridge)
 
@@ -119,6 +120,53 @@ def adopt(
         seen = f"{adopted.compared} rows compared, cosine {adopted.likeness:.4f} in the median"
     screen.say(f"The column is generation {number} of {workload}; {seen}.")
     screen.say("Next:  name the new model in the file, qafila apply FILE")
+
+
+def adopt_target(
+    workload: Annotated[str, typer.Argument(help="Name of the workload.")],
+    by: Annotated[str, typer.Option("--by", help="Who decides; kept as evidence.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Adopt what is shown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take over what a lost ledger left in the target: this ledger owns it from then on.
+
+    Without --yes it only shows what is there: generations, rows, owners, and what serves. Deletes
+    no row. A trial ends; what serves keeps serving. Never while the former ledger is in use: it is
+    fenced off.
+    """
+    from contextlib import suppress
+
+    from qafila.errors import Unavailable
+    from qafila.stack.environment import speak_to_stack
+
+    with suppress(Unavailable):  # only for connections with a secret in a block
+        speak_to_stack()
+    from tasks.adopting_target import adopt_target as take_over
+    from tasks.adopting_target import look_at_target
+    from tasks.ledger import open_ledger
+
+    with open_ledger() as ledger:
+        found = look_at_target(ledger, workload)
+        if not as_json:
+            for one in found.generations:
+                rows = "nothing left" if one.rows is None else f"{one.rows} rows"
+                owner = "no owner" if one.owner is None else f"owner {one.owner}"
+                ours = " (this ledger)" if one.owner == found.ledger else ""
+                role = one.role or "the pointer does not name it"
+                becomes = f"; becomes {one.becomes}" if one.becomes else ""
+                screen.say(f"g{one.number}  {rows}; {role}; {owner}{ours}{becomes}")
+        if yes:
+            take_over(ledger, workload, by, found)
+    if as_json:
+        screen.print_json({**found.body(), "adopted": yes})
+    elif yes:
+        screen.say(f"This ledger owns {workload} in its target.")
+        screen.say(f"Next:  qafila status {workload}")
+    elif found.ours:
+        screen.say(f"The target holds nothing of {workload} that this ledger does not have.")
+    else:
+        screen.say("Nothing was changed. Make sure that the ledger named as owner is not in use.")
+        screen.say(f"Next:  qafila adopt-target {workload} --by NAME --yes")
 
 
 def abandon(

@@ -19,7 +19,7 @@ from tasks.canary.looking import first_line
 from tasks.canary.trial import Aborted, Trial
 from tasks.connections import connection
 from tasks.leases import read_lease
-from tasks.ledger import Connection, move_phase
+from tasks.ledger import Connection, ledger_identity, move_phase
 from tasks.rolling_back import RolledBack, roll_back
 
 
@@ -33,7 +33,10 @@ def cut_over(trial: Trial) -> None:
     target = trial.spec.corpus.target
     if isinstance(target, PgvectorTarget):
         with connection(trial.ledger, target.block, PostgresDatabase).connect() as database:
-            move_alias(database, trial.spec.name, trial.generation.number, trial.heart.epoch)
+            move_alias(
+                database, trial.spec.name, trial.generation.number, trial.heart.epoch,
+                ledger=ledger_identity(trial.ledger),
+            )  # fmt: skip
     trial.generation = move_phase(trial.ledger, trial.generation, Event.BAKE_PASS)
 
 

@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qafila.core.corpus import PgvectorTarget
+from qafila.core.ownership import SCRATCH_FROM
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from tasks.ledger import Connection, Generation, generation_of, newest_generation
 from tasks.opening import Reach, open_store
 from tasks.stores.port import Chunk, SyncMark, Vectors, VectorStore
 
-BEYOND = 1_000_000  # added to the number of the generation that is copied
+BEYOND = SCRATCH_FROM  # added to the number of the generation that is copied
 KEPT = 4_000  # documents remembered for planting; more would only cost memory
 _BATCH = 1_000
 

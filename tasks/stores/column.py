@@ -8,7 +8,8 @@ transaction here takes the table's lock first and then asks what its column is c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -31,6 +32,7 @@ from tasks.stores.column_table import AppTable, describe
 from tasks.stores.column_witness import ColumnWitness
 from tasks.stores.column_write import ColumnWriter
 from tasks.stores.pgvector_marks import Marks
+from tasks.stores.pgvector_owner import ownership_problems, take_ownership
 from tasks.stores.port import Checkpoint, Place, SyncMark, Vectors
 
 
@@ -61,7 +63,8 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
             register_vector(connection)
 
     def problems(self) -> list[str]:
-        return problems_of(self._connection, self._settings, self._app, self._place)
+        found = problems_of(self._connection, self._settings, self._app, self._place)
+        return found or ownership_problems(self._connection, self._place)
 
     def prepare(self) -> None:
         """Add the column, nullable and empty, so that the application's rows need not name it.
@@ -75,7 +78,9 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
             Unavailable: the table was never free for a moment; nothing was changed.
         """
         apply_schema(self._connection, "target")
-        if is_complete(self._connection, self._words):
+        with self._owning():
+            complete = is_complete(self._connection, self._words)
+        if complete:
             return
         change_briefly(
             self._connection, self._words.described.table,
@@ -95,13 +100,17 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
     def adopt(self) -> None:
         """Take the column that the application searches in as this generation. Idempotent."""
         apply_schema(self._connection, "target")
+        with self._owning():
+            pass
         adopt_column(self._connection, self._words, self._patience)
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
-        return self._marks.claim(shard, epoch)
+        with self._owning():
+            return self._marks.claim(shard, epoch)
 
     def claim_sync(self, epoch: int) -> SyncMark:
-        return self._marks.claim_sync(epoch)
+        with self._owning():
+            return self._marks.claim_sync(epoch)
 
     def build_index(self) -> None:
         """Build HNSW on the live table, concurrently, after clearing what a broken build left.
@@ -109,12 +118,20 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
         Raises:
             BackfillHalted: the graph did not fit; names the setting to raise.
         """
-        held = self._held_column()
+        with self._owning():
+            held = self._held_column()
         if self._settings.index == "hnsw":
             build_hnsw(self._connection, self._words, held, self.count())
         self._connection.execute(
             sql.SQL("ANALYZE {} ({})").format(held.table, sql.Identifier(held.held_as))
         )
+
+    @contextmanager
+    def _owning(self) -> Iterator[None]:
+        """Run the block in the transaction that makes sure of whose the generation is."""
+        with self._connection.transaction():
+            take_ownership(self._connection, self._place)
+            yield
 
     def removal(self) -> list[str]:
         held = column_of(self._connection, self._place.workload, self._place.generation)
@@ -129,9 +146,10 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
             Refused: the application searches in it, the pointer row names it, or something is tied
                 to it.
         """
-        held = column_of(self._connection, self._place.workload, self._place.generation)
+        with self._owning():
+            held = column_of(self._connection, self._place.workload, self._place.generation)
         if held is not None:
             drop_column(self._connection, self._words, held, self._patience)
-        with self._connection.transaction():
+        with self._owning():
             require_not_named(self._connection, self._place.workload, self._place.generation)
             self._marks.forget()

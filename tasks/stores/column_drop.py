@@ -15,6 +15,7 @@ from tasks.column_swap import HeldColumn, column_of
 from tasks.stores.column_marks import Part, mark_of, read_ownership
 from tasks.stores.column_prepare import described_now
 from tasks.stores.column_words import Words
+from tasks.stores.pgvector_owner import take_ownership
 
 Connection = psycopg.Connection[Any]
 
@@ -55,6 +56,7 @@ def drop_column(connection: Connection, words: Words, held: HeldColumn, patience
         now = column_of(connection, words.place.workload, words.place.generation)
         if now != held:
             raise Refused(f"column {held.held_as!r} was swapped meanwhile.", kept="the column.")
+        take_ownership(connection, words.place)
         _require_ours(connection, words, held)
         require_not_named(connection, words.place.workload, held.generation)
         connection.execute(_column_drop(connection, words, held))

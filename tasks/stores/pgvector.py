@@ -22,6 +22,7 @@ from tasks.sources.port import Key
 from tasks.stores.pgvector_copy import COLUMNS, Packer
 from tasks.stores.pgvector_index import build_indexes
 from tasks.stores.pgvector_marks import Marks
+from tasks.stores.pgvector_owner import ownership_problems, take_ownership
 from tasks.stores.pgvector_problems import installed_version, problems_of
 from tasks.stores.pgvector_raw import SNAPSHOT_SECONDS, Passed, RawSource, Reading
 from tasks.stores.pgvector_table_search import TableSearch
@@ -52,7 +53,8 @@ class PgvectorStore(TableWitness, TableSearch):
             register_vector(connection)
 
     def problems(self) -> list[str]:
-        return problems_of(self._connection, self._settings, self._place.dimensions)
+        found = problems_of(self._connection, self._settings, self._place.dimensions)
+        return found or ownership_problems(self._connection, self._place)
 
     def prepare(self) -> None:
         apply_schema(self._connection, "target")  # a target of the user's own has nothing of ours
@@ -61,18 +63,21 @@ class PgvectorStore(TableWitness, TableSearch):
             lexemes = sql.SQL(statement("pgvector", "lexeme_column")).format(
                 config=sql.Literal(self._settings.full_text)
             )
-        self._run(
-            "create_generation",
-            type=sql.Identifier(self._settings.vector_type),
-            dimensions=sql.Literal(self._place.dimensions),
-            lexemes=lexemes,
-            storage=sql.SQL(
-                statement("pgvector", "inline_storage") if self._settings.inline_vectors else ""
-            ),
-        )
+        storage = statement("pgvector", "inline_storage") if self._settings.inline_vectors else ""
+        with self._connection.transaction():
+            take_ownership(self._connection, self._place)
+            self._run(
+                "create_generation",
+                type=sql.Identifier(self._settings.vector_type),
+                dimensions=sql.Literal(self._place.dimensions),
+                lexemes=lexemes,
+                storage=sql.SQL(storage),
+            )
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
-        return self._marks.claim(shard, epoch)
+        with self._connection.transaction():
+            take_ownership(self._connection, self._place)
+            return self._marks.claim(shard, epoch)
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
         with self._whole_batch():
@@ -165,7 +170,9 @@ class PgvectorStore(TableWitness, TableSearch):
                 to.write(piece)
 
     def claim_sync(self, epoch: int) -> SyncMark:
-        return self._marks.claim_sync(epoch)
+        with self._connection.transaction():
+            take_ownership(self._connection, self._place)
+            return self._marks.claim_sync(epoch)
 
     def replace(
         self, source_keys: Sequence[str], chunks: Sequence[Chunk], vectors: Vectors, mark: SyncMark
@@ -183,6 +190,8 @@ class PgvectorStore(TableWitness, TableSearch):
         Raises:
             BackfillHalted: the graph did not fit, or the build was ended; names what to do.
         """
+        with self._connection.transaction():
+            take_ownership(self._connection, self._place)
         build_indexes(
             self._connection, self._place.name, self._settings,
             rows=self.count(), dimensions=self._place.dimensions,
@@ -205,11 +214,12 @@ class PgvectorStore(TableWitness, TableSearch):
         never waits for a reader of this table.
 
         Raises:
-            Refused: the pointer row names the generation.
+            Refused: the pointer row names the generation, or it is another ledger's.
         """
         with self._connection.transaction():
             if self._is_there():
                 self._run("lock_generation")
+            take_ownership(self._connection, self._place)
             require_not_named(self._connection, self._place.workload, self._place.generation)
             self._run("drop_generation")
             drop_lexeme_shares(self._connection, self._searchable)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qafila.core.corpus import PgvectorSource
 from qafila.core.fingerprint import chunk_id
 from qafila.core.ladder.keys import Witnesses, digest_words
+from qafila.core.ownership import Claimant
 from tasks.sources.port import Key
 
 Vectors = NDArray[np.float32]
@@ -22,12 +23,17 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Place:
-    """Which generation of which workload, and what its vectors are."""
+    """Which generation of which workload, and what its vectors are.
+
+    ``claimant`` is the ledger that asks. A store changes only what that ledger owns; without one,
+    as in a benchmark's table of its own, it asks for nobody.
+    """
 
     workload: str
     generation: int
     fingerprint: str
     dimensions: int
+    claimant: Claimant | None = None
 
     @property
     def name(self) -> str:

@@ -40,6 +40,7 @@ from tasks.stores.qdrant_faults import asking_qdrant
 from tasks.stores.qdrant_filters import of_documents
 from tasks.stores.qdrant_index import build_hnsw
 from tasks.stores.qdrant_marks import Marks
+from tasks.stores.qdrant_owner import ownership_problems, take_ownership
 from tasks.stores.qdrant_points import PointWriter, batches
 from tasks.stores.qdrant_raw import read_ahead
 from tasks.stores.qdrant_schema import create_collection, problems_of
@@ -64,13 +65,17 @@ class QdrantStore(PointWitness, PointSearch):
         self._drawn: dict[Part, list[str]] = {}
 
     def problems(self) -> list[str]:
-        return problems_of(self._client, self._place)
+        found = problems_of(self._client, self._place)
+        return found or ownership_problems(self._client, self._place)
 
     def prepare(self) -> None:
-        create_collection(self._client, self._place)
+        take_ownership(self._client, self._place)
         self._marks.prepare()
+        take_ownership(self._client, self._place)  # the owner is a point among the marks
+        create_collection(self._client, self._place)
 
     def claim(self, shard: int, epoch: int) -> Checkpoint:
+        take_ownership(self._client, self._place)
         return self._marks.claim(shard, epoch)
 
     def write(self, chunks: Sequence[Chunk], vectors: Vectors, checkpoint: Checkpoint) -> None:
@@ -112,6 +117,7 @@ class QdrantStore(PointWitness, PointSearch):
         return mark
 
     def claim_sync(self, epoch: int) -> SyncMark:
+        take_ownership(self._client, self._place)
         return self._marks.claim_sync(epoch)
 
     def replace(
@@ -129,6 +135,7 @@ class QdrantStore(PointWitness, PointSearch):
 
     def build_index(self) -> None:
         """Count the points against the checkpoints, then have them indexed and wait for it."""
+        take_ownership(self._client, self._place)
         confirmed, synced = self._marks.confirmed_chunks()
         there = self.count()
         if there < confirmed and not synced:  # live sync may have deleted some, and rightly
@@ -158,8 +165,9 @@ class QdrantStore(PointWitness, PointSearch):
         not seen, and goes with the collection.
 
         Raises:
-            Refused: an alias, of ours or not, names the collection.
+            Refused: an alias, of ours or not, names the collection, or it is another ledger's.
         """
+        take_ownership(self._client, self._place)
         require_no_alias(self._client, self._place)
         with asking_qdrant(f"deleting {self._place.name}"):
             self._client.delete_collection(self._marks.collection)

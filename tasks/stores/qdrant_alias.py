@@ -125,6 +125,14 @@ def forget_previous(client: QdrantClient, workload: str, generation: int) -> Non
         _switch(client, workload, now.generation, now.trial, None)
 
 
+def fence_aliases(client: QdrantClient, workload: str, epoch: int) -> None:
+    """Raise the kept epoch and end the trial, where the workload has aliases."""
+    now = read_alias(client, workload)
+    if now is not None:
+        _raise_epoch(client, workload, epoch)
+        _switch(client, workload, now.generation, None, now.previous)
+
+
 def require_no_alias(client: QdrantClient, place: Place) -> None:
     """Refuse to go on when an alias names the collection of a generation.
 

@@ -19,6 +19,7 @@ from tasks.stores.port import Checkpoint, Place, SyncMark
 from tasks.stores.qdrant_faults import asking_qdrant, require_completed
 
 _SYNC = 2**63 - 1  # the id of live sync's mark; shards count from 0
+OWNER = 2**63 - 2  # the id of the point that says which ledger owns the generation
 _NEVER = models.Filter(must=[models.FieldCondition(key="epoch", range=models.Range(lt=0))])
 # every replica applies in the leader's order, and a read asks more than one of them
 _ORDER = models.WriteOrdering.STRONG
@@ -28,6 +29,11 @@ _CONSISTENCY = models.ReadConsistencyType.MAJORITY
 def checkpoint_collection(name: str) -> str:
     """Return the name of the collection with the checkpoints of the generation in another."""
     return f"{name}_checkpoint"
+
+
+def no_point() -> models.Filter:
+    """Return the condition that no mark meets: what is there stays, what is not is created."""
+    return _NEVER
 
 
 class Marks:

@@ -38,9 +38,9 @@ FROM qafila.connection
 WHERE name = %(name)s;
 
 -- name: open_generation
--- The next number for this workload; the primary key decides a race.
+-- The next number for this workload, above its own and the target's; the primary key decides a race.
 INSERT INTO qafila.generation (workload, number, revision, fingerprint, fingerprint_body, phase)
-SELECT %(workload)s, coalesce(max(number), 0) + 1, %(revision)s, %(fingerprint)s, %(body)s, %(phase)s
+SELECT %(workload)s, greatest(max(number), %(above)s::integer) + 1, %(revision)s, %(fingerprint)s, %(body)s, %(phase)s
 FROM qafila.generation
 WHERE workload = %(workload)s
 RETURNING workload, number, revision, fingerprint, phase, phase_since;
@@ -376,3 +376,24 @@ SELECT id, workload, generation, router, versions, seconds_to_zero, failed_reque
 FROM qafila.certificate
 WHERE workload = %(workload)s
 ORDER BY id DESC;
+
+-- name: identity
+SELECT id::text
+FROM qafila.ledger_identity;
+
+-- name: list_phases
+-- Every generation of a workload and where its migration stands.
+SELECT number, phase
+FROM qafila.generation
+WHERE workload = %(workload)s;
+
+-- name: adopt_generation
+-- A generation that another ledger made; a row that this ledger had under its number held nothing.
+INSERT INTO qafila.generation (workload, number, revision, fingerprint, fingerprint_body, phase)
+VALUES (%(workload)s, %(number)s, %(revision)s, %(fingerprint)s, %(body)s, %(phase)s)
+ON CONFLICT (workload, number) DO UPDATE
+SET revision = excluded.revision,
+    fingerprint = excluded.fingerprint,
+    fingerprint_body = excluded.fingerprint_body,
+    phase = excluded.phase,
+    phase_since = now();
