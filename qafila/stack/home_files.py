@@ -57,7 +57,8 @@ class HomeFiles:
 
 def list_home(home: Path) -> HomeFiles:
     """Return every file below a home, ours apart from others; deletes nothing."""
-    ours, kept = [], []
+    ours: list[Path] = []
+    kept: list[Path] = []
     for path in _files_below(home):
         relative = path.relative_to(home).as_posix()
         mine = not path.is_symlink() and _OURS.fullmatch(relative) is not None
