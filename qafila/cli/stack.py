@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,7 +59,15 @@ def down(
     from qafila.stack.down import bring_down
 
     if wipe and not yes:
+        from qafila.stack.home_files import list_home
+
         home = settings.home()
+        listed = list_home(home)
+        screen.complain(f"{len(listed.ours)} files that Qafila made would be deleted:")
+        for name, files in _by_first_part(home, listed.ours).items():
+            screen.complain(f"  {name} ({files} files)" if files > 1 else f"  {name}")
+        for path in listed.kept:
+            screen.complain(f"  kept, not made by Qafila: {path}")
         typed = typer.prompt(f"This deletes {home} with ledger and evidence. Type {home.name!r}")
         if typed != home.name:
             raise BadInput(f"{typed!r} is not {home.name!r}.", remedy="qafila down --wipe")
@@ -70,7 +81,14 @@ def down(
         screen.say("Nothing was running.")
     if report.killed:
         screen.say(f"Killed after waiting: {', '.join(map(str, report.killed))}.")
+    for path in report.kept:
+        screen.say(f"Kept, not made by Qafila: {path}")
     screen.say("The data was deleted." if report.wiped else f"Data kept in {settings.home()}.")
+
+
+def _by_first_part(home: Path, files: Sequence[Path]) -> dict[str, int]:
+    """Return how many files lie in each entry of the home, by its name."""
+    return dict(Counter(file.relative_to(home).parts[0] for file in files))
 
 
 def doctor(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +11,18 @@ import psutil
 from qafila import settings
 from qafila.errors import Refused
 from qafila.stack import state
+from qafila.stack.home_files import delete_home
 from qafila.stack.processes import Recorded, family, marked, stop
 
 
 @dataclass
 class Stopped:
-    """What a `down` stopped, by name, and the pids that had to be killed."""
+    """What a `down` stopped, the pids that had to be killed, and the files that a wipe kept."""
 
     pieces: list[str] = field(default_factory=list)
     killed: list[int] = field(default_factory=list)
     wiped: bool = False
+    kept: list[str] = field(default_factory=list)
 
 
 def bring_down(*, wipe: bool = False) -> Stopped:
@@ -33,6 +34,8 @@ def bring_down(*, wipe: bool = False) -> Stopped:
     report = Stopped()
     if not settings.home().is_dir():
         return report
+    if wipe:
+        _require_home()
     with state.alone("qafila down"):
         first = _families({p: state.recorded(p) for p in ("worker", "watchdog")} | state.services())
         servers = _families({p: state.recorded(p) for p in ("envoy", "moto", "prefect")})
@@ -48,7 +51,7 @@ def bring_down(*, wipe: bool = False) -> Stopped:
         report.pieces = [*first, *servers, *database]
         state.forget_running()
     if wipe:
-        _wipe()
+        report.kept = _wipe()
         report.wiped = True
     return report
 
@@ -70,12 +73,21 @@ def _strays(known: Sequence[Mapping[str, list[psutil.Process]]]) -> list[psutil.
     return [p for p in marked(str(mark)) if p.pid not in pids] if mark else []
 
 
-def _wipe() -> None:
-    home = settings.home()
-    if not (home / "stack.json").is_file():
+def _require_home() -> None:
+    """Refuse a folder in which nothing says that Qafila started a stack there."""
+    home, file = settings.home(), settings.stack_file()
+    try:
+        told = settings.stack_state() if file.is_file() and not file.is_symlink() else {}
+    except ValueError:
+        told = {}
+    if not (isinstance(told, dict) and isinstance(told.get("id"), str)):
         raise Refused(
-            f"{home} holds no stack.json, so it may not be ours.",
-            kept="the folder; nothing was deleted.",
+            f"{home} holds no stack.json that Qafila wrote, so it may not be ours.",
+            kept="the folder; nothing was stopped or deleted.",
             remedy="look at it, then delete it by hand.",
         )
-    shutil.rmtree(home)
+
+
+def _wipe() -> list[str]:
+    """Delete what Qafila made in the home; return what else is there, which is kept."""
+    return [str(path) for path in delete_home(settings.home()).kept]
