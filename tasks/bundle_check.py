@@ -18,7 +18,8 @@ from psycopg.rows import dict_row
 from qafila.core.evidence import link_digest
 from qafila.errors import BadInput
 from qafila.sql import statement
-from tasks.bundling import FORMAT, LOOKS, MANIFEST, ROWS
+from tasks.bundle_place import MANIFEST
+from tasks.bundling import FORMAT, LOOKS, ROWS
 from tasks.evidence import hashed
 from tasks.ledger import Connection
 from tasks.rollouts import canary_looks

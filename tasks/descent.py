@@ -231,8 +231,9 @@ def _strays(seen: Sequence[Request], probed: _Probed, settled_at: float) -> list
 
     Probes may be in the router's log as well: they count once.
     """
-    own, users = _own_users(), []
-    logged_probes = []
+    own = _own_users()
+    users: list[float] = []
+    logged_probes: list[float] = []
     for request in seen:
         if request.arm == "candidate" and request.started_at > settled_at:
             (logged_probes if request.tenant in own else users).append(request.started_at)

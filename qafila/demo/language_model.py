@@ -119,7 +119,7 @@ class SmallModel:
 
     def close(self) -> None:
         """Free the memory."""
-        self._llama.close()
+        self._llama.close()  # type: ignore[no-untyped-call]
 
 
 def application(model: SmallModel, keep_tokens: int | None = None) -> Starlette:
