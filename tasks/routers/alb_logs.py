@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from qafila.errors import Unavailable
 from tasks.routers.access_log import tenant_digest
@@ -118,7 +118,7 @@ class AccessLogs:
         body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"]
         try:
             with gzip.GzipFile(fileobj=body) as lines:
-                read = (request_of(line, self._arms) for line in _lines(lines))
+                read = (request_of(line, self._arms) for line in _lines(cast("IO[bytes]", lines)))
                 return [
                     r for r in read if r is not None and r.started_at + r.latency_ms / 1000 >= since
                 ]

@@ -191,6 +191,8 @@ def read_pdf(path: Path) -> Document:
         information = {k.lstrip("/"): str(v) for k, v in (reader.metadata or {}).items()}
     except Unreadable:
         raise
+    except (MemoryError, OSError):
+        raise
     except Exception as error:
         raise Unreadable(f"is no readable PDF: {type(error).__name__}: {error}") from error
     # extraction leaves what no text may hold, where a font says no more than glyph numbers

@@ -20,6 +20,7 @@ from typing import Any
 from qafila.core.corpus import ObjectSource as Settings
 from qafila.core.fingerprint import canonical_json
 from qafila.errors import BackfillHalted, BadInput
+from tasks.sources.bounded_reader import BoundedReader
 from tasks.sources.documents import READERS, Unreadable
 from tasks.sources.fields import WrongField, dig, groups_of, holds, metadata_of, text_of
 from tasks.sources.files import SUFFIXES, Files, FileVersion, LocalFiles, S3Files
@@ -139,6 +140,10 @@ class ObjectSource:
                     path.unlink()
 
     def _content(self) -> Iterator[Spooled | str]:
+        with BoundedReader() as reader:
+            yield from self._read_with(reader)
+
+    def _read_with(self, reader: BoundedReader) -> Iterator[Spooled | str]:
         read, files = 0, 0
         texts = _Texts(self._settings.text)
         headless = self._settings.format == "csv"  # until a file has a first line
@@ -151,7 +156,7 @@ class ObjectSource:
                 with self._files.local(file) as path:
                     headless = headless and is_blank(path)
                     if self._settings.format in READERS:
-                        yield self._document(file, path)
+                        yield self._document(file, path, reader)
                     else:
                         for record in self._records(path):
                             texts.look(record)
@@ -208,10 +213,10 @@ class ObjectSource:
         except RecursionError:
             return f"{place}: its metadata {_NESTED}"
 
-    def _document(self, file: FileVersion, path: Path) -> Spooled | str:
+    def _document(self, file: FileVersion, path: Path, reader: BoundedReader) -> Spooled | str:
         settings = self._settings
         try:
-            found = READERS[settings.format](path)
+            found = reader.read(settings.format, path)
             return Spooled(
                 key=_key(file.name, "its path"),
                 place=file.name,

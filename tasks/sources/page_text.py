@@ -38,7 +38,7 @@ def markdown_of(part: Tag) -> str:
     return _MANY_LINE_ENDS.sub("\n\n", "\n".join(line.rstrip(" \t") for line in lines)).strip()
 
 
-class _Converter(MarkdownConverter):  # type: ignore[misc]
+class _Converter(MarkdownConverter):
     def convert_pre(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         """Return code in a fence, without lines of blanks before it and blanks behind it."""
         if not text:

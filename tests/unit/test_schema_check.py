@@ -52,9 +52,9 @@ def fan(levels: int) -> dict[str, Any]:
 )
 def test_a_schema_that_takes_for_ever_is_stopped(schema: dict[str, Any], value: object) -> None:
     begun = time.monotonic()
-    with pytest.raises(NotChecked, match=r"takes more than 0\.2 s"):
+    with pytest.raises(NotChecked, match=r"takes more than (0\.2 s|100000 steps)"):
         first_violation(schema, value, 0.2)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 def test_a_list_is_looked_through_once_for_equal_elements() -> None:
