@@ -66,8 +66,8 @@ def down(
         screen.complain(f"{len(listed.ours)} files that Qafila made would be deleted:")
         for name, files in _by_first_part(home, listed.ours).items():
             screen.complain(f"  {name} ({files} files)" if files > 1 else f"  {name}")
-        for path in listed.kept:
-            screen.complain(f"  kept, not made by Qafila: {path}")
+        for foreign in listed.kept:
+            screen.complain(f"  kept, not made by Qafila: {foreign}")
         typed = typer.prompt(f"This deletes {home} with ledger and evidence. Type {home.name!r}")
         if typed != home.name:
             raise BadInput(f"{typed!r} is not {home.name!r}.", remedy="qafila down --wipe")
