@@ -61,12 +61,19 @@ def problems(data: Path) -> list[str]:
     if os.geteuid() != 0:
         return []
     above = [p for p in data.absolute().parent.parents if p.exists()]
-    closed = [p for p in above if not p.stat().st_mode & stat.S_IXOTH]
+    closed = [p for p in above if not _can_be_entered(p)]
     return [
         f"PostgreSQL does not run as root, and its own account cannot enter {folder}. Run qafila "
-        f"as an ordinary account, set QAFILA_HOME to a folder elsewhere, or: chmod o+x {folder}"
+        f"as an ordinary account, set QAFILA_HOME to a folder elsewhere, or: chmod go+x {folder}"
         for folder in closed
     ]
+
+
+def _can_be_entered(folder: Path) -> bool:
+    """Say whether PostgreSQL's account can pass through a folder; it keeps the groups of root."""
+    found = folder.stat()
+    ours = found.st_gid in (os.getegid(), *os.getgroups())
+    return bool(found.st_mode & (stat.S_IXGRP if ours else stat.S_IXOTH))
 
 
 @contextmanager
@@ -80,7 +87,7 @@ def _parents_untouched(library: ModuleType, data: Path) -> Iterator[None]:
 
     def pass_through(path: Path) -> None:
         if path == data.resolve():
-            path.parent.chmod(path.parent.stat().st_mode | stat.S_IXOTH)
+            path.parent.chmod(path.parent.stat().st_mode | stat.S_IXGRP | stat.S_IXOTH)
             return
         if not path.is_relative_to(programs):  # a folder for the socket, where every account is
             raise BadInput(
@@ -88,11 +95,11 @@ def _parents_untouched(library: ModuleType, data: Path) -> Iterator[None]:
                 remedy="set QAFILA_HOME to a folder with a shorter path, or run as an ordinary "
                 "account.",
             )
-        closed = [p for p in path.parents if not p.stat().st_mode & stat.S_IXOTH]
+        closed = [p for p in path.parents if not _can_be_entered(p)]
         if closed:
             raise BadInput(
                 f"PostgreSQL's own account cannot enter {closed[-1]}, which leads to {path}.",
-                remedy=f"run qafila as an ordinary account, or: chmod o+x {closed[-1]}",
+                remedy=f"run qafila as an ordinary account, or: chmod go+x {closed[-1]}",
             )
 
     library.ensure_prefix_permissions = pass_through  # type: ignore[attr-defined]
