@@ -5,14 +5,12 @@ over a pipe to a child process; they are never written down or logged.
 """
 
 from qafila.connecting.aws import aws_session, connect_s3
-from qafila.connecting.envoy import connect_envoy_admin
 from qafila.connecting.kubernetes import connect_kubernetes
 from qafila.connecting.postgres import connect_postgres
 from qafila.connecting.qdrant import connect_qdrant
 
 __all__ = [
     "aws_session",
-    "connect_envoy_admin",
     "connect_kubernetes",
     "connect_postgres",
     "connect_qdrant",

@@ -20,3 +20,12 @@ def test_it_is_not_imported(module: str) -> None:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert looked.stdout == "False\n"
+
+
+def test_a_loading_process_imports_no_http_client() -> None:
+    """A load starts one for each worker; half a second of imports counts."""
+    looked = subprocess.run(
+        [sys.executable, "-c", "import sys, tasks.engine.process; print('httpx' in sys.modules)"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert looked.stdout == "False\n"
