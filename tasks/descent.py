@@ -9,7 +9,6 @@ from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 
 import httpx
 import psycopg
@@ -128,7 +127,8 @@ def descend(
     if holds_after_s > MOST_WATCHED_S:  # clients may still hold to the old weights: not strays
         probed = _Probed()
         settled_at = time.time()
-    users_after = [r for r in seen if r.started_at > settled_at and r.tenant not in _own_users()]
+    own = _own_users()
+    users_after = [r for r in seen if r.started_at > settled_at and r.tenant not in own]
     late = [r.started_at for r in seen if r.arm == "candidate" and r.started_at > decided_at]
     strays = _strays(seen, probed, settled_at)
     waited = 0.0 if not holds_after_s else taken_s + holds_after_s
@@ -280,7 +280,6 @@ def _user(n: int) -> str:
     return f"rollback-probe-{n}"
 
 
-@cache
 def _own_users() -> frozenset[str | None]:
     """Return what stands in a router's log for our own probes."""
     return frozenset(tenant_digest(_user(n)) for n in range(_MOST_PROBES))
