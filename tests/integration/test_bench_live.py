@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,12 +20,20 @@ LIVE = [sys.executable, "-W", "ignore", "-m", "benchmarks.live", "--layout", "ta
         "--rows", "3000", "--alone-seconds", "1", "--speed", "0.001", "--no-shield"]  # fmt: skip
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own account can enter where the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="qafila-live-") as made:
+        Path(made).chmod(0o711)
+        yield Path(made)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_nothing_is_left(how: signal.Signals, tmp_path: Path) -> None:
-    told = tmp_path / "told"
+def test_nothing_is_left(how: signal.Signals, folder: Path) -> None:
+    told = folder / "told"
     with told.open("w") as out:
         live = psutil.Popen(
-            LIVE, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(tmp_path)}
+            LIVE, cwd=ROOT, stdout=out, stderr=out, env={**os.environ, "TMPDIR": str(folder)}
         )
     try:
         started = _loading(live, told)
@@ -35,8 +45,8 @@ def test_nothing_is_left(how: signal.Signals, tmp_path: Path) -> None:
             live.kill()
             live.wait()
     assert not [p.cmdline() for p in psutil.wait_procs(started, 10)[1]]
-    assert not [p.pid for p in psutil.process_iter() if str(tmp_path) in " ".join(_words(p))]
-    assert not list(tmp_path.glob("qafila-bench-*"))
+    assert not [p.pid for p in psutil.process_iter() if str(folder) in " ".join(_words(p))]
+    assert not list(folder.glob("qafila-bench-*"))
 
 
 def _loading(live: psutil.Popen, told: Path) -> list[psutil.Process]:
