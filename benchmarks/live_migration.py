@@ -135,12 +135,12 @@ def make_ready(here: Setting, layout: Layout, rows: int) -> Stage:
     with here.target() as database:
         move_alias(database, workload.name, old.number, 0)
     with here.ledger() as ledger:
+        for event in _PROMOTED:  # as the pointer says, or the target takes it for a foreign one
+            old = move_phase(ledger, old, event)
         with open_store(ledger, workload, old) as store:
             store.prepare()  # the application's column is adopted
             if layout == "table":
                 _fill(store, texts, vectors)
-        for event in _PROMOTED:
-            old = move_phase(ledger, old, event)
     workload, new = ready(here, **parts, embedder=NEW.model_dump())
     names = {str(g.number): _place(workload, g).name for g in (old, new)}
     return Stage(layout, workload, new, old, names)
