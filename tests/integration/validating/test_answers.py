@@ -44,7 +44,10 @@ GENERATION = Generation("docs", 3, 1, "", "backfilled", datetime.now(UTC))
 
 @pytest.fixture
 def services(
-    ledger: psycopg.Connection[Any], ledger_url: str, monkeypatch: pytest.MonkeyPatch
+    ledger: psycopg.Connection[Any],
+    ledger_url: str,
+    home: Path,  # first: it keeps the addresses that the keys are for
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[ChatService, ChatService]]:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     with serving(ChatService()) as one, serving(ChatService()) as two:
