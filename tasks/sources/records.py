@@ -42,7 +42,9 @@ def _own_csv() -> ModuleType:
 _csv = _own_csv()
 _MEMORY = "1GB"  # a bound only: a page of long texts may take hundreds of MB
 _BATCH_BYTES = 1 << 28  # of texts that are in memory at a time
-_TEXTS = {"STRING", "VARCHAR", "BINARY", "BLOB"}
+_BYTES_OF = {  # by type: the function that gives the bytes of one text
+    "STRING": "strlen", "VARCHAR": "strlen", "BINARY": "octet_length", "BLOB": "octet_length",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +222,9 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                     return
                 used = list(dict.fromkeys(wanted.values()))
                 listed = ", ".join('"' + name.replace('"', '""') + '"' for name in used)
-                texts = {column[0] for column in described or () if str(column[1]) in _TEXTS}
-                longest = _row_bytes(connection, link, [n for n in used if n in texts])
+                kinds = {column[0]: str(column[1]) for column in described or ()}
+                texts = {name: kinds[name] for name in used if kinds[name] in _BYTES_OF}
+                longest = _row_bytes(connection, link, texts)
                 if longest > _LONGEST_LINE:
                     yield Record(
                         1,
@@ -247,11 +250,14 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                 yield Record(1, None, f"is no readable Parquet: {told}")
 
 
-def _row_bytes(connection: Any, file: Path, names: Sequence[str]) -> int:
-    """Return a bound of the bytes of text in a row: a long text that repeats is packed once."""
-    if not names:
+def _row_bytes(connection: Any, file: Path, kinds: Mapping[str, str]) -> int:
+    """Return a bound of the bytes of text in a row: a long text that repeats is packed once.
+
+    ``kinds`` has the type of each column that is read and holds text.
+    """
+    if not kinds:
         return 0
-    quoted = ('"' + name.replace('"', '""') + '"' for name in names)
-    longest = ", ".join(f"max(octet_length(CAST({n} AS BLOB)))" for n in quoted)
+    quoted = {'"' + name.replace('"', '""') + '"': kind for name, kind in kinds.items()}
+    longest = ", ".join(f"max({_BYTES_OF[kind]}({name}))" for name, kind in quoted.items())
     found = connection.execute(f"SELECT {longest} FROM read_parquet(?)", [str(file)]).fetchone()
     return sum(length or 0 for length in found or ())
