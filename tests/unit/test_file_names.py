@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmarks.bills_file import make_file
 from qafila.core.bills import Bill
 from qafila.errors import BadInput
-from tasks.audit.exporting import export_audit
+from tasks.audit.exporting import RECORD, export_audit
 from tasks.bills import read_bill
 from tasks.locked_duckdb import link_into, locked_duckdb
 from tasks.observing.flow_parquet import opened_parquet
@@ -161,7 +161,7 @@ def test_an_export_goes_to_the_folder_that_was_named(name: str, tmp_path: Path) 
     files = export_audit(named("web"), tmp_path / name)
     assert files
     assert {f.parent for f in files} == {tmp_path / name}
-    assert {f.name for f in (tmp_path / name).iterdir()} == {f.name for f in files}
+    assert {f.name for f in (tmp_path / name).iterdir()} == {RECORD, *(f.name for f in files)}
     assert {p.name for p in tmp_path.iterdir()} == {name, "out1"}
     assert not list((tmp_path / "out1").iterdir())
 
