@@ -63,7 +63,7 @@ def test_what_waits_for_a_ledger_goes_on_waiting(tmp_path: Path) -> None:
         ("criticality: low ", "criticality: lo ", "criticality: "),
         ("owner: search@example.org\n", "owner: a@example.org\nowner: b@example.org\n",
          "owner is there already, in line"),
-        ("${QAFILA_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "http://127.0.0.1:18081?x=1",
+        ("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "http://127.0.0.1:18081?x=1",
          "is more than scheme, host, port and path"),
     ],
 )  # fmt: skip
