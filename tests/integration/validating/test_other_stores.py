@@ -94,8 +94,8 @@ def test_a_column_is_narrowed_by_the_columns_beside_it(item: psycopg.Connection[
         cursor.executemany(
             "INSERT INTO item VALUES (%s, %s, %s, %s, %s, %s)",
             [
-                (c.source_key, c.text, None if "everyone" in c.acl else list(c.acl),
-                 "50%" if n % 50 == 0 else "x", 2000 + n % 3, ["a", "b"] if n % 100 == 1 else [])
+                (c.source_key, c.text, list(c.acl), "50%" if n % 50 == 0 else "x", 2000 + n % 3,
+                 ["a", "b"] if n % 100 == 1 else [])
                 for n, c in enumerate(chunks)
             ],
         )  # fmt: skip
