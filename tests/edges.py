@@ -36,6 +36,8 @@ class _Server(ThreadingHTTPServer):
 class Service:
     """One arm: ``errors`` and ``empties`` are shares, ``delay_s`` a pause before each answer.
 
+    ``work_s`` is what a user's answer takes in both arms. A service that answers at once makes a
+    millisecond's wait for a core a slow answer, so whoever judges latency gives it some.
     Users in ``bad_tenants`` get empty answers, always; with ``hang`` nobody gets one, health
     checks neither, until it is taken back.
     """
@@ -44,6 +46,7 @@ class Service:
     errors: float = 0.0
     empties: float = 0.0
     delay_s: float = 0.0
+    work_s: float = 0.0
     bad_tenants: frozenset[str] = frozenset()
     hang: bool = False
     port: int = field(default_factory=free_port)
@@ -65,6 +68,7 @@ class Service:
                 time.sleep(service.delay_s)
                 if self.path.startswith("/health"):
                     return self.reply(200, 1)
+                time.sleep(service.work_s)
                 service.served += 1
                 service.last_headers = {k.lower(): v for k, v in self.headers.items()}
                 service.copies += self.headers.get("x-qafila-shadow") == "1"
