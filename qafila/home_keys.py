@@ -7,14 +7,13 @@ value in every process of this home.
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from qafila import settings
 from qafila.errors import BadInput, Unavailable
+from qafila.whole_file import write_once
 
 _PURPOSE = re.compile(r"[a-z][a-z0-9-]{0,40}")
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -56,8 +55,7 @@ def read_key(purpose: str, home: Path | None = None) -> str | None:
 def ensure_key(purpose: str, home: Path | None = None) -> str:
     """Return the key of a purpose; make it, readable by its owner alone, where there is none.
 
-    Two processes that ask at the same moment get the same key: the file is written whole under
-    another name and then linked, and the second link fails.
+    Two processes that ask at the same moment get the same key.
     """
     existing = read_key(purpose, home)
     if existing is not None:
@@ -65,17 +63,7 @@ def ensure_key(purpose: str, home: Path | None = None) -> str:
     path = key_path(purpose, home)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    draft = path.with_name(f".{purpose}.{os.getpid()}.{secrets.token_hex(4)}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first; its key is the key
-            os.link(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_once(path, secrets.token_hex(32) + "\n")  # else another process was first
     made = read_key(purpose, home)
     if made is None:
         raise Unavailable(f"the key file {path} disappeared while it was made.", remedy="try again")

@@ -23,8 +23,8 @@ from qafila.core.seal import Seal, seal, seal_problem
 from qafila.errors import Unavailable
 from qafila.home_keys import ensure_key, read_key
 from qafila.sql import statement
+from qafila.whole_file import write_whole
 from tasks.ledger import Connection
-from tasks.rollback_card import write_whole
 
 _LOG = logging.getLogger(__name__)
 _PURPOSE = "evidence-head"

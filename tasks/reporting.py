@@ -35,26 +35,28 @@ def write_report(
 
     Raises:
         Refused: there is no such workload or generation.
-        BadInput: the file cannot be written.
+        BadInput: the file cannot be written, or is not a page of ours.
     """
     return save_report(collect_facts(ledger, workload, generation), to)
 
 
-def save_report(facts: Facts, to: Path | None = None) -> Path:
+def save_report(facts: Facts, to: Path | None = None, *, force: bool = False) -> Path:
     """Write a report and return its file: ``to``, else ``reports/`` under the home folder.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput: the file cannot be written, or is not a page of ours.
     """
-    return save_page(render(facts), to, default_file(facts))
+    return save_page(render(facts), to, default_file(facts), force=force)
 
 
-def save_validation(facts: Facts, to: Path | None = None) -> tuple[Path, Validation]:
+def save_validation(
+    facts: Facts, to: Path | None = None, *, force: bool = False
+) -> tuple[Path, Validation]:
     """Write the page of the newest validation; return its file and what it says.
 
     Raises:
         Refused: this generation was not validated.
-        BadInput: the file cannot be written.
+        BadInput: the file cannot be written, or is not a page of ours.
     """
     validation = validation_of(facts)
     if validation is None:
@@ -64,7 +66,7 @@ def save_validation(facts: Facts, to: Path | None = None) -> tuple[Path, Validat
             remedy=f"qafila run benchmark-validation {facts.workload}",
         )
     page = render_validation(facts, validation)
-    return save_page(page, to, default_file(facts, "-validation")), validation
+    return save_page(page, to, default_file(facts, "-validation"), force=force), validation
 
 
 def default_file(facts: Facts, about: str = "") -> Path:

@@ -23,6 +23,7 @@ from qafila.core.seal import Seal, seal, seal_problem
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.home_keys import ensure_key, read_key
+from qafila.whole_file import write_whole
 from tasks.alias import Alias, read_alias
 from tasks.ledger import Connection, Generation
 from tasks.recorded import Lookup, Recorded, open_postgres, recorded_in
@@ -106,6 +107,7 @@ def write_card(
     content = {"body": body, "seal": asdict(seal(body, key_to_seal_with()))}
     here = card_path(spec.name)
     for path in (here, *(folder / f"rollback-card-{spec.name}.json" for folder in folders)):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(content, indent=1))
     return here
 
@@ -261,19 +263,3 @@ def _without_password(found: Recorded) -> dict[str, Any]:
         if secret
         else None,
     }
-
-
-def write_whole(path: Path, content: str) -> None:
-    """Replace a file at once: temporary file, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -25,9 +25,10 @@ from qafila.core.seal import Seal, seal, seal_problem
 from qafila.core.verdict import Verdict
 from qafila.errors import QafilaError, Refused, Unavailable
 from qafila.sql import statement
+from qafila.whole_file import write_whole
 from tasks.evidence import record_evidence
 from tasks.ledger import Connection, generation_of, move_phase, open_ledger
-from tasks.rollback_card import card_key, key_to_seal_with, write_whole
+from tasks.rollback_card import card_key, key_to_seal_with
 
 KIND = "rollback"
 ACCEPT_VARIABLE = "QAFILA_ACCEPT_SPOOL"

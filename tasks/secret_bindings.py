@@ -22,6 +22,7 @@ from qafila import settings
 from qafila.core.seal import Seal, seal, seal_problem
 from qafila.errors import Refused
 from qafila.home_keys import ensure_key, read_key
+from qafila.whole_file import write_whole
 
 KEY = "connection-bindings"
 _POSTGRES = "qafila-postgres"
@@ -166,7 +167,6 @@ def _read() -> dict[str, str]:
 
 
 def _write(bound: Mapping[str, str]) -> None:
-    from tasks.rollback_card import write_whole  # late: the card's module imports this one's users
-
     content = {"bindings": dict(bound), "seal": asdict(seal(bound, ensure_key(KEY)))}
+    bindings_path().parent.mkdir(parents=True, exist_ok=True)
     write_whole(bindings_path(), json.dumps(content, indent=1, sort_keys=True))

@@ -158,13 +158,16 @@ def export(
 def rows(
     workload: Named,
     to: Annotated[Path | None, typer.Option(help="File; empty: standard output.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --to: replace a file that exists.")
+    ] = False,
 ) -> None:
     """Write all evidence of a workload, oldest first, one JSON object a line."""
     import json
 
-    from qafila.errors import BadInput
     from tasks.bundling import evidence_lines, known_secrets
     from tasks.ledger import open_ledger, read_workload
+    from tasks.pages import save_rows
 
     with open_ledger() as ledger:
         read_workload(ledger, workload)
@@ -173,10 +176,5 @@ def rows(
         screen.print_json_lines(found)
         return
     text = "\n".join(json.dumps(row, ensure_ascii=False, default=str) for row in found)
-    try:
-        to.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadInput(
-            f"the rows cannot be written to {to}: {error.strerror}.", remedy="name another file"
-        ) from error
+    save_rows(text + "\n", to, force=force)
     screen.say(f"{len(found)} rows written to {to}.")

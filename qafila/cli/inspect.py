@@ -53,6 +53,9 @@ def inspect(
     html: Annotated[
         Path | None, typer.Option(help="Write the findings as one HTML file, too.", metavar="FILE")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --html: replace a file that Qafila did not write.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Look at a pgvector table or a Qdrant collection, read-only; nothing else has to run.
@@ -63,6 +66,7 @@ def inspect(
     from qafila.errors import BadInput
     from qafila.report.inspection import Inspected, as_data
     from tasks.inspecting.layouts import source_yaml
+    from tasks.pages import require_page_place, save_page
 
     problems = _problems(url, qdrant, connection, table, collection)
     if problems:
@@ -70,6 +74,8 @@ def inspect(
                        remedy="qafila inspect --help")  # fmt: skip
     if html is not None and not html.parent.is_dir():
         raise BadInput(f"there is no folder {html.parent} for --html.", remedy="make it first")
+    if html is not None:
+        require_page_place(html, force=force)
     name = table or collection
     with _inspector(url, qdrant, connection, name is None, sample, seed, timeout_seconds) as look:
         found, unseen = look.everything() if name is None else (look.one(name, vector), [])
@@ -77,7 +83,7 @@ def inspect(
     if html is not None:
         from qafila.report.page import render_inspection
 
-        html.write_text(render_inspection(inspected), encoding="utf-8")
+        save_page(render_inspection(inspected), html, html, force=force, option="--html")
     serious = sum(len(i.inspection.serious) for i in inspected)
     if as_json:
         screen.print_json(

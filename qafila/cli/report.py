@@ -44,7 +44,7 @@ def report(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="With --export: replace files there that no export of Qafila wrote."
+            "--force", help="With --to or --export: replace files that Qafila did not write."
         ),
     ] = False,
     to: Annotated[
@@ -60,7 +60,7 @@ def report(
 
     All of it comes from the ledger; nothing else has to run.
     """
-    if audit or export is not None or force:
+    if audit or export is not None:
         _refuse_a_mixture(audit, validation, generation)
         _report_audit(workload, to, export, force, as_json)
         return
@@ -70,10 +70,10 @@ def report(
     with open_ledger() as ledger:
         facts = collect_facts(ledger, workload, generation)
     if validation:
-        path, told = save_validation(facts, to)
+        path, told = save_validation(facts, to, force=force)
         sentence, figures = told.sentence, _validation_figures(facts, told)
     else:
-        path, figures = save_report(facts, to), _migration_figures(facts)
+        path, figures = save_report(facts, to, force=force), _migration_figures(facts)
         sentence = figures["sentence"]
     if as_json:
         screen.print_json({**figures, "file": path})
@@ -102,6 +102,7 @@ def _report_audit(
     from tasks.audit.exporting import export_audit, ready_folder, require_own_files
     from tasks.audit.reporting import audit_facts, save_audit
     from tasks.ledger import open_ledger
+    from tasks.pages import require_page_place
 
     with open_ledger() as ledger:
         facts = audit_facts(ledger, workload)
@@ -109,7 +110,9 @@ def _report_audit(
             if not force:
                 require_own_files(export)
             ready_folder(export)  # before the page is written
-        path = save_audit(ledger, facts, to)
+        if to is not None:
+            require_page_place(to, force=force)
+        path = save_audit(ledger, facts, to, force=force)
     files = [] if export is None else export_audit(facts, export, force=force)
     if as_json:
         screen.print_json(

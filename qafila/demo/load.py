@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
-import os
 import random
 import signal
 import threading
@@ -37,6 +36,7 @@ import psycopg
 from qafila.core.arrivals import poisson
 from qafila.core.metrics import percentile
 from qafila.sql import statement
+from qafila.whole_file import write_whole
 from tasks.search_service import KeptConnection, Reply
 from tasks.validating.loading_open import Crew, Sent
 
@@ -214,9 +214,7 @@ def _write(tally: Tally, log: Path, *, running: bool) -> dict[str, Any]:
         with log.open("a") as file:
             file.write("\n".join(lines) + "\n")
     target = log.with_name(log.name + ".stats.json")
-    partial = target.with_name(target.name + ".part")
-    partial.write_text(json.dumps(statistics))
-    os.replace(partial, target)
+    write_whole(target, json.dumps(statistics))
     return statistics
 
 

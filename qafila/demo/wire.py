@@ -17,6 +17,7 @@ from pathlib import Path
 from qafila.demo.bill import ACCOUNT
 from qafila.demo.estate import Estate
 from qafila.demo.estate_plan import Seeded
+from qafila.whole_file import write_whole
 
 FLOW_LOG = "flow.log"
 TRACES = "traces.json"
@@ -70,15 +71,9 @@ def write_wire(folder: Path, estate: Estate, now: datetime, *, seed: int = 7) ->
     named = {one.name: one for one in estate.seeded if one.name}
     flow_log, traces = folder / FLOW_LOG, folder / TRACES
     lines = [_FIELDS, *_flows(named, end - timedelta(days=1), random.Random(seed))]
-    _write(flow_log, "\n".join(lines) + "\n")
-    _write(traces, json.dumps({"resourceSpans": list(_spans(named, end))}, indent=1))
+    write_whole(flow_log, "\n".join(lines) + "\n")
+    write_whole(traces, json.dumps({"resourceSpans": list(_spans(named, end))}, indent=1))
     return flow_log, traces
-
-
-def _write(path: Path, text: str) -> None:
-    half_written = path.with_suffix(".part")
-    half_written.write_text(text, encoding="utf-8")
-    half_written.replace(path)
 
 
 def _flows(named: dict[str, Seeded], start: datetime, dice: random.Random) -> Iterator[str]:

@@ -13,6 +13,7 @@ from qafila.errors import Refused
 from qafila.stack import state
 from qafila.stack.home_files import delete_home
 from qafila.stack.processes import Recorded, family, marked, stop
+from qafila.stack.sockets import remove_socket
 
 
 @dataclass
@@ -90,4 +91,5 @@ def _require_home() -> None:
 
 def _wipe() -> list[str]:
     """Delete what Qafila made in the home; return what else is there, which is kept."""
+    remove_socket(settings.home() / "envoy" / "admin", "socket")
     return [str(path) for path in delete_home(settings.home()).kept]

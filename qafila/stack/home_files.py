@@ -19,6 +19,8 @@ _OURS = re.compile(
             r"stack\.(json|lock|new)",
             r"\.stack\.lock",
             r"keys/[a-z0-9][a-z0-9-]*",
+            r"bindings\.(json|lock)",
+            r"evidence-heads/[0-9a-f]{16}\.json",
             r"cards/[a-z0-9-]+\.json",
             r"spool/(rollbacks\.jsonl|[0-9a-z-]+\.(sqlite|lock|\d+)(-wal|-shm|-journal)?)",
             r"logs/[a-z0-9_-]+\.log(\.\d+)?",
@@ -28,7 +30,8 @@ _OURS = re.compile(
             r"demo/[a-z0-9_-]+(\.[a-z0-9_-]+)*\.(csv|json|jsonl|log|gz|parquet)",
             r"demo/code/[a-z_]+\.py",
             r"cache/embeddings\.sqlite(-wal|-shm)?",
-            r"envoy/((bootstrap|cds|rds|lds)\.json|access\.jsonl(\.\d+)?)",
+            r"envoy/((bootstrap|cds|rds|lds)\.json|access\.jsonl(\.\d+)?"
+            r"|admin/socket)",
             r"prefect/(prefect\.db(-wal|-shm)?|memo_store\.toml|profiles\.toml"
             r"|storage/[0-9a-f-]+)",
             r"postgres/(PG_VERSION|log|postmaster\.(pid|opts)|postgresql(\.auto)?\.conf"

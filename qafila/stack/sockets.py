@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from qafila.errors import BadInput
@@ -25,8 +26,7 @@ def private_socket(folder: Path, name: str) -> Path:
     """
     wanted = folder / name
     if len(os.fsencode(wanted)) > LONGEST:
-        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-        folder = Path(tempfile.gettempdir()) / f"qafila-{os.getuid()}-{digest}"
+        folder = _stand_in(folder)
         wanted = folder / name
         if len(os.fsencode(wanted)) > LONGEST:
             raise BadInput(
@@ -42,3 +42,17 @@ def private_socket(folder: Path, name: str) -> Path:
         )
     folder.chmod(0o700)
     return wanted
+
+
+def remove_socket(folder: Path, name: str) -> None:
+    """Remove the socket of ``private_socket`` and its folder, unless something else is in it."""
+    for place in (folder, _stand_in(folder)):
+        if place.is_dir() and not place.is_symlink() and place.stat().st_uid == os.getuid():
+            (place / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                place.rmdir()
+
+
+def _stand_in(folder: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"qafila-{os.getuid()}-{digest}"

@@ -16,6 +16,7 @@ import duckdb
 from qafila.core.inventory.tables import ABOUT
 from qafila.errors import BadInput
 from qafila.report.audit_facts import AuditFacts, Row
+from qafila.whole_file import write_whole
 from tasks.locked_duckdb import locked_duckdb
 
 RECORD = ".qafila-export.json"
@@ -120,9 +121,7 @@ def _written(folder: Path) -> dict[str, str]:
 
 def _record(folder: Path, files: Sequence[Path]) -> None:
     told = {"written_by": "qafila report --export", "files": {f.name: _sha256(f) for f in files}}
-    part = folder / f"{RECORD}.part"
-    part.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(told, indent=2) + "\n")
 
 
 def _sha256(file: Path) -> str:

@@ -60,14 +60,17 @@ def audit_facts(ledger: Connection, workload: str, *, check: bool = True) -> Aud
         )
 
 
-def save_audit(ledger: Connection, facts: AuditFacts, to: Path | None = None) -> Path:
+def save_audit(
+    ledger: Connection, facts: AuditFacts, to: Path | None = None, *, force: bool = False
+) -> Path:
     """Write the page of an audit and return its file: ``to``, else under ``reports/``.
 
     Raises:
-        BadInput: the file cannot be written.
+        BadInput: the file cannot be written, or is not a page of ours.
     """
     default = home() / "reports" / f"{facts.workload}-audit.html"
-    return save_page(render_audit(facts, estate_picture(ledger, facts)), to, default)
+    page = render_audit(facts, estate_picture(ledger, facts))
+    return save_page(page, to, default, force=force)
 
 
 def _table(ledger: Connection, audit_id: int, name: str) -> list[dict[str, Any]]:

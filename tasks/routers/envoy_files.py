@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qafila.errors import Unavailable
+from qafila.whole_file import write_whole
 
 _LOCK_S = 15.0  # longer than an install, which waits for Envoy to take two files
 
@@ -86,16 +85,4 @@ class Folder:
 
     def replace(self, name: str, content: dict[str, Any]) -> None:
         """Put a whole file in the place of the old one; it is on the disk when this returns."""
-        temporary, target = self.path / f".{name}.{os.getpid()}", self.path / name
-        with temporary.open("w") as file:
-            if target.exists():  # an Envoy of another account goes on reading it
-                os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(target)
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_whole(self.path / name, json.dumps(content))

@@ -36,14 +36,18 @@ class Stack:
         return state
 
     def cli(
-        self, *args: str, check: bool = True, timeout_s: float = 300.0
+        self, *args: str, check: bool = True, timeout_s: float = 300.0, typed: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command of `qafila`; with ``check``, a non-zero exit fails the test."""
+        """Run a command of `qafila`; with ``check``, a non-zero exit fails the test.
+
+        ``typed`` is what it reads from its standard input.
+        """
         done = subprocess.run(
             [sys.executable, "-m", "qafila.cli", *args],
             env=self.env,
             cwd=ROOT,
             text=True,
+            input=typed,
             capture_output=True,
             timeout=timeout_s,
         )
