@@ -33,27 +33,23 @@ endif
 demo: $(VENV)/run.stamp
 	@$(BIN)/qafila demo --json demo.json $(if $(BAD),--bad-candidate $(if $(filter 1,$(BAD)),errors,$(BAD)))
 
-# Three parts, one after the other. A test that fails is tried once more and named at the end: a
-# machine that stalls for a second is no defect of ours, and a test that needs it twice is one to be
-# looked at.
+# Four parts, one after the other. No test runs twice.
 # What judges no time shares the machine, one worker more than there are cores, since a third of it
 # is waiting for servers; files that take long are begun first, the quick ones fill the end.
 # What mostly waits, for traffic until a proof or for a lease to lapse, goes three files at a time: it
 # uses a quarter of a core, and its bounds are far from what two others of its kind cost. Those that
 # take long are begun first, what judges latency not beside the set-up of another.
-# What loads or searches a whole corpus and judges times meanwhile has the machine to itself; the
-# last three files of it are one story on one stack.
-RERUN   := --reruns 1 -r RfE
+# What judges time by the clock is marked `timing` and has the machine to itself; so do the last
+# three files, which are one story on one stack.
+REPORT  := -r fE
 WORKERS ?= $(shell $(BIN)/python -c 'import os; print(min(6, (os.cpu_count() or 1) + 1))')
 ROUTING := $(addprefix tests/integration/routing/test_,rollout_bundle.py canary_cloud.py \
   rollback.py rollback_live_sync.py rollback_without_ledger.py rollback_column.py drill.py \
   rollout_flows.py bad_candidates.py)
 WAITING := $(addprefix tests/,acceptance/test_chaos.py acceptance/test_inference_rollout.py \
-  integration/routing/test_canary.py integration/validating/test_known_latency.py) $(ROUTING) \
+  integration/routing/test_canary.py) $(ROUTING) \
   $(addprefix tests/integration/,loading/test_engine.py test_column_layout.py)
-ALONE   := $(addprefix tests/integration/,test_governor.py validating/test_caches.py \
-  validating/test_latency.py) \
-  $(addprefix tests/acceptance/test_,crossing.py bad_candidates.py down.py)
+ALONE   := $(addprefix tests/acceptance/test_,crossing.py bad_candidates.py down.py)
 SHARED  := tests/acceptance tests/integration tests/contract tests/unit \
   $(addprefix --ignore=,$(WAITING) $(ALONE))
 
@@ -65,9 +61,12 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest --collect-only -qq tests >/dev/null 2>&1 & \
 	$(CHECKS); linted=$$?; wait; exit $$linted
-	@$(BIN)/python -m pytest $(RERUN) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(SHARED)
-	@$(BIN)/python -m pytest $(RERUN) -n 3 --dist loadfile --no-loadscope-reorder $(WAITING)
-	@$(BIN)/python -m pytest $(RERUN) $(ALONE)
+	@$(BIN)/python -m pytest $(REPORT) -m "not timing" -n $(WORKERS) --dist loadfile \
+	  --no-loadscope-reorder $(SHARED)
+	@$(BIN)/python -m pytest $(REPORT) -m "not timing" -n 3 --dist loadfile \
+	  --no-loadscope-reorder $(WAITING)
+	@$(BIN)/python -m pytest $(REPORT) -m timing tests
+	@$(BIN)/python -m pytest $(REPORT) $(ALONE)
 
 lint: $(VENV)/dev.stamp
 	@$(CHECKS)

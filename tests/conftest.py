@@ -46,13 +46,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.longrepr = f"{item.nodeid} skips in the checks: {report.longrepr}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the first failure of each test that was run again, so that its cause can be found."""
-    for report in terminalreporter.stats.get("rerun", []):
-        terminalreporter.section(f"first failure of {report.nodeid}", sep="-")
-        terminalreporter.write_line(report.longreprtext)
-
-
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[postgres.Postgres]:
     """Run until the session ends; when it is told to end (SIGTERM), the server goes with it.

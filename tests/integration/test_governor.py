@@ -24,6 +24,8 @@ from tasks.embedders import governor as module
 from tasks.embedders.governor import Governor, Purse, service_name
 from tests.embedding_provider import KEY, MODEL, Limiter, Provider, serving
 
+pytestmark = pytest.mark.timing
+
 SERVICE = "http://provider/v1 small-1"
 Open = Callable[..., Governor]
 

@@ -263,6 +263,7 @@ def test_the_cap_stops_before_it_is_crossed_and_says_what_was_spent(
     assert ledger.execute(entries).fetchone() == (asked, "run-1", 0)
 
 
+@pytest.mark.timing
 def test_a_stop_is_heard_within_a_second_while_the_service_hangs(
     provider: Provider, open_embedder: Open
 ) -> None:

@@ -279,6 +279,7 @@ def test_the_version_names_what_decides_the_chunks() -> None:
     assert str(named).endswith("wordllama 0.4")
 
 
+@pytest.mark.timing
 def test_whole_documents_cost_next_to_nothing() -> None:
     chunking = Chunking()
     started = time.process_time()

@@ -11,6 +11,8 @@ import pytest
 
 from tasks.validating.loading_open import Crew, Sent
 
+pytestmark = pytest.mark.timing
+
 Send = Callable[[float], int]
 
 

@@ -102,6 +102,7 @@ def in_target(ledger: Ledger, generation: Generation, url: str) -> int:
     return int(row[0])
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("slow")
 def test_a_pause_holds_within_a_second_and_going_on_loses_nothing(
     at_work: Future, ledger: Ledger, generation: Generation, target_url: str
@@ -119,6 +120,7 @@ def test_a_pause_holds_within_a_second_and_going_on_loses_nothing(
     assert verify_generation(ledger, generation).complete
 
 
+@pytest.mark.timing
 @pytest.mark.usefixtures("slow")
 def test_a_cancel_stops_within_a_second_and_a_new_load_goes_on(
     at_work: Future, ledger: Ledger, generation: Generation, assignment: Assignment

@@ -221,6 +221,7 @@ def test_a_lapsed_lease_without_weight_is_only_released(
     assert edge.router.read().candidate_percent == 0
 
 
+@pytest.mark.timing
 def test_the_command_and_the_watchdog_work_in_fresh_processes(
     edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, tmp_path: Path
 ) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from qafila.core.judged import Answer
 from qafila.core.verdict import Verdict
 from tests.demo_services import Demo
 from tests.integration.validating.test_quality import climb, quality
+
+pytestmark = pytest.mark.timing
 
 
 def test_a_service_that_keeps_answers_is_reported_and_not_failed(demo: Demo) -> None:

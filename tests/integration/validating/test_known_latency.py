@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from random import Random
 
+import pytest
+
 from qafila.core.judged import Answer, JudgedQuery
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rungs import Finding
@@ -22,6 +24,8 @@ from tasks.validating.asking import OpenArm
 from tasks.validating.climb import Climb
 from tasks.validating.latency import measure_latency
 from tests.corpus import demo_workload
+
+pytestmark = pytest.mark.timing
 
 QUERIES = [JudgedQuery(str(n), f"list the {n} buckets of account {n}", {"x": 1.0})
            for n in range(200)]  # fmt: skip

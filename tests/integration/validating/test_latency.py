@@ -27,6 +27,8 @@ from tasks.validating.cost import judge_cost
 from tasks.validating.latency import measure_latency
 from tests.demo_services import Demo, ledger_of
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def demo(search_demo: Demo) -> Iterator[Demo]:
