@@ -30,7 +30,7 @@ _OURS = re.compile(
             r"demo/[a-z0-9_-]+(\.[a-z0-9_-]+)*\.(csv|json|jsonl|log|gz|parquet)",
             r"demo/code/[a-z_]+\.py",
             r"cache/embeddings\.sqlite(-wal|-shm)?",
-            r"envoy/((bootstrap|cds|rds|lds)\.json|access\.jsonl(\.\d+)?"
+            r"envoy/(\.lock|((bootstrap|cds|rds|lds)|rollback-card-[a-z0-9-]+)\.json|access\.jsonl(\.\d+)?"
             r"|admin/socket)",
             r"prefect/(prefect\.db(-wal|-shm)?|memo_store\.toml|profiles\.toml"
             r"|storage/[0-9a-f-]+)",
