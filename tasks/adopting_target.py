@@ -154,7 +154,7 @@ def _require_adoptable(found: FoundTarget) -> None:
     name = found.workload
     if not found.generations or found.ours:
         raise Refused(
-            f"the target holds no generation of {name} that this ledger does not have.",
+            f"nothing to adopt: the target has no generation of {name} from another ledger.",
             kept="everything.",
             remedy=f"qafila status {name}",
         )
@@ -163,17 +163,18 @@ def _require_adoptable(found: FoundTarget) -> None:
             continue
         if one.fingerprint is None:
             raise Refused(
-                f"generation {one.number} of {name} cannot be adopted: the target does not say "
-                "with which one fingerprint it was made.",
+                f"generation {one.number} of {name} cannot be adopted: the target holds no "
+                "fingerprint for it, or more than one.",
                 kept="everything.",
-                remedy="compare the fingerprints in its rows and in qafila.checkpoint, then: "
+                remedy="find out why its rows and qafila.checkpoint hold different fingerprints, "
+                "or none; once they hold the same one: "
                 f"qafila adopt-target {name}",
             )
         at_work = one.known is not None and Phase(one.known) not in ENDED | NOT_BEGUN
         if at_work and one.known != one.becomes:
             raise Refused(
-                f"generation {one.number} of {name} is {one.known} in this ledger and another's in "
-                "the target.",
+                f"generation {one.number} of {name} is {one.known} in this ledger, and the target "
+                "says that another ledger owns it.",
                 kept="everything.",
                 remedy=f"qafila abandon {name} --why TEXT, then: qafila adopt-target {name}",
             )

@@ -95,7 +95,7 @@ def require_ours(target: Target, workload: str, ledger: str | None) -> None:
 def foreign_generation(workload: str, why: str) -> Refused:
     """Return the error for changing what belongs to another ledger."""
     return Refused(
-        f"the target has a {workload} that is not this ledger's: {why}.",
+        f"the target holds a {workload} that another ledger owns: {why}.",
         kept="the target: all rows, indexes and the pointer.",
         remedy="work with the ledger that owns it (QAFILA_LEDGER_URL), or give this workload "
         "another name or another target; where that ledger is lost, look first: "

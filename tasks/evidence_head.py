@@ -56,8 +56,12 @@ def seen_head(ledger: Connection) -> SeenHead | None:
         sealed = Seal(**stored.pop("seal"))
         number, digest = int(stored["number"]), str(stored["digest"])
         key = read_key(_PURPOSE)
-        foreign = key is None or stored["ledger"] != _address(ledger)
-        problem = "its key is missing" if foreign else seal_problem(stored, sealed, key)
+        if key is None:
+            problem: str | None = "its key is missing"
+        elif stored["ledger"] != _address(ledger):
+            problem = "it was kept for another ledger"
+        else:
+            problem = seal_problem(stored, sealed, key)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, Unavailable) as error:

@@ -167,7 +167,8 @@ def _require_seal(path: Path, body: Mapping[str, Any], found: Seal, accepted: st
         raise Refused(
             f"the seal of {path} does not hold: {problem}.",
             kept="all weights.",
-            remedy="use the copy beside the router's files: qafila rollback WORKLOAD --card FILE",
+            remedy="use another copy of the card, such as the one in the folder of Envoy's files: "
+            "qafila rollback WORKLOAD --card FILE",
         )
     key = card_key()
     problem = seal_problem(body, found, key) if key else "there is no key here to check it with"
@@ -177,7 +178,7 @@ def _require_seal(path: Path, body: Mapping[str, Any], found: Seal, accepted: st
         return f"accepted by its digest; its seal proves nothing here: {problem}"
     workload = body["workload"]["name"] if isinstance(body.get("workload"), Mapping) else "WORKLOAD"
     raise Refused(
-        f"the seal of {path} does not hold: {problem}.",
+        f"the seal of {path} does not prove who wrote it: {problem}.",
         kept="all weights.",
         remedy=f"where another machine sealed it: set {KEY_VARIABLE} to the content of that "
         f"machine's QAFILA_HOME/keys/{KEY}. Where an earlier version wrote it and you know its "

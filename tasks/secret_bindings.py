@@ -134,7 +134,8 @@ def require_same(name: str, recorded: str, bound: str, where: str) -> None:
         f"for {bound} ({where}).",
         kept="everything; no connection was opened, no secret was sent.",
         remedy="where the recorded address is wrong, find out who changed the ledger or the card; "
-        "where it is right: correct the block, then: qafila apply FILE",
+        "where it is right, correct the address in the connection's block (or in the variable that "
+        "is named above), then: qafila apply FILE",
     )
 
 

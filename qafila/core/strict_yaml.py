@@ -76,7 +76,7 @@ def parse_yaml(text: str, name: str, *, first_line: int = 1, remedy: str = "") -
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError) as error:
         # 30 February is a ValueError, !!bool x a KeyError, !!int x of a list a TypeError
         why = " ".join(str(error).split())
-        raise BadInput(f"{name} is no YAML: {why}", remedy=remedy) from error
+        raise BadInput(f"{name} cannot be read as YAML: {why}", remedy=remedy) from error
 
 
 class _Excess(yaml.YAMLError):

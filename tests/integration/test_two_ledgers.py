@@ -162,11 +162,11 @@ def test_a_second_ledger_cannot_empty_what_serves(both: TwoLedgers) -> None:
                 with pytest.raises(Refused, match=r"generation 1 \(it serves\) belongs to ledger"):
                     change()
         ours = ledger_identity(both.staging)
-        with pytest.raises(Refused, match="not this ledger's"):
+        with pytest.raises(Refused, match="that another ledger owns"):
             set_trial(target, both.name, 1, 9, ledger=ours)
-        with pytest.raises(Refused, match="not this ledger's"):
+        with pytest.raises(Refused, match="that another ledger owns"):
             move_alias(target, both.name, 1, 9, ledger=ours)
-        with pytest.raises(Refused, match="not this ledger's"):
+        with pytest.raises(Refused, match="that another ledger owns"):
             return_alias(target, both.name, [1], 9, ledger=ours)
         now = read_alias(target, both.name)
         assert now is not None
