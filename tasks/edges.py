@@ -47,7 +47,8 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
         Refused: the router serves another workload, or the candidate has traffic and an address
             changed, or the account may not.
         BadInput: an address that the router cannot route to, that leads back into it or to a
-            metadata service, or something that is not there.
+            metadata service, or to loopback that the edge does not allow; or something that is
+            not there.
     """
     places = workload.service.router.places
     others = [
@@ -73,7 +74,7 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
     try:
         require_upstreams(
             {"baseline": arms[0], "candidate": arms[1]},
-            [_recorded(workload, find, name).settings for name in names],
+            {name: _recorded(workload, find, name).settings for name in names},
         )
     except BaseException:
         router.close()
