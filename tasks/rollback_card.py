@@ -24,7 +24,7 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.home_keys import ensure_key, read_key
 from tasks.alias import Alias, read_alias
-from tasks.ledger import Connection, Generation
+from tasks.ledger import Connection, Generation, identity_if_any
 from tasks.recorded import Lookup, Recorded, open_postgres, recorded_in
 from tasks.routers.port import Router, RouterState
 
@@ -37,6 +37,7 @@ FORMAT = 1
 class Card:
     """What a card says. ``pointer`` is the target's row before the first weight, None without one.
 
+    ``ledger`` is the identity of the ledger that wrote it, None in a card of an earlier version.
     ``files`` is the whole backup of the router's folder, content by file name; empty where it has
     none: then ``state`` is the backup. ``note`` is what the seal does not prove here, if anything.
     """
@@ -54,6 +55,7 @@ class Card:
     digest: str
     path: Path
     note: str = ""
+    ledger: str | None = None
 
     def find(self, name: str) -> Recorded | None:
         """Return a connection as it was recorded when the card was written."""
@@ -92,6 +94,7 @@ def write_card(
     folders = _folders(router)
     body: dict[str, Any] = {
         "card": FORMAT,
+        "ledger": identity_if_any(ledger),
         "workload": spec.model_dump(mode="json"),
         "generation": generation.number,
         "fingerprint": generation.fingerprint,
@@ -202,6 +205,7 @@ def _card(body: dict[str, Any], digest: str, path: Path, note: str) -> Card:
         digest=digest,
         path=path,
         note=note,
+        ledger=body.get("ledger"),
     )
 
 
