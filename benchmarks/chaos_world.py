@@ -290,7 +290,7 @@ def _apply(here: Setting, edge: BenchEdge) -> Workload:
         record_connection(
             ledger, BLOCK,
             EnvoyEdge(directory=str(edge.folder), admin_url=edge.admin_url,
-                      listen_url=edge.listen_url),
+                      listen_url=edge.listen_url, allowed_loopback=["any"]),
         )  # fmt: skip
         apply_workload(ledger, spec)
         open_generation(ledger, spec, _FINGERPRINT)

@@ -173,7 +173,7 @@ def ready(here: Setting, **corpus: Any) -> tuple[Workload, Generation]:
         record_connection(
             ledger, "demo-edge",
             EnvoyEdge(directory=str(edge), admin_url="http://127.0.0.1:9",
-                      listen_url="http://127.0.0.1:9"),
+                      listen_url="http://127.0.0.1:9", allowed_loopback=["any"]),
         )  # fmt: skip
         apply_workload(ledger, workload)
         install_routes(ledger, workload).close()

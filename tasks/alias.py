@@ -74,7 +74,7 @@ def require_ours(target: Target, workload: str, ledger: str | None) -> None:
     """Refuse to move a pointer row that names another ledger's generation.
 
     Call it in the transaction that moves the row: it stays locked until that ends. ``ledger`` is
-    the identity of the ledger that asks; None asks for nobody, as a rollback by card does.
+    the identity of the ledger that asks; None asks for nobody, as an older rollback card does.
 
     Raises:
         Refused: it names one; says whose.

@@ -181,7 +181,8 @@ def put_pointer_back(
 ) -> str | None:
     """Let what served before serve again; return what went wrong, if anything.
 
-    ``ledger`` is the identity of the ledger that asks; None by a card, which has none.
+    ``ledger`` is the identity of the ledger that asks, or that wrote the card; None by a card of
+    an earlier version, which has none: then nobody asks who owns the generations.
     """
     try:
         with open_postgres(found, block) as target:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from qafila.core.routing import AlbRouter, EnvoyFileRouter, GatewayApiRouter, Route53Router
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, Unavailable
+from tasks.credential_hosts import bind_credential_hosts, require_credential_hosts
 from tasks.descent import read_whatever_it_says
 from tasks.ledger import Connection, list_workloads, read_workload
 from tasks.recorded import Lookup, Recorded, recorded_in, secret_of
@@ -45,9 +46,11 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
 
     Raises:
         Refused: the router serves another workload, or the candidate has traffic and an address
-            changed, or the account may not.
+            changed, or a credential file would go to a host that it is not for, or the account may
+            not.
         BadInput: an address that the router cannot route to, that leads back into it or to a
-            metadata service, or something that is not there.
+            metadata service, or to loopback that the edge does not allow; or something that is
+            not there.
     """
     places = workload.service.router.places
     others = [
@@ -73,8 +76,9 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
     try:
         require_upstreams(
             {"baseline": arms[0], "candidate": arms[1]},
-            [_recorded(workload, find, name).settings for name in names],
+            {name: _recorded(workload, find, name).settings for name in names},
         )
+        require_credential_hosts(ledger, workload)
     except BaseException:
         router.close()
         raise
@@ -85,6 +89,7 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
             kept="routes and weights.",
             remedy=f"qafila rollback {workload.name}",
         )
+    bind_credential_hosts(ledger, workload)
     router.install(*arms)
     return router
 

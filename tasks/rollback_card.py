@@ -25,7 +25,7 @@ from qafila.errors import BadInput, Refused
 from qafila.home_keys import ensure_key, read_key
 from qafila.whole_file import write_whole
 from tasks.alias import Alias, read_alias
-from tasks.ledger import Connection, Generation
+from tasks.ledger import Connection, Generation, identity_if_any
 from tasks.recorded import Lookup, Recorded, open_postgres, recorded_in
 from tasks.routers.port import Router, RouterState
 
@@ -38,6 +38,7 @@ FORMAT = 1
 class Card:
     """What a card says. ``pointer`` is the target's row before the first weight, None without one.
 
+    ``ledger`` is the identity of the ledger that wrote it, None in a card of an earlier version.
     ``files`` is the whole backup of the router's folder, content by file name; empty where it has
     none: then ``state`` is the backup. ``note`` is what the seal does not prove here, if anything.
     """
@@ -55,6 +56,7 @@ class Card:
     digest: str
     path: Path
     note: str = ""
+    ledger: str | None = None
 
     def find(self, name: str) -> Recorded | None:
         """Return a connection as it was recorded when the card was written."""
@@ -93,6 +95,7 @@ def write_card(
     folders = _folders(router)
     body: dict[str, Any] = {
         "card": FORMAT,
+        "ledger": identity_if_any(ledger),
         "workload": spec.model_dump(mode="json"),
         "generation": generation.number,
         "fingerprint": generation.fingerprint,
@@ -205,6 +208,7 @@ def _card(body: dict[str, Any], digest: str, path: Path, note: str) -> Card:
         digest=digest,
         path=path,
         note=note,
+        ledger=body.get("ledger"),
     )
 
 

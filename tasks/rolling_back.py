@@ -8,9 +8,11 @@ holds it, and the new epoch fences them off.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psycopg
 from psycopg.rows import class_row
 
 from qafila.core.corpus import PgvectorTarget
@@ -29,6 +31,7 @@ from tasks.descent import (
 )
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
+from tasks.evidence_head import keep_head
 from tasks.leases import read_lease, release_lease, take_lease
 from tasks.ledger import Connection, Generation, identity_if_any, move_phase, read_workload
 from tasks.old_side import require_in_step
@@ -138,6 +141,8 @@ def roll_back(
     before has every write of before this call: waited for so long, or not at all with ``now``,
     which only says what is missing. A canary is never waited for.
 
+    At the end the head of the evidence chain is signed and kept in the home folder.
+
     Raises:
         Refused: there is no such workload or router; or the old side is behind, and nothing was
             touched.
@@ -158,6 +163,8 @@ def roll_back(
         )
     finally:
         router.close()
+    with suppress(psycopg.Error):  # it is done: only the copy of the head is missing
+        keep_head(ledger)
     return outcome
 
 

@@ -109,7 +109,13 @@ def _roll_back(
         if not isinstance(target, PgvectorTarget):
             return None
         found = card.find(target.block)
-        return put_pointer_back(found, target.block, name, [card.generation], epoch)
+        problem = put_pointer_back(
+            found, target.block, name, [card.generation], epoch, ledger=card.ledger
+        )
+        if problem is not None and card.ledger is not None:
+            problem += f" The card is of ledger {card.ledger}; by the ledger that owns the target: "
+            problem += f"qafila rollback {name}"
+        return problem
 
     weighs = before.candidate_percent or before.twin_percent or before.mirror_percent
     idle = not weighs and not _pointer_names(card)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,21 +76,36 @@ def bind(name: str, kind: str, given: Mapping[str, Any], *, rebind: bool = True)
     Raises:
         Refused: the file of bindings was changed by somebody else.
     """
-    path, address = bindings_path(), address_of(kind, given)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        bound = _read()
+    address = address_of(kind, given)
+    with changing_bindings() as bound:
         before = bound.get(name)
         if before == address or (before is not None and not rebind):
             return None
-        _write({**bound, name: address})
+        bound[name] = address
     return before
+
+
+@contextmanager
+def changing_bindings() -> Iterator[dict[str, str]]:
+    """Give what this home keeps, to be changed; keep the change when the block ends without error.
+
+    Raises:
+        Refused: the file of bindings was changed by somebody else.
+    """
+    path = bindings_path()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = read_bindings()
+        bound = dict(before)
+        yield bound
+        if bound != before:
+            _write(bound)
 
 
 def is_bound(name: str) -> bool:
     """Say whether this home keeps an address for a connection's secret."""
-    return name in _read()
+    return name in read_bindings()
 
 
 def require_bound(name: str, kind: str, given: Mapping[str, Any]) -> None:
@@ -109,7 +125,7 @@ def require_bound(name: str, kind: str, given: Mapping[str, Any]) -> None:
         bound: str | None = _as_recorded(kind, given, said)
         where = f"the variable {variable}"
     else:
-        bound, where = _read().get(name), str(bindings_path())
+        bound, where = read_bindings().get(name), str(bindings_path())
     if bound is None:
         raise Refused(
             f"nobody said on this machine which address the secret of {name!r} is for; the "
@@ -145,7 +161,12 @@ def _as_recorded(kind: str, given: Mapping[str, Any], address: str) -> str:
     return address_of(kind, {field: address})
 
 
-def _read() -> dict[str, str]:
+def read_bindings() -> dict[str, str]:
+    """Return what this home keeps, by name.
+
+    Raises:
+        Refused: the file of bindings was changed by somebody else.
+    """
     path = bindings_path()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

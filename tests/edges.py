@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from qafila.stack import envoy
 from tasks.routers.envoy import EnvoyRouter
@@ -120,12 +121,13 @@ class Edge:
         self.process = _run_envoy(self.folder)
         _await_ready(self.admin_url)
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """Return what the ledger keeps of the connection."""
         return {
             "directory": str(self.folder),
             "admin_url": self.admin_url,
             "listen_url": self.listen_url,
+            "allowed_loopback": ["any"],
         }
 
 

@@ -25,7 +25,10 @@ def connections_page() -> str:
         for name, field in kind.model_fields.items():
             secret = "SecretStr" in str(field.annotation)
             type_, bounds = described(kind, name)
-            default, meaning = default_of(field.get_default()), cell(field.description or "")
+            default, meaning = (
+                default_of(field.get_default(call_default_factory=True)),
+                cell(field.description or ""),
+            )
             rows.append([f"`{name}`", "secret" if secret else type_, default, bounds, meaning])
         title, slug = kind.get_block_type_name(), kind.get_block_type_slug()
         parts += ["", f"## {title} (`{slug}`)", "", inspect.getdoc(kind) or "", ""]

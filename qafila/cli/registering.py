@@ -47,6 +47,7 @@ def register_connections() -> None:
             directory=edge["directory"],
             admin_url=edge["admin_url"],
             listen_url=edge["listen_url"],
+            allowed_loopback=["any"],  # services of a trial run on this machine
         ),
         "demo-aws": AwsAccount(
             regions=["eu-west-3"],

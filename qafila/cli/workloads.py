@@ -25,6 +25,14 @@ def apply(
     check: Annotated[
         bool, typer.Option("--check", help="Only check the file: no server, no ledger.")
     ] = False,
+    credential_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--credential-host",
+            metavar="PATH=URL",
+            help="Let this credential file go to this further host. Repeatable.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a workload file and store it as the newest revision; every mistake at once.
@@ -47,6 +55,7 @@ def apply(
     speak_to_stack()
     from qafila.errors import BadInput
     from tasks.connections import adopt_block
+    from tasks.credential_hosts import allow_credential_hosts
     from tasks.edges import install_routes
     from tasks.ledger import apply_workload, open_ledger
     from tasks.opening import blocks_of
@@ -65,6 +74,8 @@ def apply(
                 problems,
                 remedy=f"create them, then: qafila apply {file}",
             )
+        for sentence in allow_credential_hosts(workload, credential_host or ()):
+            screen.complain(sentence)
         install_routes(ledger, workload).close()
         revision = apply_workload(ledger, workload)
     if as_json:

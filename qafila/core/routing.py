@@ -36,6 +36,25 @@ Log = Annotated[
 ]
 
 
+def loopback_ports(entry: str) -> range:
+    """Return the ports that one entry of an edge's ``allowed_loopback`` stands for.
+
+    An entry is a port, ``8001``, a range, ``8001-8010``, or ``any``.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if entry == "any":
+        return range(1, 65_536)
+    first, dash, last = entry.partition("-")
+    parts = (first, last if dash else first)
+    if not all(p.isascii() and p.isdigit() and 1 <= int(p) <= 65_535 for p in parts):
+        raise ValueError(f"{entry!r} is no port, range of ports (8001-8010) or 'any'")
+    if int(parts[0]) > int(parts[1]):
+        raise ValueError(f"{entry!r} ends before it begins")
+    return range(int(parts[0]), int(parts[1]) + 1)
+
+
 class EnvoyFileRouter(Model):
     """Envoy that watches a folder for its routes, or several of them."""
 

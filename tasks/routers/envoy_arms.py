@@ -7,6 +7,7 @@ its own model name, path prefix, host and credential are put in on the way.
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -169,6 +170,21 @@ def _problems(name: str, arm: Arm, alias: str | None) -> list[str]:
         found.append(f"{where}.model is {arm.model!r}, but service.alias is not set.")
     if arm.model is not None and not MODEL.fullmatch(arm.model):
         found.append(f"{where}.model: {arm.model!r} is no model name.")
+    if arm.credential_file is not None and not _is_plain_path(arm.credential_file):
+        found.append(
+            f"{where}.credential_file: {arm.credential_file!r} is no absolute path without '..', "
+            "outside of /proc, /sys and /dev."
+        )
     if arm.ca_file is not None and not arm.encrypted:
         found.append(f"{where}.ca_file: {arm.url!r} is not https.")
     return found
+
+
+def _is_plain_path(path: str) -> bool:
+    """Say whether a path has one spelling, which is the same for Envoy and for us."""
+    return (
+        path.startswith("/")
+        and not path.startswith(("//", "/proc/", "/sys/", "/dev/"))
+        and posixpath.normpath(path) == path
+        and path.isprintable()
+    )

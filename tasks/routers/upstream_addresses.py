@@ -2,16 +2,19 @@
 
 A workload file names them, and whoever may apply one is not always who runs the edge: Envoy's own
 admin port, or the address where a cloud hands out credentials, is no service of anybody's users.
+Loopback of Envoy's machine is a service only where the edge's own connection says so.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from qafila.core.routing import loopback_ports
 from qafila.errors import BadInput
 from tasks.routers.envoy_arms import Arm
 
@@ -21,44 +24,76 @@ _METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254")})
 _PORTS = {"http": 80, "https": 443}
 
 
-def require_upstreams(arms: Mapping[str, Arm], edges: Sequence[Mapping[str, Any]]) -> None:
+def require_upstreams(arms: Mapping[str, Arm], edges: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse arms that lead back into an edge, or to an address that is no service's.
 
-    ``edges`` are the recorded settings of the Envoys that would carry them. A name is resolved now,
-    and each of its addresses looked at; a name that nobody knows yet is left to Envoy.
+    ``edges`` are the recorded settings of the Envoys that would carry them, by name. A name is
+    resolved now, and each of its addresses looked at; a name that nobody knows yet is left to
+    Envoy. Loopback is refused unless ``allowed_loopback`` of every edge names the port.
 
     Raises:
         BadInput: naming every problem.
     """
     own = {
         (address, port)
-        for settings in edges
+        for settings in edges.values()
         for key in ("admin_url", "listen_url")
         for address, port in _endpoints(str(settings.get(key) or ""))
     }
     problems = [
         problem
         for name, arm in arms.items()
-        if (problem := _problem(name, arm.url, own)) is not None
+        if (problem := _problem(name, arm.url, own, edges)) is not None
     ]
-    if problems:
-        raise BadInput(
-            "these addresses are no services for users:",
-            problems,
-            remedy="name the address of the service itself in the workload file, then: "
-            "qafila apply FILE",
+    if not problems:
+        return
+    remedies = []
+    if any(not p.closed_by for p in problems):
+        remedies.append("name the address of the service itself in the workload file")
+    if blocks := sorted({f"qafila-envoy/{name}" for p in problems for name in p.closed_by}):
+        ports = sorted({p.port for p in problems if p.closed_by})
+        remedies.append(
+            f"where users may reach it, add {', '.join(map(str, ports))} to allowed_loopback of "
+            f"the block {', '.join(blocks)} in the Prefect UI"
         )
+    raise BadInput(
+        "these addresses are no services for users:",
+        [p.sentence for p in problems],
+        remedy="; ".join(remedies) + "; then: qafila apply FILE",
+    )
 
 
-def _problem(name: str, url: str, own: Iterable[tuple[Address, int]]) -> str | None:
-    own = set(own)
+@dataclass(frozen=True)
+class _Problem:
+    """What is wrong with one arm; ``closed_by``: the edges that do not allow its loopback port."""
+
+    sentence: str
+    port: int
+    closed_by: tuple[str, ...] = ()
+
+
+def _problem(
+    name: str, url: str, own: Set[tuple[Address, int]], edges: Mapping[str, Mapping[str, Any]]
+) -> _Problem | None:
     for address, port in _endpoints(url):
+        where = f"service.{name}.url: {url!r} leads to {address}, port {port}"
         why = _forbidden(address)
         if why is None and _leads_back(address, port, own):
             why = "it is this Envoy's own admin or user address"
         if why is not None:
-            return f"service.{name}.url: {url!r} leads to {address}, port {port}: {why}."
+            return _Problem(f"{where}: {why}.", port)
+        closed_by = tuple(n for n, s in edges.items() if not _allows(s, address, port))
+        if closed_by:
+            why = f"it is loopback, and {', '.join(closed_by)} does not allow users there"
+            return _Problem(f"{where}: {why}.", port, closed_by)
     return None
+
+
+def _allows(settings: Mapping[str, Any], address: Address, port: int) -> bool:
+    """Say whether an edge may send users to an address, as far as loopback is concerned."""
+    if not address.is_loopback:
+        return True
+    return any(port in loopback_ports(entry) for entry in settings.get("allowed_loopback") or ())
 
 
 def _forbidden(address: Address) -> str | None:

@@ -151,7 +151,8 @@ def test_an_envoy_is_not_told_to_route_to_itself_or_to_a_metadata_service(
     for name, admin in (("edge-1", "http://127.0.0.1:8"), ("edge-2", "http://127.0.0.1:9")):
         record_connection(
             ledger, name,
-            EnvoyEdge(directory=str(tmp_path / name), admin_url=admin, listen_url=ENTRY),
+            EnvoyEdge(directory=str(tmp_path / name), admin_url=admin, listen_url=ENTRY,
+                      allowed_loopback=["any"]),
         )  # fmt: skip
     spec = workload({"kind": "envoy-file", "block": "edge-1", "members": ["edge-2"]})
     service = spec.service.model_copy(
@@ -161,6 +162,25 @@ def test_an_envoy_is_not_told_to_route_to_itself_or_to_a_metadata_service(
         install_routes(ledger, spec.model_copy(update={"service": service}))
     assert "service.candidate.url" in refusal.value.problems[0]
     assert not (tmp_path / "edge-1").exists()
+
+
+def test_loopback_needs_an_allowance_in_the_edges_own_connection(
+    ledger: psycopg.Connection, tmp_path: Path
+) -> None:
+    spec = workload({"kind": "envoy-file", "block": "edge-1"})  # both arms are on loopback
+    edge = EnvoyEdge(directory=str(tmp_path / "edge-1"), admin_url=ENTRY, listen_url=ENTRY)
+    record_connection(ledger, "edge-1", edge)
+    with pytest.raises(BadInput, match="no services for users") as refusal:
+        install_routes(ledger, spec)
+    assert len(refusal.value.problems) == 2
+    assert spec.service.candidate.url in refusal.value.problems[1]
+    assert "add 18081, 18082 to allowed_loopback" in refusal.value.remedy
+    assert not (tmp_path / "edge-1").exists()
+    allowed = edge.model_copy(update={"allowed_loopback": ["18081-18082"]})
+    record_connection(ledger, "edge-1", allowed)
+    (tmp_path / "edge-1").mkdir()
+    install_routes(ledger, spec).close()
+    assert (tmp_path / "edge-1" / "cds.json").exists()
 
 
 @pytest.mark.parametrize(

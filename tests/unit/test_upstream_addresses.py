@@ -1,14 +1,19 @@
-"""What an Envoy is never told to route to: itself, metadata services, no one's addresses."""
+"""What an Envoy is not told to route to: itself, metadata services, loopback unless allowed."""
 
 from __future__ import annotations
 
 import pytest
 
+from blocks import EnvoyEdge
 from qafila.errors import BadInput
 from tasks.routers.envoy_arms import Arm
 from tasks.routers.upstream_addresses import require_upstreams
 
-EDGE = {"admin_url": "http://127.0.0.1:9901", "listen_url": "http://192.0.2.5:8080"}
+EDGE = {
+    "admin_url": "http://127.0.0.1:9901",
+    "listen_url": "http://192.0.2.5:8080",
+    "allowed_loopback": ["any"],
+}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,7 @@ def test_an_address_that_is_no_service_is_refused(url: str, says: str) -> None:
     good = Arm("http://192.0.2.7:80")
     for arms in ({"baseline": good, "candidate": Arm(url)}, {"baseline": Arm(url)}):
         with pytest.raises(BadInput) as refusal:
-            require_upstreams(arms, [{}, EDGE])
+            require_upstreams(arms, {"edge-1": {"allowed_loopback": ["any"]}, "edge-2": EDGE})
         (problem,) = refusal.value.problems
         assert says in problem
         assert url in problem
@@ -55,11 +60,71 @@ def test_an_address_that_is_no_service_is_refused(url: str, says: str) -> None:
     ],
 )
 def test_any_other_address_is_let_through(url: str) -> None:
-    require_upstreams({"baseline": Arm(url), "candidate": Arm(url)}, [EDGE])
+    require_upstreams({"baseline": Arm(url), "candidate": Arm(url)}, {"edge-1": EDGE})
 
 
 def test_every_problem_is_named_at_once() -> None:
     arms = {"baseline": Arm("http://127.0.0.1:9901"), "candidate": Arm("http://[fe80::1]:1")}
     with pytest.raises(BadInput) as refusal:
-        require_upstreams(arms, [EDGE])
+        require_upstreams(arms, {"edge-1": EDGE})
     assert len(refusal.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed", "passes"),
+    [
+        ("http://127.0.0.1:8001", None, False),  # a connection recorded before there was the field
+        ("http://127.0.0.1:8001", [], False),
+        ("http://localhost:8001", [], False),
+        ("http://127.8.8.8:8001", [], False),
+        ("http://[::1]:8001", [], False),
+        ("http://[::ffff:127.0.0.1]:8001", [], False),
+        ("http://2130706433:8001", [], False),
+        ("http://127.0.0.1:8001", ["8002"], False),
+        ("http://127.0.0.1:8001", ["8001"], True),
+        ("http://127.0.0.1", ["80"], True),
+        ("https://127.0.0.1", ["80"], False),
+        ("http://[::1]:8001", ["7000", "8000-8010"], True),
+        ("http://127.0.0.1:8011", ["8000-8010"], False),
+        ("http://127.0.0.1:8001", ["any"], True),
+        ("http://192.0.2.7:8001", [], True),
+    ],
+)
+def test_loopback_is_refused_unless_the_edge_allows_the_port(
+    url: str, allowed: list[str] | None, passes: bool
+) -> None:
+    edge = {"listen_url": "http://192.0.2.5:8080"}
+    settings = edge if allowed is None else edge | {"allowed_loopback": allowed}
+    arms = {"baseline": Arm("http://192.0.2.7:80"), "candidate": Arm(url)}
+    if passes:
+        require_upstreams(arms, {"edge-1": settings})
+        return
+    with pytest.raises(BadInput) as refusal:
+        require_upstreams(arms, {"edge-1": settings})
+    (problem,) = refusal.value.problems
+    assert f"service.candidate.url: {url!r} leads to" in problem
+    assert "edge-1 does not allow users there" in problem
+    assert str(arms["candidate"].port) in refusal.value.remedy
+    assert "allowed_loopback of the block qafila-envoy/edge-1" in refusal.value.remedy
+    assert "workload file" not in refusal.value.remedy
+
+
+def test_each_member_of_a_fleet_has_to_allow_it() -> None:
+    arms = {"baseline": Arm("http://127.0.0.1:8001"), "candidate": Arm("http://127.0.0.1:8002")}
+    fleet = {
+        "edge-1": {"allowed_loopback": ["8001-8002"]},
+        "edge-2": {"allowed_loopback": ["8001"]},
+    }
+    with pytest.raises(BadInput) as refusal:
+        require_upstreams(arms, fleet)
+    (problem,) = refusal.value.problems
+    assert "edge-2 does not allow" in problem
+    assert "add 8002 to" in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "all", "0", "65536", "8010-8001", "8001-", "-1", "1-2-3", "８０"]
+)
+def test_an_allowance_that_is_no_port_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError, match="allowed_loopback"):
+        EnvoyEdge(directory="/d", admin_url="u", listen_url="u", allowed_loopback=[entry])

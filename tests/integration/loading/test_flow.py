@@ -34,8 +34,9 @@ def routed(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -
 
 def route(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -> Generation:
     edge = EnvoyEdge(
-        directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9"
-    )
+        directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9",
+        allowed_loopback=["any"],
+    )  # fmt: skip
     record_connection(ledger, "demo-edge", edge)
     workload, _ = read_workload(ledger, generation.workload)
     install_routes(ledger, workload).close()

@@ -19,6 +19,7 @@ from qafila.core.workload import Workload
 from qafila.sql import statement
 from tasks.alias import Alias, move_alias, read_alias, set_trial
 from tasks.evidence import check_chain, latest_evidence
+from tasks.evidence_head import seen_head
 from tasks.leases import read_lease, take_lease
 from tasks.ledger import newest_generation
 from tasks.rolling_back import roll_back
@@ -94,6 +95,9 @@ def test_a_promoted_generation_goes_back_with_weights_and_pointer(
     assert kept is not None
     assert kept.body["why"] == "quality fell"
     assert check_chain(ledger).intact
+    seen = seen_head(ledger)
+    assert seen is not None
+    assert (seen.number, seen.problem) == (kept.number, None)
     lease = read_lease(ledger, NAME)
     assert lease is not None
     assert lease.holder is None

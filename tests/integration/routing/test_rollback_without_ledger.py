@@ -19,12 +19,12 @@ import pytest
 from benchmarks.setting import Setting, setting
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
-from qafila.sql import apply_schema
+from qafila.sql import apply_schema, statement
 from qafila.stack import postgres
 from tasks.alias import read_alias, set_trial
 from tasks.evidence import check_chain, evidence_of
 from tasks.leases import read_lease, take_lease
-from tasks.ledger import newest_generation
+from tasks.ledger import ledger_identity, newest_generation
 from tasks.rollback_card import card_path, write_card
 from tasks.rollback_spool import spool_path, take_in_spool
 from tests.edges import Edge
@@ -246,3 +246,43 @@ def test_with_controller_and_ledger_dead_the_watchdog_goes_back_by_the_card(
         dog.terminate()
         dog.wait(10)
         dog.stdout.close()
+
+
+def own_generation(target_url: str, ledger: str) -> None:
+    with psycopg.connect(target_url, autocommit=True) as target:
+        key = {"workload": NAME, "generation": 1, "ledger": ledger, "fingerprint": "f"}
+        target.execute(statement("owner", "put_owner"), key)
+
+
+@pytest.mark.usefixtures("traffic")
+def test_a_card_of_another_ledger_lowers_the_weight_and_leaves_the_pointer(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str, home: Path
+) -> None:
+    """As after ``qafila adopt-target``: the generation belongs to the new ledger."""
+    at_a_weight(edge, ledger, workload, target_url)
+    ours, theirs = ledger_identity(ledger), str(uuid.uuid4())
+    own_generation(target_url, theirs)
+    done, _ = command(home, "postgresql://u@127.0.0.1:9/none", "rollback", NAME)
+    assert done.returncode != 0
+    assert f"generation 1 (it is on trial) belongs to ledger {theirs}" in done.stderr
+    assert f"The card is of ledger {ours}" in done.stderr
+    assert f"qafila rollback {NAME}" in done.stderr
+    assert edge.router.read().candidate_percent == 0
+    with psycopg.connect(target_url, autocommit=True) as target:
+        alias = read_alias(target, NAME)
+    assert alias is not None
+    assert alias.trial == 1
+
+
+@pytest.mark.usefixtures("traffic")
+def test_the_card_of_the_owner_moves_the_pointer(
+    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str, home: Path
+) -> None:
+    at_a_weight(edge, ledger, workload, target_url)
+    own_generation(target_url, ledger_identity(ledger))
+    done, _ = command(home, "postgresql://u@127.0.0.1:9/none", "rollback", NAME)
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(target_url, autocommit=True) as target:
+        alias = read_alias(target, NAME)
+    assert alias is not None
+    assert alias.trial is None
