@@ -135,7 +135,7 @@ def made_of(rows: Sequence[SourceRow], workload: Workload, vectorise: Vectorise)
     """Return all that becomes of some rows: of each a chunk with its vector, or one that is
     rejected with its reason; never neither.
     """
-    failures: dict[str, str] = {}
+    failures = {row.key_text: mask_text(row.unreadable) for row in rows if row.unreadable}
     chunks = chunks_of(rows, workload, failures)
     made = vectorise(rows, chunks)
     gaps = [
