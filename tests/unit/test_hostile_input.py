@@ -265,13 +265,18 @@ PARSERS: dict[str, Parser] = {
         plain(lambda text: interfaces.owner_of(text, "aws", "eu-west-3", "1" * 12)),
     ),
     "Markdown file": Parser(
-        "tasks.sources.documents", as_file("a.md", documents.read_markdown), (documents.Unreadable,)
+        "tasks.sources.documents",
+        as_file("a.md", documents.read_markdown),
+        (documents.Unreadable,),
+        most_seconds=20,
     ),
+    # html.parser takes the square of some texts: a process with a bound on time reads them
     "HTML file": Parser(
         "tasks.sources.documents",
         as_file("a.html", documents.read_html),
         (documents.Unreadable,),
-        size=1 << 17,
+        size=1 << 12,
+        squares=frozenset(HOSTILE),
     ),
     "PDF file": Parser(
         "tasks.sources.documents",
