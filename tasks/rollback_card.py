@@ -149,7 +149,7 @@ def read_card(path: Path, *, accepted: str | None = None) -> Card:
             remedy="one lies beside the router's files as rollback-card-WORKLOAD.json: "
             "qafila rollback WORKLOAD --card FILE",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path} is not a rollback card: {error}") from error
     note = _require_seal(path, body, found, accepted)
     try:
