@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect import Flow, flow, get_run_logger, task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.artifacts import create_image_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
@@ -21,6 +21,7 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from tasks import canary
 from tasks.approvals import Approval, Question
+from tasks.artifact_tables import show_markdown
 from tasks.asking import ask_person
 from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
@@ -293,8 +294,8 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
     )  # fmt: skip
     keep_head(trial.ledger)
     shown = artifacts_of(trial.ledger, spec.name, trial.name)
-    create_markdown_artifact(key="verdict", markdown=shown.verdict)
-    create_markdown_artifact(key="next-step", markdown=shown.next_step)
+    show_markdown(key="verdict", markdown=shown.verdict)
+    show_markdown(key="next-step", markdown=shown.next_step)
     if (timeline := shown.timeline) is not None:  # last: the words do not wait for the picture
         create_image_artifact(
             key="canary-timeline", image_url=timeline, description=shown.timeline_says

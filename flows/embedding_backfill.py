@@ -9,7 +9,6 @@ from typing import Any
 from uuid import uuid4
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
@@ -24,6 +23,7 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused, VerificationFailed
 from tasks import backfill
 from tasks.alias import set_trial
+from tasks.artifact_tables import show_markdown
 from tasks.connections import connection
 from tasks.coordinating import coordinate
 from tasks.edges import router_of
@@ -173,7 +173,7 @@ def show_plan(generation: Generation, plan: BackfillPlan) -> None:
     )  # fmt: skip
     for risk in plan.risks:
         log.warning("risk: %s", risk)
-    create_markdown_artifact(
+    show_markdown(
         key="plan",
         markdown=f"# Backfill of {generation.workload}, generation {generation.number}\n\n"
         f"{render(plan, markdown_text)}\nFingerprint: `{generation.fingerprint}`\n",
@@ -282,7 +282,7 @@ def accept(
         return body
 
     body = lasting(generation, "accept", record)
-    create_markdown_artifact(
+    show_markdown(
         key="verdict",
         markdown=f"# {verdict}\n\n{markdown_text(comparison.sentence())}\n\n"
         + "".join(f"- {markdown_text(e)}\n" for e in comparison.examples),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
@@ -21,6 +20,7 @@ from qafila.core.foreign_text import markdown_row
 from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Phase, next_step
 from qafila.errors import Refused
+from tasks.artifact_tables import show_markdown
 from tasks.evidence import evidence_of
 from tasks.generations import open_for
 from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
@@ -152,7 +152,7 @@ def summarise(generation: Generation, done: list[str]) -> dict[str, Any]:
         markdown_row((f"{r.recorded_at:%H:%M:%S}", r.kind, r.verdict or "", r.sentence))
         for r in reversed(rows)
     )
-    create_markdown_artifact(
+    show_markdown(
         key="migration",
         markdown=f"# {generation.workload} g{generation.number}: {phase}\n\n"
         f"| when (UTC) | what | verdict | sentence |\n|---|---|---|---|\n{lines}\n\n"

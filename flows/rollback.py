@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
@@ -14,6 +13,7 @@ from qafila.core.foreign_text import markdown_text
 from qafila.core.parameters import ForWorkload
 from qafila.core.verdict import Verdict
 from qafila.errors import Unavailable
+from tasks.artifact_tables import show_markdown
 from tasks.bringing_back import bring_back
 from tasks.ledger import open_ledger
 from tasks.old_side import WAIT_SECONDS
@@ -79,7 +79,7 @@ def take_back(workload: str, why: str, wait_seconds: float, now: bool) -> Rolled
         workload, why, holder="rollback flow", run_id=current_run_id(), wait_s=wait_seconds,
         now=now, tell=lambda line: log.warning("%s", line),
     )  # fmt: skip
-    create_markdown_artifact(
+    show_markdown(
         key="verdict",
         markdown=f"**{outcome.verdict}** {markdown_text(outcome.sentence)}{_table(outcome)}"
         f"\n\nWhy: {markdown_text(why)}",

@@ -8,7 +8,6 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_image_artifact,
-    create_markdown_artifact,
 )
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
@@ -23,7 +22,7 @@ from qafila.errors import Inconclusive, Refused
 from qafila.report.drill_chart import drill_histogram
 from tasks import drilling
 from tasks.agreement import require_agreement
-from tasks.artifact_tables import show_table
+from tasks.artifact_tables import show_markdown, show_table
 from tasks.drilling import Way
 from tasks.edges import router_of
 from tasks.leases import Heart, held_lease
@@ -220,7 +219,7 @@ def certify(
         for n, f in list(enumerate(flips, 1))[:_SHOWN]
     )
     more = f"\n\nThe first {_SHOWN} of {len(flips)} are shown." if len(flips) > _SHOWN else ""
-    create_markdown_artifact(
+    show_markdown(
         key="verdict",
         markdown=f"**{judged.verdict}** {spec.name} g{generation.number}: "
         f"{markdown_text(judged.sentence)}\n\n"
@@ -251,7 +250,5 @@ def certify(
         }
         show_table(key="certificate", rows=[certificate])
         following = "status" if way.home_percent else "run canary-cutover"
-        create_markdown_artifact(
-            key="next-step", markdown=f"```\nqafila {following} {spec.name}\n```"
-        )
+        show_markdown(key="next-step", markdown=f"```\nqafila {following} {spec.name}\n```")
     return {"verdict": judged.verdict.value, **body}

@@ -11,7 +11,6 @@ from importlib.resources import files
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from psycopg.rows import class_row
 
 from qafila.core import decision_record
@@ -25,7 +24,7 @@ from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, Question, read_approval
-from tasks.artifact_tables import show_table
+from tasks.artifact_tables import show_markdown, show_table
 from tasks.asking import ask_person
 from tasks.comparing_embedders.recording import latest_comparison
 from tasks.evidence import Evidence, latest_evidence, record_evidence
@@ -255,7 +254,7 @@ def record_decision(workload: str, number: int, body: dict[str, Any]) -> int:
 @task(task_run_name="show decision for {workload} g{number}")
 def show_decision(workload: str, number: int, body: dict[str, Any]) -> None:
     """Put the decision record and its table into the run."""
-    create_markdown_artifact(
+    show_markdown(
         key="decision",
         markdown=decision_record.markdown(workload, number, body),
         description=f"Architecture of {workload}, generation {number}",

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import psycopg
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 from psycopg import sql
 
@@ -27,6 +26,7 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError
 from qafila.sql import statement
+from tasks.artifact_tables import show_markdown
 from tasks.certificates import newest_certificate
 from tasks.connections import connection
 from tasks.decision import load_price_book, measure_workload, newest_prices, store_prices
@@ -321,7 +321,7 @@ def report_night(workload: str, findings: Sequence[Finding]) -> Verdict:
             },
             run_id=current_run_id(),
         )  # fmt: skip
-    create_markdown_artifact(
+    show_markdown(
         key="nightly",
         markdown=markdown(workload, findings),
         description=f"Drift of {workload}",

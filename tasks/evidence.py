@@ -11,6 +11,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from qafila.core.evidence import ChainCheck, Link, link_digest, verify_chain
+from qafila.core.masking import mask_text, masked
 from qafila.core.verdict import Verdict
 from qafila.sql import statement
 from tasks.evidence_head import seen_head
@@ -47,6 +48,8 @@ def record_evidence(
 ) -> int:
     """Append one row to the chain and return its number. ``body`` holds JSON-able values only.
 
+    Sentence and body are kept without the secrets that stand in them: a row is never changed.
+
     ``append_id`` makes it harmless to repeat, where the ledger may have died after it had committed
     and before it said so: the row of this workload and kind that has the id already is returned as
     it is. Make it where the outcome is made, outside of what is repeated.
@@ -69,9 +72,9 @@ def record_evidence(
             "kind": kind,
             "run_id": run_id,
             "verdict": None if verdict is None else verdict.value,
-            "sentence": sentence,
+            "sentence": mask_text(sentence),
             "recorded_at": recorded_at,
-            "body": dict(body or {}),
+            "body": masked(body or {}),
         }
         digest = link_digest(previous, number, hashed(row))
         ledger.execute(

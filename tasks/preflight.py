@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 
 from qafila.core import preflight as core
 from qafila.core.approving import approvers_needed
@@ -20,6 +19,7 @@ from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
 from tasks.approvals import Approval, Question, read_approval
+from tasks.artifact_tables import show_markdown
 from tasks.asking import ask_person
 from tasks.certificates import newest_certificate
 from tasks.decision import wait_for_answer
@@ -170,7 +170,7 @@ def show_preflight(
     workload: str, generation: int, answers: Sequence[Answer], override: Approval | None
 ) -> None:
     """Put the answers into the run."""
-    create_markdown_artifact(
+    show_markdown(
         key="preflight",
         markdown=markdown(workload, generation, answers, override),
         description=f"Six questions about {workload}, generation {generation}",

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from qafila import settings
 from qafila.core.corpus import PgvectorTarget
+from qafila.core.masking import MASK, mask_text
 from qafila.core.seal import Seal, seal, seal_problem
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
@@ -153,7 +154,7 @@ def read_card(path: Path, *, accepted: str | None = None) -> Card:
             remedy="one lies beside the router's files as rollback-card-WORKLOAD.json: "
             "qafila rollback WORKLOAD --card FILE",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(f"{path} is not a rollback card: {error}") from error
     note = _require_seal(path, body, found, accepted)
     try:
@@ -253,11 +254,11 @@ def _words(value: object) -> Iterator[str]:
 
 
 def _without_password(found: Recorded) -> dict[str, Any]:
-    """Return a connection for the card; an address loses a password that should not be in it."""
+    """Return a connection for the card; an address loses a secret that should not be in it."""
     kept, secret = dict(found.settings), found.has_secret
     for field, value in kept.items():
         if isinstance(value, str):
-            bare = re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1@", value)
+            bare = mask_text(value).replace(f":{MASK}@", "@")
             secret = secret or bare != value
             kept[field] = bare
     return {

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import ModuleType, TracebackType
 from uuid import UUID
 
 import httpx
+import prefect._internal.states
+import prefect.states
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_progress_artifact,
@@ -15,12 +19,33 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
+from qafila.core.masking import mask_text
 from qafila.errors import QafilaError
 from qafila.session_name import working_on
 from tasks.artifact_tables import show_table
 from tasks.ledger import newest_generation, open_ledger
 
 NEXT_STEP = "next-step"
+
+
+def _mask_states(*modules: ModuleType) -> None:
+    """See that the message of a failed or crashed state holds no secret of its exception.
+
+    Prefect makes it of the exception's text, of a flow and of each of its tasks, and has no hook
+    before the server is told.
+    """
+
+    def format_exception(exc: BaseException, tb: TracebackType | None = None) -> str:
+        if tb is None:
+            return mask_text(f"{type(exc).__name__}: {exc}")
+        return mask_text("".join(traceback.format_exception(type(exc), exc, tb)))
+
+    for module in modules:
+        assert hasattr(module, "format_exception"), module.__name__  # or nothing would be masked
+        module.format_exception = format_exception  # type: ignore[attr-defined]
+
+
+_mask_states(prefect.states, prefect._internal.states)
 
 
 def _workload_of_run() -> str:
@@ -94,7 +119,8 @@ def operator_told() -> Iterator[None]:
                     "what was kept": error.kept,
                     "what to do next": error.remedy,
                     "exit code": error.exit_code,
-                    "message": error.render().splitlines(),  # as it is, for the command line
+                    # as it is, for the command line
+                    "message": mask_text(error.render()).splitlines(),
                 }
             ],
             description="What stopped this run, what was kept, what to do next.",

@@ -9,12 +9,12 @@ import importlib
 import logging
 import os
 import sys
-import traceback
 
 import typer
 
 from qafila.cli import screen
 from qafila.errors import QafilaError
+from qafila.masked_output import mask_logs, mask_tracebacks, masked_traceback
 from qafila.session_name import name_process
 
 GROUPS = (
@@ -78,12 +78,14 @@ for _group in GROUPS:
 
 def main() -> None:
     """Run a command; turn our errors into their message on stderr and their exit code."""
+    mask_logs()
+    mask_tracebacks()
     try:
         app()
     except QafilaError as error:
         screen.complain(error.render())
         sys.exit(error.exit_code)
-    except Exception:  # noqa: BLE001 - the outermost edge: a bug is an ERROR, never a verdict
-        screen.complain(traceback.format_exc())
+    except Exception as error:  # noqa: BLE001 - the outermost edge: a bug is an ERROR, no verdict
+        screen.complain(masked_traceback(error))
         screen.complain("This is a fault in Qafila itself, not in your input.")
         sys.exit(4)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qafila.core.foreign_text import printable, printable_json
+from qafila.core.masking import mask_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,8 +37,8 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print an error on stderr, as ``say`` does."""
-    console(stderr=True).print(printable(text))
+    """Print an error on stderr, as ``say`` does, without the secrets that stand in it."""
+    console(stderr=True).print(printable(mask_text(text)))
 
 
 def print_json(value: Any) -> None:

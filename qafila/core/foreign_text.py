@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from qafila.core.masking import mask_text
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 # C0 but newline and tab, DEL, C1, line and paragraph separator, bidirectional embeddings,
@@ -48,9 +50,10 @@ def markdown_text(value: object, longest: int | None = None) -> str:
     """Return a value as Markdown that shows its letters and nothing else, on one line.
 
     It stays inside a table's cell, a list's item or a sentence, and becomes no link, tag, code,
-    heading or emphasis. ``longest``: characters that are shown; more end in an ellipsis.
+    heading or emphasis. A secret in it is masked, which nobody could do afterwards. ``longest``:
+    characters that are shown; more end in an ellipsis.
     """
-    text = str(value)
+    text = mask_text(str(value))
     if longest is not None and len(text) > longest:
         text = text[:longest] + "…"
     text = " ".join(printable(" ".join(text.split())).split())

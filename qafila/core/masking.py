@@ -18,11 +18,11 @@ _NAME = (
     r"(?:password|passwd|pwd|passphrase|secret|secret[_-]?access[_-]?key|secret[_-]?key"
     r"|api[_-]?key|access[_-]?key|private[_-]?key|[_-]token|accesstoken|refreshtoken|authtoken)"
 )
-_SCHEME = r"\b[A-Za-z][A-Za-z0-9+.-]{0,30}://"
-# The password of an address, up to the last @ before its path.
-_IN_ADDRESS = re.compile(rf"({_SCHEME}[^\s/:@\"'<>]*:)[^\s/\"'<>]+(?=@)")
+# The password of an address, up to the last @ before its path. The search is for "://", a fixed
+# text: one for a scheme would begin anew at each of its letters.
+_IN_ADDRESS = re.compile(r"(://[^\s/:@\"'<>]*:)[^\s/\"'<>]+(?=@)")
 # A token in the place of a user, which only http takes.
-_TOKEN_IN_ADDRESS = re.compile(r"(?i)(\bhttps?://)[^\s/:@\"'<>]+(?=@)")
+_TOKEN_IN_ADDRESS = re.compile(r"(://(?i:(?<=http://)|(?<=https://)))[^\s/:@\"'<>]+(?=@)")
 _IN_QUERY = re.compile(
     rf"(?i)([?&](?:[\w-]{{0,40}}{_NAME}|token|key|sig|x-amz-(?:signature|credential)|signature)=)"
     r"[^\s&#\"'<>]+"
@@ -43,7 +43,11 @@ _SIGNED = re.compile(r"(?i)(\bauthorization\s{0,8}[:=]\s{0,8}(?:digest|aws4[\w-]
 _BEARER = re.compile(r"(?i)(\bbearer\s{1,8})[A-Za-z0-9._~+/=-]{8,}")
 _BASIC = re.compile(r"(\b(?i:basic)\s{1,8})(?=[a-z._~-]{0,400}[A-Z0-9+/=])[A-Za-z0-9._~+/=-]{8,}")
 _AWS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
-_RULES = (_IN_ADDRESS, _TOKEN_IN_ADDRESS, _IN_QUERY, _SIGNED, _HEADER, _BARE, _BEARER, _BASIC)
+_KEY = re.compile(rf"(?i)[\w-]*(?:{_NAME}|\btoken|\bauthorization)")
+# Most texts need few rules: those of the first two groups only match around these characters.
+_IN_ADDRESSES = (_IN_ADDRESS, _TOKEN_IN_ADDRESS)
+_NAMED = (_IN_QUERY, _SIGNED, _HEADER, _BARE)
+_UNNAMED = (_BEARER, _BASIC)
 _DSN = re.compile(r"(?i)(?:^|\s)(?:sslpassword|password)\s*=\s*[^\s'\"]|password\s*=\s*'[^']")
 _DSN_WORD = re.compile(r"(?i)(?:^|\s)(?:host|hostaddr|dbname|user|port)\s*=")
 
@@ -58,19 +62,32 @@ def mask_text(text: str, secrets: Iterable[str] = ()) -> str:
     """
     for secret in sorted({s for s in secrets if len(s) >= LEAST}, key=len, reverse=True):
         text = text.replace(secret, MASK)
-    text = _without_quoted(text)
-    for rule in _RULES:
+    named = ":" in text or "=" in text
+    if named:
+        text = _without_quoted(text)
+    rules = (
+        *(_IN_ADDRESSES if "://" in text and "@" in text else ()),
+        *(_NAMED if named else ()),
+        *_UNNAMED,
+    )
+    for rule in rules:
         text = rule.sub(rf"\g<1>{MASK}", text)
     return _AWS_KEY_ID.sub(MASK, text)
 
 
 def masked(value: Any, secrets: Iterable[str] = ()) -> Any:
-    """Return a value with every text in it masked, also the names of a mapping."""
+    """Return a value with every text in it masked, also the names of a mapping.
+
+    A text under the name of a secret is masked whole, as it would be in the value's JSON.
+    """
     known = tuple(secrets)
     if isinstance(value, str):
         return mask_text(value, known)
     if isinstance(value, Mapping):
-        return {masked(k, known): masked(v, known) for k, v in value.items()}
+        return {
+            masked(k, known): MASK if _is_secret(k, v) else masked(v, known)
+            for k, v in value.items()
+        }
     if isinstance(value, list | tuple):
         return [masked(v, known) for v in value]
     return value
@@ -102,7 +119,7 @@ def holds_secret(address: str) -> bool:
     """
     if _DSN.search(address) and _DSN_WORD.search(address):
         return True
-    rules = (_IN_ADDRESS, _TOKEN_IN_ADDRESS, _IN_QUERY)
+    rules = (*_IN_ADDRESSES, _IN_QUERY)
     return "://" in address and any(rule.search(address) for rule in rules)
 
 
@@ -117,6 +134,11 @@ def places_of_secrets(value: Any, at: str = "") -> list[str]:
     else:
         return []
     return [p for key, v in pairs for p in places_of_secrets(v, f"{at}.{key}" if at else str(key))]
+
+
+def _is_secret(name: object, value: object) -> bool:
+    named = isinstance(name, str) and isinstance(value, str) and value != ""
+    return named and _KEY.fullmatch(str(name)) is not None
 
 
 def _without_quoted(text: str) -> str:

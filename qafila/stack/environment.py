@@ -20,6 +20,16 @@ _SURROUNDINGS = frozenset(
     | {"SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER", "VIRTUAL_ENV"}
 )
 
+# What runs of ours read beside: the credentials of a cloud where boto3 looks for them, libpq's
+# settings, where a cluster is, certificates and proxies, and how an engine of a load is set up.
+_READ_BY_RUNS = frozenset(
+    {"CURL_CA_BUNDLE", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
+    | {"REQUESTS_CA_BUNDLE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
+    | {form(p) for p in ("all_proxy", "http_proxy", "https_proxy", "no_proxy")
+       for form in (str.lower, str.upper)}
+)  # fmt: skip
+_PREFIXES_OF_RUNS = ("AWS_", "DASK_", "PG", "PREFECT_", "PYTHON", "QAFILA_", "RAY_", "SSL_CERT_")
+
 # Prefect starts a server of its own where it knows no address, and that one phones home.
 _QUIET = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
@@ -67,12 +77,18 @@ def server_environment(api_url: str, mark: str, login: Login) -> dict[str, str]:
 
 
 def environment(api_url: str, mark: str, login: Login | None) -> dict[str, str]:
-    """Return the whole environment of a process that runs flows or commands of ours.
+    """Return the environment of a process that runs flows of ours, or watches over them.
 
-    Those read the operator's credentials, for instance of a cloud, where their libraries look.
+    It has the operator's variables that a run can need, by an allow-list: AWS credentials are among
+    them (``AWS_*``: boto3 looks for them in the run), and the secrets of connections
+    (``QAFILA_SECRET_*``). A token of another program is not.
     """
-    kept = {k: v for k, v in os.environ.items() if k not in _NOT_OURS}
-    return {**kept, **prefect_variables(api_url, login), MARK: mark, "PYTHONUNBUFFERED": "1"}
+    needed = {
+        k: v
+        for k, v in os.environ.items()
+        if (k in _READ_BY_RUNS or k.startswith(_PREFIXES_OF_RUNS)) and k not in _NOT_OURS
+    }
+    return bare_environment(**{**needed, **prefect_variables(api_url, login), MARK: mark})
 
 
 def speak_to_stack() -> str:

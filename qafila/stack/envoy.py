@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from qafila.connecting.envoy import connect_envoy_admin
+from qafila.core.masking import mask_text
 from qafila.errors import BadInput
 
 ROUTES = "main"  # the name of the route configuration in rds.json
@@ -301,7 +302,7 @@ def main(arguments: list[str] | None = None) -> None:
             listen=given.listen,
         )
     except BadInput as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(mask_text(f"{error}\n"))
         sys.exit(error.exit_code)
     except OSError as error:
         refusal = BadInput(

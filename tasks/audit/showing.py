@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from qafila.core.foreign_text import markdown_text
@@ -13,7 +12,7 @@ from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
-from tasks.artifact_tables import show_table
+from tasks.artifact_tables import show_markdown, show_table
 
 MOST_ROWS = 500  # of one table in the run's view; the page and the export have all
 
@@ -21,7 +20,7 @@ MOST_ROWS = 500  # of one table in the run's view; the page and the export have 
 @task(task_run_name="show the audit of {facts.workload}", cache_policy=NO_CACHE)
 def show_audit(facts: AuditFacts) -> None:
     """Publish the artifact "inventory" and one table for each part that has rows."""
-    create_markdown_artifact(
+    show_markdown(
         key="inventory",
         markdown=audit_markdown(first_page(facts)),
         description=markdown_text(facts.sentence),

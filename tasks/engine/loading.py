@@ -12,6 +12,7 @@ from qafila.core.blanks import is_blank
 from qafila.core.chunking import Tokenizer, split
 from qafila.core.corpus import Chunking
 from qafila.core.fingerprint import text_digest
+from qafila.core.masking import mask_text
 from qafila.core.workload import Workload
 from qafila.errors import StaleEpoch
 from qafila.sql import statement
@@ -64,16 +65,21 @@ class Vectored:
 Vectorise = Callable[[Sequence[SourceRow], Sequence[Chunk]], Vectored]
 
 
-def chunks_of(rows: Sequence[SourceRow], workload: Workload) -> list[Chunk]:
+def chunks_of(
+    rows: Sequence[SourceRow], workload: Workload, failures: dict[str, str] | None = None
+) -> list[Chunk]:
     """Return the chunks of some rows, in order; a row without text, or of blanks alone, has none.
 
-    A row that is a chunk already keeps its place, when documents are taken whole.
+    Nor has a row whose text cannot be split: ``failures`` then takes its reason, by its key, and
+    the other rows go on. A row that is a chunk already keeps its place, when documents are taken
+    whole.
     """
+    failures = {} if failures is None else failures
     chunking = workload.corpus.chunking
     if chunking.method == "whole":
         return [_whole(row) for row in rows if not is_blank(row.text)]
     tokenizer = tokenizer_of(chunking, workload.corpus.embedder)
-    return [chunk for row in rows for chunk in _split(row, chunking, tokenizer)]
+    return [chunk for row in rows for chunk in _split(row, chunking, tokenizer, failures)]
 
 
 def _whole(row: SourceRow) -> Chunk:
@@ -88,16 +94,23 @@ def _whole(row: SourceRow) -> Chunk:
     )  # fmt: skip
 
 
-def _split(row: SourceRow, chunking: Chunking, tokenizer: Tokenizer | None) -> list[Chunk]:
+def _split(
+    row: SourceRow, chunking: Chunking, tokenizer: Tokenizer | None, failures: dict[str, str]
+) -> list[Chunk]:
     text, key = row.text, row.key_text
     if is_blank(text):
+        return []
+    try:
+        spans = split(text, chunking, tokenizer)
+    except Exception as error:  # noqa: BLE001 - one text that others wrote stops no shard
+        failures[key] = mask_text(f"its text cannot be split: {type(error).__name__}: {error}")
         return []
     return [
         Chunk(
             key, span.number, span.start, span.end, row.title, part := text[span.start : span.end],
             text_digest(part), row.acl, row.metadata,
         )
-        for span in split(text, chunking, tokenizer)
+        for span in spans
     ]  # fmt: skip
 
 
@@ -122,9 +135,13 @@ def made_of(rows: Sequence[SourceRow], workload: Workload, vectorise: Vectorise)
     """Return all that becomes of some rows: of each a chunk with its vector, or one that is
     rejected with its reason; never neither.
     """
-    chunks = chunks_of(rows, workload)
+    failures = {row.key_text: mask_text(row.unreadable) for row in rows if row.unreadable}
+    chunks = chunks_of(rows, workload, failures)
     made = vectorise(rows, chunks)
-    gaps = [(chunk, NO_TEXT) for chunk in without_text(rows, chunks, workload)]
+    gaps = [
+        (chunk, failures.get(chunk.source_key, NO_TEXT))
+        for chunk in without_text(rows, chunks, workload)
+    ]
     return replace(made, rejected=[*gaps, *made.rejected]) if gaps else made
 
 

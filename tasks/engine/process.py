@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 from qafila.errors import QafilaError
+from qafila.masked_output import mask_tracebacks
 from qafila.session_name import working_on
 from tasks.engine.patience import PatientLedger, first_line, is_away
 from tasks.engine.planning import as_told, take_sample
@@ -33,6 +34,7 @@ _GRACE_SECONDS = 2.0
 
 def main() -> int:
     """Work until nothing is left, or until whoever started us is gone. Return the exit code."""
+    mask_tracebacks()  # standard error is the caller's own, and ends in its log
     told = json.loads(sys.stdin.readline())
     if "sample" in told:
         return _sample(told)

@@ -22,6 +22,8 @@ _FRONT_MATTER = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _HEADING = re.compile(r"^#[ \t]+(?=[^ \t\n])([^\n]*)", re.MULTILINE)
+_LONGEST_FRONT_MATTER = 1 << 16  # characters; PyYAML reads some 100 000 a second
+_MOST_DOTS = 200  # in a line of TOML; each may be a level, and tomllib takes their square
 _MOST_VALUES = 100_000  # of front matter
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
@@ -68,6 +70,18 @@ def read_markdown(path: Path) -> Document:
     fields: Any = {}
     if front := _FRONT_MATTER.match(text):
         kind = "YAML" if front["yaml"] is not None else "TOML"
+        if len(front[kind.lower()]) > _LONGEST_FRONT_MATTER:
+            raise Unreadable(
+                f"begins with front matter of more than {_LONGEST_FRONT_MATTER} characters: keep "
+                "there what describes the document, or put an empty line before a rule"
+            )
+        if kind == "TOML" and any(
+            line.count(".") > _MOST_DOTS for line in front["toml"].split("\n")
+        ):
+            raise Unreadable(
+                f"begins with front matter that has more than {_MOST_DOTS} dots in one line: "
+                "break the line"
+            )
         try:
             if kind == "YAML":
                 fields = load_yaml(front["yaml"], "", first_line=2) or {}

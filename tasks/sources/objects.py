@@ -29,9 +29,10 @@ from tasks.sources.records import Record, is_blank, read_csv, read_jsonl, read_p
 from tasks.sources.relation import ranges_of
 from tasks.sources.spool import Spool, Spooled, open_spool
 
-_VERSION = 7  # raise it when the same files would give other documents
+_VERSION = 8  # raise it when the same files would give other documents
 _KEY_BYTES = 2_000  # a B-tree of the target takes 2 704 bytes a key
 _DAY_SECONDS = 86_400.0
+_MOST_REASONS = 20
 _NESTED = "are nested too deeply: name the fields that are needed in corpus.source.metadata"
 
 
@@ -144,7 +145,8 @@ class ObjectSource:
             yield from self._read_with(reader)
 
     def _read_with(self, reader: BoundedReader) -> Iterator[Spooled | str]:
-        read, files = 0, 0
+        read, files, readable = 0, 0, False
+        reasons: list[str] = []  # of documents that cannot be read
         texts = _Texts(self._settings.text)
         headless = self._settings.format == "csv"  # until a file has a first line
         for file in self._files.listed():
@@ -156,7 +158,13 @@ class ObjectSource:
                 with self._files.local(file) as path:
                     headless = headless and is_blank(path)
                     if self._settings.format in READERS:
-                        yield self._document(file, path, reader)
+                        found = self._document(file, path, reader)
+                        if isinstance(found, Spooled) and found.unreadable:
+                            if len(reasons) < _MOST_REASONS:
+                                reasons.append(f"{file.name}: {found.unreadable}")
+                        else:
+                            readable = True
+                        yield found
                     else:
                         for record in self._records(path):
                             texts.look(record)
@@ -169,6 +177,8 @@ class ObjectSource:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):  # here, not where the file lies
                     raise
                 yield f"{file.name}: it cannot be read: {error.strerror or error}"
+        if not readable:  # another format, perhaps: nothing would be left but dead letters
+            yield from reasons
         yield from texts.problems()
         if headless and files:
             yield (
@@ -226,11 +236,19 @@ class ObjectSource:
                 metadata=plain(metadata_of(found.fields, settings.metadata)),
             )
         except Unreadable as error:
-            return f"{file.name}: it {error}"
+            return self._unreadable(file, f"it {error}")
+        except RecursionError:
+            return self._unreadable(file, f"its metadata {_NESTED}")
         except WrongField as error:
             return f"{file.name}: {error}"
-        except RecursionError:
-            return f"{file.name}: its metadata {_NESTED}"
+
+    def _unreadable(self, file: FileVersion, why: str) -> Spooled | str:
+        """Return a document without text, which becomes one dead letter; the others are loaded."""
+        try:
+            key = _key(file.name, "its path")
+        except WrongField as error:
+            return f"{file.name}: {error}"
+        return Spooled(key, file.name, "", "", [], {}, why)
 
 
 class _Texts:
@@ -311,7 +329,10 @@ def _utf8(text: str) -> bool:
 
 
 def _row(document: Spooled) -> SourceRow:
-    return SourceRow([document.key], document.title, document.text, document.acl, document.metadata)
+    return SourceRow(
+        [document.key], document.title, document.text, document.acl, document.metadata,
+        unreadable=document.unreadable,
+    )  # fmt: skip
 
 
 def files_of(settings: Settings, home: Path, s3: Any = None) -> Files:

@@ -35,6 +35,7 @@ class SourceRow:
 
     Not frozen, since that doubles the time of making one, and a load makes them by the million.
     ``title`` is empty when there is only one text column; ``text`` holds the title too.
+    ``unreadable`` is why a row has no text although there is one; empty otherwise.
     ``vector`` is float32, as the index holds it.
     """
 
@@ -45,6 +46,7 @@ class SourceRow:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     piece: Piece | None = None
     vector: NDArray[np.float32] | None = None
+    unreadable: str = ""
 
     @property
     def key_text(self) -> str:

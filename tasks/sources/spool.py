@@ -32,7 +32,10 @@ _SCHEMA = """
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """One document, and where it came from: a file, and a line of it."""
+    """One document, and where it came from: a file, and a line of it.
+
+    ``unreadable`` is why nobody could read it, then it has no text; empty otherwise.
+    """
 
     key: str
     place: str
@@ -40,6 +43,7 @@ class Spooled:
     text: str
     acl: Sequence[str]
     metadata: dict[str, Any]
+    unreadable: str = ""
 
 
 class Spool:
@@ -154,7 +158,8 @@ def _fill(database: sqlite3.Connection, content: Iterator[Spooled | str]) -> Non
                 break
         else:
             body = json.dumps(
-                [found.title, found.text, list(found.acl), found.metadata], ensure_ascii=False
+                [found.title, found.text, list(found.acl), found.metadata, found.unreadable],
+                ensure_ascii=False,
             )
             documents += 1
             text_bytes += len(found.text.encode("utf-8", "surrogatepass"))

@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import cached_property, partial, wraps
 
 from prefect import Task, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
@@ -26,6 +25,7 @@ from qafila.core.ladder.rungs import Finding, Rung
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused
+from tasks.artifact_tables import show_markdown
 from tasks.connections import connection
 from tasks.ledger import Connection, Generation, open_ledger, read_workload, require_generation
 from tasks.opening import open_store
@@ -103,9 +103,7 @@ def rung(kind: Rung, doing: str) -> Callable[[Callable[[Climb], Climbed]], Task[
             if isinstance(found, Finding):
                 found = replace(found, seconds=time.perf_counter() - begun)
             if TaskRunContext.get() is not None:
-                create_markdown_artifact(
-                    key=kind.artifact, markdown=finding_page(found), description=doing
-                )
+                show_markdown(key=kind.artifact, markdown=finding_page(found), description=doing)
             return found
 
         return climb_rung

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from qafila.core.foreign_text import markdown_text
@@ -11,7 +10,7 @@ from qafila.core.ladder.climb import Outcome
 from qafila.core.ladder.rungs import Rung
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
-from tasks.artifact_tables import show_table
+from tasks.artifact_tables import show_markdown, show_table
 from tasks.evidence import record_evidence
 from tasks.ledger import Generation, move_phase, open_ledger
 from tasks.runs import current_run_id
@@ -44,7 +43,7 @@ def record_outcome(generation: Generation, outcome: Outcome) -> Generation:
 @task(task_run_name="show verdict of g{generation.number}", cache_policy=NO_CACHE)
 def show_outcome(generation: Generation, outcome: Outcome) -> None:
     """Publish the sentence, the rungs, the systems and the queries that lost most."""
-    create_markdown_artifact(
+    show_markdown(
         key="verdict",
         markdown=verdict_page(generation, outcome),
         description=markdown_text(headline(outcome)),

@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pytest
 
 from qafila.connecting import connect_s3
 from qafila.core.corpus import ObjectSource as Settings
 from qafila.errors import BackfillHalted, BadInput, Unavailable
+from tasks.engine.claims import Spent
+from tasks.engine.loading import Vectored, made_of
 from tasks.sources.documents import READERS, Document, read_markdown
 from tasks.sources.objects import ObjectSource, files_of
 from tasks.sources.port import SourceRow
 from tasks.sources.records import read_csv
 from tests.aws import running_moto
+from tests.corpus import demo_workload
 from tests.pdf import pdf_of, pdf_of_glyphs
 
 RETRIEVAL = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
@@ -39,6 +43,13 @@ def source(home: Path, format_: str, **settings: Any) -> ObjectSource:
 
 def read(opened: ObjectSource) -> list[SourceRow]:
     return [row for batch in opened.read(None, None, 7) for row in batch]
+
+
+def unreadable(docs: Path, format_: str) -> dict[str, str]:
+    """Return why documents cannot be read; they are set aside, and the source is not refused."""
+    opened = source(docs.parent, format_)
+    assert opened.problems() == []
+    return {row.key_text: row.unreadable for row in read(opened) if row.unreadable}
 
 
 @pytest.fixture
@@ -192,11 +203,10 @@ def test_markdown_front_matter_is_taken_off_and_kept(docs: Path) -> None:
     told = sorted(source(docs.parent, "markdown", acl="groups").problems())
     assert [t.split(": ")[0] for t in told] == [
         "b.md",
-        "bad.md",
         "c.MARKDOWN",
-        "latin.md",
         "rule.md",
     ]
+    assert unreadable(docs, "markdown").keys() == {"bad.md", "latin.md"}
 
 
 PAGE = """<!doctype html><html lang="fr"><head><meta charset="{charset}"><title>Le
@@ -228,10 +238,8 @@ def test_html_becomes_text_without_what_is_no_text(docs: Path) -> None:
     (docs / "mute.html").write_bytes(b"<p>\xe9")
     (docs / "odd.html").write_bytes(b"<meta charset=klingon>x")
     (docs / "deep.html").write_text("<div>" * 20_000)
-    told = sorted(source(docs.parent, "html").problems())
-    assert [t.split(": ")[0] for t in told] == [
-        "deep.html", "lies.html", "mute.html", "odd.html",
-    ]  # fmt: skip
+    told = unreadable(docs, "html")
+    assert told.keys() == {"deep.html", "lies.html", "mute.html", "odd.html"}
 
 
 def test_a_pdf_without_text_or_one_that_is_broken_is_named(docs: Path) -> None:
@@ -243,9 +251,9 @@ def test_a_pdf_without_text_or_one_that_is_broken_is_named(docs: Path) -> None:
     (docs / "scan.pdf").write_bytes(pdf_of(""))
     (docs / "broken.pdf").write_bytes(b"%PDF-1.4\nnothing")
     (docs / "empty.pdf").write_bytes(b"")
-    told = sorted(source(docs.parent, "pdf").problems())
-    assert [t.split(": ")[0] for t in told] == ["broken.pdf", "empty.pdf", "scan.pdf"]
-    assert "OCR" in told[2]
+    told = unreadable(docs, "pdf")
+    assert told.keys() == {"broken.pdf", "empty.pdf", "scan.pdf"}
+    assert "OCR" in told["scan.pdf"]
 
 
 @pytest.mark.parametrize(
@@ -552,3 +560,56 @@ def test_a_disk_that_takes_no_spool_is_named(docs: Path) -> None:
     (docs.parent / "spool").write_text("a file where the folder should be")
     with pytest.raises(Unavailable, match="cannot be spooled"):
         source(docs.parent, "markdown").problems()
+
+
+HOSTILE = {
+    "b-latin.md": (b"caf\xe9", "it is not UTF-8 at byte 4"),
+    "c-front.md": (b"---\na: [\n---\nText.", "it begins with front matter that"),
+    "d-aliases.md": (
+        b"---\na: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + b"".join(b"b%d: &b%d [%s]\n" % (n, n, b", ".join([b"*b%d" % (n - 1) if n else b"*a"] * 9))
+                   for n in range(9))
+        + b"---\nText.", "it begins with front matter that",
+    ),
+}  # fmt: skip
+
+
+def test_a_document_that_cannot_be_read_is_one_dead_letter_and_the_others_go_through(
+    docs: Path,
+) -> None:
+    (docs / "a.md").write_text("# A\n\nFirst.")
+    (docs / "z.md").write_text("Last.")
+    for name, (content, _) in HOSTILE.items():
+        (docs / name).write_bytes(content)
+    opened = source(docs.parent, "markdown")
+    assert opened.problems() == []
+    assert opened.volume().rows == 2 + len(HOSTILE)
+    rows = read(opened)
+    chunking = {"method": "sentences", "max_characters": 100, "overlap_characters": 0}
+    for workload in (demo_workload(), demo_workload(chunking=chunking)):
+        made = made_of(rows, workload, lambda rows, chunks: Vectored(
+            chunks, np.ones((len(chunks), 256), np.float32), [], Spent()
+        ))  # fmt: skip
+        assert [c.source_key for c in made.chunks] == ["a.md", "z.md"]
+        aside = {c.source_key: why for c, why in made.rejected}
+        assert aside.keys() == HOSTILE.keys()
+        assert all(why.startswith(HOSTILE[key][1]) for key, why in aside.items()), aside
+
+
+def test_a_page_that_stops_its_reader_is_one_dead_letter(docs: Path) -> None:
+    (docs / "a.html").write_text("<p>First.</p>")
+    (docs / "b.html").write_text("<div>" * 40_000 + "deep")
+    (docs / "c.html").write_text("<p>Last.</p>")
+    opened = source(docs.parent, "html")
+    assert opened.problems() == []
+    told = {row.key_text: row.unreadable for row in read(opened)}
+    assert (told["a.html"], told["c.html"]) == ("", "")
+    assert "nested too deeply" in told["b.html"]
+
+
+def test_files_none_of_which_can_be_read_are_refused(docs: Path) -> None:
+    """They are of another format, most likely: a load of dead letters alone helps nobody."""
+    for name, (content, _) in HOSTILE.items():
+        (docs / name).write_bytes(content)
+    told = source(docs.parent, "markdown").problems()
+    assert [p.split(": ")[0] for p in told] == list(HOSTILE)

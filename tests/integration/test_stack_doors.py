@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from qafila.stack.prefect import is_flow_run
 from qafila.stack.processes import Recorded, family
 from tests.acceptance.conftest import Stack, new_stack
 
@@ -30,6 +31,7 @@ def started() -> Iterator[Stack]:
     fresh = new_stack()
     fresh.env["AWS_SECRET_ACCESS_KEY"] = "a-secret-of-the-operator"
     fresh.env["QAFILA_SECRET_ELSEWHERE"] = "another-secret-of-the-operator"
+    fresh.env["GITHUB_TOKEN"] = "a-token-of-the-operator"
     try:
         fresh.cli("up")
         yield fresh
@@ -180,7 +182,7 @@ def test_envoys_admin_address_is_a_socket_of_its_owner_alone(started: Stack) -> 
 
 def test_no_server_inherits_a_secret_of_the_operator(started: Stack) -> None:
     """As /proc has it for the real processes: PostgreSQL with all its children, too."""
-    secrets = {"AWS_SECRET_ACCESS_KEY", "QAFILA_SECRET_ELSEWHERE"}
+    secrets = {"AWS_SECRET_ACCESS_KEY", "QAFILA_SECRET_ELSEWHERE", "GITHUB_TOKEN"}
     leaking = [
         (piece, process.pid, sorted(secrets & set(environment_of(process))))
         for piece in ("envoy", "moto", "postgres", "prefect")
@@ -191,8 +193,23 @@ def test_no_server_inherits_a_secret_of_the_operator(started: Stack) -> None:
     for piece in ("envoy", "moto", "postgres"):
         names = {name for p in family_of(started, piece) for name in environment_of(p)}
         assert not {n for n in names if n.startswith(("PREFECT_", "AWS_"))}, piece
-    (worker, *_) = family_of(started, "worker")  # flows read a cloud's credentials there
-    assert secrets <= set(environment_of(worker))
+
+
+def test_a_run_inherits_the_credentials_that_it_reads_and_no_other(started: Stack) -> None:
+    """Worker, watchdog and a flow run: boto3 looks for a cloud's credentials there."""
+    deployment = started.ask_prefect("GET", "/deployments/name/watchdog/watchdog").json()
+    request = {"parameters": {"request": {"seconds": 30}}, "state": {"type": "SCHEDULED"}}
+    begun = started.ask_prefect("POST", f"/deployments/{deployment['id']}/create_flow_run", request)
+    assert begun.is_success, begun.text
+    deadline = time.monotonic() + 60
+    while not (runs := [p for p in family_of(started, "worker") if is_run(p)]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    worker, watchdog = family_of(started, "worker")[0], family_of(started, "watchdog")[0]
+    for process in (worker, watchdog, runs[0]):
+        names = set(environment_of(process))
+        assert {"AWS_SECRET_ACCESS_KEY", "QAFILA_SECRET_ELSEWHERE", "PATH", "HOME"} <= names
+        assert "GITHUB_TOKEN" not in names, process
 
 
 def test_what_lies_in_the_home_is_its_owners_alone(started: Stack) -> None:
@@ -212,6 +229,13 @@ def family_of(stack: Stack, piece: str) -> list[psutil.Process]:
     record = Recorded.read(stack.state[piece])
     assert record is not None
     return family(record)
+
+
+def is_run(process: psutil.Process) -> bool:
+    try:
+        return is_flow_run(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def environment_of(process: psutil.Process) -> dict[str, str]:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from qafila.core.blanks import is_blank
 from qafila.core.chunking import split
 from qafila.core.workload import Workload
+from tasks.comparing import expected_chunks
+from tasks.engine import loading
 from tasks.engine.claims import Spent
 from tasks.engine.loading import NO_TEXT, Vectored, made_of
 from tasks.sources.port import Piece, SourceRow
@@ -157,3 +159,25 @@ def test_every_piece_of_an_index_ends_as_a_chunk_or_is_set_aside(
     chunks, aside = becomes(rows, OF_PIECES, refused)
     places = [*chunks, *((key, number) for key, number, _ in aside)]
     assert sorted(places) == sorted((key, number) for key, number, _ in pieces)
+
+
+@pytest.mark.parametrize("error", [RecursionError("too deep"), ValueError("password=hush-Zq7")])
+@pytest.mark.parametrize("workload", [WINDOWS, SENTENCES])
+def test_a_row_that_cannot_be_split_is_one_dead_letter(
+    workload: Workload, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def split_but(text: str, *given: object) -> object:
+        if text == "hostile":
+            raise error
+        return split(text, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loading, "split", split_but)
+    rows = [row("a", "A text."), row("b", "hostile"), row("c", "Another."), row("d", "")]
+    chunks, aside = becomes(rows, workload)
+    assert chunks == [("a", 0), ("c", 0)]
+    assert [(key, number) for key, number, _ in aside] == [("b", 0), ("d", 0)]
+    assert aside[0][2].startswith(f"its text cannot be split: {type(error).__name__}: ")
+    assert "hush" not in aside[0][2]
+    assert aside[1][2] == NO_TEXT
+    expected = {(c.source_key, c.number) for c in expected_chunks(rows, workload)}
+    assert expected == {*chunks, ("b", 0), ("d", 0)}  # a stated gap, for the comparison as well

@@ -9,7 +9,7 @@ import pytest
 
 from qafila.errors import Unavailable
 from qafila.home_keys import key_path
-from qafila.stack.environment import prefect_variables
+from qafila.stack.environment import environment, prefect_variables
 from qafila.stack.prefect_access import VARIABLE, choose_login, recorded_login, server_variables
 
 API = "http://127.0.0.1:18001/api"
@@ -71,3 +71,21 @@ def test_a_key_that_is_gone_is_named(home: Path) -> None:
     key_path("prefect-api").unlink()
     with pytest.raises(Unavailable, match="is gone"):
         recorded_login()
+
+
+def test_a_run_gets_what_it_may_need_and_no_other_secret(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = [
+        "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "PREFECT_LOGGING_LEVEL",
+        "QAFILA_SECRET_DOCS", "QAFILA_VAR_X", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
+        "https_proxy", "NO_PROXY", "AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "KUBECONFIG",
+        "KUBERNETES_SERVICE_HOST", "PGSSLMODE", "PGPASSFILE",
+    ]  # fmt: skip
+    foreign = ["GITHUB_TOKEN", "OPENAI_API_KEY", "MY_PASSWORD", "SSH_AUTH_SOCK", "PREFECT_API_KEY"]
+    for name in [*needed, *foreign]:
+        monkeypatch.setenv(name, f"value of {name}")
+    given = environment(API, "mark", None)
+    assert {n for n in needed if given.get(n) != f"value of {n}"} == set()
+    assert set(foreign) & set(given) == set()
+    assert given["QAFILA_HOME"] == str(home)

@@ -33,7 +33,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(flow, "open_ledger", breaks_at_its_end)
-    monkeypatch.setattr(flow, "create_markdown_artifact", lambda **_: None)
+    monkeypatch.setattr(flow, "show_markdown", lambda *_, **__: None)
     monkeypatch.setattr(lasting, "get_run_logger", lambda: SimpleNamespace(warning=lambda *_: None))
     monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.001)
     return count
