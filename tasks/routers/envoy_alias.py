@@ -31,11 +31,14 @@ local function places(text)
       local last = string_end(text, at)
       if last == nil then return {} end
       if depth == 1 then
-        if key == '"model"' and string.sub(text, at, last) == alias then
-          found[#found + 1] = at
+        if string.find(text, '^%s*:', last + 1) ~= nil then
+          key = string.sub(text, at, last)
+        else
+          if key == '"model"' and string.sub(text, at, last) == alias then
+            found[#found + 1] = at
+          end
+          key = nil
         end
-        key = nil
-        if string.find(text, '^%s*:', last + 1) ~= nil then key = string.sub(text, at, last) end
       end
       at = last
     elseif byte == 123 or byte == 91 then
