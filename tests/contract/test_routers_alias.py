@@ -188,7 +188,7 @@ values = st.recursive(
     ascii_only=st.booleans(),
     indent=st.none() | st.just(2),
 )
-@example(members={"chat-default": None}, model=None, ascii_only=True, indent=None)
+@example(members={"model": None, "chat-default": None}, model=None, ascii_only=True, indent=None)
 def test_only_the_value_of_the_top_level_model_ever_changes(
     candidate: Setup,
     members: dict[str, object],
