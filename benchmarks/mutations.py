@@ -42,7 +42,20 @@ ROOT = Path(__file__).parents[1]
 LEAST = 0.85
 SEED = 15
 _COPIED = "QAFILA_MUTATIONS_IN"  # set in the copy
-_LIBRARIES = ("httpx", "hypothesis", "numpy", "psycopg", "pydantic", "scipy.stats", "yaml")
+_LIBRARIES = (
+    "httpx",
+    "hypothesis",
+    "jsonschema",
+    "numpy",
+    "pgvector.psycopg",
+    "prefect",
+    "psycopg",
+    "pydantic",
+    "scipy.stats",
+    "starlette",
+    "vl_convert",
+    "yaml",
+)
 _START = "import sys, pathlib; from qafila.stack.postgres import start as s; " \
     "print(s(pathlib.Path(sys.argv[1])).uri)"  # fmt: skip
 
