@@ -24,7 +24,7 @@ _SWAPS = (
     (r" SKIP LOCKED", ""),
     (r"\n\s*LIMIT 1\b", ""),
     (r"(?<== )clock_timestamp\(\)", "NULL"),
-    (r"(?<== )NULL\b", "DEFAULT"),
+    (r"\b(\w+) = NULL\b", r"\1 = \1"),
     (r"\bNOT EXISTS\b", "EXISTS"),
     (r"\n    RAISE EXCEPTION[^;]+;", "\n    NULL;"),
     (r"\bBEFORE (DELETE) OR TRUNCATE\b", "BEFORE DELETE"),
@@ -61,6 +61,6 @@ def _changes(body: str) -> Iterator[tuple[str, str]]:
             line = body.rfind("\n", 0, match.start() + 1) + 1
             if body[line:].startswith("--"):
                 continue
-            changed = body[: match.start()] + instead + body[match.end() :]
+            changed = body[: match.start()] + match.expand(instead) + body[match.end() :]
             what = f"{' '.join(match.group().split())} → {instead.strip() or 'nothing'}"
             yield f"{what} ({' '.join(body[line:].split(chr(10), 2)[0].split())})", changed
