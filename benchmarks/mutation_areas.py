@@ -37,6 +37,7 @@ AREAS = {
             ("qafila/sql/ledger/0010_evidence_guard.sql", None),
         ),
         (
+            "tests/unit/test_evidence.py",
             "tests/integration/test_ledger.py",
             "tests/integration/test_counted_by_evidence.py",
             "tests/integration/test_evidence_chain.py",
@@ -58,8 +59,8 @@ AREAS = {
             ),
         ),
         (
+            "tests/unit/test_lease.py",
             "tests/integration/test_leases_and_claims.py",
-            "tests/integration/test_ledger.py",
             "tests/integration/test_leases.py",
         ),
     ),
@@ -82,21 +83,20 @@ AREAS = {
             ),
         ),
         (
+            "tests/integration/test_claim_rows.py",
             "tests/integration/test_leases_and_claims.py",
             "tests/integration/loading/test_claims_machine.py",
         ),
     ),
     "rollback": Area(
-        ("tasks/descent.py", "tasks/rolling_back.py", "tasks/rolling_back_by_card.py"),
+        ("tasks/descent.py",),
         (
             (_LEDGER, ("raise_epoch", "spooled_evidence")),
             (_CANARY, ("generations_on_the_road", "returned_to")),
         ),
         (
-            "tests/integration/routing/test_rollback_spool.py",
-            "tests/integration/routing/test_stray_requests.py",
-            "tests/integration/routing/test_rollback.py",
-            "tests/integration/routing/test_rollback_without_ledger.py",
+            "tests/unit/test_descent.py",
+            "tests/integration/test_way_back_rows.py",
         ),
     ),
     "judge": Area(
