@@ -261,3 +261,10 @@ def test_a_target_that_cannot_be_reached_is_told_in_one_line(
     assert fail_with(BadInput("no such block.")) == "no such block."
     assert fail_with(psycopg.OperationalError(" gone\nmore")) == "the target says: gone"
     assert fail_with(psycopg.OperationalError("")) == "the target says: nothing"
+
+
+def test_users_are_watched_for_as_long_as_a_proof_takes() -> None:
+    assert down(Scripted([]), proof_seconds=0.3).watched_s >= 0.3
+    begun = time.monotonic()
+    reaches_candidate(Scripted(), 0.3)
+    assert time.monotonic() - begun >= 0.3
