@@ -62,5 +62,7 @@ def _changes(body: str) -> Iterator[tuple[str, str]]:
             if body[line:].startswith("--"):
                 continue
             changed = body[: match.start()] + match.expand(instead) + body[match.end() :]
-            what = f"{' '.join(match.group().split())} → {instead.strip() or 'nothing'}"
+            what = (
+                f"{' '.join(match.group().split())} → {match.expand(instead).strip() or 'nothing'}"
+            )
             yield f"{what} ({' '.join(body[line:].split(chr(10), 2)[0].split())})", changed

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
@@ -268,3 +270,18 @@ def test_users_are_watched_for_as_long_as_a_proof_takes() -> None:
     begun = time.monotonic()
     reaches_candidate(Scripted(), 0.3)
     assert time.monotonic() - begun >= 0.3
+
+
+@pytest.mark.parametrize(("known", "moved"), [(None, []), (2, [5]), (9, [9])])
+def test_a_pointer_row_that_is_there_goes_back_above_its_own_epoch(
+    known: int | None, moved: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    row = None if known is None else SimpleNamespace(epoch=known)
+    monkeypatch.setattr(descent, "open_postgres", lambda *_: nullcontext())
+    monkeypatch.setattr(descent, "read_alias", lambda *_: row)
+    monkeypatch.setattr(
+        descent, "return_alias", lambda _t, _w, _g, epoch, *, ledger: found.append(epoch)
+    )
+    assert descent.put_pointer_back(None, "b", "w", [1], 5) is None
+    assert found == moved
