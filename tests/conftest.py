@@ -51,8 +51,12 @@ def pg_server() -> Iterator[postgres.Postgres]:
     """Run until the session ends; when it is told to end (SIGTERM), the server goes with it.
 
     Nothing of it is needed once the machine stops, so no commit waits for the disk. Whoever kills
-    a server runs one of his own.
+    a server runs one of his own. ``QAFILA_TEST_POSTGRES`` names the folder of a server that runs
+    already: it is used and left alone (benchmarks/mutations.py runs the tests many times).
     """
+    if given := os.environ.get("QAFILA_TEST_POSTGRES"):
+        yield postgres.start(Path(given))
+        return
     with ended_by_sigterm(lambda: pytest.exit("told to end", 128 + signal.SIGTERM)):
         folder = Path(tempfile.mkdtemp(prefix="qafila-pg-"))
         try:

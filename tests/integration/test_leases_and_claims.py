@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from decimal import Decimal
 from typing import Any
@@ -69,6 +70,28 @@ def test_beat_and_release_touch_their_own_workload_alone(ledger: Ledger) -> None
     assert [one.workload for one in leases.lapsed_leases(ledger)] == ["v"]
     leases.release_lease(ledger, "w", 1)
     assert [one.workload for one in leases.held_leases(ledger)] == ["v"]
+
+
+def test_each_workload_has_a_lease_of_its_own_to_be_read(ledger: Ledger) -> None:
+    for workload, holder in (("v", "drill"), ("w", NAME), ("x", "rollback")):
+        leases.take_lease(ledger, workload, holder, generation=3, run_id=f"run-{workload}")
+    for workload, holder in (("v", "drill"), ("w", NAME), ("x", "rollback")):
+        read = leases.read_lease(ledger, workload)
+        assert read is not None
+        assert (read.workload, read.holder) == (workload, holder)
+        assert (read.holder_run, read.generation) == (f"run-{workload}", 3)
+        assert read.holder_pid == os.getpid()
+    assert leases.read_lease(ledger, "nobody's") is None
+
+
+def test_a_lease_that_was_given_back_is_neither_held_nor_lapsed(ledger: Ledger) -> None:
+    epoch = leases.take_lease(ledger, "w", NAME, ttl_seconds=0.01)
+    lapse(ledger)
+    leases.release_lease(ledger, "w", epoch)
+    assert leases.held_leases(ledger) == leases.lapsed_leases(ledger) == []
+    read = leases.read_lease(ledger, "w")
+    assert read is not None
+    assert (read.holder, read.age_seconds, read.epoch) == (None, None, epoch)
 
 
 def test_a_beat_by_another_name_is_refused(ledger: Ledger) -> None:

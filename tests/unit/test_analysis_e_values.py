@@ -115,3 +115,9 @@ def test_a_rate_at_most_the_objective_is_one_on_average(most: float) -> None:
 @pytest.mark.parametrize("ratio", [1.06, 1.5, 2.0, 10.0])
 def test_what_promotion_is_proven_by_lies_under_the_harm_it_rules_out(ratio: float) -> None:
     assert all(GRID[0] - 1e-9 <= point < 0 for point in fine_points(ratio))
+
+
+def test_the_grid_is_that_of_the_looks_that_are_stored() -> None:
+    """A rollout that began with an earlier version goes on: its sums have one number a point."""
+    assert len(GRID) == 73
+    assert (round(float(GRID[0]), 9), round(float(GRID[-1]), 9)) == (-3.2, 4.0)

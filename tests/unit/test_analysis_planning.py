@@ -59,6 +59,7 @@ def test_without_traffic_no_hour_is_enough() -> None:
     assert hours_to_prove(100, 0.0) is None
     assert hours_to_prove(math.inf, 5.0) is None
     assert hours_to_prove(36_000, 10.0) == pytest.approx(1.0)
+    assert hours_to_prove(1_800, 0.5) == pytest.approx(1.0)  # less than one request a second
 
 
 def test_tenants_that_tell_too_little_make_a_ratio_unprovable() -> None:
