@@ -36,6 +36,23 @@ _INSTALLS = re.compile(
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out the parameters that a test does not apply to, by its marker ``without``.
+
+    A skip is for what is missing on this machine.
+    """
+    items[:] = [item for item in items if not _does_not_apply(item)]
+
+
+def _does_not_apply(item: pytest.Item) -> bool:
+    left_out: set[object] = set()
+    for mark in item.iter_markers("without"):
+        if not mark.args or not mark.kwargs.get("reason"):
+            raise pytest.UsageError(f"{item.nodeid}: `without` takes parameters and a reason")
+        left_out.update(mark.args)
+    return bool(left_out) and not left_out.isdisjoint(item.callspec.params.values())  # type: ignore[attr-defined]
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fail a test in the checks (``CI=true``) that skips for want of what they install."""

@@ -53,6 +53,9 @@ def moto_url() -> Iterator[str]:
         yield url
 
 
+UNIQUE_KEYS = [name for name in NAMES if name == "pgvector" or "postgres" in name]
+
+
 @pytest.fixture(params=NAMES)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     yield from make_world(request, str(request.param))
@@ -145,9 +148,8 @@ def test_a_row_that_comes_late_belongs_to_exactly_one_frozen_shard(world: World)
     assert places[world.key_of(ABOVE)] == len(shards) - 1
 
 
+@pytest.mark.without(*DOCUMENTS, reason="a folder without one file of the format is refused")
 def test_rows_of_an_empty_source_belong_to_its_one_shard(world: World) -> None:
-    if world.name in DOCUMENTS:
-        pytest.skip("a folder without one file of the format is refused: a wrong place or format")
     for key in KEYS:
         world.drop(key)
     opened = world.reopen()
@@ -187,9 +189,8 @@ def test_a_shape_that_differs_is_seen(world: World) -> None:
     assert (world.reopen().shape() != before) == files
 
 
+@pytest.mark.without(*DOCUMENTS, *UNIQUE_KEYS, reason="paths and primary keys are unique")
 def test_a_key_that_is_there_twice_is_named(world: World) -> None:
-    if world.name in DOCUMENTS or world.name == "pgvector" or "postgres" in world.name:
-        pytest.skip("paths and primary keys are unique; see test_postgres_source for the rest")
     if isinstance(opened := world.reopen(), QdrantSource):
         opened._client.upsert("docs", [models.PointStruct(
             id=77, vector={"dense": [1.0, 0, 0]}, payload={"doc": {"key": "a", "text": "x"}},

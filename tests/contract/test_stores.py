@@ -126,10 +126,9 @@ def test_an_older_epoch_cannot_claim(store: VectorStore) -> None:
         store.claim(0, 5)
 
 
+@pytest.mark.without("memory", reason="it is gone with its process")
 def test_another_fingerprint_is_refused(store: VectorStore, reopen: Reopen) -> None:
     store.claim(0, 1)
-    if isinstance(store, MemoryStore):
-        pytest.skip("the fake is gone with its process, so nobody can come with another model")
     with pytest.raises(Refused, match="mix"):
         reopen(dataclasses.replace(PLACE, fingerprint="0" * 16)).claim(0, 2)
 
@@ -172,12 +171,11 @@ def test_a_dropped_generation_leaves_the_others(store: VectorStore, reopen: Reop
     assert (store.count(), store.claim(0, 1).last_key) == (0, None)
 
 
+@pytest.mark.without("memory", reason="it has no pointer")
 @pytest.mark.parametrize("role", ["trial", "serving", "previous"])
 def test_what_the_pointer_names_is_not_dropped(
     store: VectorStore, reopen: Reopen, role: str
 ) -> None:
-    if isinstance(store, MemoryStore):
-        pytest.skip("the fake has no pointer")
     other = reopen(dataclasses.replace(PLACE, generation=2))
     other.prepare()
     store.claim(0, 1)
@@ -211,9 +209,8 @@ def point_at(store: VectorStore, role: str) -> None:
         alias.move_alias(target, PLACE.workload, 2, 2)
 
 
+@pytest.mark.without("column", reason="a row has one chunk: test_column_layout.py replaces it")
 def test_a_document_is_replaced_whole_and_a_deleted_one_is_gone(store: VectorStore) -> None:
-    if isinstance(store, ColumnBehindApplication):
-        pytest.skip("a row has one chunk: tests/integration/test_column_layout.py replaces it")
     store.claim(0, 1)
     two = [*chunks("a"), dataclasses.replace(chunks("a")[0], number=1), *chunks("b", "c")]
     store.write(two, vectors(4), Checkpoint(0, 1, ["c"], 3, 4, True))
@@ -361,11 +358,10 @@ VALUES = [
 ]
 
 
+@pytest.mark.without("column", reason="its metadata are columns: test_other_stores.py")
 def test_a_search_is_narrowed_by_a_value_of_the_metadata(
     store: VectorStore, request: pytest.FixtureRequest
 ) -> None:
-    if isinstance(store, ColumnBehindApplication):
-        pytest.skip("metadata are columns: tests/integration/validating narrows by them")
     batch = [
         with_metadata("k0", kind="a"),
         with_metadata("k1", year=2024),
@@ -395,12 +391,11 @@ ODD_FIELDS = {
 }  # fmt: skip
 
 
+@pytest.mark.without("column", reason="its metadata are columns: test_other_stores.py")
 def test_a_field_of_any_name_is_filtered_by_or_is_neither_offered_nor_asked_for(
     store: VectorStore,
 ) -> None:
     """Paths of Qdrant have quotes and no escape: a quote or a backslash in a name ends them."""
-    if isinstance(store, ColumnBehindApplication):
-        pytest.skip("metadata are columns: tests/integration/validating narrows by them")
     filled(store, [with_metadata(v, **{f: v}) for f, v in ODD_FIELDS.items()])
     query, offered = vectors(1, seed=4)[0], {h.field for h in store.values()}
     for field, value in ODD_FIELDS.items():
@@ -436,9 +431,8 @@ def test_a_part_is_drawn_the_same_each_time_and_by_its_seed(store: VectorStore) 
     assert store.search(query, 5, ["hr"], part) == []
 
 
+@pytest.mark.without("column", reason="its metadata are columns: test_other_stores.py")
 def test_what_metadata_can_be_filtered_by_is_counted(store: VectorStore) -> None:
-    if isinstance(store, ColumnBehindApplication):
-        pytest.skip("metadata are columns: tests/integration/validating counts them")
     batch = [
         *(with_metadata(f"a{n}", kind="a", year=2024) for n in range(3)),
         *(with_metadata(f"h{n}", kind="b", list=["x"], deep={"x": 1}, part=0.5) for n in range(2)),

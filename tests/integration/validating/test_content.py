@@ -114,10 +114,9 @@ def test_a_copied_vector_is_a_fault_unless_the_model_says_so(filled: Filled) -> 
         filled.assert_fails(compare_content, "also that of another text", "op-0020 (chunk 0)")
 
 
+@pytest.mark.without("window", reason="a document of one chunk is needed")
 def test_texts_of_one_meaning_may_share_a_vector(filled: Filled) -> None:
     """The model reads lower case, so a title in capitals changes the text and not the vector."""
-    if filled.workload.corpus.chunking.method != "whole":
-        pytest.skip("a document of one chunk is needed")
     with filled.source() as source:
         source.execute(
             "CREATE TABLE kept AS SELECT * FROM operation WHERE operation_id = %s", [KEY]
@@ -146,9 +145,8 @@ def test_texts_of_one_meaning_may_share_a_vector(filled: Filled) -> None:
     assert found.figures["content"]["shared_vectors"] == 1  # type: ignore[index]
 
 
+@pytest.mark.without("qdrant", reason="the fault is planted by SQL")
 def test_a_repeated_row_and_another_fingerprint(filled: Filled) -> None:
-    if filled.workload.corpus.target.kind != "pgvector":
-        pytest.skip("planted by SQL")
     with filled.target() as target:
         where = f"{filled.table} WHERE source_key = '{KEY}' AND chunk_number = 0"
         mark = f"SET fingerprint = %s WHERE source_key = '{KEY}'"
