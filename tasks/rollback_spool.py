@@ -27,6 +27,7 @@ from qafila.errors import QafilaError, Refused, Unavailable
 from qafila.sql import statement
 from qafila.whole_file import write_whole
 from tasks.evidence import record_evidence
+from tasks.evidence_head import keep_head
 from tasks.ledger import Connection, generation_of, move_phase, open_ledger
 from tasks.rollback_card import card_key, key_to_seal_with
 
@@ -102,6 +103,8 @@ def take_in_spool(ledger: Connection, tell: Callable[[str], None] = lambda line:
                 tell(f"{entry.workload}: the rollback of {entry.at} without a ledger is evidence")
         if taken:
             write_whole(spool_path(), "".join(line + "\n" for line in kept))
+    if taken:
+        keep_head(ledger)
     return taken
 
 

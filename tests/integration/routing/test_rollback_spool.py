@@ -12,6 +12,7 @@ import pytest
 
 from qafila.core.workload import Workload
 from tasks.evidence import evidence_of
+from tasks.evidence_head import seen_head
 from tasks.ledger import newest_generation
 from tasks.rollback_spool import Spooled, spool, spool_path, take_in_spool
 
@@ -38,6 +39,9 @@ def test_a_sealed_line_becomes_evidence(ledger: psycopg.Connection[Any], entry: 
     assert take_in_spool(ledger) == 1
     assert len(evidence_of(ledger, NAME, "rollback")) == 1
     assert spool_path().read_text() == ""
+    kept = seen_head(ledger)
+    assert kept is not None
+    assert kept.number == evidence_of(ledger, NAME, "rollback")[0].number
 
 
 @pytest.mark.parametrize("how", ["forged", "changed"])
