@@ -47,11 +47,12 @@ def read_file(path: Path) -> Workload:
     parsed = parse_yaml(text, str(path), remedy=remedy)
     if not isinstance(parsed.value, dict):
         raise BadInput(f"{path} holds no workload.", remedy="see workloads/aws-docs-search.yaml")
-    problems = [*missing, *parsed.repeated, *_secrets(parsed.value, parsed.node)]
+    lines = _Lines(parsed.node)
+    problems = [*missing, *parsed.repeated, *_secrets(parsed.value, lines)]
     try:
         workload = Workload.model_validate(parsed.value)
     except ValidationError as error:
-        problems += [_sentence(e, parsed.node) for e in error.errors()]
+        problems += [_sentence(e, lines) for e in error.errors()]
         raise _mistakes(path, problems, remedy) from error
     if problems:
         raise _mistakes(path, problems, remedy)
@@ -109,33 +110,46 @@ def _variable(match: re.Match[str], text: str, missing: list[str]) -> str:
     return value
 
 
-def _secrets(content: object, node: yaml.Node | None) -> list[str]:
+def _secrets(content: object, lines: _Lines) -> list[str]:
     """Return a sentence for each address that holds a secret; it does not repeat the address."""
     return [
-        f"line {_line_of(node, place.split('.'))}: {place}: a password, token or key has no place "
+        f"line {lines.line_of(place.split('.'))}: {place}: a password, token or key has no place "
         "in an address; put it into the secret field of a connection."
         for place in places_of_secrets(content)
     ]
 
 
-def _sentence(error: ErrorDetails, node: yaml.Node | None) -> str:
+def _sentence(error: ErrorDetails, lines: _Lines) -> str:
     path, told = describe(Workload, error)
-    return f"line {_line_of(node, path)}: {told}."
+    return f"line {lines.line_of(path)}: {told}."
 
 
-def _line_of(node: yaml.Node | None, path: Sequence[int | str]) -> int:
-    """Return the 1-based line of the deepest part of ``path`` that exists."""
-    line = 1
-    for part in path:
-        found: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    line, found = key.start_mark.line + 1, value
-        elif isinstance(node, yaml.SequenceNode) and str(part) in map(str, range(len(node.value))):
-            found = node.value[int(part)]
-            line = found.start_mark.line + 1
-        if found is None:
-            break
-        node = found
-    return line
+class _Lines:
+    """Where the keys of a YAML document stand; each mapping is looked through once."""
+
+    def __init__(self, root: yaml.Node | None) -> None:
+        self._root = root
+        self._parts: dict[int, dict[str, tuple[int, yaml.Node]]] = {}
+
+    def line_of(self, path: Sequence[int | str]) -> int:
+        """Return the 1-based line of the deepest part of ``path`` that exists."""
+        line, node = 1, self._root
+        for part in path:
+            if node is None or (found := self._parts_of(node).get(str(part))) is None:
+                break
+            line, node = found
+        return line
+
+    def _parts_of(self, node: yaml.Node) -> dict[str, tuple[int, yaml.Node]]:
+        if id(node) not in self._parts:
+            parts = {}
+            if isinstance(node, yaml.MappingNode):
+                parts = {k.value: (k.start_mark.line + 1, v) for k, v in node.value if _plain(k)}
+            elif isinstance(node, yaml.SequenceNode):
+                parts = {str(n): (v.start_mark.line + 1, v) for n, v in enumerate(node.value)}
+            self._parts[id(node)] = parts
+        return self._parts[id(node)]
+
+
+def _plain(key: yaml.Node) -> bool:
+    return isinstance(key, yaml.ScalarNode)

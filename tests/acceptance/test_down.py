@@ -29,6 +29,8 @@ def test_down_leaves_no_process_behind(stack: Stack) -> None:
 
 
 def test_a_wipe_asks_for_the_name_and_leaves_nothing_of_ours(stack: Stack) -> None:
+    asked = stack.home / "demo.json"  # where other tests let the demo write its figures
+    asked.unlink(missing_ok=True)
     theirs = stack.home / "theirs.txt"
     theirs.write_text("years of work")
     for typed in ("\n", "yes\n", f"{stack.home}\n", ""):

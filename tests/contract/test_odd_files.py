@@ -169,7 +169,7 @@ def test_a_broken_parquet_is_told_without_the_name_of_a_temporary_file(docs: Pat
 def test_front_matter_that_is_no_yaml_is_named(docs: Path, front: str) -> None:
     (docs / "a.md").write_text(f"---\n{front}\n---\ntext")
     (told,) = problems(docs, "markdown")
-    assert told.startswith("a.md: it begins with front matter that is no YAML")
+    assert told.startswith("a.md: it begins with front matter that cannot be read as YAML")
 
 
 @pytest.mark.parametrize("name", ["title", "day"])

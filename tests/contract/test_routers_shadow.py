@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.envoy_arms import RouteSettings
 from tasks.routers.memory import MemoryRouter
 from tasks.routers.port import Router, Shadowed
@@ -116,7 +117,10 @@ def test_each_write_counts_from_nothing_also_in_another_process(mirroring: Edge)
     mirror(mirroring.router, 100)
     assert mirroring.router.shadowed() == Shadowed(0, 0, 0)
     ask(mirroring, 3)
-    other = type(mirroring.router)("edge-1", **mirroring.settings())
+    other = EnvoyRouter(
+        "edge-1", directory=str(mirroring.folder), admin_url=mirroring.admin_url,
+        listen_url=mirroring.listen_url,
+    )  # fmt: skip
     assert await_copies(other, 3) == Shadowed(3, 0, 0)
     other.close()
 

@@ -64,11 +64,15 @@ def test_of_sql_each_condition_is_changed_in_the_statement_that_was_named(tmp_pa
 
 
 @pytest.mark.parametrize("name", AREAS)
-def test_an_area_names_what_exists_and_its_sample_is_the_same_each_time(name: str) -> None:
+def test_an_area_names_what_exists(name: str) -> None:
     area = AREAS[name]
     for path in (*area.modules, *area.tests, *(path for path, _ in area.sql)):
         assert (ROOT / path).is_file(), path
     asked = Namespace(python=3, sql=3, seed=15, only=None)
     taken, in_all = chosen(area, asked)
-    assert taken == chosen(area, asked)[0]
     assert in_all >= len(taken) == (3 if not area.sql else 6)
+
+
+def test_a_sample_is_the_same_each_time() -> None:
+    asked = Namespace(python=3, sql=3, seed=15, only=None)
+    assert chosen(AREAS["leases"], asked) == chosen(AREAS["leases"], asked)
