@@ -38,6 +38,7 @@ AREAS = {
         ),
         (
             "tests/unit/test_evidence.py",
+            "tests/integration/test_evidence_rows.py",
             "tests/integration/test_ledger.py",
             "tests/integration/test_counted_by_evidence.py",
             "tests/integration/test_evidence_chain.py",
