@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _text(path: Path, head: bytes, *, compressed: bool) -> TextFile:
         raise _Unusable(
             f"{path} has a first line that is no CSV: a name of more than {_LONGEST_NAME} letters"
         )
-    twice = sorted({c for c in columns if columns.count(c) > 1})
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:
         raise _Unusable(f"{path} has a column twice: {', '.join(twice)}")
     return TextFile(path, tuple(c.strip() for c in columns), delimiter, compressed, skip)

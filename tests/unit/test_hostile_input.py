@@ -364,16 +364,7 @@ PARSERS: dict[str, Parser] = {
 }
 
 
-_NAMES = list(PARSERS)
-# Tried with drawn texts below, and not measured yet.
-NOT_TIMED = {
-    *_NAMES[_NAMES.index("words grader") : _NAMES.index("Markdown file")],
-    *("JSON lines", "JSON lines, gzip", "CSV", "CSV without a head", "bill"),
-}
-TIMED = [name for name in _NAMES if name not in NOT_TIMED]
-
-
-@pytest.mark.parametrize("name", TIMED)
+@pytest.mark.parametrize("name", PARSERS)
 def test_a_hostile_text_is_read_or_refused_in_time_with_its_length(
     name: str, tmp_path: Path
 ) -> None:

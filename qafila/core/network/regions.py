@@ -44,6 +44,7 @@ _ONE = re.compile(r"^([A-Z]{2,3}[0-9]?)-", re.ASCII)
 _NAMED = re.compile(r"([^$()-]+\([^)]+\)) data transfer (to|from) (.+\([^)]+\))", re.ASCII)
 _CODED = re.compile(r"([A-Z0-9]+)-AWS-(In|Out)-A?Bytes.* in +(.+\([^)]+\))", re.ASCII)
 _PLACE = re.compile(r"\(([^)]+)\)")
+_LONGEST_DESCRIPTION = 500  # characters; the longest of the exports that were read has 101
 
 
 def region_of_prefix(usage_type: str) -> str | None:
@@ -69,8 +70,11 @@ def pair_of_text(description: str) -> tuple[str, str] | None:
     """Return (from, to) as a price description tells it; None: it tells no pair.
 
     Read are "EU (Paris) data transfer to EU (Ireland)", where "from" turns it round, and
-    "EUN1-AWS-Out-Bytes in Africa (Cape Town)", which went out to EUN1.
+    "EUN1-AWS-Out-Bytes in Africa (Cape Town)", which went out to EUN1. A text of more than 500
+    characters is no price description and tells no pair.
     """
+    if len(description) > _LONGEST_DESCRIPTION:
+        return None
     if (found := _NAMED.search(description)) is not None:
         here, there = region_of_name(found[1]), region_of_name(found[3])
         return (here, there) if found[2] == "to" else (there, here)
