@@ -11,6 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from qafila.sql import statement
 from tasks.engine import claims
 from tasks.engine.claims import (
     Forgotten,
@@ -124,14 +125,38 @@ def test_a_claim_lapses_after_its_time_and_a_loaded_shard_never(
     assert left_to_load(ledger, generation) == 2
 
 
+@pytest.mark.parametrize(("age_s", "is_taken"), [(9.5, False), (10.1, True)])
+def test_a_claim_lives_ten_seconds_without_a_sign_of_life(
+    ledger: Ledger, generation: Generation, age_s: float, is_taken: bool
+) -> None:
+    assert claim_shard(ledger, generation, number=0) is not None
+    ledger.execute(
+        "UPDATE qafila.shard SET heartbeat = clock_timestamp() - make_interval(secs => %s)", [age_s]
+    )
+    assert (claim_shard(ledger, generation, number=0) is not None) == is_taken
+
+
+def test_a_shard_that_lapsed_is_claimed_with_a_new_sign_of_life(
+    ledger: Ledger, generation: Generation
+) -> None:
+    assert claim_shard(ledger, generation, number=0) is not None
+    assert claim_shard(ledger, generation, number=0) is None
+    ledger.execute("UPDATE qafila.shard SET heartbeat = clock_timestamp() - interval '1 hour'")
+    assert claim_shard(ledger, generation, number=0) is not None
+    assert claim_shard(ledger, generation, number=0) is None
+
+
 def test_a_beat_adds_what_was_spent_and_renews_the_claim(
     ledger: Ledger, generation: Generation
 ) -> None:
-    before = others(ledger, generation)
-    claimed = claim_shard(ledger, generation)
-    assert claimed is not None
+    for one in (generation, replace(generation, number=7), replace(generation, workload="another")):
+        claimed = claim_shard(ledger, one)  # the same number and epoch in each
+        assert claimed is not None
+        assert (claimed.number, claimed.epoch) == (0, 1)
     ledger.execute("UPDATE qafila.shard SET heartbeat = clock_timestamp() - interval '1 hour'"
                    " WHERE state = 'claimed'")  # fmt: skip
+    before = others(ledger, generation)
+    assert beat_shard(ledger, generation, mark(1), Spent())
     spent = Spent(copied=1, reused=2, embedded=3, tokens=4, cost=Decimal("0.5"))
     assert beat_shard(ledger, generation, mark(1), spent)
     assert beat_shard(ledger, generation, mark(1), spent + Spent(5, 5, 5, 5, Decimal(5)))
@@ -183,6 +208,21 @@ def test_the_dead_of_this_machine_let_go_and_nobody_else(
     assert [s.state for s in list_shards(ledger, generation)] == ["planned", "claimed", "claimed"]
     assert others(ledger, generation) == before
     assert let_go_of_the_dead(ledger, generation) == 0
+
+
+def test_a_shard_that_was_loaded_or_claimed_meanwhile_is_not_let_go(
+    ledger: Ledger, generation: Generation
+) -> None:
+    """Between the look at who is dead and its statement, another process can claim the shard."""
+    key = {"workload": generation.workload, "generation": generation.number, "number": 0}
+    let_go = statement("backfill", "let_go")
+    claimed = claim_shard(ledger, generation, number=0)
+    assert claimed is not None
+    ledger.execute(let_go, {**key, "pid": os.getpid() + 1})
+    assert list_shards(ledger, generation)[0].state == "claimed"
+    assert beat_shard(ledger, generation, mark(claimed.epoch, finished=True), Spent())
+    ledger.execute(let_go, {**key, "pid": os.getpid()})
+    assert list_shards(ledger, generation)[0].state == "loaded"
 
 
 def test_what_a_reload_forgets_stays_counted_and_fenced_off(

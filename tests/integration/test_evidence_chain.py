@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +302,82 @@ def test_a_change_is_refused_also_under_the_replica_role(
     with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
         ledger.execute(change)
     assert check_chain(ledger).intact
+
+
+INSERT = """INSERT INTO qafila.evidence
+    SELECT %(number)s, workload, generation, kind, run_id, verdict, sentence, recorded_at, body,
+           %(previous)s, repeat('a', 64)
+    FROM qafila.evidence LIMIT 1"""
+MOVE = "UPDATE qafila.evidence_head SET number = %(number)s, digest = %(digest)s"
+
+
+def head_of(ledger: Ledger) -> tuple[int, str]:
+    head = ledger.execute("SELECT number, digest FROM qafila.evidence_head").fetchone()
+    assert head is not None
+    return head[0], head[1]
+
+
+@pytest.mark.parametrize("wrong", ["number above", "number below", "previous"])
+def test_a_row_that_does_not_follow_the_head_is_refused(
+    ledger: Ledger, rows: int, wrong: str
+) -> None:
+    number, digest = head_of(ledger)
+    row: dict[str, Any] = {"number": number + 1, "previous": digest}
+    changes = {
+        "number above": {"number": number + 2},
+        "number below": {"number": -1},
+        "previous": {"previous": "b" * 64},
+    }
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        ledger.execute(INSERT, {**row, **changes[wrong]})
+    ledger.execute(INSERT, row)  # nothing else about it was wrong
+
+
+@pytest.mark.parametrize("wrong", ["number of the row", "previous of the row", "digest", "number"])
+def test_a_head_that_does_not_move_to_the_next_row_is_refused(
+    ledger: Ledger, rows: int, wrong: str
+) -> None:
+    """The row is put there with the triggers off, so that the head's own guard is what refuses."""
+    number, digest = head_of(ledger)
+    row: dict[str, Any] = {"number": number + 1, "previous": digest}
+    head: dict[str, Any] = {"number": number + 1, "digest": "a" * 64}
+    if wrong == "number of the row":
+        row["number"] += 1
+    elif wrong == "previous of the row":
+        row["previous"] = "b" * 64
+    elif wrong == "digest":
+        head["digest"] = "b" * 64
+    else:
+        row["number"] = head["number"] = number + 2
+    tamper(ledger, INSERT, row)
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        ledger.execute(MOVE, head)
+    assert head_of(ledger) == (number, digest)
+
+
+def test_a_second_writer_waits_for_the_first_and_follows_its_row(
+    ledger: Ledger, ledger_url: str, rows: int
+) -> None:
+    last = head_of(ledger)[0]
+    with (
+        psycopg.connect(ledger_url) as first,
+        psycopg.connect(ledger_url, autocommit=True) as second,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        first.execute("SELECT 1")  # the transaction stays open after the row
+        assert record_evidence(first, "test", "first") == last + 1
+        waiting = thread.submit(record_evidence, second, "test", "second")
+        while not is_waiting(ledger, second.info.backend_pid):
+            time.sleep(0.01)
+        first.commit()
+        assert waiting.result(timeout=10) == last + 2
+    assert check_chain(ledger).intact
+
+
+def is_waiting(ledger: Ledger, pid: int) -> bool:
+    row = ledger.execute("SELECT pg_blocking_pids(%s) <> ARRAY[]::integer[]", [pid]).fetchone()
+    assert row is not None
+    return bool(row[0])
 
 
 # --- the bundle --------------------------------------------------------------------------------
