@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from tasks.ledger import Connection, list_workloads, read_workload
-from tasks.routers.envoy_arms import Arm, arms_of
+from tasks.routers.envoy_arms import arms_of
 from tasks.secret_bindings import changing_bindings, read_bindings
 
 
@@ -101,13 +101,7 @@ def _named(workload: Workload) -> Iterator[tuple[str, str]]:
     """Yield each credential file of a workload with the host it would be sent to."""
     for arm in arms_of(workload.service)[:2]:
         if arm.credential_file is not None:
-            yield arm.credential_file, _host(arm)
-
-
-def _host(arm: Arm) -> str:
-    """Return scheme, host and port of an arm, in one spelling: http is not https."""
-    host = arm.host.lower().rstrip(".")
-    return f"{arm.address.scheme}://{f'[{host}]' if ':' in host else host}:{arm.port}"
+            yield arm.credential_file, arm.origin
 
 
 def _hosts_in_ledger(ledger: Connection, file: str) -> set[str]:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from qafila.core.routing import AlbRouter, EnvoyFileRouter, GatewayApiRouter, Route53Router
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, Unavailable
+from tasks.accepted_addresses import require_accepted
 from tasks.credential_hosts import bind_credential_hosts, require_credential_hosts
 from tasks.descent import read_whatever_it_says
 from tasks.ledger import Connection, list_workloads, read_workload
@@ -46,8 +47,8 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
 
     Raises:
         Refused: the router serves another workload, or the candidate has traffic and an address
-            changed, or a credential file would go to a host that it is not for, or the account may
-            not.
+            changed, or nobody has accepted an address, or a credential file would go to a host
+            that it is not for, or the account may not.
         BadInput: an address that the router cannot route to, that leads back into it or to a
             metadata service, or to loopback that the edge does not allow; or something that is
             not there.
@@ -78,6 +79,7 @@ def install_routes(ledger: Connection, workload: Workload) -> Router:
             {"baseline": arms[0], "candidate": arms[1]},
             {name: _recorded(workload, find, name).settings for name in names},
         )
+        require_accepted(ledger, workload)
         require_credential_hosts(ledger, workload)
     except BaseException:
         router.close()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
+
+if TYPE_CHECKING:
+    from qafila.core.workload import Workload
+    from tasks.ledger import Connection
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +39,20 @@ def apply(
             help="Let this credential file go to this further host. Repeatable.",
         ),
     ] = None,
+    accept_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept-address",
+            metavar="URL",
+            help="Requests may be sent to this new address, scheme://host:port. Repeatable.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a workload file and store it as the newest revision; every mistake at once.
+
+    An address that is new to the workload is routed to only after a person accepted it: at a
+    terminal the command asks, elsewhere --accept-address says so.
 
     With --check nothing is stored and nothing needs to run: the exit code is 0 for a file without
     mistakes, else 2.
@@ -54,6 +71,7 @@ def apply(
 
     speak_to_stack()
     from qafila.errors import BadInput
+    from tasks.accepted_addresses import accept_addresses
     from tasks.connections import adopt_block
     from tasks.credential_hosts import allow_credential_hosts
     from tasks.edges import install_routes
@@ -76,6 +94,11 @@ def apply(
             )
         for sentence in allow_credential_hosts(workload, credential_host or ()):
             screen.complain(sentence)
+        accepted = list(accept_address or ())
+        if not as_json:
+            accepted += _ask_about_addresses(ledger, workload, accepted)
+        for sentence in accept_addresses(ledger, workload, accepted):
+            screen.complain(sentence)
         install_routes(ledger, workload).close()
         revision = apply_workload(ledger, workload)
     if as_json:
@@ -83,6 +106,23 @@ def apply(
         return
     screen.say(f"{workload.name} is revision {revision}.")
     screen.say(f"Next:  qafila run migrate-workload {workload.name}")
+
+
+def _ask_about_addresses(
+    ledger: Connection, workload: Workload, accepted: Sequence[str]
+) -> list[str]:
+    """Return the new addresses that the person at the terminal accepts; none without a terminal."""
+    from tasks.accepted_addresses import new_addresses
+
+    new = [(arm, url) for arm, url in new_addresses(ledger, workload) if url not in accepted]
+    if not new or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return []
+    screen.complain(f"New addresses of {workload.name}:")
+    for arm, url in new:
+        screen.complain(f"  {arm:<9}  {url}")
+    if not typer.confirm("May requests be sent there?", err=True):
+        return []
+    return list(dict.fromkeys(url for _, url in new))
 
 
 def _print_check(file: Path) -> None:

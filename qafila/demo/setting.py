@@ -27,6 +27,7 @@ from qafila.errors import Unavailable
 from qafila.stack import ports, state
 from qafila.stack.environment import bare_environment, root
 from qafila.stack.processes import MARK, Recorded, launch, stop
+from tasks.accepted_addresses import accept_addresses, addresses_of
 from tasks.connections import record_connection
 from tasks.edges import install_routes
 from tasks.ledger import apply_workload, newest_generation, open_ledger
@@ -82,6 +83,7 @@ def set_scene(tell: Callable[[str], None]) -> Scene:
         if before is not None and before.phase == Phase.PROMOTED:
             outcome = roll_back(ledger, workload.name, "the demo starts from the keyword service")
             tell(f"before    generation {before.number} rolled back: {outcome.sentence}")
+        accept_addresses(ledger, workload, addresses_of(workload))
         install_routes(ledger, workload).close()
         apply_workload(ledger, workload)
     httpx.post(f"{candidate}/_demo/break", json={}, timeout=5).raise_for_status()

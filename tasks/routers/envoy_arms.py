@@ -49,6 +49,12 @@ class Arm:
         return self.address.port or (443 if self.encrypted else 80)
 
     @property
+    def origin(self) -> str:
+        """Return ``scheme://host:port`` in one spelling; http is not https."""
+        host = self.host.lower().rstrip(".")
+        return f"{self.address.scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
     def encrypted(self) -> bool:
         return self.address.scheme == "https"
 

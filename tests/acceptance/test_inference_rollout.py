@@ -31,7 +31,6 @@ from qafila.sql import statement
 from qafila.stack import postgres
 from tasks import canary
 from tasks.canary import Trial
-from tasks.edges import install_routes
 from tasks.leases import held_lease
 from tasks.ledger import apply_workload, newest_generation
 from tasks.preconditions import put_on_trial
@@ -39,6 +38,7 @@ from tasks.routers.port import Request
 from tests.acceptance.crossing import wait_for as wait_until
 from tests.demo_services import Demo, ledger_of, running_demo, wait_for
 from tests.edges import Edge, free_port, running_edge
+from tests.routes import install_routes
 
 pytestmark = pytest.mark.slow
 

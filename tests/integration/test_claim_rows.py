@@ -144,6 +144,12 @@ def test_a_shard_that_lapsed_is_claimed_with_a_new_sign_of_life(
     ledger.execute("UPDATE qafila.shard SET heartbeat = clock_timestamp() - interval '1 hour'")
     assert claim_shard(ledger, generation, number=0) is not None
     assert claim_shard(ledger, generation, number=0) is None
+    renewed = ledger.execute(
+        "SELECT heartbeat > clock_timestamp() - interval '1 minute' FROM qafila.shard"
+        " WHERE (workload, generation, number) = (%s, %s, 0)",
+        [generation.workload, generation.number],
+    ).fetchone()
+    assert renewed == (True,)  # one without a time would never lapse
 
 
 def test_a_beat_adds_what_was_spent_and_renews_the_claim(

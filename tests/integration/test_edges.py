@@ -16,13 +16,14 @@ from qafila.connecting import aws_session
 from qafila.core.workload import Service, Workload
 from qafila.errors import BadInput, Refused, Unavailable
 from tasks.connections import record_connection
-from tasks.edges import install_routes, require_sight, router_of
+from tasks.edges import require_sight, router_of
 from tasks.ledger import apply_workload
 from tasks.opening import blocks_of
 from tasks.routers.fleet import FleetRouter
 from tasks.workloads import read_file
 from tests.aws import running_moto
 from tests.kubernetes_api import TOKEN, Cluster, http_route, running_cluster
+from tests.routes import install_routes
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 ENTRY = "http://127.0.0.1:9"

@@ -323,7 +323,7 @@ def test_a_row_that_does_not_follow_the_head_is_refused(
 ) -> None:
     number, digest = head_of(ledger)
     row: dict[str, Any] = {"number": number + 1, "previous": digest}
-    changes = {
+    changes: dict[str, dict[str, Any]] = {
         "number above": {"number": number + 2},
         "number below": {"number": -1},
         "previous": {"previous": "b" * 64},

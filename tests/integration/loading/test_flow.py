@@ -13,13 +13,13 @@ from blocks import EnvoyEdge, QdrantServer
 from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
 from qafila.errors import VerificationFailed
 from tasks.connections import record_connection
-from tasks.edges import install_routes
 from tasks.engine.claims import list_shards
 from tasks.engine.control import read_load
 from tasks.evidence import latest_evidence
 from tasks.ledger import Generation, newest_generation, read_workload
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
+from tests.routes import install_routes
 
 needs_ray = pytest.mark.skipif(
     find_spec("prefect_ray") is None, reason="prefect-ray is an extra: pip install prefect-ray"

@@ -24,13 +24,13 @@ from qafila.demo.load import read_texts
 from tasks import canary
 from tasks.canary import Trial
 from tasks.connections import record_connection
-from tasks.edges import install_routes
 from tasks.leases import held_lease
 from tasks.ledger import apply_workload, newest_generation
 from tasks.preconditions import put_on_trial
 from tests.demo_services import Demo
 from tests.edges import Edge
 from tests.integration.routing.test_canary import QUICK
+from tests.routes import install_routes
 
 
 @pytest.fixture

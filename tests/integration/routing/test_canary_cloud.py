@@ -17,7 +17,7 @@ from tasks import canary
 from tasks.canary import Trial
 from tasks.canary.looking import set_weights
 from tasks.connections import record_connection
-from tasks.edges import install_routes, require_sight
+from tasks.edges import require_sight
 from tasks.leases import held_lease, release_lease
 from tasks.ledger import apply_workload, newest_generation, open_generation
 from tasks.workloads import read_file
@@ -25,6 +25,7 @@ from tests.gateway import Gateway, running_gateway, users
 from tests.integration.routing.conftest import FILE, FINGERPRINT
 from tests.integration.routing.test_canary import NAME, QUICK, assert_aborts, go_up
 from tests.kubernetes_api import TOKEN, Cluster, http_route, running_cluster
+from tests.routes import install_routes
 
 
 @pytest.fixture
