@@ -172,7 +172,14 @@ class Heart:
     def stop(self) -> None:
         """Stop beating; the lease itself stays."""
         self._stop.set()
-        self._threads[0].join(5)
+        for thread in self._threads:
+            thread.join(5)
+
+    def is_overdue(self, now: float) -> bool:
+        """Say whether the lease is lost at this time of the monotonic clock, in seconds."""
+        silent = now - self._beaten > self._ttl_s
+        hangs = self._mark_within_s is not None and now - self._marked > self._mark_within_s
+        return silent or hangs
 
     def _beat(self) -> None:
         workload, holder, epoch = self._key
@@ -187,10 +194,7 @@ class Heart:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1) and not self.lost.is_set():
-            now = time.monotonic()
-            silent = now - self._beaten > self._ttl_s
-            within = self._mark_within_s
-            if silent or (within is not None and now - self._marked > within):
+            if self.is_overdue(time.monotonic()):
                 self.lost.set()
 
 

@@ -125,7 +125,7 @@ def test_a_claim_lapses_after_its_time_and_a_loaded_shard_never(
     assert left_to_load(ledger, generation) == 2
 
 
-@pytest.mark.parametrize(("age_s", "is_taken"), [(9.5, False), (10.1, True)])
+@pytest.mark.parametrize(("age_s", "is_taken"), [(9.2, False), (10.1, True)])
 def test_a_claim_lives_ten_seconds_without_a_sign_of_life(
     ledger: Ledger, generation: Generation, age_s: float, is_taken: bool
 ) -> None:

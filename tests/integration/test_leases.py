@@ -61,3 +61,35 @@ def test_the_epoch_is_above_the_routers_also_in_a_new_ledger(ledger: psycopg.Con
     lease = read_lease(ledger, NAME)
     assert lease is not None
     assert lease.holder == "rollback"
+
+
+@pytest.mark.parametrize(("age_s", "is_taken"), [(4.2, False), (5.1, True)])
+def test_a_holder_is_given_five_seconds_without_a_sign_of_life(
+    ledger: psycopg.Connection, age_s: float, is_taken: bool
+) -> None:
+    take_lease(ledger, NAME, "canary")
+    ledger.execute(
+        "UPDATE qafila.lease SET heartbeat = clock_timestamp() - make_interval(secs => %s)", [age_s]
+    )
+    assert bool(lapsed_leases(ledger)) == is_taken
+    if is_taken:
+        assert take_lease(ledger, NAME, "watchdog") == 2
+    else:
+        with pytest.raises(Refused, match="was alive"):
+            take_lease(ledger, NAME, "watchdog")
+
+
+def test_a_holder_is_given_ten_seconds_between_its_marks_unless_it_says_otherwise(
+    ledger: psycopg.Connection, ledger_url: str
+) -> None:
+    def given(must_mark: bool, within_s: float | None) -> list[float]:
+        with held_lease(
+            ledger, NAME, "canary", ledger_address=ledger_url, ttl_seconds=60,
+            must_mark=must_mark, mark_within_s=within_s,
+        ) as heart:  # fmt: skip
+            now = heart._marked
+            return [s for s in (1.9, 2.1, 9.9, 10.1, 50.0) if not heart.is_overdue(now + s)]
+
+    assert given(True, None) == [1.9, 2.1, 9.9]
+    assert given(True, 2.0) == [1.9]
+    assert given(False, 2.0) == [1.9, 2.1, 9.9, 10.1, 50.0]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -285,3 +288,104 @@ def test_a_pointer_row_that_is_there_goes_back_above_its_own_epoch(
     )
     assert descent.put_pointer_back(None, "b", "w", [1], 5) is None
     assert found == moved
+
+
+class Edge(ThreadingHTTPServer):
+    """An address of a router on loopback that says which arm served, and keeps what was asked."""
+
+    def __init__(self, arms: Sequence[str | None]) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.arms, self.asked = arms, list[tuple[float, dict[str, str]]]()
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Edge
+
+    def do_GET(self) -> None:
+        number = len(self.server.asked)
+        self.server.asked.append((time.time(), dict(self.headers.items())))
+        arm = self.server.arms[min(number, len(self.server.arms) - 1)]
+        self.send_response(200)
+        if arm is not None:
+            self.send_header("x-qafila-served", arm)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def probed(seconds: float, *urls: str) -> _Probed:
+    router: Any = SimpleNamespace(listen_urls=urls, listen_url="http://127.0.0.1:9")
+    return descent._probe(router, time.time() + seconds)
+
+
+@pytest.fixture
+def edges() -> Iterator[tuple[Edge, Edge]]:
+    made = (Edge(["baseline"]), Edge(["baseline"]))
+    yield made
+    for edge in made:
+        edge.shutdown()
+        edge.server_close()
+
+
+@pytest.mark.timing
+def test_probes_share_their_time_among_the_addresses_and_ask_as_different_users(
+    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # a proxy does not stand in between
+    monkeypatch.setattr(descent, "_MOST_PROBES", 100_000)
+    begun = time.time()
+    found = probed(1.0, "udp://127.0.0.1:1", edges[0].url, edges[1].url)
+    first, second = ([at - begun for at, _ in edge.asked] for edge in edges)
+    assert 0.3 < first[-1] < 0.8
+    assert first[-1] < second[0] < 0.9 < second[-1] < 2
+    assert (found.told, found.strays) == (len(first) + len(second), [])
+    for edge in edges:
+        asked = [headers for _, headers in edge.asked]
+        users = [h["x-tenant-id"] for h in asked]
+        assert len(set(users)) == len(users) > 20
+        assert [h["cookie"] for h in asked] == [f"qafila-sid={user}" for user in users]
+        wanted = [h.get(descent.ARM_HEADER) for h in asked]
+        assert wanted == ["candidate", *[None] * (len(asked) - 1)]
+
+
+def test_at_least_twenty_users_are_asked_and_at_most_four_hundred(
+    edges: tuple[Edge, Edge],
+) -> None:
+    assert probed(-5.0, edges[0].url).told == 20
+    assert probed(60.0, edges[1].url).told == 400
+
+
+@pytest.mark.parametrize("served", ["candidate", descent.PROBE + "candidate"])
+def test_a_probe_that_the_candidate_answers_is_a_stray_and_one_without_a_name_tells_nothing(
+    edges: tuple[Edge, Edge], served: str
+) -> None:
+    edges[0].arms = ["baseline", served, None, descent.PROBE + "baseline", "baseline"]
+    found = probed(-1.0, edges[0].url)
+    assert found.told == 19
+    assert found.strays == [pytest.approx(edges[0].asked[1][0], abs=0.5)]
+
+
+def test_where_nobody_listens_the_other_addresses_are_asked(edges: tuple[Edge, Edge]) -> None:
+    begun = time.monotonic()
+    assert probed(0.2, "http://127.0.0.1:9", edges[0].url).told >= 20
+    assert time.monotonic() - begun < 5
+
+
+def test_an_answer_that_breaks_off_is_passed_over() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with suppress(OSError):
+                for _ in range(20):
+                    listening.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        assert probed(-1.0, f"http://127.0.0.1:{listening.getsockname()[1]}").told == 0
+        thread.join(10)
+        assert not thread.is_alive()  # each of the twenty was tried

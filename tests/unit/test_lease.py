@@ -102,8 +102,8 @@ def test_a_heart_beats_until_it_is_stopped_and_then_ends(beats: list[Any]) -> No
     heart.start()
     assert not heart.lost.wait(0.3)
     heart.stop()
-    assert not heart._threads[0].is_alive()  # it was waited for: no beat after the release
-    assert ended(heart)
+    # both were waited for: no beat after the release
+    assert not any(thread.is_alive() for thread in heart._threads)
     assert not heart.lost.is_set()
 
 
@@ -136,3 +136,21 @@ def test_the_time_counts_from_the_start_and_not_from_when_it_was_made(beats: lis
     heart.start()
     assert not heart.lost.wait(0.3)
     heart.stop()
+
+
+@pytest.mark.parametrize(
+    ("within_s", "beaten_at", "marked_at", "overdue"),
+    [
+        (10.0, 15.0, 10.0, False),  # as late as either may be
+        (10.0, 14.9, 10.0, True),
+        (10.0, 15.0, 9.9, True),
+        (None, 15.0, 0.0, False),  # it need not mark
+        (None, 14.9, 20.0, True),
+    ],
+)
+def test_a_lease_is_lost_when_a_beat_or_a_mark_is_later_than_allowed(
+    within_s: float | None, beaten_at: float, marked_at: float, overdue: bool
+) -> None:
+    heart = Heart("w", "canary", 1, None, ttl_seconds=5.0, mark_within_s=within_s)
+    heart._beaten, heart._marked = beaten_at, marked_at
+    assert heart.is_overdue(20.0) is overdue
