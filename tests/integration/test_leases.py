@@ -8,7 +8,14 @@ import psycopg
 import pytest
 
 from qafila.errors import Refused
-from tasks.leases import held_lease, lapsed_leases, read_lease, release_lease, take_lease
+from tasks.leases import (
+    held_lease,
+    held_leases,
+    lapsed_leases,
+    read_lease,
+    release_lease,
+    take_lease,
+)
 
 NAME = "w"
 
@@ -93,3 +100,20 @@ def test_a_holder_is_given_ten_seconds_between_its_marks_unless_it_says_otherwis
     assert given(True, None) == [1.9, 2.1, 9.9]
     assert given(True, 2.0) == [1.9]
     assert given(False, 2.0) == [1.9, 2.1, 9.9, 10.1, 50.0]
+
+
+def test_a_heart_beats_once_a_second_and_is_still_after_its_block(
+    ledger: psycopg.Connection, ledger_url: str
+) -> None:
+    def beat() -> str:
+        (lease,) = held_leases(ledger)
+        assert lease.beat is not None
+        return lease.beat
+
+    with held_lease(ledger, NAME, "canary", ledger_address=ledger_url) as heart:
+        first = beat()
+        assert not heart.lost.wait(0.4)
+        assert beat() == first
+        assert not heart.lost.wait(1.5)
+        assert beat() != first
+    assert not any(thread.is_alive() for thread in heart._threads)
