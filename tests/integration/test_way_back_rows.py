@@ -11,6 +11,7 @@ from qafila.core.phases import Phase
 from qafila.sql import statement
 from tasks import leases
 from tasks.evidence import record_evidence
+from tasks.ledger import apply_workload
 from tasks.rolling_back import generations_on_the_road, was_left_by
 from tests.integration.applied import apply_demo
 
@@ -61,12 +62,21 @@ def test_a_spooled_line_is_found_by_workload_kind_and_id(ledger: Ledger) -> None
 
 @pytest.fixture
 def phases(ledger: Ledger, target_url: str) -> Any:
-    """Give a workload generations in these phases, beside another one with the opposite."""
-    apply_demo(ledger, target_url)
-    ledger.execute("UPDATE qafila.generation SET phase = 'retired'")
+    """Give a workload generations in these phases, beside another one with later ones of each."""
+    spec, _ = apply_demo(ledger, target_url)
+    apply_workload(ledger, spec.model_copy(update={"name": "third"}))
+    for number, phase in ((60, "promoted"), (61, "rolled_back"), (62, "canary")):
+        ledger.execute(
+            "INSERT INTO qafila.generation"
+            " (workload, number, revision, fingerprint, fingerprint_body, phase)"
+            " SELECT 'third', %s, 1, fingerprint, fingerprint_body, %s"
+            " FROM qafila.generation WHERE workload = %s AND number = 1",
+            [number, phase, NAME],
+        )
+    ledger.execute("UPDATE qafila.generation SET phase = 'retired' WHERE workload = %s", [NAME])
 
     def given(*wanted: str) -> None:
-        ledger.execute("DELETE FROM qafila.generation WHERE number > 1")
+        ledger.execute("DELETE FROM qafila.generation WHERE workload = %s AND number > 1", [NAME])
         for number, phase in enumerate(wanted, 2):
             ledger.execute(
                 "INSERT INTO qafila.generation"
