@@ -367,7 +367,7 @@ def test_a_second_writer_waits_for_the_first_and_follows_its_row(
         first.execute("SELECT 1")  # the transaction stays open after the row
         assert record_evidence(first, "test", "first") == last + 1
         waiting = thread.submit(record_evidence, second, "test", "second")
-        while not is_waiting(ledger, second.info.backend_pid):
+        while not waiting.done() and not is_waiting(ledger, second.info.backend_pid):
             time.sleep(0.01)
         first.commit()
         assert waiting.result(timeout=10) == last + 2
