@@ -28,8 +28,6 @@ def new_addresses(ledger: Connection, workload: Workload) -> list[tuple[str, str
     of its applied revision count: it was applied before addresses were accepted, or elsewhere.
     Empty where the router is not an Envoy: its arms exist already, and Qafila routes to no other.
     """
-    if not isinstance(workload.service.router, EnvoyFileRouter):
-        return []
     known = _accepted(ledger, workload.name, read_bindings())
     return [(arm, address) for arm, address in _named(workload) if address not in known]
 
@@ -45,7 +43,7 @@ def require_accepted(ledger: Connection, workload: Workload) -> None:
     """
     new = new_addresses(ledger, workload)
     if not new:
-        if isinstance(workload.service.router, EnvoyFileRouter):
+        if _named(workload):
             with changing_bindings() as bound:
                 _keep(bound, workload.name, _accepted(ledger, workload.name, bound))
         return
@@ -72,7 +70,7 @@ def accept_addresses(ledger: Connection, workload: Workload, addresses: Sequence
         raise BadInput(
             f"{workload.name} names no such address:",
             unknown,
-            remedy="name one of these with --accept-address: " + ", ".join(named),
+            remedy="name one of these with --accept-address: " + (", ".join(named) or "none"),
         )
     with changing_bindings() as bound:
         known = _accepted(ledger, workload.name, bound)
@@ -82,13 +80,16 @@ def accept_addresses(ledger: Connection, workload: Workload, addresses: Sequence
 
 
 def addresses_of(workload: Workload) -> list[str]:
-    """Return the addresses that a workload would have requests sent to, ``scheme://host:port``."""
+    """Return the addresses that a workload would have requests sent to, ``scheme://host:port``.
+
+    None where the router is not an Envoy: its arms exist already, and nobody is asked about them.
+    """
     return _addresses(_named(workload))
 
 
 def _accepted(ledger: Connection, name: str, bound: Mapping[str, str]) -> set[str]:
     kept = bound.get(_name(name))
-    if kept is not None:
+    if kept:
         return set(kept.split())
     if name not in list_workloads(ledger):
         return set()
@@ -96,6 +97,8 @@ def _accepted(ledger: Connection, name: str, bound: Mapping[str, str]) -> set[st
 
 
 def _named(workload: Workload) -> list[tuple[str, str]]:
+    if not isinstance(workload.service.router, EnvoyFileRouter):
+        return []
     return [
         (name, arm.origin) for name, arm in zip(ARMS, arms_of(workload.service)[:2], strict=True)
     ]
@@ -106,7 +109,8 @@ def _addresses(named: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _keep(bound: dict[str, str], workload: str, addresses: set[str]) -> None:
-    bound[_name(workload)] = " ".join(sorted(addresses))
+    if addresses:  # a refusal alone keeps nothing: another home may accept them first
+        bound[_name(workload)] = " ".join(sorted(addresses))
 
 
 def _name(workload: str) -> str:

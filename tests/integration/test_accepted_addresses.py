@@ -140,6 +140,40 @@ def test_an_acceptance_is_of_one_workload(ledger: Ledger, edge: Path) -> None:
     assert [arm for arm, _ in new_addresses(ledger, other)] == ["baseline", "candidate"]
 
 
+def behind_dns(candidate: str) -> Workload:
+    body = workload(candidate).model_dump(mode="json")
+    body["service"]["router"] = {
+        "kind": "route53", "block": "account", "hosted_zone": "Z1", "record": "search.example.org",
+        "baseline_id": "old", "candidate_id": "new", "entry_url": "http://127.0.0.1:9",
+    }  # fmt: skip
+    return Workload.model_validate(body)
+
+
+def test_what_was_applied_behind_dns_is_not_accepted_for_an_envoy(
+    ledger: Ledger, edge: Path
+) -> None:
+    """Nobody was asked about the address then, because Qafila wrote it nowhere."""
+    liar = "http://198.51.100.7:18082"
+    apply_workload(ledger, behind_dns(liar))
+    assert refused_addresses(ledger, workload(liar)) == [BASELINE, liar]
+    assert contents(edge) == {}
+
+
+def test_a_workload_behind_dns_is_asked_nothing_whatever_its_addresses(ledger: Ledger) -> None:
+    spec = behind_dns("http://models.example:99999")
+    assert new_addresses(ledger, spec) == []
+    assert accept_addresses(ledger, spec, []) == []
+    assert not bindings_path().exists()
+
+
+def test_a_home_that_refused_believes_what_another_home_applied_since(
+    ledger: Ledger, edge: Path
+) -> None:
+    refused_addresses(ledger, workload())
+    apply_workload(ledger, workload())
+    assert new_addresses(ledger, workload()) == []
+
+
 def test_an_address_that_the_workload_does_not_name_is_a_mistake(
     ledger: Ledger, edge: Path
 ) -> None:
