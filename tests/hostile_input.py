@@ -26,7 +26,7 @@ def assert_linear(
     run: Callable[[str], object],
     make: Callable[[int], str],
     size: int = MEBIBYTE,
-    most_seconds: float = 20.0,
+    most_seconds: float = 5.0,
 ) -> None:
     """Fail where four times the text takes more than eleven times the work, as of a square.
 

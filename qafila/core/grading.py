@@ -31,6 +31,8 @@ _NUMBER = regex.compile(
     r"(?:\d{1,3}(?:[ \u00a0\u202f'’٬]\d{3})+(?!\d)(?:[.,٫]\d+)?|\d+(?:[.,٫]\d+)*"
     r"|(?<![.,])[.,٫]\d+(?![.,]?\d))(?:[eE][-+]?\d{1,3})?"
 )
+_GROUPS = regex.compile(r"[-+]?[1-9]\d{0,2}(?:[.,]\d{3})+")
+_PLAIN_DIGITS = str.maketrans("\u2212", "-", " \u00a0\u202f'’٬")  # no blanks between groups
 _FENCE = regex.compile(r"```[a-zA-Z]*+")
 _CITED = regex.compile(r"(?:\[[^\[\]\n]{1,200}\]\s*)+")
 _ONE_CITED = regex.compile(r"\[([^\[\]\n]{1,200})\]")
@@ -271,7 +273,7 @@ def _holds(text: str, words: str, *, whole_words: bool) -> bool:
 
 
 def _readings(found: str) -> frozenset[Decimal]:
-    text = regex.sub(r"[ \u00a0\u202f'’٬]", "", found).replace("\u2212", "-")
+    text = found.translate(_PLAIN_DIGITS)
     mantissa, e, power = text.replace("E", "e").partition("e")
     separators = [c for c in mantissa if c in ".,٫"]
     plain = [mantissa]
@@ -295,7 +297,7 @@ def _joined(text: str) -> str:
 
 
 def _in_groups(text: str) -> bool:
-    return regex.fullmatch(r"[-+]?[1-9]\d{0,2}(?:[.,]\d{3})+", text) is not None
+    return _GROUPS.fullmatch(text) is not None
 
 
 def _no_constant(name: str) -> Any:

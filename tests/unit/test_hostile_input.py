@@ -140,7 +140,7 @@ class Parser:
     read: Callable[[str, Path], object]
     may_raise: tuple[type[Exception], ...] = ()
     size: int = MEBIBYTE
-    most_seconds: float = 20.0  # of a slow machine: what counts is how the work grows
+    most_seconds: float = 5.0
     squares: frozenset[str] = frozenset()  # known: only ``most_seconds`` is held against these
 
     def survives(self, text: str, room: Path) -> None:
@@ -151,11 +151,12 @@ class Parser:
 
 PARSERS: dict[str, Parser] = {
     "sentences": Parser("qafila.core.sentences", plain(all_of(sentences.sentences))),
-    "sections": Parser("qafila.core.sections", plain(sections.sections)),
+    "sections": Parser("qafila.core.sections", plain(sections.sections), most_seconds=20),
     **{
         f"chunks by {method}": Parser(
             "qafila.core.chunking",
             chunks(method),
+            most_seconds=20,
             squares=frozenset({"a run of flags"}),
         )
         for method in ("window", "sentences", "headings")
@@ -273,6 +274,7 @@ PARSERS: dict[str, Parser] = {
         "tasks.sources.documents",
         as_file("a.md", documents.read_markdown),
         (documents.Unreadable,),
+        most_seconds=20,
     ),
     # html.parser takes the square of some texts: a process with a bound on time reads them
     "HTML file": Parser(
@@ -345,6 +347,7 @@ PARSERS: dict[str, Parser] = {
     "access log": Parser(
         "tasks.routers.access_log",
         as_file("a", lambda path: access_log.read_log(path, 0)),
+        most_seconds=20,
     ),
     "line of a balancer": Parser(
         "tasks.routers.alb_logs",
