@@ -15,10 +15,10 @@ from qafila.core.routing import EnvoyFileRouter
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from tasks.ledger import Connection, list_workloads, read_workload
-from tasks.routers.envoy_arms import arms_of
+from tasks.routers.envoy_arms import Arm, arms_of
 from tasks.secret_bindings import changing_bindings, read_bindings
 
-ARMS = ("baseline", "candidate")
+_ARMS = ("baseline", "candidate")
 
 
 def new_addresses(ledger: Connection, workload: Workload) -> list[tuple[str, str]]:
@@ -64,19 +64,30 @@ def accept_addresses(ledger: Connection, workload: Workload, addresses: Sequence
         BadInput: an address that the workload does not name; nothing was kept.
         Refused: the file of bindings was changed by somebody else; nothing was kept.
     """
+    accepted = named_addresses(workload, addresses)
+    with changing_bindings() as bound:
+        known = _accepted(ledger, workload.name, bound)
+        new = [address for address in accepted if address not in known]
+        _keep(bound, workload.name, {*known, *new})
+    return [f"requests of {workload.name} may be sent to {address} from now on." for address in new]
+
+
+def named_addresses(workload: Workload, addresses: Sequence[str]) -> list[str]:
+    """Return these addresses in their one spelling, each once. Needs no ledger.
+
+    Raises:
+        BadInput: naming every address that the workload does not name.
+    """
     named = addresses_of(workload)
-    unknown = [address for address in addresses if address not in named]
+    spelled = {address: _spelled(address) for address in addresses}
+    unknown = [address for address, spelling in spelled.items() if spelling not in named]
     if unknown:
         raise BadInput(
             f"{workload.name} names no such address:",
             unknown,
             remedy="name one of these with --accept-address: " + (", ".join(named) or "none"),
         )
-    with changing_bindings() as bound:
-        known = _accepted(ledger, workload.name, bound)
-        new = [address for address in dict.fromkeys(addresses) if address not in known]
-        _keep(bound, workload.name, {*known, *new})
-    return [f"requests of {workload.name} may be sent to {address} from now on." for address in new]
+    return list(dict.fromkeys(spelled.values()))
 
 
 def addresses_of(workload: Workload) -> list[str]:
@@ -100,8 +111,15 @@ def _named(workload: Workload) -> list[tuple[str, str]]:
     if not isinstance(workload.service.router, EnvoyFileRouter):
         return []
     return [
-        (name, arm.origin) for name, arm in zip(ARMS, arms_of(workload.service)[:2], strict=True)
+        (name, arm.origin) for name, arm in zip(_ARMS, arms_of(workload.service)[:2], strict=True)
     ]
+
+
+def _spelled(address: str) -> str:
+    try:
+        return Arm(address).origin
+    except ValueError:  # no address at all, or a port that there is not
+        return address
 
 
 def _addresses(named: Sequence[tuple[str, str]]) -> list[str]:

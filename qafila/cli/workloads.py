@@ -67,11 +67,13 @@ def apply(
         screen.say(f"{file} describes the workload {workload.name}; no mistake was found.")
         screen.say(f"Next:  qafila apply {file}")
         return
+    from tasks.accepted_addresses import accept_addresses, named_addresses
+
+    accepted = named_addresses(workload, accept_address or ())
     from qafila.stack.environment import speak_to_stack
 
     speak_to_stack()
     from qafila.errors import BadInput
-    from tasks.accepted_addresses import accept_addresses
     from tasks.connections import adopt_block
     from tasks.credential_hosts import allow_credential_hosts
     from tasks.edges import install_routes
@@ -94,7 +96,6 @@ def apply(
             )
         for sentence in allow_credential_hosts(workload, credential_host or ()):
             screen.complain(sentence)
-        accepted = list(accept_address or ())
         if not as_json:
             accepted += _ask_about_addresses(ledger, workload, accepted)
         for sentence in accept_addresses(ledger, workload, accepted):

@@ -203,6 +203,28 @@ def test_a_wrong_request_is_refused_with_its_remedy(
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_with_another_candidate_moves_no_route_without_a_persons_word(
+    stack: Stack, tmp_path: Path
+) -> None:
+    text = (ROOT / "workloads" / f"{WORKLOAD}.yaml").read_text()
+    file = tmp_path / "other.yaml"
+    file.write_text(
+        re.sub(r"candidate: \{url: .*\}", 'candidate: {url: "http://127.0.0.1:9"}', text)
+    )
+    assert file.read_text() != text
+    routes = [stack.home / "envoy" / name for name in ("cds.json", "rds.json")]
+    before = [path.read_bytes() for path in routes]
+    done = stack.cli("apply", str(file), check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "a new address that nobody has accepted: " in done.stderr
+    assert "candidate http://127.0.0.1:9" in done.stderr
+    assert "--accept-address http://127.0.0.1:9" in done.stderr
+    wrong = stack.cli("apply", str(file), "--accept-address", "http://127.0.0.1:8", check=False)
+    assert wrong.returncode == 2
+    assert "names no such address" in wrong.stderr
+    assert [path.read_bytes() for path in routes] == before
+
+
 def test_three_mistakes_in_a_workload_file_are_three_sentences(
     stack: Stack, tmp_path: Path
 ) -> None:

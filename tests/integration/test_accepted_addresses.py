@@ -26,7 +26,6 @@ from tasks.workloads import read_file
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "workloads" / "aws-docs-search.yaml"
-NAME = "aws-docs-search"
 BASELINE, CANDIDATE = "http://127.0.0.1:18081", "http://127.0.0.1:18082"
 Ledger = psycopg.Connection[Any]
 
@@ -114,6 +113,17 @@ def test_another_spelling_of_an_accepted_address_is_not_new(ledger: Ledger, edge
     accept_addresses(ledger, first, addresses_of(first))
     again = workload("http://MODELS.example.", "http://Users.Example")
     assert new_addresses(ledger, again) == []
+
+
+def test_an_address_may_be_accepted_in_another_spelling(ledger: Ledger, edge: Path) -> None:
+    spec = workload("http://models.example", "http://users.example")
+    accept_addresses(ledger, spec, ["http://Models.example.:80/", "http://users.example"])
+    assert new_addresses(ledger, spec) == []
+    with pytest.raises(BadInput) as error:
+        accept_addresses(
+            ledger, spec, ["models.example", "http://models.example:99999", "http://["]
+        )
+    assert len(error.value.problems) == 3
 
 
 def test_a_row_of_the_ledger_accepts_nothing(ledger: Ledger, edge: Path) -> None:

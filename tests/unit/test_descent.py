@@ -290,19 +290,19 @@ def test_a_pointer_row_that_is_there_goes_back_above_its_own_epoch(
     assert found == moved
 
 
-class Edge(ThreadingHTTPServer):
+class ProbedServer(ThreadingHTTPServer):
     """An address of a router on loopback that says which arm served, and keeps what was asked."""
 
     def __init__(self, arms: Sequence[str | None]) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+        super().__init__(("127.0.0.1", 0), _ProbeHandler)
         self.arms, self.asked = arms, list[tuple[float, dict[str, str]]]()
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
 
-class _Answer(BaseHTTPRequestHandler):
+class _ProbeHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Edge
+    server: ProbedServer
 
     def do_GET(self) -> None:
         number = len(self.server.asked)
@@ -324,8 +324,8 @@ def probed(seconds: float, *urls: str) -> _Probed:
 
 
 @pytest.fixture
-def edges() -> Iterator[tuple[Edge, Edge]]:
-    made = (Edge(["baseline"]), Edge(["baseline"]))
+def edges() -> Iterator[tuple[ProbedServer, ProbedServer]]:
+    made = (ProbedServer(["baseline"]), ProbedServer(["baseline"]))
     yield made
     for edge in made:
         edge.shutdown()
@@ -334,7 +334,7 @@ def edges() -> Iterator[tuple[Edge, Edge]]:
 
 @pytest.mark.timing
 def test_probes_share_their_time_among_the_addresses_and_ask_as_different_users(
-    edges: tuple[Edge, Edge], monkeypatch: pytest.MonkeyPatch
+    edges: tuple[ProbedServer, ProbedServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # a proxy does not stand in between
     monkeypatch.setattr(descent, "_MOST_PROBES", 100_000)
@@ -354,7 +354,7 @@ def test_probes_share_their_time_among_the_addresses_and_ask_as_different_users(
 
 
 def test_at_least_twenty_users_are_asked_and_at_most_four_hundred(
-    edges: tuple[Edge, Edge],
+    edges: tuple[ProbedServer, ProbedServer],
 ) -> None:
     assert probed(-5.0, edges[0].url).told == 20
     assert probed(60.0, edges[1].url).told == 400
@@ -362,7 +362,7 @@ def test_at_least_twenty_users_are_asked_and_at_most_four_hundred(
 
 @pytest.mark.parametrize("served", ["candidate", descent.PROBE + "candidate"])
 def test_a_probe_that_the_candidate_answers_is_a_stray_and_one_without_a_name_tells_nothing(
-    edges: tuple[Edge, Edge], served: str
+    edges: tuple[ProbedServer, ProbedServer], served: str
 ) -> None:
     edges[0].arms = ["baseline", served, None, descent.PROBE + "baseline", "baseline"]
     found = probed(-1.0, edges[0].url)
@@ -370,7 +370,9 @@ def test_a_probe_that_the_candidate_answers_is_a_stray_and_one_without_a_name_te
     assert found.strays == [pytest.approx(edges[0].asked[1][0], abs=0.5)]
 
 
-def test_where_nobody_listens_the_other_addresses_are_asked(edges: tuple[Edge, Edge]) -> None:
+def test_where_nobody_listens_the_other_addresses_are_asked(
+    edges: tuple[ProbedServer, ProbedServer],
+) -> None:
     begun = time.monotonic()
     assert probed(0.2, "http://127.0.0.1:9", edges[0].url).told >= 20
     assert time.monotonic() - begun < 5
