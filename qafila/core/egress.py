@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from qafila.core.network.kinds import Kind
+from qafila.core.strict_toml import load_toml
 from qafila.errors import BadInput
 
 
@@ -132,7 +132,7 @@ def parse_tariffs(text: str) -> Tariffs:
         BadInput: a row names a tariff without tiers or a route that is none, lacks its origins,
             or its tiers are in two currencies; all problems at once.
     """
-    read = tomllib.loads(text)
+    read = load_toml(text, "the table of egress tariffs")
     tiers: list[dict[str, Any]] = read.get("tier", [])
     tariffs = tariffs_of(tiers)
     problems: list[str] = []

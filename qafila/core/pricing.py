@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from qafila.core.egress import Tariff, tariffs_of
 from qafila.core.sizing import Gpu, ModelShape
+from qafila.core.strict_toml import load_toml
 from qafila.errors import BadInput
 
 HOURS_PER_MONTH = 730
@@ -77,11 +77,12 @@ def parse_price_book(prices: str, models: str, egress: str) -> PriceBook:
             twice; all problems at once.
     """
     problems: list[str] = []
+    of_models = load_toml(models, "the table of models")
     rows = {
-        "price": tomllib.loads(prices).get("price", []),
-        "tier": tomllib.loads(egress).get("tier", []),
-        "model": tomllib.loads(models).get("model", []),
-        "gpu": tomllib.loads(models).get("gpu", []),
+        "price": load_toml(prices, "the table of prices").get("price", []),
+        "tier": load_toml(egress, "the table of egress tariffs").get("tier", []),
+        "model": of_models.get("model", []),
+        "gpu": of_models.get("gpu", []),
     }
     for table, entries in rows.items():
         problems += _row_problems(table, entries, money=table in ("price", "tier"))

@@ -10,7 +10,6 @@ of 280 calls in three would then slow down by chance alone.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -18,6 +17,7 @@ from math import log
 from types import MappingProxyType
 
 from qafila.core.governor import Clock, paused, take
+from qafila.core.strict_toml import load_toml
 from qafila.errors import BadInput
 
 DEFAULT = "*"  # the row of services that document no rate
@@ -112,7 +112,7 @@ def request_rates(table: str) -> Mapping[str, Rate]:
     """
     rates: dict[str, Rate] = {}
     problems: list[str] = []
-    for number, row in enumerate(tomllib.loads(table).get("rate", []), 1):
+    for number, row in enumerate(load_toml(table, "the table of rates").get("rate", []), 1):
         try:
             name = row["service"] + (f".{row['operation']}" if "operation" in row else "")
             rate = Rate(float(row["per_second"]), int(row["burst"]), row["source"], row["as_of"])

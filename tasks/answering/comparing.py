@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -14,6 +13,7 @@ from qafila.core.grading import grade_answer
 from qafila.core.inference import AnswerObjectives
 from qafila.core.ladder.answers import JudgedAnswers, judge_answers
 from qafila.core.normalising import normalise
+from qafila.core.strict_toml import load_toml
 from qafila.errors import SpendCapReached
 from tasks.answering.service import LanguageModelService, Unsaid
 
@@ -119,7 +119,11 @@ def compare_models(
 def load_refusals() -> list[str]:
     """Return the beginnings by which a refusal is told, of all languages in the list."""
     text = (files("qafila.data") / "refusals.toml").read_text(encoding="utf-8")
-    return [phrase for row in tomllib.loads(text)["language"] for phrase in row["phrases"]]
+    return [
+        phrase
+        for row in load_toml(text, "the list of refusals")["language"]
+        for phrase in row["phrases"]
+    ]
 
 
 def _ask(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-import tomllib
 import unicodedata
 import warnings
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from qafila.core.strict_toml import load_toml
 from qafila.core.strict_yaml import load_yaml
 from qafila.errors import BadInput
 
@@ -23,7 +23,6 @@ _FRONT_MATTER = re.compile(
 )
 _HEADING = re.compile(r"^#[ \t]+(?=[^ \t\n])([^\n]*)", re.MULTILINE)
 _LONGEST_FRONT_MATTER = 1 << 16  # characters; PyYAML reads some 100 000 a second
-_MOST_DOTS = 200  # in a line of TOML; each may be a level, and tomllib takes their square
 _MOST_VALUES = 100_000  # of front matter
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
@@ -75,18 +74,11 @@ def read_markdown(path: Path) -> Document:
                 f"begins with front matter of more than {_LONGEST_FRONT_MATTER} characters: keep "
                 "there what describes the document, or put an empty line before a rule"
             )
-        if kind == "TOML" and any(
-            line.count(".") > _MOST_DOTS for line in front["toml"].split("\n")
-        ):
-            raise Unreadable(
-                f"begins with front matter that has more than {_MOST_DOTS} dots in one line: "
-                "break the line"
-            )
         try:
             if kind == "YAML":
                 fields = load_yaml(front["yaml"], "", first_line=2) or {}
             else:
-                fields = tomllib.loads(front["toml"])
+                fields = load_toml(front["toml"], "")
             values = _unfolded(fields, {})
         except BadInput as error:
             told = " ".join([error.what.strip(), *error.problems])

@@ -37,6 +37,7 @@ from qafila.core import (
     sections,
     sentences,
     skeleton,
+    strict_toml,
     strict_yaml,
 )
 from qafila.core.ai_need import names
@@ -237,6 +238,12 @@ PARSERS: dict[str, Parser] = {
         "qafila.core.lock_in.parsing",
         plain(parsing.parse_rules),
         (*REFUSED, ValueError, KeyError, TypeError),
+        size=1 << 16,
+    ),
+    "TOML": Parser(
+        "qafila.core.strict_toml",
+        plain(lambda text: strict_toml.load_toml(text, "a")),
+        (BadInput,),
         size=1 << 16,
     ),
     "is a test": Parser("qafila.core.lock_in.abstraction", plain(abstraction.is_test)),
@@ -449,7 +456,7 @@ def test_any_text_is_read_or_refused(name: str, tmp_path: Path, text: str) -> No
 
 
 READS = re.compile(
-    r"json\.loads|load_yaml|parse_yaml|tomllib\.|re\.compile|regex\.compile|csv\.reader|gzip\.|"
+    r"json\.loads|load_yaml|parse_yaml|load_toml|tomllib\.|re\.compile|regex\.compile|csv\.reader|gzip\.|"
     r"zipfile\.|zlib\.decompress|fromisoformat|urlsplit\(|BeautifulSoup\(|PdfReader|MarkdownIt\(|SgRoot"
 )
 # Modules that read text and have no entry of their own, by why.

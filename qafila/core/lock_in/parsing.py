@@ -7,7 +7,6 @@ what the fields mean.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from qafila.core.lock_in.integrations import integrations_of
 from qafila.core.lock_in.namespaces import Members, Namespace, words_of
 from qafila.core.lock_in.rules import ANY, LANGUAGES, Rules
 from qafila.core.lock_in.values import Effort, Kind
+from qafila.core.strict_toml import load_toml
 from qafila.errors import BadInput
 
 _FIELDS = frozenset({*LANGUAGES, "rule", "kind", "provider", "api", "effort", "reason", "services",
@@ -32,7 +32,7 @@ def parse_rules(*texts: str) -> Rules:
         BadInput: a row lacks a field, has an unknown one, a value that is none of the allowed
             ones, or claims a module, service or address that another has; all problems at once.
     """
-    tables = [tomllib.loads(text) for text in texts]
+    tables = [load_toml(text, "the rules") for text in texts]
     rows: list[dict[str, Any]] = [row for table in tables for row in table.get("api", [])]
     spaces: list[dict[str, Any]] = [s for table in tables for s in table.get("namespace", [])]
     words = {kind: w for table in tables for kind, w in table.get("words", {}).items()}
