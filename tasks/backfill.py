@@ -81,7 +81,8 @@ def _plan(
                 f"{name} cannot be backfilled:", problems,
                 remedy=f"mend and apply the file, then: qafila run embedding-backfill {name}",
             )  # fmt: skip
-        each = rows_per_shard or shard_rows(source.volume().rows)
+        volume = source.volume()
+        each = rows_per_shard or shard_rows(volume.rows)
         ranges, shape = source.freeze(each), source.shape()
         promises = source.semantics
         reach = reach_of(ledger, workload)
@@ -113,6 +114,11 @@ def _plan(
         promises=(promises.order, promises.snapshot, promises.change),
     )
     found = [*plan.risks, *_look_first(workload, reach)]
+    if volume.unreadable:
+        found.append(
+            f"{volume.unreadable:,} of {volume.rows:,} documents cannot be read: each is set aside "
+            "with its reason, and the others are loaded"
+        )
     if able < workers:
         found.append(
             f"1 worker loads, not the {workers} asked for: {folder} is a folder of Qdrant's local "

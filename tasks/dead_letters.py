@@ -112,10 +112,14 @@ def replay_dead_letters(
             rows = source.fetch(keys)
             made = made_of(rows, workload, vectorise)
             _set_aside_again(ledger, generation, made.rejected)
-            store.replace(keys, made.chunks, made.vectors, mark)
+            # the place of a line that gave no key now has a document with a key of its own
+            replaced = list(dict.fromkeys([*keys, *(row.key_text for row in rows)]))
+            store.replace(replaced, made.chunks, made.vectors, mark)
             _mark_replayed(ledger, generation, keys, made.rejected)
             there = len({row.key_text for row in rows})
-            total += Replayed(len(keys), len(keys) - there, len(made.chunks), len(made.rejected))
+            total += Replayed(
+                len(keys), max(0, len(keys) - there), len(made.chunks), len(made.rejected)
+            )
             after = keys[-1]
     return total
 

@@ -25,6 +25,14 @@ def demo_workload(**corpus: Any) -> Workload:
     return Workload.model_validate({**workload.model_dump(), "corpus": merged})
 
 
+def workload_from(source: dict[str, Any]) -> Workload:
+    """Return the demo's workload with another source; judged queries stay in a database."""
+    told = demo_workload().model_dump()
+    told["corpus"]["source"] = source
+    told["queries"]["judged"]["block"] = "judged"
+    return Workload.model_validate(told)
+
+
 def make_source(url: str, rows: int) -> None:
     """Create the table that the demo's workload names, with ``rows`` short documents."""
     with psycopg.connect(url, autocommit=True) as source:

@@ -29,10 +29,11 @@ from tasks.sources.records import Record, is_blank, read_csv, read_jsonl, read_p
 from tasks.sources.relation import ranges_of
 from tasks.sources.spool import Spool, Spooled, open_spool
 
-_VERSION = 8  # raise it when the same files would give other documents
+_VERSION = 9  # raise it when the same files would give other documents
 _KEY_BYTES = 2_000  # a B-tree of the target takes 2 704 bytes a key
 _DAY_SECONDS = 86_400.0
-_MOST_REASONS = 20
+_MOST_REASONS = 19  # a spool tells twenty problems; one says how many more there are
+_MANY_UNREADABLE = 1_000  # documents; a source with more of these than of others is refused
 _NESTED = "are nested too deeply: name the fields that are needed in corpus.source.metadata"
 
 
@@ -73,9 +74,11 @@ class ObjectSource:
         return self._listed()
 
     def volume(self) -> Volume:
-        """Return how many documents there are, and bytes of text."""
+        """Return how many documents there are, how many cannot be read, and bytes of text."""
         facts = self._spool().facts()
-        return Volume(facts["documents"], facts["text_bytes"], "counted in the files")
+        return Volume(
+            facts["documents"], facts["text_bytes"], "counted in the files", facts["unreadable"]
+        )
 
     def freeze(self, rows_per_shard: int) -> list[KeyRange]:
         """Return ranges of at most ``rows_per_shard`` documents that cover every possible key."""
@@ -95,7 +98,11 @@ class ObjectSource:
             after = batch[-1].key
 
     def fetch(self, keys: Sequence[str]) -> list[SourceRow]:
-        """Return these documents as they were when the files were listed, in key order."""
+        """Return these documents as they were when the files were listed, in key order.
+
+        For the place of a line that gave no key (``orders.jsonl:812``), return the document that
+        is in this place now, under its own key.
+        """
         return [_row(d) for d in self._usable().these(keys)]
 
     def _usable(self) -> Spool:
@@ -145,8 +152,8 @@ class ObjectSource:
             yield from self._read_with(reader)
 
     def _read_with(self, reader: BoundedReader) -> Iterator[Spooled | str]:
-        read, files, readable = 0, 0, False
-        reasons: list[str] = []  # of documents that cannot be read
+        read, files = 0, 0
+        unreadable = _Unreadable()
         texts = _Texts(self._settings.text)
         headless = self._settings.format == "csv"  # until a file has a first line
         for file in self._files.listed():
@@ -159,16 +166,14 @@ class ObjectSource:
                     headless = headless and is_blank(path)
                     if self._settings.format in READERS:
                         found = self._document(file, path, reader)
-                        if isinstance(found, Spooled) and found.unreadable:
-                            if len(reasons) < _MOST_REASONS:
-                                reasons.append(f"{file.name}: {found.unreadable}")
-                        else:
-                            readable = True
+                        unreadable.look(found)
                         yield found
                     else:
                         for record in self._records(path):
                             texts.look(record)
-                            yield self._record(file, record)
+                            found = self._record(file, record)
+                            unreadable.look(found)
+                            yield found
             except PermissionError:
                 yield f"{file.name}: it must not be read: give its group or us the right to"
             except BadInput as error:  # S3 says no to this object
@@ -177,8 +182,7 @@ class ObjectSource:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):  # here, not where the file lies
                     raise
                 yield f"{file.name}: it cannot be read: {error.strerror or error}"
-        if not readable:  # another format, perhaps: nothing would be left but dead letters
-            yield from reasons
+        yield from unreadable.problems()
         yield from texts.problems()
         if headless and files:
             yield (
@@ -203,12 +207,16 @@ class ObjectSource:
 
     def _record(self, file: FileVersion, record: Record) -> Spooled | str:
         settings, place = self._settings, f"{file.name}:{record.line}"
-        if record.fields is None:
+        if record.of_file:
             return f"{place}: {record.wrong}"
+        if record.fields is None:
+            return _set_aside(place, place, record.wrong)
+        key = place
         try:
+            key = _key(dig(record.fields, settings.key), settings.key)
             texts = [text_of(record.fields, t) for t in settings.text]
             return Spooled(
-                key=_key(dig(record.fields, settings.key), settings.key),
+                key=key,
                 place=place,
                 title=texts[0] if len(texts) > 1 else "",
                 text="\n".join(t for t in texts if t),
@@ -219,36 +227,64 @@ class ObjectSource:
                 ),
             )
         except WrongField as error:
-            return f"{place}: {error}"
+            return _set_aside(key, place, str(error))
         except RecursionError:
-            return f"{place}: its metadata {_NESTED}"
+            return _set_aside(key, place, f"its metadata {_NESTED}")
 
     def _document(self, file: FileVersion, path: Path, reader: BoundedReader) -> Spooled | str:
-        settings = self._settings
+        settings, name = self._settings, file.name
         try:
             found = reader.read(settings.format, path)
             return Spooled(
-                key=_key(file.name, "its path"),
-                place=file.name,
+                key=_key(name, "its path"),
+                place=name,
                 title=found.title,
                 text=found.text,
                 acl=groups_of(found.fields, settings.acl),
                 metadata=plain(metadata_of(found.fields, settings.metadata)),
             )
         except Unreadable as error:
-            return self._unreadable(file, f"it {error}")
+            return _set_aside(name, name, f"it {error}")
         except RecursionError:
-            return self._unreadable(file, f"its metadata {_NESTED}")
+            return _set_aside(name, name, f"its metadata {_NESTED}")
         except WrongField as error:
-            return f"{file.name}: {error}"
+            return _set_aside(name, name, str(error))
 
-    def _unreadable(self, file: FileVersion, why: str) -> Spooled | str:
-        """Return a document without text, which becomes one dead letter; the others are loaded."""
-        try:
-            key = _key(file.name, "its path")
-        except WrongField as error:
-            return f"{file.name}: {error}"
-        return Spooled(key, file.name, "", "", [], {}, why)
+
+def _set_aside(key: str, place: str, why: str) -> Spooled | str:
+    """Return a document without text, which becomes one dead letter; the others are loaded."""
+    try:
+        return Spooled(_key(key, "its path"), place, "", "", [], {}, why)
+    except WrongField as error:
+        return f"{place}: {error}"
+
+
+class _Unreadable:
+    """Documents that cannot be read, counted beside the others.
+
+    Where there are no others, or where most of a great many cannot be read, the files have another
+    format than the workload says: dead letters would be all that is left of the source.
+    """
+
+    def __init__(self) -> None:
+        self._readable = self._unreadable = 0
+        self._reasons: list[str] = []
+
+    def look(self, found: Spooled | str) -> None:
+        if isinstance(found, str):
+            return
+        if not found.unreadable:
+            self._readable += 1
+            return
+        self._unreadable += 1
+        if len(self._reasons) < _MOST_REASONS:
+            self._reasons.append(f"{found.place}: {found.unreadable}")
+
+    def problems(self) -> list[str]:
+        if self._readable and self._unreadable <= max(_MANY_UNREADABLE, self._readable):
+            return []
+        more = self._unreadable - len(self._reasons)
+        return self._reasons + ([f"and {more} more that cannot be read"] if more else [])
 
 
 class _Texts:

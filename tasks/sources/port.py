@@ -74,11 +74,15 @@ class Semantics:
 
 @dataclass(frozen=True)
 class Volume:
-    """How much there is: rows, bytes of text, and how that was found out."""
+    """How much there is: rows, bytes of text, and how that was found out.
+
+    ``unreadable``: how many of the rows are known to have a text that cannot be read.
+    """
 
     rows: int
     text_bytes: int
     how: str
+    unreadable: int = 0
 
 
 class Source(Protocol):

@@ -9,7 +9,7 @@ import json
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, cast
@@ -17,7 +17,8 @@ from typing import IO, Any, cast
 _BOMS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _DELIMITERS = ",;\t|"
 _ROWS = 1_000
-_LONGEST_LINE = 1 << 26  # bytes; a longer one is no line, but an archive that unfolds without end
+_LONGEST_LINE = 1 << 26  # bytes; a longer one is not taken into memory
+_FARTHEST_END = 1 << 30  # bytes; a line without an end by then is an archive that unfolds endlessly
 _MOST_VALUES = 5_000_000  # of one line: each takes some hundred bytes in memory
 _LONGEST_CELL = 1 << 26  # letters, at four bytes each; what is longer began with a stray quote
 
@@ -49,25 +50,36 @@ _BYTES_OF = {  # by type: the function that gives the bytes of one text
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Fields of one record or, when it cannot be read, what is wrong with it."""
+    """Fields of one record or, when it cannot be read, what is wrong with it.
+
+    ``of_file``: what is wrong hides an unknown number of other records, or concerns all of them.
+    """
 
     line: int
     fields: Mapping[str, Any] | None
     wrong: str = ""
+    of_file: bool = False
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
     """Yield one record a line; empty lines are passed over."""
     first = True
-    for number, text in _lines(path):
-        if isinstance(text, Record):
-            yield text
-        elif held := text.strip():
+    for number, raw in _lines(path):
+        if isinstance(raw, Record):
+            yield raw
+            continue
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            yield _not_utf8(number, error)
+            continue
+        if held := text.strip():
             if first and held in ("[", "{"):  # said once, and not again of each of its lines
                 yield Record(
                     number, None,
                     "begins one JSON document over several lines: write one object a line, as "
                     "jq -c does; nothing behind it was read",
+                    of_file=True,
                 )  # fmt: skip
                 return
             yield _parsed(number, text)
@@ -80,12 +92,18 @@ def _parsed(line: int, text: str) -> Record:
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        return Record(line, None, f"is no JSON: {error.msg} at column {error.colno}")
+        return Record(
+            line, None, f"is no JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+        )
     except (ValueError, RecursionError) as error:
         return Record(line, None, f"is no JSON: {error}")
     if not isinstance(value, dict):
         return Record(line, None, "is no JSON object: one object a line is needed")
     return Record(line, value)
+
+
+def _not_utf8(line: int, error: UnicodeDecodeError) -> Record:
+    return Record(line, None, f"is not UTF-8 at its byte {error.start + 1}: save the file as UTF-8")
 
 
 def _no_constant(name: str) -> Any:
@@ -96,7 +114,9 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
     """Yield one record a row, by the names of the first line; an empty cell is not there.
 
     The delimiter is the first of comma, semicolon, tab and bar with which the first line names the
-    key. A file that is blank is the part of an export that had no rows, as in JSON lines.
+    key. A file that is blank is the part of an export that had no rows, as in JSON lines. A row
+    with a line in it that cannot be read is not given; where quotes are broken, nobody knows where
+    the next row begins, so the file ends there.
     """
     if is_blank(path):
         return
@@ -108,24 +128,29 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
         names: list[str] = next(rows, [])
         read = rows.line_num
         if wrong:  # the first line is none, so it names nothing
-            yield from wrong
+            yield from (replace(record, of_file=True) for record in wrong)
             return
         used = list(dict.fromkeys([key, *fields]))
         missing = [f for f in used if f not in names]
         twice = [f for f in used if names.count(f) > 1]
         if missing:
             told = ", ".join(repr(f) for f in missing)
-            yield Record(1, None, f"has no column {told}; it has: {', '.join(names) or 'none'}")
+            yield Record(
+                1, None, f"has no column {told}; it has: {', '.join(names) or 'none'}", True
+            )
             return
         if twice:
             told = ", ".join(repr(f) for f in twice)
-            yield Record(1, None, f"names the column {told} more than once: name them apart")
+            yield Record(1, None, f"names the column {told} more than once: name them apart", True)
             return
         for row in rows:
             read = rows.line_num
-            yield from wrong
-            wrong.clear()
-            if len(row) == len(names):
+            if wrong:  # a line of this row, or what ends the file
+                yield from wrong
+                if any(record.of_file for record in wrong):
+                    return
+                wrong.clear()
+            elif len(row) == len(names):
                 yield Record(rows.line_num, {n: v for n, v in zip(names, row, strict=True) if v})
             elif row:
                 yield Record(
@@ -133,13 +158,15 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
                 )
     except _csv.Error as error:
         # the line that a quote was opened in, not the last of all that it took in
-        yield Record(read + 1, None, f"is no CSV: {error}; nothing behind it was read")
+        yield Record(read + 1, None, f"is no CSV: {error}; nothing behind it was read", True)
     yield from wrong
 
 
 def is_blank(path: Path) -> bool:
     """Say whether a file has nothing in it but line ends and spaces, packed or not."""
-    return not any(isinstance(text, Record) or text.strip() for _, text in _lines(path))
+    return not any(
+        isinstance(raw, Record) or raw.decode(errors="replace").strip() for _, raw in _lines(path)
+    )
 
 
 def _delimiter(first: str, key: str) -> str:
@@ -156,42 +183,59 @@ def _again(first: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _texts(path: Path, wrong: list[Record]) -> Iterator[str]:
-    """Yield lines of text; one that is none goes to ``wrong`` and is empty."""
-    for _, text in _lines(path):
-        if isinstance(text, Record):
-            wrong.append(text)
+    """Yield lines of text; what is wrong with one goes to ``wrong``.
+
+    A line that is not UTF-8 keeps its commas and quotes, so that the row ends where it ends.
+    """
+    for number, raw in _lines(path):
+        if isinstance(raw, Record):  # where its quotes are is not known, so nor is the next row
+            told = raw.wrong if raw.of_file else f"{raw.wrong}; nothing behind it was read"
+            wrong.append(replace(raw, wrong=told, of_file=True))
             yield "\n"
-        else:
-            yield text
+            return
+        try:
+            yield raw.decode()
+        except UnicodeDecodeError as error:
+            wrong.append(_not_utf8(number, error))
+            yield raw.decode(errors="replace")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str | Record]]:
+def _lines(path: Path) -> Iterator[tuple[int, bytes | Record]]:
     number = 0
     try:
         with _opened(path) as file:
             while raw := file.readline(_LONGEST_LINE + 1):
                 number += 1
                 if len(raw) > _LONGEST_LINE:
-                    yield number, Record(
-                        number, None,
-                        f"is longer than {_LONGEST_LINE} bytes; nothing behind it was read",
-                    )  # fmt: skip
-                    return
+                    yield number, Record(number, None, f"is longer than {_LONGEST_LINE} bytes")
+                    if not _ends_soon(file, raw):
+                        yield number, Record(
+                            number, None,
+                            f"is longer than {_FARTHEST_END} bytes; nothing behind it was read",
+                            of_file=True,
+                        )  # fmt: skip
+                        return
+                    continue
                 if number == 1:
                     for bom, encoding in _BOMS:
                         if raw.startswith(bom):
-                            yield 1, Record(1, None, f"is {encoding}: save the file as UTF-8")
+                            yield 1, Record(1, None, f"is {encoding}: save the file as UTF-8", True)
                             return
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
-                try:
-                    yield number, raw.decode()
-                except UnicodeDecodeError as error:
-                    yield number, Record(
-                        number, None,
-                        f"is not UTF-8 at its byte {error.start + 1}: save the file as UTF-8",
-                    )  # fmt: skip
+                yield number, raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        yield number + 1, Record(number + 1, None, f"is cut off or no gzip: {error}")
+        yield number + 1, Record(number + 1, None, f"is cut off or no gzip: {error}", True)
+
+
+def _ends_soon(file: IO[bytes], begun: bytes) -> bool:
+    """Read a line to its end, without keeping it, and say whether it ended near enough."""
+    length, part = len(begun), begun
+    while part and not part.endswith(b"\n"):
+        if length > _FARTHEST_END:
+            return False
+        part = file.readline(_LONGEST_LINE)
+        length += len(part)
+    return True
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -218,36 +262,45 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                 missing = [p for p, name in wanted.items() if name not in names]
                 if missing:
                     told = ", ".join(repr(p) for p in missing)
-                    yield Record(1, None, f"has no column {told}; it has: {', '.join(names)}")
+                    yield Record(1, None, f"has no column {told}; it has: {', '.join(names)}", True)
                     return
                 used = list(dict.fromkeys(wanted.values()))
-                listed = ", ".join('"' + name.replace('"', '""') + '"' for name in used)
+                listed = ", ".join(map(_quoted, used))
                 kinds = {column[0]: str(column[1]) for column in described or ()}
                 texts = {name: kinds[name] for name in used if kinds[name] in _BYTES_OF}
                 longest = _row_bytes(connection, link, texts)
+                size, chosen = "0", listed
                 if longest > _LONGEST_LINE:
-                    yield Record(
-                        1,
-                        None,
-                        f"has a row with texts of {longest} bytes, more than {_LONGEST_LINE}",
+                    size = " + ".join(f"coalesce({length}, 0)" for length in _lengths(texts))
+                    chosen = ", ".join(
+                        f"CASE WHEN {size} <= {_LONGEST_LINE} THEN {_quoted(name)} END"
+                        for name in used
                     )
-                    return
-                rows = connection.execute(f"SELECT {listed} FROM read_parquet(?)", [str(link)])
+                rows = connection.execute(
+                    f"SELECT {size}, {chosen} FROM read_parquet(?)", [str(link)]
+                )
                 number = 0
-                at_once = max(1, min(_ROWS, _BATCH_BYTES // max(1, longest)))
+                at_once = max(1, min(_ROWS, _BATCH_BYTES // max(1, min(longest, _LONGEST_LINE))))
                 while batch := rows.fetchmany(at_once):
-                    for row in batch:
+                    for size_bytes, *row in batch:
                         number += 1
-                        yield Record(number, dict(zip(used, row, strict=True)))
+                        if size_bytes > _LONGEST_LINE:
+                            yield Record(
+                                number, None,
+                                f"has texts of {size_bytes} bytes, more than {_LONGEST_LINE}",
+                            )  # fmt: skip
+                        else:
+                            yield Record(number, dict(zip(used, row, strict=True)))
             except duckdb.OutOfMemoryException:
                 yield Record(
                     1, None,
                     f"needs more than {_MEMORY} to be read: write it with smaller "
                     "pages and row groups",
+                    of_file=True,
                 )  # fmt: skip
             except duckdb.Error as error:
                 told = str(error).splitlines()[0].replace(f"File '{link}' ", "")
-                yield Record(1, None, f"is no readable Parquet: {told}")
+                yield Record(1, None, f"is no readable Parquet: {told}", True)
 
 
 def _row_bytes(connection: Any, file: Path, kinds: Mapping[str, str]) -> int:
@@ -257,7 +310,14 @@ def _row_bytes(connection: Any, file: Path, kinds: Mapping[str, str]) -> int:
     """
     if not kinds:
         return 0
-    quoted = {'"' + name.replace('"', '""') + '"': kind for name, kind in kinds.items()}
-    longest = ", ".join(f"max({_BYTES_OF[kind]}({name}))" for name, kind in quoted.items())
+    longest = ", ".join(f"max({length})" for length in _lengths(kinds))
     found = connection.execute(f"SELECT {longest} FROM read_parquet(?)", [str(file)]).fetchone()
     return sum(length or 0 for length in found or ())
+
+
+def _lengths(kinds: Mapping[str, str]) -> list[str]:
+    return [f"{_BYTES_OF[kind]}({_quoted(name)})" for name, kind in kinds.items()]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -64,7 +64,7 @@ class Spool:
         return told if more <= 0 else [*told[:_MOST_PROBLEMS], f"and {more} more like these"]
 
     def facts(self) -> dict[str, int]:
-        """Return counts: documents, text_bytes, files."""
+        """Return counts: documents, those of them that are unreadable, and text_bytes."""
         return dict(self._database.execute("SELECT name, value FROM fact"))
 
     def every_nth_key(self, n: int) -> list[str]:
@@ -86,13 +86,23 @@ class Spool:
         ]
 
     def these(self, keys: Iterable[str]) -> list[Spooled]:
-        """Return the documents with these keys, in key order."""
-        found = []
-        for key in sorted({_blob(k) for k in keys}):
-            found += self._database.execute(
-                "SELECT key, place, body FROM document WHERE key = ?", [key]
-            ).fetchall()
-        return [_document(*row) for row in found]
+        """Return the documents with these keys, or else in these places, in key order."""
+        found: dict[bytes, tuple[bytes, str, bytes]] = {}
+        places = []
+        for key in {_blob(k) for k in keys}:
+            rows = self._rows("key = ?", [key])
+            found |= {row[0]: row for row in rows}
+            if not rows:
+                places.append(_told(_text(key)))
+        if places:  # no index: one pass over all documents
+            rows = self._rows("place IN (SELECT value FROM json_each(?))", [json.dumps(places)])
+            found |= {row[0]: row for row in rows}
+        return [_document(*found[key]) for key in sorted(found)]
+
+    def _rows(self, condition: str, values: Sequence[Any]) -> list[tuple[bytes, str, bytes]]:
+        return self._database.execute(
+            f"SELECT key, place, body FROM document WHERE {condition}", values
+        ).fetchall()
 
 
 def open_spool(path: Path, content: Iterator[Spooled | str]) -> Spool:
@@ -146,7 +156,7 @@ def _write(path: Path, content: Iterator[Spooled | str]) -> None:
 
 
 def _fill(database: sqlite3.Connection, content: Iterator[Spooled | str]) -> None:
-    documents = text_bytes = problems = 0
+    documents = unreadable = text_bytes = problems = 0
     for found in content:
         if isinstance(found, str):
             problems += 1
@@ -162,13 +172,15 @@ def _fill(database: sqlite3.Connection, content: Iterator[Spooled | str]) -> Non
                 ensure_ascii=False,
             )
             documents += 1
+            unreadable += bool(found.unreadable)
             text_bytes += len(found.text.encode("utf-8", "surrogatepass"))
             database.execute(
                 "INSERT INTO document VALUES (?, ?, ?)",
                 [_blob(found.key), _told(found.place), _blob(body)],
             )
     database.executemany(
-        "INSERT INTO fact VALUES (?, ?)", [("documents", documents), ("text_bytes", text_bytes)]
+        "INSERT INTO fact VALUES (?, ?)",
+        [("documents", documents), ("unreadable", unreadable), ("text_bytes", text_bytes)],
     )
 
 

@@ -104,13 +104,45 @@ def test_a_text_that_repeats_is_not_held_a_thousand_times(tmp_path: Path) -> Non
         assert sum(r.fields is not None for r in records.read_parquet(path, ["id", "text"])) == 1000
 
 
-def test_a_row_longer_than_any_line_has_one_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("format_", ["jsonl", "parquet"])
+def test_a_record_longer_than_may_be_is_left_out_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format_: str
 ) -> None:
     monkeypatch.setattr(records, "_LONGEST_LINE", 1_000)
-    path = parquet(tmp_path / "a.parquet", "SELECT 1 AS id, repeat('x', 5000) AS text")
-    (found,) = records.read_parquet(path, ["id", "text"])
-    assert found.wrong == "has a row with texts of 5000 bytes, more than 1000"
+    if format_ == "parquet":
+        path = parquet(
+            tmp_path / "a.parquet",
+            "SELECT i AS id, repeat('x', if(i = 2, 5000, 9)) AS text FROM range(1, 4) t(i)",
+        )
+        found = list(records.read_parquet(path, ["id", "text"]))
+    else:
+        path = tmp_path / "a.jsonl.gz"
+        lines = [json.dumps({"id": i, "text": "x" * (5000 if i == 2 else 9)}) for i in (1, 2, 3)]
+        path.write_bytes(gzip.compress("\n".join(lines).encode()))
+        found = list(records.read_jsonl(path))
+    assert [(r.line, r.fields and r.fields["id"], r.of_file) for r in found] == [
+        (1, 1, False), (2, None, False), (3, 3, False),
+    ]  # fmt: skip
+    assert (
+        found[1].wrong
+        == {
+            "parquet": "has texts of 5000 bytes, more than 1000",
+            "jsonl": "is longer than 1000 bytes",
+        }[format_]
+    )
+
+
+def test_a_line_that_never_ends_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_LONGEST_LINE", MIB)
+    monkeypatch.setattr(records, "_FARTHEST_END", 8 * MIB)
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"x" * (64 * MIB)))
+    with taking_at_most(8 * MIB):
+        first, last = records.read_jsonl(path)
+    assert (first.of_file, last.of_file) == (False, True)
+    assert last.wrong == f"is longer than {8 * MIB} bytes; nothing behind it was read"
 
 
 def test_flow_logs_that_unpack_without_end_leave_the_disk_alone(

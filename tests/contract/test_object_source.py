@@ -24,6 +24,7 @@ from qafila.core.corpus import ObjectSource as Settings
 from qafila.errors import BackfillHalted, BadInput, Unavailable
 from tasks.engine.claims import Spent
 from tasks.engine.loading import Vectored, made_of
+from tasks.sources import objects
 from tasks.sources.documents import READERS, Document, read_markdown
 from tasks.sources.objects import ObjectSource, files_of
 from tasks.sources.port import SourceRow
@@ -45,9 +46,9 @@ def read(opened: ObjectSource) -> list[SourceRow]:
     return [row for batch in opened.read(None, None, 7) for row in batch]
 
 
-def unreadable(docs: Path, format_: str) -> dict[str, str]:
+def unreadable(docs: Path, format_: str, **settings: Any) -> dict[str, str]:
     """Return why documents cannot be read; they are set aside, and the source is not refused."""
-    opened = source(docs.parent, format_)
+    opened = source(docs.parent, format_, **settings)
     assert opened.problems() == []
     return {row.key_text: row.unreadable for row in read(opened) if row.unreadable}
 
@@ -59,34 +60,80 @@ def docs(tmp_path: Path) -> Path:
     return folder
 
 
-def test_every_line_that_cannot_be_used_is_named_at_once(docs: Path) -> None:
+def test_a_line_that_cannot_be_read_is_set_aside_alone(docs: Path) -> None:
     lines = [
         b'{"id": "a", "text": "good"}', b"", b'{"id": "b", "text": ', b"[1]", b'{"text": "x"}',
         b'{"id": 1.5, "text": "x"}', b'{"id": "c", "text": ["x"]}', b'{"id": "d", "text": "\xe9"}',
         b'{"id": "e", "text": "x", "m": NaN}', b'{"id": "f\\u0000", "text": "x"}',
         b'{"id": "g", "text": "x", "acl": "hr"}', b'{"id": "h", "text": "x", "acl": 5}',
-        b'{"id": "a", "text": "again", "acl": []}', b'{"id": "' + b"k" * 2001 + b'", "text": "x"}',
+        b'{"id": "j", "text": "y", "acl": []}', b'{"id": "' + b"k" * 2001 + b'", "text": "x"}',
         b'{"id": "i", "text": "x", "acl": ["hr"]}', b"[" * 100_000,
     ]  # fmt: skip
     (docs / "one.jsonl").write_bytes(b"\n".join(lines))
+    told = unreadable(docs, "jsonl")
+    # a line that gives no key has its place as one
+    assert told.keys() == {"c", *(f"one.jsonl:{n}" for n in (3, 4, 5, 6, 8, 9, 10, 14, 16))}
+    assert told["c"] == "text holds a list, not a text"
+    assert told["one.jsonl:8"].startswith("is not UTF-8 at its byte 22")
+    opened = source(docs.parent, "jsonl")
+    assert [r.key_text for r in read(opened) if not r.unreadable] == ["a", "g", "h", "i", "j"]
+    assert (opened.volume().rows, opened.volume().unreadable) == (15, 10)
+    guarded = unreadable(docs, "jsonl", acl="acl")
+    assert {key for key, why in guarded.items() if "nobody could read it" in why} == {"a"}
+    assert guarded["h"].startswith("acl holds a number")
+
+
+def test_what_concerns_a_whole_file_refuses_the_source(docs: Path) -> None:
+    (docs / "one.jsonl").write_text(
+        '{"id": "a", "text": "good"}\n{"id": "b"\n{"id": "a", "text": "again"}\n'
+    )
     (docs / "two.jsonl").write_bytes('{"id": "z", "text": "x"}\n'.encode("utf-16"))
     told = source(docs.parent, "jsonl").problems()
-    places = [p.split(": ")[0] for p in told]
-    assert sorted(places) == sorted(
-        [f"one.jsonl:{n}" for n in (3, 4, 5, 6, 7, 8, 9, 10, 14, 16)]
-        + ["two.jsonl:1", "the key 'a' is there 2 times"]
-    )
-    assert "one.jsonl:1, one.jsonl:13" in told[-1]
-    guarded = source(docs.parent, "jsonl", acl="acl").problems()
-    assert sum("nobody could read it" in p for p in guarded) == 1
-    assert any(p.startswith("one.jsonl:12: acl holds a number") for p in guarded)
-    with pytest.raises(BadInput, match=r"one\.jsonl:3"):
+    assert told == [
+        "two.jsonl:1: is UTF-16: save the file as UTF-8",
+        "the key 'a' is there 2 times: one.jsonl:1, one.jsonl:3",
+    ]
+    with pytest.raises(BadInput, match=r"two\.jsonl:1"):
         read(source(docs.parent, "jsonl"))
 
 
-def test_problems_are_bounded(docs: Path) -> None:
+def test_a_source_of_which_little_can_be_read_is_refused(
+    docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (docs / "bad.jsonl").write_text("nonsense\n" * 5000)
     told = source(docs.parent, "jsonl").problems()
+    assert len(told) == 20
+    assert told[0].startswith("bad.jsonl:1: is no JSON")
+    assert told[-1] == "and 4981 more that cannot be read"
+    (docs / "good.jsonl").write_text('{"id": "a", "text": "x"}')
+    assert len(source(docs.parent, "jsonl").problems()) == 20
+    monkeypatch.setattr(objects, "_MANY_UNREADABLE", 5000)  # few beside a larger source
+    assert source(docs.parent, "jsonl", metadata=["m"]).problems() == []
+
+
+def test_a_line_that_was_mended_is_found_by_its_former_place(docs: Path) -> None:
+    (docs / "a.jsonl").write_text('{"id": "a", "text": "x"}\nnonsense\n')
+    assert unreadable(docs, "jsonl").keys() == {"a.jsonl:2"}
+    (docs / "a.jsonl").write_text('{"id": "a", "text": "x"}\n{"id": "b", "text": "y"}\n')
+    mended = source(docs.parent, "jsonl")
+    assert [row.key_text for row in mended.fetch(["a.jsonl:2", "a.jsonl:3"])] == ["b"]
+    assert [row.key_text for row in mended.fetch(["a.jsonl:1", "a", "b"])] == ["a", "b"]
+
+
+def test_the_rest_of_a_row_is_no_row_of_its_own(docs: Path) -> None:
+    row = b'b,"caf\xe9, and\nforged,a text"\n'
+    (docs / "a.csv").write_bytes(b"id,text\na,one\n" + row + b'"c\n",two\nd,three\n')
+    opened = source(docs.parent, "csv")
+    assert opened.problems() == []
+    assert {r.key_text: r.text for r in read(opened)} == {
+        "a": "one", "a.csv:3": "", "c\n": "two", "d": "three",
+    }  # fmt: skip
+
+
+def test_problems_are_bounded(docs: Path) -> None:
+    for n in range(1_100):
+        (docs / f"{n}.csv").write_text("name,text\n1,x\n")
+    told = source(docs.parent, "csv").problems()
     assert len(told) == 21
     assert told[-1] == "and 981 more like these"
 
@@ -155,10 +202,11 @@ def test_csv_that_is_broken_says_where(docs: Path) -> None:
         gzip.compress(b"id,text\n" + os.urandom(9999).hex().encode())[:99]
     )
     told = sorted(source(docs.parent, "csv").problems())
-    assert [t.split(": ")[0] for t in told] == [
-        "columns.csv:1", "cut.csv.gz:2", "latin.csv:2", "quote.csv:2",
-        "ragged.csv:3", "ragged.csv:4", "ragged.csv:5",
-    ]  # fmt: skip
+    assert [t.split(": ")[0] for t in told] == ["columns.csv:1", "cut.csv.gz:2", "quote.csv:2"]
+    for name in ("columns.csv", "cut.csv.gz", "quote.csv"):
+        (docs / name).unlink()
+    told = sorted(unreadable(docs, "csv"))
+    assert told == ["latin.csv:2", "ragged.csv:3", "ragged.csv:4", "ragged.csv:5"]
 
 
 def test_parquet_keeps_types_and_nests(docs: Path) -> None:
@@ -200,13 +248,10 @@ def test_markdown_front_matter_is_taken_off_and_kept(docs: Path) -> None:
     ]
     (docs / "bad.md").write_text("---\na: [\n---\n")
     (docs / "latin.md").write_bytes("é".encode("latin-1"))
-    told = sorted(source(docs.parent, "markdown", acl="groups").problems())
-    assert [t.split(": ")[0] for t in told] == [
-        "b.md",
-        "c.MARKDOWN",
-        "rule.md",
-    ]
     assert unreadable(docs, "markdown").keys() == {"bad.md", "latin.md"}
+    guarded = unreadable(docs, "markdown", acl="groups")
+    assert guarded.keys() == {"b.md", "bad.md", "c.MARKDOWN", "latin.md", "rule.md"}
+    assert "nobody could read it" in guarded["b.md"]
 
 
 PAGE = """<!doctype html><html lang="fr"><head><meta charset="{charset}"><title>Le

@@ -14,14 +14,13 @@ from qdrant_client import QdrantClient, models
 
 from blocks import AwsAccount, PostgresDatabase, QdrantServer
 from qafila.connecting import connect_s3
-from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.stack import postgres
 from tasks.connections import record_connection
 from tasks.opening import blocks_of, open_source, reach_of, volume_of
 from tasks.sources.port import require_shape
 from tests.aws import running_moto
-from tests.corpus import demo_workload
+from tests.corpus import workload_from
 
 VECTORS = {"vectors": {"model": "m"}}
 
@@ -40,14 +39,6 @@ def database(pg_server: postgres.Postgres) -> str:
         connection.execute("CREATE TABLE t (id text PRIMARY KEY, text text, embedding vector(2))")
         connection.execute("INSERT INTO t VALUES ('a', 'one', '[0,1]'), ('b', 'two', NULL)")
     return url
-
-
-def workload_of(part: dict[str, Any]) -> Workload:
-    """Return the demo's workload with another source; judged queries stay in a database."""
-    told = demo_workload().model_dump()
-    told["corpus"]["source"] = part
-    told["queries"]["judged"]["block"] = "judged"
-    return Workload.model_validate(told)
 
 
 def prepared(kind: str, request: pytest.FixtureRequest, home: Path) -> tuple[dict[str, Any], Any]:
@@ -97,7 +88,7 @@ def test_a_source_is_opened_by_its_connection(
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     monkeypatch.setenv("QAFILA_SECRET_IT", "b")
     part, block = prepared(kind, request, tmp_path)
-    workload = workload_of(part)
+    workload = workload_from(part)
     record_connection(ledger, "demo-target", PostgresDatabase(url="postgresql://nowhere/x"))
     if block is not None:
         names = [name for name, _ in blocks_of(workload)]
@@ -119,7 +110,7 @@ def test_a_source_is_opened_by_its_connection(
 
 def test_a_bucket_needs_a_connection_and_says_so_at_once() -> None:
     with pytest.raises(ValueError, match="needs a block"):
-        workload_of({"kind": "objects", "location": "s3://b", "format": "csv"})
+        workload_from({"kind": "objects", "location": "s3://b", "format": "csv"})
 
 
 def test_what_cannot_be_read_is_named_with_the_file_to_mend(
@@ -127,7 +118,7 @@ def test_what_cannot_be_read_is_named_with_the_file_to_mend(
 ) -> None:
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     (tmp_path / "a.csv").write_text("id,text\n1\n1\n")
-    workload = workload_of({"kind": "objects", "location": "a.csv", "format": "csv"})
+    workload = workload_from({"kind": "objects", "location": "a.csv", "format": "csv"})
     with open_source(ledger, workload) as source, pytest.raises(BadInput) as refused:
         volume_of(source, workload.name)
     assert len(refused.value.problems) == 2
