@@ -12,7 +12,7 @@ from random import Random
 from qafila.core.arrivals import never_asked, poisson, without_repetition
 from qafila.core.judged import Answer, K
 from qafila.core.ladder.climb import Climbed
-from qafila.core.ladder.latency import JudgedLoad, judge_load, smallest_ratio
+from qafila.core.ladder.latency import LOOKS, JudgedLoad, judge_load, smallest_ratio
 from qafila.core.ladder.load import (
     SHARES,
     Block,
@@ -73,18 +73,23 @@ def measure_latency(climb: Climb) -> Climbed:
     )
     loading = Loading(climb, plan, texts, means)
     loads = loading.load_levels()
-    judged = judge(loads[0])
-    sent = sum(x.sent for level in loads for x in level.values())
-    pairs = pairs_more(
-        plan.levels[0], judged.seconds_more, seconds=asked.latency_seconds, sent=sent
-    )
-    if pairs:
+    judged, lowest, longer_s = judge(loads[0]), plan.levels[0], 0.0
+    for _ in range(LOOKS - 1):
+        pairs = pairs_more(
+            lowest,
+            judged.seconds_more,
+            seconds=asked.latency_seconds,
+            sent=sum(x.sent for level in loads for x in level.values()),
+            longer_s=longer_s,
+        )
+        if not pairs:
+            break
         loads[0] = loading.go_on(loads[0], pairs)
+        longer_s += 2 * pairs * lowest.block_s
         judged = judge(loads[0])
     return latency_finding(
-        plan, loads, judged, repeats, objectives.error_rate.at_most,
-        longer_s=2 * pairs * plan.levels[0].block_s,
-    )  # fmt: skip
+        plan, loads, judged, repeats, objectives.error_rate.at_most, longer_s=longer_s
+    )
 
 
 def warm_up(climb: Climb, texts: Sequence[str]) -> dict[str, Repeats]:
@@ -255,7 +260,7 @@ def latency_finding(
     *,
     longer_s: float = 0.0,
 ) -> Finding:
-    """Return what was found, in words and figures; ``longer_s`` are those of a second look."""
+    """Return what was found, in words and figures; ``longer_s`` are those after the first look."""
     saturated = {s: saturated_at(loads, s, at_most_errors) for s in BOTH}
     said = [judged.judgement.sentence, f"{plan.said}."]
     if longer_s:

@@ -24,7 +24,7 @@ _BLOCKS = 24  # of both systems at the first level
 _SHORTEST_S, _LONGEST_S = 0.5, 5.0
 _PAIRS_ABOVE = 2  # at the multiples, where blocks are longer: a queue takes time to grow
 _LONGEST_ABOVE_S = 10.0
-_LONGEST_MORE = 3.0  # times the seconds that were asked for: then a first look is left as it is
+_LONGEST_MORE = 6.0  # times the seconds that were asked for, over all looks after the first
 _SAFELY = 1.5  # times what would just do
 
 
@@ -119,16 +119,18 @@ def plan_load(
     return LoadPlan(real, tuple(levels), said)
 
 
-def pairs_more(level: Level, seconds_more: float | None, *, seconds: float, sent: int) -> int:
-    """Return how many more blocks each system should be asked, so that a second look decides.
+def pairs_more(
+    level: Level, seconds_more: float | None, *, seconds: float, sent: int, longer_s: float = 0.0
+) -> int:
+    """Return how many more blocks each system should be asked, so that the next look decides.
 
     ``seconds_more`` is what would just do, both systems together, and half of that is added. None,
-    more than three times the ``seconds`` that were asked for, or more requests than a climb may
-    send (``sent`` are out already): 0, and the first look stands.
+    more than is left of six times the ``seconds`` that were asked for (``longer_s`` are spent), or
+    more requests than a climb may send (``sent`` are out already): 0, and the last look stands.
     """
     if seconds_more is None:
         return 0
-    most = min(_LONGEST_MORE * seconds, (MOST_REQUESTS - sent) / level.rate)
+    most = min(_LONGEST_MORE * seconds - longer_s, (MOST_REQUESTS - sent) / level.rate)
     if seconds_more > most:
         return 0
     return int(min(ceil(_SAFELY * seconds_more / (2 * level.block_s)), most // (2 * level.block_s)))

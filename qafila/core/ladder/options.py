@@ -54,8 +54,8 @@ class LadderOptions(BaseModel):
         16.0,
         ge=1,
         le=3600,
-        description="How long requests arrive while latency is measured; up to three times as long "
-        "again where that would decide.",
+        description="How long requests arrive while latency is measured; up to six times as long "
+        "again, in at most three more looks, where that would decide.",
     )
     latency_rate: float | None = Field(
         None,
