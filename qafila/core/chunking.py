@@ -119,7 +119,7 @@ def _windows(text: str, start: int, stop: int, size: int, overlap: int) -> Itera
         yield start, end
         if end >= stop:
             return
-        following = around(text, end - overlap)[1] if overlap else end
+        following = around(text, max(start, end - overlap), start)[1] if overlap else end
         start, reached = (following if start < following < end else end), end
 
 
@@ -128,9 +128,9 @@ def _end_of_window(text: str, start: int, stop: int, size: int) -> int:
     if limit >= stop:
         return stop
     for position in range(limit, start + size * 3 // 4, -1):
-        if text[position - 1].isspace() and is_boundary(text, position):
+        if text[position - 1].isspace() and is_boundary(text, position, start):
             return position
-    before, after = around(text, limit)
+    before, after = around(text, limit, start)
     return before if before > start else min(after, stop)
 
 

@@ -21,14 +21,16 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
-_SIGNS = re.compile(r"([\\`*\[\]|~!])")
+_SIGNS = str.maketrans(
+    {sign: f"\\{sign}" for sign in "\\`*[]|~!"}
+    | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+)
 _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word it is no markup
 # What begins a heading, a list or a rule at the start of a line; -0.5 and #7 do not.
 _FIRST = re.compile(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|[-+](?:\s|$)|[-=]+\s*$))")
 _ENTITIES = (
-    (re.compile("&"), "&amp;"), (re.compile("<"), "&lt;"), (re.compile(">"), "&gt;"),
     (re.compile(":(?=//|[Mm][Aa][Ii][Ll][Tt][Oo])|(?<=[Mm][Aa][Ii][Ll][Tt][Oo]):"), "&#58;"),
-    (re.compile("@"), "&#64;"), (re.compile(r"(?<=[Ww]{3})\."), "&#46;"),
+    (re.compile(r"(?<=[Ww]{3})\."), "&#46;"),
 )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ def markdown_text(value: object, longest: int | None = None) -> str:
     if longest is not None and len(text) > longest:
         text = text[:longest] + "…"
     text = " ".join(printable(" ".join(text.split())).split())
-    text = _UNDERSCORE.sub(r"\\_", _SIGNS.sub(r"\\\1", text))
+    text = _UNDERSCORE.sub(r"\\_", text.translate(_SIGNS))
     for sign, entity in _ENTITIES:
         text = sign.sub(entity, text)
     return _FIRST.sub(r"\1\\", text)

@@ -25,6 +25,7 @@ from qafila.core.normalising import bare, digits_to_ascii, normalise
 from qafila.core.schema_check import NotChecked, first_violation
 
 _PATTERN_SECONDS = 1.0  # an answer is short; a pattern that takes longer would take for ever
+_LONGEST = 1 << 18  # characters of an answer that is graded; decimals of a million digits overflow
 _BEGINNING = 240  # characters in which a refusal shows
 _NUMBER = regex.compile(
     r"(?<!\w)(?<!\d[.,٫])[-+\u2212]?"
@@ -84,11 +85,13 @@ def grade_answer(
 
 
 def grade(grader: Grader, answer: str) -> Grade:
-    """Return the grade of an answer by one grader.
+    """Return the grade of an answer by one grader; one of more than 262 144 characters is wrong.
 
     Raises:
         ValueError: a grader that needs a model.
     """
+    if len(answer) > _LONGEST and not isinstance(grader, ByModel):
+        return Grade(0.0, f"is longer than {_LONGEST} characters")
     match grader:
         case Exact():
             return _exact(grader, answer)

@@ -18,10 +18,12 @@ _BY_ITSELF = regex.compile(r"[\p{Grapheme_Cluster_Break=Other}\p{Grapheme_Cluste
 _DEPENDENT = {"Mn", "Mc", "Me", "Cf", "Sk", "Lm"}
 
 
-def around(text: str, position: int) -> tuple[int, int]:
+def around(text: str, position: int, since: int = 0) -> tuple[int, int]:
     """Return the last boundary at or before ``position`` and the first one at or after it.
 
-    Both are ``position`` itself where the text may be cut. Costs as much as the cluster is long.
+    Both are ``position`` itself where the text may be cut. ``since`` is a boundary before
+    ``position``: nothing in front of it is looked at. Costs as much as the cluster is long, and as
+    a row of flags is from ``since``.
     """
     if position <= 0 or position >= len(text):
         edge = max(0, min(position, len(text)))
@@ -31,24 +33,29 @@ def around(text: str, position: int) -> tuple[int, int]:
         if before == "\r" and after == "\n":
             return position - 1, position + 1
         return position, position
+    # beside an ASCII letter, a letter that joins nothing is a cluster of its own
+    if (before.isascii() and _BY_ITSELF.match(after)) or (
+        after.isascii() and _BY_ITSELF.match(before)
+    ):
+        return position, position
     if _is_half_a_flag(before) and _is_half_a_flag(after):
         # the rule itself: counting is cheap, segmenting costs the cube of the chain's length
-        halves = _FLAG_HALVES.match(text, 0, position)
+        halves = _FLAG_HALVES.match(text, since, position)
         assert halves is not None  # none is a match as well
         count = position - halves.start()
         if count % 2 == 0:
             return position, position
-        if count > 1:  # else something before it may belong to the cluster
+        if count > 1 or halves.start() == since:  # else something before it may belong to it
             return position - 1, _straddling(text, position - 1, position)[1]
     back = 1
     while True:
-        first = max(0, position - back)
-        while first > 0 and _depends_on_what_came_before(text[first]):
+        first = max(since, position - back)
+        while first > since and _depends_on_what_came_before(text[first]):
             first -= 1
         at, end = _straddling(text, first, position)
         if at == end:
             return position, position
-        if at > first or first == 0:
+        if at > first or first == since:
             return at, end
         back = 2 * (position - first)  # it may have begun earlier still, as a chain of emoji does
 
@@ -65,20 +72,27 @@ def _straddling(text: str, first: int, position: int) -> tuple[int, int]:
     return position, position
 
 
-def is_boundary(text: str, position: int) -> bool:
+def is_boundary(text: str, position: int, since: int = 0) -> bool:
     """Say whether the text may be cut before the character at ``position``."""
-    return around(text, position)[0] == position
+    pair = text[max(0, position - 1) : position + 1]
+    if pair.isascii():
+        return pair != "\r\n"
+    return around(text, position, since)[0] == position
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the range without white space at its ends; empty when there is nothing else.
 
-    A space that carries a combining mark stays.
+    The text may be cut at ``start``. A space that carries a combining mark stays.
     """
-    while start < end and text[start].isspace() and is_boundary(text, start + 1):
+    piece = text[start:end]
+    if piece.isascii() and not piece[:1].isspace():
+        return start, start + len(piece.rstrip())
+    since = start
+    while start < end and text[start].isspace() and is_boundary(text, start + 1, since):
         start += 1
     while end > start and text[end - 1].isspace():
-        if not is_boundary(text, end - 1) and text[end - 2 : end] != "\r\n":
+        if not is_boundary(text, end - 1, since) and text[end - 2 : end] != "\r\n":
             break
         end -= 1
     return start, end

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any, NamedTuple
 
-import markdown_it
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+import pyromark
 
-LIBRARY = f"markdown-it-py {markdown_it.__version__}"
-_PARSER = MarkdownIt("commonmark")
-_LINE_END = re.compile(r"\r\n?|\n")
+LIBRARY = f"pyromark {version('pyromark')}"
+_HALF_A_PAIR = re.compile("[\ud800-\udfff]")
+_CR = re.compile(r"\r(?!\n)")
+# The parser takes these for white space; CommonMark takes them for letters.
+_AS_THE_STANDARD = str.maketrans({"\v": "x", "\f": "x", "\0": "\ufffd"})
+_AFTER_HASHES = ("", " ", "\t", "\r", "\n")
+_CLOSING = re.compile(r"(?:^|(?<=[ \t]))#+$")
+_UNDERLINE = re.compile(r"[\r\n]+[ \t]*(?:=+|-+)$")
 # A CR LF is one line end, never two: tried both ways, 40 lines would take longer than any machine
 # lasts.
 _FRONT_MATTER = re.compile(
@@ -22,8 +26,7 @@ _FRONT_MATTER = re.compile(
 _MAYBE = re.compile(r"^[ ]{0,3}(?:#|=+[ \t]*$|-+[ \t]*$)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One heading with the text under it, up to the next heading; half-open, in code points.
 
     ``level`` is 1 to 6, and 0 for what stands before the first heading. ``path`` names the
@@ -43,35 +46,79 @@ def sections(text: str) -> list[Section]:
     Headings are CommonMark's, ``#`` and underlined; not those in code, quotes or lists. YAML
     front matter belongs to what stands before the first heading.
     """
-    headings = _headings(text)
     found: list[Section] = []
-    if not headings or headings[0][0] > 0:
-        found.append(Section(0, 0, headings[0][0] if headings else len(text), 0, ()))
-    above: list[tuple[int, str]] = []
-    for number, (start, body, level, title) in enumerate(headings):
-        above = [h for h in above if h[0] < level] + [(level, title)]
-        end = headings[number + 1][0] if number + 1 < len(headings) else len(text)
-        found.append(Section(start, body, end, level, tuple(name for _, name in above)))
-    return found
+    start = body = level = 0  # of the section whose end is not known yet
+    path: tuple[str, ...] = ()
+    levels, paths = [0], [path]  # of the headings above, outermost first
+    for following, body_of_it, level_of_it, title in _headings(text):
+        if following > 0:
+            found.append(Section(start, body, following, level, path))
+        start, body, level = following, body_of_it, level_of_it
+        while levels[-1] >= level:
+            levels.pop()
+            paths.pop()
+        path = (*paths[-1], title)
+        levels.append(level)
+        paths.append(path)
+    return [*found, Section(start, body, len(text), level, path)]
 
 
-def _headings(text: str) -> list[tuple[int, int, int, str]]:
-    """Return start, start of what follows, level and title of every heading."""
+def _headings(text: str) -> Iterator[tuple[int, int, int, str]]:
+    """Yield start, start of what follows, level and title of every heading."""
     if _MAYBE.search(text.replace("\r", "\n")) is None:
-        return []
+        return
     matter = _FRONT_MATTER.match(text)
     base = matter.end() if matter else 0
-    starts = [base, *(m.end() for m in _LINE_END.finditer(text, base)), len(text)]
-    source = _LINE_END.sub("\n", text[base:]).replace("\0", "\ufffd")
-    tokens: list[Token] = []
-    _PARSER.block.parse(source, _PARSER, {}, tokens)
-    return [
-        (starts[first], starts[min(after, len(starts) - 1)], int(token.tag[1:]), _title(inline))
-        for token, inline in pairwise(tokens)
-        if token.type == "heading_open" and token.level == 0 and token.map is not None
-        for first, after in [token.map]
-    ]
+    source = text[base:].translate(_AS_THE_STANDARD)
+    source = _CR.sub("\n", _HALF_A_PAIR.sub("\ufffd", source))
+    place = _Places(source)
+    for level, first, last in _top_level(source):
+        start = inner = place.of(first)
+        after = place.of(last)
+        if inner and source[inner - 1] != "\n":  # indented
+            start = source.rfind("\n", 0, inner) + 1
+        title = _title(text[base + inner : base + after].replace("\0", "\ufffd"))
+        yield base + start, base + after, level, title
 
 
-def _title(inline: Token) -> str:
-    return " ".join(inline.content.split())
+def _top_level(source: str) -> Iterator[tuple[int, int, int]]:
+    """Yield level, first byte and byte behind every heading that is in no list and no quote."""
+    depth = 0
+    event: Any  # a word, or a dict with what begins or ends
+    for event, place in pyromark.events_with_range(source):
+        if isinstance(event, str):
+            continue
+        if begun := event.get("Start"):
+            if begun == "Item" or "BlockQuote" in begun:
+                depth += 1
+            elif depth == 0 and "Heading" in begun:
+                yield int(begun["Heading"]["level"][1]), place["start"], place["end"]
+        elif (ended := event.get("End")) and (ended == "Item" or "BlockQuote" in ended):
+            depth -= 1
+
+
+class _Places:
+    """Where bytes of a text's UTF-8 are in the text; asked for in rising order."""
+
+    def __init__(self, text: str) -> None:
+        self._bytes = b"" if text.isascii() else text.encode()
+        self._byte = self._place = 0
+
+    def of(self, byte: int) -> int:
+        if not self._bytes:  # a byte is a character
+            return byte
+        self._place += len(self._bytes[self._byte : byte].decode())
+        self._byte = byte
+        return self._place
+
+
+def _title(heading: str) -> str:
+    """Return the title as it is written, without what makes it a heading, on one line."""
+    behind = heading.lstrip("#")
+    if 1 <= len(heading) - len(behind) <= 6 and behind[:1] in _AFTER_HASHES:
+        title = behind.strip(" \t\r\n")
+        if title.endswith("#"):
+            title = _CLOSING.sub("", title)
+    else:
+        title = _UNDERLINE.sub("", heading.rstrip(" \t\r\n"))
+    return " ".join(title.split())

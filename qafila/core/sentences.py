@@ -9,7 +9,6 @@ chunk that is a little longer costs less than one that begins in the middle.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from unicodedata import combining
 
 import regex
@@ -51,9 +50,11 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tup
         after = match.end()
         if after >= limit:
             break
-        if match["mark"] and not _ends(text, begun, match):
+        mark_end = match.end("mark")  # -1: it is another kind of end
+        if mark_end > 0 and not _ends(text, begun, match.start(), mark_end, after):
             continue
-        if not is_boundary(text, after):
+        around = text[after - 1 : after + 1]
+        if around == "\r\n" or not (around.isascii() or is_boundary(text, after, begun)):
             continue
         yield begun, after
         begun = after
@@ -61,27 +62,33 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> Iterator[tup
         yield begun, limit
 
 
-def _ends(text: str, begun: int, match: Any) -> bool:
-    if _BLANK_LINE.search(text, match.end("mark"), match.end()):
+def _ends(text: str, begun: int, mark: int, mark_end: int, following: int) -> bool:
+    """Say whether ``text[mark:mark_end]`` ends a sentence: white space leads to ``following``."""
+    closing = text[mark_end:following]
+    if ("\n" in closing or "\r" in closing) and _BLANK_LINE.search(closing):
         return True
-    following = match.end()
-    while following < len(text) and text[following] in _OPENING:
+    first = text[following]
+    while first in _OPENING:
         following += 1
-    if text[following : following + 1].islower():
+        if following == len(text):
+            break
+        first = text[following]
+    if first.islower():
         return False
-    if match.group("mark") != ".":
+    if mark_end - mark > 1 or text[mark] != "." or mark == begun:
         return True
-    word = _word_before(text, begun, match.start())
+    word = _word_before(text, begun, mark)
     if not word:
         return True
     if word.isdecimal():
-        return bool(match.start() - len(word) > begun)  # else it numbers an item of a list
+        return mark - len(word) > begun  # else it numbers an item of a list
     initial = sum(c.isalnum() for c in word) == 1  # J. Doe, د. محمد
     return not initial and word.lower() not in _ABBREVIATIONS
 
 
 def _word_before(text: str, begun: int, end: int) -> str:
-    start, limit = end, max(begun, end - 24)
+    start = end
+    limit = end - 24 if end - 24 > begun else begun
     while start > limit and (text[start - 1].isalnum() or combining(text[start - 1])):
         start -= 1
     return text[start:end]

@@ -82,13 +82,15 @@ def read_jsonl(path: Path) -> Iterator[Record]:
                     of_file=True,
                 )  # fmt: skip
                 return
-            yield _parsed(number, text)
+            yield _parsed(number, held)
             first = False
 
 
 def _parsed(line: int, text: str) -> Record:
     if len(text) > _MOST_VALUES and sum(map(text.count, ",[{")) > _MOST_VALUES:
         return Record(line, None, f"holds more than {_MOST_VALUES} values")
+    if not text.startswith("{"):
+        return Record(line, None, "is no JSON object: one object a line is needed")
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -97,8 +99,6 @@ def _parsed(line: int, text: str) -> Record:
         )
     except (ValueError, RecursionError) as error:
         return Record(line, None, f"is no JSON: {error}")
-    if not isinstance(value, dict):
-        return Record(line, None, "is no JSON object: one object a line is needed")
     return Record(line, value)
 
 

@@ -274,7 +274,7 @@ def test_a_chain_of_letters_without_end_is_cut_like_any_other(link: str, method:
 def test_the_version_names_what_decides_the_chunks() -> None:
     assert chunks.version_of(Chunking()) == 1
     assert "regex" in str(chunks.version_of(Chunking(method="window")))
-    assert "markdown-it-py" in str(chunks.version_of(Chunking(method="headings")))
+    assert "pyromark" in str(chunks.version_of(Chunking(method="headings")))
     named = chunks.version_of(Chunking(method="tokens"), "wordllama 0.4")
     assert str(named).endswith("wordllama 0.4")
 

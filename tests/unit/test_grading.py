@@ -322,5 +322,15 @@ def test_every_line_that_the_docs_show_can_be_read() -> None:
 def test_an_answer_of_a_million_characters_is_graded_in_time(answer: str) -> None:
     begun = time.process_time()
     read_json(answer, fenced=True)
-    grade(prompt(GROUNDED).graders[0], answer)
+    for text in (answer, answer[: 1 << 18], answer[-(1 << 18) :]):  # the longest that is graded
+        grade(prompt(GROUNDED).graders[0], text)
     assert time.process_time() - begun < 20  # each takes a twentieth of it, and took hours
+
+
+def test_an_answer_without_end_is_wrong_whatever_it_holds() -> None:
+    """Its number has more digits than a decimal may have, and adding one raised Overflow."""
+    grader = prompt({"kind": "numeric", "expected": "42", "which": "any"}).graders[0]
+    assert grade(grader, "4" * (1 << 18)).score == 0
+    assert grade(grader, "42 " + "4" * ((1 << 18) - 3)).score == 1
+    assert grade(grader, "42 " + "4" * 1_100_000).because == "is longer than 262144 characters"
+    assert grade(grader, "42 " + "4" * 1_100_000).score == 0

@@ -152,14 +152,9 @@ class Parser:
 
 PARSERS: dict[str, Parser] = {
     "sentences": Parser("qafila.core.sentences", plain(all_of(sentences.sentences))),
-    "sections": Parser("qafila.core.sections", plain(sections.sections), most_seconds=20),
+    "sections": Parser("qafila.core.sections", plain(sections.sections)),
     **{
-        f"chunks by {method}": Parser(
-            "qafila.core.chunking",
-            chunks(method),
-            most_seconds=20,
-            squares=frozenset({"a run of flags"}),
-        )
+        f"chunks by {method}": Parser("qafila.core.chunking", chunks(method))
         for method in ("window", "sentences", "headings")
     },
     "graphemes": Parser(
@@ -281,7 +276,6 @@ PARSERS: dict[str, Parser] = {
         "tasks.sources.documents",
         as_file("a.md", documents.read_markdown),
         (documents.Unreadable,),
-        most_seconds=20,
     ),
     # html.parser takes the square of some texts: a process with a bound on time reads them
     "HTML file": Parser(
@@ -354,7 +348,6 @@ PARSERS: dict[str, Parser] = {
     "access log": Parser(
         "tasks.routers.access_log",
         as_file("a", lambda path: access_log.read_log(path, 0)),
-        most_seconds=20,
     ),
     "line of a balancer": Parser(
         "tasks.routers.alb_logs",
