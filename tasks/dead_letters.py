@@ -15,6 +15,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
+from qafila.core.masking import mask_text
 from qafila.errors import Refused, StaleEpoch
 from qafila.sql import statement
 from tasks.engine.loading import made_of
@@ -197,7 +198,7 @@ def _set_aside_again(
         ledger.execute(
             statement("dead_letter", "set_aside_again"),
             {**_key(generation), "source_key": chunk.source_key, "number": chunk.number,
-             "reason": reason},
+             "reason": mask_text(reason)},
         )  # fmt: skip
 
 

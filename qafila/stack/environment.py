@@ -81,12 +81,15 @@ def environment(api_url: str, mark: str, login: Login | None) -> dict[str, str]:
 
     It has the operator's variables that a run can need, by an allow-list: AWS credentials are among
     them (``AWS_*``: boto3 looks for them in the run), and the secrets of connections
-    (``QAFILA_SECRET_*``). A token of another program is not.
+    (``QAFILA_SECRET_*``). A token of another program is not, unless ``QAFILA_RUN_VARIABLES`` names
+    it: names with commas between.
     """
+    named = {name.strip() for name in os.environ.get("QAFILA_RUN_VARIABLES", "").split(",")}
     needed = {
         k: v
         for k, v in os.environ.items()
-        if (k in _READ_BY_RUNS or k.startswith(_PREFIXES_OF_RUNS)) and k not in _NOT_OURS
+        if (k in _READ_BY_RUNS or k in named or k.startswith(_PREFIXES_OF_RUNS))
+        and k not in _NOT_OURS
     }
     return bare_environment(**{**needed, **prefect_variables(api_url, login), MARK: mark})
 

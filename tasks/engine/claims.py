@@ -17,6 +17,7 @@ import psutil
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from qafila.core.masking import mask_text
 from qafila.sql import statement
 from tasks.ledger import Connection, Generation
 from tasks.sources.port import KeyRange
@@ -157,7 +158,12 @@ def release_shard(
     """Give a shard back, with the reason when it failed; harmless when it is not ours any more."""
     ledger.execute(
         statement("backfill", "release_shard"),
-        {**_key(generation), "number": shard.number, "epoch": shard.epoch, "error": error},
+        {
+            **_key(generation),
+            "number": shard.number,
+            "epoch": shard.epoch,
+            "error": None if error is None else mask_text(error),
+        },
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import psutil
 from psycopg.rows import class_row
 
+from qafila.core.masking import mask_text
 from qafila.core.throttle import Speed
 from qafila.errors import Refused, Unavailable
 from qafila.sql import statement
@@ -122,7 +123,7 @@ def _hold(ledger: Connection, generation: Generation, run_id: str | None) -> int
 def beat_load(ledger: Connection, generation: Generation, epoch: int, health: Speed = FULL) -> bool:
     """Give the coordinator's sign of life; False when somebody else coordinates by now."""
     key = {**_key(generation), "epoch": epoch, "health_speed": health.share,
-           "health_reason": health.reason}  # fmt: skip
+           "health_reason": mask_text(health.reason)}  # fmt: skip
     return ledger.execute(statement("backfill", "beat_load"), key).fetchone() is not None
 
 

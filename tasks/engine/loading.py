@@ -217,5 +217,5 @@ def put_dead_letter(
     ledger.execute(
         statement("backfill", "put_dead_letter"),
         {"workload": generation.workload, "generation": generation.number,
-         "source_key": source_key, "number": number, "reason": reason},
+         "source_key": source_key, "number": number, "reason": mask_text(reason)},
     )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
+from qafila.core.masking import mask_text
 from qafila.errors import BackfillHalted, QafilaError, StaleEpoch
 from qafila.sql import statement
 from tasks.engine.claims import Shard
@@ -144,7 +145,7 @@ class Pulse:
             "number": None if shard is None else shard.number,
             "epoch": None if shard is None else shard.epoch,
             "ttl": HOLD_TTL_SECONDS,
-            "waits_for": self._waits_for(),
+            "waits_for": mask_text(self._waits_for()),
         }
         with ledger.cursor(row_factory=dict_row) as cursor:
             row = cursor.execute(statement("backfill", "beat_worker"), values).fetchone()

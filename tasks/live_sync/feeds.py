@@ -19,6 +19,7 @@ import psutil
 import psycopg
 from psycopg.rows import class_row
 
+from qafila.core.masking import mask_text
 from qafila.core.outbox import Life, Position, lives
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
@@ -196,7 +197,7 @@ class Held:
                 ledger.execute(
                     statement("backfill", "put_dead_letter"),
                     {**self._key, "source_key": chunk.source_key, "number": chunk.number,
-                     "reason": reason},
+                     "reason": mask_text(reason)},
                 )  # fmt: skip
 
     def _stale(self) -> StaleEpoch:

@@ -82,14 +82,14 @@ def read_jsonl(path: Path) -> Iterator[Record]:
                     of_file=True,
                 )  # fmt: skip
                 return
-            yield _parsed(number, held)
+            yield _parsed(number, text.rstrip())
             first = False
 
 
 def _parsed(line: int, text: str) -> Record:
     if len(text) > _MOST_VALUES and sum(map(text.count, ",[{")) > _MOST_VALUES:
         return Record(line, None, f"holds more than {_MOST_VALUES} values")
-    if not text.startswith("{"):
+    if not text.lstrip().startswith("{"):
         return Record(line, None, "is no JSON object: one object a line is needed")
     try:
         value = json.loads(text, parse_constant=_no_constant)

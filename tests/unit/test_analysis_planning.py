@@ -20,6 +20,7 @@ from qafila.core.analysis import (
     requests_to_prove,
 )
 from qafila.core.analysis.planning import expected_spread, requests_to_stay_under
+from qafila.core.analysis.tenants import own_rate, prior
 from qafila.core.verdict import Verdict
 
 LIMITS = Limits()
@@ -79,6 +80,30 @@ def test_the_spread_to_expect_falls_as_the_weight_rises_to_half() -> None:
     assert expected_spread(BAKE, 0.25) == 0.0  # no names: told by the skew instead
     assert expected_spread(named, 1.0) == 0.0
     assert [p.spread for p in plan_proof([25, 50], named, LIMITS, 1.0)] == spreads[2:]
+
+
+def test_the_spread_to_expect_is_what_rates_drawn_again_show() -> None:
+    """How far the two sides' bad rates lie apart by the chance of who is on the canary alone."""
+    generator, share = np.random.default_rng(5), 0.25
+    sizes = [int(n) for n in generator.integers(20, 2000, 400)]
+    bad = [int(generator.binomial(n, 0.05 * generator.gamma(4, 0.25))) for n in sizes]
+    arms = [ArmCounts(n, errors=b, bad=b) for n, b in zip(sizes, bad, strict=True)]
+    tenants = {f"t{number}": arm for number, arm in enumerate(arms)}
+    whole = ArmCounts(sum(sizes), errors=sum(bad), bad=sum(bad))
+    named = replace(BAKE, named=1.0, tenants=tenants, whole=whole)
+    requests, counts = np.array(sizes, float), np.array(bad, float)
+    rate, weight = prior(requests, counts)
+    drawn = generator.beta(
+        weight * rate + counts, weight * (1 - rate) + requests - counts, (4000, len(sizes))
+    )
+    mean, _ = own_rate(requests, counts, rate, weight)
+    on_it = np.arange(len(sizes)) % 4 == 0  # a quarter of tenants that do not differ in kind
+    sides = [
+        (drawn[:, side] * requests[side]).sum(axis=1) / (mean[side] * requests[side]).sum()
+        for side in (on_it, ~on_it)
+    ]
+    seen = float(np.log(sides[0] / sides[1]).std())
+    assert expected_spread(named, share) == pytest.approx(seen, rel=0.15)
 
 
 @given(st.floats(0.01, 0.99), st.floats(1e-5, 0.9), st.floats(0, 0.28))

@@ -31,11 +31,27 @@ from qafila.core.analysis.tenants import (
     own_rate,
     prior,
     spread_of,
+    wary_weight,
     worse_than_before,
 )
 from qafila.core.verdict import Verdict
 
 LIMITS = Limits(error_rate=0.01, blast_radius=10**9)
+
+
+def variation_of(rate: float, weight: float) -> float:
+    """Return variance over squared mean of a Beta distribution of so many requests' worth."""
+    return float(stats.beta(rate * weight, (1 - rate) * weight).var() / rate**2)
+
+
+@pytest.mark.parametrize("with_some", [0, 1, 20, 5000])
+def test_few_tenants_with_bad_answers_count_beside_five_that_differ_much(with_some: int) -> None:
+    """Five of a variation of 50 are mixed in, which is what is believed where nobody had any."""
+    bad = np.zeros(6000)
+    bad[:with_some] = 3
+    mixed = (with_some * variation_of(0.01, 300.0) + 5 * 50.0) / (with_some + 5)
+    found = float(wary_weight(bad, 0.01, 300.0))
+    assert variation_of(0.01, found) == pytest.approx(mixed, rel=1e-6)
 
 
 @dataclass(frozen=True)

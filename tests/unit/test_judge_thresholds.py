@@ -222,6 +222,20 @@ def judged_with(
     return judge(state, EVEN, limits, reasonable_requests=1000).verdict
 
 
+def test_how_long_a_proof_takes_goes_by_the_bad_rate_of_both(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(
+        judging, "requests_to_prove", lambda share, rate, *_, **__: asked.append(rate) or math.inf
+    )
+    state = replace(State(), counts=Counts(arm(500, 5), arm(300, 9)), tenants={})
+    monkeypatch.setattr(judging, "e_values", lambda *_: dict(QUIET))
+    judge(state, EVEN, EVERYTHING)
+    # the mean of a Beta distribution after Jeffreys' prior: (bad + 1/2) / (requests + 1)
+    assert asked == [pytest.approx(14.5 / 801)]
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     e=st.fixed_dictionaries(dict.fromkeys(NAMES, LEVELS)),

@@ -154,3 +154,15 @@ def test_a_lease_is_lost_when_a_beat_or_a_mark_is_later_than_allowed(
     heart = Heart("w", "canary", 1, None, ttl_seconds=5.0, mark_within_s=within_s)
     heart._beaten, heart._marked = beaten_at, marked_at
     assert heart.is_overdue(20.0) is overdue
+
+
+def test_whoever_held_a_lease_knows_of_its_loss_a_fifth_of_a_second_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heart = Heart("w", "canary", 1, None)
+    waits: list[float] = []
+    monkeypatch.setattr(heart, "is_overdue", lambda now: len(waits) >= 3)
+    monkeypatch.setattr(heart._stop, "wait", lambda seconds: waits.append(seconds))
+    heart._watch()
+    assert heart.lost.is_set()
+    assert max(waits) <= 0.2

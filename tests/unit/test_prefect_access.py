@@ -9,7 +9,7 @@ import pytest
 
 from qafila.errors import Unavailable
 from qafila.home_keys import key_path
-from qafila.stack.environment import environment, prefect_variables
+from qafila.stack.environment import bare_environment, environment, prefect_variables
 from qafila.stack.prefect_access import VARIABLE, choose_login, recorded_login, server_variables
 
 API = "http://127.0.0.1:18001/api"
@@ -89,3 +89,7 @@ def test_a_run_gets_what_it_may_need_and_no_other_secret(
     assert {n for n in needed if given.get(n) != f"value of {n}"} == set()
     assert set(foreign) & set(given) == set()
     assert given["QAFILA_HOME"] == str(home)
+    monkeypatch.setenv("QAFILA_RUN_VARIABLES", "MY_PASSWORD, OPENAI_API_KEY,,PREFECT_API_KEY")
+    named = environment(API, "mark", None)
+    assert set(named) - set(given) == {"MY_PASSWORD", "OPENAI_API_KEY", "QAFILA_RUN_VARIABLES"}
+    assert "MY_PASSWORD" not in bare_environment()  # programs that run no flow are given neither

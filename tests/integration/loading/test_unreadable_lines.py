@@ -56,7 +56,7 @@ def test_a_load_goes_past_lines_that_cannot_be_read(
     letters = {one.source_key: one.reason for one in list_dead_letters(ledger, generation)}
     assert letters == {
         "doc-150": "readers holds a number, not a list of names",
-        "docs.jsonl:10": "is no JSON: Invalid control character at column 22",
+        "docs.jsonl:10": "is no JSON: Unterminated string starting at column 19",
         "docs.jsonl:300": "is not UTF-8 at its byte 1: save the file as UTF-8",
     }
     compared = verify_generation(ledger, generation)
