@@ -116,8 +116,8 @@ def _plan(
     found = [*plan.risks, *_look_first(workload, reach)]
     if volume.unreadable:
         found.append(
-            f"{volume.unreadable:,} of {volume.rows:,} documents cannot be read: each is set aside "
-            "with its reason, and the others are loaded"
+            f"{volume.unreadable:,} of {volume.rows:,} documents cannot be read: each becomes a "
+            "dead letter with its reason, and the others are loaded"
         )
     if able < workers:
         found.append(

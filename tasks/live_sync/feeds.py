@@ -19,12 +19,12 @@ import psutil
 import psycopg
 from psycopg.rows import class_row
 
-from qafila.core.masking import mask_text
 from qafila.core.outbox import Life, Position, lives
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, StaleEpoch
 from qafila.sql import statement
+from tasks.engine.loading import put_dead_letter
 from tasks.generations import fingerprint_of
 from tasks.ledger import Connection, Generation, open_ledger, read_workload
 from tasks.live_sync.capture import Capture
@@ -148,6 +148,7 @@ class Held:
     def __init__(self, generation: Generation, epoch: int, start: Position) -> None:
         self.epoch = epoch
         self.start = start
+        self._generation = generation
         self.problem = ""
         self._key = {**_key(generation), "epoch": epoch}
         self._lost = False
@@ -194,11 +195,7 @@ class Held:
                 statement("outbox", "forget_dead_letters_of"), {**self._key, "keys": list(keys)}
             )
             for chunk, reason in rejected:
-                ledger.execute(
-                    statement("backfill", "put_dead_letter"),
-                    {**self._key, "source_key": chunk.source_key, "number": chunk.number,
-                     "reason": mask_text(reason)},
-                )  # fmt: skip
+                put_dead_letter(ledger, self._generation, chunk.source_key, chunk.number, reason)
 
     def _stale(self) -> StaleEpoch:
         self._lost = True

@@ -77,7 +77,7 @@ def read_jsonl(path: Path) -> Iterator[Record]:
             if first and held in ("[", "{"):  # said once, and not again of each of its lines
                 yield Record(
                     number, None,
-                    "begins one JSON document over several lines: write one object a line, as "
+                    "begins one JSON document over several lines: write one object per line, as "
                     "jq -c does; nothing behind it was read",
                     of_file=True,
                 )  # fmt: skip
@@ -90,15 +90,17 @@ def _parsed(line: int, text: str) -> Record:
     if len(text) > _MOST_VALUES and sum(map(text.count, ",[{")) > _MOST_VALUES:
         return Record(line, None, f"holds more than {_MOST_VALUES} values")
     if not text.lstrip().startswith("{"):
-        return Record(line, None, "is no JSON object: one object a line is needed")
+        return Record(line, None, "is not a JSON object: write one object per line")
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         return Record(
-            line, None, f"is no JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+            line,
+            None,
+            f"is not valid JSON: {error.msg.removesuffix(' at')} at column {error.colno}",
         )
     except (ValueError, RecursionError) as error:
-        return Record(line, None, f"is no JSON: {error}")
+        return Record(line, None, f"is not valid JSON: {error}")
     return Record(line, value)
 
 
@@ -107,7 +109,7 @@ def _not_utf8(line: int, error: UnicodeDecodeError) -> Record:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
@@ -158,7 +160,7 @@ def read_csv(path: Path, key: str, fields: Sequence[str]) -> Iterator[Record]:
                 )
     except _csv.Error as error:
         # the line that a quote was opened in, not the last of all that it took in
-        yield Record(read + 1, None, f"is no CSV: {error}; nothing behind it was read", True)
+        yield Record(read + 1, None, f"is not valid CSV: {error}; nothing behind it was read", True)
     yield from wrong
 
 
@@ -224,7 +226,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | Record]]:
                     raw = raw.removeprefix(b"\xef\xbb\xbf")
                 yield number, raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        yield number + 1, Record(number + 1, None, f"is cut off or no gzip: {error}", True)
+        yield number + 1, Record(number + 1, None, f"is cut off, or not valid gzip: {error}", True)
 
 
 def _ends_soon(file: IO[bytes], begun: bytes) -> bool:
@@ -300,7 +302,7 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                 )  # fmt: skip
             except duckdb.Error as error:
                 told = str(error).splitlines()[0].replace(f"File '{link}' ", "")
-                yield Record(1, None, f"is no readable Parquet: {told}", True)
+                yield Record(1, None, f"is not readable Parquet: {told}", True)
 
 
 def _row_bytes(connection: Any, file: Path, kinds: Mapping[str, str]) -> int:

@@ -103,7 +103,7 @@ def test_a_source_of_which_little_can_be_read_is_refused(
     (docs / "bad.jsonl").write_text("nonsense\n" * 5000)
     told = source(docs.parent, "jsonl").problems()
     assert len(told) == 20
-    assert told[0].startswith("bad.jsonl:1: is no JSON")
+    assert told[0].startswith("bad.jsonl:1: is not a JSON object")
     assert told[-1] == "and 4981 more that cannot be read"
     (docs / "good.jsonl").write_text('{"id": "a", "text": "x"}')
     assert len(source(docs.parent, "jsonl").problems()) == 20
@@ -190,7 +190,7 @@ def test_a_long_document_changes_no_other_readers_limit(docs: Path) -> None:
 def test_lines_that_end_with_cr_alone_are_refused_with_their_line(docs: Path) -> None:
     (docs / "mac.csv").write_bytes(b"id,text\r1,x\r")
     (told,) = source(docs.parent, "csv").problems()
-    assert told.startswith("mac.csv:1: is no CSV")
+    assert told.startswith("mac.csv:1: is not valid CSV")
 
 
 def test_csv_that_is_broken_says_where(docs: Path) -> None:

@@ -92,7 +92,7 @@ def test_an_archive_that_is_damaged_is_named(docs: Path, format_: str) -> None:
     with pytest.raises(zlib.error):
         gzip.decompress(bytes(packed))
     (docs / f"a.{format_}.gz").write_bytes(bytes(packed))
-    assert any("cut off or no gzip" in told for told in problems(docs, format_))
+    assert any("cut off, or not valid gzip" in told for told in problems(docs, format_))
 
 
 def test_a_text_field_that_no_record_has_is_a_wrong_name(docs: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_parquet_file_with_pages_beyond_measure_says_what_to_do(
 def test_a_broken_parquet_is_told_without_the_name_of_a_temporary_file(docs: Path) -> None:
     (docs / "a.parquet").write_bytes(b"")
     (told,) = problems(docs, "parquet")
-    assert told.startswith("a.parquet:1: is no readable Parquet: ")
+    assert told.startswith("a.parquet:1: is not readable Parquet: ")
     assert "rows.parquet" not in told
 
 
@@ -293,14 +293,14 @@ def test_a_quote_that_is_left_open_is_named_where_it_is_opened(docs: Path) -> No
     lines = "".join(f"{n},text {n}\n" for n in range(2_000))
     (docs / "a.csv").write_text('id,text\na,one\nb,"two\n' + lines)
     (told,) = problems(docs, "csv")
-    assert told == "a.csv:3: is no CSV: unexpected end of data; nothing behind it was read"
+    assert told == "a.csv:3: is not valid CSV: unexpected end of data; nothing behind it was read"
     limit = records._csv.field_size_limit(10_000)  # what follows is not all taken into memory
     try:
         (docs / "a.csv").rename(docs / "b.csv")
         (told,) = problems(docs, "csv")
     finally:
         records._csv.field_size_limit(limit)
-    assert told.startswith("b.csv:3: is no CSV: field larger than field limit (10000)")
+    assert told.startswith("b.csv:3: is not valid CSV: field larger than field limit (10000)")
 
 
 @pytest.mark.parametrize("format_", ["csv", "jsonl"])

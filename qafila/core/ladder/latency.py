@@ -3,9 +3,10 @@
 Latency counts from the moment a request was due, not from when it could be sent, so a service that
 stalls is not spared the requests it delayed (coordinated omission). The ratio of the 95th
 percentiles at the lowest level is judged, by its whole interval; the levels above only tell where
-a system saturates. What a look leaves open may be asked for longer and looked at again, four times
-in all: each look has an interval of 98.75 %, so that all together err no more often than one of
-95 % (Bonferroni). With too few answers for a bootstrap there is one look, of 95 %.
+a system saturates. If the result is inconclusive, both systems may be measured for longer and all
+data evaluated again, at most four times in all. Each evaluation uses an interval of 98.75 %, so
+that together they err no more often than one of 95 % (Bonferroni). With too few answers for a
+bootstrap there is one evaluation, of 95 %.
 """
 
 from __future__ import annotations

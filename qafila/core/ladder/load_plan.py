@@ -124,9 +124,10 @@ def pairs_more(
 ) -> int:
     """Return how many more blocks each system should be asked, so that the next look decides.
 
-    ``seconds_more`` is what would just do, both systems together, and half of that is added. None,
-    more than is left of six times the ``seconds`` that were asked for (``longer_s`` are spent), or
-    more requests than a climb may send (``sent`` are out already): 0, and the last look stands.
+    ``seconds_more`` is the time that would just suffice, for both systems together; half of that is
+    added. The answer is 0, and the last result stands, if it is None, exceeds what is left of six
+    times ``seconds`` (``longer_s`` are spent), or needs more requests than a climb may send
+    (``sent`` have been sent).
     """
     if seconds_more is None:
         return 0

@@ -54,8 +54,8 @@ class LadderOptions(BaseModel):
         16.0,
         ge=1,
         le=3600,
-        description="How long requests arrive while latency is measured; up to six times as long "
-        "again, in at most three more looks, where that would decide.",
+        description="Seconds for which requests are sent while latency is measured. If the result "
+        "is inconclusive, up to three further measurements add at most six times as long.",
     )
     latency_rate: float | None = Field(
         None,

@@ -33,11 +33,12 @@ def a_generation(ledger: Ledger, file: Path, target_url: str) -> Generation:
     return ready_generation(ledger, workload, "postgresql://nowhere/x", target_url)
 
 
-def load(generation: Generation) -> None:
-    backfill.apply_plan.fn(
-        generation, *backfill.plan_load.fn(generation.workload, generation, 100, 1)
-    )
+def load(generation: Generation) -> tuple[str, ...]:
+    """Load a generation; return the risks that its plan names."""
+    plan, ranges, shape = backfill.plan_load.fn(generation.workload, generation, 100, 1)
+    backfill.apply_plan.fn(generation, plan, ranges, shape)
     work(Assignment(generation.workload, generation.number, 50, led=False))
+    return plan.risks
 
 
 def line(n: int, **other: Any) -> bytes:
@@ -52,11 +53,11 @@ def test_a_load_goes_past_lines_that_cannot_be_read(
     lines[9], lines[149], lines[299] = b'{"id": "doc-010", "te', line(150, readers=7), b"\xff\xfe"
     file.write_bytes(b"\n".join(lines))
     generation = a_generation(ledger, file, target_url)
-    load(generation)
+    assert any("3 of 300 documents cannot be read" in risk for risk in load(generation))
     letters = {one.source_key: one.reason for one in list_dead_letters(ledger, generation)}
     assert letters == {
         "doc-150": "readers holds a number, not a list of names",
-        "docs.jsonl:10": "is no JSON: Unterminated string starting at column 19",
+        "docs.jsonl:10": "is not valid JSON: Unterminated string starting at column 19",
         "docs.jsonl:300": "is not UTF-8 at its byte 1: save the file as UTF-8",
     }
     compared = verify_generation(ledger, generation)
@@ -91,6 +92,6 @@ def test_a_source_of_which_nothing_can_be_read_is_refused(
     ledger: Ledger, file: Path, target_url: str
 ) -> None:
     file.write_bytes(b"nonsense\n" * 3)
-    with pytest.raises(BadInput, match="is no JSON") as refused:
+    with pytest.raises(BadInput, match="is not a JSON object") as refused:
         load(a_generation(ledger, file, target_url))
     assert len(refused.value.problems) == 3
