@@ -74,13 +74,16 @@ def measure_latency(climb: Climb) -> Climbed:
     loading = Loading(climb, plan, texts, means)
     loads = loading.load_levels()
     judged, lowest, longer_s = judge(loads[0]), plan.levels[0], 0.0
-    for _ in range(LOOKS - 1):
+    for looks_left in range(LOOKS - 1, 0, -1):
+        if not judged.is_open:
+            break
         pairs = pairs_more(
             lowest,
             judged.seconds_more,
             seconds=asked.latency_seconds,
             sent=sum(x.sent for level in loads for x in level.values()),
             longer_s=longer_s,
+            looks_left=looks_left,
         )
         if not pairs:
             break

@@ -46,14 +46,16 @@ _FOUR_OF_FIVE = 0.84  # standard errors beyond the interval: an effect seen in f
 class JudgedLoad:
     """The verdict on the lowest level and what it is made of; ``ratio`` None: not judged.
 
-    ``seconds_more``: how much longer to ask both, in all, until the ratio would be decided; None
-    where it is decided, or that would not do.
+    ``is_open``: the ratio is not decided, and more answers may decide it. ``seconds_more``: how
+    much longer to ask both, in all, if the ratio stays what it is; None if it is decided, or so
+    near the objective that no reasonable time would do.
     """
 
     judgement: Judgement
     parts: Mapping[str, Judgement] = field(default_factory=dict)
     ratio: PercentileRatio | None = None
     seconds_more: float | None = None
+    is_open: bool = False
 
 
 def judge_load(
@@ -93,10 +95,10 @@ def judge_load(
         seconds=sum(b.seconds for load in loads.values() for b in load.blocks),
         answers=min(len(v.ms) for v in loads.values()),
     )
-    more = judged.numbers.get("seconds_more")
-    if ratio is None or ratio.confidence != _OF_EACH_LOOK or not isinstance(more, float):
-        more = None
-    return JudgedLoad(judged, parts, ratio, more)
+    may_look_again = ratio is not None and ratio.confidence == _OF_EACH_LOOK
+    is_open = may_look_again and judged.verdict is Verdict.INCONCLUSIVE
+    more = judged.numbers.get("seconds_more") if is_open else None
+    return JudgedLoad(judged, parts, ratio, more if isinstance(more, float) else None, is_open)
 
 
 def judge_errors(system: str, load: Load, at_most: float) -> Judgement:

@@ -120,21 +120,26 @@ def plan_load(
 
 
 def pairs_more(
-    level: Level, seconds_more: float | None, *, seconds: float, sent: int, longer_s: float = 0.0
+    level: Level,
+    seconds_more: float | None,
+    *,
+    seconds: float,
+    sent: int,
+    longer_s: float,
+    looks_left: int,
 ) -> int:
-    """Return how many more blocks each system should be asked, so that the next look decides.
+    """Return how many more blocks each system should be asked before the next evaluation.
 
-    ``seconds_more`` is the time that would just suffice, for both systems together; half of that is
-    added. The answer is 0, and the last result stands, if it is None, exceeds what is left of six
-    times ``seconds`` (``longer_s`` are spent), or needs more requests than a climb may send
-    (``sent`` have been sent).
+    What may still be asked is six times ``seconds`` (``longer_s`` are spent), and no more requests
+    than a climb may send (``sent`` have been sent). An even share of it for each of ``looks_left``
+    is asked at least: a ratio that one disturbance of the machine moved says little about how long
+    it would take to decide. ``seconds_more`` is that time if the ratio stays what it is, for both
+    systems together; half as long again, if that is more.
     """
-    if seconds_more is None:
-        return 0
-    most = min(_LONGEST_MORE * seconds - longer_s, (MOST_REQUESTS - sent) / level.rate)
-    if seconds_more > most:
-        return 0
-    return int(min(ceil(_SAFELY * seconds_more / (2 * level.block_s)), most // (2 * level.block_s)))
+    left = min(_LONGEST_MORE * seconds - longer_s, (MOST_REQUESTS - sent) / level.rate)
+    wanted = max(left / looks_left, _SAFELY * (seconds_more or 0.0))
+    block_pair_s = 2 * level.block_s
+    return max(0, int(min(ceil(wanted / block_pair_s), left // block_pair_s)))
 
 
 def turns(pairs: int) -> list[tuple[str, int]]:
