@@ -22,7 +22,7 @@ _FRONT_MATTER = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _HEADING = re.compile(r"^#[ \t]+(?=[^ \t\n])([^\n]*)", re.MULTILINE)
-_LONGEST_FRONT_MATTER = 1 << 16  # characters; PyYAML reads some 100 000 a second
+_LONGEST_FRONT_MATTER = 1 << 15  # characters; PyYAML reads some 100 000 a second
 _MOST_VALUES = 100_000  # of front matter
 _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "footer")
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);

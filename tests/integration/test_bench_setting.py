@@ -62,17 +62,21 @@ def test_no_server_is_left_by_a_test_session_that_is_told_to_end(tmp_path: Path)
          "-c", os.devnull, tmp_path],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not told.exists():
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.05)
-    pid, uri = told.read_text().split()
-    child.send_signal(signal.SIGTERM)
-    said, _ = child.communicate(timeout=60)
-    assert child.returncode == 128 + signal.SIGTERM, said
-    assert not _runs(int(pid))
-    assert not Path(uri.partition("host=")[2]).exists()
+    try:
+        deadline = time.monotonic() + 60
+        while not told.exists():
+            assert time.monotonic() < deadline
+            assert child.poll() is None
+            time.sleep(0.05)
+        pid, uri = told.read_text().split()
+        child.send_signal(signal.SIGTERM)
+        said, _ = child.communicate(timeout=60)
+        assert child.returncode == 128 + signal.SIGTERM, said
+        assert not _runs(int(pid))
+        assert not Path(uri.partition("host=")[2]).exists()
+    finally:
+        child.kill()  # where it was not told to end, or did not
+        child.communicate()
 
 
 def _runs(pid: int) -> bool:
