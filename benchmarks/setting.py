@@ -101,6 +101,8 @@ class Setting:
 def setting(*, ledger_apart: bool = False) -> Iterator[Setting]:
     """Start a PostgreSQL with three databases; delete everything at the end, on SIGTERM too.
 
+    Meanwhile this process and what it starts have a home of their own, so that what the caller's
+    home has bound and accepted neither hinders a benchmark nor is changed by it.
     ``ledger_apart``: the ledger gets a server of its own, as it has beside a customer's database.
     """
     with ended_by_sigterm():
@@ -109,7 +111,7 @@ def setting(*, ledger_apart: bool = False) -> Iterator[Setting]:
 
 def _setting(ledger_apart: bool) -> Iterator[Setting]:
     folder = Path(tempfile.mkdtemp(prefix="qafila-bench-"))
-    before = os.environ.get("QAFILA_LEDGER_URL")
+    before = {name: os.environ.get(name) for name in ("QAFILA_LEDGER_URL", "QAFILA_HOME")}
     restarted: list[subprocess.Popen[bytes]] = []
     try:
         server = postgres.start(folder / "pg")
@@ -121,13 +123,15 @@ def _setting(ledger_apart: bool) -> Iterator[Setting]:
             with psycopg.connect(url) as connection:
                 apply_schema(connection, schema)  # type: ignore[arg-type]
         os.environ["QAFILA_LEDGER_URL"] = urls[0]
+        os.environ["QAFILA_HOME"] = str(folder / "home")
         here.ledger_url, here.source_url, here.target_url = urls
         yield here
     finally:
-        if before is None:
-            os.environ.pop("QAFILA_LEDGER_URL", None)
-        else:
-            os.environ["QAFILA_LEDGER_URL"] = before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
         for data in ("pg", "ledger"):
             if (folder / data).exists():
                 stop_server(folder / data, keep=False)

@@ -14,6 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.setting import ready, setting
+
 ROOT = Path(__file__).parents[2]
 CHILD = """
 import json, signal, sys, time
@@ -43,6 +45,17 @@ def test_no_server_is_left(how: str, code: int) -> None:
     child.stdout.close()
     assert not _runs(told["pid"])
     assert not Path(told["folder"]).exists()
+
+
+def test_a_benchmark_leaves_the_home_of_its_caller_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
+    for _ in range(2):  # the second finds nothing that the first accepted
+        with setting() as here:
+            ready(here)
+    assert os.environ["QAFILA_HOME"] == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_server_is_left_by_a_test_session_that_is_told_to_end(tmp_path: Path) -> None:
