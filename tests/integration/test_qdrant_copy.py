@@ -53,7 +53,7 @@ def table(target_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def served() -> Iterator[tuple[QdrantStub, QdrantStore]]:
-    with engine_behind_rest(timeout_seconds=2) as (stub, client):
+    with engine_behind_rest() as (stub, client):
         store = QdrantStore(client, PLACE)
         store.prepare()
         yield stub, store
