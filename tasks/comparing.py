@@ -12,9 +12,10 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -177,15 +178,28 @@ def _served(
     """Return the sums of both sides, made by their servers at the same time; None: they cannot."""
     if source is None or not isinstance(store, SummingStore):
         return None
-    with ThreadPoolExecutor(1, thread_name_prefix="sums") as other:
-        theirs = other.submit(store.sums)
+    begun, stopped, over = Event(), Event(), Event()
+
+    def sum_up() -> Sums:
+        begun.set()
         try:
+            if stopped.is_set():
+                raise CancelledError
+            return store.sums()
+        finally:
+            over.set()
+
+    with ThreadPoolExecutor(1, thread_name_prefix="sums") as other:
+        try:
+            # may be interrupted once the other thread runs, and before its future is known here
+            theirs = other.submit(sum_up)
             mine = source.sums()
             found = theirs.result()
         except BaseException:
-            while not theirs.done():  # it would be waited for, to its very end
+            stopped.set()
+            while begun.is_set() and not over.is_set():  # it would be waited for, to its very end
                 store.stop_sums()
-                wait([theirs], _STOP_SECONDS)
+                over.wait(_STOP_SECONDS)
             raise
     if mine is None:
         return None

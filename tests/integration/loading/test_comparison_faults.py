@@ -6,13 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event
+from typing import Any
 
 import psycopg
 import pytest
 
 from qafila.core.ladder.options import LadderOptions
 from qafila.errors import Inconclusive, QafilaError, Unavailable
+from tasks import comparing
 from tasks.engine.patience import is_away
 from tasks.ledger import Generation, read_workload
 from tasks.live_sync.verify import verify_live
@@ -64,6 +68,7 @@ def held_up(target_url: str, then: Callable[[psycopg.Connection, int], object]) 
             yield
         finally:
             doing.join()
+        holding.execute("SELECT 1")  # fails where the lock was taken away: somebody waited for that
 
 
 @pytest.mark.parametrize(
@@ -97,17 +102,30 @@ def test_what_the_server_says_is_told_as_ours(
 def test_ctrl_c_stays_what_it_is_and_leaves_no_statement_behind(
     ledger: psycopg.Connection, target_url: str, generation: Generation
 ) -> None:
-    def press(looking: psycopg.Connection, _: int) -> None:
-        """Press Ctrl-C; again where Python lost it, as in a callback of its garbage collector."""
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGINT)
-            try:
-                until(lambda: not looking.execute(WAITING, [looking.info.dbname]).fetchall(), 15)
-            except AssertionError:
-                continue
-            return
+    with held_up(target_url, lambda *_: os.kill(os.getpid(), signal.SIGINT)):
+        with pytest.raises(KeyboardInterrupt):
+            verify_generation(ledger, generation)
+        with psycopg.connect(target_url) as looking:
+            assert looking.execute(WAITING, [looking.info.dbname]).fetchall() == []
 
-    with held_up(target_url, press):
+
+def test_ctrl_c_while_the_second_statement_begins_leaves_none_behind(
+    ledger: psycopg.Connection,
+    target_url: str,
+    generation: Generation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other thread may wait for the server before the first one knows that it has begun."""
+    waits = Event()
+
+    class InterruptedPool(ThreadPoolExecutor):
+        def submit(self, *given: Any, **named: Any) -> Any:
+            super().submit(*given, **named)
+            assert waits.wait(60)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "ThreadPoolExecutor", InterruptedPool)
+    with held_up(target_url, lambda *_: waits.set()):
         with pytest.raises(KeyboardInterrupt):
             verify_generation(ledger, generation)
         with psycopg.connect(target_url) as looking:
