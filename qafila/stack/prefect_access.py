@@ -26,6 +26,10 @@ SHOW = "qafila ui"  # the command that shows the string to the operator
 _HOME_KEY = "home key"  # as stack.json says where the string of a server came from
 _CHANGES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _TRIES = 6  # as often as Prefect's own client
+# Uvicorn closes a connection that was idle for its keep-alive time even where a request is already
+# on its way, and that is measured while its loop is busy (PrefectHQ/prefect#7512). A request that
+# has a connection of its own never meets this, so none has to be sent twice.
+_LIMITS = httpx.Limits(max_keepalive_connections=0)
 _csrf: dict[str, dict[str, str]] = {}  # headers by address of the API, kept while this process runs
 
 
@@ -109,7 +113,9 @@ def ask(
     """
     login = recorded_login()
     auth = None if login is None else httpx.BasicAuth(*_parts(login.text))
-    with httpx.Client(base_url=api, auth=auth, timeout=timeout_s, trust_env=False) as client:
+    with httpx.Client(
+        base_url=api, auth=auth, timeout=timeout_s, trust_env=False, limits=_LIMITS
+    ) as client:
         for tried in range(_TRIES):
             headers = _csrf_headers(client, api) if method in _CHANGES else {}
             reply = client.request(method, path, json=body, headers=headers)

@@ -41,8 +41,9 @@ def started() -> Iterator[Stack]:
 
 @pytest.fixture
 def api(started: Stack) -> Iterator[httpx.Client]:
-    """A client of the Prefect API that has no password."""
-    with httpx.Client(base_url=started.state["prefect"]["api_url"], timeout=30) as client:
+    """A client of the Prefect API that has no password, with a connection for each request."""
+    url, limits = started.state["prefect"]["api_url"], httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=url, timeout=30, limits=limits) as client:
         yield client
 
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from qafila.errors import Unavailable
 from qafila.home_keys import key_path
 from qafila.stack.environment import bare_environment, environment, prefect_variables
-from qafila.stack.prefect_access import VARIABLE, choose_login, recorded_login, server_variables
+from qafila.stack.prefect_access import (
+    VARIABLE,
+    ask,
+    choose_login,
+    recorded_login,
+    server_variables,
+)
 
 API = "http://127.0.0.1:18001/api"
 
@@ -93,3 +103,45 @@ def test_a_run_gets_what_it_may_need_and_no_other_secret(
     named = environment(API, "mark", None)
     assert set(named) - set(given) == {"MY_PASSWORD", "OPENAI_API_KEY", "QAFILA_RUN_VARIABLES"}
     assert "MY_PASSWORD" not in bare_environment()  # programs that run no flow are given neither
+
+
+class HangsUp(BaseHTTPRequestHandler):
+    """Answers the first request of a connection, and closes at the next without an answer.
+
+    A busy Prefect server does so: Uvicorn's keep-alive time ends before it reads the request.
+    """
+
+    protocol_version = "HTTP/1.1"
+    answered = False
+
+    def do_GET(self) -> None:
+        if self.answered:
+            self.close_connection = True
+            return
+        self.answered = True
+        body = json.dumps({"token": uuid.uuid4().hex}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), HangsUp)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/api"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_server_that_closes_kept_connections_is_still_asked(home: Path, hanging_up: str) -> None:
+    for _ in range(3):
+        assert ask(hanging_up, "POST", "/flow_runs/filter", {}).status_code == 200
