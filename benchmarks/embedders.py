@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.embedders_table import table
 from benchmarks.machine import NotMeasured, show, surroundings
 from benchmarks.setting import setting
-from blocks import EmbeddingEndpoint
 from qafila.connecting import connect_postgres
+from qafila.connecting.settings import EmbeddingConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.workload import Workload
 from qafila.errors import BadInput
@@ -201,7 +201,7 @@ def _candidates(
 
     def block(name: str) -> dict[str, Any]:
         assert ledger is not None
-        found = connection(ledger, name, EmbeddingEndpoint)
+        found = connection(ledger, name, EmbeddingConnection)
         key = None if found.api_key is None else found.api_key.get_secret_value()
         return {"url": found.url, "api_key": key, "timeout_seconds": found.timeout_seconds}
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+
+from qafila.connecting.settings import LanguageModelConnection
 
 
-class LanguageModelEndpoint(Block):
+class LanguageModelEndpoint(LanguageModelConnection, Block):
     """An OpenAI-compatible language model: a provider, a gateway, or a server of your own."""
 
     _block_type_name = "Qafila language model endpoint"
-    _block_type_slug = "qafila-language-model"
+    _block_type_slug = LanguageModelConnection.kind
     _description = "An OpenAI-compatible service that answers prompts."
-
-    url: str = Field(description="Address up to the version: https://host/v1.")
-    api_key: SecretStr | None = Field(None, description="Key, when the service asks for one.")
-    timeout_seconds: int = Field(120, ge=1, le=3600, description="Longest wait for one answer.")

@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.foreign_text import markdown_text
 from qafila.core.parameters import ForWorkload
@@ -305,7 +305,7 @@ def _put_on_trial(name: str, number: int, answered: Answered) -> None:
         workload, _ = read_workload(ledger, name)
         target = workload.corpus.target
         if isinstance(target, PgvectorTarget):
-            with connection(ledger, target.block, PostgresDatabase).connect() as database:
+            with connection(ledger, target.block, PostgresConnection).connect() as database:
                 answered()
                 set_trial(database, name, number, 0, ledger=ledger_identity(ledger))
         generation = generation_of(ledger, name, number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event
 from tasks.alias import return_alias
@@ -37,7 +37,7 @@ def abandon_generation(ledger: Connection, name: str, why: str) -> Generation:
     if isinstance(target, PgvectorTarget):
         with (
             held_lease(ledger, name, "qafila abandon", generation=generation.number) as heart,
-            connection(ledger, target.block, PostgresDatabase).connect() as database,
+            connection(ledger, target.block, PostgresConnection).connect() as database,
         ):
             return_alias(
                 database, name, [generation.number], heart.epoch, ledger=ledger_identity(ledger)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.outbox import Life
 from qafila.core.phases import Event, Phase
@@ -189,7 +189,7 @@ def _columns(ledger: Connection, workload: Workload) -> set[int]:
     target = workload.corpus.target
     if not isinstance(target, PgvectorTarget) or target.column is None:
         return set()
-    with connection(ledger, target.block, PostgresDatabase).connect() as database:
+    with connection(ledger, target.block, PostgresConnection).connect() as database:
         return {column.generation for column in list_columns(database, workload.name)}
 
 

@@ -16,7 +16,7 @@ import psycopg
 from qafila.core.verdict import Verdict
 from qafila.errors import Disagreement, QafilaError, Refused, Unavailable
 from tasks.alias import read_alias, return_alias
-from tasks.recorded import Recorded, open_postgres
+from tasks.connections import Recorded, open_postgres
 from tasks.routers.access_log import tenant_digest
 from tasks.routers.envoy_config import ARM_HEADER, PROBE
 from tasks.routers.port import Request, Router, RouterState

@@ -15,7 +15,7 @@ from prefect import get_run_logger, task
 from prefect.events import emit_event
 from psycopg import sql
 
-from blocks.postgres import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core import drift as core
 from qafila.core.choice import choose
 from qafila.core.drift import Finding, Floors, LineItem, PeriodSpend, Quote, Sample
@@ -295,7 +295,7 @@ def _sample(
         return None, "not measured: nobody has judged queries for it"
     block, table = spec.judged_table
     try:
-        with connection(ledger, block, PostgresDatabase).connect() as source:
+        with connection(ledger, block, PostgresConnection).connect() as source:
             judged = sample_queries(source, table, queries=queries, seed=seed)
     except (QafilaError, psycopg.Error) as error:
         return None, f"not measured: no judged queries could be read ({type(error).__name__})"

@@ -13,10 +13,10 @@ from qafila.core.routing import AlbRouter, EnvoyFileRouter, GatewayApiRouter, Ro
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused, Unavailable
 from tasks.accepted_addresses import require_accepted
+from tasks.connections import NEEDED, Lookup, Recorded, recorded_in, secret_of
 from tasks.credential_hosts import bind_credential_hosts, require_credential_hosts
 from tasks.descent import read_whatever_it_says
 from tasks.ledger import Connection, list_workloads, read_workload
-from tasks.recorded import Lookup, Recorded, recorded_in, secret_of
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.envoy_arms import arms_of
 from tasks.routers.fleet import FleetRouter
@@ -26,10 +26,6 @@ from tasks.routers.upstream_addresses import require_upstreams
 
 __all__ = ["install_routes", "require_sight", "router_from", "router_of"]
 
-_SLUGS = {
-    "envoy-file": "qafila-envoy", "alb": "qafila-aws", "route53": "qafila-aws",
-    "gateway-api": "qafila-kubernetes",
-}  # fmt: skip
 _AWS_S = 10.0  # that one answer of AWS may take; a rollback waits for several
 
 
@@ -166,7 +162,7 @@ def router_from(workload: Workload, find: Lookup) -> Router:
 
 def _recorded(workload: Workload, find: Lookup, name: str) -> Recorded:
     kind = workload.service.router.kind
-    slug, found = _SLUGS[kind], find(name)
+    slug, found = NEEDED[kind].kind, find(name)
     if found is None or found.kind != slug:
         raise Refused(
             f"there is no router {name!r} of kind {slug!r} for {workload.name}.",
@@ -188,12 +184,7 @@ def _envoy(workload: Workload, find: Lookup, name: str) -> EnvoyRouter:
 def _aws(found: Recorded) -> Callable[..., Any]:
     from qafila.connecting import aws_session
 
-    def load() -> Any:
-        from blocks.aws import AwsAccount  # late: Prefect's classes take a second
-
-        return AwsAccount.load(found.name)
-
-    secret = secret_of(found, load, "secret_access_key") if found.has_secret else None
+    secret = secret_of(found) if found.has_secret else None
     return aws_session(**found.settings, secret_access_key=secret, read_timeout_s=_AWS_S)
 
 

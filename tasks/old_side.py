@@ -19,8 +19,8 @@ from qafila.core.corpus import PgvectorTarget
 from qafila.core.workload import Workload
 from qafila.errors import QafilaError, Refused
 from tasks.alias import read_alias
+from tasks.connections import Lookup, open_postgres, recorded_in
 from tasks.ledger import Connection
-from tasks.recorded import Lookup, open_postgres, recorded_in
 
 _POLL_S = 0.25
 WAIT_SECONDS = 30.0

@@ -1,6 +1,6 @@
 """Open what a load reads and writes, with or without Prefect in the process.
 
-``reach_of`` looks the connections up, once, where Prefect's blocks may be asked for secrets; the
+``reach_of`` looks the connections up, once, where Prefect may be asked for secrets; the
 rest takes what it found, also in a child process that got it over a pipe.
 """
 
@@ -17,6 +17,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from qafila.connecting import connect_postgres, connect_qdrant, connect_s3
+from qafila.connecting.settings import (
+    ConnectionSettings,
+    LanguageModelConnection,
+    PostgresConnection,
+)
 from qafila.core.corpus import (
     Embedder as EmbedderSettings,
 )
@@ -31,6 +36,7 @@ from qafila.core.corpus import (
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.settings import home
+from tasks.connections import NEEDED, connection
 from tasks.embedders.port import Embedder
 from tasks.ledger import Connection, Generation, claimant_of
 from tasks.sources.port import Source, Volume
@@ -46,41 +52,21 @@ class Reach:
     embedder: Mapping[str, Any] | None
 
 
-def _kinds() -> dict[str, Any]:
-    from blocks import AwsAccount, EmbeddingEndpoint, PostgresDatabase, QdrantServer
-
-    return {
-        "postgres": PostgresDatabase, "pgvector": PostgresDatabase, "qdrant": QdrantServer,
-        "objects": AwsAccount, "openai": EmbeddingEndpoint,
-    }  # fmt: skip
-
-
-def blocks_of(workload: Workload) -> list[tuple[str, Any]]:
+def blocks_of(workload: Workload) -> list[tuple[str, type[ConnectionSettings]]]:
     """Return the name and the kind of every connection that a workload needs."""
-    from blocks import LanguageModelEndpoint, PostgresDatabase
-
-    corpus, kinds = workload.corpus, _kinds()
+    corpus = workload.corpus
     parts = (corpus.source, corpus.target, corpus.embedder)
-    named = [(b, kinds[p.kind]) for p in parts if (b := getattr(p, "block", None))]
+    named = [(b, NEEDED[p.kind]) for p in parts if (b := getattr(p, "block", None))]
     if workload.judged_table is not None and workload.judged_table[0] not in dict(named):
-        named.append((workload.judged_table[0], PostgresDatabase))
+        named.append((workload.judged_table[0], PostgresConnection))
     if workload.inference is not None:
         services = workload.inference.services
-        named += [(s.block, LanguageModelEndpoint) for s in services if s.block is not None]
+        named += [(s.block, LanguageModelConnection) for s in services if s.block is not None]
         if workload.inference.prompts.kind == "table":
-            named.append((workload.inference.prompts.block, PostgresDatabase))
+            named.append((workload.inference.prompts.block, PostgresConnection))
     router = workload.service.router
     names = (router.block, *getattr(router, "members", ()))
-    return [*named, *((name, _router_kinds()[router.kind]) for name in names)]
-
-
-def _router_kinds() -> dict[str, Any]:
-    from blocks import AwsAccount, EnvoyEdge, KubernetesCluster
-
-    return {
-        "envoy-file": EnvoyEdge, "alb": AwsAccount, "route53": AwsAccount,
-        "gateway-api": KubernetesCluster,
-    }  # fmt: skip
+    return [*named, *((name, NEEDED[router.kind]) for name in names)]
 
 
 def reach_of(ledger: Connection, workload: Workload) -> Reach:
@@ -97,17 +83,11 @@ def reach_of(ledger: Connection, workload: Workload) -> Reach:
 
 def _settings(ledger: Connection, part: Any) -> Mapping[str, Any] | None:
     """Return the settings of the connection that a part of the workload names, if it does."""
-    from tasks.connections import connection
-
-    block, kinds = getattr(part, "block", None), _kinds()
+    block = getattr(part, "block", None)
     if block is None:
         return None
-    found = connection(ledger, block, kinds[part.kind])
-    return {name: _clear(getattr(found, name)) for name in _fields(kinds[part.kind])}
-
-
-def _fields(kind: Any) -> list[str]:
-    return [n for n in kind.model_fields if not n.startswith("_")]
+    found = connection(ledger, block, NEEDED[part.kind])
+    return {name: _clear(getattr(found, name)) for name in type(found).model_fields}
 
 
 def _clear(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from blocks import PostgresDatabase, QdrantServer
+from qafila.connecting.settings import PostgresConnection, QdrantConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.workload import Workload
 from tasks import alias
@@ -36,14 +36,14 @@ def open_pointer(ledger: Connection, workload: Workload) -> Iterator[Pointer]:
     target, name = workload.corpus.target, workload.name
     ours = ledger_identity(ledger)
     if isinstance(target, PgvectorTarget):
-        with connection(ledger, target.block, PostgresDatabase).connect() as database:
+        with connection(ledger, target.block, PostgresConnection).connect() as database:
             yield Pointer(
                 lambda: alias.read_alias(database, name),
                 lambda number: alias.end_trial(database, name, number, ledger=ours),
                 lambda number: alias.forget_previous(database, name, number, ledger=ours),
             )
         return
-    client = connection(ledger, target.block, QdrantServer).client()
+    client = connection(ledger, target.block, QdrantConnection).client()
     try:
         yield Pointer(
             lambda: qdrant_alias.read_alias(client, name),

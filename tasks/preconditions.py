@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Phase
 from qafila.core.timetable import closed
@@ -245,7 +245,7 @@ def put_on_trial(
     """
     target = spec.corpus.target
     if isinstance(target, PgvectorTarget):
-        with connection(ledger, target.block, PostgresDatabase).connect() as database:
+        with connection(ledger, target.block, PostgresConnection).connect() as database:
             ours = ledger_identity(ledger)
             set_trial(database, spec.name, generation.number, epoch, ledger=ours)
     url = spec.service.candidate.url.rstrip("/") + "/health"

@@ -26,8 +26,8 @@ from qafila.errors import BadInput, Refused
 from qafila.home_keys import ensure_key, read_key
 from qafila.whole_file import write_whole
 from tasks.alias import Alias, read_alias
+from tasks.connections import Lookup, Recorded, open_postgres, recorded_in
 from tasks.ledger import Connection, Generation, identity_if_any
-from tasks.recorded import Lookup, Recorded, open_postgres, recorded_in
 from tasks.routers.port import Router, RouterState
 
 KEY_VARIABLE = "QAFILA_CARD_KEY"

@@ -21,6 +21,7 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Inconclusive, Refused, Unavailable
 from qafila.sql import statement
+from tasks.connections import recorded_in
 from tasks.descent import (
     PROOF_SECONDS,
     Descent,
@@ -35,7 +36,6 @@ from tasks.evidence_head import keep_head
 from tasks.leases import read_lease, release_lease, take_lease
 from tasks.ledger import Connection, Generation, identity_if_any, move_phase, read_workload
 from tasks.old_side import require_in_step
-from tasks.recorded import recorded_in
 from tasks.routers.port import Router
 
 Tell = Callable[[str], None]

@@ -14,6 +14,7 @@ from qafila.core.phases import Event
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, QafilaError
 from tasks.alias import read_alias
+from tasks.connections import open_postgres
 from tasks.descent import (
     PROOF_SECONDS,
     descend,
@@ -22,7 +23,6 @@ from tasks.descent import (
     read_whatever_it_says,
 )
 from tasks.edges import router_from
-from tasks.recorded import open_postgres
 from tasks.rollback_card import Card, read_card
 from tasks.rollback_spool import Spooled, spool
 from tasks.rolling_back import RolledBack

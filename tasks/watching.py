@@ -19,11 +19,11 @@ from qafila.errors import QafilaError, Unavailable
 from qafila.stack.envoy_log import tend_log
 from tasks.agreement import compare, restore
 from tasks.alias import read_alias
+from tasks.connections import open_postgres
 from tasks.descent import read_whatever_it_says
 from tasks.edges import router_from, router_of
 from tasks.leases import LeaseRow, held_leases, lapsed_leases, release_lease
 from tasks.ledger import Connection, open_ledger, read_workload
-from tasks.recorded import open_postgres
 from tasks.rollback_card import Card, read_card
 from tasks.rollback_spool import take_in_where_possible
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back

@@ -23,7 +23,10 @@ def digest() -> str:
     total = hashlib.sha256(version("prefect").encode())
     base = root()
     files = [*base.glob("flows/*.py"), *base.glob("qafila/core/*.py"), *base.glob("blocks/*.py")]
-    files.append(base / "qafila" / "stack" / "automations.py")
+    files += [
+        base / "qafila" / "connecting" / "settings.py",
+        base / "qafila" / "stack" / "automations.py",
+    ]
     for file in [base / "prefect.yaml", *sorted(files)]:
         if file.is_file():
             total.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -40,7 +43,7 @@ def register_connections() -> None:
 
     stack = settings.stack_state()
     edge = stack["envoy"]
-    connections = {
+    connections: dict[str, AwsAccount | EnvoyEdge | PostgresDatabase] = {
         "demo-source": PostgresDatabase(url=stack["postgres"]["source_url"]),
         "demo-target": PostgresDatabase(url=stack["postgres"]["target_url"]),
         "demo-edge": EnvoyEdge(

@@ -1,7 +1,7 @@
-"""Open connections from plain settings: what blocks hold, for processes that know no Prefect.
+"""Open connections from plain settings, for processes that know no Prefect.
 
-Settings are the fields of a block with its secrets as plain text. They live in memory and travel
-over a pipe to a child process; they are never written down or logged.
+Settings are the fields of a model in ``settings`` with its secrets as plain text. They live in
+memory and travel over a pipe to a child process; they are never written down or logged.
 """
 
 from qafila.connecting.aws import aws_session, connect_s3

@@ -14,7 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from blocks import AwsAccount
+from qafila.connecting.settings import AwsConnection
 from qafila.core.ai_need import CorpusVolume
 from qafila.core.bills import Bill, main_currency
 from qafila.core.dependencies.traffic import Traffic
@@ -77,7 +77,7 @@ class Billed:
 
 @task(task_run_name="read {number} bill(s)", cache_policy=NO_CACHE)
 def read_bills(
-    paths: Sequence[str], number: int, preferred: str, account: AwsAccount | None
+    paths: Sequence[str], number: int, preferred: str, account: AwsConnection | None
 ) -> Read[Billed]:
     """Read one bill, or several as one, into exact amounts.
 

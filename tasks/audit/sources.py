@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from prefect.blocks.core import Block
-
-from blocks import AwsAccount, KubernetesCluster, PostgresDatabase
 from qafila import settings
+from qafila.connecting.settings import (
+    AwsConnection,
+    ConnectionSettings,
+    KubernetesConnection,
+    PostgresConnection,
+)
 from qafila.core.audit_sources import ClusterSource, MetricsSource
 from qafila.core.workload import AuditSources, ProductPlan, Workload
 from qafila.errors import BadInput, Refused, Unavailable
 from tasks.collectors.prometheus_server import header_in
-from tasks.connections import adopt_block, connection
+from tasks.connections import adopted_connection
 from tasks.ledger import Connection
 
-B = TypeVar("B", bound=Block)
+C = TypeVar("C", bound=ConnectionSettings)
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,10 +31,10 @@ class Sources:
     look into, none: all. ``prometheus``: addresses, with the file of a header to send.
     """
 
-    account: tuple[str, AwsAccount] | None
+    account: tuple[str, AwsConnection] | None
     bills: tuple[str, ...]
-    kubernetes: tuple[tuple[str, KubernetesCluster, tuple[str, ...]], ...]
-    postgres: tuple[tuple[str, PostgresDatabase], ...]
+    kubernetes: tuple[tuple[str, KubernetesConnection, tuple[str, ...]], ...]
+    postgres: tuple[tuple[str, PostgresConnection], ...]
     prometheus: tuple[tuple[str, Path | None], ...]
     traces: tuple[Path, ...]
     flow_logs: tuple[Path, ...]
@@ -61,10 +64,10 @@ def sources_of(
         )
     looked = _Looked(ledger)
     found = Sources(
-        account=looked.connection("account", name, AwsAccount) if name else None,
+        account=looked.connection("account", name, AwsConnection) if name else None,
         bills=looked.bills(bills),
         kubernetes=looked.clusters(given.kubernetes),
-        postgres=looked.connections("postgres", given.postgres, PostgresDatabase),
+        postgres=looked.connections("postgres", given.postgres, PostgresConnection),
         prometheus=looked.servers(given.prometheus),
         traces=looked.files("traces", given.traces),
         flow_logs=looked.files("flow_logs", given.flow_logs),
@@ -93,25 +96,24 @@ class _Looked:
         self._ledger = ledger
         self.problems: list[str] = []
 
-    def connection(self, field: str, name: str, kind: type[B]) -> tuple[str, B] | None:
+    def connection(self, field: str, name: str, kind: type[C]) -> tuple[str, C] | None:
         """Return a connection as the Prefect block has it now, else as the ledger remembers it."""
-        adopt_block(self._ledger, name, kind, rebind=False)
         try:
-            return name, connection(self._ledger, name, kind)
+            return name, adopted_connection(self._ledger, name, kind)
         except Refused as refused:
             self.problems.append(f"{field}: {refused.what}")
             return None
 
-    def connections(self, field: str, names: list[str], kind: type[B]) -> tuple[tuple[str, B], ...]:
+    def connections(self, field: str, names: list[str], kind: type[C]) -> tuple[tuple[str, C], ...]:
         found = [self.connection(field, name, kind) for name in dict.fromkeys(names)]
         return tuple(one for one in found if one is not None)
 
     def clusters(
         self, given: list[ClusterSource]
-    ) -> tuple[tuple[str, KubernetesCluster, tuple[str, ...]], ...]:
+    ) -> tuple[tuple[str, KubernetesConnection, tuple[str, ...]], ...]:
         """Return clusters whose settings a client can be made from; no call leaves yet."""
         namespaces = {one.block: one.namespaces for one in given}
-        found = self.connections("kubernetes", list(namespaces), KubernetesCluster)
+        found = self.connections("kubernetes", list(namespaces), KubernetesConnection)
         for _, cluster in found:
             try:
                 cluster.client()

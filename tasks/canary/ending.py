@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core.corpus import PgvectorTarget
 from qafila.core.phases import Event
 from qafila.core.rollout import Action, Decision
@@ -32,7 +32,7 @@ def cut_over(trial: Trial) -> None:
     trial.pause(0.0)
     target = trial.spec.corpus.target
     if isinstance(target, PgvectorTarget):
-        with connection(trial.ledger, target.block, PostgresDatabase).connect() as database:
+        with connection(trial.ledger, target.block, PostgresConnection).connect() as database:
             move_alias(
                 database, trial.spec.name, trial.generation.number, trial.heart.epoch,
                 ledger=ledger_identity(trial.ledger),

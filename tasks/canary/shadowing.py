@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core import analysis
 from qafila.core.analysis import ArmCounts, Counts, Shadow, State
 from qafila.core.judged import Answer, JudgedQuery, K, ndcg_scores
@@ -80,7 +80,7 @@ def judged_queries(trial: Trial) -> tuple[list[JudgedQuery], str]:
         return [], "nobody has judged any queries"
     block, table = trial.spec.judged_table
     try:
-        with connection(trial.ledger, block, PostgresDatabase).connect() as source:
+        with connection(trial.ledger, block, PostgresConnection).connect() as source:
             found = [q for q in read_judged_queries(source, table) if q.judged]
     except (QafilaError, psycopg.Error) as error:
         return [], f"the judged queries cannot be read: {first_line(error)}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from blocks.aws import AwsAccount
+from qafila.connecting.settings import AwsConnection
 from qafila.core.estate import Collected
 from qafila.errors import BadInput
 from tasks.collectors import COLLECTORS
@@ -48,7 +48,7 @@ class AwsPlace:
 
 
 def aws_places(
-    block: AwsAccount,
+    block: AwsConnection,
     regions: Sequence[str] = (),
     *,
     limits: Limits = _LIMITS,

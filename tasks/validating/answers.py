@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from blocks import LanguageModelEndpoint, PostgresDatabase
+from qafila.connecting.settings import LanguageModelConnection, PostgresConnection
 from qafila.core.golden import Prompt, numbered, read_prompts
 from qafila.core.governor import Limits
 from qafila.core.inference import Inference, LanguageModel, TablePrompts
@@ -109,7 +109,7 @@ def reach_of(ledger: Connection, settings: LanguageModel) -> Mapping[str, Any]:
     """
     if settings.block is None:
         return {"url": settings.url}
-    block = connection(ledger, settings.block, LanguageModelEndpoint)
+    block = connection(ledger, settings.block, LanguageModelConnection)
     key = block.api_key.get_secret_value() if block.api_key is not None else None
     return {"url": block.url, "api_key": key, "timeout_seconds": block.timeout_seconds}
 
@@ -142,7 +142,7 @@ def read_prompt_file(path: Path) -> list[Prompt]:
 
 
 def _of_table(ledger: Connection, prompts: TablePrompts) -> list[Prompt]:
-    block = connection(ledger, prompts.block, PostgresDatabase)
+    block = connection(ledger, prompts.block, PostgresConnection)
     query = sql.SQL(statement("validation", "golden_prompts"))
     try:
         with block.connect() as database:

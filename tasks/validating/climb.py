@@ -17,7 +17,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import TaskRunContext
 
-from blocks import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.core.judged import Answer, JudgedQuery
 from qafila.core.ladder.climb import Climbed
 from qafila.core.ladder.options import LadderOptions
@@ -157,7 +157,7 @@ def read_queries(
         queries = make_known_items(ledger, workload)
     else:
         block, table = workload.judged_table
-        with connection(ledger, block, PostgresDatabase).connect() as source:
+        with connection(ledger, block, PostgresConnection).connect() as source:
             queries = read_judged_queries(source, table)
     if at_most is None or len(queries) <= at_most:
         return queries

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from blocks import AwsAccount
 from flows.inventory_audit import AuditRequest, inventory_audit
 from qafila.cli import app
+from qafila.connecting.settings import AwsConnection
 from qafila.core.workload import Workload
 from qafila.demo.bill import write_bill
 from qafila.demo.estate import Estate, seed_estate
@@ -175,8 +176,8 @@ def test_credentials_that_expire_in_the_middle_keep_what_was_seen(
         asked += 1
         return saying(400, "ExpiredToken")(request) if asked > 25 else None
 
-    session = AwsAccount.session
-    monkeypatch.setattr(AwsAccount, "session", lambda self: answering(session(self), expire))
+    session = AwsConnection.session
+    monkeypatch.setattr(AwsConnection, "session", lambda self: answering(session(self), expire))
     monkeypatch.setenv("QAFILA_SECRET_DEMO_AWS", estate.secret_access_key)
     auditing(ledger, source_url, account="demo-aws")
     record_connection(ledger, "demo-aws", account_of(estate))

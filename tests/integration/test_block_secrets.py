@@ -9,13 +9,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from prefect import flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from blocks.postgres import PostgresDatabase
+from qafila.connecting.settings import PostgresConnection
 from qafila.errors import Refused, Unavailable
-from tasks.connections import adopt_block, connection, record_connection
-from tasks.recorded import open_postgres, recorded_in
+from tasks.connections import adopt_block, connection, open_postgres, record_connection, recorded_in
 from tests.fake_postgres import fake_postgres
 
 BLOCK = PostgresDatabase(url="postgresql://reader@127.0.0.1:5432/shop", password=SecretStr("hush"))
@@ -67,6 +68,23 @@ def test_a_block_gives_its_password_to_its_own_address_alone(
         with pytest.raises(Refused, match="qafila-postgres/shop-target"):
             open_postgres(recorded_in(ledger)("shop-target"), "shop-target")
         assert fake.connections == 0
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_block_is_adopted_and_its_secret_found_in_a_run_too(
+    ledger: psycopg.Connection[object],
+) -> None:
+    BLOCK.save("shop-adopted", overwrite=True)
+    assert adopt_block(ledger, "shop-adopted", PostgresConnection) is None
+
+    @flow
+    def ask() -> tuple[object, object]:
+        found = connection(ledger, "shop-adopted", PostgresConnection)
+        return type(found), found.password
+
+    assert ask() == (PostgresConnection, BLOCK.password)
+    stored = ledger.execute("SELECT settings::text FROM qafila.connection").fetchall()
+    assert "hush" not in str(stored)
 
 
 def test_a_command_without_a_stack_starts_no_server_of_prefects(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from blocks import AwsAccount, EnvoyEdge, KubernetesCluster
 from qafila.connecting import aws_session
+from qafila.connecting.settings import AwsConnection, EnvoyConnection
 from qafila.core.workload import Service, Workload
 from qafila.errors import BadInput, Refused, Unavailable
 from tasks.connections import record_connection
@@ -72,7 +73,7 @@ def test_records_are_weighed_with_a_secret_from_its_variable_alone(
     record_account(ledger, moto)
     monkeypatch.setenv("QAFILA_SECRET_ACCOUNT", "s3cret")
     spec = workload(DNS | {"hosted_zone": zone})
-    assert ("account", AwsAccount) in blocks_of(spec)
+    assert ("account", AwsConnection) in blocks_of(spec)
     install_routes(ledger, spec).close()
     router = router_of(ledger, spec)
     version = router.write(5, epoch=1, why="test")
@@ -92,13 +93,17 @@ def test_without_its_secret_the_variable_is_named(
 ) -> None:
     record_account(ledger, "http://127.0.0.1:9")
 
+    asked: list[str] = []
+
     def nobody(name: str) -> AwsAccount:
+        asked.append(name)
         raise ValueError(name)
 
     monkeypatch.setattr(AwsAccount, "load", staticmethod(nobody))
     with pytest.raises(Unavailable) as error:
         router_of(ledger, workload(DNS | {"hosted_zone": "Z1"}))
     assert "QAFILA_SECRET_ACCOUNT" in error.value.remedy
+    assert asked == ["account"]
 
 
 def test_an_http_route_is_weighed_and_the_token_stays_in_its_file(
@@ -137,7 +142,10 @@ def test_several_envoys_are_one_router(ledger: psycopg.Connection, tmp_path: Pat
             EnvoyEdge(directory=str(tmp_path / name), admin_url=ENTRY, listen_url=ENTRY),
         )  # fmt: skip
     spec = workload({"kind": "envoy-file", "block": "edge-1", "members": ["edge-2"]})
-    assert [name for name, kind in blocks_of(spec) if kind is EnvoyEdge] == ["edge-1", "edge-2"]
+    assert [name for name, kind in blocks_of(spec) if kind is EnvoyConnection] == [
+        "edge-1",
+        "edge-2",
+    ]
     router = router_of(ledger, spec)
     assert isinstance(router, FleetRouter)
     assert len(router.members) == 2

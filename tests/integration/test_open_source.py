@@ -14,6 +14,7 @@ from qdrant_client import QdrantClient, models
 
 from blocks import AwsAccount, PostgresDatabase, QdrantServer
 from qafila.connecting import connect_s3
+from qafila.connecting.settings import KINDS
 from qafila.errors import BadInput, Refused
 from qafila.stack import postgres
 from tasks.connections import record_connection
@@ -92,7 +93,7 @@ def test_a_source_is_opened_by_its_connection(
     record_connection(ledger, "demo-target", PostgresDatabase(url="postgresql://nowhere/x"))
     if block is not None:
         names = [name for name, _ in blocks_of(workload)]
-        assert ("it", type(block)) in blocks_of(workload)
+        assert ("it", KINDS[block.kind]) in blocks_of(workload)
         assert names == ["it", "demo-target", "judged", "demo-edge"]
         with pytest.raises(Refused, match="there is no connection 'it'"):
             reach_of(ledger, workload)

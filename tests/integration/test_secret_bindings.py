@@ -15,9 +15,8 @@ from pydantic import SecretStr
 from blocks.postgres import PostgresDatabase
 from qafila.errors import BadInput, QafilaError, Refused, Unavailable
 from qafila.sql import statement
-from tasks.connections import connection, record_connection
+from tasks.connections import connection, open_postgres, record_connection, recorded_in
 from tasks.inspecting import reaching
-from tasks.recorded import open_postgres, recorded_in
 from tasks.secret_bindings import bind, bindings_path, require_bound
 from tests.fake_postgres import FakePostgres, fake_postgres
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import ALL
+from qafila.connecting.settings import KINDS
 
 SLUGS = {
     "AwsAccount": "qafila-aws",
@@ -27,6 +28,14 @@ def test_a_block_says_what_it_is_and_what_each_setting_means(block: type) -> Non
     assert block.get_description()
     own = {n: f for n, f in block.model_fields.items() if not n.startswith("_")}
     assert [name for name, field in own.items() if not field.description] == []
+
+
+def test_a_block_is_a_connection_of_the_same_name_and_adds_no_setting() -> None:
+    assert set(KINDS) == set(SLUGS.values())
+    for block in ALL:
+        model = KINDS[block.get_block_type_slug()]
+        assert issubclass(block, model)
+        assert list(block.model_fields) == list(model.model_fields)
 
 
 def test_a_slug_never_changes() -> None:

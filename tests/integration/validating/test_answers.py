@@ -17,6 +17,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from blocks import LanguageModelEndpoint, PostgresDatabase
+from qafila.connecting.settings import LanguageModelConnection
 from qafila.core.golden import read_prompts
 from qafila.core.inference import AnswerObjectives, Inference, LanguageModel
 from qafila.core.ladder.options import LadderOptions
@@ -179,7 +180,7 @@ def test_what_is_not_there_is_refused(
 
 def test_the_section_in_a_file(tmp_path: Path) -> None:
     one = workload()
-    assert {n for n, kind in blocks_of(one) if kind is LanguageModelEndpoint} == {
+    assert {n for n, kind in blocks_of(one) if kind is LanguageModelConnection} == {
         "old-model", "new-model",
     }  # fmt: skip
     section = Inference.model_validate(one.model_dump()["inference"])
