@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
@@ -14,7 +14,10 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Event, Phase
 from qafila.core.verdict import Verdict
 from qafila.errors import Unavailable
-from tasks import audit
+from tasks import inventory_audit as steps
+from tasks.audit.places import places_of
+from tasks.audit.reporting import audit_facts
+from tasks.audit.sources import sources_of
 from tasks.generations import open_for
 from tasks.ledger import move_phase, open_ledger, read_workload
 from tasks.runs import current_run_id, operator_told
@@ -65,31 +68,31 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
     the workload's generation and moves it to "audited".
     """
     with operator_told(), open_ledger() as ledger:
-        started_at, log = datetime.now(UTC), get_run_logger()
+        started_at = datetime.now(UTC)
         workload, _ = read_workload(ledger, request.workload)
-        sources = audit.sources_of(ledger, workload, account=request.account, bill=request.bill)
-        corpus = audit.measure_corpus(workload)
+        sources = sources_of(ledger, workload, account=request.account, bill=request.bill)
+        corpus = steps.measure_corpus(workload)
 
-        places = audit.places_of(sources, request.regions, request.pages)
-        looking = audit.start_collecting(places)
-        files = audit.start_reading(sources, workload.budget.currency)
-        collected = audit.collected_of(looking)
-        observed = audit.observe(sources, collected)
-        inventory = audit.take_stock(
+        places = places_of(sources, request.regions, request.pages)
+        looking = steps.start_collecting(places)
+        files = steps.start_reading(sources, workload.budget.currency)
+        collected = steps.collected_of(looking)
+        observed = steps.observe(sources, collected)
+        inventory = steps.take_stock(
             workload, collected, observed, files.wait(), corpus, started_at.date()
         )
         judged = inventory.judgement()
 
         generation = open_for(ledger, workload) if judged.verdict is Verdict.PASS else None
-        body = audit.keep_audit(
+        body = steps.keep_audit(
             ledger,
             inventory,
             started_at=started_at,
             generation=None if generation is None else generation.number,
             run_id=current_run_id(),
         )
-        audit.show_audit(audit.audit_facts(ledger, workload.name, check=False))
-        log.info("%s: %s", judged.verdict.value, judged.sentence)
+        steps.show_audit(audit_facts(ledger, workload.name, check=False))
+        steps.say_judgement(judged.verdict.value, judged.sentence)
         if generation is None:
             raise Unavailable(
                 f"nothing was seen whole: {judged.sentence}",

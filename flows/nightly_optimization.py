@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, get_run_logger
-from prefect.runtime import flow_run
+from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
 from qafila.core.corpus import Name
 from qafila.core.verdict import Verdict
-from qafila.errors import Refused
-from tasks import drift
+from tasks import nightly_optimization as steps
+from tasks.drift import require_quality
 from tasks.runs import operator_told
 
 
@@ -48,13 +47,7 @@ class Night(BaseModel):
     seed: int = Field(7, ge=0, le=2**31 - 1, description="The same seed asks the same queries.")
 
 
-def _run_name() -> str:
-    request = flow_run.parameters["request"]
-    name = request.get("workload") if isinstance(request, dict) else request.workload
-    return f"night of {name or 'every workload'}"
-
-
-@flow(name="nightly-optimization", flow_run_name=_run_name)
+@flow(name="nightly-optimization", flow_run_name=steps.run_name)
 def nightly_optimization(request: Night) -> dict[str, Any]:
     """Compares prices, spend, quality, latency, certificates and the decision with the promise.
 
@@ -64,30 +57,22 @@ def nightly_optimization(request: Night) -> dict[str, Any]:
     decide on a rollback. There is nothing to undo.
     """
     with operator_told():
-        names = drift.workloads_to_check(request.workload)
-        prices = drift.check_prices(str(request.price_floor), request.price_floor_ratio)
-        if not names:
-            get_run_logger().info("nothing to compare yet: no workload was applied")
+        names = steps.workloads_to_check(request.workload)
+        prices = steps.check_prices(str(request.price_floor), request.price_floor_ratio)
+        steps.say_when_none(names)
         now = datetime.now(UTC)
         verdicts: dict[str, Verdict] = {}
         for name in names:
             findings = [
                 prices,
-                drift.check_spend(name, str(request.spend_floor), request.spend_floor_ratio),
-                drift.check_forecast(name, now),
-                drift.check_certificate(name, request.certificate_hours, now),
-                drift.check_decision(name),
-                *drift.check_service(
+                steps.check_spend(name, str(request.spend_floor), request.spend_floor_ratio),
+                steps.check_forecast(name, now),
+                steps.check_certificate(name, request.certificate_hours, now),
+                steps.check_decision(name),
+                *steps.check_service(
                     name, request.sample_queries, request.sample_seconds, request.seed
                 ),
             ]
-            verdicts[name] = drift.report_night(name, findings)
-        fallen = [name for name, verdict in verdicts.items() if verdict is Verdict.FAIL]
-        if fallen:
-            raise Refused(
-                f"quality fell since promotion: {', '.join(fallen)}.",
-                kept="everything; traffic was not touched.",
-                remedy=" or ".join(f"qafila rollback {name}" for name in fallen)
-                + ", after a look at the artifact `nightly`.",
-            )
+            verdicts[name] = steps.report_night(name, findings)
+        require_quality(verdicts)
         return {"workloads": {name: verdict.value for name, verdict in verdicts.items()}}

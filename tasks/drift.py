@@ -1,4 +1,4 @@
-"""Steps of nightly-optimization: what is dearer, slower or worse than when it was promoted."""
+"""Drift: what is dearer, slower or worse than when it was promoted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 
 import httpx
 import psycopg
-from prefect import get_run_logger, task
-from prefect.events import emit_event
 from psycopg import sql
 
 from qafila.connecting.settings import PostgresConnection
@@ -24,15 +22,13 @@ from qafila.core.metrics import ndcg_at_k
 from qafila.core.patterns import assess_patterns
 from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
-from qafila.errors import QafilaError
+from qafila.errors import QafilaError, Refused
 from qafila.sql import statement
-from tasks.artifact_tables import show_markdown
 from tasks.certificates import newest_certificate
 from tasks.connections import connection
 from tasks.decision import load_price_book, measure_workload, newest_prices, store_prices
 from tasks.evidence import Evidence, evidence_of, latest_evidence, record_evidence
-from tasks.ledger import Connection, list_workloads, open_ledger, read_workload
-from tasks.runs import current_run_id
+from tasks.ledger import Connection, list_workloads, read_workload
 
 K = 10
 GIVE_UP_AFTER = 3  # unanswered queries in a row: the service is down, the rest would say the same
@@ -156,54 +152,46 @@ def _decimal(value: object) -> Decimal | None:
         return None
 
 
-# --- steps -------------------------------------------------------------------------------------
+# --- findings ----------------------------------------------------------------------------------
 
 
-@task(task_run_name="list workloads")
-def workloads_to_check(workload: str | None) -> list[str]:
+def workloads_to_check(ledger: Connection, workload: str | None) -> list[str]:
     """Return the one workload asked for, or every one that was applied.
 
     Raises:
         Refused: the one asked for was never applied.
     """
-    with open_ledger() as ledger:
-        if workload is None:
-            return list_workloads(ledger)
-        return [read_workload(ledger, workload)[0].name]
+    if workload is None:
+        return list_workloads(ledger)
+    return [read_workload(ledger, workload)[0].name]
 
 
-@task(task_run_name="compare prices with the last snapshot")
-def check_prices(absolute: str, relative: float) -> Finding:
+def check_prices(ledger: Connection, absolute: str, relative: float) -> Finding:
     """Compare today's price book with the ledger's newest snapshot, then keep today's."""
     book = load_price_book()
     today = [Quote(p.item, p.unit, p.currency, p.amount) for p in book.prices.values()]
-    with open_ledger() as ledger:
-        before = [Quote(p.item, p.unit, p.currency, p.amount) for p in newest_prices(ledger)]
-        store_prices(ledger, book, datetime.now(UTC))
+    before = [Quote(p.item, p.unit, p.currency, p.amount) for p in newest_prices(ledger)]
+    store_prices(ledger, book, datetime.now(UTC))
     return core.compare_prices(before, today, Floors(Decimal(absolute), Decimal(str(relative))))
 
 
-@task(task_run_name="compare spend of {workload}")
-def check_spend(workload: str, absolute: str, relative: float) -> Finding:
+def check_spend(ledger: Connection, workload: str, absolute: str, relative: float) -> Finding:
     """Compare the newest closed period with those before it, from the audits' evidence."""
-    with open_ledger() as ledger:
-        audits = evidence_of(ledger, workload, "audit", limit=50)
+    audits = evidence_of(ledger, workload, "audit", limit=50)
     return core.compare_spend(
         audited_spend(audits), Floors(Decimal(absolute), Decimal(str(relative)))
     )
 
 
-@task(task_run_name="forecast {workload} to month's end")
-def check_forecast(workload: str, today: datetime) -> Finding:
+def check_forecast(ledger: Connection, workload: str, today: datetime) -> Finding:
     """Forecast what paid calls, and an open bill of this month, will come to."""
     month = f"{today:%Y-%m}"
     since = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    with open_ledger() as ledger:
-        spec, _ = read_workload(ledger, workload)
-        paid = ledger.execute(
-            statement("drift", "paid_this_month"), {"workload": workload, "since": since}
-        ).fetchall()
-        periods = audited_spend(evidence_of(ledger, workload, "audit", limit=50))
+    spec, _ = read_workload(ledger, workload)
+    paid = ledger.execute(
+        statement("drift", "paid_this_month"), {"workload": workload, "since": since}
+    ).fetchall()
+    periods = audited_spend(evidence_of(ledger, workload, "audit", limit=50))
     lines: list[str] = []
     numbers: dict[str, object] = {}
     alerts: list[core.Alert] = []
@@ -230,23 +218,23 @@ def check_forecast(workload: str, today: datetime) -> Finding:
     return Finding("forecast", bool(numbers), tuple(lines), tuple(alerts), numbers)
 
 
-@task(task_run_name="check certificate of {workload}")
-def check_certificate(workload: str, warn_hours: float, now: datetime) -> Finding:
+def check_certificate(
+    ledger: Connection, workload: str, warn_hours: float, now: datetime
+) -> Finding:
     """Say how long the newest rollback certificate holds."""
-    with open_ledger() as ledger:
-        row = newest_certificate(ledger, workload)
-        serving = serving_generation(ledger, workload)
+    row = newest_certificate(ledger, workload)
     return core.check_certificate(
         None if row is None else row["expires_at"], now, warn_hours=warn_hours,
-        drilled=None if row is None else row["generation"], serving=serving,
+        drilled=None if row is None else row["generation"],
+        serving=serving_generation(ledger, workload),
     )  # fmt: skip
 
 
-@task(task_run_name="decide again on {workload}")
-def check_decision(workload: str) -> Finding:
-    """Choose an architecture again on today's prices and volumes; say if it would change."""
-    with open_ledger() as ledger:
-        decided = latest_evidence(ledger, workload, "decision")
+def check_decision(workload: str, decided: Evidence | None) -> Finding:
+    """Choose an architecture again on today's prices and volumes; say if it would change.
+
+    ``decided``: the newest decision on the workload.
+    """
     if decided is None or decided.body.get("chosen") is None:
         return core.compare_decision(None, None, "")
     try:
@@ -262,20 +250,18 @@ def check_decision(workload: str) -> Finding:
     return core.compare_decision(body["chosen"], now, again.sentence)
 
 
-@task(task_run_name="measure quality and latency of {workload}")
-def check_service(workload: str, queries: int, seconds: float, seed: int) -> list[Finding]:
+def check_service(
+    ledger: Connection, workload: str, queries: int, seconds: float, seed: int
+) -> list[Finding]:
     """Ask the candidate service a bounded sample of judged queries; compare with the promotion."""
-    with open_ledger() as ledger:
-        spec, _ = read_workload(ledger, workload)
-        serving = serving_generation(ledger, workload)
-        if serving is None:
-            none = ("nothing to compare yet: no generation is promoted",)
-            return [Finding("quality", False, none), Finding("latency", False, none)]
-        validated = latest_evidence(ledger, workload, "validation", generation=serving)
-        promised = (
-            {} if validated is None else validated.body.get("systems", {}).get("candidate", {})
-        )
-        sample, why = _sample(ledger, spec, queries, seconds, seed)
+    spec, _ = read_workload(ledger, workload)
+    serving = serving_generation(ledger, workload)
+    if serving is None:
+        none = ("nothing to compare yet: no generation is promoted",)
+        return [Finding("quality", False, none), Finding("latency", False, none)]
+    validated = latest_evidence(ledger, workload, "validation", generation=serving)
+    promised = {} if validated is None else validated.body.get("systems", {}).get("candidate", {})
+    sample, why = _sample(ledger, spec, queries, seconds, seed)
     found = [
         core.compare_quality(promised.get("ndcg_at_10"), sample),
         core.compare_latency(
@@ -305,42 +291,45 @@ def _sample(
     return sample, ""
 
 
-@task(task_run_name="report the night of {workload}")
-def report_night(workload: str, findings: Sequence[Finding]) -> Verdict:
-    """Write evidence, the artifact and one custom event an alert; return the night's verdict."""
+# --- the night ---------------------------------------------------------------------------------
+
+
+def keep_night(
+    ledger: Connection, workload: str, findings: Sequence[Finding], run_id: str | None
+) -> Verdict:
+    """Write the night's evidence; return its verdict."""
     verdict = night_verdict(findings)
-    alerts = [a for f in findings for a in f.alerts]
-    sentence = night_sentence(findings)
-    with open_ledger() as ledger:
-        serving = serving_generation(ledger, workload)
-        record_evidence(
-            ledger, "nightly", sentence, workload=workload, generation=serving, verdict=verdict,
-            body={
-                "findings": [asdict(f) for f in findings],
-                "alerts": [asdict(a) for a in alerts],
-            },
-            run_id=current_run_id(),
-        )  # fmt: skip
-    show_markdown(
-        key="nightly",
-        markdown=markdown(workload, findings),
-        description=f"Drift of {workload}",
-    )
-    log = get_run_logger()
-    for finding in findings:
-        for line in finding.lines:
-            log.info("%s %s: %s", workload, finding.subject, line)
-    for alert in alerts:
-        log.warning("%s: %s", workload, alert.sentence)
-        emit_event(
-            event=f"qafila.drift.{alert.kind}",
-            resource={
-                "prefect.resource.id": f"qafila.workload.{workload}",
-                "prefect.resource.name": workload,
-            },
-            payload={"sentence": alert.sentence, **alert.numbers},
-        )
+    record_evidence(
+        ledger, "nightly", night_sentence(findings), workload=workload,
+        generation=serving_generation(ledger, workload), verdict=verdict,
+        body={
+            "findings": [asdict(f) for f in findings],
+            "alerts": [asdict(a) for a in alerts_of(findings)],
+        },
+        run_id=run_id,
+    )  # fmt: skip
     return verdict
+
+
+def require_quality(verdicts: Mapping[str, Verdict]) -> None:
+    """Refuse to call a night good in which quality fell.
+
+    Raises:
+        Refused: quality of a workload fell past its floors; names each.
+    """
+    fallen = [name for name, verdict in verdicts.items() if verdict is Verdict.FAIL]
+    if fallen:
+        raise Refused(
+            f"quality fell since promotion: {', '.join(fallen)}.",
+            kept="everything; traffic was not touched.",
+            remedy=" or ".join(f"qafila rollback {name}" for name in fallen)
+            + ", after a look at the artifact `nightly`.",
+        )
+
+
+def alerts_of(findings: Sequence[Finding]) -> list[core.Alert]:
+    """Return the alerts of all findings."""
+    return [a for f in findings for a in f.alerts]
 
 
 def night_verdict(findings: Sequence[Finding]) -> Verdict:
@@ -362,7 +351,7 @@ def night_sentence(findings: Sequence[Finding]) -> str:
 
 def markdown(workload: str, findings: Sequence[Finding]) -> str:
     """Return the night as a page: alerts first, then every subject."""
-    alerts = [a for f in findings for a in f.alerts]
+    alerts = alerts_of(findings)
     lines = [f"# Night of {workload}", "", f"**{markdown_text(night_sentence(findings))}**", ""]
     lines += [*(f"- ⚠ {markdown_text(a.sentence)}" for a in alerts), ""] if alerts else []
     for finding in findings:

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from psycopg.rows import dict_row
 from psycopg.types.json import Json, Jsonb
 
@@ -26,7 +24,6 @@ from tasks.ledger import Connection
 _OWN = ("resources", "edges", "collectors")
 
 
-@task(task_run_name="keep the audit of {inventory.workload}", cache_policy=NO_CACHE)
 def keep_audit(
     ledger: Connection,
     inventory: Inventory,

@@ -10,10 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
-
 from qafila.connecting.settings import AwsConnection
 from qafila.core.ai_need import CorpusVolume
 from qafila.core.bills import Bill, main_currency
@@ -27,7 +23,6 @@ from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
 from tasks.audit.collecting import broken
-from tasks.audit.sources import Sources
 from tasks.bills import OpenBill, open_bill
 from tasks.bills.reading import read_open
 from tasks.ledger import open_ledger
@@ -36,6 +31,7 @@ from tasks.observing import read_flow_logs, read_traces
 from tasks.opening import open_source, volume_of
 
 T = TypeVar("T")
+Note = Callable[[str], None]  # tells the run's log what broke, in the words of who broke it
 
 
 @dataclass(frozen=True)
@@ -46,8 +42,7 @@ class Read(Generic[T]):
     outcome: Collected
 
 
-@task(task_run_name="measure the corpus of {workload.name}", cache_policy=NO_CACHE)
-def measure_corpus(workload: Workload) -> Read[CorpusVolume]:
+def measure_corpus(workload: Workload, note: Note) -> Read[CorpusVolume]:
     """Count the documents of a workload and the bytes of their text.
 
     Raises:
@@ -60,7 +55,7 @@ def measure_corpus(workload: Workload) -> Read[CorpusVolume]:
             found = volume_of(source, workload.name)
         return CorpusVolume(rows=found.rows, size_bytes=found.text_bytes)
 
-    return _read("corpus", workload.corpus.source.name, count, said=(BadInput, Refused))
+    return _read("corpus", workload.corpus.source.name, count, note, said=(BadInput, Refused))
 
 
 @dataclass(frozen=True)
@@ -75,9 +70,8 @@ class Billed:
     items: tuple[ServiceSpend, ...]
 
 
-@task(task_run_name="read {number} bill(s)", cache_policy=NO_CACHE)
 def read_bills(
-    paths: Sequence[str], number: int, preferred: str, account: AwsConnection | None
+    paths: Sequence[str], preferred: str, account: AwsConnection | None, note: Note
 ) -> Read[Billed]:
     """Read one bill, or several as one, into exact amounts.
 
@@ -95,7 +89,7 @@ def read_bills(
             items = () if currency is None else _items(bill, values, currency)
             return Billed(values, currency, items)
 
-    return _read("bills", names(paths), read)
+    return _read("bills", names(paths), read, note)
 
 
 def _items(bill: OpenBill, values: Bill, currency: str) -> tuple[ServiceSpend, ...]:
@@ -110,18 +104,16 @@ def _items(bill: OpenBill, values: Bill, currency: str) -> tuple[ServiceSpend, .
     return tuple(ServiceSpend(service, tuple(items)) for service, items in found.items())
 
 
-@task(task_run_name="scan {number} folder(s) of code for vendors' APIs", cache_policy=NO_CACHE)
-def scan_code(paths: Sequence[Path], number: int) -> Read[LockIn]:
+def scan_code(paths: Sequence[Path], note: Note) -> Read[LockIn]:
     """Find where code calls a vendor's API; nothing of what is read is executed."""
-    return _read("code", names(paths), lambda: scan(paths))
+    return _read("code", names(paths), lambda: scan(paths), note)
 
 
-@task(task_run_name="read {number} file(s) of traces", cache_policy=NO_CACHE)
-def read_trace_files(
-    paths: Sequence[Path], resources: Sequence[Resource], number: int
-) -> Collected:
+def read_trace_files(paths: Sequence[Path], resources: Sequence[Resource], note: Note) -> Collected:
     """Read who calls whom from traces, and when last."""
-    read: Read[Collected] = _read("traces", names(paths), lambda: read_traces(paths, resources))
+    read: Read[Collected] = _read(
+        "traces", names(paths), lambda: read_traces(paths, resources), note
+    )
     return read.outcome if read.found is None else storable_part(read.found)
 
 
@@ -133,10 +125,9 @@ class Flows:
     traffic: tuple[Traffic, ...] = ()
 
 
-@task(task_run_name="read {number} flow log(s)", cache_policy=NO_CACHE)
-def read_flow_log_files(paths: Sequence[Path], resources: Sequence[Resource], number: int) -> Flows:
+def read_flow_log_files(paths: Sequence[Path], resources: Sequence[Resource], note: Note) -> Flows:
     """Read who talks to whom from flow logs, how much, and when last."""
-    read = _read("flow-logs", names(paths), lambda: read_flow_logs(paths, resources))
+    read = _read("flow-logs", names(paths), lambda: read_flow_logs(paths, resources), note)
     if read.found is None:
         return Flows(read.outcome)
     return Flows(storable_part(read.found.collected), tuple(read.found.traffic))
@@ -152,6 +143,7 @@ def _read(
     what: str,
     where: str,
     reader: Callable[[], T],
+    note: Note,
     *,
     said: tuple[type[Exception], ...] = (),
 ) -> Read[T]:
@@ -161,10 +153,10 @@ def _read(
     except said:
         raise
     except Exception as error:  # noqa: BLE001  whatever broke one file, the audit goes on
-        return Read(None, replace(_broken(what, error), region=where))
+        return Read(None, replace(unread(what, error, note), region=where))
 
 
-# --- all of them -------------------------------------------------------------------------------
+# --- what they gave ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -176,39 +168,6 @@ class FilesRead:
     told: tuple[Collected, ...]
 
 
-class Files:
-    """What is being read while collectors look."""
-
-    def __init__(
-        self,
-        bills: PrefectFuture[Read[Billed]] | None,
-        code: PrefectFuture[Read[LockIn]] | None,
-    ) -> None:
-        self._bills = bills
-        self._code = code
-
-    def wait(self) -> FilesRead:
-        """Return what was read and how far, once all of it is there."""
-        bills = None if self._bills is None else _come_back("bills", self._bills)
-        code = None if self._code is None else _come_back("code", self._code)
-        told = [one.outcome for one in (bills, code) if one is not None]
-        return FilesRead(
-            None if bills is None else bills.found,
-            None if code is None else code.found,
-            tuple(told),
-        )
-
-
-def start_reading(sources: Sources, currency: str) -> Files:
-    """Start to read every bill and every folder of code that is named."""
-    account = None if sources.account is None else sources.account[1]
-    bills, code = sources.bills, sources.code
-    return Files(
-        read_bills.submit(bills, len(bills), currency, account) if bills else None,
-        scan_code.submit(code, len(code)) if code else None,
-    )
-
-
 @dataclass(frozen=True)
 class Observed:
     """What was seen on the wire: edges of traces and flow logs, and the bytes along them."""
@@ -217,31 +176,6 @@ class Observed:
     traffic: tuple[Traffic, ...] = ()
 
 
-def observe(sources: Sources, collected: Sequence[Collected]) -> Observed:
-    """Read traces and flow logs, which speak of what collectors have found."""
-    resources = [r for part in collected for r in part.resources]
-    traces, logs = sources.traces, sources.flow_logs
-    seen = read_trace_files.submit(traces, resources, len(traces)) if traces else None
-    flows = read_flow_log_files.submit(logs, resources, len(logs)) if logs else None
-    parts = [] if seen is None else [_told("traces", seen)]
-    if flows is None:
-        return Observed(tuple(parts))
-    found = flows.result(raise_on_failure=False)
-    if not isinstance(found, Flows):
-        found = Flows(_broken("flow-logs", found))
-    return Observed((*parts, found.collected), found.traffic)
-
-
-def _come_back(what: str, future: PrefectFuture[Read[T]]) -> Read[T]:
-    """Return what a step gave; a step that itself broke gave nothing, and says so."""
-    back = future.result(raise_on_failure=False)
-    return back if isinstance(back, Read) else Read(None, _broken(what, back))
-
-
-def _told(what: str, future: PrefectFuture[Collected]) -> Collected:
-    back = future.result(raise_on_failure=False)
-    return back if isinstance(back, Collected) else _broken(what, back)
-
-
-def _broken(what: str, error: object) -> Collected:
-    return Collected(what, "", Outcome.UNSUPPORTED, (), (), 0, broken(what, error))
+def unread(what: str, error: object, note: Note) -> Collected:
+    """Return the outcome of something that broke before it could say how far it came."""
+    return Collected(what, "", Outcome.UNSUPPORTED, (), (), 0, broken(what, error, note))

@@ -1,34 +1,39 @@
-"""Publish an audit in the run's view: the page a director reads, and the tables behind it."""
+"""An audit as a run's view shows it: the page a director reads, and the tables behind it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
-from qafila.core.foreign_text import markdown_text
 from qafila.core.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
-from tasks.artifact_tables import show_markdown, show_table
 
 MOST_ROWS = 500  # of one table in the run's view; the page and the export have all
 
 
-@task(task_run_name="show the audit of {facts.workload}", cache_policy=NO_CACHE)
-def show_audit(facts: AuditFacts) -> None:
-    """Publish the artifact "inventory" and one table for each part that has rows."""
-    show_markdown(
-        key="inventory",
-        markdown=audit_markdown(first_page(facts)),
-        description=markdown_text(facts.sentence),
-    )
+@dataclass(frozen=True)
+class ShownTable:
+    """One table of the run's view."""
+
+    key: str
+    rows: list[dict[str, Any]]
+    description: str
+
+
+def page_of(facts: AuditFacts) -> str:
+    """Return the page to read first, as Markdown."""
+    return audit_markdown(first_page(facts))
+
+
+def tables_of(facts: AuditFacts) -> Iterator[ShownTable]:
+    """Return one table for each part that has rows, with as many rows as a view can hold."""
     for name, about in ABOUT.items():
         rows = facts.rows(name)
         if rows:
-            show_table(
+            yield ShownTable(
                 key=name.replace("_", "-"),
                 rows=[_shown(row) for row in rows[:MOST_ROWS]],
                 description=_described(about, len(rows), facts.workload),

@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from qafila.core.ai_need import CorpusVolume, assess_estate, assess_workload, serving_of
 from qafila.core.dependencies import Traffic, edges_of, plan_waves
 from qafila.core.estate import Collected, Resource, outcomes_by_collector
@@ -25,7 +22,6 @@ from tasks.bills.network import load_tariffs
 from tasks.decision import load_price_book
 
 
-@task(task_run_name="reconcile bill and account of {workload.name}", cache_policy=NO_CACHE)
 def take_stock(
     workload: Workload,
     collected: Sequence[Collected],

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from qafila.cli import app
 from qafila.core.estate import Collected, Outcome, Resource
 from qafila.errors import BadInput, QafilaError, Refused
-from tasks.audit import keep_audit
+from tasks.inventory_audit import keep_audit
 from tasks.ledger import apply_workload
 from tasks.workloads import read_file
 from tests.integration.applied import FILE

@@ -25,8 +25,11 @@ from qafila.demo.estate import Estate, seed_estate
 from qafila.errors import BadInput
 from qafila.report.audit_first_page import first_page
 from qafila.stack import postgres
-from tasks import audit
-from tasks.audit import FilesRead, Observed, Read, Sources
+from tasks import inventory_audit as steps
+from tasks.audit.places import places_of
+from tasks.audit.reading import FilesRead, Observed, Read
+from tasks.audit.reporting import audit_facts
+from tasks.audit.sources import Sources
 from tasks.evidence import check_chain, latest_evidence
 from tasks.ledger import apply_workload
 from tasks.opening import volume_of
@@ -56,8 +59,8 @@ def collected(estate: Estate) -> list[Collected]:
 
 def look_everywhere(sources: Sources) -> list[Collected]:
     return [
-        audit.collect.fn(collector.name, place.name, place)
-        for place in audit.places_of(sources, [], 100)
+        steps.collect.fn(collector.name, place.name, place)
+        for place in places_of(sources, [], 100)
         for collector in place.collectors
     ]
 
@@ -86,9 +89,9 @@ def take_stock(
     workload: Workload, collected: list[Collected], bill: Path | None, corpus: CorpusVolume
 ) -> Inventory:
     fine = Collected("corpus", "", Outcome.COMPLETE, (), (), 0)
-    read = None if bill is None else audit.read_bills.fn([str(bill)], 1, "USD", None)
+    read = None if bill is None else steps.read_bills.fn([str(bill)], 1, "USD", None)
     files = FilesRead(read and read.found, None, () if read is None else (read.outcome,))
-    return audit.take_stock.fn(
+    return steps.take_stock.fn(
         workload, collected, Observed(), files, Read(corpus, fine), date(2026, 11, 24)
     )
 
@@ -131,10 +134,10 @@ def test_the_demo_audit_finds_everything_that_was_planted(
 
     apply_workload(ledger, workload)
     for _ in range(2):  # each audit is one more snapshot
-        body = audit.keep_audit.fn(
+        body = steps.keep_audit.fn(
             ledger, inventory, started_at=datetime.now(UTC), generation=None, run_id=None
         )
-    page = first_page(audit.audit_facts(ledger, workload.name))
+    page = first_page(audit_facts(ledger, workload.name))
     assert {why for _, _, _, why in page.to_look_at} == {f.sentence for f in found.values()}
     assert any("iam is denied" in note for note in page.unseen)
     kept = latest_evidence(ledger, workload.name, "audit")

@@ -16,6 +16,7 @@ import pytest
 from qafila.core.verdict import Verdict
 from qafila.errors import Refused
 from tasks import drift
+from tasks import nightly_optimization as steps
 from tasks.evidence import record_evidence
 from tasks.ledger import Generation
 from tests.integration.applied import apply_demo, audit, fill_source
@@ -78,12 +79,12 @@ def promote(ledger: psycopg.Connection[Any], generation: Generation, ndcg: float
 def night(seconds: float = 20) -> list[drift.Finding]:
     now = datetime.now(UTC)
     return [
-        drift.check_prices.fn("0.01", 0.05),
-        drift.check_spend.fn(NAME, "20", 0.15),
-        drift.check_forecast.fn(NAME, now),
-        drift.check_certificate.fn(NAME, 48, now),
-        drift.check_decision.fn(NAME),
-        *drift.check_service.fn(NAME, 60, seconds, 7),
+        steps.check_prices.fn("0.01", 0.05),
+        steps.check_spend.fn(NAME, "20", 0.15),
+        steps.check_forecast.fn(NAME, now),
+        steps.check_certificate.fn(NAME, 48, now),
+        steps.check_decision.fn(NAME),
+        *steps.check_service.fn(NAME, 60, seconds, 7),
     ]
 
 
@@ -98,18 +99,18 @@ def with_candidate(url: str) -> dict[str, Any]:
 
 
 def test_a_fresh_system_has_nothing_to_compare(ledger: psycopg.Connection) -> None:
-    assert drift.workloads_to_check.fn(None) == []
-    assert not drift.check_prices.fn("0.01", 0.05).compared
-    assert drift.check_prices.fn("0.01", 0.05).compared  # the first run left a snapshot
+    assert steps.workloads_to_check.fn(None) == []
+    assert not steps.check_prices.fn("0.01", 0.05).compared
+    assert steps.check_prices.fn("0.01", 0.05).compared  # the first run left a snapshot
 
 
 def test_an_applied_workload_without_history_says_so(
     ledger: psycopg.Connection, source_url: str
 ) -> None:
     apply_demo(ledger, source_url)
-    assert drift.workloads_to_check.fn(None) == [NAME]
+    assert steps.workloads_to_check.fn(None) == [NAME]
     with pytest.raises(Refused):
-        drift.workloads_to_check.fn("unknown")
+        steps.workloads_to_check.fn("unknown")
     findings = night()
     assert not any(f.compared for f in findings)
     assert drift.night_verdict(findings) is Verdict.INCONCLUSIVE
@@ -159,7 +160,7 @@ def test_one_bill_of_several_months_is_compared_at_once(
             {"period": p, "currency": "USD", "amount": a, "state": s} for p, a, s in months
         ] + [{"period": "2026-10", "currency": "EUR", "amount": "9", "state": "closed"}],
     )  # fmt: skip
-    found = drift.check_spend.fn(NAME, "20", 0.15)
+    found = steps.check_spend.fn(NAME, "20", 0.15)
     assert found.compared
     assert found.lines[0] == "2026-10: 180 USD; the 2 before it on average 105.00"
     assert "2026-11 still open" in " ".join(found.lines)
@@ -170,12 +171,12 @@ def test_the_decision_is_taken_again(ledger: psycopg.Connection, source_url: str
     apply_demo(ledger, source_url)
     body = {"chosen": "in-process-pgvector", "seed": 1, "samples": 400}
     record_evidence(ledger, "decision", "s", workload=NAME, body=body)
-    assert drift.check_decision.fn(NAME).alerts == ()
+    assert steps.check_decision.fn(NAME).alerts == ()
     apply_demo(ledger, source_url, budget={"currency": "USD", "monthly": 1})
-    assert "today it would be none" in drift.check_decision.fn(NAME).lines[0]
+    assert "today it would be none" in steps.check_decision.fn(NAME).lines[0]
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute("DROP TABLE operation")
-    assert not drift.check_decision.fn(NAME).compared
+    assert not steps.check_decision.fn(NAME).compared
 
 
 def test_a_service_that_is_down_is_not_measured_and_not_bad(
@@ -183,7 +184,7 @@ def test_a_service_that_is_down_is_not_measured_and_not_bad(
 ) -> None:
     _, generation = apply_demo(ledger, source_url, **with_candidate("http://127.0.0.1:9"))
     promote(ledger, generation, ndcg=0.6)
-    found = drift.check_service.fn(NAME, 60, 5, 7)
+    found = steps.check_service.fn(NAME, 60, 5, 7)
     assert [f.compared for f in found] == [False, False]
     assert "did not answer" in found[0].lines[0]
 
@@ -213,7 +214,7 @@ def test_paid_calls_are_forecast_to_the_months_end(
         [NAME, NAME],
     )
     now = datetime.now(UTC)
-    found = drift.check_forecast.fn(NAME, now)
+    found = steps.check_forecast.fn(NAME, now)
     assert found.compared
     assert f"paid calls: {60} USD so far" in found.lines[0]
     assert [a.kind for a in found.alerts] == ["forecast"]
