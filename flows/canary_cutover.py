@@ -22,14 +22,14 @@ from qafila.core.workload import Workload
 from tasks import canary
 from tasks.approvals import Approval, Question
 from tasks.artifact_tables import show_markdown
-from tasks.asking import ask_person
+from tasks.asking import ask_and_wait, ask_person
 from tasks.canary import Aborted, Trial
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
 from tasks.evidence_head import keep_head
 from tasks.leases import held_lease
 from tasks.ledger import Connection, newest_generation, open_ledger, read_workload
-from tasks.ordering import ask_override, in_order
+from tasks.ordering import in_order, override_request
 from tasks.preconditions import put_on_trial, require_canary
 from tasks.rollback_card import write_card
 from tasks.rolling_back import RolledBack, roll_back, was_left_by
@@ -128,11 +128,15 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
 
 
 def ask_whether_out_of_order(ledger: Connection, spec: Workload, request: CanaryCutover) -> None:
-    """Ask two persons where the order of workloads forbids it and a reason was given."""
+    """Ask two persons where the order of workloads forbids it and a reason was given.
+
+    Nothing is on trial while it waits for them, as long as a rollout may take.
+    """
     generation = newest_generation(ledger, spec.name)
     if request.override is None or generation is None or in_order(ledger, spec, generation):
         return
-    ask_override(ledger, spec, generation, request.override, request.requested_by, _tell())
+    question = override_request(ledger, spec, generation, request.override, request.requested_by)
+    ask_and_wait(ledger, question, _tell())
 
 
 @task(task_run_name="put g{trial.generation.number} on trial", cache_policy=NO_CACHE)

@@ -11,6 +11,7 @@ from qafila.core.parameters import ForWorkload
 from qafila.core.phases import Phase
 from qafila.errors import Refused
 from tasks import decision
+from tasks import target_architecture as steps
 from tasks.ledger import open_ledger, require_generation
 from tasks.runs import operator_told
 
@@ -50,17 +51,17 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
                 return {"workload": workload, "generation": generation.number, "decided": "before"}
             body = decision.standing_decision(ledger, generation)
         number = generation.number
-        audit = decision.read_audit(workload)
+        audit = steps.read_audit(workload)
         with open_ledger() as ledger:
             require_generation(ledger, workload, Phase.AUDITED)
         if body is None:
-            need, how = decision.measure_need(workload)
-            embedders = decision.read_embedders(workload)
-            body = decision.compare_patterns(
+            need, how = steps.measure_need(workload)
+            embedders = steps.read_embedders(workload)
+            body = steps.compare_patterns(
                 workload, need, how, audit, request.seed, request.samples, embedders
             )
-            decision.record_decision(workload, number, body)
-        decision.show_decision(workload, number, body)
+            steps.record_decision(workload, number, body)
+        steps.show_decision(workload, number, body)
         log.info("%s", body["sentence"])
         if body["chosen"] is None:
             raise Refused(
@@ -70,7 +71,7 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
                 "corpus.target in the workload file, then: "
                 f"qafila run target-architecture {workload}",
             )
-        answer = decision.ask_for_decision(workload, number, body, request.approval_timeout_minutes)
+        answer = steps.ask_for_decision(workload, number, body, request.approval_timeout_minutes)
         if answer.state != "approved":
             who = f" by {answer.decided_by}" if answer.decided_by else ""
             why = f": {answer.notes}" if answer.notes else ""
@@ -80,7 +81,7 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
                 kept="everything; the phase stays audited.",
                 remedy=f"to ask again: qafila run target-architecture {workload}",
             )
-        decision.accept_decision(workload, number, generation)
+        steps.accept_decision(workload, number, generation)
         chosen = next(r for r in body["patterns"] if r["name"] == body["chosen"])
         return {
             "workload": workload,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from tasks.approvals import (
     read_approval,
 )
 from tasks.ledger import Connection, open_ledger
+from tasks.open_questions import wait_for_answer
 from tasks.runs import current_run_id
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +47,15 @@ def ask_person(ledger: Connection, question: Question) -> Approval:
         if form.is_alive():
             _LOG.warning("No form for %s yet; answer with: qafila approve", question.id)
     return read_approval(ledger, question.id)
+
+
+def ask_and_wait(ledger: Connection, question: Question, say: Callable[[str], None]) -> Approval:
+    """Ask once and wait until it is answered or has lapsed; ``say`` a line now and then.
+
+    A question that was answered already is not asked again.
+    """
+    ask_person(ledger, question)
+    return wait_for_answer(ledger, question.id, say)
 
 
 def _show_form(question: Question) -> None:

@@ -1,16 +1,13 @@
-"""Steps of target-architecture: measure the corpus, compare patterns, ask a person."""
+"""What an architecture is decided from: prices and measured volumes; and the decision kept."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.resources import files
 from typing import Any
 
-from prefect import get_run_logger, task
 from psycopg.rows import class_row
 
 from qafila.core import decision_record
@@ -18,22 +15,16 @@ from qafila.core.approving import approvers_needed
 from qafila.core.choice import choose, what_would_change_our_mind
 from qafila.core.corpus import QdrantTarget
 from qafila.core.patterns import Need, assess_patterns
-from qafila.core.phases import Event, Phase
+from qafila.core.phases import Phase
 from qafila.core.pricing import PriceBook, parse_price_book
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
 from qafila.sql import statement
-from tasks.approvals import Approval, Question, read_approval
-from tasks.artifact_tables import show_markdown, show_table
-from tasks.asking import ask_person
-from tasks.comparing_embedders.recording import latest_comparison
+from tasks.approvals import Question
 from tasks.evidence import Evidence, latest_evidence, record_evidence
-from tasks.ledger import Connection, Generation, move_phase, open_ledger, read_workload
+from tasks.ledger import Connection, Generation, open_ledger, read_workload
+from tasks.open_questions import open_question
 from tasks.opening import open_source, volume_of
-from tasks.runs import current_run_id
-
-POLL_S = 0.5
-LINE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,9 +38,6 @@ class StoredPrice:
     amount: Decimal
     source: str
     as_of: Any
-
-
-# --- ports -------------------------------------------------------------------------------------
 
 
 def load_price_book() -> PriceBook:
@@ -128,52 +116,13 @@ def store_prices(ledger: Connection, book: PriceBook, at: datetime) -> bool:
     return True
 
 
-def open_question(ledger: Connection, base: str) -> tuple[str, Approval | None]:
-    """Return the id under which to ask now, and that question if it was asked already.
-
-    A question that was rejected or lapsed is over: the next one gets a number behind its id.
-    """
-    number, approval_id = 1, base
-    while True:
-        try:
-            asked = read_approval(ledger, approval_id)
-        except Refused:
-            return approval_id, None
-        if asked.state in ("pending", "approved"):
-            return approval_id, asked
-        number += 1
-        approval_id = f"{base}-{number}"
-
-
-def wait_for_answer(ledger: Connection, approval_id: str, say: Callable[[str], None]) -> Approval:
-    """Read the ledger twice a second until the question is answered or has lapsed; ``say`` a line
-    at once and then now and then."""
-    next_line = 0.0
-    while True:
-        asked = read_approval(ledger, approval_id)
-        if asked.state != "pending":
-            return asked
-        if time.monotonic() >= next_line:
-            say(
-                f"waiting for a person: {asked.subject}, lapses {asked.expires_at:%H:%M:%S %Z}; "
-                f"qafila approve {approval_id} --by NAME"
-            )
-            next_line = time.monotonic() + LINE_EVERY_S
-        time.sleep(POLL_S)
-
-
-# --- steps -------------------------------------------------------------------------------------
-
-
-@task(task_run_name="read audit of {workload}")
-def read_audit(workload: str) -> Evidence:
+def require_audit(ledger: Connection, workload: str) -> Evidence:
     """Return the newest audit.
 
     Raises:
         Refused: there is none.
     """
-    with open_ledger() as ledger:
-        audit = latest_evidence(ledger, workload, "audit")
+    audit = latest_evidence(ledger, workload, "audit")
     if audit is None:
         raise Refused(
             f"{workload} was never audited, so there is nothing to decide on.",
@@ -183,32 +132,19 @@ def read_audit(workload: str) -> Evidence:
     return audit
 
 
-@task(task_run_name="measure corpus of {workload}")
-def measure_need(workload: str) -> tuple[Need, str]:
-    """Return what the workload needs, its corpus measured now, and how it was measured."""
-    return measure_workload(workload)
-
-
-@task(task_run_name="read comparison of embedders for {workload}")
-def read_embedders(workload: str) -> dict[str, Any] | None:
-    """Return the newest comparison of embedders on this corpus; None: there is none."""
-    with open_ledger() as ledger:
-        return latest_comparison(ledger, workload)
-
-
-@task(task_run_name="compare patterns for {workload}")
-def compare_patterns(
-    workload: str,
+def decide(
     need: Need,
     how: str,
     audit: Evidence,
+    *,
     seed: int,
     samples: int,
     embedders: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Cost every pattern, choose one, and return the body of the decision.
 
-    ``embedders`` is what was found of them on this corpus, for the record; None: nothing was.
+    ``how`` says how the need was measured. ``embedders`` is what was found of them on this corpus,
+    for the record; None: nothing was.
     """
     book = load_price_book()
     assessments = assess_patterns(need, book, seed=seed, samples=samples)
@@ -239,34 +175,27 @@ def _audit_lines(audit: Evidence) -> list[str]:
     return lines
 
 
-@task(task_run_name="record decision for {workload} g{number}")
-def record_decision(workload: str, number: int, body: dict[str, Any]) -> int:
+def keep_decision(
+    ledger: Connection, workload: str, number: int, body: dict[str, Any], *, run_id: str | None
+) -> int:
     """Keep the prices used and the decision as evidence; return the evidence's number."""
-    with open_ledger() as ledger:
-        store_prices(ledger, load_price_book(), datetime.now(UTC))
-        return record_evidence(
-            ledger, "decision", body["sentence"], workload=workload, generation=number,
-            verdict=Verdict.FAIL if body["chosen"] is None else Verdict.PASS, body=body,
-            run_id=current_run_id(),
-        )  # fmt: skip
-
-
-@task(task_run_name="show decision for {workload} g{number}")
-def show_decision(workload: str, number: int, body: dict[str, Any]) -> None:
-    """Put the decision record and its table into the run."""
-    show_markdown(
-        key="decision",
-        markdown=decision_record.markdown(workload, number, body),
-        description=f"Architecture of {workload}, generation {number}",
+    store_prices(ledger, load_price_book(), datetime.now(UTC))
+    return record_evidence(
+        ledger,
+        "decision",
+        body["sentence"],
+        workload=workload,
+        generation=number,
+        verdict=Verdict.FAIL if body["chosen"] is None else Verdict.PASS,
+        body=body,
+        run_id=run_id,
     )
-    show_table(key="patterns", rows=decision_record.table(body), description="Patterns compared")
 
 
-@task(task_run_name="ask about decision for {workload} g{number}")
-def ask_for_decision(
-    workload: str, number: int, body: dict[str, Any], timeout_minutes: float
-) -> Approval:
-    """Ask a person and wait for the answer in the ledger; a question asked before is picked up."""
+def decision_request(
+    ledger: Connection, workload: str, number: int, body: dict[str, Any], *, expires_s: float
+) -> Question:
+    """Return what to ask a person about the decision; a question that stands keeps its id."""
     costs = {row["name"]: row for row in body["patterns"]}
     chosen = costs[body["chosen"]]
     stay = costs["stay"]
@@ -283,22 +212,17 @@ def ask_for_decision(
             "- the whole record is the artifact `decision` of the target-architecture run",
         ]
     )
-    with open_ledger() as ledger:
-        approval_id, _ = open_question(ledger, decision_question(workload, number))
-        spec, _ = read_workload(ledger, workload)
-        ask_person(
-            ledger,
-            Question(
-                approval_id,
-                workload,
-                number,
-                subject=f"architecture of {workload} g{number}: {chosen['name']}",
-                question=question,
-                expires_s=timeout_minutes * 60,
-                needed=approvers_needed(spec.criticality),
-            ),
-        )
-        return wait_for_answer(ledger, approval_id, get_run_logger().info)
+    approval_id, _ = open_question(ledger, decision_question(workload, number))
+    spec, _ = read_workload(ledger, workload)
+    return Question(
+        approval_id,
+        workload,
+        number,
+        subject=f"architecture of {workload} g{number}: {chosen['name']}",
+        question=question,
+        expires_s=expires_s,
+        needed=approvers_needed(spec.criticality),
+    )
 
 
 def decision_question(workload: str, number: int) -> str:
@@ -316,13 +240,6 @@ def standing_decision(ledger: Connection, generation: Generation) -> dict[str, A
         return None
     found = latest_evidence(ledger, generation.workload, "decision", generation=generation.number)
     return None if found is None or found.verdict != Verdict.PASS else found.body
-
-
-@task(task_run_name="accept decision for {workload} g{number}")
-def accept_decision(workload: str, number: int, generation: Generation) -> None:
-    """Move the phase to designed. Idempotent: a generation that is designed already stays."""
-    with open_ledger() as ledger:
-        move_phase(ledger, generation, Event.DECISION_APPROVED)
 
 
 def is_designed(generation: Generation) -> bool:

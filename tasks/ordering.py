@@ -7,15 +7,12 @@ been rolled out, so it does not count. Two persons may override the order, with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qafila.core.workload import Workload
 from qafila.errors import Refused
 from qafila.sql import statement
-from tasks.approvals import Approval, Question, read_approval
-from tasks.asking import ask_person
-from tasks.decision import open_question, wait_for_answer
+from tasks.approvals import Question
 from tasks.ledger import Connection, Generation
+from tasks.open_questions import open_question
 
 _APPROVERS = 2
 
@@ -64,38 +61,30 @@ def override_question(generation: Generation) -> str:
     return f"override-order-{generation.workload}-g{generation.number}"
 
 
-def ask_override(
+def override_request(
     ledger: Connection,
     spec: Workload,
     generation: Generation,
     reason: str,
     requested_by: str | None,
-    say: Callable[[str], None],
-) -> Approval:
-    """Ask two persons whether to go out of order, and wait as long as a rollout may take.
+) -> Question:
+    """Return what to ask two persons: whether to go out of order. It lapses as a rollout does.
 
-    Nothing is on trial meanwhile. A question that was answered is not asked again.
+    A question that was approved keeps its id, so that asking it again changes nothing.
     """
-    approval_id, asked = open_question(ledger, override_question(generation))
-    if asked is not None and asked.state == "approved":
-        return asked
-    ask_person(
-        ledger,
-        Question(
-            approval_id,
-            spec.name,
-            generation.number,
-            subject=f"{spec.name} before any lower workload",
-            question=(
-                f"**{spec.name}** is of high criticality; no lower workload has settled on a "
-                f"{spec.corpus.target.kind} target behind a {spec.service.router.kind} router.\n\n"
-                f"Go up all the same? The reason given"
-                f"{f' by {requested_by}' if requested_by else ''}: {reason}"
-            ),
-            expires_s=spec.rollout.deadline_minutes * 60,
-            needed=_APPROVERS,
-            requested_by=requested_by,
+    approval_id, _ = open_question(ledger, override_question(generation))
+    return Question(
+        approval_id,
+        spec.name,
+        generation.number,
+        subject=f"{spec.name} before any lower workload",
+        question=(
+            f"**{spec.name}** is of high criticality; no lower workload has settled on a "
+            f"{spec.corpus.target.kind} target behind a {spec.service.router.kind} router.\n\n"
+            f"Go up all the same? The reason given"
+            f"{f' by {requested_by}' if requested_by else ''}: {reason}"
         ),
+        expires_s=spec.rollout.deadline_minutes * 60,
+        needed=_APPROVERS,
+        requested_by=requested_by,
     )
-    wait_for_answer(ledger, approval_id, say)
-    return read_approval(ledger, approval_id)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -17,6 +21,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.client.orchestration import get_client
+from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
 from qafila.core.masking import mask_text
@@ -26,6 +31,9 @@ from tasks.artifact_tables import show_table
 from tasks.ledger import newest_generation, open_ledger
 
 NEXT_STEP = "next-step"
+FLOW_LOGGER = "prefect.flow_runs"
+OUR_LOGGERS = {name: f"{name}.qafila" for name in (FLOW_LOGGER, "prefect.task_runs")}
+_PREFECT = str(Path(prefect.__file__).parent) + os.sep
 
 
 def _mask_states(*modules: ModuleType) -> None:
@@ -46,6 +54,26 @@ def _mask_states(*modules: ModuleType) -> None:
 
 
 _mask_states(prefect.states, prefect._internal.states)
+
+
+def _sign_lines(handler: type[APILogHandler]) -> None:
+    """See that the server keeps our lines of a run under names of ``OUR_LOGGERS``.
+
+    Prefect writes its own to the same loggers that it gives to us, so that no field of a line would
+    tell whose it is. Elsewhere, as in a worker's output, the name stays as Prefect gave it.
+    """
+    prepare = handler.prepare
+
+    def signed(self: APILogHandler, record: logging.LogRecord) -> dict[str, Any]:
+        line = prepare(self, record)
+        if not record.pathname.startswith(_PREFECT):
+            line["name"] = OUR_LOGGERS.get(record.name, record.name)
+        return line
+
+    handler.prepare = signed  # type: ignore[method-assign]
+
+
+_sign_lines(APILogHandler)
 
 
 def _workload_of_run() -> str:

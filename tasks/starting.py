@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,21 +27,12 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from qafila.errors import BadInput, Unavailable
-from tasks.runs import NEXT_STEP
+from tasks.runs import FLOW_LOGGER, NEXT_STEP, OUR_LOGGERS
 
 LAST_LINES_S = 5.0  # lines arrive up to some seconds after the state; the last of them is Prefect's
 LATE_LINES_S = 60.0  # how much later than others of its time a line may come, at the least
 _PAGE = 200  # Prefect gives no more at once
-_RUN = "prefect.flow_runs"
-_SPEAKERS = (_RUN, "prefect.task_runs")
-
-# How a line of Prefect's own begins. What an exception said stands at the end, once and whole.
-_MACHINERY = re.compile(
-    r"Running \d+ deployment pull step|Executing deployment step:|Deployment step '.*' completed|"
-    r"All deployment steps completed|Task run failed with exception:|"
-    r"Encountered exception during execution:|Engine execution exited with|"
-    r"Finished in state (Completed\(\)|Failed\()"
-)
+_OURS = frozenset(OUR_LOGGERS.values())
 
 
 @dataclass(frozen=True)
@@ -113,24 +103,31 @@ def follow(
     poll_s: float = 0.5,
     look: Callable[[], None] = lambda: None,
 ) -> Ended:
-    """Tell each new log line of a run until it ends; return how it ended.
+    """Tell when a run begins and each new log line of ours until it ends; return how it ended.
 
+    What Prefect itself logs of the run is not told: its states say it.
     An error is told when another line follows it, so that the one that ended the run is said once.
     ``look`` is called with each poll, for whatever else is shown meanwhile.
     A run that waits for a person keeps being followed: the answer may come from elsewhere.
     """
-    whole, until = False, None
+    begun, until = False, None
     seen: set[UUID] = set()
     latest: datetime | None = None
+    by_prefect: datetime | None = None  # its latest line on the run as a whole
     error: Log | None = None  # not told yet
     with get_client(sync_client=True) as client:
         while True:
-            state = client.read_flow_run(run_id).state
+            run = client.read_flow_run(run_id)
+            state = run.state
             ended = state is not None and state.is_final()
+            if run.run_count and run.start_time is not None and not begun:
+                tell(f"  {run.start_time:%H:%M:%S} begun")
+                begun = True
             for line in _new_lines(client, run_id, seen, latest=None if ended else latest):
                 latest = max(latest or line.timestamp, line.timestamp)
-                whole |= line.name == _RUN and line.message.startswith("Finished in state")
-                if line.level < logging.INFO or _is_machinery(line):
+                if line.name == FLOW_LOGGER:
+                    by_prefect = max(by_prefect or line.timestamp, line.timestamp)
+                if line.level < logging.INFO or line.name not in _OURS:
                     continue
                 if error is not None:
                     tell(_line(error))
@@ -139,8 +136,10 @@ def follow(
                     tell(_line(line))
             if state is not None and ended:
                 until = until or time.monotonic() + LAST_LINES_S
-                began = state.is_completed() or state.is_failed()
-                if whole or not began or time.monotonic() >= until:
+                # Prefect has the last word: a line of its own once the state is set
+                whole = by_prefect is not None and by_prefect >= state.timestamp
+                worked = state.is_completed() or state.is_failed()
+                if whole or not worked or time.monotonic() >= until:
                     how = _ended(client, run_id, state)
                     if error is not None and error.message != how.message:
                         tell(_line(error))
@@ -172,11 +171,6 @@ def _new_lines(
 
 def _line(log: Log) -> str:
     return f"  {log.timestamp:%H:%M:%S} {log.message.splitlines()[0]}"
-
-
-def _is_machinery(line: Log) -> bool:
-    """Say whether a line is about how Prefect runs the run, not about what it does."""
-    return line.name not in _SPEAKERS or _MACHINERY.match(line.message) is not None
 
 
 def _ended(client: SyncPrefectClient, run_id: UUID, state: State) -> Ended:

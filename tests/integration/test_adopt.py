@@ -23,7 +23,7 @@ from tasks.ledger import apply_workload, generation_of, move_phase, newest_gener
 from tasks.live_sync import ensure_capture
 from tasks.live_sync.feeding import feed_all
 from tasks.opening import embedder_of, open_store
-from tasks.preflight import gather_facts
+from tasks.preflight_checks import gather_facts
 from tests.columns import LAYOUT, make_item_table
 from tests.corpus import demo_workload
 

@@ -24,7 +24,7 @@ from qafila.core.known_items import LABEL
 from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
 from qafila.settings import home
-from tasks import decision
+from tasks import target_architecture as steps
 from tasks.comparing_embedders.candidates import IN_PROCESS
 from tasks.comparing_embedders.embedding import Purchase
 from tasks.comparing_embedders.recording import latest_comparison, record_comparison
@@ -336,11 +336,11 @@ def test_the_decision_record_shows_what_was_compared_on_this_corpus(
     workload, generation = apply_demo(ledger, target_url)
     name = workload.name
     generation = audit(ledger, generation)
-    need, how = decision.measure_need.fn(name)
+    need, how = steps.measure_need.fn(name)
 
     def page() -> str:
-        body = decision.compare_patterns.fn(
-            name, need, how, decision.read_audit.fn(name), 1, 400, decision.read_embedders.fn(name)
+        body = steps.compare_patterns.fn(
+            name, need, how, steps.read_audit.fn(name), 1, 400, steps.read_embedders.fn(name)
         )
         json.dumps(body)
         return markdown(name, generation.number, body)

@@ -17,7 +17,8 @@ from qafila.core.corpus import PostgresSource
 from qafila.core.pricing import PriceBook
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
-from tasks import approvals, decision
+from tasks import approvals, decision, open_questions
+from tasks import target_architecture as steps
 from tasks.evidence import check_chain, latest_evidence, record_evidence
 from tasks.ledger import newest_generation
 from tasks.opening import volume_of
@@ -47,26 +48,26 @@ def test_a_person_is_asked_about_the_store_that_the_workload_fills(
     corpus["target"] = {"kind": "qdrant", "block": "points"}
     workload, generation = apply_demo(ledger, source_url, corpus=corpus)
     audit(ledger, generation)
-    need, how = decision.measure_need.fn(workload.name)
+    need, how = steps.measure_need.fn(workload.name)
     assert need.storage == "Qdrant"
-    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    body = steps.compare_patterns.fn(NAME, need, how, steps.read_audit.fn(NAME), 1, 400)
     assert body["chosen"] == "in-process-qdrant"
 
 
 def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> None:
     _, generation = apply_demo(ledger, source_url)
     with pytest.raises(Refused, match="qafila run inventory-audit aws-docs-search"):
-        decision.read_audit.fn(NAME)
+        steps.read_audit.fn(NAME)
     generation = audit(ledger, generation)
-    need, how = decision.measure_need.fn(NAME)
+    need, how = steps.measure_need.fn(NAME)
     assert (need.documents, how) == (DOCUMENTS, "counted in the source")
     assert need.text_bytes >= DOCUMENTS * 100
     assert need.storage == "pgvector"
-    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    body = steps.compare_patterns.fn(NAME, need, how, steps.read_audit.fn(NAME), 1, 400)
     assert len(body["patterns"]) >= 5
     assert body["chosen"] == "in-process-pgvector"
     assert "Not fully seen: iam." in body["context"]["audit"]
-    decision.record_decision.fn(NAME, generation.number, body)
+    steps.record_decision.fn(NAME, generation.number, body)
     stored = latest_evidence(ledger, NAME, "decision", generation=generation.number)
     assert stored is not None
     assert (stored.verdict, stored.body["chosen"]) == ("PASS", body["chosen"])
@@ -77,8 +78,8 @@ def test_from_audit_to_designed(ledger: psycopg.Connection, source_url: str) -> 
     approvals.ask(ledger, approvals.Question(question, NAME, generation.number, "s", "?", 60))
     assert decision.standing_decision(ledger, generation) == stored.body
     approvals.answer(ledger, question, "approve", by="Amal")
-    assert decision.wait_for_answer(ledger, question, print).state == "approved"
-    decision.accept_decision.fn(NAME, generation.number, generation)
+    assert open_questions.wait_for_answer(ledger, question, print).state == "approved"
+    steps.accept_decision.fn(NAME, generation.number, generation)
     designed = newest_generation(ledger, NAME)
     assert designed is not None
     assert designed.phase == "designed"
@@ -90,14 +91,14 @@ def test_a_question_that_is_over_is_asked_again(ledger: psycopg.Connection) -> N
     def ask(approval_id: str, expires_s: float) -> None:
         approvals.ask(ledger, approvals.Question(approval_id, NAME, 1, "s", "?", expires_s))
 
-    assert decision.open_question(ledger, "d") == ("d", None)
+    assert open_questions.open_question(ledger, "d") == ("d", None)
     ask("d", 0)  # lapses at once
-    assert decision.open_question(ledger, "d") == ("d-2", None)
+    assert open_questions.open_question(ledger, "d") == ("d-2", None)
     ask("d-2", 60)
     approvals.answer(ledger, "d-2", "reject", by="Amal")
-    assert decision.open_question(ledger, "d")[0] == "d-3"
+    assert open_questions.open_question(ledger, "d")[0] == "d-3"
     ask("d-3", 60)
-    assert decision.open_question(ledger, "d")[1] is not None
+    assert open_questions.open_question(ledger, "d")[1] is not None
 
 
 def test_waiting_ends_with_the_answer_and_says_so_once(
@@ -113,7 +114,7 @@ def test_waiting_ends_with_the_answer_and_says_so_once(
     person = threading.Thread(target=answer)
     person.start()
     said: list[str] = []
-    found = decision.wait_for_answer(ledger, "d", said.append)
+    found = open_questions.wait_for_answer(ledger, "d", said.append)
     person.join()
     assert (found.state, found.notes) == ("rejected", "too dear")
     assert len(said) == 1
@@ -125,12 +126,12 @@ def test_a_budget_in_another_currency_is_refused(
 ) -> None:
     apply_demo(ledger, source_url, budget={"currency": "EUR", "monthly": 800})
     with pytest.raises(BadInput, match="never mixed"):
-        decision.measure_need.fn(NAME)
+        steps.measure_need.fn(NAME)
 
 
 def test_a_projection_scales_the_text(ledger: psycopg.Connection, source_url: str) -> None:
     apply_demo(ledger, source_url, projection={"queries_per_month": 5, "documents": 1_200_000})
-    need, how = decision.measure_need.fn(NAME)
+    need, how = steps.measure_need.fn(NAME)
     assert need.documents == 1_200_000
     assert need.text_bytes == pytest.approx(1_200_000 * 108, rel=0.02)
     assert how.startswith("projected; 120 counted")
@@ -182,10 +183,10 @@ def test_prices_are_kept_once_until_they_change(ledger: psycopg.Connection) -> N
 def test_no_pattern_is_a_fail_and_never_stands(ledger: psycopg.Connection, source_url: str) -> None:
     _, generation = apply_demo(ledger, source_url, budget={"currency": "USD", "monthly": 1})
     generation = audit(ledger, generation)
-    need, how = decision.measure_need.fn(NAME)
-    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
+    need, how = steps.measure_need.fn(NAME)
+    body = steps.compare_patterns.fn(NAME, need, how, steps.read_audit.fn(NAME), 1, 400)
     assert body["chosen"] is None
-    decision.record_decision.fn(NAME, generation.number, body)
+    steps.record_decision.fn(NAME, generation.number, body)
     stored = latest_evidence(ledger, NAME, "decision")
     assert stored is not None
     assert stored.verdict == Verdict.FAIL

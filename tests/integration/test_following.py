@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import LogCreate
 from prefect.client.schemas.objects import State
+from prefect.logging.handlers import APILogHandler
 from prefect.states import Cancelled, Completed, Running
 
 from qafila.errors import Refused
-from tasks.runs import operator_told
-from tasks.starting import Ended, follow
+from tasks import starting
+from tasks.runs import FLOW_LOGGER, OUR_LOGGERS, operator_told
+from tasks.starting import LAST_LINES_S, Ended, follow
 
-# As Prefect 3 words them, each on the logger of the run or of one of its tasks.
-OF_PREFECT = (
-    "Running 1 deployment pull step(s)",
-    "Executing deployment step: set_working_directory",
-    "Deployment step 'set_working_directory' completed successfully",
-    "All deployment steps completed successfully",
-    "Task run failed with exception: Refused('Refused: there is no such workload.')",
-    "Finished in state Failed('Task run encountered an exception Refused: …')",
-    "Encountered exception during execution: Refused('Refused: there is no such workload.')",
-    "Finished in state Failed('Flow run encountered an exception: Refused: …')",
-    "Engine execution exited with unexpected exception",
-    "Finished in state Completed()",
-)
-OURS = ("Beginning flow run 'backfill docs g1' for flow 'embedding-backfill'", "plan: 3 rows")
+# Prefect may word its lines as it likes, and ours may be worded like Prefect's.
+OF_PREFECT = ("Running 1 deployment pull step(s)", "A pull step went well", "Hook 'f' ran well")
+OURS = ("plan: 3 rows", "Finished in state Completed()", "Task run failed with exception: no")
 
 
 @flow
@@ -51,12 +44,25 @@ def mended() -> None:
         raise Refused("there is no such workload.")
 
 
-def _log(run: UUID, *messages: str, ago_s: float = 0.0) -> None:
+@task(retries=1)
+def unlucky(said: Callable[[str], None]) -> None:
+    get_run_logger().warning("a task of ours")
+    said("a library, through what a flow gave it")
+    raise ConnectionError("never")
+
+
+@flow
+def retried() -> None:
+    get_run_logger().info("a flow of ours")
+    unlucky(get_run_logger().info)
+
+
+def _log(run: UUID, *messages: str, by: str = OUR_LOGGERS[FLOW_LOGGER], ago_s: float = 0.0) -> None:
     written = datetime.now(UTC) - timedelta(seconds=ago_s)
     with get_client(sync_client=True) as client:
         client.create_logs(
             LogCreate(
-                name="prefect.flow_runs", level=20, message=message, flow_run_id=run,
+                name=by, level=20, message=message, flow_run_id=run,
                 timestamp=written + timedelta(milliseconds=n),
             )
             for n, message in enumerate(messages)
@@ -65,6 +71,7 @@ def _log(run: UUID, *messages: str, ago_s: float = 0.0) -> None:
 
 def _run(of: object) -> UUID:
     state = of(return_state=True)  # type: ignore[operator]
+    APILogHandler().flush()
     return UUID(str(state.state_details.flow_run_id))
 
 
@@ -77,11 +84,11 @@ def _followed(run: UUID) -> tuple[list[str], Ended]:
 @pytest.mark.usefixtures("prefect_server")
 def test_a_refusal_is_told_once_and_without_what_prefect_says_of_it() -> None:
     run = _run(refused)
-    _log(run, *OF_PREFECT[:4], *OURS, *OF_PREFECT[4:], ago_s=60)  # before it ended
+    for name, words in {FLOW_LOGGER: OF_PREFECT, "prefect.task_runs": OF_PREFECT}.items():
+        _log(run, *words, by=name, ago_s=60)  # before it ended
+    _log(run, *OURS, ago_s=60)
     said, ended = _followed(run)
-    assert [line for line in said if line in OURS] == list(OURS)
-    assert not {line for line in OF_PREFECT if line in said}
-    assert not [line for line in said if "no such workload" in line]  # the end says it
+    assert said == ["begun", *OURS]  # what stopped it is said by the end
     assert ended.message == "Refused: there is no such workload.\nNext:  qafila apply FILE"
     assert ended.exit_code == 1
 
@@ -89,7 +96,7 @@ def test_a_refusal_is_told_once_and_without_what_prefect_says_of_it() -> None:
 @pytest.mark.usefixtures("prefect_server")
 def test_an_error_that_is_not_the_end_is_told_as_it_comes() -> None:
     said, ended = _followed(_run(mended))
-    assert said[1:] == ["one worker died; another goes on"]
+    assert said == ["begun", "one worker died; another goes on"]
     assert ended.message == "Refused: there is no such workload."
 
 
@@ -98,6 +105,26 @@ def test_a_fault_of_ours_is_an_error_with_what_it_said() -> None:
     _, ended = _followed(_run(broken))
     assert "ValueError: two\nlines" in ended.message
     assert ended.exit_code == 4
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_only_what_we_say_is_told_whoever_of_us_says_it() -> None:
+    said, ended = _followed(_run(retried))
+    by_task = ["a task of ours", "a library, through what a flow gave it"]
+    assert said == ["begun", "a flow of ours", *by_task, *by_task]
+    assert ended.message.startswith("Failed: ")
+    assert "ConnectionError: never" in ended.message
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_worker_writes_our_lines_under_the_name_that_prefect_gave_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its format says of these names whose run a line is of."""
+    caplog.set_level("INFO")
+    _run(retried)
+    ours = {r.name for r in caplog.records if "of ours" in r.message}
+    assert ours == {FLOW_LOGGER, "prefect.task_runs"}
 
 
 @flow
@@ -109,13 +136,31 @@ def done() -> None:
 def test_lines_that_come_after_the_end_are_told_as_well() -> None:
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(done, state=Completed()).id
-    words = ("3/3 · off the candidate", "Finished in state Completed()")
-    late = threading.Timer(1.0, _log, (run, *words))
+
+    def come() -> None:
+        _log(run, "3/3 · off the candidate")
+        _log(run, "so much for that", by=FLOW_LOGGER)
+
+    _log(run, "this is how it begins", by=FLOW_LOGGER, ago_s=60)  # not the last word
+    late = threading.Timer(1.0, come)
     late.start()
+    began = time.monotonic()
     said, ended = _followed(run)
     late.join()
     assert said == ["3/3 · off the candidate"]
     assert ended.exit_code == 0
+    assert time.monotonic() - began < LAST_LINES_S  # nothing is waited for after the last word
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_last_word_that_never_comes_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(starting, "LAST_LINES_S", 0.2)
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(done, state=Completed()).id
+    _log(run, "3/3 · off the candidate", ago_s=1)
+    assert _followed(run) == (["3/3 · off the candidate"], Ended("Completed", "Completed", 0))
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -142,12 +187,12 @@ def test_a_line_that_arrives_late_is_told_and_none_is_told_twice(ends: State[Non
         if len(looks) == (0 if ends.is_final() else 2):
             with get_client(sync_client=True) as client:
                 client.set_flow_run_state(run, Completed(), force=True)
-            _log(run, "Finished in state Completed()")
+            _log(run, "so much for that", by=FLOW_LOGGER)
         looks.append(0)
 
     looks: list[int] = []
     _log(run, *(f"shard {n}" for n in range(250)), ago_s=10)  # more than a page of Prefect's
     follow(run, said.append, poll_s=0.05, look=look)
     assert [line.split(" ", 3)[3] for line in said] == [
-        *(f"shard {n}" for n in range(250)), "a worker: 2 rows",
+        "begun", *(f"shard {n}" for n in range(250)), "a worker: 2 rows",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from qafila.core.phases import Event
 from qafila.core.verdict import Verdict
-from tasks import approvals, decision, preflight
+from tasks import approvals, preflight, preflight_checks, target_architecture
 from tasks.ledger import Generation, move_phase
 from tasks.preflight_record import latest_preflight
 from tests.integration.applied import apply_demo, audit, fill_source
@@ -28,9 +28,11 @@ def source_url(target_url: str) -> str:
 def design(ledger: psycopg.Connection[Any], source_url: str, **changes: Any) -> Generation:
     _, generation = apply_demo(ledger, source_url, **changes)
     generation = audit(ledger, generation)
-    need, how = decision.measure_need.fn(NAME)
-    body = decision.compare_patterns.fn(NAME, need, how, decision.read_audit.fn(NAME), 1, 400)
-    decision.record_decision.fn(NAME, generation.number, body)
+    need, how = target_architecture.measure_need.fn(NAME)
+    body = target_architecture.compare_patterns.fn(
+        NAME, need, how, target_architecture.read_audit.fn(NAME), 1, 400
+    )
+    target_architecture.record_decision.fn(NAME, generation.number, body)
     return move_phase(ledger, generation, Event.DECISION_APPROVED)
 
 
@@ -43,7 +45,7 @@ def test_six_yes_let_the_backfill_start(ledger: psycopg.Connection, source_url: 
     found = latest_preflight(ledger, NAME, generation.number)
     assert found is not None
     assert found.allows
-    page = preflight.markdown(NAME, generation.number, answers, None)
+    page = preflight_checks.markdown(NAME, generation.number, answers, None)
     assert "6 of 6 questions answered yes" in page
 
 
@@ -73,9 +75,9 @@ def test_an_override_needs_a_reason_and_covers_these_questions_only(
     assert preflight.find_override.fn(NAME, number, answers, False, 1) is None
 
     def ask_and_approve(notes: str) -> str:
-        approval_id, standing = preflight.override_slot(ledger, NAME, number, answers)
+        approval_id, standing = preflight_checks.override_slot(ledger, NAME, number, answers)
         assert standing is None
-        subject = preflight.override_subject(NAME, number, answers)
+        subject = preflight_checks.override_subject(NAME, number, answers)
         approvals.ask(
             ledger, approvals.Question(approval_id, NAME, number, subject, "?", expires_s=60)
         )

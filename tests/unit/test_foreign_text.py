@@ -20,7 +20,7 @@ from qafila.core import embedder_record
 from qafila.core.foreign_text import markdown_row, markdown_text, printable
 from qafila.core.ladder.rungs import NotApplicable, Rung
 from qafila.core.preflight import Answer
-from tasks import drift, preflight
+from tasks import drift, preflight_checks
 from tasks.artifact_tables import escaped_row
 from tasks.validating.wording import finding_page, markdown_table
 
@@ -194,7 +194,7 @@ PAGES = {
     "table": lambda: "\n".join(markdown_table([{BAD: BAD, "b": 1}])),
     "rung": lambda: finding_page(NotApplicable(Rung.QUALITY, BAD)),
     "drift": lambda: drift.markdown("w", [drift.Finding(BAD, True, (BAD,), ())]),
-    "preflight": lambda: preflight.markdown(
+    "preflight": lambda: preflight_checks.markdown(
         "w", 1, [Answer("q", BAD, False, BAD, BAD)], None
     ),
     "embedders": lambda: "\n".join(record()),

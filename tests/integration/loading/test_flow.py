@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -17,6 +19,7 @@ from tasks.engine.claims import list_shards
 from tasks.engine.control import read_load
 from tasks.evidence import latest_evidence
 from tasks.ledger import Generation, newest_generation, read_workload
+from tasks.starting import follow
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
 from tests.routes import install_routes
@@ -61,6 +64,12 @@ def test_every_engine_loads_every_row_once(
     evidence = latest_evidence(ledger, routed.workload, "backfill")
     assert evidence is not None
     assert evidence.body["digests_equal"]
+    assert evidence.run_id is not None
+    told: list[str] = []
+    follow(UUID(evidence.run_id), told.append)
+    shards = {m[1] for line in told if (m := re.search(r" shard (\d+): \d+ rows at ", line))}
+    # whichever process said it; what a Ray worker says does not come to the server
+    assert len(shards) == 8 or engine == "ray"
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -10,7 +10,7 @@ import pytest
 from qafila.core.phases import Phase
 from qafila.core.workload import Rollout, Workload
 from qafila.errors import Disagreement, NotReady, Refused
-from tasks import approvals, drilling, ordering, preconditions
+from tasks import approvals, asking, drilling, ordering, preconditions
 from tasks.evidence import record_evidence
 from tasks.leases import held_lease
 from tasks.ledger import apply_workload, newest_generation
@@ -144,22 +144,28 @@ def test_high_criticality_goes_after_a_lower_one_or_with_two_approvals(
     ledger.execute("DELETE FROM qafila.generation WHERE workload = 'lower-one'")
     generation = newest_generation(ledger, NAME)
     assert generation is not None
-    monkeypatch.setattr(ordering, "ask_person", approvals.ask)
+    monkeypatch.setattr(asking, "ask_person", approvals.ask)
 
-    def answer(ledger: Any, approval_id: str, say: object) -> None:
+    def answer(ledger: Any, approval_id: str, say: object) -> approvals.Approval:
+        if approvals.read_approval(ledger, approval_id).state == "approved":
+            return approvals.read_approval(ledger, approval_id)
         with pytest.raises(Refused, match="so 2 others approve"):
             approvals.answer(ledger, approval_id, "approve", by="amal")
         approvals.answer(ledger, approval_id, "approve", by="Badr")
         assert not ordering.in_order(ledger, spec, generation)
-        approvals.answer(ledger, approval_id, "approve", by="Chaima", notes="small traffic")
+        return approvals.answer(ledger, approval_id, "approve", by="Chaima", notes="small traffic")
 
-    monkeypatch.setattr(ordering, "wait_for_answer", answer)
-    asked = ordering.ask_override(ledger, spec, generation, "the sale needs it", "Amal", print)
+    def ask(reason: str) -> approvals.Approval:
+        question = ordering.override_request(ledger, spec, generation, reason, "Amal")
+        return asking.ask_and_wait(ledger, question, print)
+
+    monkeypatch.setattr(asking, "wait_for_answer", answer)
+    asked = ask("the sale needs it")
     assert asked.state == "approved"
     assert "the sale needs it" in asked.question
     assert problems(ledger, spec, edge, revision, by="Amal") == []
     # it is said once: the same generation is not asked about again
-    assert ordering.ask_override(ledger, spec, generation, "again", "Amal", print).id == asked.id
+    assert ask("again") == asked
 
 
 def test_an_order_never_holds_back_low_or_medium(
