@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.comparison import measure
 from benchmarks.machine import show
-from flows.benchmark_validation import LADDER, REHEARSED
 from qafila.core.ladder.climb import Outcome, stops
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rehearsal import judge_rehearsal
@@ -38,9 +37,10 @@ from qafila.demo.services import ALIAS_SECONDS
 from qafila.stack import postgres
 from tasks.alias import set_trial
 from tasks.ledger import open_ledger
+from tasks.rehearsing.record import trial_rows
 from tasks.rehearsing.rehearse import rehearse
-from tasks.rehearsing.steps import trial_rows
-from tasks.validating.climb import start_climb
+from tasks.validating.climb import begin_climb
+from tasks.validating.ladder import LADDER, REHEARSED
 from tests.demo_services import Demo, ledger_of, running_demo
 
 ALPHA = 0.05  # of a whole climb: what the ladder states
@@ -89,10 +89,10 @@ def demo(scale: Scale) -> Iterator[Demo]:
 def climb_once(here: Demo, seed: int, raw: dict[str, list[float]]) -> dict[str, Any]:
     """Climb the whole ladder over the services, with every query."""
     begun = time.perf_counter()
-    climb = start_climb.fn(here.workload.name, LadderOptions(seed=seed))
+    climb = begin_climb(here.workload.name, LadderOptions(seed=seed))
     climbed = []
-    for climb_rung in LADDER:
-        climbed.append(climb_rung.fn(climb))
+    for check in LADDER:
+        climbed.append(check(climb))
         if stops(climbed[-1]):
             break
     outcome = Outcome(climbed)
@@ -112,7 +112,7 @@ def climb_once(here: Demo, seed: int, raw: dict[str, list[float]]) -> dict[str, 
 
 def rehearse_once(here: Demo, seed: int, raw: dict[str, list[float]]) -> dict[str, Any]:
     """Plant every fault in a copy."""
-    climb = start_climb.fn(here.workload.name, LadderOptions(seed=seed))
+    climb = begin_climb(here.workload.name, LadderOptions(seed=seed))
     with open_ledger() as ledger:
         rehearsed = rehearse(ledger, climb, REHEARSED, told=_say)
     raw["rehearsal"] += [t.seconds for t in rehearsed.trials]
@@ -135,7 +135,7 @@ def clean_runs(
             options = LadderOptions(
                 seed=seed + number, max_queries=queries, latency_seconds=4.0, access_readers=4
             )
-            climb = start_climb.fn(here.workload.name, options)
+            climb = begin_climb(here.workload.name, options)
             rehearsed = rehearse(ledger, climb, REHEARSED, faults=())
             raw["clean"].append(rehearsed.seconds)
             verdict = rehearsed.clean.verdict

@@ -4,47 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from pydantic import Field
 
 from qafila.core.ladder.climb import Climbed, Outcome, stops
 from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding
 from qafila.core.parameters import ForWorkload
-from qafila.core.verdict import Judgement, Verdict
-from qafila.errors import Inconclusive, Refused, Unavailable
-from tasks.ledger import Generation
-from tasks.rehearsing.steps import clear_leftovers, rehearse_ladder
-from tasks.runs import about_generation, operator_told
-from tasks.validating.access import measure_access
-from tasks.validating.answers import judge_answers
-from tasks.validating.change import measure_change
-from tasks.validating.climb import start_climb
-from tasks.validating.content import compare_content
-from tasks.validating.cost import judge_cost
-from tasks.validating.index import measure_index
-from tasks.validating.keys import compare_keys
-from tasks.validating.latency import measure_latency
-from tasks.validating.meaning import compare_meaning
-from tasks.validating.neighbours import compare_neighbours
-from tasks.validating.quality import judge_quality
-from tasks.validating.recording import record_outcome, show_outcome
-
-LADDER = (
-    compare_keys,
-    compare_content,
-    compare_meaning,
-    compare_neighbours,
-    measure_index,
-    judge_quality,
-    measure_change,
-    measure_latency,
-    judge_cost,
-    measure_access,
-    judge_answers,
+from tasks.benchmark_validation import (
+    RUNGS,
+    clear_leftovers,
+    conclude,
+    record_outcome,
+    rehearse_ladder,
+    say,
+    show_outcome,
+    start_climb,
+    trust,
 )
-# a copy of rows says nothing about a language model, whose answers cost money
-REHEARSED = tuple(r for r in LADDER if r is not judge_answers)
+from tasks.runs import about_generation, operator_told
+from tasks.validating.ladder import REHEARSED
 
 
 class BenchmarkValidation(LadderOptions, ForWorkload):
@@ -74,7 +52,7 @@ def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
         if request.rehearse:
             trust(climb.generation, rehearse_ladder(climb, REHEARSED))
         climbed: list[Climbed] = []
-        for climb_rung in LADDER:
+        for climb_rung in RUNGS:
             climbed.append(climb_rung(climb))
             say(climbed[-1])
             if stops(climbed[-1]):
@@ -83,60 +61,3 @@ def benchmark_validation(request: BenchmarkValidation) -> dict[str, Any]:
         show_outcome(climb.generation, outcome)
         record_outcome(climb.generation, outcome)
         return conclude(climb.generation, outcome)
-
-
-def trust(generation: Generation, rehearsed: Judgement) -> None:
-    """End the run when the ladder did not show that it can be trusted.
-
-    Raises:
-        Refused: it missed a planted fault.
-        Inconclusive: nothing was proven.
-    """
-    say_verdict("rehearsal", rehearsed)
-    kept = "everything: the copy is dropped, the generation was not touched."
-    again = f"qafila run benchmark-validation {generation.workload} --set rehearse=true"
-    if rehearsed.verdict is Verdict.FAIL:
-        raise Refused(
-            rehearsed.sentence,
-            kept=kept,
-            remedy=f"raise the sample sizes, or see in the artifact `rehearsal` why; then: {again}",
-        )
-    if rehearsed.verdict is not Verdict.PASS:
-        raise Inconclusive(
-            rehearsed.sentence, kept=kept, remedy=f"mend what the sentence names; then: {again}"
-        )
-
-
-def say(found: Climbed) -> None:
-    """Log one rung in one line."""
-    if isinstance(found, Finding):
-        say_verdict(found.rung, found.judgement)
-    else:
-        get_run_logger().info("%s does not apply: %s", found.rung, found.because)
-
-
-def say_verdict(what: str, judgement: Judgement) -> None:
-    """Log one verdict in one line."""
-    get_run_logger().info("%s %s: %s", what, judgement.verdict, judgement.sentence)
-
-
-def conclude(generation: Generation, outcome: Outcome) -> dict[str, Any]:
-    """End the run as the verdict says.
-
-    Raises:
-        Refused: FAIL.
-        Inconclusive: there was too little to say yes or no.
-        Unavailable: a system answered with errors, so it was not measured.
-    """
-    for name, judgement in outcome.verdicts.items():
-        say_verdict(name, judgement)
-    kept = "all traffic on the baseline, the generation and its phase; the evidence is written."
-    what = f"generation {generation.number} of {generation.workload}: {outcome.sentence}"
-    again = f"qafila run benchmark-validation {generation.workload}"
-    if outcome.verdict is Verdict.FAIL:
-        raise Refused(what, kept=kept, remedy=f"mend what the artifact `verdict` names; {again}")
-    if outcome.verdict is Verdict.INCONCLUSIVE:
-        raise Inconclusive(what, kept=kept, remedy=f"do as it says, then: {again}")
-    if outcome.verdict is Verdict.ERROR:
-        raise Unavailable(what, kept=kept, remedy=f"mend the service, then: {again}")
-    return {"verdict": outcome.verdict.value, **outcome.body()}

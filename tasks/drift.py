@@ -29,6 +29,7 @@ from tasks.connections import connection
 from tasks.decision import load_price_book, measure_workload, newest_prices, store_prices
 from tasks.evidence import Evidence, evidence_of, latest_evidence, record_evidence
 from tasks.ledger import Connection, list_workloads, read_workload
+from tasks.promoted import serving_generation
 
 K = 10
 GIVE_UP_AFTER = 3  # unanswered queries in a row: the service is down, the rest would say the same
@@ -43,14 +44,6 @@ class Query:
 
 
 # --- ports -------------------------------------------------------------------------------------
-
-
-def serving_generation(ledger: Connection, workload: str) -> int | None:
-    """Return the newest generation that was promoted, if there is one."""
-    row = ledger.execute(
-        statement("drift", "serving_generation"), {"workload": workload}
-    ).fetchone()
-    return None if row is None else int(row[0])
 
 
 def sample_queries(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from prefect import Task
 from psycopg import sql
 
 from qafila.connecting import connect_postgres
@@ -29,9 +28,8 @@ from tasks.rehearsing.scratch import Scratch, scratch_copy
 from tasks.search import place_name
 from tasks.stores.port import Hit, Vectors, VectorStore
 from tasks.validating.asking import OpenArm
-from tasks.validating.climb import Climb
+from tasks.validating.climb import Check, Climb
 
-Ladder = Sequence[Task[[Climb], Climbed]]
 # a copy against itself: below what is planted, above the noise
 LATENCY_RATIO, COST_RATIO = 1.25, 1.15
 LOW_EF_SEARCH = 1
@@ -67,15 +65,17 @@ class Rehearsed:
 def rehearse(
     ledger: Connection,
     climb: Climb,
-    ladder: Ladder,
+    ladder: Sequence[Check],
     *,
     faults: Sequence[Fault] = FAULTS,
     told: Callable[[str], None] = lambda _: None,
+    seen: Callable[[Check, Climbed], None] = lambda _, __: None,
 ) -> Rehearsed:
     """Copy a generation, climb the ladder over the copy, then break it in every way there is.
 
     The copy is compared with itself as the baseline, so what the faults do is all there is to see.
-    ``told`` hears a line a climb. The generation, its services and the router are not touched.
+    ``told`` hears a line a climb, ``seen`` what each check found. The generation, its services and
+    the router are not touched.
 
     Raises:
         Refused: another rehearsal of this workload is going on.
@@ -95,13 +95,14 @@ def rehearse(
         vectors = Questions(embed)
         vectors.learn([q.text for q in queries])
         again = partial(_climb, climb, scratch, queries, vectors)
+        up = partial(_up, ladder, seen)
         told(f"a copy of {scratch.count} documents stands; climbing it whole")
-        clean = _up(ladder, again(Broken(), None))
+        clean = up(again(Broken(), None))
         told(f"whole: {clean.verdict}. {clean.sentence}")
         least = _least_recall(clean)
         trials = []
         for fault in faults:
-            trial = _try(fault, scratch, embed, partial(again, least_recall=least), ladder)
+            trial = _try(fault, scratch, embed, partial(again, least_recall=least), up)
             trials.append(trial)
             told(f"{fault.name}: {trial.skipped or trial.caught_at or 'MISSED'}")
         return Rehearsed(clean, trials, scratch.count, time.perf_counter() - begun)
@@ -112,12 +113,12 @@ def _try(
     scratch: Scratch,
     embed: Callable[[Sequence[str]], Vectors],
     again: Callable[[Broken], Climb],
-    ladder: Ladder,
+    up: Callable[[Climb], Outcome],
 ) -> Trial:
     begun = time.perf_counter()
     try:
         with _planted(fault, scratch, embed) as broken:
-            outcome = _up(ladder, again(broken))
+            outcome = up(again(broken))
     except CannotPlant as reason:
         return Trial(fault, 0, None, "", 0.0, skipped=str(reason))
     failed = next((f for f in outcome.findings if f.judgement.verdict == "FAIL"), None)
@@ -130,10 +131,11 @@ def _try(
     )
 
 
-def _up(ladder: Ladder, climb: Climb) -> Outcome:
+def _up(ladder: Sequence[Check], seen: Callable[[Check, Climbed], None], climb: Climb) -> Outcome:
     climbed: list[Climbed] = []
-    for climb_rung in ladder:
-        climbed.append(climb_rung.fn(climb))
+    for check in ladder:
+        climbed.append(check(climb))
+        seen(check, climbed[-1])
         if stops(climbed[-1]):
             break
     return Outcome(climbed)
@@ -170,6 +172,7 @@ def _climb(
         original=climb.generation,
         seen_as=broken.seen_as,
         dearer=broken.dearer,
+        run_id=climb.run_id,
     )
 
 

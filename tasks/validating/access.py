@@ -26,7 +26,7 @@ from tasks.ledger import open_ledger
 from tasks.opening import open_source
 from tasks.sources.port import Source, SourceRow
 from tasks.stores.port import VectorStore
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.narrowing import BROKEN, scores_of
 from tasks.verifying import list_set_aside
 
@@ -38,7 +38,7 @@ _SERVICE_QUERIES = 60
 _COMPARED = "what each reader is shown with the groups that the source allows"
 
 
-@rung(Rung.ACCESS, "read as everybody in turn")
+@check(Rung.ACCESS, "read as everybody in turn")
 def measure_access(climb: Climb) -> Climbed:
     """Play readers of every group and of pairs: all rows by the filter, and searches.
 

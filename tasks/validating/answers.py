@@ -28,11 +28,10 @@ from tasks.answering.service import LanguageModelService
 from tasks.connections import connection
 from tasks.embedders.governor import Governor, Purse
 from tasks.ledger import Connection, open_ledger
-from tasks.runs import current_run_id
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 
 
-@rung(Rung.ANSWERS, "ask golden prompts")
+@check(Rung.ANSWERS, "ask golden prompts")
 def judge_answers(climb: Climb) -> Climbed:
     """Ask both language models every golden prompt, grade the answers, and judge the difference.
 
@@ -78,7 +77,7 @@ def ask_models(
     """Ask both, each call paid from the generation's purse."""
     budget, generation = climb.workload.budget, climb.original
     purse = Purse(
-        climb.workload.name, generation.number, current_run_id(), Decimal(repr(budget.spend_cap)),
+        climb.workload.name, generation.number, climb.run_id, Decimal(repr(budget.spend_cap)),
         budget.currency, Decimal(0), what="answers", run="benchmark-validation",
     )  # fmt: skip
     with ExitStack() as stack:

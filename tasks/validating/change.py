@@ -10,12 +10,12 @@ from qafila.core.ladder.climb import Climbed
 from qafila.core.ladder.rungs import Detail, Finding, NotApplicable, Rung
 from tasks.ledger import open_ledger
 from tasks.opening import open_source
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.known_items import fetch_documents
 from tasks.validating.side_by_side import FIRST, WORST, named
 
 
-@rung(Rung.CHANGE, "compare first pages")
+@check(Rung.CHANGE, "compare first pages")
 def measure_change(climb: Climb) -> Climbed:
     """Compare the first ten of the baseline and the candidate, query by query, in random order."""
     old, new = climb.answers["baseline"], climb.answers["candidate"]

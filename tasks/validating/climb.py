@@ -1,7 +1,7 @@
 """What the rungs share: the generation on trial, the systems compared, the queries, the answers.
 
-A rung is a function from a ``Climb`` to what it found, made a Prefect task by ``rung``. It reads,
-and never writes: the record is written once, at the end.
+A rung is climbed by a ``Check``: a function from a ``Climb`` to what it found, declared by
+``check``. It reads, and never writes: the record is written once, at the end.
 """
 
 from __future__ import annotations
@@ -11,11 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, partial, wraps
-
-from prefect import Task, task
-from prefect.cache_policies import NO_CACHE
-from prefect.context import TaskRunContext
+from functools import cached_property, partial
 
 from qafila.connecting.settings import PostgresConnection
 from qafila.core.judged import Answer, JudgedQuery
@@ -25,7 +21,6 @@ from qafila.core.ladder.rungs import Finding, Rung
 from qafila.core.phases import Phase
 from qafila.core.workload import Workload
 from qafila.errors import Refused
-from tasks.artifact_tables import show_markdown
 from tasks.connections import connection
 from tasks.ledger import Connection, Generation, open_ledger, read_workload, require_generation
 from tasks.opening import open_store
@@ -34,7 +29,6 @@ from tasks.stores.port import VectorStore
 from tasks.validating.asking import OpenArm, ask_all, read_judged_queries
 from tasks.validating.known_items import make_known_items
 from tasks.validating.probes import Probes, embed_sample
-from tasks.validating.wording import finding_page
 
 
 class Climb:
@@ -42,7 +36,7 @@ class Climb:
 
     In a rehearsal the generation is a scratch copy of ``original``, which the ledger knows, and
     ``seen_as`` may spoil the store on purpose; ``dearer`` multiplies the price of the candidate's
-    machine.
+    machine. ``run_id`` is the flow run that what is paid is entered under.
     """
 
     def __init__(
@@ -57,6 +51,7 @@ class Climb:
         original: Generation | None = None,
         seen_as: Callable[[VectorStore], VectorStore] | None = None,
         dearer: float = 1.0,
+        run_id: str | None = None,
     ) -> None:
         self.workload = workload
         self.generation = generation
@@ -67,6 +62,7 @@ class Climb:
         self.original = original or generation
         self._seen_as = seen_as
         self.dearer = dearer
+        self.run_id = run_id
 
     @contextmanager
     def store(self, ledger: Connection) -> Iterator[VectorStore]:
@@ -87,32 +83,32 @@ class Climb:
         return embed_sample(self.workload, self.original, self.queries, self.options)
 
 
-def rung(kind: Rung, doing: str) -> Callable[[Callable[[Climb], Climbed]], Task[[Climb], Climbed]]:
-    """Make a task of a rung's function: named, timed, never cached, with its own artifact."""
+class Check:
+    """What climbs one rung: which it is, what is done there, and the function that measures.
 
-    def as_task(measure: Callable[[Climb], Climbed]) -> Task[[Climb], Climbed]:
-        @task(
-            name=f"rung {kind.number} {kind.value}",
-            task_run_name=f"{kind.number} {kind.value}: {doing} of g{{climb.generation.number}}",
-            cache_policy=NO_CACHE,
-        )
-        @wraps(measure)
-        def climb_rung(climb: Climb) -> Climbed:
-            begun = time.perf_counter()
-            found = measure(climb)
-            if isinstance(found, Finding):
-                found = replace(found, seconds=time.perf_counter() - begun)
-            if TaskRunContext.get() is not None:
-                show_markdown(key=kind.artifact, markdown=finding_page(found), description=doing)
-            return found
+    Not a dataclass either: Prefect would look through the ladder of a rehearsal.
+    """
 
-        return climb_rung
+    def __init__(self, rung: Rung, doing: str, measure: Callable[[Climb], Climbed]) -> None:
+        self.rung = rung
+        self.doing = doing
+        self.measure = measure
 
-    return as_task
+    def __call__(self, climb: Climb) -> Climbed:
+        """Return what was found, with the seconds that it took."""
+        begun = time.perf_counter()
+        found = self.measure(climb)
+        if isinstance(found, Finding):
+            found = replace(found, seconds=time.perf_counter() - begun)
+        return found
 
 
-@task(task_run_name="find what is on trial of {name}", cache_policy=NO_CACHE)
-def start_climb(name: str, options: LadderOptions) -> Climb:
+def check(rung: Rung, doing: str) -> Callable[[Callable[[Climb], Climbed]], Check]:
+    """Declare that a function climbs a rung; ``doing`` says in a few words what it does there."""
+    return partial(Check, rung, doing)
+
+
+def begin_climb(name: str, options: LadderOptions, *, run_id: str | None = None) -> Climb:
     """Return the climb of the generation to validate; its services must be up and serve it.
 
     Raises:
@@ -143,6 +139,7 @@ def start_climb(name: str, options: LadderOptions) -> Climb:
         queries,
         partial(SearchService, service.baseline.url),
         partial(SearchService, service.candidate.url),
+        run_id=run_id,
     )
 
 

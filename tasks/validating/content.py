@@ -29,7 +29,7 @@ from tasks.ledger import Connection, open_ledger
 from tasks.opening import open_source
 from tasks.sources.port import Source, SourceRow
 from tasks.stores.port import Chunk, Vectors, VectorStore
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.remaking import remake
 from tasks.validating.shared_vectors import Shared, SharedVectors
 
@@ -64,7 +64,7 @@ class _Pairs:
     vectors: Vectors
 
 
-@rung(Rung.CONTENT, "look at every row")
+@check(Rung.CONTENT, "look at every row")
 def compare_content(climb: Climb) -> Climbed:
     """Compare text, offsets, title, metadata, readers and fingerprint; look at every vector.
 

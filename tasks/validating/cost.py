@@ -18,12 +18,12 @@ from qafila.core.workload import Workload
 from tasks.decision import load_price_book
 from tasks.ledger import open_ledger
 from tasks.validating.asking import SYSTEMS
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 
 _STORAGE = "block-storage"
 
 
-@rung(Rung.COST, "price a query")
+@check(Rung.COST, "price a query")
 def judge_cost(climb: Climb) -> Climbed:
     """Price machine time, embedding and vectors of each system; judge the candidate's month."""
     book, budget = load_price_book(), climb.workload.budget

@@ -22,14 +22,14 @@ from qafila.core.verdict import Judgement, Verdict
 from qafila.core.workload import Workload
 from tasks.ledger import open_ledger
 from tasks.stores.port import Effort, VectorStore
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.narrowing import BROKEN, Narrowed, Truth, filters_of, reach, reach_with
 
 EFFORTS = (40, 100, 200, 400, 800)
 _COMPARED = "the ten nearest by the index with the ten nearest by looking at every row"
 
 
-@rung(Rung.INDEX, "meet exact search")
+@check(Rung.INDEX, "meet exact search")
 def measure_index(climb: Climb) -> Climbed:
     """Compare the index with exact search on a sample of the queries, through the store's port.
 

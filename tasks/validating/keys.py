@@ -6,11 +6,11 @@ from qafila.core.ladder.climb import Climbed
 from qafila.core.ladder.keys import MOST_NAMED, judge_keys, readers_parts
 from qafila.core.ladder.rungs import Detail, Finding, Rung
 from tasks.ledger import open_ledger
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.verifying import compare_generation, databases_answer
 
 
-@rung(Rung.KEYS, "compare keys and digests")
+@check(Rung.KEYS, "compare keys and digests")
 def compare_keys(climb: Climb) -> Climbed:
     """Compare every key, digest and fingerprint of the source with the target, and count readers.
 

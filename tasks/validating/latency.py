@@ -35,7 +35,7 @@ from qafila.core.ladder.rungs import Detail, Finding, Rung
 from qafila.core.metrics import mean
 from qafila.core.verdict import Judgement
 from tasks.validating.asking import Arm, OpenArm
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.loading_open import Crew, Sent
 
 BOTH = ("baseline", "candidate")
@@ -48,7 +48,7 @@ _DRAWN = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999
 Question = tuple[str, str]  # system, text
 
 
-@rung(Rung.LATENCY, "time answers under load")
+@check(Rung.LATENCY, "time answers under load")
 def measure_latency(climb: Climb) -> Climbed:
     """Judge the ratio of the 95th percentiles at the real rate; look for saturation above it."""
     texts = [q.text for q in climb.queries]

@@ -23,7 +23,7 @@ from qafila.core.verdict import Judgement, Verdict
 from qafila.errors import BackfillHalted, Unavailable
 from tasks.ledger import open_ledger
 from tasks.stores.port import Chunk, Vectors, VectorStore
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.remaking import Remade, remake
 
 _BATCH_ROWS = 10_000
@@ -33,7 +33,7 @@ _POINTS = 60  # of the picture
 _COMPARED = "the vector that is stored with the one that the model makes of the stored text"
 
 
-@rung(Rung.MEANING, "embed a sample anew")
+@check(Rung.MEANING, "embed a sample anew")
 def compare_meaning(climb: Climb) -> Climbed:
     """Embed a random sample anew and compare it with what is stored, by cosine and by length.
 

@@ -20,14 +20,14 @@ from qafila.core.ladder.recall import Scores
 from qafila.core.ladder.rungs import Detail, Finding, NotApplicable, Rung
 from qafila.core.verdict import Judgement, Verdict
 from qafila.errors import Refused
-from tasks.drift import serving_generation
 from tasks.generations import model_of
 from tasks.ledger import Connection, fingerprint_body, generation_of, open_ledger
 from tasks.opening import open_source, open_store
+from tasks.promoted import serving_generation
 from tasks.sources.pgvector import FULL_ROUNDS, HALF_ROUNDS
 from tasks.sources.port import IndexSource
 from tasks.stores.port import Vectors, VectorStore
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.narrowing import BROKEN, everybody, scores_of
 from tasks.verifying import list_set_aside
 
@@ -53,7 +53,7 @@ class OldIndex:
     vectors: Callable[[Sequence[str]], Mapping[Place, Vectors]]
 
 
-@rung(Rung.NEIGHBOURS, "meet the old index")
+@check(Rung.NEIGHBOURS, "meet the old index")
 def compare_neighbours(climb: Climb) -> Climbed:
     """Ask old and new index for the neighbours of documents drawn by the seed, and of queries.
 

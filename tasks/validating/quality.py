@@ -24,7 +24,7 @@ from qafila.core.verdict import Judgement, Verdict
 from tasks.ledger import open_ledger
 from tasks.opening import open_source
 from tasks.validating.asking import CHALLENGERS, SYSTEMS
-from tasks.validating.climb import Climb, rung
+from tasks.validating.climb import Climb, check
 from tasks.validating.deep import ask_deep, look_for_caches
 from tasks.validating.known_items import fetch_documents
 from tasks.validating.side_by_side import side_by_side
@@ -34,7 +34,7 @@ _KEPT = 1000
 _RESAMPLES = 2000  # of what is shown and decides nothing
 
 
-@rung(Rung.QUALITY, "judge answers")
+@check(Rung.QUALITY, "judge answers")
 def judge_quality(climb: Climb) -> Climbed:
     """Judge nDCG@10 of the candidate and of vectors alone minus the baseline's, query by query."""
     queries, answers, objectives = climb.queries, climb.answers, climb.workload.objectives

@@ -7,7 +7,7 @@ from typing import Any
 
 from qafila.core.foreign_text import markdown_row, markdown_text
 from qafila.core.ladder.climb import CANDIDATE, Climbed, Outcome
-from qafila.core.ladder.rungs import NotApplicable
+from qafila.core.ladder.rungs import NotApplicable, Rung
 from qafila.core.verdict import Verdict
 from qafila.report.rungs import rung_lines
 from tasks.ledger import Generation
@@ -117,6 +117,12 @@ def system_rows(outcome: Outcome) -> list[dict[str, object]]:
             }
         )  # fmt: skip
     return rows
+
+
+def worst_rows(outcome: Outcome) -> list[dict[str, object]]:
+    """Return one row a query where the candidate lost most, ready to be shown."""
+    quality = outcome.finding(Rung.QUALITY)
+    return [dict(r) for d in (quality.details if quality else ())[:1] for r in d.rows]
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

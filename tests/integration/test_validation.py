@@ -10,7 +10,6 @@ import psycopg
 import pytest
 from prefect.logging import disable_run_logger
 
-from flows.benchmark_validation import LADDER, conclude
 from qafila.core.ladder.climb import Outcome, stops
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rungs import Rung
@@ -19,12 +18,14 @@ from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Inconclusive, Refused, Unavailable
 from qafila.report.page import render_validation
 from qafila.report.validation import validation_of
+from tasks.benchmark_validation import conclude
 from tasks.evidence import check_chain, evidence_of, latest_evidence
 from tasks.ledger import open_ledger
 from tasks.reporting import collect_facts
 from tasks.search_service import SearchService
 from tasks.validating.asking import SYSTEMS, read_judged_queries
-from tasks.validating.climb import Climb, read_queries, start_climb
+from tasks.validating.climb import Climb, begin_climb, read_queries
+from tasks.validating.ladder import LADDER
 from tasks.validating.recording import record_outcome
 from tasks.validating.wording import verdict_page
 from tests.demo_services import Demo
@@ -36,23 +37,21 @@ def climb(demo: Demo, max_queries: int | None, **load: float) -> Outcome:
     options = LadderOptions(
         max_queries=max_queries, recall_queries=40, **{"latency_seconds": 3, **load}
     )
-    return climb_all(start_climb.fn(demo.workload.name, options))
+    return climb_all(begin_climb(demo.workload.name, options))
 
 
 def climb_all(started: Climb) -> Outcome:
     climbed = []
-    for rung in LADDER:
-        climbed.append(rung.fn(started))
+    for check in LADDER:
+        climbed.append(check(started))
         if stops(climbed[-1]):
             break
     return Outcome(climbed)
 
 
 def test_vectors_alone_fail_hybrid_is_measured_and_all_of_it_is_kept(demo: Demo) -> None:
-    started = start_climb.fn(
-        demo.workload.name, LadderOptions(recall_queries=40, latency_seconds=3)
-    )
-    outcome = Outcome([rung.fn(started) for rung in LADDER])
+    started = begin_climb(demo.workload.name, LadderOptions(recall_queries=40, latency_seconds=3))
+    outcome = Outcome([check(started) for check in LADDER])
     body = outcome.body()
     baseline, alone, hybrid = (body["systems"][s] for s in SYSTEMS)
     assert baseline["queries"] == demo.corpus.queries
@@ -67,13 +66,14 @@ def test_vectors_alone_fail_hybrid_is_measured_and_all_of_it_is_kept(demo: Demo)
     assert page.startswith(f"# {outcome.verdict}")
     assert "| vector_only | FAIL |" in page
 
-    generation = start_climb.fn(demo.workload.name, LadderOptions()).generation
+    generation = begin_climb(demo.workload.name, LadderOptions()).generation
     passed = Passed(outcome.climbed)
-    assert record_outcome.fn(generation, passed).phase == Phase.VALIDATED
-    # once more is allowed, and moves nothing
-    again = start_climb.fn(demo.workload.name, LadderOptions()).generation
-    assert record_outcome.fn(again, passed).phase == Phase.VALIDATED
     with open_ledger() as ledger:
+        assert record_outcome(ledger, generation, passed).phase == Phase.VALIDATED
+    # once more is allowed, and moves nothing
+    again = begin_climb(demo.workload.name, LadderOptions()).generation
+    with open_ledger() as ledger:
+        assert record_outcome(ledger, again, passed).phase == Phase.VALIDATED
         kept = latest_evidence(ledger, demo.workload.name, "validation", generation=1)
         assert kept.verdict == "PASS"
         assert kept.body["verdicts"]["vector_only"] == "FAIL"
@@ -134,14 +134,15 @@ def test_a_lost_and_a_changed_row_stop_the_climb(demo: Demo) -> None:
             " WHERE source_key = (SELECT max(source_key) FROM kept)"
         )
     try:
-        started = start_climb.fn(demo.workload.name, LadderOptions())
+        started = begin_climb(demo.workload.name, LadderOptions())
         outcome = climb_all(started)
         assert outcome.verdict is Verdict.FAIL
         assert outcome.stopped_at is Rung.KEYS
         assert "1 missing" in outcome.sentence
         assert "1 stale" in outcome.sentence
         before = replace(started.generation, phase="backfilled")
-        assert record_outcome.fn(before, outcome).phase == "backfilled"
+        with open_ledger() as ledger:
+            assert record_outcome(ledger, before, outcome).phase == "backfilled"
         with disable_run_logger(), pytest.raises(Refused, match="1 missing"):
             conclude(started.generation, outcome)
     finally:
@@ -160,7 +161,7 @@ def test_what_is_not_ready_is_refused_before_anything_is_measured(demo: Demo) ->
         target.execute("UPDATE qafila.alias SET trial = NULL")
         time.sleep(0.25)
         with pytest.raises(Unavailable, match="503"):
-            start_climb.fn(demo.workload.name, LadderOptions())
+            begin_climb(demo.workload.name, LadderOptions())
     with (
         SearchService(f"http://127.0.0.1:{free_port()}") as nobody,
         pytest.raises(Unavailable, match="does not answer"),

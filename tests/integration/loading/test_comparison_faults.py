@@ -35,7 +35,7 @@ Compare = Callable[[psycopg.Connection, Generation], object]
 
 def as_the_ladder(ledger: psycopg.Connection, generation: Generation) -> object:
     workload, _ = read_workload(ledger, generation.workload)
-    return compare_keys.fn(Climb(workload, generation, LadderOptions(), [], nobody, nobody))
+    return compare_keys(Climb(workload, generation, LadderOptions(), [], nobody, nobody))
 
 
 def as_live_sync(ledger: psycopg.Connection, generation: Generation) -> object:

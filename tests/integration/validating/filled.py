@@ -27,7 +27,7 @@ from tasks.engine.claims import list_shards
 from tasks.ledger import Generation, open_ledger
 from tasks.opening import embedder_of, open_store
 from tasks.stores.port import Chunk, SyncMark, VectorStore
-from tasks.validating.climb import Climb
+from tasks.validating.climb import Check, Climb
 from tests.corpus import demo_workload, ready_generation
 from tests.demo_services import ledger_of
 from tests.integration.validating.worlds import nobody
@@ -69,21 +69,21 @@ class Filled:
     def table(self) -> str:
         return f"qafila.chunk_aws_docs_search_g{self.generation.number}"
 
-    def find(self, rung: Any, **options: Any) -> Finding:
+    def find(self, check: Check, **options: Any) -> Finding:
         """Climb one rung."""
         climb = Climb(self.workload, self.generation, LadderOptions(**options), [], nobody, nobody)
         with ledger_of(self.ledger_url):
-            found = rung.fn(climb)
+            found = check(climb)
         assert isinstance(found, Finding)
         return found
 
-    def assert_passes(self, rung: Any, **options: Any) -> Finding:
-        found = self.find(rung, **options)
+    def assert_passes(self, check: Check, **options: Any) -> Finding:
+        found = self.find(check, **options)
         assert found.judgement.verdict is Verdict.PASS, found.judgement.sentence
         return found
 
-    def assert_fails(self, rung: Any, *said: str, **options: Any) -> Finding:
-        found = self.find(rung, **options)
+    def assert_fails(self, check: Check, *said: str, **options: Any) -> Finding:
+        found = self.find(check, **options)
         assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
         for words in said:
             assert words in found.judgement.sentence, found.judgement.sentence

@@ -46,7 +46,7 @@ OPEN = answering(("k000000", "k000001"))
 
 def measured(world: World, **how: Any) -> Finding:
     with ledger_of(world.ledger_url):
-        found = measure_access.fn(world.climb(**{"candidate": OPEN, "queries": 20, **how}))
+        found = measure_access(world.climb(**{"candidate": OPEN, "queries": 20, **how}))
     assert isinstance(found, Finding)
     return found
 

@@ -91,7 +91,7 @@ def workload(**more: Any) -> Workload:
 def climbed(one: Workload) -> Any:
     generation = replace(GENERATION, workload=one.name)
     nobody: Any = None
-    return judge_answers.fn(Climb(one, generation, LadderOptions(), [], nobody, nobody))
+    return judge_answers(Climb(one, generation, LadderOptions(), [], nobody, nobody))
 
 
 def test_without_the_section_there_is_nothing_to_measure() -> None:

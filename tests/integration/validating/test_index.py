@@ -32,7 +32,7 @@ def world(pg_server: postgres.Postgres) -> World:
 
 def measured(world: World, climb: Climb) -> Finding:
     with ledger_of(world.ledger_url):
-        found = measure_index.fn(climb)
+        found = measure_index(climb)
     assert isinstance(found, Finding)
     return found
 

@@ -65,7 +65,7 @@ def measure(
     objectives = workload.objectives.model_copy(
         update={"latency_p95": AtMostRatio(at_most_ratio=at_most)}
     )
-    found = measure_latency.fn(
+    found = measure_latency(
         Climb(
             workload.model_copy(update={"objectives": objectives}),
             Generation(workload.name, 1, 1, "x", "backfilled", datetime.now(UTC)),

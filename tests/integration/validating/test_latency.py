@@ -12,7 +12,6 @@ import httpx
 import pytest
 from prefect.logging import disable_run_logger
 
-from flows.benchmark_validation import conclude
 from qafila.core.judged import Answer
 from qafila.core.ladder.climb import Outcome
 from qafila.core.ladder.options import LadderOptions
@@ -21,8 +20,9 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import CostRatio
 from qafila.errors import Refused
 from tasks.alias import set_trial
+from tasks.benchmark_validation import conclude
 from tasks.search_service import SearchService
-from tasks.validating.climb import Climb, start_climb
+from tasks.validating.climb import Climb, begin_climb
 from tasks.validating.cost import judge_cost
 from tasks.validating.latency import measure_latency
 from tests.demo_services import Demo, ledger_of
@@ -41,11 +41,11 @@ def demo(search_demo: Demo) -> Iterator[Demo]:
 
 
 def climb(demo: Demo, **options: float) -> Climb:
-    return start_climb.fn(demo.workload.name, LadderOptions(max_queries=60, **options))
+    return begin_climb(demo.workload.name, LadderOptions(max_queries=60, **options))
 
 
 def test_real_services_are_measured_over_http(demo: Demo) -> None:
-    found = measure_latency.fn(climb(demo, latency_seconds=6))
+    found = measure_latency(climb(demo, latency_seconds=6))
     assert found.judgement.verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE)
     assert found.parts["errors of candidate"].numbers["errors"] == 0
     assert "2,000,000 queries a month" in found.judgement.sentence
@@ -54,7 +54,7 @@ def test_real_services_are_measured_over_http(demo: Demo) -> None:
 
 def test_a_slow_service_fails_and_stops_the_phase(demo: Demo) -> None:
     httpx.post(f"{demo.candidate_url}/_demo/break", json={"slow_ms": 300})
-    found = measure_latency.fn(climb(demo, latency_rate=20, latency_seconds=20))
+    found = measure_latency(climb(demo, latency_rate=20, latency_seconds=20))
     assert isinstance(found, Finding)
     assert found.judgement.verdict is Verdict.FAIL, found.judgement.sentence
     with disable_run_logger(), pytest.raises(Refused, match="times the baseline's"):
@@ -63,7 +63,7 @@ def test_a_slow_service_fails_and_stops_the_phase(demo: Demo) -> None:
 
 def test_the_cost_of_the_demo_is_priced_and_a_dearer_machine_is_seen(demo: Demo) -> None:
     started = climb(demo)
-    found = judge_cost.fn(started)
+    found = judge_cost(started)
     assert found.judgement.verdict is Verdict.PASS, found.judgement.sentence
     assert "machine time 81.76 USD" in found.judgement.sentence  # 0.112 an hour, 730 hours
     assert "not judged" in found.judgement.sentence
@@ -77,7 +77,7 @@ def test_the_cost_of_the_demo_is_priced_and_a_dearer_machine_is_seen(demo: Demo)
     ratio = found.figures["cost"]["ratio"]["ratio"]
     started.dearer = 1.3
     started.workload = with_cost_ratio(started, ratio * 0.5)
-    dearer = judge_cost.fn(started)
+    dearer = judge_cost(started)
     assert dearer.figures["cost"]["ratio"]["ratio"] == pytest.approx(1.3 * ratio)
     assert dearer.judgement.verdict is Verdict.FAIL
     assert "times what it costs the baseline" in dearer.judgement.sentence
@@ -91,13 +91,13 @@ def with_cost_ratio(climb: Climb, at_most: float) -> object:
 
 
 def test_a_missing_price_or_another_currency_is_inconclusive(demo: Demo) -> None:
-    found = judge_cost.fn(climb(demo, machine="a-machine-of-nobody"))
+    found = judge_cost(climb(demo, machine="a-machine-of-nobody"))
     assert found.judgement.verdict is Verdict.INCONCLUSIVE
     assert "a-machine-of-nobody" in found.judgement.sentence
     euros = climb(demo)
     budget = euros.workload.budget.model_copy(update={"currency": "EUR"})
     euros.workload = euros.workload.model_copy(update={"budget": budget})
-    said = judge_cost.fn(euros).judgement
+    said = judge_cost(euros).judgement
     assert said.verdict is Verdict.INCONCLUSIVE
     assert "the budget is in EUR, the price book in USD" in said.sentence
 

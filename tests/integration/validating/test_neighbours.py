@@ -84,9 +84,7 @@ def copied(request: pytest.FixtureRequest, pg_server: postgres.Postgres) -> Worl
 
 def measured(world: World, **how: Any) -> Finding:
     with ledger_of(world.ledger_url):
-        found = compare_neighbours.fn(
-            world.climb(**{"queries": 20, "neighbour_queries": 60, **how})
-        )
+        found = compare_neighbours(world.climb(**{"queries": 20, "neighbour_queries": 60, **how}))
     assert isinstance(found, Finding), found
     return found
 
@@ -170,7 +168,7 @@ def test_of_another_model_the_overlap_is_told_and_nothing_fails(
 def test_a_generation_that_serves_is_the_old_index(pg_server: postgres.Postgres) -> None:
     world = fresh_world(pg_server, rows=ROWS, index="none")
     with ledger_of(world.ledger_url):
-        alone = compare_neighbours.fn(world.climb())
+        alone = compare_neighbours(world.climb())
         assert isinstance(alone, NotApplicable)
         assert "no other generation of aws-docs-search serves" in alone.because
         with world.ledger() as ledger:
@@ -195,6 +193,6 @@ def test_a_generation_that_serves_is_the_old_index(pg_server: postgres.Postgres)
         assert "it differs in model" in measured(world).judgement.sentence
         with world.target() as target:
             target.execute("DROP TABLE qafila.chunk_aws_docs_search_g1")
-        gone = compare_neighbours.fn(world.climb())
+        gone = compare_neighbours(world.climb())
         assert isinstance(gone, NotApplicable)
         assert "cannot be searched" in gone.because

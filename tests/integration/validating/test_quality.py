@@ -23,7 +23,7 @@ from tasks.ledger import open_ledger
 from tasks.search_service import SearchService
 from tasks.validating.asking import read_judged_queries
 from tasks.validating.change import measure_change
-from tasks.validating.climb import Climb, read_queries, start_climb
+from tasks.validating.climb import Climb, begin_climb, read_queries
 from tasks.validating.quality import judge_quality
 from tests.demo_services import Demo
 
@@ -57,7 +57,7 @@ def climb(
     candidate: Spoil | None = None,
     most: int | None = 80,
 ) -> Climb:
-    started = start_climb.fn(demo.workload.name, LadderOptions(max_queries=most, deep_queries=20))
+    started = begin_climb(demo.workload.name, LadderOptions(max_queries=most, deep_queries=20))
 
     def arm(url: str, spoil: Spoil | None) -> Any:
         return partial(SearchService, url) if spoil is None else partial(through, url, spoil)
@@ -70,7 +70,7 @@ def climb(
 
 
 def quality(started: Climb) -> Finding:
-    found = judge_quality.fn(started)
+    found = judge_quality(started)
     assert isinstance(found, Finding)
     return found
 
@@ -152,13 +152,13 @@ def test_queries_of_nobody_are_made_from_the_corpus_and_say_so(demo: Demo) -> No
     assert LABEL in found.compared
     assert "generated known-item" in found.on
     assert found.figures["quality"]["judged_by"] == LABEL
-    changed = measure_change.fn(climb(demo, queries, workload=unjudged))
+    changed = measure_change(climb(demo, queries, workload=unjudged))
     assert isinstance(changed, Finding)
     assert LABEL in changed.compared
 
 
 def test_change_is_reported_and_decides_only_by_an_objective(demo: Demo) -> None:
-    found = measure_change.fn(climb(demo))
+    found = measure_change(climb(demo))
     assert isinstance(found, Finding)
     assert found.judgement.verdict is Verdict.PASS
     assert 0 < found.figures["change"]["overlap_at_10"] < 1
@@ -166,9 +166,9 @@ def test_change_is_reported_and_decides_only_by_an_objective(demo: Demo) -> None
     assert found.series["overlap_at_10"][-1]["queries"] == 80
     objectives = {**demo.workload.objectives.model_dump(), "overlap_at_10": {"at_least": 0.99}}
     strict = Workload.model_validate({**demo.workload.model_dump(), "objectives": objectives})
-    assert measure_change.fn(climb(demo, workload=strict)).judgement.verdict is Verdict.FAIL
+    assert measure_change(climb(demo, workload=strict)).judgement.verdict is Verdict.FAIL
     empty = climb(demo, candidate=lambda a, t, k: replace(a, ranking=None))
-    assert isinstance(measure_change.fn(empty), NotApplicable)
+    assert isinstance(measure_change(empty), NotApplicable)
 
 
 def test_bad_rows_of_judgements_are_one_error_that_names_all(demo: Demo) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flows.benchmark_validation import REHEARSED
 from qafila.core.ladder.options import LadderOptions
 from qafila.core.ladder.rehearsal import FAULTS as ALL_FAULTS
 from qafila.core.ladder.rehearsal import judge_rehearsal
@@ -10,7 +9,8 @@ from qafila.core.ladder.rungs import Rung
 from qafila.core.verdict import Verdict
 from tasks.ledger import open_ledger
 from tasks.rehearsing.rehearse import rehearse
-from tasks.validating.climb import start_climb
+from tasks.validating.climb import begin_climb
+from tasks.validating.ladder import REHEARSED
 from tests.demo_services import Demo
 
 TIMED = {Rung.LATENCY, Rung.COST}  # need a quiet machine: qafila bench validation measures them
@@ -18,7 +18,7 @@ FAULTS = [f for f in ALL_FAULTS if not TIMED.intersection(f.rungs)]
 
 
 def test_every_planted_fault_is_caught_and_the_copy_is_gone(demo: Demo) -> None:
-    climb = start_climb.fn(
+    climb = begin_climb(
         demo.workload.name, LadderOptions(max_queries=120, latency_seconds=4, access_readers=4)
     )
     said: list[str] = []

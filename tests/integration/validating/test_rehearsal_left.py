@@ -17,11 +17,11 @@ import pytest
 from qafila.core.ladder.options import LadderOptions
 from qafila.errors import Refused
 from qafila.stack import postgres
+from tasks import benchmark_validation as steps
 from tasks.alias import read_alias
 from tasks.cleaning import plan_clean_up
 from tasks.ledger import generation_of, newest_generation, open_ledger
 from tasks.opening import open_store, reach_of
-from tasks.rehearsing import steps
 from tasks.rehearsing.scratch import BEYOND, drop_leftovers, scratch_copy
 from tasks.stores.port import VectorStore
 from tasks.validating.climb import Climb
