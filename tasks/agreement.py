@@ -18,11 +18,11 @@ from qafila.core.verdict import Verdict
 from qafila.core.workload import Workload
 from qafila.errors import Disagreement, Refused, Unavailable
 from qafila.sql import statement
-from tasks.descent import read_whatever_it_says
 from tasks.evidence import latest_evidence, record_evidence
 from tasks.leases import LeaseRow, read_lease, release_lease, take_lease
 from tasks.ledger import Connection, newest_generation
 from tasks.rolling_back import generations_on_the_road
+from tasks.routers.highest_weight import read_highest_weight
 from tasks.routers.port import Router, RouterState
 
 ADOPTED, RESTORED = "router-adopted", "router-restored"
@@ -169,7 +169,7 @@ def restore(ledger: Connection, spec: Workload, router: Router, why: str) -> Agr
             kept="all weights.",
             remedy=f"qafila rollback {spec.name}",
         )
-    before = read_whatever_it_says(router)
+    before = read_highest_weight(router)
     epoch = take_lease(ledger, spec.name, "router restore", above=before.epoch)
     try:
         acknowledged_s = router.acknowledged(router.write(weight, epoch=epoch, why=why))

@@ -14,12 +14,13 @@ import httpx
 import psycopg
 
 from qafila.core.verdict import Verdict
-from qafila.errors import Disagreement, QafilaError, Refused, Unavailable
+from qafila.errors import QafilaError, Refused, Unavailable
 from tasks.alias import read_alias, return_alias
 from tasks.connections import Recorded, open_postgres
 from tasks.routers.access_log import tenant_digest
 from tasks.routers.envoy_config import ARM_HEADER, PROBE
-from tasks.routers.port import Request, Router, RouterState
+from tasks.routers.highest_weight import read_highest_weight
+from tasks.routers.port import Request, Router
 
 PROOF_SECONDS = 1.0
 MOST_WATCHED_S = 120.0
@@ -63,28 +64,6 @@ class _Probed:
 
     told: int = 0
     strays: list[float] = field(default_factory=list)
-
-
-def read_whatever_it_says(router: Router) -> RouterState:
-    """Return the router's state; of a fleet that disagrees, the highest weight and epoch.
-
-    Raises:
-        Unavailable: it has no state at all.
-    """
-    try:
-        return router.read()
-    except Disagreement:
-        states = []
-        for member in getattr(router, "members", ()):
-            with suppress(Unavailable):  # a member that is lost; writing it will say so
-                states.append(member.read())
-        if not states:
-            raise
-        newest = max(states, key=lambda s: s.epoch)
-        return RouterState(
-            max(s.candidate_percent for s in states), newest.epoch, newest.version,
-            max(s.twin_percent for s in states), max(s.mirror_percent for s in states),
-        )  # fmt: skip
 
 
 def descend(
@@ -138,7 +117,7 @@ def descend(
         problem, seconds, router.abilities.blind,
     )  # fmt: skip
     return Descent(
-        final_weight=read_whatever_it_says(router).candidate_percent,
+        final_weight=read_highest_weight(router).candidate_percent,
         seconds_to_zero=round(seconds, 4),
         acknowledged_s=None if acknowledged_s is None else round(acknowledged_s, 4),
         holds_after_s=holds_after_s,

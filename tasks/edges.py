@@ -15,11 +15,11 @@ from qafila.errors import QafilaError, Refused, Unavailable
 from tasks.accepted_addresses import require_accepted
 from tasks.connections import NEEDED, Lookup, Recorded, recorded_in, secret_of
 from tasks.credential_hosts import bind_credential_hosts, require_credential_hosts
-from tasks.descent import read_whatever_it_says
 from tasks.ledger import Connection, list_workloads, read_workload
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.envoy_arms import arms_of
 from tasks.routers.fleet import FleetRouter
+from tasks.routers.highest_weight import read_highest_weight
 from tasks.routers.port import Router, RouterState
 from tasks.routers.sight import require_sight
 from tasks.routers.upstream_addresses import require_upstreams
@@ -107,7 +107,7 @@ def _require_nobody_left_behind(ledger: Connection, workload: Workload) -> None:
     except QafilaError:
         return
     try:
-        share = read_whatever_it_says(router).candidate_percent
+        share = read_highest_weight(router).candidate_percent
     except (Unavailable, Refused):
         return
     finally:

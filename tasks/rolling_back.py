@@ -28,7 +28,6 @@ from tasks.descent import (
     descend,
     put_pointer_back,
     reaches_candidate,
-    read_whatever_it_says,
 )
 from tasks.edges import router_of
 from tasks.evidence import record_evidence
@@ -36,6 +35,7 @@ from tasks.evidence_head import keep_head
 from tasks.leases import read_lease, release_lease, take_lease
 from tasks.ledger import Connection, Generation, identity_if_any, move_phase, read_workload
 from tasks.old_side import require_in_step
+from tasks.routers.highest_weight import read_highest_weight
 from tasks.routers.port import Router
 
 Tell = Callable[[str], None]
@@ -193,7 +193,7 @@ def _roll_back(
         return put_pointer_back(found, target.block, spec.name, numbers, epoch, ledger=ours)
 
     try:
-        before = read_whatever_it_says(router)
+        before = read_highest_weight(router)
     except Unavailable:
         if road and by_name:
             epoch = take_lease(ledger, spec.name, holder, run_id=run_id, force=True)

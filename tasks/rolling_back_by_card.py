@@ -20,12 +20,12 @@ from tasks.descent import (
     descend,
     put_pointer_back,
     reaches_candidate,
-    read_whatever_it_says,
 )
 from tasks.edges import router_from
 from tasks.rollback_card import Card, read_card
 from tasks.rollback_spool import Spooled, spool
 from tasks.rolling_back import RolledBack
+from tasks.routers.highest_weight import read_highest_weight
 from tasks.routers.port import Router
 
 # A ledger that somebody else still reaches goes on counting in ones: it does not get this far, so
@@ -77,7 +77,7 @@ def give_promoted_its_weight(card: Card, router: Router, why: str) -> str:
         Unavailable: the router did not take it; its file holds it.
     """
     name = card.workload.name
-    before = read_whatever_it_says(router)
+    before = read_highest_weight(router)
     epoch = max(card.epoch, before.epoch) + STEP
     taken_s = router.acknowledged(router.write(100, epoch=epoch, why=why))
     sentence = (
@@ -101,7 +101,7 @@ def _roll_back(
     proof_seconds: float,
 ) -> RolledBack:
     name = card.workload.name
-    before = read_whatever_it_says(router)
+    before = read_highest_weight(router)
     target = card.workload.corpus.target
     epoch = max(card.epoch, before.epoch) + STEP
 

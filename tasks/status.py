@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from tasks.evidence import Evidence, latest_evidence
 from tasks.leases import LeaseRow, read_lease
 from tasks.ledger import Connection, Generation, newest_generation, read_workload
 from tasks.preflight_record import latest_preflight
+from tasks.watchdog_mark import watchdog_age
 
 
 @dataclass(frozen=True)
@@ -138,15 +138,3 @@ def _closed(ledger: Connection, rollout: Rollout) -> Closed | None:
     row = ledger.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     return closed(row[0], rollout.windows, rollout.freezes)
-
-
-def mark_watchdog(ledger: Connection, name: str | None = None) -> None:
-    """Note that a watchdog has just looked; ``name`` tells several apart, else the machine's."""
-    key = {"name": name or socket.gethostname()}
-    ledger.execute(statement("status", "mark_watchdog"), key)
-
-
-def watchdog_age(ledger: Connection) -> float | None:
-    """Return how many seconds ago a watchdog looked, by the ledger's clock; None: never."""
-    row = ledger.execute(statement("status", "watchdog_seen")).fetchone()
-    return None if row is None or row[0] is None else float(row[0])

@@ -20,7 +20,6 @@ from qafila.stack.envoy_log import tend_log
 from tasks.agreement import compare, restore
 from tasks.alias import read_alias
 from tasks.connections import open_postgres
-from tasks.descent import read_whatever_it_says
 from tasks.edges import router_from, router_of
 from tasks.leases import LeaseRow, held_leases, lapsed_leases, release_lease
 from tasks.ledger import Connection, open_ledger, read_workload
@@ -28,7 +27,8 @@ from tasks.rollback_card import Card, read_card
 from tasks.rollback_spool import take_in_where_possible
 from tasks.rolling_back import RolledBack, generations_on_the_road, roll_back
 from tasks.rolling_back_by_card import give_promoted_its_weight, roll_back_by_card
-from tasks.status import mark_watchdog
+from tasks.routers.highest_weight import read_highest_weight
+from tasks.watchdog_mark import mark_watchdog
 
 POLL_S = 0.5
 LEDGER_DOWN_SECONDS = 10.0  # a living controller has lost its lease and gone back by then
@@ -116,7 +116,7 @@ class Watch:
         name = card.workload.name
         router = router_from(card.workload, card.find)
         try:
-            state = read_whatever_it_says(router)
+            state = read_highest_weight(router)
             if not (state.candidate_percent or state.twin_percent or state.mirror_percent):
                 return []
             serves = _serves(card)

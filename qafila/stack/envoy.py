@@ -21,9 +21,9 @@ import httpx
 from qafila.connecting.envoy import connect_envoy_admin
 from qafila.core.masking import mask_text
 from qafila.errors import BadInput
+from qafila.stack.envoy_log import ACCESS_LOG
 
 ROUTES = "main"  # the name of the route configuration in rds.json
-ACCESS_LOG = "access.jsonl"
 TENANT_HEADER = "x-tenant-id"
 LOOPBACK = "127.0.0.1"
 

@@ -15,8 +15,8 @@ import httpx
 
 from qafila import settings
 from qafila.connecting.envoy import connect_envoy_admin
-from qafila.stack.envoy import ACCESS_LOG
 
+ACCESS_LOG = "access.jsonl"
 MOST_BYTES = 64 << 20  # of the log, and as much of the one before it
 LONGEST_S = 86_400.0
 

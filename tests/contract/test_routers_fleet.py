@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from qafila.errors import BadInput, Disagreement, StaleEpoch, Unavailable
-from tasks.descent import read_whatever_it_says
 from tasks.routers import envoy_files
 from tasks.routers.envoy import EnvoyRouter
 from tasks.routers.fleet import FleetRouter
+from tasks.routers.highest_weight import read_highest_weight
 from tests.edges import running_fleet
 
 NOBODY = "http://127.0.0.1:9"  # no Envoy answers there
@@ -99,7 +99,7 @@ def test_a_member_that_cannot_be_read_is_named_beside_the_others(fleet: FleetRou
         fleet.read()
     assert list(all_three.value.said) == ["east", "middle", "west"]
     assert all_three.value.said["middle"].startswith("cannot be read: ")
-    assert read_whatever_it_says(fleet).candidate_percent == 5  # what a rollback starts from
+    assert read_highest_weight(fleet).candidate_percent == 5  # what a rollback starts from
 
 
 def test_an_epoch_that_is_old_for_one_member_writes_none(fleet: FleetRouter) -> None:

@@ -24,7 +24,7 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
-from tasks.status import mark_watchdog, watchdog_age
+from tasks.watchdog_mark import mark_watchdog, watchdog_age
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)

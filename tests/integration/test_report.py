@@ -22,7 +22,8 @@ from tasks import approvals
 from tasks.evidence import record_evidence
 from tasks.ledger import Generation, apply_workload, move_phase
 from tasks.reporting import collect_facts, save_validation, write_report
-from tasks.status import mark_watchdog, read_status
+from tasks.status import read_status
+from tasks.watchdog_mark import mark_watchdog
 from tests.integration.applied import apply_demo, audit
 
 NAME = "aws-docs-search"

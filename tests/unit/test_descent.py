@@ -18,9 +18,10 @@ import pytest
 from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Disagreement, Inconclusive, Refused, Unavailable
 from tasks import descent
-from tasks.descent import Descent, _Probed, descend, reaches_candidate, read_whatever_it_says
+from tasks.descent import Descent, _Probed, descend, reaches_candidate
 from tasks.rolling_back import RolledBack, refuse_if_unproven
 from tasks.routers.access_log import tenant_digest
+from tasks.routers.highest_weight import read_highest_weight
 from tasks.routers.memory import MemoryRouter
 from tasks.routers.port import Abilities, Request, RouterState
 
@@ -216,9 +217,9 @@ class Member(MemoryRouter):
 def test_of_a_fleet_that_disagrees_the_highest_of_each_counts() -> None:
     low, high = RouterState(5, 9, "v9", 40, 1), RouterState(60, 3, "v3", 0, 20)
     for members in ((low, high, None), (None, high, low)):
-        assert read_whatever_it_says(Fleet(*members)) == RouterState(60, 9, "v9", 40, 20)
+        assert read_highest_weight(Fleet(*members)) == RouterState(60, 9, "v9", 40, 20)
     with pytest.raises(Disagreement):
-        read_whatever_it_says(Fleet(None))
+        read_highest_weight(Fleet(None))
 
 
 def outcome(verdict: Verdict, acknowledged_s: float | None) -> RolledBack:
