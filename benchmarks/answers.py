@@ -23,14 +23,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from qafila.core.inference import AnswerObjectives, LanguageModel
-from qafila.core.ladder.answers import JudgedAnswers
-from qafila.core.verdict import EXIT_CODES
 from qafila.errors import BadInput
-from tasks.answering.accounts import OwnAccount, Purse
-from tasks.answering.comparing import Compared, compare_models, load_refusals
-from tasks.answering.service import LanguageModelService
-from tasks.validating.answers import read_prompt_file
+from qafila.llm_eval.accounts import OwnAccount, Purse
+from qafila.llm_eval.service import LanguageModelService
+from qafila.validation.checks.answers import read_prompt_file
+from qafila.validation.checks.judge_answers import JudgedAnswers
+from qafila.validation.checks.model_answers import Compared, compare_models, load_refusals
+from qafila.workload.inference import AnswerObjectives, LanguageModel
+from qafila.workload.verdict import EXIT_CODES
 
 _SIDES = ("baseline", "candidate", "grader")
 

@@ -38,10 +38,10 @@ from benchmarks import machine
 from benchmarks.aws_estate import HIDDEN, REGIONS, fill
 from benchmarks.aws_server import COUNTS, SEEDER
 from blocks.aws import AwsAccount
-from qafila.core.request_rate import DEFAULT, Rate
-from tasks.collectors import COLLECTORS, Account, Collector
-from tasks.collectors.pacing import Pacing
-from tasks.collectors.reading import aws_places, read_places
+from qafila.audit.collectors import COLLECTORS, Account, Collector
+from qafila.audit.collectors.pace import Pacing
+from qafila.audit.collectors.read import aws_places, read_places
+from qafila.embedders.request_rate import DEFAULT, Rate
 
 DENIED = tuple(sorted(HIDDEN))
 _SLACK = 1.25

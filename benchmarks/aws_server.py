@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from benchmarks.aws_answers import Answer, protocol_of, refusal, signing_service, spelled
-from qafila.core.request_rate import Pace, next_start, rate_of
-from tasks.collectors.pacing import documented_rates
+from qafila.audit.collectors.pace import documented_rates
+from qafila.embedders.request_rate import Pace, next_start, rate_of
 
 SEEDER = "seeder"
 COUNTS = "/qafila/counts"

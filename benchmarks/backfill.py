@@ -134,8 +134,8 @@ def ceiling(part: str, given: argparse.Namespace) -> float:
 def _texts(low: int, high: int) -> list[str]:
     import psycopg
 
-    from tasks.ledger import open_ledger, read_workload
-    from tasks.opening import reach_of
+    from qafila.endpoints import reach_of
+    from qafila.ledger.ledger import open_ledger, read_workload
 
     with open_ledger() as ledger:
         workload, _ = read_workload(ledger, "aws-docs-search")
@@ -152,7 +152,7 @@ def _texts(low: int, high: int) -> list[str]:
 
 def embed_part(low: int, high: int, batch_rows: int) -> None:
     """Embed the texts of a range, nothing else; say how long reading them took beforehand."""
-    from tasks.embedders.wordllama import WordLlamaEmbedder
+    from qafila.embedders.wordllama import WordLlamaEmbedder
 
     began = time.perf_counter()
     texts = _texts(low, high)
@@ -168,12 +168,12 @@ def write_part(low: int, high: int, batch_rows: int) -> None:
     import numpy as np
     import psycopg
 
-    from qafila.core.corpus import PgvectorTarget
-    from qafila.core.fingerprint import text_digest
-    from tasks.ledger import open_ledger, read_workload
-    from tasks.opening import reach_of
-    from tasks.stores.pgvector import PgvectorStore
-    from tasks.stores.port import Checkpoint, Chunk, Place
+    from qafila.endpoints import reach_of
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.stores.pgvector.store import PgvectorStore
+    from qafila.stores.port import Checkpoint, Chunk, Place
+    from qafila.workload.corpus import PgvectorTarget
+    from qafila.workload.fingerprint import text_digest
 
     with open_ledger() as ledger:
         workload, _ = read_workload(ledger, "aws-docs-search")

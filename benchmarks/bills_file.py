@@ -9,8 +9,8 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-from qafila.core.bills import add_up
-from tasks.locked_duckdb import locked_duckdb
+from qafila.locked_duckdb import locked_duckdb
+from qafila.text.exact_sum import add_up
 
 SERVICES, MONTHS = 25, 12
 _UNIT = Decimal("0.000000000001")  # amounts are whole numbers of it

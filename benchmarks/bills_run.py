@@ -7,8 +7,8 @@ import resource
 import sys
 import time
 
-from tasks.bills import OpenBill, open_bill
-from tasks.bills.reading import read_open
+from qafila.audit.bills.read import read_open
+from qafila.audit.bills.relation import OpenBill, open_bill
 
 
 def main() -> None:

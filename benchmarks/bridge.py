@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.machine import show
-from qafila.core.linear_map import fit
-from qafila.core.metrics import mean, ndcg_at_k
 from qafila.demo.corpus import read_corpus
-from tasks.embedders.wordllama import WordLlamaEmbedder
+from qafila.embedders.linear_map import fit
+from qafila.embedders.wordllama import WordLlamaEmbedder
+from qafila.statistics.ranking_metrics import mean, ndcg_at_k
 
 Vectors = NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]

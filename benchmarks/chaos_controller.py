@@ -17,16 +17,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qafila.core.rollout import Step, StepKind, plan_steps
 from qafila.errors import QafilaError
-from tasks import approvals, canary
-from tasks.approvals import Approval, Question
-from tasks.canary import Trial
-from tasks.edges import router_of
-from tasks.leases import held_lease
-from tasks.ledger import open_ledger, read_workload, require_generation
-from tasks.preconditions import put_on_trial
-from tasks.rollback_card import write_card
+from qafila.ledger import approvals
+from qafila.ledger.approvals import Approval, Question
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import open_ledger, read_workload, require_generation
+from qafila.rollback.card import write_card
+from qafila.rollout import steps as canary
+from qafila.rollout.plan import Step, StepKind, plan_steps
+from qafila.rollout.preconditions import put_on_trial
+from qafila.rollout.session import Trial
+from qafila.routers.lookup import router_of
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from typing import Any
 from benchmarks.chaos_world import World
 from benchmarks.open_load import CANDIDATE, TWIN, Rows, failed
 from qafila.errors import Refused, StaleEpoch, Unavailable
-from tasks.leases import TTL_SECONDS, held_lease, take_lease
-from tasks.ledger import require_generation
-from tasks.rollback_card import write_card
+from qafila.ledger.leases import TTL_SECONDS, held_lease, take_lease
+from qafila.ledger.ledger import require_generation
+from qafila.rollback.card import write_card
 
 BACK_S = TTL_SECONDS + 2.0
 _HOUR_S = 3600.0

@@ -30,12 +30,12 @@ from benchmarks.edge import BenchEdge, bench_edge
 from benchmarks.open_load import Load
 from benchmarks.setting import ROOT, WORKLOAD, Setting, setting
 from blocks import EnvoyEdge, PostgresDatabase
-from qafila.core.fingerprint import Fingerprint
-from qafila.core.workload import Objectives, Rollout, Service, Workload
-from tasks.alias import Alias, read_alias
-from tasks.connections import record_connection
-from tasks.ledger import apply_workload, newest_generation, open_generation
-from tasks.workloads import read_file
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import apply_workload, newest_generation, open_generation
+from qafila.stores.pointer_row import Alias, read_alias
+from qafila.workload.fingerprint import Fingerprint
+from qafila.workload.model import Objectives, Rollout, Service, Workload
+from qafila.workload_file import read_file
 
 BLOCK = "demo-edge"
 USERS = 100

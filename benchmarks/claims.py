@@ -91,9 +91,9 @@ def claim_for(claimants: int, seconds: float) -> None:
     """Claim with so many threads for so long; print what came of it."""
     from statistics import median
 
-    from tasks.engine.claims import Spent, beat_shard, claim_shard
-    from tasks.ledger import newest_generation, open_ledger
-    from tasks.stores.port import Checkpoint
+    from qafila.backfill.claims import Spent, beat_shard, claim_shard
+    from qafila.ledger.ledger import newest_generation, open_ledger
+    from qafila.stores.port import Checkpoint
 
     counts, times, lock = [0], [], threading.Lock()
 

@@ -27,16 +27,16 @@ from psycopg import sql
 
 from benchmarks import machine
 from benchmarks.setting import Setting, fill_source, ready, setting
-from qafila.core.corpus import PostgresSource
-from qafila.core.ladder.keys import KeyComparison
-from qafila.core.workload import Workload
-from tasks.engine.loading import chunks_of
-from tasks.ledger import Generation
-from tasks.opening import open_source, open_store
-from tasks.search import place_name
-from tasks.sources.postgres import PostgresSource as PostgresTable
-from tasks.stores.port import Checkpoint
-from tasks.verifying import compare_generation
+from qafila.backfill.load import chunks_of
+from qafila.backfill.verify import compare_generation
+from qafila.endpoints import open_source, open_store
+from qafila.ledger.ledger import Generation
+from qafila.search.table import place_name
+from qafila.sources.postgres import PostgresSource as PostgresTable
+from qafila.stores.port import Checkpoint
+from qafila.stores.row_sets import KeyComparison
+from qafila.workload.corpus import PostgresSource
+from qafila.workload.model import Workload
 
 _CHARACTERS = 400
 _BATCH_ROWS = 10_000

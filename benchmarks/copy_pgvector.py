@@ -20,10 +20,10 @@ from benchmarks import machine
 from benchmarks.loader import Measure
 from benchmarks.rows import load, make_rows, new_store, place
 from benchmarks.setting import Setting, setting
-from qafila.core.corpus import PgvectorSource, PgvectorTarget, WordLlamaEmbedder
-from qafila.core.fingerprint import rows_digest, text_digest
-from qafila.core.plan import batch_rows_for
-from tasks.stores.pgvector import PgvectorStore
+from qafila.backfill.plan import batch_rows_for
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.workload.corpus import PgvectorSource, PgvectorTarget, WordLlamaEmbedder
+from qafila.workload.fingerprint import rows_digest, text_digest
 
 DIMENSIONS = 256
 # as large as a backfill makes them by itself

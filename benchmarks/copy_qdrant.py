@@ -40,24 +40,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.machine import NotMeasured, show
 from benchmarks.setting import Setting, ready, setting
 from blocks import QdrantServer
-from qafila.connecting import connect_qdrant
-from qafila.core.corpus import PgvectorSource as SourceSettings
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import rows_digest, text_digest
-from qafila.core.plan import batch_rows_for
-from qafila.core.workload import Workload
-from tasks.connections import record_connection
-from tasks.embedders.wordllama import WordLlamaEmbedder
-from tasks.engine.claims import Shard, claim_shard, put_shards
-from tasks.engine.copying import Copier
-from tasks.engine.loading import load_claimed
-from tasks.engine.vectors import Vectorise
-from tasks.ledger import Generation
-from tasks.sources.pgvector import PgvectorSource
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors, VectorStore
-from tasks.stores.qdrant import QdrantStore
-from tasks.stores.qdrant_points import payload_of
+from qafila.backfill.claims import Shard, claim_shard, put_shards
+from qafila.backfill.copy import Copier
+from qafila.backfill.load import load_claimed
+from qafila.backfill.plan import batch_rows_for
+from qafila.backfill.vectors import Vectorise
+from qafila.connections.qdrant import connect_qdrant
+from qafila.embedders.wordllama import WordLlamaEmbedder
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation
+from qafila.sources.pgvector import PgvectorSource
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, Vectors, VectorStore
+from qafila.stores.qdrant.points import payload_of
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.workload.corpus import PgvectorSource as SourceSettings
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import rows_digest, text_digest
+from qafila.workload.model import Workload
 
 DIMENSIONS = 256
 _BATCH, _WRITTEN_ROWS, _SHARD_ROWS, _ROUNDS = 256, 5_000, 10_000, 3

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.arm import Faults
 from benchmarks.machine import NotMeasured
+from qafila.routers.envoy.router import EnvoyRouter
 from qafila.stack import envoy
-from tasks.routers.envoy import EnvoyRouter
 
 ROOT = Path(__file__).parents[1]
 Child = subprocess.Popen[bytes]

@@ -31,34 +31,24 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.embedders_table import table
 from benchmarks.machine import NotMeasured, show, surroundings
 from benchmarks.setting import setting
-from qafila.connecting import connect_postgres
-from qafila.connecting.settings import EmbeddingConnection
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.workload import Workload
+from qafila.compare.embedders.candidates import IN_PROCESS, Candidate, in_process, parse_endpoint
+from qafila.compare.embedders.comparison import Compared, Means, compare_embedders
+from qafila.compare.embedders.purchase import is_paid, purchase_lines, refuse_unasked, require_room
+from qafila.compare.embedders.sample import Sample, sample_collection, sample_workload
+from qafila.compare.embedders.vector_cache import VectorCache
+from qafila.compare.embedders.vectors import Purchase, plan_purchase
+from qafila.connections.postgres import connect_postgres
+from qafila.connections.settings import EmbeddingConnection
+from qafila.decision.embedder_comparison import record_comparison
+from qafila.embedders.governor import Purse, read_spending, read_token_ratio
+from qafila.endpoints import Reach, reach_of
 from qafila.errors import BadInput
+from qafila.ledger.connections import connection
+from qafila.ledger.ledger import Connection, open_ledger, read_workload
 from qafila.settings import home, ledger_url
-from tasks.cache import EmbeddingCache
-from tasks.comparing_embedders.candidates import (
-    IN_PROCESS,
-    Candidate,
-    in_process,
-    parse_endpoint,
-)
-from tasks.comparing_embedders.comparing import Compared, Means, compare_embedders
-from tasks.comparing_embedders.embedding import Purchase, plan_purchase
-from tasks.comparing_embedders.purchasing import (
-    is_paid,
-    purchase_lines,
-    refuse_unasked,
-    require_room,
-)
-from tasks.comparing_embedders.recording import record_comparison
-from tasks.comparing_embedders.sampling import Sample, sample_collection, sample_workload
-from tasks.comparing_embedders.vector_cache import VectorCache
-from tasks.connections import connection
-from tasks.embedders.governor import Purse, read_spending, read_token_ratio
-from tasks.ledger import Connection, open_ledger, read_workload
-from tasks.opening import Reach, reach_of
+from qafila.stores.vector_cache import EmbeddingCache
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.model import Workload
 
 _OWN = "bench-embedders"  # the purse of a comparison without a workload
 

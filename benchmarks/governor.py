@@ -23,11 +23,11 @@ from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.setting import ROOT, Setting, setting
-from qafila.core.corpus import OpenAIEmbedder as Settings
-from qafila.core.governor import Limits
-from tasks.embedders.careful import embed_carefully
-from tasks.embedders.governor import Governor, Purse
-from tasks.embedders.openai_compatible import OpenAIEmbedder
+from qafila.embedders.careful import embed_carefully
+from qafila.embedders.governor import Governor, Purse
+from qafila.embedders.limit_arithmetic import Limits
+from qafila.embedders.openai_compatible import OpenAIEmbedder
+from qafila.workload.corpus import OpenAIEmbedder as Settings
 from tests.edges import free_port
 from tests.embedding_provider import KEY, MODEL
 

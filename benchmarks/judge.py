@@ -50,10 +50,11 @@ from benchmarks.judge_world import (
     Look,
     World,
 )
-from qafila.core.analysis import Calibration, tolerated
-from qafila.core.analysis.e_values import log_mean, rate_gains
-from qafila.core.analysis.evidence import UNDER_GRID
-from qafila.core.statistics import wilson
+from qafila.rollout.judge.calibration import Calibration
+from qafila.rollout.judge.e_values import log_mean, rate_gains
+from qafila.rollout.judge.evidence import UNDER_GRID
+from qafila.rollout.judge.objectives import tolerated
+from qafila.statistics.intervals import wilson
 
 SIZES = (100, 1000, 10_000)
 WEIGHTS = (0.05, 0.25)

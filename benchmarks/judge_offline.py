@@ -2,7 +2,7 @@
 
     qafila bench judge-offline --runs 10000 --seed 1
 
-Each of ``rows`` is one claim of ``qafila/core/statistics``: ``rate`` is how often it came out so in
+Each of ``rows`` is one claim of ``qafila/statistics``: ``rate`` is how often it came out so in
 ``runs`` simulated runs, ``bound`` what is claimed (``at_most`` for false alarms and misses,
 ``at_least`` for power). ``rate_ci`` is the simulation's own error, exact at 99.8 %; a row ``holds``
 unless that whole interval is beyond the bound, so that a rate right at its bound passes. ``limits``
@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks import judge_offline_runs as draws
 from benchmarks import machine, simulated
 from benchmarks.judge_offline_runs import CLASSES, LEVEL, LOOKS, SIDE
-from qafila.core.statistics.intervals import clopper_pearson, wilson
+from qafila.statistics.intervals import clopper_pearson, wilson
 
 FEWEST_RUNS = 100
 CONFIDENCE = 0.998

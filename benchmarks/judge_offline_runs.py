@@ -15,22 +15,22 @@ import numpy as np
 
 from benchmarks import machine, simulated
 from benchmarks.simulated import Floats, World
-from qafila.core.statistics.intervals import clopper_pearson, mean_intervals
-from qafila.core.statistics.multiplicity import holm, simultaneous_confidence
-from qafila.core.statistics.paired import (
+from qafila.statistics.intervals import clopper_pearson, mean_intervals
+from qafila.statistics.multiplicity import holm, simultaneous_confidence
+from qafila.statistics.paired import (
     EXACT_PAIRS,
     compare_paired,
     randomisation_test,
     sign_flip_p_values,
 )
-from qafila.core.statistics.planning import (
+from qafila.statistics.sample_sizes import (
     pairs_for_margin,
     pairs_needed,
     rows_to_see,
     trials_needed,
 )
-from qafila.core.statistics.samples import permutation_test, ratio_of_percentiles
-from qafila.core.statistics.sequences import log_capitals
+from qafila.statistics.samples import permutation_test, ratio_of_percentiles
+from qafila.statistics.sequences import log_capitals
 
 LEVEL, SIDE = 0.05, 0.025
 CLASSES, LOOKS = 8, 300

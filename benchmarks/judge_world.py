@@ -1,6 +1,6 @@
 """Simulated rollouts, many at once: tenants who are not alike, a split by hash, and the judge.
 
-The judge is ``qafila.core.analysis`` itself: its functions take arrays, and ``Judges`` calls the
+The judge is ``qafila.rollout.judge`` itself: its functions take arrays, and ``Judges`` calls the
 same ones in the same order for all rollouts (a unit test compares the two).
 """
 
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from qafila.core.analysis import Limits
-from qafila.core.analysis.e_values import MOST_LOG, NOTHING, gains, log_e, odds
-from qafila.core.analysis.evidence import HARM_POINTS, fine_points
-from qafila.core.analysis.tenants import (
+from qafila.rollout.judge.e_values import MOST_LOG, NOTHING, gains, log_e, odds
+from qafila.rollout.judge.evidence import HARM_POINTS, fine_points
+from qafila.rollout.judge.guardrails import Limits
+from qafila.rollout.judge.tenants import (
     MOST_TENANTS,
     own_rate,
     prior,

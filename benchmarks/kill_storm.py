@@ -34,15 +34,15 @@ from benchmarks.machine import NotMeasured, show
 from benchmarks.setting import Setting, fill_source, ready, setting
 from benchmarks.storm_victims import AWAY, at_work, most_redone, start
 from benchmarks.storm_world import Application, compare
-from qafila.core.workload import Workload
+from qafila.backfill.claims import left_to_load, let_go_of_the_dead, list_shards
+from qafila.backfill.worker import Assignment
+from qafila.endpoints import reach_of
 from qafila.errors import QafilaError
+from qafila.ledger.ledger import Generation
+from qafila.live_sync.drain import drain
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.workload.model import Workload
 from tasks import backfill
-from tasks.engine.claims import left_to_load, let_go_of_the_dead, list_shards
-from tasks.engine.worker import Assignment
-from tasks.ledger import Generation
-from tasks.live_sync.draining import drain
-from tasks.live_sync.lifecycle import ensure_capture
-from tasks.opening import reach_of
 
 ROLES = ("load", "index", "feed", "compare")
 

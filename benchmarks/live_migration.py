@@ -21,27 +21,29 @@ from pgvector.psycopg import register_vector
 from benchmarks.live_application import Layout
 from benchmarks.machine import NotMeasured
 from benchmarks.setting import Setting, ready
-from qafila.core.corpus import WordLlamaEmbedder
-from qafila.core.fingerprint import text_digest
-from qafila.core.phases import Event
-from qafila.core.workload import Workload
+from qafila.backfill.control import ask_of_load, holding
+from qafila.backfill.load import chunks_of
+from qafila.backfill.patience import PatientLedger
+from qafila.backfill.supervisor import run_worker
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment
 from qafila.demo.corpus import read_corpus
+from qafila.endpoints import embedder_of, open_source, open_store, reach_of
+from qafila.ledger.ledger import Generation, move_phase
+from qafila.live_sync.capture import open_database
+from qafila.live_sync.drain import drain
+from qafila.live_sync.feeder import Fed, follow
+from qafila.live_sync.feeds import meaning_at, open_feed
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.live_sync.outbox_reader import Outbox
+from qafila.stores.column.swap import list_columns
+from qafila.stores.pointer_row import move_alias, read_alias, return_alias
+from qafila.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
+from qafila.workload.corpus import WordLlamaEmbedder
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
 from tasks import backfill
-from tasks.alias import move_alias, read_alias, return_alias
-from tasks.column_swap import list_columns
-from tasks.engine.control import ask_of_load, holding
-from tasks.engine.loading import chunks_of
-from tasks.engine.patience import PatientLedger
-from tasks.engine.supervisor import run_worker
-from tasks.engine.worker import Assignment
-from tasks.ledger import Generation, move_phase
-from tasks.live_sync import Fed, drain, ensure_capture, follow
-from tasks.live_sync.capture import open_database
-from tasks.live_sync.feeds import meaning_at, open_feed
-from tasks.live_sync.reading import Outbox
-from tasks.opening import embedder_of, open_source, open_store, reach_of
-from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
-from tasks.verifying import verify_generation
 
 OLD = WordLlamaEmbedder(kind="wordllama", dimensions=64)
 NEW = WordLlamaEmbedder(kind="wordllama", dimensions=256)

@@ -69,6 +69,6 @@ def _leave(done: Future[None]) -> None:
     while not done.done() and time.monotonic() < until:
         for child in psutil.Process().children():
             with suppress(psutil.Error):
-                if "tasks.engine.process" in child.cmdline():
+                if "qafila.backfill.process" in child.cmdline():
                     child.kill()
         wait([done], _LOOK_SECONDS)

@@ -30,8 +30,8 @@ from benchmarks import machine
 from benchmarks.rows import Rows, load, make_rows, new_store, place
 from benchmarks.setting import Setting, setting
 from benchmarks.two_writers import TwoWriters, copy_statement, packed, two_writers
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.pgvector_copy import COLUMNS
+from qafila.stores.pgvector.copy import COLUMNS
+from qafila.stores.pgvector.store import PgvectorStore
 
 Timings = dict[str, list[float]]
 _FLOOR, _OURS, _TWO, _TEXT, _UPSERT = range(1, 6)  # generations, so that no table is shared

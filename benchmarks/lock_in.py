@@ -29,10 +29,10 @@ from statistics import median
 from typing import Any
 
 from benchmarks import lock_in_labels, machine
+from qafila.audit.code_scan.file_reader import rules
+from qafila.audit.code_scan.folders import Skipped, walk
+from qafila.audit.code_scan.scan import Limits, scan
 from qafila.settings import home
-from tasks.lock_in import Limits, scan
-from tasks.lock_in.reading import rules
-from tasks.lock_in.walking import Skipped, walk
 
 LEAST_LINES_PER_S = 200_000
 LEAST_SCORE = 0.95

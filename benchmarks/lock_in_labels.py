@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from tasks.lock_in.reading import read_batch
-from tasks.lock_in.walking import Limits, Skipped, walk
+from qafila.audit.code_scan.file_reader import read_batch
+from qafila.audit.code_scan.folders import Limits, Skipped, walk
 
 FILE = Path(__file__).with_suffix(".toml")
 

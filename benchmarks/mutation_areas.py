@@ -20,7 +20,7 @@ class Area:
 
 AREAS = {
     "evidence": Area(
-        ("qafila/core/evidence.py", "tasks/evidence.py", "tasks/evidence_head.py"),
+        ("qafila/ledger/chain.py", "qafila/ledger/evidence.py", "qafila/ledger/evidence_head.py"),
         (
             (
                 _LEDGER,
@@ -45,7 +45,7 @@ AREAS = {
         ),
     ),
     "leases": Area(
-        ("tasks/leases.py",),
+        ("qafila/ledger/leases.py",),
         (
             (
                 _LEDGER,
@@ -66,7 +66,7 @@ AREAS = {
         ),
     ),
     "claims": Area(
-        ("tasks/engine/claims.py",),
+        ("qafila/backfill/claims.py",),
         (
             (
                 _BACKFILL,
@@ -90,7 +90,7 @@ AREAS = {
         ),
     ),
     "rollback": Area(
-        ("tasks/descent.py",),
+        ("qafila/rollback/traffic.py",),
         (
             (_LEDGER, ("raise_epoch", "spooled_evidence")),
             (_CANARY, ("generations_on_the_road", "returned_to")),
@@ -102,7 +102,7 @@ AREAS = {
     ),
     "judge": Area(
         tuple(
-            f"qafila/core/analysis/{name}.py"
+            f"qafila/rollout/judge/{name}.py"
             for name in (
                 "calibration",
                 "e_values",

@@ -28,15 +28,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.machine import show, surroundings
 from benchmarks.retrieval_systems import SYSTEMS, Searches, loaded
 from benchmarks.setting import setting
-from qafila.core.judged import DEEP_METRICS as METRICS
-from qafila.core.judged import DEPTH, JudgedQuery, deep_scores
-from qafila.core.language import Language, common_language
-from qafila.core.metrics import mean, percentile
-from qafila.core.ranking import VECTOR_WEIGHT
-from qafila.core.statistics import compare_paired, mean_share
-from qafila.core.statistics.multiplicity import holm
-from tasks.collection import Collection, read_collection
-from tasks.embedders.wordllama import WordLlamaEmbedder
+from qafila.compare.collection import Collection, read_collection
+from qafila.embedders.wordllama import WordLlamaEmbedder
+from qafila.statistics.intervals import mean_share
+from qafila.statistics.multiplicity import holm
+from qafila.statistics.paired import compare_paired
+from qafila.statistics.rank_fusion import VECTOR_WEIGHT
+from qafila.statistics.ranking_metrics import mean, percentile
+from qafila.validation.judged import DEEP_METRICS as METRICS
+from qafila.validation.judged import DEPTH, JudgedQuery, deep_scores
+from qafila.validation.language import Language, common_language
 
 PAIRS = (("vector", "keyword"), ("hybrid", "keyword"))
 LANGUAGES = ("auto", *get_args(Language), "simple")

@@ -13,13 +13,10 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from qafila.connecting import connect_qdrant
-from qafila.core.corpus import EVERYBODY, PgvectorTarget, QdrantTarget
-from qafila.core.fingerprint import text_digest
-from qafila.core.ranking import score_fusion
-from tasks.collection import CollectedDocument, Collection
-from tasks.embedders.wordllama import WordLlamaEmbedder
-from tasks.search import (
+from qafila.compare.collection import CollectedDocument, Collection
+from qafila.connections.qdrant import connect_qdrant
+from qafila.embedders.wordllama import WordLlamaEmbedder
+from qafila.search.table import (
     DEPTH,
     generation_table,
     prepare_connection,
@@ -27,8 +24,11 @@ from tasks.search import (
     search_keywords,
     search_vectors,
 )
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
+from qafila.statistics.rank_fusion import score_fusion
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, VectorStore
+from qafila.workload.corpus import EVERYBODY, PgvectorTarget, QdrantTarget
+from qafila.workload.fingerprint import text_digest
 
 SYSTEMS = ("keyword", "vector", "hybrid")
 EF_SEARCH = 200  # a hundred results are asked for
@@ -126,7 +126,7 @@ def loaded(
 
 @contextmanager
 def _collection_store(place: Place) -> Iterator[tuple[VectorStore, str]]:
-    from tasks.stores.qdrant import QdrantStore
+    from qafila.stores.qdrant.store import QdrantStore
 
     url = os.environ.get(SERVER)
     client = connect_qdrant(url) if url else connect_qdrant(path=":memory:")

@@ -32,7 +32,7 @@ from benchmarks import machine
 from benchmarks.edge import BenchEdge, bench_edge
 from benchmarks.ending import ended_by_sigterm
 from benchmarks.open_load import BASELINE, CANDIDATE, Load, Rows, failed
-from tasks.routers import envoy_config
+from qafila.routers.envoy import config as envoy_config
 
 _WARM_S = 2.0
 _FLOOR_FLIPS = 20

@@ -11,9 +11,9 @@ import numpy as np
 import psycopg
 
 from benchmarks.setting import Setting, operations_of_the_demo
-from qafila.core.corpus import PgvectorTarget
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.workload.corpus import PgvectorTarget
 
 CHARACTERS = 400
 _FRENCH = (

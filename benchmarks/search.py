@@ -29,15 +29,15 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from qafila.core.judged import both_measured, measure_arm, ndcg_scores
-from qafila.core.metrics import percentile
-from qafila.core.statistics import compare_paired
 from qafila.demo.load import read_texts, run_load
 from qafila.demo.services import ALIAS_SECONDS
 from qafila.stack import postgres
-from tasks.alias import set_trial
-from tasks.search_service import SearchService
-from tasks.validating.asking import CHALLENGERS, SYSTEMS, ask_all, read_judged_queries
+from qafila.statistics.paired import compare_paired
+from qafila.statistics.ranking_metrics import percentile
+from qafila.stores.pointer_row import set_trial
+from qafila.validation.judged import both_measured, measure_arm, ndcg_scores
+from qafila.validation.questions import CHALLENGERS, SYSTEMS, ask_all, read_judged_queries
+from qafila.validation.search_service import SearchService
 from tests.demo_services import Demo, running_demo
 
 

@@ -23,16 +23,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.ending import ended_by_sigterm, stop_server
 from blocks import EnvoyEdge, PostgresDatabase
-from qafila.core.phases import Event
-from qafila.core.workload import Workload
+from qafila.backfill.generations import open_for
 from qafila.demo.corpus import Operation, read_corpus
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation, apply_workload, move_phase
+from qafila.routers.lookup import install_routes
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks.connections import record_connection
-from tasks.edges import install_routes
-from tasks.generations import open_for
-from tasks.ledger import Generation, apply_workload, move_phase
-from tasks.workloads import read_file
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
+from qafila.workload_file import read_file
 
 ROOT = Path(__file__).parents[1]
 WORKLOAD = ROOT / "workloads" / "aws-docs-search.yaml"

@@ -23,7 +23,7 @@ import psycopg
 
 from benchmarks.setting import ROOT
 from qafila.errors import QafilaError
-from tasks.live_sync.draining import drain
+from qafila.live_sync.drain import drain
 
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.AdminShutdown)
 LOG_VARIABLE = "QAFILA_STORM_LOG"
@@ -86,7 +86,8 @@ def note(**what: Any) -> None:
 
 def load_and_tell() -> None:
     """Work as the engine's own process does, and note each batch before its vectors are made."""
-    from tasks.engine import loading, process
+    from qafila.backfill import load as loading
+    from qafila.backfill import process
 
     real, chance = loading.load_claimed, random.Random()
     pause, calm = float(os.environ[PAUSE_VARIABLE]), Path(os.environ[LOG_VARIABLE]).parent / "calm"
@@ -114,7 +115,7 @@ def load_and_tell() -> None:
         finally:
             del store.claim
 
-    import tasks.engine.worker as worker
+    import qafila.backfill.worker as worker
 
     worker.load_claimed = noted  # type: ignore[assignment]
     sys.exit(process.main())
@@ -122,7 +123,7 @@ def load_and_tell() -> None:
 
 def again_and_again(work: Callable[[Any, Any, Any], object], *, pause_seconds: float) -> None:
     """Do a piece of work on the newest generation until killed; note when it begins and ends."""
-    from tasks.ledger import newest_generation, open_ledger, read_workload
+    from qafila.ledger.ledger import newest_generation, open_ledger, read_workload
 
     while True:
         try:
@@ -142,8 +143,8 @@ def again_and_again(work: Callable[[Any, Any, Any], object], *, pause_seconds: f
 
 def index(ledger: Any, workload: Any, generation: Any) -> None:
     """Drop the index for vectors where there is one, and build it as a flow does."""
+    from qafila.stores.port import Place
     from tasks import backfill
-    from tasks.stores.port import Place
 
     place = Place(generation.workload, generation.number, generation.fingerprint, 256)
     with psycopg.connect(os.environ["QAFILA_STORM_TARGET"], autocommit=True) as target:
@@ -160,7 +161,7 @@ def index(ledger: Any, workload: Any, generation: Any) -> None:
 
 def compare(ledger: Any, workload: Any, generation: Any) -> None:
     """Compare source and target, as a load ends."""
-    from tasks.verifying import verify_generation
+    from qafila.backfill.verify import verify_generation
 
     verify_generation(ledger, generation)
 

@@ -14,10 +14,10 @@ import psycopg
 
 from benchmarks.setting import WORKLOAD, Setting
 from benchmarks.storm_victims import AWAY
-from tasks.ledger import Generation
-from tasks.opening import embedder_of
-from tasks.stores.port import Place
-from tasks.workloads import read_file
+from qafila.endpoints import embedder_of
+from qafila.ledger.ledger import Generation
+from qafila.stores.port import Place
+from qafila.workload_file import read_file
 
 
 class Application:

@@ -16,8 +16,8 @@ from benchmarks.machine import NotMeasured
 from benchmarks.rows import Rows, load, make_rows, place, target_settings
 from benchmarks.setting import ROOT
 from qafila.sql import statement
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.pgvector_copy import COLUMNS, Packer
+from qafila.stores.pgvector.copy import COLUMNS, Packer
+from qafila.stores.pgvector.store import PgvectorStore
 
 
 class TwoWriters:

@@ -28,19 +28,19 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.comparison import measure
 from benchmarks.machine import show
-from qafila.core.ladder.climb import Outcome, stops
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rehearsal import judge_rehearsal
-from qafila.core.verdict import Verdict
 from qafila.demo.corpus import Scale
 from qafila.demo.services import ALIAS_SECONDS
+from qafila.ledger.ledger import open_ledger
 from qafila.stack import postgres
-from tasks.alias import set_trial
-from tasks.ledger import open_ledger
-from tasks.rehearsing.record import trial_rows
-from tasks.rehearsing.rehearse import rehearse
-from tasks.validating.climb import begin_climb
-from tasks.validating.ladder import LADDER, REHEARSED
+from qafila.stores.pointer_row import set_trial
+from qafila.validation.ladder import LADDER, REHEARSED
+from qafila.validation.options import LadderOptions
+from qafila.validation.outcome import Outcome, stops
+from qafila.validation.rehearsal.judge_rehearsal import judge_rehearsal
+from qafila.validation.rehearsal.record import trial_rows
+from qafila.validation.rehearsal.rehearsal import rehearse
+from qafila.validation.suite import begin_climb
+from qafila.workload.verdict import Verdict
 from tests.demo_services import Demo, ledger_of, running_demo
 
 ALPHA = 0.05  # of a whole climb: what the ladder states

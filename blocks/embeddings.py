@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect.blocks.core import Block
 
-from qafila.connecting.settings import EmbeddingConnection
+from qafila.connections.settings import EmbeddingConnection
 
 
 class EmbeddingEndpoint(EmbeddingConnection, Block):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect.blocks.core import Block
 
-from qafila.connecting.settings import LanguageModelConnection
+from qafila.connections.settings import LanguageModelConnection
 
 
 class LanguageModelEndpoint(LanguageModelConnection, Block):

@@ -10,10 +10,10 @@ from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from qafila.core.parameters import ForWorkload
 from qafila.errors import Refused
-from tasks import approvals
-from tasks.ledger import open_ledger
+from qafila.ledger import approvals
+from qafila.ledger.ledger import open_ledger
+from qafila.workload.parameters import ForWorkload
 from tasks.runs import operator_told
 
 

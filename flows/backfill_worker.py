@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow
 from pydantic import Field
 
-from qafila.core.parameters import ForWorkload
+from qafila.backfill.worker import Assignment
+from qafila.workload.parameters import ForWorkload
 from tasks.backfill import load_here
-from tasks.engine.worker import Assignment
 from tasks.runs import about_generation, current_run_id, operator_told
 from tasks.workforce import HIGHEST_NUMBER, number_of_worker
 

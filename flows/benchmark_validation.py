@@ -7,9 +7,10 @@ from typing import Any
 from prefect import flow
 from pydantic import Field
 
-from qafila.core.ladder.climb import Climbed, Outcome, stops
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.parameters import ForWorkload
+from qafila.validation.ladder import REHEARSED
+from qafila.validation.options import LadderOptions
+from qafila.validation.outcome import Climbed, Outcome, stops
+from qafila.workload.parameters import ForWorkload
 from tasks.benchmark_validation import (
     RUNGS,
     clear_leftovers,
@@ -22,7 +23,6 @@ from tasks.benchmark_validation import (
     trust,
 )
 from tasks.runs import about_generation, operator_told
-from tasks.validating.ladder import REHEARSED
 
 
 class BenchmarkValidation(LadderOptions, ForWorkload):

@@ -12,28 +12,29 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from pydantic import Field
 
-from qafila.core import rollout
-from qafila.core.approving import approvers_needed
-from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Event
-from qafila.core.rollout import Decision, Step
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
-from tasks import canary
-from tasks.approvals import Approval, Question
+from qafila import rollout
+from qafila.ledger.approvals import Approval, Question
+from qafila.ledger.approvers import approvers_needed
+from qafila.ledger.evidence import record_evidence
+from qafila.ledger.evidence_head import keep_head
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import Connection, newest_generation, open_ledger, read_workload
+from qafila.report.rollout_reader import artifacts_of, kept_calibration
+from qafila.rollback.card import write_card
+from qafila.rollback.rollback import RolledBack, roll_back, was_left_by
+from qafila.rollout import steps as canary
+from qafila.rollout.decide import Decision
+from qafila.rollout.order import in_order, override_request
+from qafila.rollout.plan import Step
+from qafila.rollout.preconditions import put_on_trial, require_canary
+from qafila.rollout.session import Aborted, Trial
+from qafila.routers.lookup import router_of
+from qafila.workload.model import Workload
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.phases import Event
+from qafila.workload.verdict import Verdict
 from tasks.artifact_tables import show_markdown
 from tasks.asking import ask_and_wait, ask_person
-from tasks.canary import Aborted, Trial
-from tasks.edges import router_of
-from tasks.evidence import record_evidence
-from tasks.evidence_head import keep_head
-from tasks.leases import held_lease
-from tasks.ledger import Connection, newest_generation, open_ledger, read_workload
-from tasks.ordering import in_order, override_request
-from tasks.preconditions import put_on_trial, require_canary
-from tasks.rollback_card import write_card
-from tasks.rolling_back import RolledBack, roll_back, was_left_by
-from tasks.rollouts import artifacts_of, kept_calibration
 from tasks.runs import about_generation, current_run_id, operator_told, rename_run
 
 

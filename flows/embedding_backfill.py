@@ -12,30 +12,19 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from qafila.connecting.settings import PostgresConnection
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.foreign_text import markdown_text
-from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Event, Phase
-from qafila.core.plan import BackfillPlan, Comparison, batch_rows_for, money, render
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.backfill.claims import let_go_of_the_dead
+from qafila.backfill.control import ask_of_load, holding
+from qafila.backfill.generations import meaning_of, preview_for
+from qafila.backfill.patience import PatientLedger
+from qafila.backfill.plan import BackfillPlan, Comparison, batch_rows_for, money, render
+from qafila.backfill.progress import Progress, read_progress
+from qafila.backfill.worker import Assignment
+from qafila.connections.settings import PostgresConnection
+from qafila.endpoints import Reach, reach_of
 from qafila.errors import Refused, VerificationFailed
-from tasks import backfill
-from tasks.alias import set_trial
-from tasks.artifact_tables import show_markdown
-from tasks.connections import connection
-from tasks.coordinating import coordinate
-from tasks.edges import router_of
-from tasks.engine.claims import let_go_of_the_dead
-from tasks.engine.control import ask_of_load, holding
-from tasks.engine.patience import PatientLedger
-from tasks.engine.progress import Progress, read_progress
-from tasks.engine.worker import Assignment
-from tasks.evidence import evidence_of, record_evidence
-from tasks.generations import meaning_of, preview_for
-from tasks.lasting import Answered, lasting
-from tasks.ledger import (
+from qafila.ledger.connections import connection
+from qafila.ledger.evidence import evidence_of, record_evidence
+from qafila.ledger.ledger import (
     Connection,
     Generation,
     generation_of,
@@ -45,8 +34,19 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
-from tasks.opening import Reach, reach_of
-from tasks.preflight_record import latest_preflight
+from qafila.ledger.preflight_record import latest_preflight
+from qafila.routers.lookup import router_of
+from qafila.stores.pointer_row import set_trial
+from qafila.text.foreign_text import markdown_text
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.model import Workload
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.phases import Event, Phase
+from qafila.workload.verdict import Verdict
+from tasks import backfill
+from tasks.artifact_tables import show_markdown
+from tasks.coordinating import coordinate
+from tasks.lasting import Answered, lasting
 from tasks.runs import about_generation, current_run_id, operator_told
 from tasks.workforce import Engine, at_work
 

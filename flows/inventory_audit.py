@@ -9,17 +9,17 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
-from qafila.core.corpus import Name
-from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Event, Phase
-from qafila.core.verdict import Verdict
+from qafila.audit.places import places_of
+from qafila.audit.sources import sources_of
+from qafila.backfill.generations import open_for
 from qafila.errors import Unavailable
+from qafila.ledger.ledger import move_phase, open_ledger, read_workload
+from qafila.report.audit_reader import audit_facts
+from qafila.workload.corpus import Name
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.phases import Event, Phase
+from qafila.workload.verdict import Verdict
 from tasks import inventory_audit as steps
-from tasks.audit.places import places_of
-from tasks.audit.reporting import audit_facts
-from tasks.audit.sources import sources_of
-from tasks.generations import open_for
-from tasks.ledger import move_phase, open_ledger, read_workload
 from tasks.runs import current_run_id, operator_told
 
 # How many collectors look at the same time; each service's own rate is bounded besides, and most of

@@ -10,12 +10,11 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from qafila.core.parameters import ForWorkload
 from qafila.errors import BackfillHalted
+from qafila.ledger.ledger import open_ledger, read_workload
+from qafila.live_sync.feeder import POLL_SECONDS, Fed, feed_all, follow, problems_of
+from qafila.workload.parameters import ForWorkload
 from tasks.artifact_tables import show_table
-from tasks.ledger import open_ledger, read_workload
-from tasks.live_sync import Fed, feed_all, follow
-from tasks.live_sync.feeding import POLL_SECONDS, problems_of
 from tasks.runs import about_generation, current_run_id, operator_told, progress_bar
 
 

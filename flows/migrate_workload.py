@@ -16,15 +16,15 @@ from flows.inventory_audit import AuditRequest, inventory_audit
 from flows.preflight import Preflight, preflight
 from flows.rollback_drill import RollbackDrill, rollback_drill
 from flows.target_architecture import Architecture, target_architecture
-from qafila.core.foreign_text import markdown_row
-from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Phase, next_step
+from qafila.backfill.generations import open_for
 from qafila.errors import Refused
+from qafila.ledger.evidence import evidence_of
+from qafila.ledger.ledger import Generation, newest_generation, open_ledger, read_workload
+from qafila.ledger.preflight_record import latest_preflight
+from qafila.text.foreign_text import markdown_row
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.phases import Phase, next_step
 from tasks.artifact_tables import show_markdown
-from tasks.evidence import evidence_of
-from tasks.generations import open_for
-from tasks.ledger import Generation, newest_generation, open_ledger, read_workload
-from tasks.preflight_record import latest_preflight
 from tasks.runs import operator_told
 
 # Phases that only read, or that last seconds. The load and the canary run alone: each may be

@@ -8,10 +8,10 @@ from typing import Any
 from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from qafila.core.corpus import Name
-from qafila.core.verdict import Verdict
+from qafila.decision.drift import require_quality
+from qafila.workload.corpus import Name
+from qafila.workload.verdict import Verdict
 from tasks import nightly_optimization as steps
-from tasks.drift import require_quality
 from tasks.runs import operator_told
 
 

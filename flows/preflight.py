@@ -7,12 +7,12 @@ from typing import Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from qafila.core import preflight as core
-from qafila.core.parameters import ForWorkload
-from qafila.core.verdict import Verdict
+from qafila.decision import preflight_rules as core
 from qafila.errors import Refused
+from qafila.ledger.ledger import open_ledger, require_generation
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.verdict import Verdict
 from tasks import preflight as steps
-from tasks.ledger import open_ledger, require_generation
 from tasks.runs import operator_told
 
 

@@ -9,15 +9,15 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from qafila.core.foreign_text import markdown_text
-from qafila.core.parameters import ForWorkload
-from qafila.core.verdict import Verdict
 from qafila.errors import Unavailable
+from qafila.ledger.ledger import open_ledger
+from qafila.rollback.old_side import WAIT_SECONDS
+from qafila.rollback.rollback import RolledBack, refuse_if_unproven, was_left_by
+from qafila.rollback.way_back import bring_back
+from qafila.text.foreign_text import markdown_text
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.verdict import Verdict
 from tasks.artifact_tables import show_markdown
-from tasks.bringing_back import bring_back
-from tasks.ledger import open_ledger
-from tasks.old_side import WAIT_SECONDS
-from tasks.rolling_back import RolledBack, refuse_if_unproven, was_left_by
 from tasks.runs import current_run_id, operator_told
 
 

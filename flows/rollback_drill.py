@@ -12,25 +12,30 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from qafila.core.drill import Flip
-from qafila.core.foreign_text import markdown_text
-from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Event, Phase
-from qafila.core.verdict import Judgement, Verdict
-from qafila.core.workload import Workload
 from qafila.errors import Inconclusive, Refused
+from qafila.ledger.leases import Heart, held_lease
+from qafila.ledger.ledger import Connection, Generation, move_phase, open_ledger
 from qafila.report.drill_chart import drill_histogram
-from tasks import drilling
-from tasks.agreement import require_agreement
+from qafila.rollback.agreement import require_agreement
+from qafila.rollback.card import write_card
+from qafila.rollback.rollback import refuse_if_unproven, roll_back
+from qafila.rollout import drill as drilling
+from qafila.rollout.drill import Way
+from qafila.rollout.judge_drill import Flip
+from qafila.rollout.preconditions import (
+    put_on_trial,
+    require_ready,
+    require_weightless,
+    versions_of,
+)
+from qafila.routers.lookup import router_of
+from qafila.routers.port import Router
+from qafila.text.foreign_text import markdown_text
+from qafila.workload.model import Workload
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.phases import Event, Phase
+from qafila.workload.verdict import Judgement, Verdict
 from tasks.artifact_tables import show_markdown, show_table
-from tasks.drilling import Way
-from tasks.edges import router_of
-from tasks.leases import Heart, held_lease
-from tasks.ledger import Connection, Generation, move_phase, open_ledger
-from tasks.preconditions import put_on_trial, require_ready, require_weightless, versions_of
-from tasks.rollback_card import write_card
-from tasks.rolling_back import refuse_if_unproven, roll_back
-from tasks.routers.port import Router
 from tasks.runs import about_generation, current_run_id, operator_told
 
 _SHOWN = 20

@@ -7,12 +7,12 @@ from typing import Any
 from prefect import flow, get_run_logger
 from pydantic import Field
 
-from qafila.core.parameters import ForWorkload
-from qafila.core.phases import Phase
+from qafila.decision import steps as decision
 from qafila.errors import Refused
-from tasks import decision
+from qafila.ledger.ledger import open_ledger, require_generation
+from qafila.workload.parameters import ForWorkload
+from qafila.workload.phases import Phase
 from tasks import target_architecture as steps
-from tasks.ledger import open_ledger, require_generation
 from tasks.runs import operator_told
 
 

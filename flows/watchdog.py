@@ -8,10 +8,10 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import BaseModel, ConfigDict, Field
 
+from qafila.rollback.rollback import RolledBack
+from qafila.rollback.watchdog import LEDGER_DOWN_SECONDS, watch
 from tasks.artifact_tables import show_table
-from tasks.rolling_back import RolledBack
 from tasks.runs import operator_told
-from tasks.watching import LEDGER_DOWN_SECONDS, watch
 
 
 class Watchdog(BaseModel):

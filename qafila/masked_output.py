@@ -13,7 +13,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from qafila.core.masking import mask_text
+from qafila.text.masking import mask_text
 
 _FORMATTER = logging.Formatter()
 

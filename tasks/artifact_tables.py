@@ -10,8 +10,8 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from qafila.core.foreign_text import markdown_text
-from qafila.core.masking import mask_text, masked
+from qafila.text.foreign_text import markdown_text
+from qafila.text.masking import mask_text, masked
 
 
 def show_table(key: str, rows: Iterable[Mapping[str, Any]], description: str | None = None) -> None:

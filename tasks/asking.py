@@ -12,8 +12,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
-from qafila.core.approving import Choice
-from tasks.approvals import (
+from qafila.ledger.approvals import (
     Approval,
     Question,
     answer,
@@ -21,8 +20,9 @@ from tasks.approvals import (
     attach_approval_run,
     read_approval,
 )
-from tasks.ledger import Connection, open_ledger
-from tasks.open_questions import wait_for_answer
+from qafila.ledger.approvers import Choice
+from qafila.ledger.ledger import Connection, open_ledger
+from qafila.ledger.open_questions import wait_for_answer
 from tasks.runs import current_run_id
 
 _LOG = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def answer_question(
     Where more persons are needed the form comes again for the next one.
 
     Raises:
-        Refused: the answer does not count; see ``tasks.approvals.answer``.
+        Refused: the answer does not count; see ``qafila.ledger.approvals.answer``.
     """
     answered = answer(ledger, approval_id, decision, by=by, notes=notes)
     if answered.approval_run is not None:

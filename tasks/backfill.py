@@ -13,26 +13,21 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from qafila.core.corpus import OpenAIEmbedder, PgvectorSource, PgvectorTarget, QdrantSource
-from qafila.core.phases import Event
-from qafila.core.plan import BackfillPlan, Comparison, Limits, plan_backfill, shard_rows
-from qafila.core.sizing import graph_memory_mb
-from qafila.core.workload import Workload
+from qafila.backfill.claims import claim_shard, forget_shards, put_shards
+from qafila.backfill.dead_letters import Replayed, replay_dead_letters
+from qafila.backfill.generations import meaning_of
+from qafila.backfill.load import Loaded
+from qafila.backfill.patience import PatientLedger
+from qafila.backfill.plan import BackfillPlan, Comparison, Limits, plan_backfill, shard_rows
+from qafila.backfill.pulse import Pulse
+from qafila.backfill.supervisor import run_worker, sample_apart
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, load_one, open_desk, work, working_as
+from qafila.endpoints import Reach, folder_of_one, open_source, open_store, reach_of
 from qafila.errors import BadInput
-from qafila.sql import statement
-from tasks.alias import named_generation
-from tasks.dead_letters import Replayed, replay_dead_letters
-from tasks.engine.claims import claim_shard, forget_shards, put_shards
-from tasks.engine.loading import Loaded
-from tasks.engine.patience import PatientLedger
-from tasks.engine.pulse import Pulse
-from tasks.engine.supervisor import run_worker, sample_apart
-from tasks.engine.worker import Assignment, load_one, open_desk, work, working_as
-from tasks.generations import meaning_of
-from tasks.inspecting import inspect_source, risks
-from tasks.lasting import Answered, lasting, ledger_once_all_answer
-from tasks.leases import held_lease
-from tasks.ledger import (
+from qafila.inspect.inspection import inspect_source, risks
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import (
     Connection,
     Generation,
     forget_plan,
@@ -41,13 +36,18 @@ from tasks.ledger import (
     put_plan,
     read_workload,
 )
-from tasks.live_sync.lifecycle import ensure_capture
-from tasks.live_sync.verify import verify_live
-from tasks.opening import Reach, folder_of_one, open_source, open_store, reach_of
-from tasks.pointer import open_pointer
-from tasks.sources.port import KeyRange
-from tasks.stores.port import VectorStore
-from tasks.verifying import verify_generation
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.live_sync.verify import verify_live
+from qafila.sources.port import KeyRange
+from qafila.sql import statement
+from qafila.stores.pointer import open_pointer
+from qafila.stores.pointer_row import named_generation
+from qafila.stores.port import VectorStore
+from qafila.stores.sizes import graph_memory_mb
+from qafila.workload.corpus import OpenAIEmbedder, PgvectorSource, PgvectorTarget, QdrantSource
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
+from tasks.lasting import Answered, lasting, ledger_once_all_answer
 
 
 @task(task_run_name="plan backfill of {name} g{generation.number}", cache_policy=NO_CACHE)

@@ -9,23 +9,16 @@ from typing import Any
 from prefect import Task, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from qafila.core.foreign_text import markdown_text
-from qafila.core.ladder.climb import Climbed, Outcome
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding
-from qafila.core.verdict import Judgement, Verdict
+from qafila.endpoints import reach_of
 from qafila.errors import Inconclusive, Refused, Unavailable
-from tasks.artifact_tables import show_markdown, show_table
-from tasks.ledger import Generation, open_ledger
-from tasks.opening import reach_of
-from tasks.rehearsing.record import record_rehearsal, trial_rows
-from tasks.rehearsing.rehearse import rehearse
-from tasks.rehearsing.scratch import drop_leftovers
-from tasks.runs import current_run_id
-from tasks.validating import recording
-from tasks.validating.climb import Check, Climb, begin_climb
-from tasks.validating.ladder import LADDER
-from tasks.validating.wording import (
+from qafila.ledger.ledger import Generation, open_ledger
+from qafila.text.foreign_text import markdown_text
+from qafila.validation import record as recording
+from qafila.validation.ladder import LADDER
+from qafila.validation.model import Finding
+from qafila.validation.options import LadderOptions
+from qafila.validation.outcome import Climbed, Outcome
+from qafila.validation.phrases import (
     finding_page,
     headline,
     rung_rows,
@@ -33,6 +26,13 @@ from tasks.validating.wording import (
     verdict_page,
     worst_rows,
 )
+from qafila.validation.rehearsal.record import record_rehearsal, trial_rows
+from qafila.validation.rehearsal.rehearsal import rehearse
+from qafila.validation.rehearsal.scratch import drop_leftovers
+from qafila.validation.suite import Check, Climb, begin_climb
+from qafila.workload.verdict import Judgement, Verdict
+from tasks.artifact_tables import show_markdown, show_table
+from tasks.runs import current_run_id
 
 
 @task(task_run_name="find what is on trial of {name}", cache_policy=NO_CACHE)

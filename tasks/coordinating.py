@@ -12,15 +12,15 @@ from typing import Any, Protocol
 
 from prefect import get_run_logger
 
-from qafila.core.throttle import Speed, decide_speed
-from qafila.core.workload import Workload
+from qafila.backfill.control import FULL, Load, beat_load, read_load
+from qafila.backfill.health import HealthProbe
+from qafila.backfill.patience import PatientLedger
+from qafila.backfill.progress import Progress, read_progress, tell
+from qafila.backfill.throttle import Speed, decide_speed
+from qafila.endpoints import Reach
 from qafila.errors import StaleEpoch
-from tasks.engine.control import FULL, Load, beat_load, read_load
-from tasks.engine.health import HealthProbe
-from tasks.engine.patience import PatientLedger
-from tasks.engine.progress import Progress, read_progress, tell
-from tasks.ledger import Connection, Generation
-from tasks.opening import Reach
+from qafila.ledger.ledger import Connection, Generation
+from qafila.workload.model import Workload
 from tasks.runs import progress_bar
 
 _LOOK_SECONDS = 0.5

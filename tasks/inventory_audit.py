@@ -12,21 +12,33 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from qafila.connecting.settings import AwsConnection
-from qafila.core.ai_need import CorpusVolume
-from qafila.core.estate import Collected, Resource
-from qafila.core.foreign_text import markdown_text
-from qafila.core.inventory import Inventory
-from qafila.core.lock_in import LockIn
-from qafila.core.workload import Workload
+from qafila.audit import (
+    collection as collecting,
+)
+from qafila.audit import (
+    files as reading,
+)
+from qafila.audit import (
+    records as keeping,
+)
+from qafila.audit import (
+    stocktake as stocktaking,
+)
+from qafila.audit.ai_need.assessment import CorpusVolume
+from qafila.audit.code_scan.model import LockIn
+from qafila.audit.estate import Collected, Resource
+from qafila.audit.files import Billed, FilesRead, Flows, Observed, Read
+from qafila.audit.inventory.whole import Inventory
+from qafila.audit.places import Place
+from qafila.audit.sources import Sources
+from qafila.connections.settings import AwsConnection
 from qafila.errors import Unavailable
+from qafila.ledger.ledger import Connection
+from qafila.report import audit_pages as showing
 from qafila.report.audit_facts import AuditFacts
+from qafila.text.foreign_text import markdown_text
+from qafila.workload.model import Workload
 from tasks.artifact_tables import show_markdown, show_table
-from tasks.audit import collecting, keeping, reading, showing, stocktaking
-from tasks.audit.places import Place
-from tasks.audit.reading import Billed, FilesRead, Flows, Observed, Read
-from tasks.audit.sources import Sources
-from tasks.ledger import Connection
 
 T = TypeVar("T")
 

@@ -8,13 +8,13 @@ from typing import TypeVar
 
 from prefect import get_run_logger
 
-from qafila.core.corpus import QdrantSource, QdrantTarget
-from qafila.core.workload import Workload
+from qafila.backfill.patience import outlast
+from qafila.endpoints import open_source, open_store
 from qafila.errors import QafilaError, Unavailable
+from qafila.ledger.ledger import Connection, Generation, open_ledger, read_workload
 from qafila.session_name import working_on
-from tasks.engine.patience import outlast
-from tasks.ledger import Connection, Generation, open_ledger, read_workload
-from tasks.opening import open_source, open_store
+from qafila.workload.corpus import QdrantSource, QdrantTarget
+from qafila.workload.model import Workload
 
 Answered = Callable[[], None]
 T = TypeVar("T")

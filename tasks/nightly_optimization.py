@@ -9,12 +9,12 @@ from prefect import get_run_logger, task
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from qafila.core.drift import Finding
-from qafila.core.verdict import Verdict
-from tasks import drift
+from qafila.decision import drift
+from qafila.decision.drift_rules import Finding
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.ledger import open_ledger
+from qafila.workload.verdict import Verdict
 from tasks.artifact_tables import show_markdown
-from tasks.evidence import latest_evidence
-from tasks.ledger import open_ledger
 from tasks.runs import current_run_id
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from prefect import get_run_logger, task
 
-from qafila.core import preflight as core
-from qafila.core.preflight import Answer
-from tasks import preflight_checks
-from tasks.approvals import Approval
+from qafila.decision import preflight as preflight_checks
+from qafila.decision import preflight_rules as core
+from qafila.decision.preflight_rules import Answer
+from qafila.ledger.approvals import Approval
+from qafila.ledger.ledger import open_ledger
 from tasks.artifact_tables import show_markdown
 from tasks.asking import ask_and_wait
-from tasks.ledger import open_ledger
 from tasks.runs import current_run_id
 
 

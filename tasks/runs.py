@@ -24,11 +24,11 @@ from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
-from qafila.core.masking import mask_text
 from qafila.errors import QafilaError
+from qafila.ledger.ledger import newest_generation, open_ledger
 from qafila.session_name import working_on
+from qafila.text.masking import mask_text
 from tasks.artifact_tables import show_table
-from tasks.ledger import newest_generation, open_ledger
 
 NEXT_STEP = "next-step"
 FLOW_LOGGER = "prefect.flow_runs"

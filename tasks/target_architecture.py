@@ -6,16 +6,16 @@ from typing import Any
 
 from prefect import get_run_logger, task
 
-from qafila.core import decision_record
-from qafila.core.patterns import Need
-from qafila.core.phases import Event
-from tasks import decision
-from tasks.approvals import Approval
+from qafila.decision import record as decision_record
+from qafila.decision import steps as decision
+from qafila.decision.embedder_comparison import latest_comparison
+from qafila.decision.patterns import Need
+from qafila.ledger.approvals import Approval
+from qafila.ledger.evidence import Evidence
+from qafila.ledger.ledger import Generation, move_phase, open_ledger
+from qafila.workload.phases import Event
 from tasks.artifact_tables import show_markdown, show_table
 from tasks.asking import ask_and_wait
-from tasks.comparing_embedders.recording import latest_comparison
-from tasks.evidence import Evidence
-from tasks.ledger import Generation, move_phase, open_ledger
 from tasks.runs import current_run_id
 
 

@@ -19,9 +19,9 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from qafila.backfill.worker import Assignment
 from qafila.errors import BackfillHalted, BadInput
 from tasks.backfill import load_here, load_in_process
-from tasks.engine.worker import Assignment
 
 Engine = Literal["processes", "threads", "dask", "ray", "work-pool"]
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from qafila.core.estate import Collected, Resource
-from tasks.collectors import COLLECTORS, Account, Limits
-from tasks.collectors.pacing import Pacing
+from qafila.audit.collectors import COLLECTORS, Account, Limits
+from qafila.audit.collectors.pace import Pacing
+from qafila.audit.estate import Collected, Resource
 from tests.aws import answering, session_with
 
 REGION = "eu-west-3"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qafila.core.request_rate import Rate
-from tasks.collectors.pacing import Pacing
+from qafila.audit.collectors.pace import Pacing
+from qafila.embedders.request_rate import Rate
 
 
 def standing(rates: Mapping[str, Rate], waits: list[float] | None = None) -> Pacing:

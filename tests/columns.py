@@ -7,11 +7,11 @@ from typing import Any
 
 import psycopg
 
-from qafila.core.corpus import ColumnLayout, PgvectorTarget
-from tasks.brief_lock import Patience
-from tasks.stores.column import ColumnStore
-from tasks.stores.column_table import AppTable
-from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
+from qafila.stores.brief_lock import Patience
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.column.table import AppTable
+from qafila.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
+from qafila.workload.corpus import ColumnLayout, PgvectorTarget
 
 LAYOUT = ColumnLayout(table="item", key=["id"], column="embedding")
 TARGET = PgvectorTarget(kind="pgvector", block="unnamed", column=LAYOUT)

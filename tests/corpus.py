@@ -8,12 +8,12 @@ from typing import Any
 import psycopg
 
 from blocks import PostgresDatabase
-from qafila.core.phases import Event
-from qafila.core.workload import Workload
-from tasks.connections import record_connection
-from tasks.generations import open_for
-from tasks.ledger import Generation, apply_workload, move_phase
-from tasks.workloads import read_file
+from qafila.backfill.generations import open_for
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation, apply_workload, move_phase
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
+from qafila.workload_file import read_file
 
 FILE = Path(__file__).parents[1] / "workloads" / "aws-docs-search.yaml"
 

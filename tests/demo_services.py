@@ -15,14 +15,14 @@ from typing import Any
 
 import psycopg
 
-from qafila.core.phases import Event
-from qafila.core.workload import Workload
+from qafila.backfill.claims import list_shards
 from qafila.demo.corpus import CorpusCounts, Scale, load_corpus
+from qafila.ledger.ledger import Generation, move_phase, open_ledger
 from qafila.sql import apply_schema
 from qafila.stack import postgres
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
 from tasks import backfill
-from tasks.engine.claims import list_shards
-from tasks.ledger import Generation, move_phase, open_ledger
 from tests.corpus import demo_workload, ready_generation
 from tests.edges import free_port
 from tests.planning import plan_here

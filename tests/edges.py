@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from qafila.routers.envoy.router import EnvoyRouter
 from qafila.stack import envoy
-from tasks.routers.envoy import EnvoyRouter
 
 
 def free_port() -> int:

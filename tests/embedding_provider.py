@@ -24,8 +24,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tasks.embedders.tokens import estimate_tokens
-from tasks.embedders.wordllama import WordLlamaEmbedder
+from qafila.embedders.tokens import estimate_tokens
+from qafila.embedders.wordllama import WordLlamaEmbedder
 from tests.openai_service import KEY, OpenAiService, error, in_a_thread, server_of
 
 __all__ = ["KEY", "MODEL", "Limiter", "Provider", "serving"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import psycopg
 
-from qafila.core.phases import Event
-from qafila.core.workload import Workload
+from qafila.ledger.ledger import Generation, move_phase
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
 from tasks import backfill
-from tasks.ledger import Generation, move_phase
-from tasks.live_sync import ensure_capture
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.planning import plan_here
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from qafila.core.plan import BackfillPlan
-from qafila.core.spread import Sample
+from qafila.backfill.plan import BackfillPlan
+from qafila.backfill.source_sample import as_told, from_told, take_sample
+from qafila.endpoints import Reach
+from qafila.inspect.spread import Sample
+from qafila.ledger.ledger import Generation, open_ledger, read_workload
+from qafila.sources.port import KeyRange
 from tasks import backfill
-from tasks.engine.planning import as_told, from_told, take_sample
-from tasks.ledger import Generation, open_ledger, read_workload
-from tasks.opening import Reach
-from tasks.sources.port import KeyRange
 
 
 def plan_here(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.collectors.prometheus_metrics import CONTAINERS, CPU, GPU, GPU_MEMORY
+from qafila.audit.collectors.prometheus_metrics import CONTAINERS, CPU, GPU, GPU_MEMORY
 from tests.http_stub import Asked, Reply, serving
 
 HEADER = "Bearer a-token-of-the-test"

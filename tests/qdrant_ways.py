@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import pytest
 from qdrant_client import QdrantClient
 
-from qafila.connecting import connect_qdrant
+from qafila.connections.qdrant import connect_qdrant
 from tests.qdrant_edge import EdgeClient
 from tests.qdrant_stub import QdrantStub, running_stub
 

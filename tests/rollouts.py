@@ -13,14 +13,15 @@ from typing import Any
 
 import psycopg
 
-from qafila.core.approving import approvers_needed
-from qafila.core.rollout import Step, plan_steps
-from qafila.core.workload import Rollout, Workload
-from tasks import approvals, canary
-from tasks.approvals import Approval, Question
-from tasks.canary import Trial
-from tasks.ledger import Generation
-from tasks.routers.memory import MemoryRouter
+from qafila.ledger import approvals
+from qafila.ledger.approvals import Approval, Question
+from qafila.ledger.approvers import approvers_needed
+from qafila.ledger.ledger import Generation
+from qafila.rollout import steps as canary
+from qafila.rollout.plan import Step, plan_steps
+from qafila.rollout.session import Trial
+from qafila.routers.memory import MemoryRouter
+from qafila.workload.model import Rollout, Workload
 
 
 class Lost:

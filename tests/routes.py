@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from qafila.core.workload import Workload
-from tasks import edges
-from tasks.accepted_addresses import accept_addresses, addresses_of
-from tasks.ledger import Connection
-from tasks.routers.port import Router
+from qafila.ledger.ledger import Connection
+from qafila.routers import lookup as edges
+from qafila.routers.accepted_addresses import accept_addresses, addresses_of
+from qafila.routers.port import Router
+from qafila.workload.model import Workload
 
 
 def install_routes(ledger: Connection, workload: Workload) -> Router:

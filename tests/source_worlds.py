@@ -17,16 +17,16 @@ import psycopg
 from pgvector.psycopg import register_vector
 from qdrant_client import QdrantClient, models
 
-from qafila.connecting import connect_s3
-from qafila.core.corpus import ObjectSource as ObjectSettings
-from qafila.core.corpus import PgvectorSource as PgvectorSettings
-from qafila.core.corpus import PostgresSource as PostgresSettings
-from qafila.core.corpus import QdrantSource as QdrantSettings
-from tasks.sources.objects import ObjectSource, files_of
-from tasks.sources.pgvector import PgvectorSource
-from tasks.sources.port import Source
-from tasks.sources.postgres import PostgresSource
-from tasks.sources.qdrant import QdrantSource
+from qafila.connections.aws import connect_s3
+from qafila.sources.objects import ObjectSource, files_of
+from qafila.sources.pgvector import PgvectorSource
+from qafila.sources.port import Source
+from qafila.sources.postgres import PostgresSource
+from qafila.sources.qdrant import QdrantSource
+from qafila.workload.corpus import ObjectSource as ObjectSettings
+from qafila.workload.corpus import PgvectorSource as PgvectorSettings
+from qafila.workload.corpus import PostgresSource as PostgresSettings
+from qafila.workload.corpus import QdrantSource as QdrantSettings
 from tests.pdf import pdf_of
 
 # keys that sort otherwise by letters, by bytes or by number; a file's name can be any of them

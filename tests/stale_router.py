@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.routers import envoy_config
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.envoy_files import Folder
+from qafila.routers.envoy import config as envoy_config
+from qafila.routers.envoy.files import Folder
+from qafila.routers.envoy.router import EnvoyRouter
 
 
 class StaleFolder(Folder):

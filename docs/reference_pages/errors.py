@@ -6,7 +6,7 @@ import inspect
 
 from docs.reference_pages.markdown import cell, grid
 from qafila import errors
-from qafila.core.verdict import EXIT_CODES
+from qafila.workload.verdict import EXIT_CODES
 
 _CODES = {
     0: "it was done, or it holds",

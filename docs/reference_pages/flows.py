@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from docs.reference_pages.fields import default_of, described
 from docs.reference_pages.markdown import cell, grid
-from qafila.core.strict_yaml import load_yaml
+from qafila.text.strict_yaml import load_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 

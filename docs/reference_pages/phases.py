@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from docs.reference_pages.markdown import grid
-from qafila.core.phases import CAUSED_BY, ENDED, STEP_FROM, TRANSITIONS, Event, Phase
+from qafila.workload.phases import CAUSED_BY, ENDED, STEP_FROM, TRANSITIONS, Event, Phase
 
 
 def phases_page() -> str:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from docs.reference_pages.fields import default_of, described, models_in
 from docs.reference_pages.markdown import cell, grid
-from qafila.core.workload import Workload
+from qafila.workload.model import Workload
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def _qafila(context: typer.Context) -> None:
     waiting = home() / "spool" / "rollbacks.jsonl"
     if context.invoked_subcommand in _WITHOUT_LEDGER or not waiting.is_file():
         return  # the usual case imports nothing more
-    from tasks.rollback_spool import take_in_at_start
+    from qafila.rollback.spool import take_in_at_start
 
     take_in_at_start(screen.complain)
 

@@ -30,8 +30,8 @@ def bills(
     Reads AWS CUR 1 and 2, FOCUS 1.0 to 1.2, Azure cost details and OCI cost reports. No ledger, no
     Prefect and no account is needed. Exit 0: read; 2: no bill that can be added up.
     """
-    from qafila.core.bills.showing import as_data, as_lines
-    from tasks.bills import read_bill
+    from qafila.audit.bills.presentation import as_data, as_lines
+    from qafila.audit.bills.read import read_bill
 
     bill = read_bill(files, details=False)
     if as_json:

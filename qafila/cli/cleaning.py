@@ -30,9 +30,9 @@ def settle(
 
     What served before is no longer kept in step, and clean-up may delete it. Deletes nothing.
     """
-    from tasks.cleaning import settle as settle_it
-    from tasks.evidence_head import keep_head
-    from tasks.ledger import open_ledger
+    from qafila.ledger.evidence_head import keep_head
+    from qafila.ledger.ledger import open_ledger
+    from qafila.rollout.clean_up import settle as settle_it
 
     with open_ledger() as ledger:
         settled = settle_it(ledger, workload, by, early=early)
@@ -55,10 +55,10 @@ def clean_up(
     Without --yes it only shows the statements. Never drops what serves, what is on trial, or what
     a rollback would return to before settle.
     """
-    from tasks.cleaning import clean_up as clean_it_up
-    from tasks.cleaning import plan_clean_up
-    from tasks.evidence_head import keep_head
-    from tasks.ledger import open_ledger
+    from qafila.ledger.evidence_head import keep_head
+    from qafila.ledger.ledger import open_ledger
+    from qafila.rollout.clean_up import clean_up as clean_it_up
+    from qafila.rollout.clean_up import plan_clean_up
 
     with open_ledger() as ledger:
         plan = plan_clean_up(ledger, workload)

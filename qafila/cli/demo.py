@@ -59,8 +59,8 @@ def demo(
     from qafila.demo.setting import RATE, set_scene, stop_load
     from qafila.demo.story import Story
     from qafila.demo.summary import summarise
-    from tasks.ledger import open_ledger
-    from tasks.reporting import write_report
+    from qafila.ledger.ledger import open_ledger
+    from qafila.report.workload_page import write_report
 
     scene: Scene = set_scene(lambda line: screen.say(f"  {line}"))
     screen.say(

@@ -11,7 +11,7 @@ from qafila.cli import screen
 from qafila.cli.screen import AsJson
 
 if TYPE_CHECKING:
-    from tasks.bundle_check import BundleCheck
+    from qafila.report.bundle_check import BundleCheck
 
 group = typer.Typer(help="Evidence: a chain of rows that shows any later change.")
 Named = Annotated[str, typer.Argument(help="Name of the workload.")]
@@ -42,10 +42,10 @@ def verify(
     --offline.
     """
     from qafila.errors import BadInput
-    from tasks.ledger import open_ledger
+    from qafila.ledger.ledger import open_ledger
 
     if bundle is not None:
-        from tasks.bundle_check import check_bundle
+        from qafila.report.bundle_check import check_bundle
 
         if offline:
             _tell_bundle(bundle, check_bundle(bundle, None), as_json)
@@ -56,8 +56,8 @@ def verify(
         return
     if offline:
         raise BadInput("--offline is for a bundle.", remedy="qafila evidence verify --bundle PATH")
-    from tasks.evidence import check_chain
-    from tasks.evidence_head import head_path, keep_head, seen_head
+    from qafila.ledger.evidence import check_chain
+    from qafila.ledger.evidence_head import head_path, keep_head, seen_head
 
     with open_ledger() as ledger:
         check = check_chain(ledger)
@@ -127,10 +127,10 @@ def export(
     """
     from dataclasses import asdict
 
+    from qafila.ledger.ledger import open_ledger
     from qafila.report import rollout_story as story
-    from tasks.bundling import write_bundle
-    from tasks.ledger import open_ledger
-    from tasks.rollouts import collect_rollout
+    from qafila.report.bundle import write_bundle
+    from qafila.report.rollout_reader import collect_rollout
 
     with open_ledger() as ledger:
         facts = collect_rollout(ledger, workload, rollout)
@@ -165,9 +165,9 @@ def rows(
     """Write all evidence of a workload, oldest first, one JSON object a line."""
     import json
 
-    from tasks.bundling import evidence_lines, known_secrets
-    from tasks.ledger import open_ledger, read_workload
-    from tasks.pages import save_rows
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.report.bundle import evidence_lines, known_secrets
+    from qafila.report.files import save_rows
 
     with open_ledger() as ledger:
         read_workload(ledger, workload)

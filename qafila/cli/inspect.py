@@ -64,9 +64,9 @@ def inspect(
     over. Exit 0: nothing serious; 1: something serious; 2: wrong input; 4: could not look.
     """
     from qafila.errors import BadInput
+    from qafila.inspect.layouts import source_yaml
+    from qafila.report.files import require_page_place, save_page
     from qafila.report.inspection import Inspected, as_data
-    from tasks.inspecting.layouts import source_yaml
-    from tasks.pages import require_page_place, save_page
 
     problems = _problems(url, qdrant, connection, table, collection)
     if problems:
@@ -127,10 +127,11 @@ def _inspector(
     seed: int, timeout_seconds: int,
 ) -> Iterator[Any]:  # fmt: skip
     """Open what was asked for; nothing is imported that the other store needs."""
-    from tasks.inspecting import Looking, reaching
+    from qafila.inspect import address as reaching
+    from qafila.inspect.inspection import Looking
 
     if connection is not None:
-        from tasks.ledger import open_ledger
+        from qafila.ledger.ledger import open_ledger
 
         with open_ledger() as ledger:
             store, settings = reaching.recorded(ledger, connection)

@@ -10,7 +10,7 @@ from qafila.cli import screen
 from qafila.cli.screen import AsJson
 
 if TYPE_CHECKING:
-    from tasks.live_sync.status import GenerationSync
+    from qafila.live_sync.status import GenerationSync
 
 Workload = Annotated[str, typer.Argument(help="Name of the workload.")]
 
@@ -36,8 +36,8 @@ def install(
 ) -> None:
     """Capture the changes of the workload's table from now on; needs its lock for a moment."""
     from qafila.errors import BadInput
-    from tasks.ledger import open_ledger, read_workload
-    from tasks.live_sync.lifecycle import ensure_capture, plan_capture
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.live_sync.lifecycle import ensure_capture, plan_capture
 
     with open_ledger() as ledger:
         spec, _ = read_workload(ledger, workload)
@@ -69,8 +69,8 @@ def status(workload: Workload, as_json: AsJson = False) -> None:
     """Print what is captured, who is fed, how far behind each generation is, and why."""
     from dataclasses import asdict
 
-    from tasks.ledger import open_ledger, read_workload
-    from tasks.live_sync.status import read_live_sync
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.live_sync.status import read_live_sync
 
     with open_ledger() as ledger:
         found = read_live_sync(ledger, read_workload(ledger, workload)[0])
@@ -111,8 +111,8 @@ def remove(
     as_json: AsJson = False,
 ) -> None:
     """Take trigger, function, outbox and schema out of the source; it is as it was."""
-    from tasks.ledger import open_ledger, read_workload
-    from tasks.live_sync.lifecycle import remove_capture
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.live_sync.lifecycle import remove_capture
 
     with open_ledger() as ledger:
         removed = remove_capture(ledger, read_workload(ledger, workload)[0], force=force)

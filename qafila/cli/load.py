@@ -68,9 +68,9 @@ def _ask(
     by: str,
     reason: str,
 ) -> None:
-    from tasks.engine.control import ask_of_load
-    from tasks.engine.patience import PatientLedger
-    from tasks.ledger import Connection, require_generation
+    from qafila.backfill.control import ask_of_load
+    from qafila.backfill.patience import PatientLedger
+    from qafila.ledger.ledger import Connection, require_generation
 
     def ask(ledger: Connection) -> None:
         generation = require_generation(ledger, workload)
@@ -84,9 +84,9 @@ def _ask(
 def _print(workload: str, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from tasks.engine.control import read_load
-    from tasks.engine.progress import read_progress, tell
-    from tasks.ledger import open_ledger, read_workload, require_generation
+    from qafila.backfill.control import read_load
+    from qafila.backfill.progress import read_progress, tell
+    from qafila.ledger.ledger import open_ledger, read_workload, require_generation
 
     with open_ledger() as ledger:
         generation = require_generation(ledger, workload)

@@ -11,7 +11,7 @@ from qafila.cli import screen
 from qafila.cli.screen import AsJson
 
 if TYPE_CHECKING:
-    from qafila.core.lock_in import Hit, LockIn
+    from qafila.audit.code_scan.model import Hit, LockIn
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def lock_in(
     and nothing else has to run. Effort S: configuration; M: an adapter; L: meaning or data that
     only this provider has.
     """
-    from tasks.lock_in import scan
+    from qafila.audit.code_scan.scan import scan
 
     found = scan(paths, workers=workers)
     if as_json:

@@ -38,8 +38,8 @@ def register_connections() -> None:
     from pydantic import SecretStr
 
     from blocks import ALL, AwsAccount, EnvoyEdge, PostgresDatabase
-    from tasks.connections import record_connection
-    from tasks.ledger import open_ledger
+    from qafila.ledger.connections import record_connection
+    from qafila.ledger.ledger import open_ledger
 
     stack = settings.stack_state()
     edge = stack["envoy"]

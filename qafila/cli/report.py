@@ -64,8 +64,8 @@ def report(
         _refuse_a_mixture(audit, validation, generation)
         _report_audit(workload, to, export, force, as_json)
         return
-    from tasks.ledger import open_ledger
-    from tasks.reporting import collect_facts, save_report, save_validation
+    from qafila.ledger.ledger import open_ledger
+    from qafila.report.workload_page import collect_facts, save_report, save_validation
 
     with open_ledger() as ledger:
         facts = collect_facts(ledger, workload, generation)
@@ -99,10 +99,10 @@ def _refuse_a_mixture(audit: bool, validation: bool, generation: int | None) -> 
 def _report_audit(
     workload: str, to: Path | None, export: Path | None, force: bool, as_json: bool
 ) -> None:
-    from tasks.audit.exporting import export_audit, ready_folder, require_own_files
-    from tasks.audit.reporting import audit_facts, save_audit
-    from tasks.ledger import open_ledger
-    from tasks.pages import require_page_place
+    from qafila.ledger.ledger import open_ledger
+    from qafila.report.audit_export import export_audit, ready_folder, require_own_files
+    from qafila.report.audit_reader import audit_facts, save_audit
+    from qafila.report.files import require_page_place
 
     with open_ledger() as ledger:
         facts = audit_facts(ledger, workload)

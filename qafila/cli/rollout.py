@@ -55,8 +55,8 @@ def rollback(
     When the ledger does not answer, the rollback card in QAFILA_HOME/cards is taken by itself.
     """
     from qafila.errors import BadInput
-    from tasks.bringing_back import bring_back
-    from tasks.rolling_back import refuse_if_unproven
+    from qafila.rollback.rollback import refuse_if_unproven
+    from qafila.rollback.way_back import bring_back
 
     def tell(line: str) -> None:
         if not as_json:
@@ -104,6 +104,6 @@ def watchdog(
 
     Survives a restart of the ledger; says a line when something changes.
     """
-    from tasks.watching import watch
+    from qafila.rollback.watchdog import watch
 
     watch(screen.say, seconds=seconds, once=once, ledger_down_s=ledger_down_seconds)

@@ -26,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def show(workload: Name, as_json: AsJson = False) -> None:
     """Show what ledger, router configuration and router say; exit 4 when two of them differ."""
-    from tasks.agreement import compare
-    from tasks.edges import router_of
-    from tasks.ledger import open_ledger, read_workload
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.rollback.agreement import compare
+    from qafila.routers.lookup import router_of
 
     with open_ledger() as ledger:
         spec, _ = read_workload(ledger, workload)
@@ -73,10 +73,10 @@ def restore(
 
 
 def _decide(workload: str, why: str, as_json: bool, *, adopting: bool) -> None:
-    from tasks.agreement import adopt as take_over
-    from tasks.agreement import restore as write_again
-    from tasks.edges import router_of
-    from tasks.ledger import open_ledger, read_workload
+    from qafila.ledger.ledger import open_ledger, read_workload
+    from qafila.rollback.agreement import adopt as take_over
+    from qafila.rollback.agreement import restore as write_again
+    from qafila.routers.lookup import router_of
 
     with open_ledger() as ledger:
         spec, _ = read_workload(ledger, workload)

@@ -10,10 +10,10 @@ import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
-from qafila.core.foreign_text import printable
+from qafila.text.foreign_text import printable
 
 if TYPE_CHECKING:
-    from tasks.approvals import Approval
+    from qafila.ledger.approvals import Approval
 
 
 def register(app: typer.Typer) -> None:
@@ -92,8 +92,8 @@ def _bar(phase: str, workload: str, as_json: bool) -> Iterator[Callable[[], None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    from tasks.engine.progress import read_progress
-    from tasks.ledger import newest_generation, open_ledger
+    from qafila.backfill.progress import read_progress
+    from qafila.ledger.ledger import newest_generation, open_ledger
 
     shown = Progress(
         TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(),
@@ -132,8 +132,8 @@ def approve(
 
     with suppress(Unavailable):  # the ledger has the question; the form is only its view
         speak_to_stack()
+    from qafila.ledger.ledger import open_ledger
     from tasks.asking import answer_question
-    from tasks.ledger import open_ledger
 
     with open_ledger() as ledger:
         question = _find_question(ledger, run)
@@ -160,7 +160,7 @@ def _so_far(answered: Approval) -> None:
 
 def _find_question(ledger: Any, run: str) -> str:
     from qafila.errors import Refused
-    from tasks.approvals import pending_approvals, read_approval
+    from qafila.ledger.approvals import pending_approvals, read_approval
 
     pending: list[Approval] = pending_approvals(ledger)
     fitting = [a for a in pending if run in (a.id, a.approval_run, a.workload)]

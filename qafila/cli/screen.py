@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qafila.core.foreign_text import printable, printable_json
-from qafila.core.masking import mask_text
+from qafila.text.foreign_text import printable, printable_json
+from qafila.text.masking import mask_text
 
 if TYPE_CHECKING:
     from rich.console import Console

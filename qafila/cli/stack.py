@@ -112,7 +112,7 @@ def doctor(
     places = s3_inventory or []
     _check_inventories(places, aws_policy)
     if aws_policy:
-        from tasks.collectors import read_only_policy
+        from qafila.audit.collectors import read_only_policy
 
         screen.print_json(read_only_policy(inventories=places))
         screen.complain(

@@ -11,13 +11,13 @@ from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 from qafila.cli import screen
-from qafila.core.foreign_text import printable
-from qafila.core.verdict import Verdict
+from qafila.text.foreign_text import printable
+from qafila.workload.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from tasks.evidence import Evidence
+    from qafila.ledger.evidence import Evidence
 
 TITLES = {
     "audit": "1 audit",

@@ -9,12 +9,12 @@ import typer
 
 from qafila.cli import screen
 from qafila.cli.screen import AsJson
-from qafila.core.phases import Phase
+from qafila.workload.phases import Phase
 
 if TYPE_CHECKING:
-    from qafila.core.standing import Standing
-    from tasks.approvals import Approval
-    from tasks.status import Status
+    from qafila.ledger.approvals import Approval
+    from qafila.rollout.standing import Standing
+    from qafila.rollout.status import Status
 
 ASLEEP_S = 15.0  # a watchdog that has not looked for so long does not watch
 _WITHOUT_USERS = frozenset({Phase.ROLLED_BACK, Phase.ABANDONED, Phase.CLEANED})
@@ -32,8 +32,8 @@ def status(
     """Show where a workload stands, what it waits for, and how to get back."""
     from dataclasses import asdict
 
-    from tasks.ledger import list_workloads, open_ledger
-    from tasks.status import read_status
+    from qafila.ledger.ledger import list_workloads, open_ledger
+    from qafila.rollout.status import read_status
 
     with open_ledger() as ledger:
         names = [workload] if workload else list_workloads(ledger)

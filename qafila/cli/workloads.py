@@ -13,8 +13,8 @@ from qafila.cli import screen
 from qafila.cli.screen import AsJson
 
 if TYPE_CHECKING:
-    from qafila.core.workload import Workload
-    from tasks.ledger import Connection
+    from qafila.ledger.ledger import Connection
+    from qafila.workload.model import Workload
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def apply(
     With --check nothing is stored and nothing needs to run: the exit code is 0 for a file without
     mistakes, else 2.
     """
-    from tasks.workloads import check_file
+    from qafila.workload_file import check_file
 
     if check and as_json:
         _print_check(file)
@@ -67,19 +67,19 @@ def apply(
         screen.say(f"{file} describes the workload {workload.name}; no mistake was found.")
         screen.say(f"Next:  qafila apply {file}")
         return
-    from tasks.accepted_addresses import accept_addresses, named_addresses
+    from qafila.routers.accepted_addresses import accept_addresses, named_addresses
 
     accepted = named_addresses(workload, accept_address or ())
     from qafila.stack.environment import speak_to_stack
 
     speak_to_stack()
+    from qafila.endpoints import blocks_of
     from qafila.errors import BadInput
-    from tasks.connections import adopt_block
-    from tasks.credential_hosts import allow_credential_hosts
-    from tasks.edges import install_routes
-    from tasks.ledger import apply_workload, open_ledger
-    from tasks.opening import blocks_of
-    from tasks.rollback_spool import take_in_at_start
+    from qafila.ledger.connections import adopt_block
+    from qafila.ledger.ledger import apply_workload, open_ledger
+    from qafila.rollback.spool import take_in_at_start
+    from qafila.routers.credential_hosts import allow_credential_hosts
+    from qafila.routers.lookup import install_routes
 
     take_in_at_start(screen.complain)
     with open_ledger() as ledger:
@@ -113,7 +113,7 @@ def _ask_about_addresses(
     ledger: Connection, workload: Workload, accepted: Sequence[str]
 ) -> list[str]:
     """Return the new addresses that the person at the terminal accepts; none without a terminal."""
-    from tasks.accepted_addresses import new_addresses
+    from qafila.routers.accepted_addresses import new_addresses
 
     new = [(arm, url) for arm, url in new_addresses(ledger, workload) if url not in accepted]
     if not new or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -128,7 +128,7 @@ def _ask_about_addresses(
 
 def _print_check(file: Path) -> None:
     from qafila.errors import BadInput
-    from tasks.workloads import check_file
+    from qafila.workload_file import check_file
 
     name, problems = None, []
     try:
@@ -157,8 +157,8 @@ def adopt(
 
     with suppress(Unavailable):  # only for connections with a secret in a block
         speak_to_stack()
-    from tasks.adopting import adopt_column
-    from tasks.ledger import open_ledger
+    from qafila.backfill.adopt import adopt_column
+    from qafila.ledger.ledger import open_ledger
 
     with open_ledger() as ledger:
         adopted = adopt_column(ledger, workload, by)
@@ -193,9 +193,9 @@ def adopt_target(
 
     with suppress(Unavailable):  # only for connections with a secret in a block
         speak_to_stack()
-    from tasks.adopting_target import adopt_target as take_over
-    from tasks.adopting_target import look_at_target
-    from tasks.ledger import open_ledger
+    from qafila.backfill.adopt_target import adopt_target as take_over
+    from qafila.backfill.adopt_target import look_at_target
+    from qafila.ledger.ledger import open_ledger
 
     with open_ledger() as ledger:
         found = look_at_target(ledger, workload)
@@ -227,8 +227,8 @@ def abandon(
     as_json: AsJson = False,
 ) -> None:
     """End a generation that no user has met yet; the next migration opens a new one."""
-    from tasks.abandoning import abandon_generation
-    from tasks.ledger import open_ledger
+    from qafila.backfill.abandon import abandon_generation
+    from qafila.ledger.ledger import open_ledger
 
     with open_ledger() as ledger:
         ended = abandon_generation(ledger, workload, why)
@@ -256,8 +256,8 @@ def bridge(
 
     with suppress(Unavailable):  # only for connections with a secret in a block
         speak_to_stack()
-    from tasks.bridging import fit_bridge
-    from tasks.ledger import open_ledger, read_workload
+    from qafila.backfill.bridge import fit_bridge
+    from qafila.ledger.ledger import open_ledger, read_workload
 
     with open_ledger() as ledger:
         spec, _ = read_workload(ledger, workload)

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import psycopg
 
-from qafila.core.corpus import EVERYBODY
 from qafila.sql import statement
+from qafila.workload.corpus import EVERYBODY
 
 FORMAT = 2  # raise it when reading or loading changes: loaded copies are then replaced
 SHORTEST_BODY = 41  # characters

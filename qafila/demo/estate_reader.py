@@ -10,7 +10,7 @@ import json
 import urllib.request
 from typing import Any
 
-from tasks.collectors import read_only_policy
+from qafila.audit.collectors import read_only_policy
 
 READER = "qafila-audit"
 DENIED = frozenset({"iam"})

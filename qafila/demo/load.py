@@ -33,12 +33,12 @@ from urllib.parse import quote_plus
 
 import psycopg
 
-from qafila.core.arrivals import poisson
-from qafila.core.metrics import percentile
 from qafila.sql import statement
+from qafila.statistics.ranking_metrics import percentile
+from qafila.validation.load_test.arrivals import poisson
+from qafila.validation.load_test.open_loop import Crew, Sent
+from qafila.validation.search_service import KeptConnection, Reply
 from qafila.whole_file import write_whole
-from tasks.search_service import KeptConnection, Reply
-from tasks.validating.loading_open import Crew, Sent
 
 LONGEST_SECONDS = 3600.0
 WORKERS = 24

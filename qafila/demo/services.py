@@ -34,11 +34,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from qafila.embedders.wordllama import WordLlamaEmbedder
 from qafila.errors import Refused, Unavailable
-from qafila.settings import stack_state
-from tasks.alias import read_alias
-from tasks.embedders.wordllama import WordLlamaEmbedder
-from tasks.search import (
+from qafila.search.table import (
     Found,
     Searchable,
     place_name,
@@ -48,6 +46,8 @@ from tasks.search import (
     search_vectors,
     stored_generation,
 )
+from qafila.settings import stack_state
+from qafila.stores.pointer_row import read_alias
 
 THREADS = 8
 ALIAS_SECONDS = 0.2  # how old what we know of the pointer row may be

@@ -17,28 +17,32 @@ from pydantic import SecretStr
 
 from blocks import AwsAccount
 from qafila import settings
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
 from qafila.demo.bill import write_bill
 from qafila.demo.corpus import CorpusCounts, load_corpus
 from qafila.demo.estate import seed_estate
 from qafila.demo.wire import write_wire
 from qafila.errors import Unavailable
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import apply_workload, newest_generation, open_ledger
+from qafila.rollback.rollback import roll_back
+from qafila.routers.accepted_addresses import accept_addresses, addresses_of
+from qafila.routers.lookup import install_routes
 from qafila.stack import ports, state
 from qafila.stack.environment import bare_environment, root
 from qafila.stack.processes import MARK, Recorded, launch, stop
-from tasks.accepted_addresses import accept_addresses, addresses_of
-from tasks.connections import record_connection
-from tasks.edges import install_routes
-from tasks.ledger import apply_workload, newest_generation, open_ledger
-from tasks.rolling_back import roll_back
-from tasks.workloads import read_file
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
+from qafila.workload_file import read_file
 
 WORKLOAD = "aws-docs-search"
 RATE = 60.0  # requests a second, all users together
 LOAD_SECONDS = 1800.0  # the load ends by itself, whatever becomes of the demo
 _READY_S = 30.0
-_SERVICE_CODE = ("qafila/demo/services.py", "tasks/search.py", "tasks/search_service.py")
+_SERVICE_CODE = (
+    "qafila/demo/services.py",
+    "qafila/search/table.py",
+    "qafila/validation/search_service.py",
+)
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,16 @@ import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
 
-from qafila.core.verdict import Verdict
+from qafila.backfill.claims import list_shards
+from qafila.backfill.control import read_load
 from qafila.demo.bad_candidates import GOING, BadCandidate, tenant_on_candidate
 from qafila.demo.setting import Scene
+from qafila.ledger.approvals import Approval, pending_approvals
+from qafila.ledger.evidence import Evidence, evidence_of
+from qafila.ledger.ledger import Connection, newest_generation, open_ledger
 from qafila.sql import statement
-from tasks.approvals import Approval, pending_approvals
+from qafila.workload.verdict import Verdict
 from tasks.asking import answer_question
-from tasks.engine.claims import list_shards
-from tasks.engine.control import read_load
-from tasks.evidence import Evidence, evidence_of
-from tasks.ledger import Connection, newest_generation, open_ledger
 from tasks.starting import read_state, start
 
 _FORM_PATIENCE_S = 20.0

@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 from qafila import settings
-from qafila.core.verdict import Verdict
 from qafila.demo.bad_candidates import reason_of
 from qafila.demo.story import PhaseRun, Story, phase_runs
-from tasks.edges import router_of
-from tasks.evidence import Evidence, check_chain, latest_evidence
-from tasks.ledger import Connection
+from qafila.ledger.evidence import Evidence, check_chain, latest_evidence
+from qafila.ledger.ledger import Connection
+from qafila.routers.lookup import router_of
+from qafila.workload.verdict import Verdict
 
 OUTCOMES = {"promoted": "promoted", "rolled_back": "rolled_back"}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qafila.core.estate import Outcome
+from qafila.audit.estate import Outcome
 from qafila.report.audit_facts import AuditFacts
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_sorting import script, script_source

@@ -14,7 +14,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class AuditFacts:
-    """One audit with its tables by name (see ``qafila.core.inventory.tables.ABOUT``).
+    """One audit with its tables by name (see ``qafila.audit.inventory.tables.ABOUT``).
 
     ``chain`` None: the chain was not checked, as on the way into an artifact.
     """

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
 
-from qafila.core.inventory.tables import STAYS
-from qafila.core.inventory.wording import percent
+from qafila.audit.inventory.phrases import percent
+from qafila.audit.inventory.tables import STAYS
 from qafila.report.audit_facts import AuditFacts
 from qafila.report.audit_wording import listed, month_of, signed
-from qafila.report.wording import money, number
+from qafila.text.figures import money, number
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from qafila.core.ai_need import LEAST_COVERAGE
-from qafila.core.inventory import size_text
-from qafila.core.inventory.difference_rows import WORDS
-from qafila.core.inventory.tables import STAYS
-from qafila.core.inventory.wording import percent
+from qafila.audit.ai_need.signal import LEAST_COVERAGE
+from qafila.audit.inventory.difference_rows import WORDS
+from qafila.audit.inventory.phrases import percent, size_text
+from qafila.audit.inventory.tables import STAYS
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_figures import Figure, figures
 from qafila.report.audit_wording import (
@@ -24,7 +23,7 @@ from qafila.report.audit_wording import (
     short,
     signed,
 )
-from qafila.report.wording import NOTHING, money, number
+from qafila.text.figures import NOTHING, money, number
 
 ON_A_PAGE = 12
 _WAVES = 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qafila.core.foreign_text import markdown_text
 from qafila.report.audit_first_page import FirstPage
+from qafila.text.foreign_text import markdown_text
 
 _LONGEST = 400
 

@@ -9,12 +9,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from qafila.core.inventory import size_text
-from qafila.core.inventory.tables import ABOUT
+from qafila.audit.inventory.phrases import size_text
+from qafila.audit.inventory.tables import ABOUT
 from qafila.report.audit_facts import AuditFacts, Row
 from qafila.report.audit_wording import amount_of, cut
 from qafila.report.tables import Table, cell
-from qafila.report.wording import NOTHING, moment, number
+from qafila.text.figures import NOTHING, moment, number
 
 MOST_ROWS = 1_000
 _MONEY = ("amount", "before", "after")

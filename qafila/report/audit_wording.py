@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from qafila.core.inventory.wording import percent
+from qafila.audit.inventory.phrases import percent
 from qafila.report.audit_facts import AuditFacts, Row
-from qafila.report.wording import NOTHING, money, number
+from qafila.text.figures import NOTHING, money, number
 
 _LONGEST = 240
 _NAME = 60

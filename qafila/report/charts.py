@@ -11,7 +11,7 @@ from typing import Any
 
 import vl_convert
 
-from qafila.core.observed import Norms
+from qafila.inspect.observed import Norms
 from qafila.report import rollout_story
 from qafila.report.facts import Facts
 from qafila.report.rung_extra import plain

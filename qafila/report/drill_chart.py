@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import vl_convert
 
-from qafila.core.drill import Flip
+from qafila.rollout.judge_drill import Flip
 
 _BINS = 24
 

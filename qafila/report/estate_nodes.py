@@ -7,8 +7,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qafila.core.dependencies import EdgeKind, WavePlan, app_of, name_of_node
-from qafila.core.estate import Edge, Resource
+from qafila.audit.dependencies.derived_edges import app_of
+from qafila.audit.dependencies.kinds import EdgeKind, name_of_node
+from qafila.audit.dependencies.waves import WavePlan
+from qafila.audit.estate import Edge, Resource
 
 MOST_NODES = 60
 MOST_COLUMNS = 6

@@ -12,8 +12,9 @@ from typing import Any
 import networkx as nx
 import vl_convert
 
-from qafila.core.dependencies import EdgeKind, WavePlan
-from qafila.core.estate import Edge, Resource
+from qafila.audit.dependencies.kinds import EdgeKind
+from qafila.audit.dependencies.waves import WavePlan
+from qafila.audit.estate import Edge, Resource
 from qafila.report.estate_nodes import Drawn, Link, draw
 
 SCHEMA = "https://vega.github.io/schema/vega/v5.json"

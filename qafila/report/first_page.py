@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from qafila.core.phases import Phase
-from qafila.report import wording
 from qafila.report.facts import EvidenceRow, Facts
-from qafila.report.wording import NOT_MEASURED
+from qafila.text import figures as wording
+from qafila.text.figures import NOT_MEASURED
+from qafila.workload.phases import Phase
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qafila.core.inspection import Facts, Finding, Index, Inspection, Severity
-from qafila.report.wording import number, size
+from qafila.inspect.model import Facts, Finding, Index, Inspection, Severity
+from qafila.text.figures import number, size
 
 _METRICS = {"cosine": "cosine", "dot": "inner product", "l2": "Euclidean distance"}
 

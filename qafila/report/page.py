@@ -8,11 +8,12 @@ from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from qafila.report import charts, first_page, inspection, wording
+from qafila.report import charts, first_page, inspection
 from qafila.report.facts import Facts
 from qafila.report.inspection import Inspected
 from qafila.report.sections import sections
 from qafila.report.validation import WORDS, Validation
+from qafila.text import figures as wording
 
 
 def render(facts: Facts) -> str:

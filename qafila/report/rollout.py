@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from qafila.core.foreign_text import markdown_row, markdown_text
 from qafila.report import rollout_story as story
 from qafila.report import rollout_tables as tables
 from qafila.report.page import environment
 from qafila.report.rollout_facts import RolloutFacts
+from qafila.text.foreign_text import markdown_row, markdown_text
 
 
 @dataclass(frozen=True)

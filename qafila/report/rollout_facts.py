@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from qafila.core.analysis import Limits
 from qafila.report.canary_chart import Span
 from qafila.report.facts import ChainState, EvidenceRow
+from qafila.rollout.judge.guardrails import Limits
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from qafila.report import wording
 from qafila.report.canary_chart import Moment, canary_timeline
 from qafila.report.facts import EvidenceRow
 from qafila.report.first_page import Figure, Reading
 from qafila.report.rollout_facts import RolloutFacts
-from qafila.report.wording import NOT_MEASURED, number
+from qafila.text import figures as wording
+from qafila.text.figures import NOT_MEASURED, number
 
 HARMS = ("errors", "latency", "empty", "ungrounded", "over_budget", "flagged", "tenant")
 PROOFS = ("fine", "under")

@@ -11,7 +11,7 @@ from qafila.report import rollout_story as story
 from qafila.report.rollout_facts import RolloutFacts
 from qafila.report.rollout_story import HARMS, PROOFS, short
 from qafila.report.tables import Table, cell, pairs, table
-from qafila.report.wording import (
+from qafila.text.figures import (
     NOTHING,
     duration,
     milliseconds,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from qafila.report import validation_charts as charts
 from qafila.report.rung_extra import Body, Extra, dash, pictured
-from qafila.report.rungs import RungLine
 from qafila.report.tables import table
-from qafila.report.wording import NOTHING, between, milliseconds, number, text
+from qafila.text.figures import NOTHING, between, milliseconds, number, text
+from qafila.validation.check_labels import RungLine
 
 _MOST_READERS = 60
 

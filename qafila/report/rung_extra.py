@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qafila.report.tables import Table
-from qafila.report.wording import NOT_MEASURED, NOTHING
+from qafila.text.figures import NOT_MEASURED, NOTHING
 
 Body = Mapping[str, Any]
 

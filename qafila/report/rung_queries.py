@@ -6,9 +6,9 @@ from typing import Any
 
 from qafila.report import validation_charts as charts
 from qafila.report.rung_extra import Body, Extra, dash, pictured, plain
-from qafila.report.rungs import RungLine
 from qafila.report.tables import Table, table
-from qafila.report.wording import between, milliseconds, money, number, text
+from qafila.text.figures import between, milliseconds, money, number, text
+from qafila.validation.check_labels import RungLine
 
 
 def systems(body: Body) -> list[Table]:

@@ -9,9 +9,8 @@ from typing import Any
 from qafila.report import charts, rollout_tables
 from qafila.report.facts import EvidenceRow, Facts
 from qafila.report.rung_queries import systems
-from qafila.report.rungs import rung_lines
 from qafila.report.tables import Table, pairs, table
-from qafila.report.wording import (
+from qafila.text.figures import (
     duration,
     milliseconds,
     moment,
@@ -21,6 +20,7 @@ from qafila.report.wording import (
     size,
     text,
 )
+from qafila.validation.check_labels import rung_lines
 
 
 @dataclass(frozen=True)

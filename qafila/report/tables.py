@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qafila.report.wording import NOTHING, text
+from qafila.text.figures import NOTHING, text
 
 # With a unit at most, or an arrow or a sign: what belongs under one another, digit by digit.
 _FIGURE = re.compile(

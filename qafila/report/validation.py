@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from qafila.report import rung_data, rung_queries
 from qafila.report.facts import EvidenceRow, Facts
 from qafila.report.rung_extra import Body, Extra, Pictured
-from qafila.report.rungs import RungLine, rung_lines
 from qafila.report.side_by_side import Compared, side_by_side
 from qafila.report.tables import Table, of_detail
-from qafila.report.wording import duration, moment, number, text
+from qafila.text.figures import duration, moment, number, text
+from qafila.validation.check_labels import RungLine, rung_lines
 
 MOST_PARTS = 60
 MOST_QUERIES = 10

@@ -18,10 +18,10 @@ from typing import Any
 
 import httpx
 
-from qafila.connecting.envoy import connect_envoy_admin
-from qafila.core.masking import mask_text
+from qafila.connections.envoy import connect_envoy_admin
 from qafila.errors import BadInput
-from qafila.stack.envoy_log import ACCESS_LOG
+from qafila.routers.envoy.log_rotation import ACCESS_LOG
+from qafila.text.masking import mask_text
 
 ROUTES = "main"  # the name of the route configuration in rds.json
 TENANT_HEADER = "x-tenant-id"

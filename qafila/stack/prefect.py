@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from qafila.core.strict_yaml import load_yaml
 from qafila.stack.prefect_access import ask
+from qafila.text.strict_yaml import load_yaml
 
 POOL = "qafila"
 

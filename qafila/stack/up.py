@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from qafila import settings
-from qafila.connecting.envoy import SOCKET_SCHEME
+from qafila.connections.envoy import SOCKET_SCHEME
 from qafila.errors import BadInput, Unavailable
 from qafila.home_keys import ensure_key
 from qafila.session_name import session_name

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from qafila.core.phases import Event
-from tasks import ledger as ledgers
+from qafila.ledger import ledger as ledgers
+from qafila.workload.phases import Event
 from tests.acceptance.conftest import ROOT, Stack
 
 WORKLOAD = "aws-docs-search"

@@ -20,8 +20,8 @@ import httpx
 import pytest
 
 from qafila.demo.bill import GHOST
+from qafila.ledger.evidence import Evidence, check_chain, evidence_of
 from qafila.report.audit_sorting import script_source
-from tasks.evidence import Evidence, check_chain, evidence_of
 from tests.acceptance.conftest import Stack
 from tests.acceptance.crossing import WORKLOAD, open_ledger, set_scene
 

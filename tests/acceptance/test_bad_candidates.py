@@ -19,12 +19,12 @@ from unittest.mock import patch
 import psycopg
 import pytest
 
-from qafila.core.phases import ENDED, Event, Phase
+from qafila.backfill.generations import open_for
 from qafila.demo.bad_candidates import GOING, BadCandidate
-from tasks.evidence import latest_evidence
-from tasks.generations import open_for
-from tasks.ledger import newest_generation, read_workload
-from tasks.routers.access_log import tenant_digest
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.ledger import newest_generation, read_workload
+from qafila.routers.envoy.access_log import tenant_digest
+from qafila.workload.phases import ENDED, Event, Phase
 from tests.acceptance.conftest import Stack
 from tests.acceptance.crossing import WORKLOAD, move, open_ledger, run_demo, set_scene
 

@@ -18,15 +18,15 @@ import psycopg
 import pytest
 
 from blocks import PostgresDatabase, QdrantServer
-from qafila.core.fingerprint import rows_digest, text_digest
-from qafila.core.phases import Event
-from qafila.core.workload import Workload
+from qafila.backfill.generations import model_of, open_for
+from qafila.endpoints import open_store
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation, apply_workload, move_phase
+from qafila.stores.port import Place
+from qafila.workload.fingerprint import rows_digest, text_digest
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
 from tasks import backfill
-from tasks.connections import record_connection
-from tasks.generations import model_of, open_for
-from tasks.ledger import Generation, apply_workload, move_phase
-from tasks.opening import open_store
-from tasks.stores.port import Place
 from tests.corpus import demo_workload
 from tests.qdrant_ways import SERVER, delete_collections, engine_behind_rest, own_workload
 
@@ -70,7 +70,7 @@ def qdrant_url() -> Iterator[tuple[str, str]]:
     if SERVER in os.environ:
         prefix = own_workload("qdrant-server", "")
         yield os.environ[SERVER], prefix
-        from qafila.connecting import connect_qdrant
+        from qafila.connections.qdrant import connect_qdrant
 
         client = connect_qdrant(os.environ[SERVER])
         delete_collections(client, prefix.rstrip("-"))

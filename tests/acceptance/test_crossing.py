@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from qafila.core.phases import Event
-from tasks.approvals import Question, ask
-from tasks.engine.claims import list_shards
-from tasks.evidence import latest_evidence
-from tasks.leases import TTL_SECONDS, read_lease
-from tasks.ledger import newest_generation
+from qafila.backfill.claims import list_shards
+from qafila.ledger.approvals import Question, ask
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.leases import TTL_SECONDS, read_lease
+from qafila.ledger.ledger import newest_generation
+from qafila.workload.phases import Event
 from tests.acceptance.conftest import ROOT, Stack
 from tests.acceptance.crossing import (
     WORKLOAD,

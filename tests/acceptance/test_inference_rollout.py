@@ -22,19 +22,19 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.phases import Phase
-from qafila.core.rollout import plan_steps
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
 from qafila.demo.load import read_texts
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import apply_workload, newest_generation
+from qafila.rollout import steps as canary
+from qafila.rollout.plan import plan_steps
+from qafila.rollout.preconditions import put_on_trial
+from qafila.rollout.session import Trial
+from qafila.routers.port import Request
 from qafila.sql import statement
 from qafila.stack import postgres
-from tasks import canary
-from tasks.canary import Trial
-from tasks.leases import held_lease
-from tasks.ledger import apply_workload, newest_generation
-from tasks.preconditions import put_on_trial
-from tasks.routers.port import Request
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.acceptance.crossing import wait_for as wait_until
 from tests.demo_services import Demo, ledger_of, running_demo, wait_for
 from tests.edges import Edge, free_port, running_edge

@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 
 from qafila.errors import BadInput, StaleEpoch, Unavailable
-from tasks.routers.port import Router
+from qafila.routers.port import Router
 
 
 class HasRouter(Protocol):

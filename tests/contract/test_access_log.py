@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.routers.access_log import read_log
+from qafila.routers.envoy.access_log import read_log
 
 
 def line(number: int, **more: object) -> str:

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.governor import Limits
+from qafila.embedders.governor import Governor
+from qafila.embedders.governor import Purse as LedgerPurse
+from qafila.embedders.limit_arithmetic import Limits
 from qafila.errors import SpendCapReached
-from tasks.answering.accounts import Account, OwnAccount, Purse
-from tasks.embedders.governor import Governor
-from tasks.embedders.governor import Purse as LedgerPurse
+from qafila.llm_eval.accounts import Account, OwnAccount, Purse
 
 Open = Callable[..., Account]
 ONE = Decimal(1)

@@ -12,12 +12,12 @@ from botocore.stub import Stubber
 from pydantic import SecretStr, ValidationError
 
 from blocks.aws import AwsAccount
-from qafila.core.estate import Outcome
-from qafila.core.request_rate import DEFAULT, Rate
+from qafila.audit.collectors import COLLECTORS
+from qafila.audit.collectors.pace import Pacing
+from qafila.audit.collectors.read import aws_places, read_places
+from qafila.audit.estate import Outcome
+from qafila.embedders.request_rate import DEFAULT, Rate
 from qafila.errors import BadInput
-from tasks.collectors import COLLECTORS
-from tasks.collectors.pacing import Pacing
-from tasks.collectors.reading import aws_places, read_places
 from tests.aws import answering, running_moto, saying, session_with
 
 OWN, OTHER = "123456789012", "222222222222"

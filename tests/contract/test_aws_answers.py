@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from qafila.core.estate import Outcome
-from tasks.collectors import COLLECTORS, Account, Collector, Limits
-from tasks.collectors.pacing import Pacing
+from qafila.audit.collectors import COLLECTORS, Account, Collector, Limits
+from qafila.audit.collectors.pace import Pacing
+from qafila.audit.estate import Outcome
 from tests.aws import session_with
 from tests.aws_reading import REGION
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qafila.core.estate import Outcome
-from tasks.collectors import Limits
+from qafila.audit.collectors import Limits
+from qafila.audit.estate import Outcome
 from tests.aws import running_moto
 from tests.aws_reading import (
     LOWER_PAIRS,

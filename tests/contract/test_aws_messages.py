@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qafila.core.estate import Outcome
+from qafila.audit.estate import Outcome
 from tests.aws import running_moto
 from tests.aws_reading import (
     NOWHERE,

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from benchmarks.aws_answers import refusal, spelled
 from blocks.aws import AwsAccount
-from qafila.core.estate import Collected, Outcome, Resource
-from qafila.core.request_rate import DEFAULT, Rate
+from qafila.audit.collectors import COLLECTORS, Account, Collector, Limits
+from qafila.audit.collectors.aws_refusals import Standing
+from qafila.audit.collectors.pace import Pacing
+from qafila.audit.collectors.read import aws_places, read_places
+from qafila.audit.estate import Collected, Outcome, Resource
 from qafila.demo.estate import Estate, seed_estate
-from tasks.collectors import COLLECTORS, Account, Collector, Limits
-from tasks.collectors.aws_refusals import Standing
-from tasks.collectors.pacing import Pacing
-from tasks.collectors.reading import aws_places, read_places
+from qafila.embedders.request_rate import DEFAULT, Rate
 from tests.aws import (
     Answer,
     answering,

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.aws_answers import spelled
-from qafila.core.estate import Outcome, Resource
-from tasks.collectors import aws_s3, aws_s3_inventory, read_only_policy
-from tasks.collectors.aws_s3_manifest import Unusable, folder_of, manifest_of
+from qafila.audit.collectors import aws_s3, aws_s3_inventory, read_only_policy
+from qafila.audit.collectors.aws_s3_manifest import Unusable, folder_of, manifest_of
+from qafila.audit.estate import Outcome, Resource
 from tests.aws import protocol_of_request, running_moto
 from tests.aws_reading import REGION, World, kinds, seen_by, told
 from tests.s3_inventory import (

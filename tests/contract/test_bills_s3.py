@@ -11,8 +11,8 @@ import boto3
 import duckdb
 import pytest
 
+from qafila.audit.bills.read import read_bill
 from qafila.errors import BadInput, Unavailable
-from tasks.bills import read_bill
 from tests.aws import running_moto
 from tests.unit.bill_files import CUR_2, HEAD, bill_of, text_bill
 

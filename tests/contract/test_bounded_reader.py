@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.sources.bounded_reader import BoundedReader
-from tasks.sources.documents import Unreadable, read_html, read_pdf
+from qafila.sources.bounded_reader import BoundedReader
+from qafila.sources.documents import Unreadable, read_html, read_pdf
 from tests.pdf import pdf_of
 
 

@@ -14,14 +14,14 @@ from botocore.exceptions import ClientError
 from typer.testing import CliRunner
 
 from blocks.aws import AwsAccount
+from qafila.audit.collectors import COLLECTORS, Account, Collector, Limits, read_only_policy
+from qafila.audit.collectors.read import aws_places, read_places
+from qafila.audit.estate import Collected, Outcome
 from qafila.cli import app
-from qafila.core.estate import Collected, Outcome
-from qafila.core.request_rate import DEFAULT, Rate
 from qafila.demo.estate import Estate, seed_estate
 from qafila.demo.estate_reader import DENIED
+from qafila.embedders.request_rate import DEFAULT, Rate
 from qafila.errors import BadInput
-from tasks.collectors import COLLECTORS, Account, Collector, Limits, read_only_policy
-from tasks.collectors.reading import aws_places, read_places
 from tests.aws import answering, running_moto, session_of, session_with
 from tests.collecting import standing
 

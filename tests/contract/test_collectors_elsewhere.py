@@ -24,16 +24,17 @@ from hypothesis import strategies as st
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.ending import stop_server
-from qafila.connecting import connect_kubernetes
-from qafila.core.ai_need import Need, assess_estate
-from qafila.core.dependencies import edges_of
-from qafila.core.estate import Collected, Outcome, outcomes_by_collector
-from qafila.core.workload import ProductPlan
+from qafila.audit.ai_need.assessment import assess_estate
+from qafila.audit.ai_need.signal import Need
+from qafila.audit.collectors import COLLECTORS, ELSEWHERE, Collector, Look, collectors_of
+from qafila.audit.collectors.kubernetes_cluster import KINDS, RATES, Cluster, ClusterLimits
+from qafila.audit.collectors.postgres_server import Server
+from qafila.audit.collectors.prometheus_server import Metrics
+from qafila.audit.dependencies.derived_edges import edges_of
+from qafila.audit.estate import Collected, Outcome, outcomes_by_collector
+from qafila.connections.kubernetes import connect_kubernetes
 from qafila.stack import postgres
-from tasks.collectors import COLLECTORS, ELSEWHERE, Collector, Look, collectors_of
-from tasks.collectors.kubernetes_cluster import KINDS, RATES, Cluster, ClusterLimits
-from tasks.collectors.postgres_server import Server
-from tasks.collectors.prometheus_server import Metrics
+from qafila.workload.model import ProductPlan
 from tests.collecting import standing
 from tests.kubernetes_api import TOKEN
 from tests.kubernetes_lists import GROUPS, ListServer, running_lists, shop

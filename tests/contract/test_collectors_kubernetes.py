@@ -17,11 +17,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from kubernetes.utils.quantity import parse_quantity
 
-from qafila.connecting import connect_kubernetes
-from qafila.core.estate import Collected, Edge, Outcome, Resource
-from tasks.collectors import collectors_of
-from tasks.collectors.kubernetes_cluster import KINDS, RATES, Cluster, ClusterLimits
-from tasks.collectors.kubernetes_objects import amounts, quantity, selects, service_in, variables_of
+from qafila.audit.collectors import collectors_of
+from qafila.audit.collectors.kubernetes_cluster import KINDS, RATES, Cluster, ClusterLimits
+from qafila.audit.collectors.kubernetes_objects import (
+    amounts,
+    quantity,
+    selects,
+    service_in,
+    variables_of,
+)
+from qafila.audit.estate import Collected, Edge, Outcome, Resource
+from qafila.connections.kubernetes import connect_kubernetes
 from tests.collecting import standing
 from tests.kubernetes_api import TOKEN
 from tests.kubernetes_lists import KINDS as SINGULAR

@@ -15,13 +15,13 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from benchmarks.ending import stop_server
-from qafila.connecting import connect_postgres
-from qafila.core.estate import Collected, Outcome, Resource
+from qafila.audit.collectors import collectors_of
+from qafila.audit.collectors.postgres_databases import _growth
+from qafila.audit.collectors.postgres_server import Server, ServerLimits
+from qafila.audit.estate import Collected, Outcome, Resource
+from qafila.connections.postgres import connect_postgres
 from qafila.session_name import working_on
 from qafila.stack import postgres
-from tasks.collectors import collectors_of
-from tasks.collectors.postgres_databases import _growth
-from tasks.collectors.postgres_server import Server, ServerLimits
 
 BY_NAME = {c.name: c for c in collectors_of("postgres")}
 SECRET = "zanzibar"  # in every text; never in what is collected

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from qafila.core.estate import Collected, Outcome
+from qafila.audit.collectors import collectors_of
+from qafila.audit.collectors.prometheus_metrics import CPU, GPU
+from qafila.audit.collectors.prometheus_server import RATES, Metrics, MetricsLimits
+from qafila.audit.estate import Collected, Outcome
 from qafila.errors import BadInput
-from tasks.collectors import collectors_of
-from tasks.collectors.prometheus_metrics import CPU, GPU
-from tasks.collectors.prometheus_server import RATES, Metrics, MetricsLimits
 from tests.collecting import standing
 from tests.prometheus_api import HEADER, MetricsServer, running_metrics, series
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qafila.core.corpus import OpenAIEmbedder as ServiceSettings
-from qafila.core.corpus import WordLlamaEmbedder as Settings
+from qafila.backfill.generations import fingerprint_of
+from qafila.embedders.careful import EMPTY, NOT_FINITE, NUL, SURROGATE, UNKNOWN, embed_carefully
+from qafila.embedders.governor import Purse
+from qafila.embedders.openai_compatible import OpenAIEmbedder
+from qafila.embedders.port import Embedder
+from qafila.endpoints import embedder_of
 from qafila.errors import BackfillHalted
-from tasks.embedders.careful import EMPTY, NOT_FINITE, NUL, SURROGATE, UNKNOWN, embed_carefully
-from tasks.embedders.governor import Purse
-from tasks.embedders.openai_compatible import OpenAIEmbedder
-from tasks.embedders.port import Embedder
-from tasks.generations import fingerprint_of
-from tasks.opening import embedder_of
+from qafila.workload.corpus import OpenAIEmbedder as ServiceSettings
+from qafila.workload.corpus import WordLlamaEmbedder as Settings
 from tests.corpus import demo_workload
 from tests.embedding_provider import KEY, MODEL, Provider, serving
 

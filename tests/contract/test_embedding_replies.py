@@ -17,7 +17,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.embedders.wire import Ask, Failure, Fault, Reply, post, read_failure, read_reply
+from qafila.embedders.wire import (
+    Ask,
+    Failure,
+    Fault,
+    Reply,
+    post,
+    read_failure,
+    read_reply,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

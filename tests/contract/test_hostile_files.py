@@ -16,14 +16,15 @@ import duckdb
 import httpx
 import pytest
 
+from qafila.audit.traffic import flow_parquet
+from qafila.audit.traffic.files import CutShort
+from qafila.embedders import wire as vectors
 from qafila.errors import BadInput, Unavailable
-from tasks import bundle_check
-from tasks.answering import wire as answers
-from tasks.embedders import wire as vectors
-from tasks.observing import flow_parquet
-from tasks.observing.opening import CutShort
-from tasks.routers import access_log, alb_logs
-from tasks.sources import records
+from qafila.llm_eval import wire as answers
+from qafila.report import bundle_check
+from qafila.routers.aws import alb_logs
+from qafila.routers.envoy import access_log
+from qafila.sources import records
 
 MIB = 1 << 20
 

@@ -13,18 +13,18 @@ import psycopg
 import pytest
 from qdrant_client import QdrantClient, models
 
-from qafila.core.corpus import PgvectorSource as PgvectorSettings
-from qafila.core.corpus import QdrantSource as QdrantSettings
-from qafila.core.fingerprint import text_digest
 from qafila.errors import BackfillHalted, BadInput, Refused
+from qafila.sources.pgvector import PgvectorSource
+from qafila.sources.port import Piece, Source, SourceRow
+from qafila.sources.qdrant import QdrantSource
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks.sources.pgvector import PgvectorSource
-from tasks.sources.port import Piece, Source, SourceRow
-from tasks.sources.qdrant import QdrantSource
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, VectorStore
-from tasks.stores.qdrant import QdrantStore
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, VectorStore
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.workload.corpus import PgvectorSource as PgvectorSettings
+from qafila.workload.corpus import QdrantSource as QdrantSettings
+from qafila.workload.fingerprint import text_digest
 from tests.qdrant_ways import qdrant_client
 
 PLACE = Place("docs-search", 1, "f" * 16, 4)

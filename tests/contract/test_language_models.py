@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from qafila.core.golden import Message
-from qafila.core.inference import LanguageModel
 from qafila.demo import language_model
-from tasks.answering.accounts import OwnAccount, Purse
-from tasks.answering.service import LanguageModelService, Said, Unsaid
+from qafila.llm_eval.accounts import OwnAccount, Purse
+from qafila.llm_eval.golden import Message
+from qafila.llm_eval.service import LanguageModelService, Said, Unsaid
+from qafila.workload.inference import LanguageModel
 from tests import chat_service
 from tests.local_model import local_model
 

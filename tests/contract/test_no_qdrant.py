@@ -8,13 +8,13 @@ from contextlib import closing
 import pytest
 from qdrant_client import QdrantClient
 
-from qafila.connecting import connect_qdrant
-from qafila.core.corpus import QdrantSource as Settings
+from qafila.connections.qdrant import connect_qdrant
 from qafila.errors import Unavailable
-from tasks.inspecting.qdrant import QdrantInspector
-from tasks.sources.qdrant import QdrantSource
-from tasks.stores.port import Place
-from tasks.stores.qdrant import QdrantStore
+from qafila.inspect.qdrant import QdrantInspector
+from qafila.sources.qdrant import QdrantSource
+from qafila.stores.port import Place
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.workload.corpus import QdrantSource as Settings
 from tests.http_stub import Reply, serving
 
 ANSWERS = [b"{}", b'{"result": null}', b'{"result" :\tnull }', b"<html>Welcome</html>", b"[]", b""]

@@ -19,16 +19,16 @@ import duckdb
 import numpy as np
 import pytest
 
-from qafila.connecting import connect_s3
-from qafila.core.corpus import ObjectSource as Settings
+from qafila.backfill.claims import Spent
+from qafila.backfill.load import Vectored, made_of
+from qafila.connections.aws import connect_s3
 from qafila.errors import BackfillHalted, BadInput, Unavailable
-from tasks.engine.claims import Spent
-from tasks.engine.loading import Vectored, made_of
-from tasks.sources import objects
-from tasks.sources.documents import READERS, Document, read_markdown
-from tasks.sources.objects import ObjectSource, files_of
-from tasks.sources.port import SourceRow
-from tasks.sources.records import read_csv
+from qafila.sources import objects
+from qafila.sources.documents import READERS, Document, read_markdown
+from qafila.sources.objects import ObjectSource, files_of
+from qafila.sources.port import SourceRow
+from qafila.sources.records import read_csv
+from qafila.workload.corpus import ObjectSource as Settings
 from tests.aws import running_moto
 from tests.corpus import demo_workload
 from tests.pdf import pdf_of, pdf_of_glyphs
@@ -371,7 +371,7 @@ def test_a_file_that_changes_while_it_is_read_stops_the_load(
         (docs / "a.jsonl").write_text('{"id": 1, "text": "half"}\n')
         return parse(*arguments, **named)
 
-    monkeypatch.setattr("tasks.sources.records.json.loads", meddle)
+    monkeypatch.setattr("qafila.sources.records.json.loads", meddle)
     with pytest.raises(BackfillHalted, match=r"a\.jsonl is not what it was"):
         opened.freeze(10)
 
@@ -503,7 +503,7 @@ def test_a_right_that_was_given_since_is_seen_though_no_file_changed(
         def refuse(*_: Any) -> None:
             raise PermissionError
 
-        denied.setattr("tasks.sources.objects.read_jsonl", refuse)
+        denied.setattr("qafila.sources.objects.read_jsonl", refuse)
         (told,) = source(docs.parent, "jsonl").problems()
         assert told.startswith("a.jsonl: it must not be read")
     opened = source(docs.parent, "jsonl")

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.sources import records
+from qafila.sources import records
 from tests.contract.test_object_source import read, source
 
 

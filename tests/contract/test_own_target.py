@@ -10,13 +10,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks.alias import read_alias
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Chunk, Place, VectorStore
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.pointer_row import read_alias
+from qafila.stores.port import Chunk, Place, VectorStore
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 from tests.columns import ColumnBehindApplication, make_item_table
 
 PLACE = Place("shop-search", 1, "f" * 16, 8)

@@ -10,14 +10,14 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.admission import Limits, reject_reason
-from qafila.core.corpus import PostgresSource as Settings
-from qafila.core.fingerprint import text_digest
 from qafila.errors import BackfillHalted, BadInput
+from qafila.sources.port import SourceRow
+from qafila.sources.postgres import PostgresSource
 from qafila.stack import postgres
-from tasks.sources.port import SourceRow
-from tasks.sources.postgres import PostgresSource
-from tasks.stores.port import Chunk
+from qafila.stores.admission import Limits, reject_reason
+from qafila.stores.port import Chunk
+from qafila.workload.corpus import PostgresSource as Settings
+from qafila.workload.fingerprint import text_digest
 
 
 @pytest.fixture(scope="module")
@@ -381,7 +381,7 @@ def test_a_large_table_is_estimated(
     )
     db.execute("ANALYZE t")
     assert (source(db).volume().rows, source(db).volume().text_bytes) == (200, 2000)
-    monkeypatch.setattr("tasks.sources.relation.COUNT_TIMEOUT_MS", 1)
+    monkeypatch.setattr("qafila.sources.relation.COUNT_TIMEOUT_MS", 1)
     slow = source(db, query="SELECT id, body, pg_sleep(0.01) FROM t")
     assert slow.volume().how == "estimated from the source's statistics"
 

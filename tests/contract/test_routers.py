@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from qafila.errors import BadInput
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.fleet import FleetRouter
-from tasks.routers.memory import MemoryRouter
-from tasks.routers.port import Request, Router
+from qafila.routers.envoy.fleet import FleetRouter
+from qafila.routers.envoy.router import EnvoyRouter
+from qafila.routers.memory import MemoryRouter
+from qafila.routers.port import Request, Router
 from tests.contract.router_suite import EveryRouter, weigh
 from tests.edges import Edge, running_edge, running_fleet
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qafila.errors import BadInput
-from tasks.routers.envoy_alias import BODY_LIMIT
-from tasks.routers.envoy_arms import Arm, RouteSettings
+from qafila.routers.envoy.alias import BODY_LIMIT
+from qafila.routers.envoy.arms import Arm, RouteSettings
 from tests.contract.router_suite import weigh
 from tests.edges import Edge, running_edge
 from tests.providers import Asked, Provider, encryption

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from qafila.connecting import aws_session
-from qafila.core.routing import AlbRouter as AlbSettings
+from qafila.connections.aws import aws_session
 from qafila.errors import BadInput, Refused, StaleEpoch, Unavailable
-from tasks.routers.alb import PAGE, AlbRouter
-from tasks.routers.alb_actions import weighted
-from tasks.routers.alb_logs import request_of
-from tasks.routers.sight import require_sight
+from qafila.routers.aws.alb import PAGE, AlbRouter
+from qafila.routers.aws.alb_actions import weighted
+from qafila.routers.aws.alb_logs import request_of
+from qafila.routers.sight import require_sight
+from qafila.workload.router import AlbRouter as AlbSettings
 from tests.aws import running_moto
 from tests.contract.router_suite import EveryRouter, weigh
 

@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
-from qafila.connecting import connect_kubernetes
-from qafila.core.routing import GatewayApiRouter as Settings
+from qafila.connections.kubernetes import connect_kubernetes
 from qafila.errors import BadInput, Refused, StaleEpoch, Unavailable
-from tasks.routers.gateway_api import GatewayApiRouter
-from tasks.routers.gateway_api_objects import ANNOTATION
+from qafila.routers.gateway_api.objects import ANNOTATION
+from qafila.routers.gateway_api.router import GatewayApiRouter
+from qafila.workload.router import GatewayApiRouter as Settings
 from tests.contract.router_suite import EveryRouter, weigh
 from tests.kubernetes_api import TOKEN, Cluster, http_route, running_cluster
 

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from qafila.connecting import aws_session
-from qafila.core.routing import Route53Router as Settings
+from qafila.connections.aws import aws_session
 from qafila.errors import BadInput, Refused, StaleEpoch, Unavailable
-from tasks.routers import route53
-from tasks.routers.route53 import Route53Router
-from tasks.routers.sight import require_sight
+from qafila.routers.aws import route53
+from qafila.routers.aws.route53 import Route53Router
+from qafila.routers.sight import require_sight
+from qafila.workload.router import Route53Router as Settings
 from tests.aws import running_moto
 from tests.contract.router_suite import EveryRouter, weigh
 

@@ -19,11 +19,12 @@ import psutil
 import pytest
 
 from qafila.errors import BadInput, Unavailable
-from qafila.stack import envoy, envoy_log
+from qafila.routers.envoy import log_rotation as envoy_log
+from qafila.routers.envoy.access_log import tenant_digest
+from qafila.routers.envoy.arms import Arm, RouteSettings
+from qafila.routers.port import Request
+from qafila.stack import envoy
 from qafila.stack.sockets import private_socket, remove_socket
-from tasks.routers.access_log import tenant_digest
-from tasks.routers.envoy_arms import Arm, RouteSettings
-from tasks.routers.port import Request
 from tests.contract.router_suite import weigh
 from tests.edges import Edge, running_edge
 

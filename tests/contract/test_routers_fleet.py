@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from qafila.errors import BadInput, Disagreement, StaleEpoch, Unavailable
-from tasks.routers import envoy_files
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.fleet import FleetRouter
-from tasks.routers.highest_weight import read_highest_weight
+from qafila.routers.envoy import files as envoy_files
+from qafila.routers.envoy.fleet import FleetRouter
+from qafila.routers.envoy.router import EnvoyRouter
+from qafila.routers.highest_weight import read_highest_weight
 from tests.edges import running_fleet
 
 NOBODY = "http://127.0.0.1:9"  # no Envoy answers there

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from qafila import home_keys
-from tasks.routers import envoy_config
-from tasks.routers.envoy import EnvoyRouter
-from tasks.search_service import SearchService
+from qafila.routers.envoy import config as envoy_config
+from qafila.routers.envoy.router import EnvoyRouter
+from qafila.validation.search_service import SearchService
 from tests.contract.router_suite import weigh
 from tests.edges import Edge, running_edge
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.envoy_arms import RouteSettings
-from tasks.routers.memory import MemoryRouter
-from tasks.routers.port import Router, Shadowed
+from qafila.routers.envoy.arms import RouteSettings
+from qafila.routers.envoy.router import EnvoyRouter
+from qafila.routers.memory import MemoryRouter
+from qafila.routers.port import Router, Shadowed
 from tests.edges import Edge, running_edge
 
 

@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from qdrant_client import models
 
 from qafila.errors import BadInput
+from qafila.sources.objects import ObjectSource
+from qafila.sources.port import Key, KeyRange, Source, SourceRow
+from qafila.sources.qdrant import QdrantSource
 from qafila.stack import postgres
-from tasks.sources.objects import ObjectSource
-from tasks.sources.port import Key, KeyRange, Source, SourceRow
-from tasks.sources.qdrant import QdrantSource
 from tests.aws import running_moto
 from tests.source_worlds import (
     ABOVE,

@@ -13,17 +13,13 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.admission import limits_of, rejections
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
-from qafila.core.ladder.keys import NOBODY
 from qafila.errors import Refused, StaleEpoch
-from tasks import alias
-from tasks.stores import qdrant_alias
-from tasks.stores.column import ColumnStore
-from tasks.stores.memory import MemoryStore
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import (
+from qafila.stores import pointer_row as alias
+from qafila.stores.admission import limits_of, rejections
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.memory import MemoryStore
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import (
     Checkpoint,
     Chunk,
     Effort,
@@ -34,7 +30,11 @@ from tasks.stores.port import (
     Vectors,
     VectorStore,
 )
-from tasks.stores.qdrant import QdrantStore
+from qafila.stores.qdrant import alias as qdrant_alias
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.stores.row_sets import NOBODY
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 from tests.columns import ColumnBehindApplication, make_item_table
 from tests.qdrant_ways import WAYS, delete_collections, own_workload, qdrant_client
 

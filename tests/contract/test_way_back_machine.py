@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from qafila.core.verdict import Verdict
 from qafila.errors import Refused, StaleEpoch
-from tasks import descent
-from tasks.descent import Descent, descend
-from tasks.rolling_back_by_card import STEP
-from tasks.routers.memory import MemoryRouter
-from tasks.routers.port import Abilities, Request
+from qafila.rollback import traffic as descent
+from qafila.rollback.rollback_by_card import STEP
+from qafila.rollback.traffic import Descent, descend
+from qafila.routers.memory import MemoryRouter
+from qafila.routers.port import Abilities, Request
+from qafila.workload.verdict import Verdict
 
 NAMES = st.sampled_from(["a", "b", "c"])
 WEIGHTS = st.sampled_from([1, 25, 50, 100])

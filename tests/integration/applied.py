@@ -9,14 +9,14 @@ import psycopg
 
 from blocks.envoy import EnvoyEdge
 from blocks.postgres import PostgresDatabase
-from qafila.core.phases import Event
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
-from tasks.connections import record_connection
-from tasks.evidence import record_evidence
-from tasks.generations import open_for
-from tasks.ledger import Generation, apply_workload, move_phase
-from tasks.workloads import read_file
+from qafila.backfill.generations import open_for
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import record_evidence
+from qafila.ledger.ledger import Generation, apply_workload, move_phase
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
+from qafila.workload.verdict import Verdict
+from qafila.workload_file import read_file
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 DOCUMENTS = 120

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from qafila.stack import postgres
-from tasks.alias import set_trial
+from qafila.stores.pointer_row import set_trial
 from tests.demo_services import Demo, ledger_of, running_demo
 
 

@@ -7,12 +7,12 @@ import dataclasses
 import psycopg
 import pytest
 
-from qafila.core.phases import Event
+from qafila.backfill.abandon import abandon_generation
+from qafila.backfill.generations import fingerprint_of, open_for, preview_for
 from qafila.errors import Refused
-from tasks.abandoning import abandon_generation
-from tasks.alias import read_alias, set_trial
-from tasks.generations import fingerprint_of, open_for, preview_for
-from tasks.ledger import move_phase, open_generation
+from qafila.ledger.ledger import move_phase, open_generation
+from qafila.stores.pointer_row import read_alias, set_trial
+from qafila.workload.phases import Event
 from tests.corpus import demo_workload, ready_generation
 
 pytestmark = pytest.mark.usefixtures("ledger_named")

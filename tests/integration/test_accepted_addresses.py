@@ -15,14 +15,14 @@ import psycopg
 import pytest
 
 from blocks import EnvoyEdge
-from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
-from tasks.accepted_addresses import accept_addresses, addresses_of, new_addresses
-from tasks.connections import record_connection
-from tasks.edges import install_routes
-from tasks.ledger import apply_workload
-from tasks.secret_bindings import bindings_path
-from tasks.workloads import read_file
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import apply_workload
+from qafila.ledger.secret_bindings import bindings_path
+from qafila.routers.accepted_addresses import accept_addresses, addresses_of, new_addresses
+from qafila.routers.lookup import install_routes
+from qafila.workload.model import Workload
+from qafila.workload_file import read_file
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "workloads" / "aws-docs-search.yaml"
@@ -207,7 +207,7 @@ def test_bindings_that_were_written_by_hand_accept_nothing(ledger: Ledger, edge:
 ASK = """
 import psycopg, sys
 from qafila.cli.workloads import _ask_about_addresses
-from tasks.workloads import read_file
+from qafila.workload_file import read_file
 from tests.integration.test_accepted_addresses import workload
 with psycopg.connect(sys.argv[1], autocommit=True) as ledger:
     print("accepted", _ask_about_addresses(ledger, workload(), []), flush=True)

@@ -11,19 +11,19 @@ from pgvector import Vector
 from pgvector.psycopg import register_vector
 
 from blocks import PostgresDatabase
-from qafila.core.corpus import WordLlamaEmbedder
-from qafila.core.phases import Event, Phase
-from qafila.core.workload import Workload
+from qafila.backfill.adopt import adopt_column
+from qafila.backfill.generations import open_for
+from qafila.decision.preflight import gather_facts
+from qafila.endpoints import embedder_of, open_store
 from qafila.errors import BadInput, Refused
-from tasks.adopting import adopt_column
-from tasks.alias import Alias, move_alias, read_alias, return_alias
-from tasks.connections import record_connection
-from tasks.generations import open_for
-from tasks.ledger import apply_workload, generation_of, move_phase, newest_generation
-from tasks.live_sync import ensure_capture
-from tasks.live_sync.feeding import feed_all
-from tasks.opening import embedder_of, open_store
-from tasks.preflight_checks import gather_facts
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import apply_workload, generation_of, move_phase, newest_generation
+from qafila.live_sync.feeder import feed_all
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.stores.pointer_row import Alias, move_alias, read_alias, return_alias
+from qafila.workload.corpus import WordLlamaEmbedder
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event, Phase
 from tests.columns import LAYOUT, make_item_table
 from tests.corpus import demo_workload
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from qafila.errors import Refused, StaleEpoch
-from tasks.alias import Alias, move_alias, read_alias, return_alias, set_trial
+from qafila.stores.pointer_row import Alias, move_alias, read_alias, return_alias, set_trial
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from qafila.errors import Refused
-from tasks import approvals
-from tasks.approvals import Choice, Question
-from tasks.evidence import evidence_of
+from qafila.ledger import approvals
+from qafila.ledger.approvals import Choice, Question
+from qafila.ledger.evidence import evidence_of
 
 Ledger = psycopg.Connection[Any]
 

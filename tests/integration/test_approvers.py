@@ -12,11 +12,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import approval as form
 from qafila.errors import Refused
-from tasks import approvals
-from tasks.approvals import Question
+from qafila.ledger import approvals
+from qafila.ledger.approvals import Question
+from qafila.ledger.evidence import check_chain, evidence_of
+from qafila.ledger.ledger import Connection, apply_workload
 from tasks.asking import ask_person
-from tasks.evidence import check_chain, evidence_of
-from tasks.ledger import Connection, apply_workload
 from tests.integration.applied import apply_demo
 
 

@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 from blocks import AwsAccount
 from flows.inventory_audit import AuditRequest, inventory_audit
 from qafila.cli import app
-from qafila.connecting.settings import AwsConnection
-from qafila.core.workload import Workload
+from qafila.connections.settings import AwsConnection
 from qafila.demo.bill import write_bill
 from qafila.demo.estate import Estate, seed_estate
 from qafila.demo.wire import write_wire
 from qafila.errors import BadInput, Refused, Unavailable
-from tasks.connections import record_connection
-from tasks.evidence import latest_evidence
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import latest_evidence
+from qafila.workload.model import Workload
 from tests.aws import answering, running_moto, saying
 from tests.integration.applied import apply_demo, fill_source
 

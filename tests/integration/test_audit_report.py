@@ -11,12 +11,12 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from qafila.audit.estate import Collected, Outcome, Resource
 from qafila.cli import app
-from qafila.core.estate import Collected, Outcome, Resource
 from qafila.errors import BadInput, QafilaError, Refused
+from qafila.ledger.ledger import apply_workload
+from qafila.workload_file import read_file
 from tasks.inventory_audit import keep_audit
-from tasks.ledger import apply_workload
-from tasks.workloads import read_file
 from tests.integration.applied import FILE
 from tests.unit.test_audit import inventory
 

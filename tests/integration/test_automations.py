@@ -9,12 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
 from qafila.errors import Unavailable
+from qafila.ledger.leases import release_lease, take_lease
+from qafila.ledger.ledger import apply_workload, open_generation
+from qafila.rollback.rollback import was_left_by
 from qafila.stack.automations import NAME, STARTED, WATCHED, ensure_automation
-from tasks.leases import release_lease, take_lease
-from tasks.ledger import apply_workload, open_generation
-from tasks.rolling_back import was_left_by
+from qafila.workload.phases import Phase
 from tests.corpus import demo_workload
 from tests.integration.routing.conftest import FINGERPRINT
 from tests.prefect_server import asked, running_prefect

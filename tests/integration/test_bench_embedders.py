@@ -19,18 +19,18 @@ from benchmarks import embedders
 from benchmarks.embedders_table import table
 from benchmarks.machine import NotMeasured
 from blocks import EmbeddingEndpoint
-from qafila.core.decision_record import markdown
-from qafila.core.known_items import LABEL
-from qafila.core.workload import Workload
+from qafila.compare.embedders.candidates import IN_PROCESS
+from qafila.compare.embedders.vector_cache import FILE
+from qafila.compare.embedders.vectors import Purchase
+from qafila.decision.embedder_comparison import latest_comparison, record_comparison
+from qafila.decision.record import markdown
 from qafila.errors import BadInput, Refused
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import check_chain
 from qafila.settings import home
+from qafila.validation.known_item_rules import LABEL
+from qafila.workload.model import Workload
 from tasks import target_architecture as steps
-from tasks.comparing_embedders.candidates import IN_PROCESS
-from tasks.comparing_embedders.embedding import Purchase
-from tasks.comparing_embedders.recording import latest_comparison, record_comparison
-from tasks.comparing_embedders.vector_cache import FILE
-from tasks.connections import record_connection
-from tasks.evidence import check_chain
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.embedding_provider import KEY, MODEL, Provider, serving
 from tests.integration.applied import apply_demo, audit, fill_source

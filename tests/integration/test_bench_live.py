@@ -56,7 +56,7 @@ def _loading(live: psutil.Popen, told: Path) -> list[psutil.Process]:
         assert live.poll() is None, told.read_text()
         assert time.monotonic() < deadline
         children = live.children(recursive=True)
-        found = [p.pid for p in children if "tasks.engine.process" in _words(p)]
+        found = [p.pid for p in children if "qafila.backfill.process" in _words(p)]
         time.sleep(3)
         if [p for p in found if psutil.pid_exists(p)]:  # not the one that looks at a sample
             return children

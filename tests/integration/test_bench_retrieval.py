@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from benchmarks import retrieval
+from qafila.compare.collection import Collection, read_collection
 from qafila.errors import BadInput
-from tasks.collection import Collection, read_collection
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
 

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from qafila.core.blanks import BLANKS, is_blank
-from tasks.sources.blanks import is_blank_sql
+from qafila.sources.blanks import is_blank_sql
+from qafila.text.blanks import BLANKS, is_blank
 
 Database = psycopg.Connection[Any]
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)

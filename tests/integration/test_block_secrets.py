@@ -14,9 +14,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from blocks.postgres import PostgresDatabase
-from qafila.connecting.settings import PostgresConnection
+from qafila.connections.settings import PostgresConnection
 from qafila.errors import Refused, Unavailable
-from tasks.connections import adopt_block, connection, open_postgres, record_connection, recorded_in
+from qafila.ledger.connections import (
+    adopt_block,
+    connection,
+    open_postgres,
+    record_connection,
+    recorded_in,
+)
 from tests.fake_postgres import fake_postgres
 
 BLOCK = PostgresDatabase(url="postgresql://reader@127.0.0.1:5432/shop", password=SecretStr("hush"))

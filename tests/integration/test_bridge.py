@@ -11,18 +11,18 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from qafila.core.chunking import split
-from qafila.core.corpus import Bridge, Chunking, Corpus
-from qafila.core.corpus import WordLlamaEmbedder as WordLlama
-from qafila.core.fingerprint import VectorPart
-from qafila.core.modes import Mode, mode_of
+from qafila.backfill.generations import fingerprint_of
+from qafila.chunking.chunks import split
+from qafila.chunking.tokens import tokenizer_name, tokenizer_of
+from qafila.embedders.mapped import MappedEmbedder, calibrate, find_map, mapped_part, put_map
+from qafila.embedders.port import Embedder
+from qafila.endpoints import embedder_of
 from qafila.errors import Refused
-from tasks.embedders.mapped import MappedEmbedder, calibrate, find_map, mapped_part, put_map
-from tasks.embedders.port import Embedder
-from tasks.generations import fingerprint_of
-from tasks.opening import embedder_of
-from tasks.sources.port import Key, KeyRange, SourceRow
-from tasks.tokenizing import tokenizer_name, tokenizer_of
+from qafila.sources.modes import Mode, mode_of
+from qafila.sources.port import Key, KeyRange, SourceRow
+from qafila.workload.corpus import Bridge, Chunking, Corpus
+from qafila.workload.corpus import WordLlamaEmbedder as WordLlama
+from qafila.workload.fingerprint import VectorPart
 from tests.corpus import demo_workload
 
 OLD_INDEX = {

@@ -14,15 +14,15 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from qafila.cli import app
-from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
+from qafila.ledger import approvals
+from qafila.ledger.approvals import Question
+from qafila.ledger.evidence import record_evidence
+from qafila.report.bundle import write_bundle
+from qafila.report.bundle_check import check_bundle
+from qafila.report.rollout_reader import collect_rollout, rollouts_of
 from qafila.sql import statement
-from tasks import approvals
-from tasks.approvals import Question
-from tasks.bundle_check import check_bundle
-from tasks.bundling import write_bundle
-from tasks.evidence import record_evidence
-from tasks.rollouts import collect_rollout, rollouts_of
+from qafila.workload.verdict import Verdict
 from tests.integration.applied import apply_demo
 
 NAME = "aws-docs-search"

@@ -9,8 +9,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.fingerprint import VectorPart, text_digest
-from tasks.cache import EmbeddingCache
+from qafila.stores.vector_cache import EmbeddingCache
+from qafila.workload.fingerprint import VectorPart, text_digest
 
 PART = VectorPart("small", "1", 8, True)
 

@@ -11,9 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.sql import statement
-from tasks.engine import claims
-from tasks.engine.claims import (
+from qafila.backfill import claims
+from qafila.backfill.claims import (
     Forgotten,
     Spent,
     beat_shard,
@@ -25,9 +24,10 @@ from tasks.engine.claims import (
     put_shards,
     release_shard,
 )
-from tasks.ledger import Generation
-from tasks.sources.port import KeyRange
-from tasks.stores.port import Checkpoint
+from qafila.ledger.ledger import Generation
+from qafila.sources.port import KeyRange
+from qafila.sql import statement
+from qafila.stores.port import Checkpoint
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

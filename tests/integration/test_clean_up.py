@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from blocks import PostgresDatabase
+from qafila.backfill.generations import open_for
 from qafila.cli import app
-from qafila.core.outbox import Life, lives
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
+from qafila.endpoints import open_store
 from qafila.errors import Refused
-from tasks.alias import Alias, move_alias, set_trial
-from tasks.cleaning import clean_up, plan_clean_up, reason_to_keep, settle
-from tasks.connections import record_connection
-from tasks.evidence import evidence_of, latest_evidence
-from tasks.generations import open_for
-from tasks.ledger import Generation, apply_workload, newest_generation
-from tasks.opening import open_store
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import evidence_of, latest_evidence
+from qafila.ledger.ledger import Generation, apply_workload, newest_generation
+from qafila.live_sync.outbox import Life, lives
+from qafila.rollout.clean_up import clean_up, plan_clean_up, reason_to_keep, settle
+from qafila.stores.pointer_row import Alias, move_alias, set_trial
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tests.columns import LAYOUT, make_item_table
 from tests.corpus import demo_workload
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from qafila.connecting import connect_kubernetes
-from qafila.core.routing import GatewayApiRouter as Settings
-from qafila.core.verdict import Verdict
-from tasks.descent import descend
-from tasks.drilling import fly
-from tasks.routers.gateway_api import GatewayApiRouter
+from qafila.connections.kubernetes import connect_kubernetes
+from qafila.rollback.traffic import descend
+from qafila.rollout.drill import fly
+from qafila.routers.gateway_api.router import GatewayApiRouter
+from qafila.workload.router import GatewayApiRouter as Settings
+from qafila.workload.verdict import Verdict
 from tests.gateway import running_gateway, users
 from tests.kubernetes_api import TOKEN, Cluster, http_route, running_cluster
 

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from benchmarks.setting import Setting, setting
-from qafila.core.fingerprint import text_digest
+from qafila.backfill.patience import outlast
 from qafila.errors import BackfillHalted
-from tasks.engine.patience import outlast
-from tasks.stores.column import ColumnStore
-from tasks.stores.port import Checkpoint, Chunk, Place
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.port import Checkpoint, Chunk, Place
+from qafila.workload.fingerprint import text_digest
 from tests.columns import HASTY, ITEM, TARGET, make_item_table
 from tests.integration.loading.restarting import stop_at_once, until
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from qafila.core.corpus import Corpus
-from qafila.core.fingerprint import text_digest
 from qafila.errors import BackfillHalted, Refused, StaleEpoch, Unavailable
-from tasks import column_swap
-from tasks.alias import Alias, move_alias, read_alias, return_alias
-from tasks.brief_lock import Patience
-from tasks.stores.column import ColumnStore
-from tasks.stores.column_table import AppTable, table_of
-from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
+from qafila.stores.brief_lock import Patience
+from qafila.stores.column import swap as column_swap
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.column.table import AppTable, table_of
+from qafila.stores.pointer_row import Alias, move_alias, read_alias, return_alias
+from qafila.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
+from qafila.workload.corpus import Corpus
+from qafila.workload.fingerprint import text_digest
 from tests.columns import HASTY, ITEM, TARGET, make_item_table
 from tests.corpus import demo_workload
 

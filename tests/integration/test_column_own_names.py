@@ -11,10 +11,10 @@ from pgvector.psycopg import register_vector
 
 from qafila.errors import Refused
 from qafila.sql import apply_schema
-from tasks.alias import move_alias
-from tasks.column_swap import list_columns
-from tasks.stores.column import ColumnStore
-from tasks.stores.port import Place
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.column.swap import list_columns
+from qafila.stores.pointer_row import move_alias
+from qafila.stores.port import Place
 from tests.columns import HASTY, ITEM, TARGET, make_item_table
 
 PLACE = Place("live", 1, "f" * 16, 8)

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from qafila.connecting import connect_postgres
-from qafila.connecting.postgres import protection_of
+from qafila.connections.postgres import connect_postgres, protection_of
 from qafila.errors import BadInput, Unavailable
-from tasks.ledger import open_ledger
+from qafila.ledger.ledger import open_ledger
 from tests.fake_postgres import FakePostgres, fake_postgres
 
 PASSWORD = "correct-horse-battery"

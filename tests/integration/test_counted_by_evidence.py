@@ -8,14 +8,14 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.verdict import Judgement, Verdict
 from qafila.errors import Refused
-from tasks import approvals
-from tasks.approvals import Question
-from tasks.certificates import newest_certificate, valid_certificate
-from tasks.drilling import issue_certificate
-from tasks.evidence import record_evidence
-from tasks.preconditions import require_certificate
+from qafila.ledger import approvals
+from qafila.ledger.approvals import Question
+from qafila.ledger.certificates import newest_certificate, valid_certificate
+from qafila.ledger.evidence import record_evidence
+from qafila.rollout.drill import issue_certificate
+from qafila.rollout.preconditions import require_certificate
+from qafila.workload.verdict import Judgement, Verdict
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

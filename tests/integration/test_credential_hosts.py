@@ -13,13 +13,13 @@ import psycopg
 import pytest
 
 from blocks import EnvoyEdge
-from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused
-from tasks.connections import record_connection
-from tasks.credential_hosts import allow_credential_hosts
-from tasks.ledger import apply_workload
-from tasks.secret_bindings import bindings_path, read_bindings
-from tasks.workloads import read_file
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import apply_workload
+from qafila.ledger.secret_bindings import bindings_path, read_bindings
+from qafila.routers.credential_hosts import allow_credential_hosts
+from qafila.workload.model import Workload
+from qafila.workload_file import read_file
 from tests.contract.router_suite import weigh
 from tests.contract.test_routers_alias import put_credential
 from tests.edges import running_edge

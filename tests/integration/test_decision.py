@@ -12,18 +12,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core import sizing
-from qafila.core.corpus import PostgresSource
-from qafila.core.pricing import PriceBook
-from qafila.core.verdict import Verdict
+from qafila.decision import steps as decision
+from qafila.decision.prices import PriceBook
+from qafila.endpoints import volume_of
 from qafila.errors import BadInput, Refused
-from tasks import approvals, decision, open_questions
+from qafila.ledger import approvals, open_questions
+from qafila.ledger.evidence import check_chain, latest_evidence, record_evidence
+from qafila.ledger.ledger import newest_generation
+from qafila.sources.postgres import PostgresSource as PostgresTable
+from qafila.stores import sizes as sizing
+from qafila.workload.corpus import PostgresSource
+from qafila.workload.verdict import Verdict
+from qafila.workload_file import read_file
 from tasks import target_architecture as steps
-from tasks.evidence import check_chain, latest_evidence, record_evidence
-from tasks.ledger import newest_generation
-from tasks.opening import volume_of
-from tasks.sources.postgres import PostgresSource as PostgresTable
-from tasks.workloads import read_file
 from tests.integration.applied import DOCUMENTS, FILE, apply_demo, audit, fill_source
 
 pytestmark = pytest.mark.usefixtures("ledger_named")
@@ -158,7 +159,7 @@ def test_a_slow_count_becomes_an_estimate(source_url: str, monkeypatch: pytest.M
             " body || left(pg_sleep(0.01)::text, 0) AS body FROM operation"
         )
         source.execute("ANALYZE operation")
-        monkeypatch.setattr("tasks.sources.relation.COUNT_TIMEOUT_MS", 50)
+        monkeypatch.setattr("qafila.sources.relation.COUNT_TIMEOUT_MS", 50)
         settings = OPERATIONS.model_copy(update={"table": "slow"})
         found = volume_of(PostgresTable(source, settings), "docs")
     assert found.how == "estimated from the source's statistics"

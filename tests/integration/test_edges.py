@@ -12,16 +12,16 @@ import yaml
 from pydantic import SecretStr
 
 from blocks import AwsAccount, EnvoyEdge, KubernetesCluster
-from qafila.connecting import aws_session
-from qafila.connecting.settings import AwsConnection, EnvoyConnection
-from qafila.core.workload import Service, Workload
+from qafila.connections.aws import aws_session
+from qafila.connections.settings import AwsConnection, EnvoyConnection
+from qafila.endpoints import blocks_of
 from qafila.errors import BadInput, Refused, Unavailable
-from tasks.connections import record_connection
-from tasks.edges import require_sight, router_of
-from tasks.ledger import apply_workload
-from tasks.opening import blocks_of
-from tasks.routers.fleet import FleetRouter
-from tasks.workloads import read_file
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import apply_workload
+from qafila.routers.envoy.fleet import FleetRouter
+from qafila.routers.lookup import require_sight, router_of
+from qafila.workload.model import Service, Workload
+from qafila.workload_file import read_file
 from tests.aws import running_moto
 from tests.kubernetes_api import TOKEN, Cluster, http_route, running_cluster
 from tests.routes import install_routes

@@ -14,14 +14,14 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from qafila.core.evidence import link_digest
-from qafila.core.verdict import Verdict
 from qafila.errors import BadInput
-from tasks.bundle_check import check_bundle
-from tasks.bundling import write_bundle
-from tasks.evidence import check_chain, hashed, record_evidence
-from tasks.evidence_head import keep_head
-from tasks.rollouts import collect_rollout
+from qafila.ledger.chain import link_digest
+from qafila.ledger.evidence import check_chain, hashed, record_evidence
+from qafila.ledger.evidence_head import keep_head
+from qafila.report.bundle import write_bundle
+from qafila.report.bundle_check import check_bundle
+from qafila.report.rollout_reader import collect_rollout
+from qafila.workload.verdict import Verdict
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

@@ -7,8 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from qafila.ledger.evidence import evidence_of, genuine_rows, latest_evidence, record_evidence
 from qafila.sql import statement
-from tasks.evidence import evidence_of, genuine_rows, latest_evidence, record_evidence
 
 Ledger = psycopg.Connection[Any]
 ROWS = [

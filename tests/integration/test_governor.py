@@ -17,11 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qafila.core.governor import Clock, Limits, corrected, learned, paused, take
+from qafila.embedders import governor as module
+from qafila.embedders.governor import Governor, Purse, service_name
+from qafila.embedders.limit_arithmetic import Clock, Limits, corrected, learned, paused, take
 from qafila.errors import SpendCapReached
 from qafila.sql import statement
-from tasks.embedders import governor as module
-from tasks.embedders.governor import Governor, Purse, service_name
 from tests.embedding_provider import KEY, MODEL, Limiter, Provider, serving
 
 pytestmark = pytest.mark.timing
@@ -218,10 +218,10 @@ def test_the_name_of_a_service_holds_no_secret() -> None:
 WORKER = """
 import sys, time
 from decimal import Decimal
-from qafila.core.corpus import OpenAIEmbedder as Settings
-from tasks.embedders.careful import embed_carefully
-from tasks.embedders.governor import Purse
-from tasks.embedders.openai_compatible import OpenAIEmbedder
+from qafila.workload.corpus import OpenAIEmbedder as Settings
+from qafila.embedders.careful import embed_carefully
+from qafila.embedders.governor import Purse
+from qafila.embedders.openai_compatible import OpenAIEmbedder
 ledger, url, key, model, number, seconds, tokens, window = sys.argv[1:]
 embedder = OpenAIEmbedder(
     Settings(kind="openai", block="p", model=model, dimensions=64, price_per_million_tokens=0,

@@ -13,12 +13,12 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.corpus import OpenAIEmbedder as Settings
+from qafila.embedders import requests as requesting
+from qafila.embedders.careful import NOT_FINITE, UNKNOWN, Embedded, embed_carefully
+from qafila.embedders.governor import Purse
+from qafila.embedders.openai_compatible import OpenAIEmbedder
 from qafila.errors import BackfillHalted, QafilaError, Refused, SpendCapReached
-from tasks.embedders import requesting
-from tasks.embedders.careful import NOT_FINITE, UNKNOWN, Embedded, embed_carefully
-from tasks.embedders.governor import Purse
-from tasks.embedders.openai_compatible import OpenAIEmbedder
+from qafila.workload.corpus import OpenAIEmbedder as Settings
 from tests.embedding_provider import KEY, MODEL, Limiter, Provider, serving
 
 TEXTS = [f"number {n} of some short texts about buckets and queues" for n in range(40)]

@@ -15,26 +15,26 @@ from pydantic import SecretStr, ValidationError
 from blocks.aws import AwsAccount
 from blocks.postgres import PostgresDatabase
 from flows.inventory_audit import AuditRequest, inventory_audit
-from qafila.core.ai_need import CorpusVolume
-from qafila.core.estate import Collected, Outcome
-from qafila.core.inventory import Inventory
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.audit.ai_need.assessment import CorpusVolume
+from qafila.audit.estate import Collected, Outcome
+from qafila.audit.files import FilesRead, Observed, Read
+from qafila.audit.inventory.whole import Inventory
+from qafila.audit.places import places_of
+from qafila.audit.sources import Sources
 from qafila.demo.bill import GHOST, write_bill
 from qafila.demo.estate import Estate, seed_estate
+from qafila.endpoints import volume_of
 from qafila.errors import BadInput
+from qafila.ledger.evidence import check_chain, latest_evidence
+from qafila.ledger.ledger import apply_workload
 from qafila.report.audit_first_page import first_page
+from qafila.report.audit_reader import audit_facts
+from qafila.sources.postgres import PostgresSource as PostgresTable
 from qafila.stack import postgres
+from qafila.workload.model import Workload
+from qafila.workload.verdict import Verdict
+from qafila.workload_file import read_file
 from tasks import inventory_audit as steps
-from tasks.audit.places import places_of
-from tasks.audit.reading import FilesRead, Observed, Read
-from tasks.audit.reporting import audit_facts
-from tasks.audit.sources import Sources
-from tasks.evidence import check_chain, latest_evidence
-from tasks.ledger import apply_workload
-from tasks.opening import volume_of
-from tasks.sources.postgres import PostgresSource as PostgresTable
-from tasks.workloads import read_file
 from tests.aws import running_moto
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"

@@ -34,9 +34,9 @@ from blocks.postgres import PostgresDatabase
 from flows.inventory_audit import AuditRequest, inventory_audit
 from qafila.cli import app
 from qafila.errors import BadInput
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import Evidence, check_chain, latest_evidence
 from qafila.stack import postgres
-from tasks.connections import record_connection
-from tasks.evidence import Evidence, check_chain, latest_evidence
 from tests.integration.applied import apply_demo, fill_source
 from tests.kubernetes_api import TOKEN
 from tests.kubernetes_lists import PASSWORD, ListServer, named, running_lists, shop, workload

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from qafila.errors import Refused
-from tasks.leases import (
+from qafila.ledger.leases import (
     held_lease,
     held_leases,
     lapsed_leases,

@@ -10,9 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.errors import Refused, StaleEpoch
-from tasks import leases
-from tasks.engine.claims import (
+from qafila.backfill.claims import (
     Shard,
     Spent,
     beat_shard,
@@ -21,9 +19,11 @@ from tasks.engine.claims import (
     put_shards,
     release_shard,
 )
-from tasks.ledger import Generation
-from tasks.sources.port import KeyRange
-from tasks.stores.port import Checkpoint
+from qafila.errors import Refused, StaleEpoch
+from qafila.ledger import leases
+from qafila.ledger.ledger import Generation
+from qafila.sources.port import KeyRange
+from qafila.stores.port import Checkpoint
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

@@ -9,14 +9,9 @@ import psycopg
 import pytest
 import yaml
 
-from qafila.core.fingerprint import Fingerprint
-from qafila.core.phases import Event
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
 from qafila.errors import Refused, StaleEpoch
-from qafila.sql import apply_schema
-from tasks import approvals, evidence, leases
-from tasks.ledger import (
+from qafila.ledger import approvals, evidence, leases
+from qafila.ledger.ledger import (
     apply_workload,
     move_phase,
     open_generation,
@@ -24,7 +19,12 @@ from tasks.ledger import (
     read_workload,
     require_generation,
 )
-from tasks.watchdog_mark import mark_watchdog, watchdog_age
+from qafila.ledger.watchdog_mark import mark_watchdog, watchdog_age
+from qafila.sql import apply_schema
+from qafila.workload.fingerprint import Fingerprint
+from qafila.workload.model import Workload
+from qafila.workload.phases import Event
+from qafila.workload.verdict import Verdict
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)

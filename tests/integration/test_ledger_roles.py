@@ -15,17 +15,17 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from qafila.core.phases import Event
+from qafila.backfill.generations import open_for
 from qafila.errors import Refused
+from qafila.ledger import approvals, leases
+from qafila.ledger.approvals import Question
+from qafila.ledger.certificates import newest_certificate
+from qafila.ledger.evidence import check_chain, record_evidence
+from qafila.ledger.evidence_head import keep_head, seen_head
+from qafila.ledger.ledger import ledger_identity, move_phase, newest_generation
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks import approvals, leases
-from tasks.approvals import Question
-from tasks.certificates import newest_certificate
-from tasks.evidence import check_chain, record_evidence
-from tasks.evidence_head import keep_head, seen_head
-from tasks.generations import open_for
-from tasks.ledger import ledger_identity, move_phase, newest_generation
+from qafila.workload.phases import Event
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

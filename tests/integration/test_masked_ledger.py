@@ -7,17 +7,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.outbox import Position
-from qafila.core.throttle import Speed
-from tasks.dead_letters import _set_aside_again
-from tasks.engine.claims import claim_shard, put_shards, release_shard
-from tasks.engine.control import _hold, beat_load
-from tasks.engine.loading import put_dead_letter
-from tasks.engine.pulse import Pulse
-from tasks.ledger import Generation
-from tasks.live_sync.feeds import holding_feed, open_feed
-from tasks.sources.port import KeyRange
-from tasks.stores.port import Chunk
+from qafila.backfill.claims import claim_shard, put_shards, release_shard
+from qafila.backfill.control import _hold, beat_load
+from qafila.backfill.dead_letters import _set_aside_again
+from qafila.backfill.load import put_dead_letter
+from qafila.backfill.pulse import Pulse
+from qafila.backfill.throttle import Speed
+from qafila.ledger.ledger import Generation
+from qafila.live_sync.feeds import holding_feed, open_feed
+from qafila.live_sync.outbox import Position
+from qafila.sources.port import KeyRange
+from qafila.stores.port import Chunk
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

@@ -24,10 +24,10 @@ from prefect.client.schemas.filters import (
 )
 from prefect.logging.handlers import APILogHandler
 
-from qafila.core.foreign_text import markdown_text
 from qafila.errors import Unavailable
+from qafila.ledger.evidence import evidence_of, record_evidence
+from qafila.text.foreign_text import markdown_text
 from tasks.artifact_tables import show_markdown, show_table
-from tasks.evidence import evidence_of, record_evidence
 from tasks.runs import current_run_id, operator_told
 
 PASSWORD = "hush-Zq7vXv9"
@@ -128,8 +128,8 @@ def test_a_password_stays_out_of_the_evidence(ledger: psycopg.Connection) -> Non
 
 
 CRASHES = {
-    "process": "from tasks.engine import process as m\nm._sample = crash\n",
-    "thread": "import threading\nfrom tasks.engine import process as m\n"
+    "process": "from qafila.backfill import process as m\nm._sample = crash\n",
+    "thread": "import threading\nfrom qafila.backfill import process as m\n"
     "def begin(told):\n"
     "    t = threading.Thread(target=crash, args=[told]); t.start(); t.join()\n"
     "m._sample = begin\n",

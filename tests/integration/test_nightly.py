@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, urlparse
 import psycopg
 import pytest
 
-from qafila.core.verdict import Verdict
+from qafila.decision import drift
 from qafila.errors import Refused
-from tasks import drift
+from qafila.ledger.evidence import record_evidence
+from qafila.ledger.ledger import Generation
+from qafila.workload.verdict import Verdict
 from tasks import nightly_optimization as steps
-from tasks.evidence import record_evidence
-from tasks.ledger import Generation
 from tests.integration.applied import apply_demo, audit, fill_source
 
 pytestmark = pytest.mark.usefixtures("ledger_named")

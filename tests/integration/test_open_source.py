@@ -13,13 +13,13 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from blocks import AwsAccount, PostgresDatabase, QdrantServer
-from qafila.connecting import connect_s3
-from qafila.connecting.settings import KINDS
+from qafila.connections.aws import connect_s3
+from qafila.connections.settings import KINDS
+from qafila.endpoints import blocks_of, open_source, reach_of, volume_of
 from qafila.errors import BadInput, Refused
+from qafila.ledger.connections import record_connection
+from qafila.sources.port import require_shape
 from qafila.stack import postgres
-from tasks.connections import record_connection
-from tasks.opening import blocks_of, open_source, reach_of, volume_of
-from tasks.sources.port import require_shape
 from tests.aws import running_moto
 from tests.corpus import workload_from
 

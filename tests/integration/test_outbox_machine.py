@@ -1,6 +1,6 @@
 """Random interleavings of writers, readers, crashes and take-overs, against real PostgreSQL.
 
-The pure model (``qafila.core.outbox``) runs beside the statements: what it calls due is what the
+The pure model (``qafila.live_sync.outbox``) runs beside the statements: what it calls due is what the
 statements return. In the end every key of every store is what the source holds.
 """
 
@@ -25,22 +25,22 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from qafila.core.corpus import PostgresSource as Settings
-from qafila.core.fingerprint import text_digest
-from qafila.core.outbox import Position, prune_before
+from qafila.backfill.claims import Spent
+from qafila.backfill.load import Vectored
 from qafila.errors import StaleEpoch
+from qafila.live_sync.apply import Applier
+from qafila.live_sync.capture import Capture, install
+from qafila.live_sync.feeds import Held
+from qafila.live_sync.outbox import Position, prune_before
+from qafila.live_sync.outbox_reader import Outbox
+from qafila.sources.port import SourceRow
+from qafila.sources.postgres import PostgresSource
 from qafila.stack import postgres
-from tasks.engine.claims import Spent
-from tasks.engine.loading import Vectored
-from tasks.live_sync.applying import Applier
-from tasks.live_sync.capture import Capture, install
-from tasks.live_sync.feeds import Held
-from tasks.live_sync.reading import Outbox
-from tasks.sources.port import SourceRow
-from tasks.sources.postgres import PostgresSource
-from tasks.stores.memory import MemoryStore
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
+from qafila.stores.memory import MemoryStore
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors, VectorStore
+from qafila.workload.corpus import PostgresSource as Settings
+from qafila.workload.fingerprint import text_digest
 from tests.corpus import demo_workload
 
 CAPTURE = Capture("w", "machine", "b", "doc", ("id",))

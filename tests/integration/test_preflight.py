@@ -7,11 +7,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.phases import Event
-from qafila.core.verdict import Verdict
-from tasks import approvals, preflight, preflight_checks, target_architecture
-from tasks.ledger import Generation, move_phase
-from tasks.preflight_record import latest_preflight
+from qafila.decision import preflight as preflight_checks
+from qafila.ledger import approvals
+from qafila.ledger.ledger import Generation, move_phase
+from qafila.ledger.preflight_record import latest_preflight
+from qafila.workload.phases import Event
+from qafila.workload.verdict import Verdict
+from tasks import preflight, target_architecture
 from tests.integration.applied import apply_demo, audit, fill_source
 
 pytestmark = pytest.mark.usefixtures("ledger_named")

@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient, models
 
-from qafila.connecting import connect_qdrant
-from qafila.core.corpus import QdrantTarget
-from qafila.core.fingerprint import text_digest
+from qafila.backfill.patience import is_away
+from qafila.connections.qdrant import connect_qdrant
 from qafila.errors import BackfillHalted, Refused, Unavailable
-from tasks.engine.patience import is_away
-from tasks.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
-from tasks.stores.qdrant import QdrantStore
-from tasks.stores.qdrant_index import build_hnsw
-from tasks.stores.qdrant_points import PointWriter
+from qafila.stores.port import Checkpoint, Chunk, Place, SyncMark, Vectors
+from qafila.stores.qdrant.index import build_hnsw
+from qafila.stores.qdrant.points import PointWriter
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.workload.corpus import QdrantTarget
+from qafila.workload.fingerprint import text_digest
 from tests.qdrant_stub import QdrantStub
 from tests.qdrant_ways import engine_behind_rest
 
@@ -357,7 +357,7 @@ def test_a_second_process_is_told_that_local_mode_takes_one(tmp_path: Any) -> No
 
 HOLDER = """
 import sys
-from qafila.connecting import connect_qdrant
+from qafila.connections import connect_qdrant
 client = connect_qdrant(path=sys.argv[1])
 print("open", flush=True)
 sys.stdin.read()

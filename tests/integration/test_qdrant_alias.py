@@ -8,8 +8,8 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from qafila.errors import Refused, StaleEpoch
-from tasks.alias import Alias
-from tasks.stores.qdrant_alias import (
+from qafila.stores.pointer_row import Alias
+from qafila.stores.qdrant.alias import (
     alias_name,
     list_aliases,
     move_alias,

@@ -11,13 +11,13 @@ import pytest
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from qafila.core.corpus import PgvectorSource as Settings
-from qafila.core.fingerprint import text_digest
+from qafila.backfill.load import _whole
 from qafila.errors import StaleEpoch, Unavailable
-from tasks.engine.loading import _whole
-from tasks.sources.pgvector import PgvectorSource
-from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, Vectors
-from tasks.stores.qdrant import QdrantStore
+from qafila.sources.pgvector import PgvectorSource
+from qafila.stores.port import Checkpoint, Chunk, Place, Rejected, Vectors
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.workload.corpus import PgvectorSource as Settings
+from qafila.workload.fingerprint import text_digest
 from tests.qdrant_stub import QdrantStub
 from tests.qdrant_ways import engine_behind_rest
 

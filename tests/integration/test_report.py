@@ -14,16 +14,16 @@ from typer.testing import CliRunner
 
 from qafila.cli import app
 from qafila.cli.status import lines_of
-from qafila.core.phases import Event
-from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Refused
+from qafila.ledger import approvals
+from qafila.ledger.evidence import record_evidence
+from qafila.ledger.ledger import Generation, apply_workload, move_phase
+from qafila.ledger.watchdog_mark import mark_watchdog
+from qafila.report.workload_page import collect_facts, save_validation, write_report
+from qafila.rollout.status import read_status
 from qafila.sql import statement
-from tasks import approvals
-from tasks.evidence import record_evidence
-from tasks.ledger import Generation, apply_workload, move_phase
-from tasks.reporting import collect_facts, save_validation, write_report
-from tasks.status import read_status
-from tasks.watchdog_mark import mark_watchdog
+from qafila.workload.phases import Event
+from qafila.workload.verdict import Verdict
 from tests.integration.applied import apply_demo, audit
 
 NAME = "aws-docs-search"

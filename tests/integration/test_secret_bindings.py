@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from blocks.postgres import PostgresDatabase
 from qafila.errors import BadInput, QafilaError, Refused, Unavailable
+from qafila.inspect import address as reaching
+from qafila.ledger.connections import connection, open_postgres, record_connection, recorded_in
+from qafila.ledger.secret_bindings import bind, bindings_path, require_bound
 from qafila.sql import statement
-from tasks.connections import connection, open_postgres, record_connection, recorded_in
-from tasks.inspecting import reaching
-from tasks.secret_bindings import bind, bindings_path, require_bound
 from tests.fake_postgres import FakePostgres, fake_postgres
 
 NAME, PASSWORD = "shop-target", "correct-horse-battery"
@@ -67,7 +67,7 @@ def by_the_block(ledger: psycopg.Connection[Any]) -> None:
 
 
 def by_inspection(ledger: psycopg.Connection[Any]) -> None:
-    from qafila.connecting import connect_postgres
+    from qafila.connections.postgres import connect_postgres
 
     _, settings = reaching.recorded(ledger, NAME)
     connect_postgres(**settings)

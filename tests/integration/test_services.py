@@ -17,14 +17,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from qafila.core.corpus import PgvectorTarget
 from qafila.demo.corpus import load_corpus, split_words, strip_html
 from qafila.demo.load import read_texts, run_load
 from qafila.errors import Unavailable
-from tasks.alias import move_alias, return_alias, set_trial
-from tasks.search import generation_table, stored_generation
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Place
+from qafila.search.table import generation_table, stored_generation
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.pointer_row import move_alias, return_alias, set_trial
+from qafila.stores.port import Place
+from qafila.workload.corpus import PgvectorTarget
 from tests.demo_services import Demo
 from tests.edges import free_port
 

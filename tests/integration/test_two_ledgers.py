@@ -15,25 +15,31 @@ import pytest
 from typer.testing import CliRunner
 
 from blocks import PostgresDatabase, QdrantServer
+from qafila.backfill.abandon import abandon_generation
+from qafila.backfill.adopt_target import adopt_target, look_at_target
+from qafila.backfill.generations import open_for
 from qafila.cli import app
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
+from qafila.endpoints import open_store
 from qafila.errors import QafilaError, Refused, StaleEpoch
-from tasks.abandoning import abandon_generation
-from tasks.adopting_target import adopt_target, look_at_target
-from tasks.alias import move_alias, read_alias, return_alias, set_trial
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.ledger import (
+    Generation,
+    apply_workload,
+    claimant_of,
+    ledger_identity,
+    newest_generation,
+)
+from qafila.rollout.clean_up import clean_up, plan_clean_up, settle
+from qafila.stores.pointer import open_pointer
+from qafila.stores.pointer_row import move_alias, read_alias, return_alias, set_trial
+from qafila.stores.port import Checkpoint, Chunk, VectorStore
+from qafila.stores.qdrant import alias as qdrant_alias
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tasks.backfill import _empty
-from tasks.cleaning import clean_up, plan_clean_up, settle
-from tasks.connections import record_connection
-from tasks.evidence import latest_evidence
-from tasks.generations import open_for
-from tasks.ledger import Generation, apply_workload, claimant_of, ledger_identity, newest_generation
-from tasks.opening import open_store
-from tasks.pointer import open_pointer
-from tasks.stores import qdrant_alias
-from tasks.stores.port import Checkpoint, Chunk, VectorStore
 from tests.columns import LAYOUT, make_item_table
 from tests.corpus import demo_workload
 

@@ -10,24 +10,24 @@ import psycopg
 import pytest
 from prefect.logging import disable_run_logger
 
-from qafila.core.ladder.climb import Outcome, stops
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Rung
-from qafila.core.phases import Phase
-from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Inconclusive, Refused, Unavailable
+from qafila.ledger.evidence import check_chain, evidence_of, latest_evidence
+from qafila.ledger.ledger import open_ledger
 from qafila.report.page import render_validation
 from qafila.report.validation import validation_of
+from qafila.report.workload_page import collect_facts
+from qafila.validation.ladder import LADDER
+from qafila.validation.model import Rung
+from qafila.validation.options import LadderOptions
+from qafila.validation.outcome import Outcome, stops
+from qafila.validation.phrases import verdict_page
+from qafila.validation.questions import SYSTEMS, read_judged_queries
+from qafila.validation.record import record_outcome
+from qafila.validation.search_service import SearchService
+from qafila.validation.suite import Climb, begin_climb, read_queries
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tasks.benchmark_validation import conclude
-from tasks.evidence import check_chain, evidence_of, latest_evidence
-from tasks.ledger import open_ledger
-from tasks.reporting import collect_facts
-from tasks.search_service import SearchService
-from tasks.validating.asking import SYSTEMS, read_judged_queries
-from tasks.validating.climb import Climb, begin_climb, read_queries
-from tasks.validating.ladder import LADDER
-from tasks.validating.recording import record_outcome
-from tasks.validating.wording import verdict_page
 from tests.demo_services import Demo
 from tests.edges import free_port
 

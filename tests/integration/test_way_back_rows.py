@@ -7,12 +7,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
+from qafila.ledger import leases
+from qafila.ledger.evidence import record_evidence
+from qafila.ledger.ledger import apply_workload
+from qafila.rollback.rollback import generations_on_the_road, was_left_by
 from qafila.sql import statement
-from tasks import leases
-from tasks.evidence import record_evidence
-from tasks.ledger import apply_workload
-from tasks.rolling_back import generations_on_the_road, was_left_by
+from qafila.workload.phases import Phase
 from tests.integration.applied import apply_demo
 
 Ledger = psycopg.Connection[Any]

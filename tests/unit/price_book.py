@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import qafila.data
-from qafila.core.pricing import parse_price_book
+from qafila.decision.prices import parse_price_book
 
 DATA = Path(qafila.data.__file__).parent
 PRICES = (DATA / "prices.toml").read_text()

@@ -6,9 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from qafila.core.analysis import Limits
 from qafila.report.facts import ChainState, EvidenceRow
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
+from qafila.rollout.judge.guardrails import Limits
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

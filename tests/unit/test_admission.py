@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.admission import Limits, limits_of, reject_reason, rejections
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
-from tasks.stores.port import Chunk
+from qafila.stores.admission import Limits, limits_of, reject_reason, rejections
+from qafila.stores.port import Chunk
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 
 LIMITS = Limits(4)
 HALF = Limits(4, half_precision=True)

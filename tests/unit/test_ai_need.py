@@ -11,21 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ai_need import (
-    LEAST_COVERAGE,
-    Candidate,
-    CorpusVolume,
-    ModelUse,
-    Need,
-    Signal,
-    Texts,
-    assess_estate,
-    assess_workload,
-    model_uses_in,
-    serving_of,
-    takes_of,
-)
-from qafila.core.ai_need.names import (
+from qafila.audit.ai_need.assessment import CorpusVolume, assess_estate, assess_workload
+from qafila.audit.ai_need.demand import BYTES_PER_TOKEN, Texts, serving_of, takes_of
+from qafila.audit.ai_need.evidence import ModelUse, model_uses_in
+from qafila.audit.ai_need.names import (
     is_model_host,
     keeps_vectors,
     meaning_of_table,
@@ -34,9 +23,9 @@ from qafila.core.ai_need.names import (
     model_variables,
     serves_a_model,
 )
-from qafila.core.ai_need.taking import BYTES_PER_TOKEN
-from qafila.core.estate import Resource
-from qafila.core.workload import ProductPlan, Workload
+from qafila.audit.ai_need.signal import LEAST_COVERAGE, Candidate, Need, Signal
+from qafila.audit.estate import Resource
+from qafila.workload.model import ProductPlan, Workload
 from tests.unit.price_book import BOOK
 
 MINIMAL: dict[str, Any] = {

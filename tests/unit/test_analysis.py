@@ -12,26 +12,21 @@ from hypothesis import strategies as st
 
 from benchmarks.judge import NEVER, simulate, under
 from benchmarks.judge_world import World
-from qafila.core.analysis import (
+from qafila.rollout.judge.calibration import Calibration, calibrate
+from qafila.rollout.judge.evidence import State, e_alone, e_values, update
+from qafila.rollout.judge.guardrails import (
     ALWAYS,
     ArmCounts,
-    Calibration,
     Counts,
     Guardrail,
     Limits,
-    State,
-    calibrate,
     count,
-    e_values,
-    judge,
-    judge_alone,
     of,
-    requests_to_prove,
-    tolerated,
-    update,
 )
-from qafila.core.analysis.evidence import e_alone
-from qafila.core.verdict import Verdict
+from qafila.rollout.judge.judgement import judge, judge_alone
+from qafila.rollout.judge.objectives import tolerated
+from qafila.rollout.judge.sample_plan import requests_to_prove
+from qafila.workload.verdict import Verdict
 
 LIMITS = Limits(latency_ratio=2.0)
 EVEN = Calibration(10.0, 20.0, 1.0, 0.0, 0.0, 1000)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qafila.core.analysis.e_values import (
+from qafila.rollout.judge.e_values import (
     GRID,
     MOST_LOG,
     NOTHING,
@@ -22,7 +22,7 @@ from qafila.core.analysis.e_values import (
     odds,
     rate_gains,
 )
-from qafila.core.analysis.evidence import HARM_POINTS, fine_points
+from qafila.rollout.judge.evidence import HARM_POINTS, fine_points
 
 FINE = fine_points(2.0)
 

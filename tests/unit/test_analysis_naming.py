@@ -9,20 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.analysis import (
-    ArmCounts,
-    Counts,
-    Guardrail,
-    State,
-    calibrate,
-    e_values,
-    judge,
-    judge_alone,
-    update,
-)
-from qafila.core.analysis.evidence import e_alone
-from qafila.core.analysis.naming import carrier
-from qafila.core.verdict import Judgement, Verdict
+from qafila.rollout.judge.calibration import calibrate
+from qafila.rollout.judge.evidence import State, e_alone, e_values, update
+from qafila.rollout.judge.guardrails import ArmCounts, Counts, Guardrail
+from qafila.rollout.judge.judgement import judge, judge_alone
+from qafila.rollout.judge.tenant_names import carrier
+from qafila.workload.verdict import Judgement, Verdict
 from tests.unit.test_analysis_tenants import LIMITS, A, crowd, judged, some
 
 QUIET = calibrate(crowd("baseline", range(400), 5), LIMITS)

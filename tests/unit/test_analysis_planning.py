@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.analysis import (
-    ArmCounts,
-    Calibration,
-    Limits,
-    Shadow,
+from qafila.rollout.judge.calibration import Calibration
+from qafila.rollout.judge.guardrails import ArmCounts, Limits
+from qafila.rollout.judge.quality import Shadow
+from qafila.rollout.judge.sample_plan import (
+    expected_spread,
     hours_to_prove,
     plan_proof,
     requests_to_prove,
+    requests_to_stay_under,
 )
-from qafila.core.analysis.planning import expected_spread, requests_to_stay_under
-from qafila.core.analysis.tenants import own_rate, prior
-from qafila.core.verdict import Verdict
+from qafila.rollout.judge.tenants import own_rate, prior
+from qafila.workload.verdict import Verdict
 
 LIMITS = Limits()
 BAKE = Calibration(10.0, 20.0, 1.0, 0.05, 0.0, 1000)

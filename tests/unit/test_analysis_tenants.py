@@ -12,21 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qafila.core.analysis import (
-    ArmCounts,
-    Calibration,
-    Counts,
-    Guardrail,
-    Limits,
-    State,
-    calibrate,
-    count,
-    e_values,
-    judge,
-    judge_alone,
-    update,
-)
-from qafila.core.analysis.tenants import (
+from qafila.rollout.judge.calibration import Calibration, calibrate
+from qafila.rollout.judge.evidence import State, e_values, update
+from qafila.rollout.judge.guardrails import ArmCounts, Counts, Guardrail, Limits, count
+from qafila.rollout.judge.judgement import judge, judge_alone
+from qafila.rollout.judge.tenants import (
     MOST_TENANTS,
     own_rate,
     prior,
@@ -34,7 +24,7 @@ from qafila.core.analysis.tenants import (
     wary_weight,
     worse_than_before,
 )
-from qafila.core.verdict import Verdict
+from qafila.workload.verdict import Verdict
 
 LIMITS = Limits(error_rate=0.01, blast_radius=10**9)
 

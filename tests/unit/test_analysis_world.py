@@ -7,8 +7,9 @@ import pytest
 
 from benchmarks.judge import exact_fixed, fixed_looks, median_look, row
 from benchmarks.judge_world import LIMITS, Crowd, Judges, World
-from qafila.core.analysis import ArmCounts, Calibration, Counts, State, e_values, update
-from qafila.core.analysis.guardrails import ByTenant
+from qafila.rollout.judge.calibration import Calibration
+from qafila.rollout.judge.evidence import State, e_values, update
+from qafila.rollout.judge.guardrails import ArmCounts, ByTenant, Counts
 
 ROLLOUTS = 3
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.answers import Answered, Calibration, calibrate, measure_system
-from qafila.core.golden import Prompt, read_prompts
-from qafila.core.grading import Grade, Graded
-from qafila.core.inference import AnswerObjectives, Inference, LanguageModel
-from qafila.core.ladder.answer_objectives import compare_scores, prompts_needed
-from qafila.core.ladder.answers import JudgedAnswers, judge_answers
-from qafila.core.statistics.paired_shares import compare_shares, mcnemar
-from qafila.core.verdict import Verdict
+from qafila.llm_eval.answer_figures import Answered, Calibration, calibrate, measure_system
+from qafila.llm_eval.golden import Prompt, read_prompts
+from qafila.llm_eval.grades import Grade, Graded
+from qafila.statistics.paired_shares import compare_shares, mcnemar
+from qafila.validation.checks.judge_answer_objectives import compare_scores, prompts_needed
+from qafila.validation.checks.judge_answers import JudgedAnswers, judge_answers
+from qafila.workload.inference import AnswerObjectives, Inference, LanguageModel
+from qafila.workload.verdict import Verdict
 
 OBJECTIVES = AnswerObjectives()
 AGREE = Calibration(50, 0, 0.9, 0.75, 1.0, 0.95, 0.9, 1.0, 0.6, True, "")

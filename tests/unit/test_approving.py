@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.approving import Choice, approvers_needed, person, refusal, state_of
+from qafila.ledger.approvers import Choice, approvers_needed, person, refusal, state_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.arrivals import never_asked, poisson, without_repetition
+from qafila.validation.load_test.arrivals import never_asked, poisson, without_repetition
 
 
 @given(st.floats(0.1, 100), st.floats(0.1, 10), st.integers(0, 99))

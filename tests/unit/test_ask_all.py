@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from qafila.core.judged import Answer, JudgedQuery
-from tasks.validating.asking import SYSTEMS, OpenArm, ask_all
+from qafila.validation.judged import Answer, JudgedQuery
+from qafila.validation.questions import SYSTEMS, OpenArm, ask_all
 
 Asked = tuple[int, str, str]  # thread, system, text
 

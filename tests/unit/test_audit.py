@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ai_need import LEAST_COVERAGE, Candidate, CorpusVolume, Signal, assess_estate
-from qafila.core.bills import Bill, BilledItem, Period, Spend
-from qafila.core.dependencies import derive_edges
-from qafila.core.estate import (
+from qafila.audit.ai_need.assessment import CorpusVolume, assess_estate
+from qafila.audit.ai_need.signal import LEAST_COVERAGE, Candidate, Signal
+from qafila.audit.bills.model import Bill, BilledItem, Period, Spend
+from qafila.audit.bills.reconciliation import Reconciliation, reconcile
+from qafila.audit.dependencies.derived_edges import derive_edges
+from qafila.audit.estate import (
     Collected,
     Edge,
     Outcome,
@@ -24,10 +26,11 @@ from qafila.core.estate import (
     volumes_by_kind,
     worst_outcome,
 )
-from qafila.core.findings import look_closer, watch_the_network
-from qafila.core.inventory import Inventory, evidence_body, size_text
-from qafila.core.reconciling import Reconciliation, reconcile
-from qafila.core.verdict import Verdict
+from qafila.audit.findings import look_closer, watch_the_network
+from qafila.audit.inventory.body import evidence_body
+from qafila.audit.inventory.phrases import size_text
+from qafila.audit.inventory.whole import Inventory
+from qafila.workload.verdict import Verdict
 
 MAY, JUNE = date(2026, 5, 1), date(2026, 6, 1)
 

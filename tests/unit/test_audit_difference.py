@@ -10,20 +10,21 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.drift import LineItem
-from qafila.core.estate import Collected, Edge, Outcome, Resource
-from qafila.core.inventory import Snapshot, compare, storable, storable_part
-from qafila.core.inventory.difference import (
+from qafila.audit.estate import Collected, Edge, Outcome, Resource
+from qafila.audit.inventory.difference import (
     CHANGED,
     GONE,
     NEW,
     NOT_JUDGED,
     Seen,
     ServiceSpend,
+    Snapshot,
+    compare,
     state_in,
     state_of,
 )
-from qafila.core.inventory.storable import LONGEST, LONGEST_ID
+from qafila.audit.inventory.storable import LONGEST, LONGEST_ID, storable, storable_part
+from qafila.decision.drift_rules import LineItem
 
 
 def snapshot(

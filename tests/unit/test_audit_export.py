@@ -14,12 +14,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qafila.core.estate import Collected, Outcome, Resource
-from qafila.core.inventory import storable, storable_part
-from qafila.core.inventory.tables import ABOUT
+from qafila.audit.estate import Collected, Outcome, Resource
+from qafila.audit.inventory.storable import storable, storable_part
+from qafila.audit.inventory.tables import ABOUT
 from qafila.errors import BadInput
+from qafila.report.audit_export import export_audit, ready_folder
 from qafila.report.audit_facts import AuditFacts
-from tasks.audit.exporting import export_audit, ready_folder
 from tests.unit.test_audit import bill, inventory, item
 from tests.unit.test_audit_page import facts
 

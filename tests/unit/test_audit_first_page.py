@@ -10,17 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ai_need import LEAST_COVERAGE, Candidate, Need, Signal, assess_estate
-from qafila.core.bills import Bill, Period
-from qafila.core.estate import Collected, Outcome, Resource
-from qafila.core.inventory.wording import gaps, percent
-from qafila.core.reconciling import Finding
+from qafila.audit.ai_need.assessment import assess_estate
+from qafila.audit.ai_need.signal import LEAST_COVERAGE, Candidate, Need, Signal
+from qafila.audit.bills.model import Bill, Period
+from qafila.audit.bills.reconciliation import Finding
+from qafila.audit.estate import Collected, Outcome, Resource
+from qafila.audit.inventory.phrases import gaps, percent
 from qafila.report.audit import render_audit
 from qafila.report.audit_first_page import first_page
 from qafila.report.audit_markdown import audit_markdown
 from qafila.report.audit_tables import audit_sections
 from qafila.report.audit_wording import listed
-from qafila.report.wording import money
+from qafila.text.figures import money
 from tests.unit.test_audit import bill, collected, inventory, item
 from tests.unit.test_audit_page import Seen, facts, named
 from tests.unit.test_audit_pairs import what_if

@@ -15,10 +15,14 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.estate import Collected, Edge, Outcome, Resource
-from qafila.core.inventory import Inventory, compare, evidence_body, storable_part, tables
-from qafila.core.inventory.difference_rows import difference_body
-from qafila.core.reconciling import Finding, Reconciliation
+from qafila.audit.bills.reconciliation import Finding, Reconciliation
+from qafila.audit.estate import Collected, Edge, Outcome, Resource
+from qafila.audit.inventory.body import evidence_body
+from qafila.audit.inventory.difference import compare
+from qafila.audit.inventory.difference_rows import difference_body
+from qafila.audit.inventory.storable import storable_part
+from qafila.audit.inventory.tables import tables
+from qafila.audit.inventory.whole import Inventory
 from qafila.report.audit import render_audit
 from qafila.report.audit_facts import AuditFacts
 from qafila.report.audit_first_page import first_page

@@ -7,11 +7,11 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.inventory.pairs import costly_pairs
-from qafila.core.network import Kind
-from qafila.core.network.gravity import WhatIf
-from qafila.core.network.places import ONE_ZONE, Flow, Move, Place
-from qafila.core.network.pricing import Cost
+from qafila.audit.inventory.pairs import costly_pairs
+from qafila.audit.network_cost.flow_price import Cost
+from qafila.audit.network_cost.gravity import WhatIf
+from qafila.audit.network_cost.places import ONE_ZONE, Flow, Move, Place
+from qafila.decision.network_kinds import Kind
 
 A, B = (Place("aws", "eu-west-3", f"eu-west-3{zone}") for zone in "ab")
 

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.workload import AuditSources, Workload
 from qafila.errors import BadInput
-from tasks.workloads import read_file
+from qafila.workload.model import AuditSources, Workload
+from qafila.workload_file import read_file
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 SHORT = {"kubernetes": ["staging"], "prometheus": ["http://prometheus.monitoring:9090"]}

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from qafila.errors import Refused, Unavailable
-from tasks.routers.aws_calls import calling
+from qafila.routers.aws.calls import calling
 
 
 def said(code: str, message: str, status: int) -> ClientError:

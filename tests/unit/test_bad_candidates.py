@@ -8,10 +8,10 @@ from typing import get_args, get_type_hints
 import pytest
 
 from qafila.cli.demo import demo
-from qafila.core.analysis import Guardrail
 from qafila.demo.bad_candidates import GOING, BadCandidate, reason_of, tenant_on_candidate
 from qafila.demo.load import TENANTS, questions
 from qafila.demo.services import Faults
+from qafila.rollout.judge.guardrails import Guardrail
 
 
 def test_every_way_has_faults_that_a_service_takes_and_a_reason_that_the_judge_knows() -> None:

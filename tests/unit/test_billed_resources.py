@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.billed_ids import collector_of, kind_of_id
-from qafila.core.billed_resources import FoundResources
-from qafila.core.bills import Bill, BilledItem, Period, Spend
-from qafila.core.estate import Collected, Outcome, Resource
-from qafila.core.reconciling import Reconciliation, reconcile
-from tasks.collectors import COLLECTORS
+from qafila.audit.bills.billed_resources import FoundResources
+from qafila.audit.bills.model import Bill, BilledItem, Period, Spend
+from qafila.audit.bills.reconciliation import Reconciliation, reconcile
+from qafila.audit.bills.resource_ids import collector_of, kind_of_id
+from qafila.audit.collectors import COLLECTORS
+from qafila.audit.estate import Collected, Outcome, Resource
 
 MAY, PARIS, ACCOUNT = date(2026, 5, 1), "eu-west-3", "111111111111"
 

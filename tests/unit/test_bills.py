@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.bills import Period, exact, main_currency, money, recognise
+from qafila.audit.bills.formats import recognise
+from qafila.audit.bills.model import Period, exact, main_currency, money
+from qafila.audit.bills.read import read_bill
 from qafila.demo.bill import COLUMNS, GHOST, PRICES, UNBILLED, write_bill
 from qafila.demo.estate import Estate
 from qafila.demo.estate_plan import Seeded
 from qafila.errors import BadInput
-from tasks.bills import read_bill
 from tests.unit.bill_files import HEAD, bill_of, shared
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from qafila.core.bills import recognise
+from qafila.audit.bills.formats import recognise
+from qafila.audit.bills.read import read_bill
+from qafila.audit.bills.relation import open_bill
 from qafila.errors import BadInput
-from tasks.bills import open_bill, read_bill
 from tests.unit.bill_files import AZURE_EA, CUR_2, HEAD, OCI, bill_of, shared, text_bill
 
 TIMED = HEAD + ",ChargePeriodStart,ChargePeriodEnd,ResourceId,SubAccountId"

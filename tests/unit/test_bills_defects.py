@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tasks.bills import read_bill
+from qafila.audit.bills.read import read_bill
 from tests.unit.bill_files import AZURE_EA, HEAD, bill_of, text_bill
 
 ROOT = Path(__file__).parents[2]

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.adding import add_up
-from qafila.core.bills.showing import as_data
-from tasks.bills import read_bill
+from qafila.audit.bills.presentation import as_data
+from qafila.audit.bills.read import read_bill
+from qafila.text.exact_sum import add_up
 from tests.unit.bill_files import HEAD, bill_of, text_bill
 
 FOCUS = HEAD + ",ProviderName,ResourceId"

@@ -9,9 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from qafila.core.bills.formats import FOCUS_COLUMNS, lacking, recognise
+from qafila.audit.bills.formats import FOCUS_COLUMNS, lacking, recognise
+from qafila.audit.bills.read import read_bill
+from qafila.audit.bills.relation import open_bill
 from qafila.errors import BadInput
-from tasks.bills import open_bill, read_bill
 from tests.unit.bill_files import CUR_2, HEAD, bill_of, text_bill
 
 IN_1_3 = ("ServiceProviderName", "HostProviderName", "ContractApplied", "AllocatedMethodId",

@@ -10,7 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tasks.bills import open_bill, read_bill
+from qafila.audit.bills.read import read_bill
+from qafila.audit.bills.relation import open_bill
 from tests.unit.bill_files import AZURE_EA, AZURE_MCA, CUR_2, OCI, shared, text_bill
 
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.bills import Bill, add_up, exact, recognise
-from qafila.core.bills.defects import day_list, days_missing
-from qafila.core.bills.formats import FOCUS_COLUMNS, MANDATORY, misplaced
-from tasks.bills import read_bill
-from tasks.bills.joining import LineEnds, evened
-from tasks.bills.opening import TextFile
+from qafila.audit.bills.defects import day_list, days_missing
+from qafila.audit.bills.file_check import TextFile
+from qafila.audit.bills.formats import FOCUS_COLUMNS, MANDATORY, misplaced, recognise
+from qafila.audit.bills.joined_text import LineEnds, evened
+from qafila.audit.bills.model import Bill, exact
+from qafila.audit.bills.read import read_bill
+from qafila.text.exact_sum import add_up
 from tests.unit.bill_files import HEAD, bill_of, shared
 
 AMOUNTS = st.decimals(
@@ -118,7 +119,7 @@ def test_no_total_ever_depends_on_the_line_ends(
 
 @given(st.text('ab,"\r\n', max_size=40), st.integers(1, 5))
 def test_evening_out_changes_nothing_but_the_ends_of_lines(text: str, piece: int) -> None:
-    with TemporaryDirectory() as folder, patch("tasks.bills.joining._PIECE", piece):
+    with TemporaryDirectory() as folder, patch("qafila.audit.bills.joined_text._PIECE", piece):
         path, copy = Path(folder) / "a.csv", Path(folder) / "b.csv"
         path.write_bytes(text.encode())
         done = evened(TextFile(path, (), ",", compressed=False), copy)

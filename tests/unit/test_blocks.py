@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from blocks import ALL
-from qafila.connecting.settings import KINDS
+from qafila.connections.settings import KINDS
 
 SLUGS = {
     "AwsAccount": "qafila-aws",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.bounding import LONGEST, bounded, cut_text
-from qafila.core.estate import Resource
+from qafila.audit.bounds import LONGEST, bounded, cut_text
+from qafila.audit.estate import Resource
 
 
 def test_a_tag_of_ten_megabytes_is_cut_with_a_mark_and_named() -> None:

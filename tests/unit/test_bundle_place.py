@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qafila.errors import BadInput
-from tasks.bundle_place import MANIFEST, require_place
+from qafila.report.bundle_place import MANIFEST, require_place
 
 NAMES = st.text("abcdefgh.-_ ", min_size=1, max_size=12).filter(
     lambda n: n.strip(". ") and n not in ("rollout.html", MANIFEST)

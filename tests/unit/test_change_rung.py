@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.ladder.change import Overlap, judge_change, overlap_of
-from qafila.core.verdict import Verdict
+from qafila.validation.checks.judge_change import Overlap, judge_change, overlap_of
+from qafila.workload.verdict import Verdict
 
 
 def overlaps(*values: float) -> list[Overlap]:

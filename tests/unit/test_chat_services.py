@@ -19,7 +19,7 @@ from qafila.demo.chat_services import (
 )
 from qafila.demo.services import Question
 from qafila.errors import Unavailable
-from tasks.search import Found
+from qafila.search.table import Found
 
 DOCUMENTS = {
     "s3.PutObject": Document("s3.PutObject", "Put Object", "Adds an object [sic] to a bucket."),

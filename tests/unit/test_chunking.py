@@ -11,11 +11,11 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qafila.core import chunking as chunks
-from qafila.core.chunking import Span, split
-from qafila.core.corpus import Chunking
-from qafila.core.graphemes import around, is_boundary, trimmed
-from qafila.core.sentences import sentences
+from qafila.chunking import chunks as chunks
+from qafila.chunking.chunks import Span, split
+from qafila.chunking.graphemes import around, is_boundary, trimmed
+from qafila.chunking.sentences import sentences
+from qafila.workload.corpus import Chunking
 
 # letters in both scripts, accents and harakat, joiners, flags, skin tones, Hangul and Devanagari
 # that join, an Arabic number sign (it joins what follows), line ends, ends of sentences

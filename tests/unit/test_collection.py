@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qafila.compare.collection import read_collection
 from qafila.errors import BadInput
-from tasks.collection import read_collection
 
 
 @pytest.fixture

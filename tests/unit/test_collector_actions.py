@@ -10,10 +10,10 @@ from typing import Any
 import boto3
 import pytest
 
-from tasks.collectors import COLLECTORS
+from qafila.audit.collectors import COLLECTORS
 
 FUTURE = "from __future__ import annotations"
-FOLDER = Path(__file__).parents[2] / "tasks/collectors"
+FOLDER = Path(__file__).parents[2] / "qafila/audit/collectors"
 PREFIX = {
     "elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem",
     "opensearch": "es", "opensearchserverless": "aoss", "bedrock-agent": "bedrock",

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from qafila.connecting.settings import AwsConnection, PostgresConnection
+from qafila.connections.settings import AwsConnection, PostgresConnection
 from qafila.errors import Refused, Unavailable
-from tasks import connections
-from tasks.connections import (
+from qafila.ledger import connections
+from qafila.ledger.connections import (
     Recorded,
     adopt_block,
     adopted_connection,
@@ -181,7 +181,7 @@ def test_another_kind_is_refused_before_anybody_is_asked(monkeypatch: pytest.Mon
 PROGRAM = f"""
 import sys
 from tasks import edges, opening
-from tasks.connections import Recorded, secret_of
+from qafila.ledger.connections import Recorded, secret_of
 print(secret_of(Recorded("shop", "qafila-postgres", {{"url": {URL!r}}}, True)))
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("prefect", "blocks")))
 """

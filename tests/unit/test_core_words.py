@@ -9,14 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.chunking import split
-from qafila.core.corpus import Chunking
-from qafila.core.evidence import GENESIS, Link, link_digest, verify_chain
-from qafila.core.fingerprint import chunk_id, key_text, text_digest
-from qafila.core.phases import ENDED, STEP_FROM, TRANSITIONS, Event, Phase, next_phase, next_step
-from qafila.core.plan import Sample, plan_backfill
-from qafila.core.verdict import Verdict, worst
+from qafila.backfill.plan import Sample, plan_backfill
+from qafila.chunking.chunks import split
 from qafila.errors import Refused
+from qafila.ledger.chain import GENESIS, Link, link_digest, verify_chain
+from qafila.workload.corpus import Chunking
+from qafila.workload.fingerprint import chunk_id, key_text, text_digest
+from qafila.workload.phases import (
+    ENDED,
+    STEP_FROM,
+    TRANSITIONS,
+    Event,
+    Phase,
+    next_phase,
+    next_step,
+)
+from qafila.workload.verdict import Verdict, worst
 
 
 @given(st.lists(st.sampled_from(Verdict)))

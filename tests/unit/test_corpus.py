@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qafila.core.corpus import Corpus
+from qafila.workload.corpus import Corpus
 
 ORIGIN = {"model": "other"}
 EMBEDDER = {"kind": "wordllama"}

@@ -10,18 +10,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import (
-    Directory,
-    EdgeKind,
-    combine,
-    derive_edges,
-    edges_of,
-    plan_waves,
-)
-from qafila.core.dependencies.endpoints import Endpoint, endpoint_of
-from qafila.core.dependencies.kinds import name_of_node
-from qafila.core.dependencies.ranges import Ranges
-from qafila.core.estate import Edge, Resource
+from qafila.audit.dependencies.combined_edges import combine
+from qafila.audit.dependencies.derived_edges import derive_edges, edges_of
+from qafila.audit.dependencies.directory import Directory
+from qafila.audit.dependencies.endpoints import Endpoint, endpoint_of
+from qafila.audit.dependencies.kinds import EdgeKind, name_of_node
+from qafila.audit.dependencies.ranges import Ranges
+from qafila.audit.dependencies.waves import plan_waves
+from qafila.audit.estate import Edge, Resource
 
 
 def resource(

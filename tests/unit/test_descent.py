@@ -15,15 +15,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, Disagreement, Inconclusive, Refused, Unavailable
-from tasks import descent
-from tasks.descent import Descent, _Probed, descend, reaches_candidate
-from tasks.rolling_back import RolledBack, refuse_if_unproven
-from tasks.routers.access_log import tenant_digest
-from tasks.routers.highest_weight import read_highest_weight
-from tasks.routers.memory import MemoryRouter
-from tasks.routers.port import Abilities, Request, RouterState
+from qafila.rollback import traffic as descent
+from qafila.rollback.rollback import RolledBack, refuse_if_unproven
+from qafila.rollback.traffic import Descent, _Probed, descend, reaches_candidate
+from qafila.routers.envoy.access_log import tenant_digest
+from qafila.routers.highest_weight import read_highest_weight
+from qafila.routers.memory import MemoryRouter
+from qafila.routers.port import Abilities, Request, RouterState
+from qafila.workload.verdict import Verdict
 
 
 class Scripted(MemoryRouter):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate_reference as reference
-from qafila.core.workload import Workload
+from qafila.workload.model import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -51,7 +51,7 @@ def test_every_flow_and_parameter_is_explained(deployment: reference.Deployment)
 @pytest.mark.parametrize("leaf", list(reference.leaves(Workload)), ids=lambda leaf: leaf.name)
 def test_every_field_of_a_workload_file_is_explained(leaf: reference.Leaf) -> None:
     assert f"| `{leaf.name}` |" in on_disk("workload-file.md")
-    assert leaf.field.description, "describe it in qafila/core/workload.py"
+    assert leaf.field.description, "describe it in qafila/workload/model.py"
 
 
 def test_every_exit_code_and_error_is_explained() -> None:

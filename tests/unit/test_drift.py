@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.drift import (
+from qafila.decision.drift_rules import (
     Decomposition,
     Finding,
     Floors,

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.drill import Flip, judge_flips, judged_seconds, times_of
-from qafila.core.verdict import Verdict
 from qafila.report.drill_chart import drill_histogram
-from tasks.drilling import Shot, measure, way_of
-from tasks.routers.access_log import tenant_digest
-from tasks.routers.port import Request
+from qafila.rollout.drill import Shot, measure, way_of
+from qafila.rollout.judge_drill import Flip, judge_flips, judged_seconds, times_of
+from qafila.routers.envoy.access_log import tenant_digest
+from qafila.routers.port import Request
+from qafila.workload.verdict import Verdict
 
 GOOD = Flip(0.010, 0.002, 100, 20, 0, 50, 0, 0)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.egress import Tariff, Tier, parse_tariffs, tariff
-from qafila.core.network.kinds import Kind
+from qafila.decision.egress import Tariff, Tier, parse_tariffs, tariff
+from qafila.decision.network_kinds import Kind
 from qafila.errors import BadInput
 from tests.unit.price_book import BOOK, EGRESS
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.embedder_ranking import (
+from qafila.compare.embedders.ranking import (
     Candidate,
     machine_per_million,
     paid_per_million,
@@ -19,7 +19,7 @@ from qafila.core.embedder_ranking import (
     vector_bytes,
     verdict_sentence,
 )
-from qafila.core.pricing import Price
+from qafila.decision.prices import Price
 
 RNG = np.random.default_rng(3)
 HARD = RNG.random(60) * 0.6  # what each query costs everybody

@@ -9,8 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import edges_of, plan_waves
-from qafila.core.estate import Edge, Resource
+from qafila.audit.dependencies.derived_edges import edges_of
+from qafila.audit.dependencies.waves import plan_waves
+from qafila.audit.estate import Edge, Resource
 from qafila.report.estate_nodes import MOST_LINKS, MOST_NODES, draw, shown
 from qafila.report.estate_picture import picture
 

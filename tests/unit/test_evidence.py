@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from qafila.core.evidence import GENESIS, Link, SeenHead, link_digest, verify_chain
+from qafila.ledger.chain import GENESIS, Link, SeenHead, link_digest, verify_chain
 
 
 def chain(rows: int = 3) -> list[Link]:

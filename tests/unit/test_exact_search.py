@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.corpus import OpenAIEmbedder
-from tasks.comparing_embedders.candidates import Candidate, parse_endpoint
-from tasks.comparing_embedders.searching import Layout, nearest, rankings
-from tasks.comparing_embedders.vector_cache import FILE, Entry, VectorCache
-from tasks.stores.port import Chunk
+from qafila.compare.embedders.candidates import Candidate, parse_endpoint
+from qafila.compare.embedders.exact_search import Layout, nearest, rankings
+from qafila.compare.embedders.vector_cache import FILE, Entry, VectorCache
+from qafila.stores.port import Chunk
+from qafila.workload.corpus import OpenAIEmbedder
 
 
 def chunk(key: str, number: int = 0) -> Chunk:

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bills_file import make_file
-from qafila.core.bills import Bill
+from qafila.audit.bills.model import Bill
+from qafila.audit.bills.read import read_bill
+from qafila.audit.traffic.flow_parquet import opened_parquet
 from qafila.errors import BadInput
-from tasks.audit.exporting import RECORD, export_audit
-from tasks.bills import read_bill
-from tasks.locked_duckdb import link_into, locked_duckdb
-from tasks.observing.flow_parquet import opened_parquet
+from qafila.locked_duckdb import link_into, locked_duckdb
+from qafila.report.audit_export import RECORD, export_audit
 from tests.unit.bill_files import HEAD
 from tests.unit.test_audit_export import named
 
@@ -215,4 +215,4 @@ def test_only_the_locked_helper_opens_duckdb() -> None:
         for path in (ROOT / room).rglob("*.py")
         if opened.search(path.read_text())
     }
-    assert found == {"tasks/locked_duckdb.py"}
+    assert found == {"qafila/locked_duckdb.py"}

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.bills import Bill, BilledItem, Period, Spend
-from qafila.core.estate import Collected, Edge, Outcome, Resource
-from qafila.core.findings import look_closer, pairs_across_zones, watch_the_network
-from qafila.core.network import Kind, Ledger, Talker
+from qafila.audit.bills.model import Bill, BilledItem, Period, Spend
+from qafila.audit.estate import Collected, Edge, Outcome, Resource
+from qafila.audit.findings import look_closer, pairs_across_zones, watch_the_network
+from qafila.audit.network_cost.ledger import Ledger, Talker
+from qafila.decision.network_kinds import Kind
 
 TODAY, MAY = date(2026, 11, 27), date(2026, 5, 1)
 PARIS = "eu-west-3"

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import Directory, Traffic
-from qafila.core.dependencies.flows import Flow, FlowSums
-from qafila.core.estate import Outcome
+from qafila.audit.dependencies.directory import Directory
+from qafila.audit.dependencies.flows import Flow, FlowSums
+from qafila.audit.dependencies.traffic import Traffic
+from qafila.audit.estate import Outcome
+from qafila.audit.traffic.flow_fields import DEFAULT, FIELDS, Columns
+from qafila.audit.traffic.flow_logs import read_flow_logs
 from qafila.errors import BadInput
-from tasks.observing import read_flow_logs
-from tasks.observing.flow_fields import DEFAULT, FIELDS, Columns
 from tests.unit.test_observing import T0, resource, write
 
 HEADER_5 = (

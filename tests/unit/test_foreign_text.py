@@ -16,13 +16,13 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from qafila.cli import screen
-from qafila.core import embedder_record
-from qafila.core.foreign_text import markdown_row, markdown_text, printable
-from qafila.core.ladder.rungs import NotApplicable, Rung
-from qafila.core.preflight import Answer
-from tasks import drift, preflight_checks
+from qafila.decision import drift, embedder_record
+from qafila.decision import preflight as preflight_checks
+from qafila.decision.preflight_rules import Answer
+from qafila.text.foreign_text import markdown_row, markdown_text, printable
+from qafila.validation.model import NotApplicable, Rung
+from qafila.validation.phrases import finding_page, markdown_table
 from tasks.artifact_tables import escaped_row
-from tasks.validating.wording import finding_page, markdown_table
 
 ROOT = Path(__file__).parents[2]
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.governor import (
+from qafila.embedders.limit_arithmetic import (
     Clock,
     Limits,
     backoff_seconds,

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.golden import Prompt, numbered, read_prompts
-from qafila.core.grading import (
+from qafila.errors import BadInput
+from qafila.llm_eval.golden import Prompt, numbered, read_prompts
+from qafila.llm_eval.grades import (
     Grade,
     Graded,
     format_break,
@@ -24,8 +25,7 @@ from qafila.core.grading import (
     numbers_in,
     read_json,
 )
-from qafila.core.normalising import bare, normalise
-from qafila.errors import BadInput
+from qafila.text.normal_form import bare, normalise
 
 
 def prompt(*graders: dict[str, Any], **more: Any) -> Prompt:

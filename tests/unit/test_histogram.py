@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.histogram import RELATIVE_ERROR, Histogram
+from qafila.statistics.histogram import RELATIVE_ERROR, Histogram
 
 LATENCIES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=300)
 

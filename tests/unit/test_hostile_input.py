@@ -22,45 +22,47 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from qafila.core import (
-    billed_ids,
-    estate,
+from qafila.audit import estate
+from qafila.audit.ai_need import names
+from qafila.audit.bills import resource_ids as billed_ids
+from qafila.audit.bills.read import read_bill
+from qafila.audit.bounds import cut_text
+from qafila.audit.code_scan import abstraction, light
+from qafila.audit.code_scan import file_reader as reading
+from qafila.audit.code_scan import rule_tables as parsing
+from qafila.audit.code_scan.folders import Limits
+from qafila.audit.collectors import interfaces, kubernetes_objects, variables
+from qafila.audit.dependencies import directory, endpoints, ranges
+from qafila.audit.network_cost import regions
+from qafila.audit.traffic import flow_logs, json_stream, traces
+from qafila.chunking import graphemes, sections, sentences
+from qafila.chunking.chunks import split
+from qafila.decision.prices import parse_price_book
+from qafila.embedders import request_rate
+from qafila.embedders import wire as embedder_wire
+from qafila.errors import BadInput, Refused
+from qafila.llm_eval import golden
+from qafila.llm_eval import grades as grading
+from qafila.report import bundle_check
+from qafila.rollback.card import read_card
+from qafila.routers.aws import alb_logs
+from qafila.routers.envoy import access_log
+from qafila.sources import documents, fields, payload_paths, records
+from qafila.text import (
     foreign_text,
-    golden,
-    grading,
-    graphemes,
-    language,
     masking,
-    normalising,
-    request_rate,
     schema_check,
-    sections,
-    sentences,
     skeleton,
     strict_toml,
     strict_yaml,
 )
-from qafila.core.ai_need import names
-from qafila.core.blanks import is_blank
-from qafila.core.bounding import cut_text
-from qafila.core.chunking import split
-from qafila.core.corpus import Chunking
-from qafila.core.dependencies import directory, endpoints, ranges
-from qafila.core.lock_in import abstraction, parsing
-from qafila.core.network import regions
-from qafila.core.pricing import parse_price_book
-from qafila.errors import BadInput, Refused
-from tasks import bundle_check
-from tasks.bills.reading import read_bill
-from tasks.collectors import interfaces, kubernetes_objects, variables
-from tasks.embedders import wire as embedder_wire
-from tasks.lock_in import light, reading
-from tasks.lock_in.walking import Limits
-from tasks.observing import flow_logs, json_stream, traces
-from tasks.rollback_card import read_card
-from tasks.routers import access_log, alb_logs
-from tasks.sources import documents, fields, payload_paths, records
-from tasks.workloads import check_file
+from qafila.text import (
+    normal_form as normalising,
+)
+from qafila.text.blanks import is_blank
+from qafila.validation import language
+from qafila.workload.corpus import Chunking
+from qafila.workload_file import check_file
 from tests.hostile_input import HOSTILE, MEBIBYTE, assert_linear, seconds
 
 
@@ -151,219 +153,228 @@ class Parser:
 
 
 PARSERS: dict[str, Parser] = {
-    "sentences": Parser("qafila.core.sentences", plain(all_of(sentences.sentences))),
-    "sections": Parser("qafila.core.sections", plain(sections.sections)),
+    "sentences": Parser("qafila.chunking.sentences", plain(all_of(sentences.sentences))),
+    "sections": Parser("qafila.chunking.sections", plain(sections.sections)),
     **{
-        f"chunks by {method}": Parser("qafila.core.chunking", chunks(method))
+        f"chunks by {method}": Parser("qafila.chunking.chunks", chunks(method))
         for method in ("window", "sentences", "headings")
     },
     "graphemes": Parser(
-        "qafila.core.graphemes", plain(lambda text: graphemes.around(text, len(text) // 2))
+        "qafila.chunking.graphemes", plain(lambda text: graphemes.around(text, len(text) // 2))
     ),
     "trimmed graphemes": Parser(
-        "qafila.core.graphemes", plain(lambda text: graphemes.trimmed(text, 0, len(text)))
+        "qafila.chunking.graphemes", plain(lambda text: graphemes.trimmed(text, 0, len(text)))
     ),
-    "blanks": Parser("qafila.core.blanks", plain(is_blank)),
-    "cut text": Parser("qafila.core.bounding", plain(cut_text)),
-    "language": Parser("qafila.core.language", plain(language.detect_language)),
-    "one form": Parser("qafila.core.normalising", plain(normalising.bare)),
-    "look-alikes": Parser("qafila.core.skeleton", plain(skeleton.appearances), size=1 << 10),
-    "hidden characters": Parser("qafila.core.skeleton", plain(skeleton.hidden_characters)),
-    "text for a terminal": Parser("qafila.core.foreign_text", plain(foreign_text.printable)),
-    "text for JSON": Parser("qafila.core.foreign_text", plain(foreign_text.printable_json)),
-    "text for Markdown": Parser("qafila.core.foreign_text", plain(foreign_text.markdown_text)),
-    "masking": Parser("qafila.core.masking", plain(masking.mask_text)),
-    "secret in an address": Parser("qafila.core.masking", plain(masking.holds_secret)),
-    "passwords": Parser("qafila.core.masking", plain(masking.passwords_in)),
+    "blanks": Parser("qafila.text.blanks", plain(is_blank)),
+    "cut text": Parser("qafila.audit.bounds", plain(cut_text)),
+    "language": Parser("qafila.validation.language", plain(language.detect_language)),
+    "one form": Parser("qafila.text.normal_form", plain(normalising.bare)),
+    "look-alikes": Parser("qafila.text.skeleton", plain(skeleton.appearances), size=1 << 10),
+    "hidden characters": Parser("qafila.text.skeleton", plain(skeleton.hidden_characters)),
+    "text for a terminal": Parser("qafila.text.foreign_text", plain(foreign_text.printable)),
+    "text for JSON": Parser("qafila.text.foreign_text", plain(foreign_text.printable_json)),
+    "text for Markdown": Parser("qafila.text.foreign_text", plain(foreign_text.markdown_text)),
+    "masking": Parser("qafila.text.masking", plain(masking.mask_text)),
+    "secret in an address": Parser("qafila.text.masking", plain(masking.holds_secret)),
+    "passwords": Parser("qafila.text.masking", plain(masking.passwords_in)),
     "YAML": Parser(
-        "qafila.core.strict_yaml",
+        "qafila.text.strict_yaml",
         plain(lambda text: strict_yaml.load_yaml(text, "a")),
         REFUSED,
         size=1 << 16,
     ),
     "workload file": Parser(
-        "tasks.workloads", as_file("a.yaml", check_file), REFUSED, size=1 << 16
+        "qafila.workload_file", as_file("a.yaml", check_file), REFUSED, size=1 << 16
     ),
     "golden prompts": Parser(
-        "qafila.core.golden",
+        "qafila.llm_eval.golden",
         plain(lambda text: golden.read_prompts("a", golden.numbered(b(text)))),
         REFUSED,
         size=1 << 14,
     ),
-    "exact grader": Parser("qafila.core.grading", grader({"kind": "exact", "expected": "a"})),
+    "exact grader": Parser("qafila.llm_eval.grades", grader({"kind": "exact", "expected": "a"})),
     # a second bounds each search
     "pattern grader": Parser(
-        "qafila.core.grading",
+        "qafila.llm_eval.grades",
         grader({"kind": "regex", "pattern": "(a+)+b"}),
         size=1 << 12,
         squares=frozenset(HOSTILE),
     ),
-    "number grader": Parser("qafila.core.grading", grader({"kind": "numeric", "expected": "1"})),
-    "words grader": Parser("qafila.core.grading", grader({"kind": "contains", "all": ["a b"]})),
+    "number grader": Parser("qafila.llm_eval.grades", grader({"kind": "numeric", "expected": "1"})),
+    "words grader": Parser("qafila.llm_eval.grades", grader({"kind": "contains", "all": ["a b"]})),
     "JSON grader": Parser(
-        "qafila.core.grading",
+        "qafila.llm_eval.grades",
         grader({"kind": "json_schema", "schema": {"type": "object"}, "allow_fence": True}),
     ),
     "grounded grader": Parser(
-        "qafila.core.grading", grader({"kind": "grounded", "chunks": {"1": "a b. c d."}})
+        "qafila.llm_eval.grades", grader({"kind": "grounded", "chunks": {"1": "a b. c d."}})
     ),
     "refusals": Parser(
-        "qafila.core.grading", plain(lambda text: grading.is_refusal(text, ["i cannot"]))
+        "qafila.llm_eval.grades", plain(lambda text: grading.is_refusal(text, ["i cannot"]))
     ),
     "pattern of a schema": Parser(
-        "qafila.core.schema_check",
+        "qafila.text.schema_check",
         schema({"pattern": "^(a|a)*$"}),
         (schema_check.NotChecked,),
         size=1 << 12,
         squares=frozenset(HOSTILE),
     ),
     "prices": Parser(  # our own file, in the package
-        "qafila.core.pricing",
+        "qafila.decision.prices",
         plain(lambda text: parse_price_book(text, text, text)),
         (*REFUSED, ValueError, KeyError, TypeError, AttributeError),
         size=1 << 16,
     ),
     "request rates": Parser(
-        "qafila.core.request_rate",
+        "qafila.embedders.request_rate",
         plain(request_rate.request_rates),
         (*REFUSED, ValueError, KeyError, TypeError),
         size=1 << 16,
     ),
     "rules of vendors": Parser(
-        "qafila.core.lock_in.parsing",
+        "qafila.audit.code_scan.rule_tables",
         plain(parsing.parse_rules),
         (*REFUSED, ValueError, KeyError, TypeError),
         size=1 << 16,
     ),
     "TOML": Parser(
-        "qafila.core.strict_toml",
+        "qafila.text.strict_toml",
         plain(lambda text: strict_toml.load_toml(text, "a")),
         (BadInput,),
         size=1 << 16,
     ),
-    "is a test": Parser("qafila.core.lock_in.abstraction", plain(abstraction.is_test)),
-    "is a port": Parser("qafila.core.lock_in.abstraction", plain(abstraction.is_port)),
-    "endpoint": Parser("qafila.core.dependencies.endpoints", plain(endpoints.endpoint_of)),
-    "network": Parser("qafila.core.dependencies.ranges", plain(ranges.network_of)),
-    "address": Parser("qafila.core.dependencies.directory", plain(directory.is_public)),
-    "billed id": Parser("qafila.core.billed_ids", plain(billed_ids.kind_of_id)),
-    "places of an id": Parser("qafila.core.billed_ids", plain(billed_ids.places_of)),
-    "subject of an id": Parser("qafila.core.billed_ids", plain(billed_ids.subject_of)),
-    "account of an id": Parser("qafila.core.billed_ids", plain(billed_ids.account_of)),
+    "is a test": Parser("qafila.audit.code_scan.abstraction", plain(abstraction.is_test)),
+    "is a port": Parser("qafila.audit.code_scan.abstraction", plain(abstraction.is_port)),
+    "endpoint": Parser("qafila.audit.dependencies.endpoints", plain(endpoints.endpoint_of)),
+    "network": Parser("qafila.audit.dependencies.ranges", plain(ranges.network_of)),
+    "address": Parser("qafila.audit.dependencies.directory", plain(directory.is_public)),
+    "billed id": Parser("qafila.audit.bills.resource_ids", plain(billed_ids.kind_of_id)),
+    "places of an id": Parser("qafila.audit.bills.resource_ids", plain(billed_ids.places_of)),
+    "subject of an id": Parser("qafila.audit.bills.resource_ids", plain(billed_ids.subject_of)),
+    "account of an id": Parser("qafila.audit.bills.resource_ids", plain(billed_ids.account_of)),
     "regions of a usage type": Parser(
-        "qafila.core.network.regions", plain(regions.pair_of_usage_type)
+        "qafila.audit.network_cost.regions", plain(regions.pair_of_usage_type)
     ),
-    "regions of a text": Parser("qafila.core.network.regions", plain(regions.pair_of_text)),
-    "words of a name": Parser("qafila.core.ai_need.names", plain(names.words_of)),
-    "meaning of a table": Parser("qafila.core.ai_need.names", plain(names.meaning_of_table)),
-    "image": Parser("qafila.core.ai_need.names", plain(names.serves_a_model)),
-    "host of a model": Parser("qafila.core.ai_need.names", plain(names.is_model_host)),
-    "limits that were met": Parser("qafila.core.estate", plain(estate.limits_in)),
-    "GPU of a type": Parser("qafila.core.estate", plain(estate.has_gpu)),
-    "quantity": Parser("tasks.collectors.kubernetes_objects", plain(kubernetes_objects.quantity)),
+    "regions of a text": Parser("qafila.audit.network_cost.regions", plain(regions.pair_of_text)),
+    "words of a name": Parser("qafila.audit.ai_need.names", plain(names.words_of)),
+    "meaning of a table": Parser("qafila.audit.ai_need.names", plain(names.meaning_of_table)),
+    "image": Parser("qafila.audit.ai_need.names", plain(names.serves_a_model)),
+    "host of a model": Parser("qafila.audit.ai_need.names", plain(names.is_model_host)),
+    "limits that were met": Parser("qafila.audit.estate", plain(estate.limits_in)),
+    "GPU of a type": Parser("qafila.audit.estate", plain(estate.has_gpu)),
+    "quantity": Parser(
+        "qafila.audit.collectors.kubernetes_objects", plain(kubernetes_objects.quantity)
+    ),
     "host in a variable": Parser(
-        "tasks.collectors.variables", plain(lambda text: variables.host_in("DB_HOST", text))
+        "qafila.audit.collectors.variables", plain(lambda text: variables.host_in("DB_HOST", text))
     ),
     "URL in a variable": Parser(
-        "tasks.collectors.variables", plain(lambda text: variables.host_in("DATABASE_URL", text))
+        "qafila.audit.collectors.variables",
+        plain(lambda text: variables.host_in("DATABASE_URL", text)),
     ),
-    "ARN in a variable": Parser("tasks.collectors.variables", plain(variables.arn_in)),
+    "ARN in a variable": Parser("qafila.audit.collectors.variables", plain(variables.arn_in)),
     "owner of an interface": Parser(
-        "tasks.collectors.interfaces",
+        "qafila.audit.collectors.interfaces",
         plain(lambda text: interfaces.owner_of(text, "aws", "eu-west-3", "1" * 12)),
     ),
     "Markdown file": Parser(
-        "tasks.sources.documents",
+        "qafila.sources.documents",
         as_file("a.md", documents.read_markdown),
         (documents.Unreadable,),
     ),
     # html.parser takes the square of some texts: a process with a bound on time reads them
     "HTML file": Parser(
-        "tasks.sources.documents",
+        "qafila.sources.documents",
         as_file("a.html", documents.read_html),
         (documents.Unreadable,),
         size=1 << 12,
         squares=frozenset(HOSTILE),
     ),
     "PDF file": Parser(
-        "tasks.sources.documents",
+        "qafila.sources.documents",
         lambda text, room: as_file("a.pdf", documents.read_pdf)("%PDF-1.4\n" + text, room),
         (documents.Unreadable,),
         size=1 << 17,
     ),
-    "JSON lines": Parser("tasks.sources.records", as_file("a.jsonl", all_of(records.read_jsonl))),
+    "JSON lines": Parser("qafila.sources.records", as_file("a.jsonl", all_of(records.read_jsonl))),
     "JSON lines, gzip": Parser(
-        "tasks.sources.records", gzipped("a.jsonl.gz", all_of(records.read_jsonl))
+        "qafila.sources.records", gzipped("a.jsonl.gz", all_of(records.read_jsonl))
     ),
-    "CSV": Parser("tasks.sources.records", csv_of("key,a")),
+    "CSV": Parser("qafila.sources.records", csv_of("key,a")),
     "CSV without a head": Parser(
-        "tasks.sources.records",
+        "qafila.sources.records",
         as_file("a.csv", all_of(lambda path: records.read_csv(path, "key", ["a"]))),
     ),
     "field of a record": Parser(
-        "tasks.sources.fields",
+        "qafila.sources.fields",
         plain(lambda text: fields.groups_of({"a": text}, "a")),
         (fields.WrongField,),
     ),
     "path of a payload": Parser(
-        "tasks.sources.payload_paths", plain(lambda text: payload_paths.path_problem("a", text))
+        "qafila.sources.payload_paths", plain(lambda text: payload_paths.path_problem("a", text))
     ),
     **{
         f"imports in {spoken}": Parser(
-            "tasks.lock_in.light",
+            "qafila.audit.code_scan.light",
             plain(lambda text, spoken=spoken: light.imports_of(spoken, b(text))),
         )
         for spoken in ("python", "javascript", "java", "go")
     },
     "words of vendors": Parser(
-        "tasks.lock_in.reading", plain(lambda text: reading.speaks(b(text)))
+        "qafila.audit.code_scan.file_reader", plain(lambda text: reading.speaks(b(text)))
     ),
     **{
         f"facts in {name}": Parser(
-            "tasks.lock_in.reading",
+            "qafila.audit.code_scan.file_reader",
             as_file(name, lambda path: reading.read_batch(str(path.parent), [path.name], Limits())),
             size=1 << 16,
         )
         for name in ("a.py", "a.js", "a.java", "a.go")
     },
     "JSON stream": Parser(
-        "tasks.observing.json_stream",
+        "qafila.audit.traffic.json_stream",
         plain(
             lambda text: sum(1 for _ in json_stream.elements(io.StringIO(text), frozenset({"a"})))
         ),
     ),
     "traces": Parser(
-        "tasks.observing.traces", as_file("a", lambda path: traces.read_traces([path], [])), REFUSED
+        "qafila.audit.traffic.traces",
+        as_file("a", lambda path: traces.read_traces([path], [])),
+        REFUSED,
     ),
     "traces, gzip": Parser(
-        "tasks.observing.opening",
+        "qafila.audit.traffic.files",
         gzipped("a", lambda path: traces.read_traces([path], [])),
         REFUSED,
     ),
     "flow logs": Parser(
-        "tasks.observing.flow_logs",
+        "qafila.audit.traffic.flow_logs",
         as_file("a", lambda path: flow_logs.read_flow_logs([path], [])),
         REFUSED,
     ),
     "access log": Parser(
-        "tasks.routers.access_log",
+        "qafila.routers.envoy.access_log",
         as_file("a", lambda path: access_log.read_log(path, 0)),
     ),
     "line of a balancer": Parser(
-        "tasks.routers.alb_logs",
+        "qafila.routers.aws.alb_logs",
         plain(lambda text: alb_logs.request_of(b(text)[: 1 << 16], {})),
     ),
     "evidence bundle": Parser(
-        "tasks.bundle_check", zipped(lambda path: bundle_check.check_bundle(path, None)), REFUSED
+        "qafila.report.bundle_check",
+        zipped(lambda path: bundle_check.check_bundle(path, None)),
+        REFUSED,
     ),
-    "rollback card": Parser("tasks.rollback_card", as_file("a.json", read_card), REFUSED),
+    "rollback card": Parser("qafila.rollback.card", as_file("a.json", read_card), REFUSED),
     "vectors of a service": Parser(
-        "tasks.embedders.wire", plain(lambda text: embedder_wire.read_reply(b(text), 1, 3))
+        "qafila.embedders.wire", plain(lambda text: embedder_wire.read_reply(b(text), 1, 3))
     ),
     "failure of a service": Parser(
-        "tasks.embedders.wire", plain(lambda text: embedder_wire.read_failure(400, {}, b(text)))
+        "qafila.embedders.wire", plain(lambda text: embedder_wire.read_failure(400, {}, b(text)))
     ),
-    "bill": Parser("tasks.bills.opening", as_file("a.csv", read_bill), REFUSED, size=1 << 16),
+    "bill": Parser(
+        "qafila.audit.bills.file_check", as_file("a.csv", read_bill), REFUSED, size=1 << 16
+    ),
 }
 
 
@@ -455,39 +466,39 @@ READS = re.compile(
 # Modules that read text and have no entry of their own, by why.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "an entry above runs it": (
-        "qafila.core.dependencies.spans", "qafila.core.inventory.tables",
-        "qafila.core.lock_in.integrations", "qafila.core.lock_in.namespaces",
-        "qafila.core.lock_in.objects", "qafila.core.lock_in.api", "qafila.core.lock_in.rules",
-        "qafila.core.egress", "tasks.bills.tagging", "tasks.lock_in.go",
-        "tasks.lock_in.java", "tasks.lock_in.python_values", "tasks.lock_in.tree",
-        "tasks.lock_in.walking", "tasks.observing.flow_parquet", "tasks.observing.xray_spans",
-        "tasks.sources.page_text",
+        "qafila.audit.dependencies.spans", "qafila.audit.inventory.tables",
+        "qafila.audit.code_scan.integrations", "qafila.audit.code_scan.namespaces",
+        "qafila.audit.code_scan.objects", "qafila.audit.code_scan.api", "qafila.audit.code_scan.rules",
+        "qafila.decision.egress", "qafila.audit.bills.tag_costs", "qafila.audit.code_scan.go",
+        "qafila.audit.code_scan.java", "qafila.audit.code_scan.python_values", "qafila.audit.code_scan.tree",
+        "qafila.audit.code_scan.folders", "qafila.audit.traffic.flow_parquet", "qafila.audit.traffic.xray_spans",
+        "qafila.sources.page_text",
     ),
     "short text of an API that bounds it (a name, a date, a region, a host)": (
-        "qafila.core.admission", "qafila.core.audit_sources",
-        "qafila.core.dependencies.identifying",
-        "qafila.core.findings", "qafila.core.inventory.difference", "qafila.core.network.flows",
-        "qafila.core.observed", "qafila.core.reconciling", "tasks.certificates",
-        "tasks.collectors.aws_api_gateway", "tasks.collectors.aws_cloudfront",
-        "tasks.collectors.aws_s3_inventory", "tasks.collectors.aws_s3_manifest",
-        "tasks.collectors.aws_sqs", "tasks.collectors.postgres_texts",
-        "tasks.collectors.prometheus_metrics", "tasks.comparing_embedders.candidates",
-        "tasks.embedders.careful", "tasks.embedders.governor", "tasks.inspecting.layouts",
-        "tasks.routers.envoy_arms", "tasks.routers.upstream_addresses", "tasks.stores.qdrant_paths",
+        "qafila.stores.admission", "qafila.workload.audit_sources",
+        "qafila.audit.dependencies.identity",
+        "qafila.audit.findings", "qafila.audit.inventory.difference", "qafila.audit.network_cost.flows",
+        "qafila.inspect.observed", "qafila.audit.bills.reconciliation", "qafila.ledger.certificates",
+        "qafila.audit.collectors.aws_api_gateway", "qafila.audit.collectors.aws_cloudfront",
+        "qafila.audit.collectors.aws_s3_inventory", "qafila.audit.collectors.aws_s3_manifest",
+        "qafila.audit.collectors.aws_sqs", "qafila.audit.collectors.postgres_texts",
+        "qafila.audit.collectors.prometheus_metrics", "qafila.compare.embedders.candidates",
+        "qafila.embedders.careful", "qafila.embedders.governor", "qafila.inspect.layouts",
+        "qafila.routers.envoy.arms", "qafila.routers.envoy.upstream_addresses", "qafila.connections.qdrant_paths",
     ),
     "an answer of a server that we name, read whole by the JSON library with a bound on its size": (
-        "tasks.answering.wire", "tasks.collectors.kubernetes_cluster",
-        "tasks.collectors.prometheus_server", "tasks.routers.envoy_admin",
-        "tasks.routers.gateway_api_objects", "tasks.search_service", "tasks.sources.pgvector",
-        "tasks.sources.postgres", "tasks.stores.qdrant_faults", "tasks.stores.qdrant_raw",
+        "qafila.llm_eval.wire", "qafila.audit.collectors.kubernetes_cluster",
+        "qafila.audit.collectors.prometheus_server", "qafila.routers.envoy.admin",
+        "qafila.routers.gateway_api.objects", "qafila.validation.search_service", "qafila.sources.pgvector",
+        "qafila.sources.postgres", "qafila.connections.qdrant_faults", "qafila.stores.qdrant.raw",
     ),
     "what we wrote ourselves": (
-        "tasks.answering.comparing", "tasks.audit.exporting", "tasks.bundle_place",
-        "tasks.bundling", "tasks.collection", "tasks.engine.process", "tasks.engine.supervisor",
-        "tasks.evidence_head", "tasks.live_sync.capture", "tasks.rollback_spool",
-        "tasks.routers.envoy_config", "tasks.routers.envoy_files", "tasks.secret_bindings",
-        "tasks.sources.spool", "tasks.starting", "tasks.stores.column_words",
-        "tasks.stores.pgvector_raw", "tasks.stores.pgvector_witness", "tasks.stores.qdrant_marks",
+        "qafila.validation.checks.model_answers", "qafila.report.audit_export", "qafila.report.bundle_place",
+        "qafila.report.bundle", "qafila.compare.collection", "qafila.backfill.process", "qafila.backfill.supervisor",
+        "qafila.ledger.evidence_head", "qafila.live_sync.capture", "qafila.rollback.spool",
+        "qafila.routers.envoy.config", "qafila.routers.envoy.files", "qafila.ledger.secret_bindings",
+        "qafila.sources.spool", "tasks.starting", "qafila.stores.column.words",
+        "qafila.stores.pgvector.raw", "qafila.sources.postgres_witness", "qafila.stores.qdrant.marks",
     ),
 }  # fmt: skip
 

@@ -12,7 +12,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.inspection import (
+from qafila.inspect.layouts import (
+    layout_of_payload,
+    layout_of_table,
+    model_in,
+    source_yaml,
+    text_at,
+)
+from qafila.inspect.model import (
     Access,
     Facts,
     Health,
@@ -22,17 +29,10 @@ from qafila.core.inspection import (
     Look,
     Severity,
 )
-from qafila.core.inspection_rules import inspect
-from qafila.core.observed import Observed, Row, observe
+from qafila.inspect.observed import Observed, Row, observe
+from qafila.inspect.rules import inspect
 from qafila.report.inspection import Inspected, as_data, looked, summary
 from qafila.report.page import render_inspection
-from tasks.inspecting.layouts import (
-    layout_of_payload,
-    layout_of_table,
-    model_in,
-    source_yaml,
-    text_at,
-)
 
 HNSW = Index("public.i", "hnsw", "cosine", "vector_cosine_ops", size_bytes=1 << 20, scans=5)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.collectors.interfaces import owner_of
+from qafila.audit.collectors.interfaces import owner_of
 
 PLACE = "eu-west-3:123456789012"
 

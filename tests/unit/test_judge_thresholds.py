@@ -16,22 +16,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qafila.core.analysis import (
+from qafila.rollout.judge import judgement as judging
+from qafila.rollout.judge.calibration import Calibration
+from qafila.rollout.judge.evidence import State, e_values, update
+from qafila.rollout.judge.guardrails import (
     ALWAYS,
+    DECLARED,
+    TENANT,
     ArmCounts,
-    Calibration,
     Counts,
     Guardrail,
     Limits,
-    State,
-    e_values,
-    judge,
-    judge_alone,
-    judging,
-    update,
 )
-from qafila.core.analysis.guardrails import DECLARED, TENANT
-from qafila.core.verdict import Verdict
+from qafila.rollout.judge.judgement import judge, judge_alone
+from qafila.workload.verdict import Verdict
 
 EVEN = Calibration(10.0, 20.0, 1.0, 0.02, 0.0, 1000)
 LIMITS = replace(Limits(), blast_radius=10**9)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.judged import JudgedQuery
-from qafila.core.judgements import collect_queries
-from qafila.core.known_items import known_item, sample_of
+from qafila.validation.judged import JudgedQuery
+from qafila.validation.judgement_rows import collect_queries
+from qafila.validation.known_item_rules import known_item, sample_of
 
 
 def test_rows_become_queries() -> None:

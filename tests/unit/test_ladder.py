@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.judged import ArmMeasurement
-from qafila.core.ladder import judging as ladder
-from qafila.core.ladder.climb import Outcome, stops
-from qafila.core.ladder.rungs import Finding, NotApplicable, Rung
-from qafila.core.statistics import PairedComparison
-from qafila.core.verdict import Judgement, Verdict
+from qafila.statistics.paired import PairedComparison
+from qafila.validation import judge_common as ladder
+from qafila.validation.judged import ArmMeasurement
+from qafila.validation.model import Finding, NotApplicable, Rung
+from qafila.validation.outcome import Outcome, stops
+from qafila.workload.verdict import Judgement, Verdict
 
 BASELINE = ArmMeasurement(1000, 0, 0.6, 0.55, 5.0, 10.0, 6.0)
 PAIR = PairedComparison(1000, 0.03, 0.01, 0.05, 0.001, 0.02)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ladder.access import (
+from qafila.validation.checks.judge_access import (
     MOST_NAMED,
     Place,
     Reader,
@@ -19,7 +19,7 @@ from qafila.core.ladder.access import (
     judge_service,
     not_seen,
 )
-from qafila.core.verdict import Judgement, Verdict
+from qafila.workload.verdict import Judgement, Verdict
 
 HR = Reader(("hr",))
 GOOD = [1.0] * 60

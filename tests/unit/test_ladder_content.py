@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.fingerprint import text_digest
-from qafila.core.ladder.content import (
+from qafila.stores.port import Chunk
+from qafila.validation.checks.judge_content import (
     FAULTS,
     ContentCount,
     RowFault,
@@ -24,8 +24,8 @@ from qafila.core.ladder.content import (
     vector_faults,
     vector_hashes,
 )
-from qafila.core.verdict import Verdict
-from tasks.stores.port import Chunk
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.verdict import Verdict
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 SCALAR = (

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.ladder.cost import (
+from qafila.decision.prices import Price
+from qafila.validation.checks.judge_cost import (
     EMBEDDING,
     MACHINE,
     STORAGE,
@@ -23,9 +24,8 @@ from qafila.core.ladder.cost import (
     judge_cost_ratio,
     judge_month,
 )
-from qafila.core.pricing import Price
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Projection
+from qafila.workload.model import Projection
+from qafila.workload.verdict import Verdict
 
 # 0.36 an hour is 0.0001 a second, and two vCPUs share it
 VM = Price("vm", "vm", "hour", "USD", Decimal("0.36"), "a list", date(2026, 1, 1), vcpus=2)

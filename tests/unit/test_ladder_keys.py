@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ladder.keys import (
+from qafila.stores.row_sets import (
     BUCKETS,
     Differences,
     KeyComparison,
@@ -23,7 +23,7 @@ from qafila.core.ladder.keys import (
     readers_parts,
     served_buckets_of,
 )
-from qafila.core.verdict import Verdict
+from qafila.workload.verdict import Verdict
 
 Row = tuple[bytes, int, bytes, bool]
 ROW = st.tuples(

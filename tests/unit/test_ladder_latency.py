@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.ladder import latency
-from qafila.core.ladder.load import (
+from qafila.statistics.ranking_metrics import percentile
+from qafila.statistics.samples import PercentileRatio
+from qafila.validation.checks import judge_latency as latency
+from qafila.validation.load_test.model import (
     Block,
     Load,
     Repeats,
@@ -20,7 +22,7 @@ from qafila.core.ladder.load import (
     saturation,
     too_many_errors,
 )
-from qafila.core.ladder.load_plan import (
+from qafila.validation.load_test.plan import (
     MOST_REQUESTS,
     Level,
     RealRate,
@@ -30,10 +32,8 @@ from qafila.core.ladder.load_plan import (
     turns,
     workers_for,
 )
-from qafila.core.metrics import percentile
-from qafila.core.statistics.samples import PercentileRatio
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Projection
+from qafila.workload.model import Projection
+from qafila.workload.verdict import Verdict
 
 LEVEL = Level(rate=60.0, multiple=1.0, block_s=1.0, pairs=8)
 ORDER = [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ladder.keys import Witnesses, digest_words
-from qafila.core.ladder.meaning import (
+from qafila.stores.row_sets import Witnesses, digest_words
+from qafila.validation.checks.judge_meaning import (
     Lot,
     Remet,
     Tolerance,
@@ -20,7 +20,7 @@ from qafila.core.ladder.meaning import (
     most_faulty,
     sample_size,
 )
-from qafila.core.verdict import Verdict
+from qafila.workload.verdict import Verdict
 
 CLOSE = Tolerance.of(half=False, service=False, spread=0.0)
 

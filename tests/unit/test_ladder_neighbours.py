@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ladder.neighbours import compare, judge_other, judge_same, least_seen
-from qafila.core.verdict import Verdict
+from qafila.validation.checks.judge_neighbours import compare, judge_other, judge_same, least_seen
+from qafila.workload.verdict import Verdict
 
 TIE = 1e-5
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ladder.recall import (
+from qafila.validation.checks.judge_recall import (
     Filter,
     IndexFound,
     Reached,
@@ -22,7 +22,7 @@ from qafila.core.ladder.recall import (
     remedy_of,
     share_found,
 )
-from qafila.core.verdict import Verdict
+from qafila.workload.verdict import Verdict
 
 ALL = Filter("all rows", "all", 1000, 1000)
 HR = Filter("readers of hr", "group", 10, 1000)

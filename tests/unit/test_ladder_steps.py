@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from qafila.core.ladder.climb import Climbed
-from qafila.core.ladder.rungs import Finding, NotApplicable, Rung
-from qafila.core.verdict import Judgement, Verdict
+from qafila.validation.ladder import LADDER, REHEARSED
+from qafila.validation.model import Finding, NotApplicable, Rung
+from qafila.validation.outcome import Climbed
+from qafila.validation.suite import Climb, check
+from qafila.workload.verdict import Judgement, Verdict
 from tasks import benchmark_validation as steps
-from tasks.validating.climb import Climb, check
-from tasks.validating.ladder import LADDER, REHEARSED
 
 NOBODY = cast(Climb, SimpleNamespace())
 FOUND = Finding(Rung.KEYS, Judgement(Verdict.PASS, "all there"), compared="rows", on="2 rows")
@@ -32,7 +32,7 @@ def compare_nothing(climb: Climb) -> Climbed:
 def test_a_check_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 12.5])
     now = SimpleNamespace(perf_counter=lambda: next(clock))
-    monkeypatch.setattr("tasks.validating.climb.time", now)
+    monkeypatch.setattr("qafila.validation.suite.time", now)
     found = compare_rows(NOBODY)
     assert isinstance(found, Finding)
     assert (found.seconds, found.judgement) == (2.5, FOUND.judgement)

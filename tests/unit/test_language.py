@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.language import common_language, detect_language
+from qafila.validation.language import common_language, detect_language
 
 
 @pytest.mark.parametrize(

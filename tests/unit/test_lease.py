@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from qafila.errors import Refused, StaleEpoch
-from tasks import leases
-from tasks.leases import Heart, LeaseRow, take_lease
+from qafila.ledger import leases
+from qafila.ledger.leases import Heart, LeaseRow, take_lease
 
 
 @pytest.mark.parametrize(

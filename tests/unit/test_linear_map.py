@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qafila.core.linear_map import LinearMap, fit, overlap_at_k
+from qafila.embedders.linear_map import LinearMap, fit, overlap_at_k
 
 Vectors = NDArray[np.float32]
 

@@ -11,11 +11,11 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from qafila.core import sections, sentences
-from qafila.core.chunking import split
-from qafila.core.corpus import Chunking
-from tasks.lock_in import light
-from tasks.sources import documents
+from qafila.audit.code_scan import light
+from qafila.chunking import sections, sentences
+from qafila.chunking.chunks import split
+from qafila.sources import documents
+from qafila.workload.corpus import Chunking
 
 MEBIBYTE = 1 << 20
 WINDOWS = Chunking(method="window", max_characters=500, overlap_characters=50)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.blanks import is_blank
-from qafila.core.chunking import split
-from qafila.core.workload import Workload
-from tasks.comparing import expected_chunks
-from tasks.engine import loading
-from tasks.engine.claims import Spent
-from tasks.engine.loading import NO_TEXT, Vectored, made_of
-from tasks.sources.port import Piece, SourceRow
-from tasks.stores.port import Chunk
+from qafila.backfill import load as loading
+from qafila.backfill.claims import Spent
+from qafila.backfill.compare import expected_chunks
+from qafila.backfill.load import NO_TEXT, Vectored, made_of
+from qafila.chunking.chunks import split
+from qafila.sources.port import Piece, SourceRow
+from qafila.stores.port import Chunk
+from qafila.text.blanks import is_blank
+from qafila.workload.model import Workload
 from tests.corpus import demo_workload
 
 ORIGIN = {"model": "other", "revision": "1"}

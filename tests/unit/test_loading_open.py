@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tasks.validating.loading_open import Crew, Sent
+from qafila.validation.load_test.open_loop import Crew, Sent
 
 pytestmark = pytest.mark.timing
 

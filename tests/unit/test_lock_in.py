@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from qafila.audit.code_scan.file_reader import any_of, rules, speaks
+from qafila.audit.code_scan.folders import Skipped
+from qafila.audit.code_scan.light import imports_of
+from qafila.audit.code_scan.model import Effort, Hit, Kind, LockIn, Site
+from qafila.audit.code_scan.rule_tables import parse_rules
+from qafila.audit.code_scan.scan import Limits, scan
+from qafila.audit.code_scan.tree import names_in_type
 from qafila.cli import app
-from qafila.core.lock_in import Effort, Hit, Kind, LockIn, Site
-from qafila.core.lock_in.parsing import parse_rules
 from qafila.errors import BadInput
-from tasks.lock_in import Limits, scan
-from tasks.lock_in.light import imports_of
-from tasks.lock_in.reading import any_of, rules, speaks
-from tasks.lock_in.tree import names_in_type
-from tasks.lock_in.walking import Skipped
 
 
 def write(folder: Path, files: dict[str, str | bytes]) -> Path:

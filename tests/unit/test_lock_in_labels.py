@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.lock_in_labels import SETS, Labels, Place, Score, found_in, read, score
-from qafila.core.lock_in import Kind
+from qafila.audit.code_scan.model import Kind
+from qafila.audit.code_scan.scan import scan
 from qafila.settings import home
-from tasks.lock_in import scan
 
 FITTED = [name for name, fitted in SETS.items() if fitted]
 """The sets that the rules must do well on; the others say how well they do elsewhere."""

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.lock_in import Kind
-from qafila.core.lock_in.parsing import parse_rules
+from qafila.audit.code_scan.file_reader import rules
+from qafila.audit.code_scan.model import Kind
+from qafila.audit.code_scan.rule_tables import parse_rules
 from qafila.errors import BadInput
-from tasks.lock_in.reading import rules
 
 _ROOTS = [
     (language, root, namespace.rule)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.lock_in import scan
+from qafila.audit.code_scan.scan import scan
 
 
 def lines(folder: Path, source: str, name: str) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.masking import mask_text, masked, passwords_in
+from qafila.text.masking import mask_text, masked, passwords_in
 
 SECRET = st.text(alphabet="abcXYZ0189_-.~$!", min_size=6, max_size=30)
 

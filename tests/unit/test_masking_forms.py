@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.masking import MASK, holds_secret, mask_text, masked, places_of_secrets
+from qafila.text.masking import MASK, holds_secret, mask_text, masked, places_of_secrets
 from tests.hostile_input import assert_linear, repeated
 
 WORD = string.ascii_letters + string.digits

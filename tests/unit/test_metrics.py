@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.judged import (
-    Answer,
-    JudgedQuery,
-    both_measured,
-    measure_arm,
-    ndcg_scores,
-    worst_changes,
-)
-from qafila.core.metrics import (
+from qafila.statistics.rank_fusion import reciprocal_rank_fusion, score_fusion
+from qafila.statistics.ranking_metrics import (
     mean,
     ndcg_at_k,
     overlap_at_k,
@@ -26,7 +19,14 @@ from qafila.core.metrics import (
     recall_at_k,
     reciprocal_rank,
 )
-from qafila.core.ranking import reciprocal_rank_fusion, score_fusion
+from qafila.validation.judged import (
+    Answer,
+    JudgedQuery,
+    both_measured,
+    measure_arm,
+    ndcg_scores,
+    worst_changes,
+)
 
 RANKINGS = st.lists(st.sampled_from("abcdefgh"), max_size=8, unique=True)
 GRADES = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 3), max_size=8)

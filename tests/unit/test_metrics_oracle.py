@@ -19,8 +19,13 @@ import pytest
 from ir_measures import RR, P, R, nDCG
 from scipy import sparse
 
-from qafila.core.metrics import ndcg_at_k, precision_at_k, recall_at_k, reciprocal_rank
-from tasks.embedders.wordllama import WordLlamaEmbedder
+from qafila.embedders.wordllama import WordLlamaEmbedder
+from qafila.statistics.ranking_metrics import (
+    ndcg_at_k,
+    precision_at_k,
+    recall_at_k,
+    reciprocal_rank,
+)
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
 DEPTH = 100

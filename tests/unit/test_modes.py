@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.fingerprint import Fingerprint, VectorPart, embedding_fingerprint
-from qafila.core.modes import Mode, mode_of
+from qafila.sources.modes import Mode, mode_of
+from qafila.workload.fingerprint import Fingerprint, VectorPart, embedding_fingerprint
 
 WANTED = VectorPart("small", "1", 256, True)
 OLD = VectorPart("old", "7", 128, True)

@@ -8,12 +8,20 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.dependencies.traffic import Traffic
-from qafila.core.egress import parse_tariffs
-from qafila.core.estate import Edge, Resource
-from qafila.core.network import Charge, Kind, Ledger, ledger_of
-from qafila.core.network.asking import ASKED, ask_what_if, exchanged, observed_days, parting, row_of
-from qafila.core.network.gravity import Asked, WhatIf
+from qafila.audit.dependencies.traffic import Traffic
+from qafila.audit.estate import Edge, Resource
+from qafila.audit.network_cost.gravity import Asked, WhatIf
+from qafila.audit.network_cost.ledger import Charge, Ledger, ledger_of
+from qafila.audit.network_cost.questions import (
+    ASKED,
+    ask_what_if,
+    exchanged,
+    observed_days,
+    parting,
+    row_of,
+)
+from qafila.decision.egress import parse_tariffs
+from qafila.decision.network_kinds import Kind
 from tests.unit.price_book import EGRESS
 
 TARIFFS = parse_tariffs(EGRESS)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from qafila.core.network import Kind
-from qafila.core.network.ledger import OTHER_ACCOUNTS
-from qafila.core.network.rules import kind_of, text_of
+from qafila.audit.bills.network_lines import MOST_ACCOUNTS, load_tariffs
+from qafila.audit.bills.read import read_bill
+from qafila.audit.network_cost.ledger import OTHER_ACCOUNTS
+from qafila.audit.network_cost.rules import kind_of, text_of
+from qafila.decision.network_kinds import Kind
 from qafila.demo.bill import write_bill
 from qafila.demo.estate import Estate
 from qafila.demo.estate_plan import Seeded
-from tasks.bills import read_bill
-from tasks.bills.network import MOST_ACCOUNTS, load_tariffs
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "billing"
 SEPTEMBER = date(2024, 9, 1)

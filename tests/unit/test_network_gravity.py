@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.dependencies.traffic import Traffic
-from qafila.core.egress import Tariffs, parse_tariffs
-from qafila.core.estate import Edge, Resource
-from qafila.core.network import Charge, Kind, ledger_of
-from qafila.core.network.flows import flows_of, place_of, pool_of
-from qafila.core.network.gravity import Asked, what_if
-from qafila.core.network.places import (
+from qafila.audit.dependencies.traffic import Traffic
+from qafila.audit.estate import Edge, Resource
+from qafila.audit.network_cost.flow_price import cost_of
+from qafila.audit.network_cost.flows import flows_of, place_of, pool_of
+from qafila.audit.network_cost.gravity import Asked, what_if
+from qafila.audit.network_cost.ledger import Charge, ledger_of
+from qafila.audit.network_cost.places import (
     EVERY_ZONE,
     THE_INTERNET,
     Flow,
@@ -24,7 +24,8 @@ from qafila.core.network.places import (
     moves_together,
     route_between,
 )
-from qafila.core.network.pricing import cost_of
+from qafila.decision.egress import Tariffs, parse_tariffs
+from qafila.decision.network_kinds import Kind
 from tests.unit.price_book import EGRESS
 
 TARIFFS = parse_tariffs(EGRESS)

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.network import Charge, Kind, Transfer, ledger_of
-from qafila.core.network.ledger import ends_of, gigabytes_of
-from qafila.core.network.regions import BILLING_CODES, pair_of_text, pair_of_usage_type
+from qafila.audit.network_cost.ledger import Charge, Transfer, ends_of, gigabytes_of, ledger_of
+from qafila.audit.network_cost.regions import BILLING_CODES, pair_of_text, pair_of_usage_type
+from qafila.decision.network_kinds import Kind
 
 MAY, JUNE = date(2026, 5, 1), date(2026, 6, 1)
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qafila.core.network.kinds import Kind
-from qafila.core.network.rules import (
+from qafila.audit.network_cost.rules import (
     LAST_RULES,
     SIZED_UNIT,
     TEXT_RULES,
@@ -21,6 +20,7 @@ from qafila.core.network.rules import (
     kind_of,
     text_of,
 )
+from qafila.decision.network_kinds import Kind
 
 EC2, S3, VPC = "Amazon Elastic Compute Cloud", "Amazon Simple Storage Service", "AmazonVPC"
 ELB, CLOUDFRONT = "AWSELB", "AmazonCloudFront"

@@ -13,15 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import Directory
-from qafila.core.dependencies.spans import Span, SpanJoin
-from qafila.core.estate import Collected, Outcome, Resource
+from qafila.audit.dependencies.directory import Directory
+from qafila.audit.dependencies.spans import Span, SpanJoin
+from qafila.audit.estate import Collected, Outcome, Resource
+from qafila.audit.traffic.flow_logs import read_flow_logs
+from qafila.audit.traffic.json_stream import Broken, Element, elements
+from qafila.audit.traffic.span_formats import FIELDS as FORM_FIELDS
+from qafila.audit.traffic.span_formats import KEYS as FORM_KEYS
+from qafila.audit.traffic.span_formats import spans_of
+from qafila.audit.traffic.traces import read_traces
 from qafila.errors import BadInput
-from tasks.observing import read_flow_logs, read_traces
-from tasks.observing.json_stream import Broken, Element, elements
-from tasks.observing.span_formats import FIELDS as FORM_FIELDS
-from tasks.observing.span_formats import KEYS as FORM_KEYS
-from tasks.observing.span_formats import spans_of
 
 T0 = 1_760_000_000  # 2025-10-09T08:53:20Z
 ENDED = datetime(2025, 10, 9, 8, 53, 21, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.outbox import (
+from qafila.live_sync.outbox import (
     NOTHING,
     Change,
     Life,
@@ -17,7 +17,7 @@ from qafila.core.outbox import (
     prune_before,
     resume,
 )
-from qafila.core.phases import Phase
+from qafila.workload.phases import Phase
 
 
 @st.composite

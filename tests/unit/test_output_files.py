@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from qafila.errors import BadInput
+from qafila.report.files import MARK, save_page, save_rows
 from qafila.report.page import render_inspection
 from qafila.whole_file import write_once, write_whole
-from tasks.pages import MARK, save_page, save_rows
 
 PAGE = f"<!doctype html><head>{MARK}</head>"
 

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdownify import MarkdownConverter
 
-from tasks.sources.page_text import markdown_of
+from qafila.sources.page_text import markdown_of
 
 MEBIBYTE = 1 << 20
 CEILING_SECONDS = 10.0  # of processor time; each takes a tenth of it, and took hours

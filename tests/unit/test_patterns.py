@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.choice import Choice, choose, what_would_change_our_mind, with_volumes
-from qafila.core.decision_record import evidence_body, markdown, table
-from qafila.core.fingerprint import canonical_json
-from qafila.core.patterns import PATTERNS, Assessment, Need, Storage, assess_patterns
+from qafila.decision.choice import Choice, choose, what_would_change_our_mind, with_volumes
+from qafila.decision.patterns import PATTERNS, Assessment, Need, Storage, assess_patterns
+from qafila.decision.record import evidence_body, markdown, table
+from qafila.workload.fingerprint import canonical_json
 from tests.unit.price_book import BOOK
 
 SEARCH = Need(

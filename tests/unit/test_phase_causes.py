@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from qafila.core.approving import approvers_needed
-from qafila.core.phases import CAUSED_BY, TRANSITIONS, Event
+from qafila.ledger.approvers import approvers_needed
+from qafila.workload.phases import CAUSED_BY, TRANSITIONS, Event
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = "\n".join(

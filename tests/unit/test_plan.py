@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.modes import Mode
-from qafila.core.plan import BackfillPlan, Limits, Sample, plan_backfill, render
-from qafila.core.spread import Portion
+from qafila.backfill.plan import BackfillPlan, Limits, Sample, plan_backfill, render
+from qafila.inspect.spread import Portion
+from qafila.sources.modes import Mode
 
 COPY = Portion(Mode.COPY, 25, 25, 0, 0.01, "same model")
 REUSE = Portion(Mode.REUSE, 5, 10, 0, 0.02, "known text")

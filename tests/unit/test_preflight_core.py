@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from qafila.core.preflight import Answer, Certificate, Facts, ask_all, sentence, verdict
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.decision.preflight_rules import Answer, Certificate, Facts, ask_all, sentence, verdict
+from qafila.workload.model import Workload
+from qafila.workload.verdict import Verdict
 
 SPEC: dict[str, Any] = {
     "name": "docs", "owner": "search@example.org", "criticality": "low",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.pricing import (
+from qafila.decision.prices import (
     break_even_utilisation,
     draw_volumes,
     egress_costs,

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from qafila.errors import Unavailable
-from tasks import preconditions
+from qafila.rollout import preconditions
 
 
 @contextmanager

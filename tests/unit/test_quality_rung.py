@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.judged import JudgedQuery
-from qafila.core.ladder.caching import judge_caching, shuffled_words
-from qafila.core.ladder.quality import JudgedQuality, judge_system
-from qafila.core.query_groups import QueryGroup, group_queries, length_class
-from qafila.core.verdict import Judgement, Verdict
+from qafila.validation.checks.judge_quality import JudgedQuality, judge_system
+from qafila.validation.judged import JudgedQuery
+from qafila.validation.load_test.caching_rule import judge_caching, shuffled_words
+from qafila.validation.query_groups import QueryGroup, group_queries, length_class
+from qafila.workload.verdict import Judgement, Verdict
 
 FINE = {"errors of candidate": Judgement(Verdict.PASS, "no errors.")}
 

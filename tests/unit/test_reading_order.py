@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.collectors.reading import in_turn
+from qafila.audit.collectors.read import in_turn
 
 
 @given(st.lists(st.sampled_from(["lambda", "s3", "sqs", "ec2"]), max_size=30))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.billed_ids import account_of, collector_of, kind_of_id, tail
-from qafila.core.bills import Bill, BilledItem, Period, Spend
-from qafila.core.bills.tags import Tagged, TaggedSpend, value_of
-from qafila.core.estate import Collected, Outcome, Resource
-from qafila.core.reconciling import reconcile
-from qafila.core.tagging import spend_by_tag
+from qafila.audit.bills.model import Bill, BilledItem, Period, Spend
+from qafila.audit.bills.owners import spend_by_tag
+from qafila.audit.bills.reconciliation import reconcile
+from qafila.audit.bills.resource_ids import account_of, collector_of, kind_of_id, tail
+from qafila.audit.bills.tags import Tagged, TaggedSpend, value_of
+from qafila.audit.estate import Collected, Outcome, Resource
 
 MAY = date(2026, 5, 1)
 PARIS, ACCOUNT = "eu-west-3", "111111111111"

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.fingerprint import text_digest
-from qafila.core.ladder.rehearsal import FAULTS, Fault, Trial, judge_rehearsal
-from qafila.core.ladder.rungs import Rung
-from qafila.core.verdict import Judgement, Verdict
-from tasks.rehearsing.plants import (
+from qafila.stores.port import Chunk, Vectors
+from qafila.validation.model import Rung
+from qafila.validation.rehearsal.judge_rehearsal import FAULTS, Fault, Trial, judge_rehearsal
+from qafila.validation.rehearsal.plants import (
     ONE_MORE,
     OUTSIDERS,
     PLANTS,
@@ -21,8 +20,9 @@ from tasks.rehearsing.plants import (
     other_type,
     trigram_vector,
 )
-from tasks.rehearsing.scratch import Document
-from tasks.stores.port import Chunk, Vectors
+from qafila.validation.rehearsal.scratch import Document
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.verdict import Judgement, Verdict
 from tests.corpus import demo_workload
 
 CLEAN = Judgement(Verdict.PASS, "every rung holds.")

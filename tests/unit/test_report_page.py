@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.report import charts, first_page, wording
+from qafila.report import charts, first_page
 from qafila.report.facts import ApprovalRow, ChainState, EvidenceRow, Facts
 from qafila.report.page import render
+from qafila.text import figures as wording
 from tests.unit.rollout_worlds import promoted
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

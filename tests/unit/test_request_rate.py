@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.request_rate import (
+from qafila.audit.collectors.pace import Pacing, documented_rates
+from qafila.embedders.request_rate import (
     DEFAULT,
     Pace,
     Rate,
@@ -23,7 +24,6 @@ from qafila.core.request_rate import (
     seconds_to_stay_out,
 )
 from qafila.errors import BadInput
-from tasks.collectors.pacing import Pacing, documented_rates
 
 TABLE = (files("qafila.data") / "aws_request_rates.toml").read_text()
 

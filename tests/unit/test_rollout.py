@@ -9,23 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.analysis import Calibration, Limits
-from qafila.core.rollout import (
-    Action,
-    Answered,
-    Situation,
+from qafila.rollout.decide import Action, Answered, Situation, decide
+from qafila.rollout.judge.calibration import Calibration
+from qafila.rollout.judge.guardrails import Limits
+from qafila.rollout.plan import (
     Step,
     StepKind,
-    decide,
     describe_plan,
     forecast,
     limits_of,
     plan_steps,
     too_slow,
 )
-from qafila.core.timetable import Closed
-from qafila.core.verdict import Judgement, Verdict
-from qafila.core.workload import Objectives, Rollout
+from qafila.workload.model import Objectives, Rollout
+from qafila.workload.timetable import Closed
+from qafila.workload.verdict import Judgement, Verdict
 
 ROLLOUT = Rollout(weights=[1, 5, 25, 50, 100], approve_above=25, minimum_requests=200,
                   bake_seconds=10, deadline_minutes=10)  # fmt: skip

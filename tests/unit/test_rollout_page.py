@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.analysis import ArmCounts, Calibration
 from qafila.report import rollout_story as story
 from qafila.report import rollout_tables as tables
 from qafila.report.canary_chart import Span
 from qafila.report.rollout import Artifacts, render_rollout
 from qafila.report.rollout_facts import Answer, Asked, RolloutFacts
+from qafila.report.rollout_reader import kept_calibration
 from qafila.report.tables import Table
-from tasks.rollouts import kept_calibration
+from qafila.rollout.judge.calibration import Calibration
+from qafila.rollout.judge.guardrails import ArmCounts
 from tests.unit.rollout_worlds import NOON, at, look, promoted, rollout, row, taken_back
 from tests.unit.test_report_page import MARKUP, Seen
 

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from qafila.core.workload import Service
 from qafila.errors import BadInput, StaleEpoch, Unavailable
-from tasks.routers import envoy_files
-from tasks.routers.envoy import EnvoyRouter
-from tasks.routers.envoy_arms import Arm, RouteSettings, arms_of
-from tasks.routers.envoy_config import parse_version, version_text
-from tasks.routers.fleet import FleetRouter
-from tasks.routers.memory import MemoryRouter
-from tasks.routers.port import Router
+from qafila.routers.envoy import files as envoy_files
+from qafila.routers.envoy.arms import Arm, RouteSettings, arms_of
+from qafila.routers.envoy.config import parse_version, version_text
+from qafila.routers.envoy.fleet import FleetRouter
+from qafila.routers.envoy.router import EnvoyRouter
+from qafila.routers.memory import MemoryRouter
+from qafila.routers.port import Router
+from qafila.workload.model import Service
 
 percents = st.integers(-5, 105)
 writes = st.lists(

@@ -8,7 +8,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.fingerprint import chunk_id, chunk_id_text, row_digest, rows_digest
+from qafila.workload.fingerprint import chunk_id, chunk_id_text, row_digest, rows_digest
 
 Row = tuple[str, int, bytes, bytes]
 ROWS = st.lists(

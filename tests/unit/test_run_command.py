@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from qafila.cli import app
-from qafila.core.verdict import Verdict
 from qafila.errors import Inconclusive, QafilaError, Refused, Unavailable
+from qafila.rollback import way_back as bringing_back
+from qafila.rollback.rollback import RolledBack
 from qafila.stack import environment
-from tasks import bringing_back, starting
-from tasks.rolling_back import RolledBack
+from qafila.workload.verdict import Verdict
+from tasks import starting
 
 RUN = UUID(int=7)
 

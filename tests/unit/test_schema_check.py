@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema.validators import validator_for
 
-from qafila.core.golden import read_prompts
-from qafila.core.grading import grade
-from qafila.core.schema_check import NotChecked, first_violation
+from qafila.llm_eval.golden import read_prompts
+from qafila.llm_eval.grades import grade
+from qafila.text.schema_check import NotChecked, first_violation
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 SLOW = "^(a|aa)+$"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from qafila.core.sections import sections
+from qafila.chunking.sections import sections
 
 PEER = MarkdownIt("commonmark")
 PIECES = st.sampled_from(

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from qafila.core import sizing
-from qafila.core.sizing import GIB, Gpu, MemoryFit, ModelShape, graph_memory_mb
+from qafila.stores import sizes as sizing
+from qafila.stores.sizes import GIB, Gpu, MemoryFit, ModelShape, graph_memory_mb
 
 LLAMA_8B = ModelShape("8b", 8_030_000_000, 2, 32, 8, 128, 2, 3974, "H100")
 LLAMA_70B = ModelShape("70b", 70_600_000_000, 2, 80, 8, 128, 2, 810, "H100")

@@ -7,8 +7,8 @@ from confusable_homoglyphs import confusables
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.approving import person, refusal
-from qafila.core.skeleton import hidden_characters, look_alike
+from qafila.ledger.approvers import person, refusal
+from qafila.text.skeleton import hidden_characters, look_alike
 
 NAMES = ("Amal", "Badr", "Chaima", "Driss", "Idris Hamdi", "Zoe", "Нина")
 FORMAT = ("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u202e", "\u00ad", "\u061c", "\x00",

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from qafila.cli import screen
 from qafila.cli.stage import ScreenStage
-from tasks.evidence import Evidence
+from qafila.ledger.evidence import Evidence
 
 
 def shown(

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qafila.cli.status import lines_of
-from qafila.core.analysis import Limits
-from qafila.core.rollout import plan_steps
-from qafila.core.standing import Doing, Safety, SoFar, Standing, standing
-from qafila.core.workload import Rollout
+from qafila.rollout.judge.guardrails import Limits
+from qafila.rollout.plan import plan_steps
+from qafila.rollout.standing import Doing, Safety, SoFar, Standing, standing
+from qafila.workload.model import Rollout
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROLLOUT = Rollout(weights=[5, 25, 50, 100], approve_above=25, minimum_requests=200, bake_seconds=30)

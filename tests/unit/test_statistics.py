@@ -10,21 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qafila.core.statistics import (
-    bootstrap_mean,
-    compare_paired,
-    mean_interval,
-    mean_share,
-    randomisation_test,
-    wilson,
-)
-from qafila.core.statistics.intervals import (
+from qafila.statistics.intervals import (
     Method,
+    bootstrap_mean,
     bootstrap_means,
     clopper_pearson,
+    mean_interval,
     mean_intervals,
+    mean_share,
+    wilson,
 )
-from qafila.core.statistics.paired import sign_flip_p_values
+from qafila.statistics.paired import compare_paired, randomisation_test, sign_flip_p_values
 
 COUNTS = st.tuples(st.integers(0, 500), st.integers(0, 500)).map(lambda c: (c[0], sum(c)))
 DIFFERENCES = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=40)

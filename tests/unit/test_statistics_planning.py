@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qafila.core.statistics.planning import (
+from qafila.statistics.sample_sizes import (
     group_size_needed,
     pairs_for_margin,
     pairs_needed,

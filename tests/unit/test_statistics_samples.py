@@ -8,14 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qafila.core.metrics import percentile
-from qafila.core.statistics.equivalence import equivalence, non_inferiority
-from qafila.core.statistics.multiplicity import compare_classes, holm, simultaneous_confidence
-from qafila.core.statistics.samples import (
-    fewest_for_percentile,
-    permutation_test,
-    ratio_of_percentiles,
-)
+from qafila.statistics.equivalence import equivalence, non_inferiority
+from qafila.statistics.multiplicity import compare_classes, holm, simultaneous_confidence
+from qafila.statistics.ranking_metrics import percentile
+from qafila.statistics.samples import fewest_for_percentile, permutation_test, ratio_of_percentiles
 
 SIDE = st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=6)
 P_VALUES = st.lists(st.floats(0, 1), max_size=12)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.statistics.sequences import (
+from qafila.statistics.sequences import (
     betting_p_value,
     confidence_sequence,
     log_capitals,
@@ -79,7 +79,7 @@ def test_the_p_value_agrees_with_the_bound(values: list[float], claim: float) ->
 def test_long_sequences_are_the_same_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(1).beta(8, 2, 500)
     whole = confidence_sequence(values, resolution=200)
-    monkeypatch.setattr("qafila.core.statistics.sequences._STEPS", 37)
+    monkeypatch.setattr("qafila.statistics.sequences._STEPS", 37)
     sliced = confidence_sequence(values, resolution=200)
     assert np.allclose(whole, sliced)
 

@@ -2,8 +2,8 @@
 
 from benchmarks.setting import WORKLOAD
 from benchmarks.storm_world import vectors_wrong
-from tasks.opening import embedder_of
-from tasks.workloads import read_file
+from qafila.endpoints import embedder_of
+from qafila.workload_file import read_file
 
 TEXTS = {"op-1": "Creates a queue", "op-2": "Deletes a bucket", "op-3": "Lists all keys"}
 

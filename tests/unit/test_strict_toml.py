@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qafila.core.strict_toml import MOST_DOTS, load_toml
 from qafila.errors import BadInput
+from qafila.text.strict_toml import MOST_DOTS, load_toml
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,4 +39,4 @@ def test_nothing_else_parses_toml() -> None:
         for path in (ROOT / room).rglob("*.py")
         if "import tomllib" in path.read_text() or "from tomllib" in path.read_text()
     ]
-    assert readers == ["qafila/core/strict_toml.py"]
+    assert readers == ["qafila/text/strict_toml.py"]

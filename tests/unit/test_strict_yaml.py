@@ -12,11 +12,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.strict_yaml import DEEPEST, load_yaml
 from qafila.errors import BadInput
+from qafila.sources.documents import Unreadable, read_markdown
 from qafila.stack.prefect import declared
-from tasks.sources.documents import Unreadable, read_markdown
-from tasks.workloads import read_file
+from qafila.text.strict_yaml import DEEPEST, load_yaml
+from qafila.workload_file import read_file
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "workloads" / "aws-docs-search.yaml"

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from qafila.core.timetable import Closed, Freeze, Windows, after_open_time, closed
-from qafila.core.workload import Rollout
+from qafila.workload.model import Rollout
+from qafila.workload.timetable import Closed, Freeze, Windows, after_open_time, closed
 
 CASABLANCA = Windows.model_validate(
     {"timezone": "Africa/Casablanca", "days": ["mon", "tue", "wed", "thu", "fri"],

@@ -6,8 +6,8 @@ import pytest
 
 from blocks import EnvoyEdge
 from qafila.errors import BadInput
-from tasks.routers.envoy_arms import Arm
-from tasks.routers.upstream_addresses import require_upstreams
+from qafila.routers.envoy.arms import Arm
+from qafila.routers.envoy.upstream_addresses import require_upstreams
 
 EDGE = {
     "admin_url": "http://127.0.0.1:9901",

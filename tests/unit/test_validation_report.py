@@ -15,16 +15,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qafila.core.ladder.climb import Outcome
-from qafila.core.ladder.rungs import Detail, Finding, NotApplicable, Rung
-from qafila.core.verdict import Judgement, Verdict
 from qafila.report import validation_charts as charts
 from qafila.report.facts import Facts
 from qafila.report.page import render, render_validation
-from qafila.report.rungs import TITLES, rung_lines
 from qafila.report.side_by_side import numbered, side_by_side
 from qafila.report.tables import cell, of_detail
 from qafila.report.validation import validation_of
+from qafila.validation.check_labels import TITLES, rung_lines
+from qafila.validation.model import Detail, Finding, NotApplicable, Rung
+from qafila.validation.outcome import Outcome
+from qafila.workload.verdict import Judgement, Verdict
 from tests.unit.test_report_page import MARKUP, evidence, facts
 
 HOSTILE = (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.collectors.variables import host_in, named_by, partition_of, secret_named
+from qafila.audit.collectors.variables import host_in, named_by, partition_of, secret_named
 
 ARN = "arn:aws:sqs:eu-west-3:123456789012:orders"
 SECRET = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:orders/db-AbCdEf"

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import networkx as nx
 from hypothesis import given, settings
 
-from qafila.core.dependencies import WavePlan, combine, plan_waves
-from qafila.core.dependencies.kinds import NEVER_BINDS, VERBS
-from qafila.core.estate import Edge, Resource
+from qafila.audit.dependencies.combined_edges import combine
+from qafila.audit.dependencies.kinds import NEVER_BINDS, VERBS
+from qafila.audit.dependencies.waves import WavePlan, plan_waves
+from qafila.audit.estate import Edge, Resource
 from tests.unit.test_waves import ESTATES, thing
 
 _VERBS = "|".join(sorted(map(re.escape, VERBS.values()), key=len, reverse=True))

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.dependencies import Criticality, EdgeKind, WavePlan, combine, kinds, plan_waves
-from qafila.core.dependencies.waves import LARGEST, THRESHOLD
-from qafila.core.estate import Edge, Resource
+from qafila.audit.dependencies import kinds
+from qafila.audit.dependencies.combined_edges import combine
+from qafila.audit.dependencies.criticality import Criticality
+from qafila.audit.dependencies.kinds import EdgeKind
+from qafila.audit.dependencies.waves import LARGEST, THRESHOLD, WavePlan, plan_waves
+from qafila.audit.estate import Edge, Resource
 
 
 def thing(identifier: str, kind: str = "ec2:instance", **tags: str) -> Resource:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.routers.envoy_config import parse_version, version_text
-from tasks.routers.weighing import ARMS, configured, following, ours, shares
+from qafila.routers.envoy.config import parse_version, version_text
+from qafila.routers.weights import ARMS, configured, following, ours, shares
 
 PERCENT = st.integers(0, 100)
 WEIGHTS = st.fixed_dictionaries({arm: st.integers(0, 1_000_000) for arm in ARMS})

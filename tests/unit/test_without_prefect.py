@@ -10,8 +10,8 @@ import pytest
 
 @pytest.mark.parametrize(
     "module",
-    ["qafila.cli.__main__", "tasks.engine.process", "tasks.status", "tasks.watching",
-     "tasks.rolling_back", "tasks.rolling_back_by_card"],
+    ["qafila.cli.__main__", "qafila.backfill.process", "qafila.rollout.status", "qafila.rollback.watchdog",
+     "qafila.rollback.rollback", "qafila.rollback.rollback_by_card"],
 )  # fmt: skip
 def test_it_is_not_imported(module: str) -> None:
     """It takes more than a second of processor time, and 80 MB."""
@@ -25,7 +25,7 @@ def test_it_is_not_imported(module: str) -> None:
 def test_a_loading_process_imports_no_http_client() -> None:
     """A load starts one for each worker; half a second of imports counts."""
     looked = subprocess.run(
-        [sys.executable, "-c", "import sys, tasks.engine.process; print('httpx' in sys.modules)"],
+        [sys.executable, "-c", "import sys, qafila.backfill.process; print('httpx' in sys.modules)"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert looked.stdout == "False\n"

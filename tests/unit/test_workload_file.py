@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from qafila.core.workload import Workload
 from qafila.errors import BadInput
-from tasks.workloads import read_file
+from qafila.workload.model import Workload
+from qafila.workload_file import read_file
 
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 

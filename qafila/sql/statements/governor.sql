@@ -33,7 +33,7 @@ WHERE workload = %(workload)s
   AND generation = %(generation)s;
 
 -- name: take_place
--- The end of the queue for this caller, as qafila.core.governor.take computes it; one row lock.
+-- The end of the queue for this caller, as qafila.embedders.limit_arithmetic.take computes it; one row lock.
 -- The start is never before the pause that the service asked for.
 UPDATE qafila.governor
 SET free_at = greatest(

@@ -1,6 +1,6 @@
 -- name: said
 -- DuckDB. What a bill says of the network: a few hundred things, however many million lines say
--- them, so each is classified once. The kind is the expression that qafila.core.network.rules
+-- them, so each is classified once. The kind is the expression that qafila.audit.network_cost.rules
 -- writes from its rules.
 CREATE OR REPLACE TEMP TABLE network_said AS
 SELECT service, description, meter, usage_type, unit, text, kind

@@ -76,7 +76,7 @@ SELECT set_config('synchronous_commit', 'local', true)
 WHERE current_setting('synchronous_commit') = 'off';
 
 -- name: copy_chunks
--- Binary COPY; {columns} in the order in which tasks/stores/pgvector_copy.py packs them.
+-- Binary COPY; {columns} in the order in which qafila/stores/pgvector/copy.py packs them.
 COPY {table} ({columns})
 FROM STDIN (FORMAT BINARY);
 

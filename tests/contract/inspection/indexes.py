@@ -10,12 +10,12 @@ import psycopg
 import yaml
 from qdrant_client import QdrantClient, models
 
-from qafila.core.corpus import PgvectorSource, QdrantSource
-from qafila.core.inspection import Facts, Finding, Inspection
-from qafila.core.inspection_rules import inspect
-from tasks.inspecting.layouts import source_yaml
-from tasks.inspecting.pgvector import PgvectorInspector
-from tasks.inspecting.qdrant import QdrantInspector
+from qafila.inspect.layouts import source_yaml
+from qafila.inspect.model import Facts, Finding, Inspection
+from qafila.inspect.pgvector import PgvectorInspector
+from qafila.inspect.qdrant import QdrantInspector
+from qafila.inspect.rules import inspect
+from qafila.workload.corpus import PgvectorSource, QdrantSource
 
 ROWS, WIDTH = 200, 16
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from qafila.core.corpus import QdrantSource
-from qafila.core.inspection_rules import inspect
 from qafila.errors import BadInput
-from tasks.inspecting.layouts import text_at
-from tasks.inspecting.qdrant import QdrantInspector, health_of, settings_of
-from tasks.sources.qdrant import QdrantSource as ReadQdrant
-from tasks.stores.port import Place
-from tasks.stores.qdrant import QdrantStore
+from qafila.inspect.layouts import text_at
+from qafila.inspect.qdrant import QdrantInspector, health_of, settings_of
+from qafila.inspect.rules import inspect
+from qafila.sources.qdrant import QdrantSource as ReadQdrant
+from qafila.stores.port import Place
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.workload.corpus import QdrantSource
 from tests.contract.inspection.indexes import (
     ROWS,
     WIDTH,

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.corpus import PgvectorSource
-from tasks.inspecting import inspect_source
-from tasks.sources.pgvector import PgvectorSource as ReadPgvector
+from qafila.inspect.inspection import inspect_source
+from qafila.sources.pgvector import PgvectorSource as ReadPgvector
+from qafila.workload.corpus import PgvectorSource
 from tests.contract.inspection.indexes import (
     look,
     pasted,

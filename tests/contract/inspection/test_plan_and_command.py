@@ -20,12 +20,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from blocks import PostgresDatabase
-from qafila.connecting import connect_qdrant
-from qafila.core.corpus import PgvectorSource, QdrantSource
+from qafila.connections.qdrant import connect_qdrant
 from qafila.errors import Unavailable
-from tasks.connections import record_connection
-from tasks.inspecting import inspect_source, risks
-from tasks.inspecting.qdrant import QdrantInspector
+from qafila.inspect.inspection import inspect_source, risks
+from qafila.inspect.qdrant import QdrantInspector
+from qafila.ledger.connections import record_connection
+from qafila.workload.corpus import PgvectorSource, QdrantSource
 from tests.contract.inspection.indexes import (
     WIDTH,
     codes,

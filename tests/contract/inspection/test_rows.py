@@ -9,8 +9,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.inspection import Severity
-from tasks.inspecting.pgvector import PgvectorInspector
+from qafila.inspect.model import Severity
+from qafila.inspect.pgvector import PgvectorInspector
 from tests.contract.inspection.indexes import (
     ROWS,
     codes,

@@ -9,11 +9,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.inspection import Severity
 from qafila.errors import BadInput, Unavailable
+from qafila.inspect.layouts import source_yaml
+from qafila.inspect.model import Severity
+from qafila.inspect.pgvector import PgvectorInspector
 from qafila.stack import postgres
-from tasks.inspecting.layouts import source_yaml
-from tasks.inspecting.pgvector import PgvectorInspector
 from tests.contract.inspection.indexes import (
     ROWS,
     codes,

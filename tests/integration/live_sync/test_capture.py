@@ -13,17 +13,13 @@ from typer.testing import CliRunner
 
 from qafila.cli import app
 from qafila.errors import BadInput, Refused, Unavailable
+from qafila.live_sync.capture import Capture, install, problems, uninstall
+from qafila.live_sync.drain import drain
+from qafila.live_sync.feeder import feed_all
+from qafila.live_sync.feeds import forget_feed
+from qafila.live_sync.lifecycle import ensure_capture, plan_capture, remove_capture
 from qafila.stack import postgres
-from tasks.brief_lock import Patience
-from tasks.live_sync import (
-    drain,
-    ensure_capture,
-    feed_all,
-    remove_capture,
-)
-from tasks.live_sync.capture import Capture, install, problems, uninstall
-from tasks.live_sync.feeds import forget_feed
-from tasks.live_sync.lifecycle import plan_capture
+from qafila.stores.brief_lock import Patience
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.live import Live
 

@@ -12,17 +12,15 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from qafila.core.outbox import Position
 from qafila.errors import Refused
-from tasks.live_sync import (
-    drain,
-    ensure_capture,
-    feed_all,
-    read_live_sync,
-    verify_live,
-)
-from tasks.live_sync.capture import Capture, install, recorded, uninstall
-from tasks.live_sync.reading import Outbox
+from qafila.live_sync.capture import Capture, install, recorded, uninstall
+from qafila.live_sync.drain import drain
+from qafila.live_sync.feeder import feed_all
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.live_sync.outbox import Position
+from qafila.live_sync.outbox_reader import Outbox
+from qafila.live_sync.status import read_live_sync
+from qafila.live_sync.verify import verify_live
 from tests.corpus import demo_workload, ready_generation
 from tests.live import Live, assert_in_step, put
 
@@ -153,7 +151,7 @@ def test_a_key_is_written_as_the_reader_writes_it(
         writer.execute("SET TimeZone = 'Africa/Casablanca'; SET bytea_output = 'escape';"
                        "SET DateStyle = 'German'; SET extra_float_digits = 0")  # fmt: skip
         writer.execute("INSERT INTO doc VALUES (%s, 7, 'x')", [value])
-    from tasks.opening import open_source, reach_of
+    from qafila.endpoints import open_source, reach_of
 
     with (
         psycopg.connect(source_url, autocommit=True) as database,

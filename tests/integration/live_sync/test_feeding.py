@@ -10,22 +10,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.corpus import WordLlamaEmbedder
-from qafila.core.phases import Event
 from qafila.errors import Refused, StaleEpoch
-from tasks.ledger import move_phase
-from tasks.live_sync import (
-    drain,
-    ensure_capture,
-    feed_all,
-    follow,
-    read_live_sync,
-    verify_live,
-)
-from tasks.live_sync.applying import open_applier
-from tasks.live_sync.capture import recorded
-from tasks.live_sync.feeds import FedElsewhere, list_feeds
-from tasks.stores.port import SyncMark
+from qafila.ledger.ledger import move_phase
+from qafila.live_sync.apply import open_applier
+from qafila.live_sync.capture import recorded
+from qafila.live_sync.drain import drain
+from qafila.live_sync.feeder import feed_all, follow
+from qafila.live_sync.feeds import FedElsewhere, list_feeds
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.live_sync.status import read_live_sync
+from qafila.live_sync.verify import verify_live
+from qafila.stores.port import SyncMark
+from qafila.workload.corpus import WordLlamaEmbedder
+from qafila.workload.phases import Event
 from tests.corpus import demo_workload
 from tests.live import ROWS, SHARD_ROWS, Live, assert_in_step, put
 from tests.planning import plan_here
@@ -59,9 +56,9 @@ def test_the_generation_before_is_fed_until_its_successor_is_settled(
     live: Live, target_url: str
 ) -> None:
     """With another model: each generation gets its own vectors, and going back loses no write."""
+    from qafila.backfill.generations import open_for
+    from qafila.ledger.ledger import apply_workload
     from tasks import backfill
-    from tasks.generations import open_for
-    from tasks.ledger import apply_workload
 
     ledger, first = live.ledger, live.generation
     for event in (Event.LADDER_PASS, Event.DRILL_PASS, Event.FIRST_WEIGHT, Event.BAKE_PASS):

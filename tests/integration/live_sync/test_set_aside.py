@@ -7,13 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from tasks.embedders.wordllama import WordLlamaEmbedder as Embedder
-from tasks.live_sync import (
-    drain,
-    verify_live,
-)
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Chunk, SyncMark
+from qafila.embedders.wordllama import WordLlamaEmbedder as Embedder
+from qafila.live_sync.drain import drain
+from qafila.live_sync.verify import verify_live
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Chunk, SyncMark
 from tests.live import Live, assert_in_step, put
 
 

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from benchmarks.setting import fill_source, ready, setting
+from qafila.ledger.ledger import Generation
 from qafila.stack import postgres
 from tasks import backfill
-from tasks.ledger import Generation
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.integration.loading import restarting
 from tests.planning import plan_here

@@ -15,7 +15,7 @@ import psycopg
 
 from benchmarks.setting import Setting
 from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
-from tasks.ledger import Generation
+from qafila.ledger.ledger import Generation
 
 ROWS = 6_000
 AWAY_SECONDS = 0.8

@@ -16,23 +16,23 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.workload import Workload
+from qafila.backfill.claims import claim_shard, let_go_of_the_dead, list_shards
+from qafila.backfill.generations import meaning_of
+from qafila.backfill.load import Vectored
+from qafila.backfill.progress import read_progress
+from qafila.backfill.pulse import Pulse
+from qafila.backfill.vectors import Vectorise
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, load_one, open_desk
+from qafila.embedders.wordllama import WordLlamaEmbedder
+from qafila.endpoints import reach_of
 from qafila.errors import BadInput, Refused, StaleEpoch
+from qafila.ledger.ledger import Generation
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.pointer_row import Alias, move_alias, read_alias, set_trial
+from qafila.stores.port import Checkpoint, Vectors
+from qafila.workload.model import Workload
 from tasks import backfill
-from tasks.alias import Alias, move_alias, read_alias, set_trial
-from tasks.embedders.wordllama import WordLlamaEmbedder
-from tasks.engine.claims import claim_shard, let_go_of_the_dead, list_shards
-from tasks.engine.loading import Vectored
-from tasks.engine.progress import read_progress
-from tasks.engine.pulse import Pulse
-from tasks.engine.vectors import Vectorise
-from tasks.engine.worker import Assignment, load_one, open_desk
-from tasks.generations import meaning_of
-from tasks.ledger import Generation
-from tasks.opening import reach_of
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Vectors
-from tasks.verifying import verify_generation
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
 from tests.planning import plan_here
@@ -57,14 +57,14 @@ def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
 LOADER = """
 import sys, time
 from tasks import backfill
-from tasks.engine.vectors import Vectorise
+from qafila.backfill.vectors import Vectorise
 vectorise = Vectorise.__call__
 def slowly(self, *batch):  # some 60 batches of 25 rows: long enough to be met by five kills
     time.sleep(0.03)
     return vectorise(self, *batch)
 Vectorise.__call__ = slowly
-from tasks.engine.claims import let_go_of_the_dead
-from tasks.ledger import newest_generation, open_ledger
+from qafila.backfill.claims import let_go_of_the_dead
+from qafila.ledger.ledger import newest_generation, open_ledger
 with open_ledger() as ledger:
     generation = newest_generation(ledger, sys.argv[1])
     let_go_of_the_dead(ledger, generation)
@@ -297,7 +297,7 @@ def test_the_same_port_fills_qdrant(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     from blocks import QdrantServer
-    from tasks.connections import record_connection
+    from qafila.ledger.connections import record_connection
 
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     record_connection(ledger, "local-qdrant", QdrantServer(path=str(tmp_path / "qdrant")))

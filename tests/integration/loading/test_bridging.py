@@ -7,14 +7,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.workload import Workload
+from qafila.backfill.bridge import fit_bridge
+from qafila.backfill.generations import fingerprint_of
+from qafila.backfill.progress import read_progress
+from qafila.backfill.worker import Assignment, work
 from qafila.errors import Refused
+from qafila.ledger.ledger import Generation, apply_workload
+from qafila.workload.model import Workload
 from tasks import backfill
-from tasks.bridging import fit_bridge
-from tasks.engine.progress import read_progress
-from tasks.engine.worker import Assignment, work
-from tasks.generations import fingerprint_of
-from tasks.ledger import Generation, apply_workload
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
 

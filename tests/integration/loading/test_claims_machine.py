@@ -28,15 +28,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
+from qafila.backfill.claims import Shard, Spent, beat_shard, claim_shard, left_to_load, list_shards
 from qafila.errors import StaleEpoch
+from qafila.ledger.ledger import Generation
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks.engine.claims import Shard, Spent, beat_shard, claim_shard, left_to_load, list_shards
-from tasks.ledger import Generation
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 from tests.corpus import demo_workload, ready_generation
 
 SHARDS, ROWS = 3, 7  # rows a shard

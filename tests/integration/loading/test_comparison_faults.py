@@ -14,15 +14,15 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.ladder.options import LadderOptions
+from qafila.backfill import compare as comparing
+from qafila.backfill.patience import is_away
+from qafila.backfill.verify import verify_generation
 from qafila.errors import Inconclusive, QafilaError, Unavailable
-from tasks import comparing
-from tasks.engine.patience import is_away
-from tasks.ledger import Generation, read_workload
-from tasks.live_sync.verify import verify_live
-from tasks.validating.climb import Climb
-from tasks.validating.keys import compare_keys
-from tasks.verifying import verify_generation
+from qafila.ledger.ledger import Generation, read_workload
+from qafila.live_sync.verify import verify_live
+from qafila.validation.checks.keys import compare_keys
+from qafila.validation.options import LadderOptions
+from qafila.validation.suite import Climb
 from tests.integration.loading.restarting import until
 from tests.integration.validating.worlds import nobody
 

@@ -12,19 +12,19 @@ import psycopg
 import pytest
 
 from blocks import EmbeddingEndpoint
-from qafila.core.plan import Sample, plan_backfill
+from qafila.backfill.dead_letters import Replayed, list_dead_letters, replay_dead_letters
+from qafila.backfill.plan import Sample, plan_backfill
+from qafila.backfill.progress import read_progress, tell
+from qafila.backfill.pulse import Pulse, Stopped
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, work
+from qafila.endpoints import open_source
 from qafila.errors import Refused, SpendCapReached, StaleEpoch
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation, apply_workload
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Chunk
 from tasks import backfill
-from tasks.connections import record_connection
-from tasks.dead_letters import Replayed, list_dead_letters, replay_dead_letters
-from tasks.engine.progress import read_progress, tell
-from tasks.engine.pulse import Pulse, Stopped
-from tasks.engine.worker import Assignment, work
-from tasks.ledger import Generation, apply_workload
-from tasks.opening import open_source
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Chunk
-from tasks.verifying import verify_generation
 from tests.corpus import demo_workload, ready_generation
 from tests.embedding_provider import KEY, MODEL, Provider, serving
 from tests.integration.loading.conftest import ROWS

@@ -11,20 +11,22 @@ import psycopg
 import pytest
 
 from blocks import EmbeddingEndpoint, QdrantServer
-from qafila.core.plan import Comparison, Sample, plan_backfill
-from qafila.core.workload import Workload
+from qafila.backfill.dead_letters import Replayed, list_dead_letters, replay_dead_letters
+from qafila.backfill.plan import Comparison, Sample, plan_backfill
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, work
+from qafila.endpoints import open_source
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation, apply_workload
+from qafila.live_sync.apply import open_applier
+from qafila.live_sync.capture import recorded
+from qafila.live_sync.feeder import feed_all
+from qafila.live_sync.feeds import FedElsewhere
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.live_sync.verify import verify_live
 from qafila.stack import postgres
+from qafila.workload.model import Workload
 from tasks import backfill
-from tasks.connections import record_connection
-from tasks.dead_letters import Replayed, list_dead_letters, replay_dead_letters
-from tasks.engine.worker import Assignment, work
-from tasks.ledger import Generation, apply_workload
-from tasks.live_sync import ensure_capture, feed_all, verify_live
-from tasks.live_sync.applying import open_applier
-from tasks.live_sync.capture import recorded
-from tasks.live_sync.feeds import FedElsewhere
-from tasks.opening import open_source
-from tasks.verifying import verify_generation
 from tests.corpus import demo_workload, make_source, ready_generation
 from tests.embedding_provider import KEY, MODEL, Provider, serving
 from tests.qdrant_ways import engine_behind_rest

@@ -15,20 +15,20 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from qafila.backfill import worker
+from qafila.backfill.claims import list_shards
+from qafila.backfill.control import ask_of_load, beat_load, holding, read_load
+from qafila.backfill.load import Loaded, Vectored
+from qafila.backfill.patience import PatientLedger
+from qafila.backfill.progress import read_progress, tell
+from qafila.backfill.pulse import Stopped
+from qafila.backfill.supervisor import run_worker
+from qafila.backfill.vectors import Vectorise
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, work
+from qafila.endpoints import reach_of
 from qafila.errors import BackfillHalted, Refused
-from tasks.engine import worker
-from tasks.engine.claims import list_shards
-from tasks.engine.control import ask_of_load, beat_load, holding, read_load
-from tasks.engine.loading import Loaded, Vectored
-from tasks.engine.patience import PatientLedger
-from tasks.engine.progress import read_progress, tell
-from tasks.engine.pulse import Stopped
-from tasks.engine.supervisor import run_worker
-from tasks.engine.vectors import Vectorise
-from tasks.engine.worker import Assignment, work
-from tasks.ledger import Generation, apply_workload, read_workload
-from tasks.opening import reach_of
-from tasks.verifying import verify_generation
+from qafila.ledger.ledger import Generation, apply_workload, read_workload
 from tests.corpus import demo_workload
 from tests.integration.loading.conftest import ROWS
 
@@ -75,7 +75,7 @@ def at_work(
 
 
 def beat(generation: Generation, epoch: int, stop: threading.Event) -> None:
-    from tasks.ledger import open_ledger
+    from qafila.ledger.ledger import open_ledger
 
     with open_ledger() as ledger:
         while not stop.wait(0.5):
@@ -261,7 +261,7 @@ def test_a_worker_process_dies_with_whoever_started_it(generation: Generation) -
     import sys
 
     child = subprocess.Popen(
-        [sys.executable, "-m", "tasks.engine.process"], stdin=subprocess.PIPE,
+        [sys.executable, "-m", "qafila.backfill.process"], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stdin

@@ -11,12 +11,12 @@ import psycopg
 import pytest
 
 import flows.embedding_backfill as flow
-from qafila.core.plan import Comparison
+from qafila.backfill import patience
+from qafila.backfill.plan import Comparison
 from qafila.errors import VerificationFailed
+from qafila.ledger.evidence import check_chain, evidence_of
+from qafila.ledger.ledger import Generation, open_ledger
 from tasks import lasting
-from tasks.engine import patience
-from tasks.evidence import check_chain, evidence_of
-from tasks.ledger import Generation, open_ledger
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,12 @@ import pytest
 
 from blocks import EnvoyEdge, QdrantServer
 from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
+from qafila.backfill.claims import list_shards
+from qafila.backfill.control import read_load
 from qafila.errors import VerificationFailed
-from tasks.connections import record_connection
-from tasks.engine.claims import list_shards
-from tasks.engine.control import read_load
-from tasks.evidence import latest_evidence
-from tasks.ledger import Generation, newest_generation, read_workload
+from qafila.ledger.connections import record_connection
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.ledger import Generation, newest_generation, read_workload
 from tasks.starting import follow
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS

@@ -11,11 +11,11 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.live_sync import LiveSync, live_sync, share_applied
+from qafila.live_sync.apply import Applied, Applier
+from qafila.live_sync.drain import drain
+from qafila.live_sync.feeder import Fed, feed_all, follow
+from qafila.live_sync.outbox_reader import Lag
 from qafila.stack import postgres
-from tasks.live_sync import drain, feed_all, follow
-from tasks.live_sync.applying import Applied, Applier
-from tasks.live_sync.feeding import Fed
-from tasks.live_sync.reading import Lag
 from tests.live import Live, followed
 
 

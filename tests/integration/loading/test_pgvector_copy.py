@@ -11,15 +11,15 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.corpus import PgvectorSource, PgvectorTarget
-from qafila.core.fingerprint import rows_digest, text_digest
 from qafila.errors import StaleEpoch
+from qafila.sources.pgvector import PgvectorSource as ByRow
 from qafila.stack import postgres
-from tasks.sources.pgvector import PgvectorSource as ByRow
-from tasks.stores import pgvector as pgvector_store
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.pgvector_raw import NO_JSONB
-from tasks.stores.port import Checkpoint, Chunk, Place, Rejected, VectorStore
+from qafila.stores.pgvector import store as pgvector_store
+from qafila.stores.pgvector.raw import NO_JSONB
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, Rejected, VectorStore
+from qafila.workload.corpus import PgvectorSource, PgvectorTarget
+from qafila.workload.fingerprint import rows_digest, text_digest
 
 FROM, TO = Place("docs", 1, "a" * 16, 4), Place("docs", 2, "b" * 16, 4)
 BARE = PgvectorTarget(kind="pgvector", block="t", full_text="none", index="none")

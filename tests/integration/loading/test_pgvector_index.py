@@ -11,15 +11,15 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
-from qafila.core.sizing import graph_memory_mb
+from qafila.backfill.patience import is_away
 from qafila.errors import BackfillHalted
-from tasks.engine.patience import is_away
-from tasks.stores import pgvector_index
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.pgvector_index import plan_building
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.stores.pgvector import index as pgvector_index
+from qafila.stores.pgvector.index import plan_building
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.stores.sizes import graph_memory_mb
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 
 DIMENSIONS = 1000
 PLACE = Place("docs", 1, "f" * 16, DIMENSIONS)

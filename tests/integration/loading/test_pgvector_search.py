@@ -9,10 +9,8 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
 from qafila.errors import Refused
-from tasks.search import (
+from qafila.search.table import (
     Searchable,
     generation_table,
     prepare_connection,
@@ -21,8 +19,10 @@ from tasks.search import (
     search_vectors,
     search_vectors_exact,
 )
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 
 PLACE = Place("docs", 1, "f" * 16, 8)
 TEXTS = {

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 
-from qafila.core.admission import limits_of, rejections
-from qafila.core.corpus import PgvectorTarget
-from qafila.core.fingerprint import text_digest
 from qafila.errors import BackfillHalted
 from qafila.stack import postgres
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.stores.admission import limits_of, rejections
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place, Vectors
+from qafila.workload.corpus import PgvectorTarget
+from qafila.workload.fingerprint import text_digest
 
 PLACE = Place("docs", 1, "f" * 16, 8)
 BARE = PgvectorTarget(kind="pgvector", block="t", full_text="none", index="none")

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from qafila.backfill import patience
+from qafila.backfill.patience import Outage, PatientLedger
+from qafila.backfill.pulse import Stopped
 from qafila.cli import app
 from qafila.errors import StaleEpoch, Unavailable
-from tasks.engine import patience
-from tasks.engine.patience import Outage, PatientLedger
-from tasks.engine.pulse import Stopped
 from tests.integration.loading.restarting import ROWS, World, load
 
 LAPSED_SECONDS = 11.0  # longer than a right to coordinate holds without a sign of life

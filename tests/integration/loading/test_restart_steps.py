@@ -11,16 +11,16 @@ import psycopg
 import pytest
 
 import flows.embedding_backfill as flow
-import tasks.verifying as verifying
+import qafila.backfill.verify as verifying
 from blocks import QdrantServer
+from qafila.backfill import patience
+from qafila.backfill.patience import MOST_OUTAGES, is_away, outlast
 from qafila.errors import BackfillHalted, Unavailable
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import open_ledger
 from qafila.session_name import working_on
+from qafila.stores.pgvector import index as pgvector_index
 from tasks import backfill, lasting
-from tasks.connections import record_connection
-from tasks.engine import patience
-from tasks.engine.patience import MOST_OUTAGES, is_away, outlast
-from tasks.ledger import open_ledger
-from tasks.stores import pgvector_index
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.restarting import ROWS, World, load, until
 

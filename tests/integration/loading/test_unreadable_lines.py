@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from qafila.backfill.dead_letters import Replayed, list_dead_letters, replay_dead_letters
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, work
 from qafila.errors import BadInput
+from qafila.ledger.ledger import Generation
 from tasks import backfill
-from tasks.dead_letters import Replayed, list_dead_letters, replay_dead_letters
-from tasks.engine.worker import Assignment, work
-from tasks.ledger import Generation
-from tasks.verifying import verify_generation
 from tests.corpus import ready_generation, workload_from
 
 Ledger = psycopg.Connection[Any]

@@ -8,17 +8,17 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.fingerprint import text_digest
-from qafila.core.workload import Workload
+from qafila.backfill.dead_letters import Replayed, list_dead_letters, replay_dead_letters
+from qafila.backfill.generations import fingerprint_of
+from qafila.backfill.load import NO_TEXT
+from qafila.backfill.verify import verify_generation
+from qafila.backfill.worker import Assignment, work
+from qafila.ledger.ledger import Generation
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Checkpoint, Chunk, Place
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.model import Workload
 from tasks import backfill
-from tasks.dead_letters import Replayed, list_dead_letters, replay_dead_letters
-from tasks.engine.loading import NO_TEXT
-from tasks.engine.worker import Assignment, work
-from tasks.generations import fingerprint_of
-from tasks.ledger import Generation
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Checkpoint, Chunk, Place
-from tasks.verifying import verify_generation
 from tests.corpus import demo_workload, ready_generation
 from tests.integration.loading.conftest import ROWS
 

@@ -15,12 +15,12 @@ from prefect.client.schemas.filters import TaskRunFilter
 from prefect.states import Completed, Failed, Running
 
 from flows.backfill_worker import BackfillWorker, backfill_worker
+from qafila.backfill.load import Loaded
+from qafila.backfill.worker import Assignment, working_as
 from qafila.errors import BackfillHalted
+from qafila.ledger.ledger import Generation
 from qafila.session_name import session_name
 from tasks import backfill, workforce
-from tasks.engine.loading import Loaded
-from tasks.engine.worker import Assignment, working_as
-from tasks.ledger import Generation
 from tasks.workforce import FlowWorker
 
 pytestmark = pytest.mark.usefixtures("prefect_server")

@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.fingerprint import Fingerprint
-from qafila.core.workload import Service, Workload
+from qafila.ledger.ledger import apply_workload, open_generation
 from qafila.sql import statement
-from tasks.ledger import apply_workload, open_generation
-from tasks.workloads import read_file
+from qafila.workload.fingerprint import Fingerprint
+from qafila.workload.model import Service, Workload
+from qafila.workload_file import read_file
 from tests.edges import Edge, running_edge
 
 FILE = Path(__file__).parents[3] / "workloads" / "aws-docs-search.yaml"

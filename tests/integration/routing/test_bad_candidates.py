@@ -15,18 +15,18 @@ import psycopg
 import pytest
 
 from blocks import EnvoyEdge
-from qafila.core.phases import Phase
-from qafila.core.rollout import plan_steps
-from qafila.core.verdict import Verdict
-from qafila.core.workload import AtMostRatio, Workload
 from qafila.demo.bad_candidates import GOING, BadCandidate, reason_of
 from qafila.demo.load import read_texts
-from tasks import canary
-from tasks.canary import Trial
-from tasks.connections import record_connection
-from tasks.leases import held_lease
-from tasks.ledger import apply_workload, newest_generation
-from tasks.preconditions import put_on_trial
+from qafila.ledger.connections import record_connection
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import apply_workload, newest_generation
+from qafila.rollout import steps as canary
+from qafila.rollout.plan import plan_steps
+from qafila.rollout.preconditions import put_on_trial
+from qafila.rollout.session import Trial
+from qafila.workload.model import AtMostRatio, Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.demo_services import Demo
 from tests.edges import Edge
 from tests.integration.routing.test_canary import QUICK

@@ -9,18 +9,26 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
-from qafila.core.rollout import Answered, Step, plan_steps
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Rollout, Workload
 from qafila.errors import Refused, StaleEpoch
-from tasks import approvals, canary, drilling
-from tasks.alias import read_alias
-from tasks.canary import Trial
-from tasks.leases import held_lease
-from tasks.ledger import Generation, apply_workload, newest_generation
-from tasks.preconditions import put_on_trial, require_certificate, require_ready, versions_of
-from tasks.rolling_back import roll_back
+from qafila.ledger import approvals
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import Generation, apply_workload, newest_generation
+from qafila.rollback.rollback import roll_back
+from qafila.rollout import drill as drilling
+from qafila.rollout import steps as canary
+from qafila.rollout.decide import Answered
+from qafila.rollout.plan import Step, plan_steps
+from qafila.rollout.preconditions import (
+    put_on_trial,
+    require_certificate,
+    require_ready,
+    versions_of,
+)
+from qafila.rollout.session import Trial
+from qafila.stores.pointer_row import read_alias
+from qafila.workload.model import Rollout, Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.edges import Edge
 
 NAME = "aws-docs-search"

@@ -9,15 +9,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
-from qafila.core.rollout import Answered, plan_steps
-from qafila.core.timetable import closed
-from qafila.core.verdict import Verdict
-from tasks import approvals, canary
-from tasks.canary import Trial
-from tasks.canary.looking import observe, set_weights
-from tasks.ledger import apply_workload, newest_generation, open_generation
-from tasks.workloads import read_file
+from qafila.ledger import approvals
+from qafila.ledger.ledger import apply_workload, newest_generation, open_generation
+from qafila.rollout import steps as canary
+from qafila.rollout.decide import Answered
+from qafila.rollout.plan import plan_steps
+from qafila.rollout.session import Trial
+from qafila.rollout.steps.look import observe, set_weights
+from qafila.workload.phases import Phase
+from qafila.workload.timetable import closed
+from qafila.workload.verdict import Verdict
+from qafila.workload_file import read_file
 from tests.integration.routing.conftest import FILE, FINGERPRINT
 from tests.rollouts import World, go_up, rules, trial_in
 

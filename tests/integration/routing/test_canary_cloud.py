@@ -10,17 +10,17 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.phases import Phase
-from qafila.core.workload import Service, Workload
+from qafila.ledger.connections import record_connection
+from qafila.ledger.leases import held_lease, release_lease
+from qafila.ledger.ledger import apply_workload, newest_generation, open_generation
+from qafila.rollout import steps as canary
+from qafila.rollout.session import Trial
+from qafila.rollout.steps.look import set_weights
+from qafila.routers.lookup import require_sight
 from qafila.sql import statement
-from tasks import canary
-from tasks.canary import Trial
-from tasks.canary.looking import set_weights
-from tasks.connections import record_connection
-from tasks.edges import require_sight
-from tasks.leases import held_lease, release_lease
-from tasks.ledger import apply_workload, newest_generation, open_generation
-from tasks.workloads import read_file
+from qafila.workload.model import Service, Workload
+from qafila.workload.phases import Phase
+from qafila.workload_file import read_file
 from tests.gateway import Gateway, running_gateway, users
 from tests.integration.routing.conftest import FILE, FINGERPRINT
 from tests.integration.routing.test_canary import NAME, QUICK, assert_aborts, go_up

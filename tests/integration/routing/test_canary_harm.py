@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.rollout import Answered
-from qafila.core.verdict import Verdict
-from tasks import approvals, canary
-from tasks.routers.memory import MemoryRouter
+from qafila.ledger import approvals
+from qafila.rollout import steps as canary
+from qafila.rollout.decide import Answered
+from qafila.routers.memory import MemoryRouter
+from qafila.workload.verdict import Verdict
 from tests.integration.routing.test_canary_clocks import begin, stopped
 from tests.rollouts import World, go_up
 

@@ -7,14 +7,18 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
-from qafila.core.workload import Rollout, Workload
 from qafila.errors import Disagreement, NotReady, Refused
-from tasks import approvals, asking, drilling, ordering, preconditions
-from tasks.evidence import record_evidence
-from tasks.leases import held_lease
-from tasks.ledger import apply_workload, newest_generation
-from tasks.preconditions import require_canary, versions_of
+from qafila.ledger import approvals
+from qafila.ledger.evidence import record_evidence
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import apply_workload, newest_generation
+from qafila.rollout import drill as drilling
+from qafila.rollout import order as ordering
+from qafila.rollout import preconditions
+from qafila.rollout.preconditions import require_canary, versions_of
+from qafila.workload.model import Rollout, Workload
+from qafila.workload.phases import Phase
+from tasks import asking
 from tests.edges import Edge
 
 NAME = "aws-docs-search"

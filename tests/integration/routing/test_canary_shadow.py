@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.judged import Answer, JudgedQuery
-from qafila.core.rollout import StepKind, plan_steps
-from qafila.core.verdict import Verdict
-from tasks import canary
-from tasks.canary import StepDone, Trial
-from tasks.routers.memory import MemoryRouter
-from tasks.routers.port import Abilities
+from qafila.rollout import steps as canary
+from qafila.rollout.plan import StepKind, plan_steps
+from qafila.rollout.session import StepDone, Trial
+from qafila.routers.memory import MemoryRouter
+from qafila.routers.port import Abilities
+from qafila.validation.judged import Answer, JudgedQuery
+from qafila.workload.verdict import Verdict
 from tests.integration.routing.test_canary_clocks import begin
 from tests.rollouts import World, go_up
 

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from flows.rollback_drill import RollbackDrill, find_way
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
 from qafila.errors import Refused, Unavailable
-from tasks import drilling
-from tasks.drilling import way_of
-from tasks.ledger import newest_generation
+from qafila.ledger.ledger import newest_generation
+from qafila.rollout import drill as drilling
+from qafila.rollout.drill import way_of
+from qafila.workload.model import Workload
+from qafila.workload.verdict import Verdict
 from tests.edges import Edge
 
 

@@ -13,17 +13,17 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.phases import Phase
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.ledger.evidence import check_chain, latest_evidence
+from qafila.ledger.evidence_head import seen_head
+from qafila.ledger.leases import read_lease, take_lease
+from qafila.ledger.ledger import newest_generation
+from qafila.rollback.rollback import roll_back
+from qafila.rollback.watchdog import take_back_lapsed
 from qafila.sql import statement
-from tasks.alias import Alias, move_alias, read_alias, set_trial
-from tasks.evidence import check_chain, latest_evidence
-from tasks.evidence_head import seen_head
-from tasks.leases import read_lease, take_lease
-from tasks.ledger import newest_generation
-from tasks.rolling_back import roll_back
-from tasks.watching import take_back_lapsed
+from qafila.stores.pointer_row import Alias, move_alias, read_alias, set_trial
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.edges import Edge
 
 NAME = "aws-docs-search"
@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[3]
 HOLDER_TTL_S = 2.0
 HOLDER = f"""
 import sys, time
-from tasks.leases import held_lease
-from tasks.ledger import open_ledger
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import open_ledger
 with open_ledger() as ledger:
     ledger.execute("INSERT INTO qafila.lease (workload, epoch, ttl_seconds) VALUES (%s, %s, 5)"
                    " ON CONFLICT DO NOTHING", ["{NAME}", int(sys.argv[1])])

@@ -10,15 +10,15 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.seal import seal
-from qafila.core.workload import Workload
 from qafila.errors import BadInput, Refused, Unavailable
+from qafila.ledger.ledger import newest_generation
+from qafila.rollback.card import KEY_VARIABLE, read_card, write_card
+from qafila.rollback.rollback_by_card import roll_back_by_card
+from qafila.rollback.way_back import bring_back
+from qafila.seal import seal
 from qafila.sql import statement
-from tasks.alias import move_alias
-from tasks.bringing_back import bring_back
-from tasks.ledger import newest_generation
-from tasks.rollback_card import KEY_VARIABLE, read_card, write_card
-from tasks.rolling_back_by_card import roll_back_by_card
+from qafila.stores.pointer_row import move_alias
+from qafila.workload.model import Workload
 from tests.edges import Edge
 from tests.fake_postgres import fake_postgres
 

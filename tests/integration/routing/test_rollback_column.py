@@ -13,15 +13,15 @@ import pytest
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 
-from qafila.core.phases import Phase
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
 from qafila.errors import Unavailable
-from tasks.alias import move_alias, read_alias
-from tasks.ledger import apply_workload, open_generation
-from tasks.rolling_back import RolledBack, roll_back
-from tasks.stores.column import ColumnStore
-from tasks.stores.port import Place
+from qafila.ledger.ledger import apply_workload, open_generation
+from qafila.rollback.rollback import RolledBack, roll_back
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.pointer_row import move_alias, read_alias
+from qafila.stores.port import Place
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.columns import ITEM, TARGET, make_item_table
 from tests.edges import Edge
 from tests.integration.routing.conftest import FINGERPRINT

@@ -11,12 +11,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.leases import read_lease
+from qafila.ledger.ledger import newest_generation
 from qafila.stack.prefect_access import ask
-from tasks.evidence import latest_evidence
-from tasks.leases import read_lease
-from tasks.ledger import newest_generation
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tests.edges import Edge
 from tests.prefect_server import asked, environment, running_prefect
 
@@ -28,9 +28,9 @@ import sys, time
 sys.path.insert(0, {root!r})
 from prefect import flow
 from flows.canary_cutover import take_back_if_ours
-from tasks.edges import router_of
-from tasks.leases import held_lease
-from tasks.ledger import open_ledger, read_workload
+from qafila.routers.lookup import router_of
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import open_ledger, read_workload
 from tasks.runs import current_run_id
 
 @flow(name="canary-cutover", on_cancellation=[take_back_if_ours], on_crashed=[take_back_if_ours])

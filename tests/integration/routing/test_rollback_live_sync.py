@@ -10,19 +10,20 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.corpus import WordLlamaEmbedder
-from qafila.core.phases import Event, Phase
-from qafila.core.verdict import Verdict
+from qafila.backfill.generations import open_for
 from qafila.errors import Refused
+from qafila.ledger.ledger import apply_workload, move_phase, newest_generation
+from qafila.live_sync.feeder import feed_all
+from qafila.live_sync.lifecycle import ensure_capture
+from qafila.rollback.rollback import roll_back
+from qafila.rollback.way_back import bring_back
 from qafila.sql import statement
 from qafila.stack import postgres
+from qafila.stores.pointer_row import move_alias, read_alias
+from qafila.workload.corpus import WordLlamaEmbedder
+from qafila.workload.phases import Event, Phase
+from qafila.workload.verdict import Verdict
 from tasks import backfill
-from tasks.alias import move_alias, read_alias
-from tasks.bringing_back import bring_back
-from tasks.generations import open_for
-from tasks.ledger import apply_workload, move_phase, newest_generation
-from tasks.live_sync import ensure_capture, feed_all
-from tasks.rolling_back import roll_back
 from tests.corpus import demo_workload
 from tests.edges import Edge
 from tests.live import Live, followed

@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.workload import Workload
-from tasks.evidence import evidence_of
-from tasks.evidence_head import seen_head
-from tasks.ledger import newest_generation
-from tasks.rollback_spool import Spooled, spool, spool_path, take_in_spool
+from qafila.ledger.evidence import evidence_of
+from qafila.ledger.evidence_head import seen_head
+from qafila.ledger.ledger import newest_generation
+from qafila.rollback.spool import Spooled, spool, spool_path, take_in_spool
+from qafila.workload.model import Workload
 
 NAME = "aws-docs-search"
 

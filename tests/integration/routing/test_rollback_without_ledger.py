@@ -17,16 +17,16 @@ import psycopg
 import pytest
 
 from benchmarks.setting import Setting, setting
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
+from qafila.ledger.evidence import check_chain, evidence_of
+from qafila.ledger.leases import read_lease, take_lease
+from qafila.ledger.ledger import ledger_identity, newest_generation
+from qafila.rollback.card import card_path, write_card
+from qafila.rollback.spool import spool_path, take_in_spool
 from qafila.sql import apply_schema, statement
 from qafila.stack import postgres
-from tasks.alias import read_alias, set_trial
-from tasks.evidence import check_chain, evidence_of
-from tasks.leases import read_lease, take_lease
-from tasks.ledger import ledger_identity, newest_generation
-from tasks.rollback_card import card_path, write_card
-from tasks.rollback_spool import spool_path, take_in_spool
+from qafila.stores.pointer_row import read_alias, set_trial
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tests.edges import Edge
 
 NAME = "aws-docs-search"

@@ -9,14 +9,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from qafila.core.verdict import Verdict
-from tasks import canary, drilling
-from tasks.bundle_check import check_bundle
-from tasks.bundling import write_bundle
-from tasks.canary import Trial
-from tasks.evidence import record_evidence
-from tasks.preconditions import versions_of
-from tasks.rollouts import artifacts_of, collect_rollout, kept_calibration
+from qafila.ledger.evidence import record_evidence
+from qafila.report.bundle import write_bundle
+from qafila.report.bundle_check import check_bundle
+from qafila.report.rollout_reader import artifacts_of, collect_rollout, kept_calibration
+from qafila.rollout import drill as drilling
+from qafila.rollout import steps as canary
+from qafila.rollout.preconditions import versions_of
+from qafila.rollout.session import Trial
+from qafila.workload.verdict import Verdict
 from tests.edges import Edge
 from tests.integration.routing.test_canary import NAME, go_up, quick, trial
 

@@ -16,15 +16,16 @@ import pytest
 
 from flows.canary_cutover import CanaryCutover, canary_cutover, take_back_if_ours
 from flows.rollback_drill import RollbackDrill, rollback_drill
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
 from qafila.errors import Inconclusive, NotReady, Refused
-from tasks import approvals, drilling
-from tasks.evidence import latest_evidence
-from tasks.leases import take_lease
-from tasks.ledger import apply_workload, newest_generation
-from tasks.preconditions import versions_of
-from tasks.rollback_card import card_path
+from qafila.ledger import approvals
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.leases import take_lease
+from qafila.ledger.ledger import apply_workload, newest_generation
+from qafila.rollback.card import card_path
+from qafila.rollout import drill as drilling
+from qafila.rollout.preconditions import versions_of
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tests.edges import Edge
 from tests.rollouts import rules
 

@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
 from qafila.errors import Disagreement, Refused
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.leases import read_lease, take_lease
+from qafila.rollback.agreement import adopt, compare, require_agreement, restore
 from qafila.sql import statement
-from tasks.agreement import adopt, compare, require_agreement, restore
-from tasks.evidence import latest_evidence
-from tasks.leases import read_lease, take_lease
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tests.edges import Edge
 
 NAME = "aws-docs-search"

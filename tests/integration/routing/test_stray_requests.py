@@ -12,21 +12,22 @@ import httpx
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
-from qafila.core.rollout import Action, Decision
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
 from qafila.errors import Refused
-from tasks import canary, drilling
-from tasks.canary import Trial
-from tasks.descent import descend
-from tasks.evidence import latest_evidence
-from tasks.leases import held_lease
-from tasks.ledger import newest_generation
-from tasks.rolling_back import refuse_if_unproven, roll_back
-from tasks.routers.access_log import _request, tenant_digest
-from tasks.routers.fleet import FleetRouter
-from tasks.routers.port import Router
+from qafila.ledger.evidence import latest_evidence
+from qafila.ledger.leases import held_lease
+from qafila.ledger.ledger import newest_generation
+from qafila.rollback.rollback import refuse_if_unproven, roll_back
+from qafila.rollback.traffic import descend
+from qafila.rollout import drill as drilling
+from qafila.rollout import steps as canary
+from qafila.rollout.decide import Action, Decision
+from qafila.rollout.session import Trial
+from qafila.routers.envoy.access_log import _request, tenant_digest
+from qafila.routers.envoy.fleet import FleetRouter
+from qafila.routers.port import Router
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.edges import Edge, running_fleet
 from tests.stale_router import StaleRouter, stale
 
@@ -41,7 +42,7 @@ SAID = re.compile(
 def liar(edge: Edge, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the ledger's workload be routed by a router whose weight 0 leaves one user in ten."""
     monkeypatch.setattr("tests.stale_router.StaleFolder.percent", 10)
-    monkeypatch.setattr("tasks.edges.EnvoyRouter", StaleRouter)
+    monkeypatch.setattr("qafila.routers.lookup.EnvoyRouter", StaleRouter)
     yield
     edge.router.acknowledged(
         edge.router.write(0, epoch=edge.router.read().epoch, why="honest again")
@@ -185,7 +186,7 @@ def test_a_log_line_on_the_candidates_cluster_is_the_candidates() -> None:
 
 def test_a_long_log_is_read_to_its_end(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """One call gives some megabytes: what came after them decided nothing before."""
-    monkeypatch.setattr("tasks.routers.access_log._CALL_BYTES", 2_000)
+    monkeypatch.setattr("qafila.routers.envoy.access_log._CALL_BYTES", 2_000)
     _, cursor = edge.router.observed(None)
     for n in range(60):
         httpx.get(edge.listen_url + "/search", headers={"x-tenant-id": f"long-{n}"})

@@ -7,14 +7,14 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from qafila.core.phases import Phase
-from qafila.core.workload import Workload
-from tasks.alias import move_alias, read_alias, set_trial
-from tasks.leases import TTL_SECONDS, beat_lease, read_lease, take_lease
-from tasks.ledger import newest_generation
-from tasks.rollback_card import card_path, write_card
-from tasks.rollback_spool import spool_path, take_in_spool
-from tasks.watching import LEDGER_DOWN_SECONDS, Watch, take_back_lapsed
+from qafila.ledger.leases import TTL_SECONDS, beat_lease, read_lease, take_lease
+from qafila.ledger.ledger import newest_generation
+from qafila.rollback.card import card_path, write_card
+from qafila.rollback.spool import spool_path, take_in_spool
+from qafila.rollback.watchdog import LEDGER_DOWN_SECONDS, Watch, take_back_lapsed
+from qafila.stores.pointer_row import move_alias, read_alias, set_trial
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
 from tests.edges import Edge
 
 NAME = "aws-docs-search"

@@ -14,20 +14,20 @@ import psycopg
 
 from benchmarks.setting import operations_of_the_demo
 from blocks import EmbeddingEndpoint, QdrantServer
-from qafila.core.corpus import WordLlamaEmbedder
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.backfill.claims import list_shards
+from qafila.endpoints import embedder_of, open_store
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation, open_ledger
 from qafila.sql import apply_schema
 from qafila.stack import postgres
+from qafila.stores.port import Chunk, SyncMark, VectorStore
+from qafila.validation.model import Finding
+from qafila.validation.options import LadderOptions
+from qafila.validation.suite import Check, Climb
+from qafila.workload.corpus import WordLlamaEmbedder
+from qafila.workload.model import Workload
+from qafila.workload.verdict import Verdict
 from tasks import backfill
-from tasks.connections import record_connection
-from tasks.engine.claims import list_shards
-from tasks.ledger import Generation, open_ledger
-from tasks.opening import embedder_of, open_store
-from tasks.stores.port import Chunk, SyncMark, VectorStore
-from tasks.validating.climb import Check, Climb
 from tests.corpus import demo_workload, ready_generation
 from tests.demo_services import ledger_of
 from tests.integration.validating.worlds import nobody

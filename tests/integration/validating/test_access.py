@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from qafila.core.judged import Answer
-from qafila.core.ladder.rungs import Finding
-from qafila.core.verdict import Verdict
 from qafila.stack import postgres
-from tasks.stores.port import Hit, Vectors
-from tasks.validating.access import measure_access
+from qafila.stores.port import Hit, Vectors
+from qafila.validation.checks.access import measure_access
+from qafila.validation.judged import Answer
+from qafila.validation.model import Finding
+from qafila.workload.verdict import Verdict
 from tests.demo_services import ledger_of
 from tests.integration.validating.worlds import World, fresh_world
 

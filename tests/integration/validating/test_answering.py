@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from benchmarks import answers
-from qafila.core.golden import Message, Prompt, read_prompts
-from qafila.core.inference import AnswerObjectives, LanguageModel
-from qafila.core.verdict import Verdict
 from qafila.errors import BadInput, SpendCapReached
-from tasks.answering.accounts import OwnAccount, Purse
-from tasks.answering.comparing import Compared, compare_models, load_refusals
-from tasks.answering.service import LanguageModelService, Said, Unsaid
+from qafila.llm_eval.accounts import OwnAccount, Purse
+from qafila.llm_eval.golden import Message, Prompt, read_prompts
+from qafila.llm_eval.service import LanguageModelService, Said, Unsaid
+from qafila.validation.checks.model_answers import Compared, compare_models, load_refusals
+from qafila.workload.inference import AnswerObjectives, LanguageModel
+from qafila.workload.verdict import Verdict
 from tests.chat_service import KEY, MODEL, ChatService, last_words, serving
 from tests.edges import free_port
 

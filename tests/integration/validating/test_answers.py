@@ -17,25 +17,25 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from blocks import LanguageModelEndpoint, PostgresDatabase
-from qafila.connecting.settings import LanguageModelConnection
-from qafila.core.golden import read_prompts
-from qafila.core.inference import AnswerObjectives, Inference, LanguageModel
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding, NotApplicable
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.connections.settings import LanguageModelConnection
 from qafila.demo import language_model
 from qafila.demo.golden_prompts import golden_prompts
+from qafila.endpoints import blocks_of
 from qafila.errors import BadInput, Refused
-from tasks.answering.accounts import OwnAccount, Purse
-from tasks.answering.comparing import Compared, compare_models, load_refusals
-from tasks.answering.service import LanguageModelService
-from tasks.connections import record_connection
-from tasks.ledger import Generation
-from tasks.opening import blocks_of
-from tasks.validating.answers import judge_answers
-from tasks.validating.climb import Climb
-from tasks.workloads import read_file
+from qafila.ledger.connections import record_connection
+from qafila.ledger.ledger import Generation
+from qafila.llm_eval.accounts import OwnAccount, Purse
+from qafila.llm_eval.golden import read_prompts
+from qafila.llm_eval.service import LanguageModelService
+from qafila.validation.checks.answers import judge_answers
+from qafila.validation.checks.model_answers import Compared, compare_models, load_refusals
+from qafila.validation.model import Finding, NotApplicable
+from qafila.validation.options import LadderOptions
+from qafila.validation.suite import Climb
+from qafila.workload.inference import AnswerObjectives, Inference, LanguageModel
+from qafila.workload.model import Workload
+from qafila.workload.verdict import Verdict
+from qafila.workload_file import read_file
 from tests.chat_service import KEY, MODEL, ChatService, serving
 from tests.corpus import demo_workload
 from tests.local_model import local_model

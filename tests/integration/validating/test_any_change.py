@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qafila.core.fingerprint import text_digest
-from qafila.core.verdict import Verdict
 from qafila.stack import postgres
-from tasks.validating.content import compare_content
-from tasks.validating.keys import compare_keys
+from qafila.validation.checks.content import compare_content
+from qafila.validation.checks.keys import compare_keys
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.verdict import Verdict
 from tests.integration.validating.filled import Filled, new_filled
 
 ROWS = 40

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from qafila.core.judged import Answer
-from qafila.core.verdict import Verdict
+from qafila.validation.judged import Answer
+from qafila.workload.verdict import Verdict
 from tests.demo_services import Demo
 from tests.integration.validating.test_quality import climb, quality
 

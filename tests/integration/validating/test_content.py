@@ -10,11 +10,11 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.fingerprint import text_digest
 from qafila.stack import postgres
-from tasks.stores.port import Chunk
-from tasks.validating.content import compare_content
-from tasks.validating.keys import compare_keys
+from qafila.stores.port import Chunk
+from qafila.validation.checks.content import compare_content
+from qafila.validation.checks.keys import compare_keys
+from qafila.workload.fingerprint import text_digest
 from tests.integration.validating.filled import WINDOW, Change, Filled, embed, new_filled
 
 KEY = "op-0007"
@@ -175,9 +175,9 @@ def test_a_repeated_row_and_another_fingerprint(filled: Filled) -> None:
 
 def test_the_servers_hash_as_we_do(pg_server: postgres.Postgres, target_url: str) -> None:
     """Texts that SQL could join or hash otherwise than Python."""
-    from tasks.comparing import expected_chunks
-    from tasks.sources.postgres import PostgresSource
-    from tasks.stores.port import witnesses_of
+    from qafila.backfill.compare import expected_chunks
+    from qafila.sources.postgres import PostgresSource
+    from qafila.stores.port import witnesses_of
     from tests.corpus import demo_workload
 
     odd = ["", None, " ", "\n", "100 %", "%s", "é", "e\u0301", "😀", "\\x00", "a\r\nb", "\ufeff",

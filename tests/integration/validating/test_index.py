@@ -10,14 +10,14 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.ladder.rungs import Finding
-from qafila.core.verdict import Verdict
 from qafila.errors import Unavailable
 from qafila.stack import postgres
-from tasks.stores.pgvector import PgvectorStore
-from tasks.stores.port import Effort, Hit, Holds, Place, Vectors
-from tasks.validating.climb import Climb
-from tasks.validating.index import measure_index
+from qafila.stores.pgvector.store import PgvectorStore
+from qafila.stores.port import Effort, Hit, Holds, Place, Vectors
+from qafila.validation.checks.index import measure_index
+from qafila.validation.model import Finding
+from qafila.validation.suite import Climb
+from qafila.workload.verdict import Verdict
 from tests.demo_services import ledger_of
 from tests.integration.validating.worlds import World, fresh_world, some_vectors
 

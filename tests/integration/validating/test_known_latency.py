@@ -14,15 +14,15 @@ from random import Random
 
 import pytest
 
-from qafila.core.judged import Answer, JudgedQuery
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding
-from qafila.core.verdict import Verdict
-from qafila.core.workload import AtMostRatio
-from tasks.ledger import Generation
-from tasks.validating.asking import OpenArm
-from tasks.validating.climb import Climb
-from tasks.validating.latency import measure_latency
+from qafila.ledger.ledger import Generation
+from qafila.validation.checks.latency import measure_latency
+from qafila.validation.judged import Answer, JudgedQuery
+from qafila.validation.model import Finding
+from qafila.validation.options import LadderOptions
+from qafila.validation.questions import OpenArm
+from qafila.validation.suite import Climb
+from qafila.workload.model import AtMostRatio
+from qafila.workload.verdict import Verdict
 from tests.corpus import demo_workload
 
 pytestmark = pytest.mark.timing

@@ -12,19 +12,19 @@ import httpx
 import pytest
 from prefect.logging import disable_run_logger
 
-from qafila.core.judged import Answer
-from qafila.core.ladder.climb import Outcome
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding
-from qafila.core.verdict import Verdict
-from qafila.core.workload import CostRatio
 from qafila.errors import Refused
-from tasks.alias import set_trial
+from qafila.stores.pointer_row import set_trial
+from qafila.validation.checks.cost import judge_cost
+from qafila.validation.checks.latency import measure_latency
+from qafila.validation.judged import Answer
+from qafila.validation.model import Finding
+from qafila.validation.options import LadderOptions
+from qafila.validation.outcome import Outcome
+from qafila.validation.search_service import SearchService
+from qafila.validation.suite import Climb, begin_climb
+from qafila.workload.model import CostRatio
+from qafila.workload.verdict import Verdict
 from tasks.benchmark_validation import conclude
-from tasks.search_service import SearchService
-from tasks.validating.climb import Climb, begin_climb
-from tasks.validating.cost import judge_cost
-from tasks.validating.latency import measure_latency
 from tests.demo_services import Demo, ledger_of
 
 pytestmark = pytest.mark.timing

@@ -11,7 +11,7 @@ import pytest
 
 from blocks import EmbeddingEndpoint
 from qafila.stack import postgres
-from tasks.validating.meaning import compare_meaning
+from qafila.validation.checks.meaning import compare_meaning
 from tests.embedding_provider import KEY as SECRET
 from tests.embedding_provider import MODEL, Provider, serving
 from tests.integration.validating.filled import Change, Filled, embed, new_filled

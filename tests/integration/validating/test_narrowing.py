@@ -11,10 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qafila.core.ladder.keys import NOBODY
-from tasks.stores.memory import MemoryStore
-from tasks.stores.port import Checkpoint, Chunk, Effort, Hit, Holds, Part, Place, Vectors, Where
-from tasks.validating.narrowing import (
+from qafila.stores.memory import MemoryStore
+from qafila.stores.port import (
+    Checkpoint,
+    Chunk,
+    Effort,
+    Hit,
+    Holds,
+    Part,
+    Place,
+    Vectors,
+    Where,
+)
+from qafila.stores.row_sets import NOBODY
+from qafila.validation.checks.filtered_search import (
     Narrowed,
     everybody,
     filters_of,

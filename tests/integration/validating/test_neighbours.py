@@ -10,16 +10,16 @@ import numpy as np
 import psycopg
 import pytest
 
-from qafila.core.ladder.rungs import Finding, NotApplicable
-from qafila.core.phases import Phase
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
+from qafila.backfill.generations import model_of
+from qafila.endpoints import open_store
+from qafila.ledger.ledger import generation_of, open_ledger
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks.generations import model_of
-from tasks.ledger import generation_of, open_ledger
-from tasks.opening import open_store
-from tasks.validating.neighbours import compare_neighbours
+from qafila.validation.checks.neighbours import compare_neighbours
+from qafila.validation.model import Finding, NotApplicable
+from qafila.workload.model import Workload
+from qafila.workload.phases import Phase
+from qafila.workload.verdict import Verdict
 from tests.corpus import demo_workload, ready_generation
 from tests.demo_services import ledger_of
 from tests.integration.validating.worlds import (

@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.ladder.recall import IndexFound, judge_index
-from qafila.core.verdict import Verdict
-from tasks.stores.column import ColumnStore
-from tasks.stores.port import Effort, Holds, Part, Place
-from tasks.stores.qdrant import QdrantStore
-from tasks.validating.narrowing import filters_of, reach
+from qafila.stores.column.store import ColumnStore
+from qafila.stores.port import Effort, Holds, Part, Place
+from qafila.stores.qdrant.store import QdrantStore
+from qafila.validation.checks.filtered_search import filters_of, reach
+from qafila.validation.checks.judge_recall import IndexFound, judge_index
+from qafila.workload.verdict import Verdict
 from tests.columns import HASTY, ITEM, TARGET
 from tests.integration.validating.worlds import fill, made_rows, some_vectors
 from tests.qdrant_ways import engine_behind_rest, qdrant_client
@@ -40,7 +40,7 @@ def test_qdrant_is_narrowed_and_compared_with_itself(way: str) -> None:
 def test_a_part_of_a_collection_that_no_request_can_name_is_not_measured(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.stores.qdrant_search._MOST_DRAWN", 5)
+    monkeypatch.setattr("qafila.stores.qdrant.search._MOST_DRAWN", 5)
     with qdrant_client("qdrant") as client:
         store = QdrantStore(client, PLACE)
         plain = [dataclasses.replace(c, acl=["everyone"], metadata={}) for c in made_rows(ROWS)]

@@ -12,19 +12,19 @@ from typing import Any
 import psycopg
 import pytest
 
-from qafila.core.judged import Answer, JudgedQuery
-from qafila.core.known_items import LABEL
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rungs import Finding, NotApplicable
-from qafila.core.verdict import Verdict
-from qafila.core.workload import Workload
 from qafila.errors import BadInput
-from tasks.ledger import open_ledger
-from tasks.search_service import SearchService
-from tasks.validating.asking import read_judged_queries
-from tasks.validating.change import measure_change
-from tasks.validating.climb import Climb, begin_climb, read_queries
-from tasks.validating.quality import judge_quality
+from qafila.ledger.ledger import open_ledger
+from qafila.validation.checks.change import measure_change
+from qafila.validation.checks.quality import judge_quality
+from qafila.validation.judged import Answer, JudgedQuery
+from qafila.validation.known_item_rules import LABEL
+from qafila.validation.model import Finding, NotApplicable
+from qafila.validation.options import LadderOptions
+from qafila.validation.questions import read_judged_queries
+from qafila.validation.search_service import SearchService
+from qafila.validation.suite import Climb, begin_climb, read_queries
+from qafila.workload.model import Workload
+from qafila.workload.verdict import Verdict
 from tests.demo_services import Demo
 
 Spoil = Callable[[Answer, str, int], Answer]

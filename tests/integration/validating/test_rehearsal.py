@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.ladder.rehearsal import FAULTS as ALL_FAULTS
-from qafila.core.ladder.rehearsal import judge_rehearsal
-from qafila.core.ladder.rungs import Rung
-from qafila.core.verdict import Verdict
-from tasks.ledger import open_ledger
-from tasks.rehearsing.rehearse import rehearse
-from tasks.validating.climb import begin_climb
-from tasks.validating.ladder import REHEARSED
+from qafila.ledger.ledger import open_ledger
+from qafila.validation.ladder import REHEARSED
+from qafila.validation.model import Rung
+from qafila.validation.options import LadderOptions
+from qafila.validation.rehearsal.judge_rehearsal import FAULTS as ALL_FAULTS
+from qafila.validation.rehearsal.judge_rehearsal import judge_rehearsal
+from qafila.validation.rehearsal.rehearsal import rehearse
+from qafila.validation.suite import begin_climb
+from qafila.workload.verdict import Verdict
 from tests.demo_services import Demo
 
 TIMED = {Rung.LATENCY, Rung.COST}  # need a quiet machine: qafila bench validation measures them

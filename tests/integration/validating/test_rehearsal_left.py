@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from qafila.core.ladder.options import LadderOptions
+from qafila.endpoints import open_store, reach_of
 from qafila.errors import Refused
+from qafila.ledger.ledger import generation_of, newest_generation, open_ledger
+from qafila.rollout.clean_up import plan_clean_up
 from qafila.stack import postgres
+from qafila.stores.pointer_row import read_alias
+from qafila.stores.port import VectorStore
+from qafila.validation.options import LadderOptions
+from qafila.validation.rehearsal.scratch import BEYOND, drop_leftovers, scratch_copy
+from qafila.validation.suite import Climb
 from tasks import benchmark_validation as steps
-from tasks.alias import read_alias
-from tasks.cleaning import plan_clean_up
-from tasks.ledger import generation_of, newest_generation, open_ledger
-from tasks.opening import open_store, reach_of
-from tasks.rehearsing.scratch import BEYOND, drop_leftovers, scratch_copy
-from tasks.stores.port import VectorStore
-from tasks.validating.climb import Climb
 from tests.demo_services import ledger_of
 from tests.integration.validating.filled import Filled, new_filled
 from tests.integration.validating.worlds import nobody
@@ -32,9 +32,9 @@ from tests.integration.validating.worlds import nobody
 ROOT = Path(__file__).parents[3]
 REHEARSING = """
 import sys, time
-from tasks.ledger import newest_generation, open_ledger, read_workload
-from tasks.opening import reach_of
-from tasks.rehearsing.scratch import scratch_copy
+from qafila.ledger.ledger import newest_generation, open_ledger, read_workload
+from qafila.endpoints import reach_of
+from qafila.validation.rehearsal.scratch import scratch_copy
 with open_ledger() as ledger:
     workload, _ = read_workload(ledger, sys.argv[1])
     generation = newest_generation(ledger, workload.name)

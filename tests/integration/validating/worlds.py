@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 import psycopg
 
-from qafila.core.fingerprint import text_digest
-from qafila.core.judged import JudgedQuery
-from qafila.core.ladder.options import LadderOptions
-from qafila.core.workload import Workload
+from qafila.endpoints import open_store
+from qafila.ledger.ledger import Generation, open_ledger
 from qafila.sql import apply_schema
 from qafila.stack import postgres
-from tasks.ledger import Generation, open_ledger
-from tasks.opening import open_store
-from tasks.stores.port import Checkpoint, Chunk, Vectors, VectorStore
-from tasks.validating.asking import Arm
-from tasks.validating.climb import Climb
-from tasks.validating.probes import Probes
+from qafila.stores.port import Checkpoint, Chunk, Vectors, VectorStore
+from qafila.validation.judged import JudgedQuery
+from qafila.validation.options import LadderOptions
+from qafila.validation.probes import Probes
+from qafila.validation.questions import Arm
+from qafila.validation.suite import Climb
+from qafila.workload.fingerprint import text_digest
+from qafila.workload.model import Workload
 from tests.corpus import demo_workload, ready_generation
 from tests.demo_services import ledger_of
 

@@ -1,0 +1,1 @@
+"""A bill: its formats, and its values."""

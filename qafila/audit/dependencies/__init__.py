@@ -1,0 +1,1 @@
+"""What hangs together in an estate, how sure that is, and in which waves it can move."""

@@ -1,0 +1,1 @@
+"""What the network costs: bills by kind and route, prices with tiers, and what moving would do."""
