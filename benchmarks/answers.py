@@ -63,9 +63,10 @@ def main() -> None:
 def options() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(
-        prog="qafila bench answers", description=__doc__,
+        prog="qafila bench answers",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     parser.add_argument("--prompts", type=Path, required=True, help="JSONL, a prompt a line")
     parser.add_argument("--model", help="model of every service that has none of its own")
     parser.add_argument("--system", default="", help="system prompt of both")
@@ -78,9 +79,12 @@ def options() -> argparse.ArgumentParser:
         parser.add_argument(f"--{side}-temperature", type=float, default=0.0)
         parser.add_argument(f"--{side}-key", metavar="VARIABLE", help="variable that holds its key")
         parser.add_argument(
-            f"--{side}-prices", nargs=2, type=float, metavar=("IN", "OUT"),
+            f"--{side}-prices",
+            nargs=2,
+            type=float,
+            metavar=("IN", "OUT"),
             help="of a million tokens read and written",
-        )  # fmt: skip
+        )
     parser.add_argument("--at-least-kappa", type=float, default=0.6)
     parser.add_argument("--spend-cap", type=Decimal, default=Decimal(1))
     parser.add_argument("--currency", default="USD")
@@ -159,8 +163,9 @@ def _checked(
         try:
             found[side] = LanguageModel.model_validate(values)
         except ValidationError as error:
-            problems += [f"{side} {e['loc'][-1] if e['loc'] else ''}: {e['msg']}"
-                         for e in error.errors()]  # fmt: skip
+            problems += [
+                f"{side} {e['loc'][-1] if e['loc'] else ''}: {e['msg']}" for e in error.errors()
+            ]
         variable = getattr(given, f"{side}_key")
         if variable is not None and not os.environ.get(variable):
             problems.append(f"the variable {variable}, for the key of {side}, is not set")

@@ -129,9 +129,11 @@ def measure(resources: int, *, throttle: float = 0.2, seed: int = 7) -> dict[str
 
 def _account(url: str, key: str, regions: Sequence[str]) -> AwsAccount:
     return AwsAccount(
-        regions=list(regions), endpoint_url=url, access_key_id=key,
+        regions=list(regions),
+        endpoint_url=url,
+        access_key_id=key,
         secret_access_key=SecretStr(key),
-    )  # fmt: skip
+    )
 
 
 def _warm(url: str) -> None:
@@ -169,19 +171,33 @@ def read(url: str) -> dict[str, Any]:
         "ids": sorted({r.id for part in collected for r in part.resources}),
         "calls": sum(part.calls for part in collected),
         "outcomes": [
-            {"collector": c.collector, "region": c.region, "outcome": c.outcome.value,
-             "resources": len(c.resources), "calls": c.calls, "missed": c.missed}
-            for c in collected if c.outcome != "complete"
+            {
+                "collector": c.collector,
+                "region": c.region,
+                "outcome": c.outcome.value,
+                "resources": len(c.resources),
+                "calls": c.calls,
+                "missed": c.missed,
+            }
+            for c in collected
+            if c.outcome != "complete"
         ],
         "slowest_looks": sorted(spans, key=lambda span: span[2] - span[3])[:8],
         "buckets": [
-            {"region": use.region, "bucket": use.bucket, "per_second": use.rate.per_second,
-             "burst": use.rate.burst, "calls": use.calls, "throttled": use.refused,
-             "slowest": round(use.slowest, 3), "least_seconds": use.least_seconds,
-             "least_seconds_of_first_calls": use.rate.least_seconds(use.calls - use.refused)}
+            {
+                "region": use.region,
+                "bucket": use.bucket,
+                "per_second": use.rate.per_second,
+                "burst": use.rate.burst,
+                "calls": use.calls,
+                "throttled": use.refused,
+                "slowest": round(use.slowest, 3),
+                "least_seconds": use.least_seconds,
+                "least_seconds_of_first_calls": use.rate.least_seconds(use.calls - use.refused),
+            }
             for use in pacing.uses()
         ],
-    }  # fmt: skip
+    }
 
 
 def _peak_mb() -> float:
@@ -195,8 +211,11 @@ def _peak_mb() -> float:
 def _in_a_process(module: str, *arguments: str) -> Any:
     ended = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parents[1], text=True, check=False,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+        text=True,
+        check=False,
+    )
     if ended.returncode != 0:
         raise machine.NotMeasured(f"the auditing process ended with {ended.returncode}.")
     return json.loads(ended.stdout)
@@ -208,10 +227,21 @@ def _server(throttle: float, seed: int) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.aws_server", str(port), "--throttle", str(throttle),
-         "--denied", ",".join(DENIED), "--seed", str(seed)],
-        cwd=Path(__file__).parents[1], stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "benchmarks.aws_server",
+            str(port),
+            "--throttle",
+            str(throttle),
+            "--denied",
+            ",".join(DENIED),
+            "--seed",
+            str(seed),
+        ],
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.DEVNULL,
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 60

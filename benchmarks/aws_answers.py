@@ -64,9 +64,14 @@ def spelled(protocol: Protocol, status: int, code: str) -> Answer:
         return status, pairs, {"smithy-protocol": "rpc-v2-cbor", "Content-Type": "application/cbor"}
     else:
         body = json.dumps({"__type": code, "message": ""})
-        return status, body.encode(), {
-            "x-amzn-errortype": code, "Content-Type": "application/json",
-        }  # fmt: skip
+        return (
+            status,
+            body.encode(),
+            {
+                "x-amzn-errortype": code,
+                "Content-Type": "application/json",
+            },
+        )
     return status, body.encode(), {"Content-Type": "text/xml"}
 
 

@@ -15,9 +15,15 @@ from benchmarks.aws_server import SEEDER
 REGIONS = ("eu-west-3", "eu-west-1", "us-east-1", "ap-south-1")
 # What a region's resources are, in thousandths.
 SHARES = {
-    "instances": 300, "volumes": 420, "groups": 100, "functions": 80, "topics": 40,
-    "databases": 20, "addresses": 20, "buckets": 20,
-}  # fmt: skip
+    "instances": 300,
+    "volumes": 420,
+    "groups": 100,
+    "functions": 80,
+    "topics": 40,
+    "databases": 20,
+    "addresses": 20,
+    "buckets": 20,
+}
 HIDDEN = {"sqs": 20, "dynamodb": 20}  # on top, of the services that are denied
 _BATCH = 100
 
@@ -69,9 +75,12 @@ def _made(maker: _Maker, count: int) -> tuple[list[str], list[str]]:
 
 def _client(url: str, service: str, region: str) -> Any:
     return boto3.client(
-        service, endpoint_url=url, region_name=region, aws_access_key_id=SEEDER,
+        service,
+        endpoint_url=url,
+        region_name=region,
+        aws_access_key_id=SEEDER,
         aws_secret_access_key=SEEDER,
-    )  # fmt: skip
+    )
 
 
 class _Maker:
@@ -113,9 +122,12 @@ class _Maker:
 
     def functions(self, number: int) -> list[str]:
         made = self._client["lambda"].create_function(
-            FunctionName=f"function-{number}", Runtime="python3.13", Role=self._role,
-            Handler="main.main", Code={"ZipFile": self._code},
-        )  # fmt: skip
+            FunctionName=f"function-{number}",
+            Runtime="python3.13",
+            Role=self._role,
+            Handler="main.main",
+            Code={"ZipFile": self._code},
+        )
         return [made["FunctionArn"]]
 
     def topics(self, number: int) -> list[str]:
@@ -123,10 +135,13 @@ class _Maker:
 
     def databases(self, number: int) -> list[str]:
         made = self._client["rds"].create_db_instance(
-            DBInstanceIdentifier=f"database-{number}", DBInstanceClass="db.t3.micro",
-            Engine="postgres", AllocatedStorage=20, MasterUsername="u",
+            DBInstanceIdentifier=f"database-{number}",
+            DBInstanceClass="db.t3.micro",
+            Engine="postgres",
+            AllocatedStorage=20,
+            MasterUsername="u",
             MasterUserPassword="longer-than-eight",
-        )  # fmt: skip
+        )
         return [made["DBInstance"]["DBInstanceArn"]]
 
     def buckets(self, number: int) -> list[str]:
@@ -141,8 +156,9 @@ class _Maker:
 
     def dynamodb(self, number: int) -> list[str]:
         made = self._client["dynamodb"].create_table(
-            TableName=f"table-{number}", BillingMode="PAY_PER_REQUEST",
+            TableName=f"table-{number}",
+            BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}],
-        )  # fmt: skip
+        )
         return [made["TableDescription"]["TableArn"]]

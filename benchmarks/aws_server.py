@@ -28,9 +28,11 @@ from qafila.embedders.request_rate import Pace, next_start, rate_of
 SEEDER = "seeder"
 COUNTS = "/qafila/counts"
 _CLIENTS = {
-    "elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "elasticfilesystem": "efs",
+    "elasticloadbalancing": "elbv2",
+    "monitoring": "cloudwatch",
+    "elasticfilesystem": "efs",
     "es": "opensearch",
-}  # fmt: skip
+}
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 

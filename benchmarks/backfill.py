@@ -66,9 +66,13 @@ def main() -> None:
             fill_source(here, given.rows, given.characters)
             workload, _ = ready(
                 here,
-                target={"kind": "pgvector", "block": "demo-target", "full_text": "none",
-                        "index": "none" if given.no_index else "hnsw"},
-            )  # fmt: skip
+                target={
+                    "kind": "pgvector",
+                    "block": "demo-target",
+                    "full_text": "none",
+                    "index": "none" if given.no_index else "hnsw",
+                },
+            )
             raw["embed_only"].append(ceiling("embed", given))
             runs.append(run_flow(workload.name, given, here))
             raw["load"].append(runs[-1].load_seconds)
@@ -112,14 +116,25 @@ def ceiling(part: str, given: argparse.Namespace) -> float:
     began = time.perf_counter()
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.backfill", "--part", part,
-             "--low", str(n * each), "--high", str(min(given.rows, (n + 1) * each)),
-             "--batch-rows", str(given.batch_rows)],
-            cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.backfill",
+                "--part",
+                part,
+                "--low",
+                str(n * each),
+                "--high",
+                str(min(given.rows, (n + 1) * each)),
+                "--batch-rows",
+                str(given.batch_rows),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
             stdout=subprocess.PIPE,
         )
         for n in range(given.workers)
-    ]  # fmt: skip
+    ]
     spent = []
     for child in children:
         out, _ = child.communicate()
@@ -216,10 +231,24 @@ def run_flow(workload: str, given: argparse.Namespace, here: Setting) -> Run:
     """Run the real flow beside a Prefect server of its own; sample the memory of its family."""
     with prefect_server(here.folder / "prefect") as variables:
         child = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.backfill", "--part", "flow",
-             "--workers", str(given.workers), "--batch-rows", str(given.batch_rows)],
-            cwd=ROOT, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.backfill",
+                "--part",
+                "flow",
+                "--workers",
+                str(given.workers),
+                "--batch-rows",
+                str(given.batch_rows),
+            ],
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         with _Memory(child.pid) as memory:
             out, _ = child.communicate()
     if child.returncode:
@@ -236,12 +265,18 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     api = prefect.api_url(port)
-    variables = {"PREFECT_HOME": str(folder), "PREFECT_API_URL": api,
-                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}  # fmt: skip
+    variables = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
     server = subprocess.Popen(
-        prefect.server_command(port), env={**os.environ, **variables},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        prefect.server_command(port),
+        env={**os.environ, **variables},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 60
         while not prefect.healthy(api):
@@ -268,10 +303,15 @@ def flow_part(given: argparse.Namespace) -> None:
 
     spans: list[tuple[str, float, float]] = []
     for room, name in (
-        (runbook, "find_generation"), (backfill, "plan_load"), (backfill, "apply_plan"),
-        (backfill, "start_capture"), (runbook, "begin"), (backfill, "load_in_process"),
-        (backfill, "build_index"), (backfill, "compare"),
-    ):  # fmt: skip
+        (runbook, "find_generation"),
+        (backfill, "plan_load"),
+        (backfill, "apply_plan"),
+        (backfill, "start_capture"),
+        (runbook, "begin"),
+        (backfill, "load_in_process"),
+        (backfill, "build_index"),
+        (backfill, "compare"),
+    ):
         step = getattr(room, name)
         step.fn = _timed(name, step.fn, spans)
     request = EmbeddingBackfill(

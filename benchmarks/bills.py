@@ -71,8 +71,11 @@ def _run(path: Path) -> dict[str, Any]:
     started = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.bills_run", str(path)],
-        cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise machine.NotMeasured(done.stderr.strip().splitlines()[-1])
     run: dict[str, Any] = json.loads(done.stdout)

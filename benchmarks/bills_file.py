@@ -103,7 +103,9 @@ def make_file(path: Path, rows: int, seed: int) -> Known:
         sums = connection.execute(
             f"SELECT service, month, sum(units)::HUGEINT FROM ({_NUMBERS}) GROUP BY ALL", values
         ).fetchall()
-    return Known({
-        (f"Service {service}", date(_START.year, month + 1, 1)): units * _UNIT
-        for service, month, units in sums
-    })  # fmt: skip
+    return Known(
+        {
+            (f"Service {service}", date(_START.year, month + 1, 1)): units * _UNIT
+            for service, month, units in sums
+        }
+    )

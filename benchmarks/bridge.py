@@ -82,10 +82,12 @@ def main() -> None:
                     "ndcg_bridge": round(bridge, 4),
                     "ndcg_new": round(new_score, 4),
                     "kept_of_new": round(bridge / new_score, 3),
-                    "held_out": {k: round(v, 3) if isinstance(v, float) else v
-                                 for k, v in asdict(quality).items()},
+                    "held_out": {
+                        k: round(v, 3) if isinstance(v, float) else v
+                        for k, v in asdict(quality).items()
+                    },
                 }
-            )  # fmt: skip
+            )
     show("bridge", {"results": results}, seed=SEED, raw_seconds=raw)
 
 
@@ -93,8 +95,10 @@ def collections() -> Iterator[Collection]:
     """Yield the collections that this machine has."""
     for name in ("cranfield", "piaf-fr"):
         if (DATA / name).is_dir():
-            documents = {d["id"]: f"{d.get('title') or ''}\n{d.get('text') or ''}".strip()
-                         for d in _lines(DATA / name / "docs.jsonl")}  # fmt: skip
+            documents = {
+                d["id"]: f"{d.get('title') or ''}\n{d.get('text') or ''}".strip()
+                for d in _lines(DATA / name / "docs.jsonl")
+            }
             queries = {q["id"]: q["text"] for q in _lines(DATA / name / "queries.jsonl")}
             grades: dict[str, dict[str, float]] = {}
             for line in (DATA / name / "qrels.tsv").read_text().splitlines():

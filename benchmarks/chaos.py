@@ -39,8 +39,9 @@ def main() -> None:
             seconds.append(time.monotonic() - begun)
             rows.append(_row(name, outcome))
             print(f"{'ok  ' if outcome.ok else 'FAIL'} {name}: {outcome.said}", file=sys.stderr)
-    machine.show("chaos", {"scenarios": rows}, seed=arguments.seed,
-                 raw_seconds={"scenarios": seconds})  # fmt: skip
+    machine.show(
+        "chaos", {"scenarios": rows}, seed=arguments.seed, raw_seconds={"scenarios": seconds}
+    )
     if not all(row["ok"] for row in rows):
         raise SystemExit(1)
 

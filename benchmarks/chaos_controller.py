@@ -77,9 +77,14 @@ def run(orders: Orders) -> dict[str, object]:
                 first, *steps = plan_steps(spec.rollout, shadow=router.abilities.mirror)
                 say(f"step {first.name}")
                 canary.bake_aa(
-                    trial, first, orders.aa_seconds, orders.look_seconds, say, ask,
+                    trial,
+                    first,
+                    orders.aa_seconds,
+                    orders.look_seconds,
+                    say,
+                    ask,
                     last=steps[0].kind is not StepKind.SHADOW,
-                )  # fmt: skip
+                )
                 for step in steps:
                     say(f"step {step.name}")
                     if step.kind is StepKind.SHADOW:

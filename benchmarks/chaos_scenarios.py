@@ -56,9 +56,12 @@ def candidate_killed_at_50(world: World) -> Outcome:
     met = int((rows["served"] == CANDIDATE).sum())
     lost = failed(rows)
     return Outcome(
-        lost == 0 and met > 100, lost, "failed user requests", 0,
+        lost == 0 and met > 100,
+        lost,
+        "failed user requests",
+        0,
         f"{lost} of {len(rows)} failed, {met} of them sent to the candidate",
-    )  # fmt: skip
+    )
 
 
 def controller_killed(world: World, stage: str) -> Outcome:
@@ -100,9 +103,12 @@ def controller_killed(world: World, stage: str) -> Outcome:
         and (alias is None or alias.generation is None)
     )
     return Outcome(
-        ok, round(seconds, 2), "seconds to the baseline", BACK_S,
+        ok,
+        round(seconds, 2),
+        "seconds to the baseline",
+        BACK_S,
         f"{failed(rows)} of {len(rows)} failed, phase {world.phase()}",
-    )  # fmt: skip
+    )
 
 
 def controller_frozen(world: World) -> Outcome:
@@ -197,9 +203,12 @@ def rollback_without_ledger(world: World) -> Outcome:
     said = (told.stdout + told.stderr).strip().splitlines()
     ok = told.returncode == 0 and down and failed(rows) == 0
     return Outcome(
-        ok, round(last - begun, 2), "seconds from the command to the last candidate request", 10,
+        ok,
+        round(last - begun, 2),
+        "seconds from the command to the last candidate request",
+        10,
         f"exit {told.returncode}: {said[0] if said else ''}",
-    )  # fmt: skip
+    )
 
 
 # -- who may write -----------------------------------------------------------------------------
@@ -237,9 +246,12 @@ def two_controllers(world: World) -> Outcome:
         and router.read().epoch == newer
     )
     return Outcome(
-        ok, accepted, "writes taken from a stale controller", 0,
+        ok,
+        accepted,
+        "writes taken from a stale controller",
+        0,
         f"the second: {refused.get('why')} · the first: {ended.get('why')}",
-    )  # fmt: skip
+    )
 
 
 # -- clocks ------------------------------------------------------------------------------------
@@ -268,10 +280,13 @@ def clock_jumps(world: World, seconds: float) -> Outcome:
     ]
     through = [step for step, _ in marks]
     return Outcome(
-        not early, len(early), "steps that passed too early", 0,
+        not early,
+        len(early),
+        "steps that passed too early",
+        0,
         f"ended {ended['end']} after {', '.join(through)}"
         + (f": {ended['why']}" if "why" in ended else ""),
-    )  # fmt: skip
+    )
 
 
 def _met(rows: Rows, begun: float, done: float) -> int:
@@ -298,8 +313,7 @@ def bad_candidate(world: World, words: tuple[str, ...], **faults: Any) -> Outcom
         and any(word in why for word in words)
         and world.edge.router.read().candidate_percent == 0
     )
-    return Outcome(ok, met, "candidate answers until it was caught", None,
-                   f"{ended['end']}: {why}")  # fmt: skip
+    return Outcome(ok, met, "candidate answers until it was caught", None, f"{ended['end']}: {why}")
 
 
 # -- a router that refuses ---------------------------------------------------------------------
@@ -331,9 +345,12 @@ def envoy_refuses_routes(world: World) -> Outcome:
     lost = failed(rows)
     share = float((rows["served"] == CANDIDATE).mean())
     return Outcome(
-        kept and said != "nothing" and lost == 0 and share < 0.2, lost, "failed user requests", 0,
+        kept and said != "nothing" and lost == 0 and share < 0.2,
+        lost,
+        "failed user requests",
+        0,
         f"{said} It went on with {after.version if after else None}.",
-    )  # fmt: skip
+    )
 
 
 def _put(path: Any, content: str) -> None:
@@ -372,8 +389,16 @@ def _stop_postgres(world: World) -> float:
     raise AssertionError("PostgreSQL does not stop")
 
 
-STAGES = ("A/A", "shadow", "5 %", "25 %", "waiting for approval", "50 %", "bake",
-          "between alias and phase")  # fmt: skip
+STAGES = (
+    "A/A",
+    "shadow",
+    "5 %",
+    "25 %",
+    "waiting for approval",
+    "50 %",
+    "bake",
+    "between alias and phase",
+)
 
 SCENARIOS: dict[str, Scenario] = {
     "candidate killed at 50 %": candidate_killed_at_50,

@@ -40,8 +40,14 @@ from qafila.workload_file import read_file
 BLOCK = "demo-edge"
 USERS = 100
 _FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", True)
-_ROLLOUT = {"weights": [5, 25, 50, 100], "approve_above": 25, "minimum_requests": 60,
-            "bake_seconds": 2, "deadline_minutes": 4, "shadow_seconds": 2}  # fmt: skip
+_ROLLOUT = {
+    "weights": [5, 25, 50, 100],
+    "approve_above": 25,
+    "minimum_requests": 60,
+    "bake_seconds": 2,
+    "deadline_minutes": 4,
+    "shadow_seconds": 2,
+}
 # A busy machine is not taken for a bad candidate: slow is what takes longer than five times these.
 _WORK_MS = 20.0
 _OBJECTIVES = {"latency_p95": {"at_most_ratio": 5}}
@@ -58,9 +64,13 @@ class Controller:
         self.lines: list[str] = []
         self._new: queue.Queue[str] = queue.Queue()
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.chaos_controller"], cwd=ROOT,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.chaos_controller"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
         self.tell(json.dumps(asdict(orders)))
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -147,10 +157,13 @@ class World:
     def watchdog(self) -> Iterator[None]:
         """Run ``qafila watchdog`` in a process of its own, as an operator does."""
         dog = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "qafila.cli", "watchdog"], cwd=ROOT,
-            env={**self.env, "PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-m", "qafila.cli", "watchdog"],
+            cwd=ROOT,
+            env={**self.env, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         assert dog.stdout
         dog.stdout.readline()  # it says that it is watching
         drain = threading.Thread(target=dog.stdout.read, daemon=True)
@@ -166,9 +179,14 @@ class World:
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ``qafila`` in a fresh process."""
         return subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "qafila.cli", *arguments], cwd=ROOT,
-            env=self.env, text=True, capture_output=True, timeout=60, check=False,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-m", "qafila.cli", *arguments],
+            cwd=ROOT,
+            env=self.env,
+            text=True,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
 
     def reset(self) -> None:
         """Make everything well again: both arms, no weight, no lease, a drilled generation."""
@@ -288,10 +306,15 @@ def _apply(here: Setting, edge: BenchEdge) -> Workload:
         record_connection(ledger, "demo-source", PostgresDatabase(url=here.source_url))
         record_connection(ledger, "demo-target", PostgresDatabase(url=here.target_url))
         record_connection(
-            ledger, BLOCK,
-            EnvoyEdge(directory=str(edge.folder), admin_url=edge.admin_url,
-                      listen_url=edge.listen_url, allowed_loopback=["any"]),
-        )  # fmt: skip
+            ledger,
+            BLOCK,
+            EnvoyEdge(
+                directory=str(edge.folder),
+                admin_url=edge.admin_url,
+                listen_url=edge.listen_url,
+                allowed_loopback=["any"],
+            ),
+        )
         apply_workload(ledger, spec)
         open_generation(ledger, spec, _FINGERPRINT)
     return spec

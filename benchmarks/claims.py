@@ -48,12 +48,22 @@ def main() -> None:
         each = given.claimants // given.processes
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.claims", "--claim", "--claimants", str(each),
-                 "--seconds", str(given.seconds)],
-                cwd=ROOT, stdout=subprocess.PIPE, env=dict(os.environ),
+                [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.claims",
+                    "--claim",
+                    "--claimants",
+                    str(each),
+                    "--seconds",
+                    str(given.seconds),
+                ],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                env=dict(os.environ),
             )
             for _ in range(given.processes)
-        ]  # fmt: skip
+        ]
         told = []
         for child in children:
             out, _ = child.communicate()
@@ -125,8 +135,11 @@ def claim_for(claimants: int, seconds: float) -> None:
     began = time.perf_counter()
     for thread in threads:
         thread.join()
-    print(json.dumps({"claims": counts[0], "seconds": time.perf_counter() - began,
-                      "p50_s": median(times)}))  # fmt: skip
+    print(
+        json.dumps(
+            {"claims": counts[0], "seconds": time.perf_counter() - began, "p50_s": median(times)}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -80,9 +80,13 @@ def measure(
         workload, generation = ready(
             here,
             embedder={"kind": "wordllama", "dimensions": dimensions},
-            target={"kind": "pgvector", "block": "demo-target", "index": "none",
-                    "full_text": "none"},
-        )  # fmt: skip
+            target={
+                "kind": "pgvector",
+                "block": "demo-target",
+                "index": "none",
+                "full_text": "none",
+            },
+        )
         _fill(here, workload, generation, seed)
         raw: dict[str, list[float]] = {"quick": [], "read": [], "differing": []}
         for number in range(rounds + 1):

@@ -54,8 +54,9 @@ def measure(
     with setting() as here, new_store(here, _FROM, DIMENSIONS) as origin:
         load(origin, made, batch_rows)
         with here.target() as target:  # the key alone, as any table to copy has it
-            settings = PgvectorTarget(kind="pgvector", block="bench", index="none",
-                                      full_text="none")  # fmt: skip
+            settings = PgvectorTarget(
+                kind="pgvector", block="bench", index="none", full_text="none"
+            )
             PgvectorStore(target, place(_FROM, DIMENSIONS), settings).build_index()
         floor = Measure(here, made, asked)
         expected = rows_digest(_rows_of(origin))
@@ -88,9 +89,16 @@ def measure(
 def _copy(here: Setting, batch_rows: int, rows: int) -> tuple[float, str]:
     """Return the seconds of the copy, and the digest of what arrived."""
     source_settings = PgvectorSource.model_validate(
-        {"kind": "pgvector", "block": "bench", "table": f"qafila.{place(_FROM, 1).name}",
-         "title": "title", "acl": "acl", "metadata": ["metadata"], "vectors": {"model": "bench"}}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "bench",
+            "table": f"qafila.{place(_FROM, 1).name}",
+            "title": "title",
+            "acl": "acl",
+            "metadata": ["metadata"],
+            "vectors": {"model": "bench"},
+        }
+    )
     with new_store(here, _TO, DIMENSIONS) as store, here.target() as source:
         begun = time.perf_counter()
         store.copy_from(source, source_settings, None, store.claim(0, 1), batch_rows, _none_is_left)
@@ -98,8 +106,9 @@ def _copy(here: Setting, batch_rows: int, rows: int) -> tuple[float, str]:
         if store.count() != rows:
             raise machine.NotMeasured(f"{store.count()} rows arrived of {rows}.")
         with here.target() as target:  # a scan pages by key
-            settings = PgvectorTarget(kind="pgvector", block="bench", index="none",
-                                      full_text="none")  # fmt: skip
+            settings = PgvectorTarget(
+                kind="pgvector", block="bench", index="none", full_text="none"
+            )
             PgvectorStore(target, place(_TO, DIMENSIONS), settings).build_index()
         return seconds, rows_digest(_rows_of(store))
 

@@ -183,28 +183,46 @@ def _copy(
 
 
 def _direct(
-    ledger: Any, database: Any, workload: Workload, generation: Generation, shard: Shard,
+    ledger: Any,
+    database: Any,
+    workload: Workload,
+    generation: Generation,
+    shard: Shard,
     store: QdrantStore,
-) -> None:  # fmt: skip
+) -> None:
     """Copy a shard as a worker does with a table whose rows may all be copied."""
     loaded = Copier(database, _source()).load(
-        ledger, generation, shard, store,
-        batch_rows=batch_rows_for(workload.corpus.embedder), check=lambda: None,
-    )  # fmt: skip
+        ledger,
+        generation,
+        shard,
+        store,
+        batch_rows=batch_rows_for(workload.corpus.embedder),
+        check=lambda: None,
+    )
     if loaded.dead_letters:
         raise NotMeasured(f"{loaded.dead_letters} rows were set aside")
 
 
 def _by_rows(
-    ledger: Any, database: Any, workload: Workload, generation: Generation, shard: Shard,
+    ledger: Any,
+    database: Any,
+    workload: Workload,
+    generation: Generation,
+    shard: Shard,
     store: QdrantStore,
-) -> None:  # fmt: skip
+) -> None:
     """Copy a shard as a row of any source is loaded; the model is there and makes nothing."""
     load_claimed(
-        ledger, workload, generation, shard, PgvectorSource(database, _source()), store,
-        Vectorise(workload, _model()), batch_rows=batch_rows_for(workload.corpus.embedder),
+        ledger,
+        workload,
+        generation,
+        shard,
+        PgvectorSource(database, _source()),
+        store,
+        Vectorise(workload, _model()),
+        batch_rows=batch_rows_for(workload.corpus.embedder),
         check=lambda: None,
-    )  # fmt: skip
+    )
 
 
 @cache
@@ -224,9 +242,16 @@ def _source() -> SourceSettings:
     model = _model()
     origin = {"model": model.model, "revision": model.revision, "normalised": True}
     return SourceSettings.model_validate(
-        {"kind": "pgvector", "block": "demo-target", "table": f"qafila.{_FILLED.name}",
-         "title": "title", "acl": "acl", "metadata": ["metadata"], "vectors": origin}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "demo-target",
+            "table": f"qafila.{_FILLED.name}",
+            "title": "title",
+            "acl": "acl",
+            "metadata": ["metadata"],
+            "vectors": origin,
+        }
+    )
 
 
 def _points(rows: int, seed: int) -> tuple[list[Chunk], Vectors]:

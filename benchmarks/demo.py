@@ -80,12 +80,14 @@ def main() -> None:
                 "peak_resident_mb": round(peak_rss),
                 "peak_proportional_mb": round(peak_pss),
                 "phases_s": {p["name"]: p["seconds"] for p in result["phases"]},
-                "result": {k: result[k] for k in ("outcome", "backfill", "drill", "canary",
-                                                  "rollback", "validation")},
+                "result": {
+                    k: result[k]
+                    for k in ("outcome", "backfill", "drill", "canary", "rollback", "validation")
+                },
             },
             indent=2,
         )
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -42,10 +42,23 @@ class ArmProcess:
     def start(self) -> None:
         """Start it, or start it again after a kill."""
         self.process: Child = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.arm", "--name", self.name,
-             "--port", str(self.port), "--work-ms", str(self.work_ms)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.arm",
+                "--name",
+                self.name,
+                "--port",
+                str(self.port),
+                "--work-ms",
+                str(self.work_ms),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         assert self.process.stdout
         self.port = json.loads(self.process.stdout.readline())["port"]
 

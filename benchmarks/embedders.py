@@ -80,9 +80,12 @@ def main() -> None:
         agree(given, plan(prepared, ledger, caches), prepared)
         with setting() as here, here.target() as database:
             compared = measure(
-                given, prepared, database,
-                here.ledger_url if given.workload is None else address, caches,
-            )  # fmt: skip
+                given,
+                prepared,
+                database,
+                here.ledger_url if given.workload is None else address,
+                caches,
+            )
         figures = compared.figures
         compares = len(figures["candidates"]) > 1
         if compares and ledger is not None and prepared.workload is not None:
@@ -102,26 +105,33 @@ def main() -> None:
 def options() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(
-        prog="qafila bench embedders", description=__doc__,
+        prog="qafila bench embedders",
+        description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     corpus = parser.add_mutually_exclusive_group(required=True)
     corpus.add_argument("--collection", type=Path, metavar="DIR")
     corpus.add_argument("--workload", metavar="W")
     parser.add_argument(
-        "--endpoint", action="append", default=[],
+        "--endpoint",
+        action="append",
+        default=[],
         metavar="NAME=URL,model=…,dimensions=…,price_per_million_tokens=…,key_env=VARIABLE",
         help="an OpenAI-compatible service; block:BLOCK in the place of URL names a connection",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--in-process", default=",".join(IN_PROCESS), metavar="NAMES",
+        "--in-process",
+        default=",".join(IN_PROCESS),
+        metavar="NAMES",
         help="which of them, with commas between; none: no one (default: all)",
-    )  # fmt: skip
+    )
     parser.add_argument("--current", metavar="NAME", help="with whom all others are compared")
     parser.add_argument(
-        "--rank-by", choices=["vector", "hybrid"], default="vector",
+        "--rank-by",
+        choices=["vector", "hybrid"],
+        default="vector",
         help="vectors alone, or fused with keywords as the product serves",
-    )  # fmt: skip
+    )
     parser.add_argument("--sample-documents", type=int, default=5000)
     parser.add_argument("--max-queries", type=int, default=300)
     parser.add_argument("--spend-cap", type=Decimal, default=Decimal(1), help="of this run")
@@ -156,8 +166,11 @@ def prepare(given: argparse.Namespace, ledger: Connection | None) -> Prepared:
         problems.append(f"--current {current}: there is only {', '.join(names)}")
     sample = None
     try:
-        size = {"queries": max(2, given.max_queries), "documents": max(10, given.sample_documents),
-                "seed": given.seed}  # fmt: skip
+        size = {
+            "queries": max(2, given.max_queries),
+            "documents": max(10, given.sample_documents),
+            "seed": given.seed,
+        }
         if workload is None:
             sample = sample_collection(given.collection, **size)
         elif not problems:  # reading a source may take long
@@ -167,9 +180,10 @@ def prepare(given: argparse.Namespace, ledger: Connection | None) -> Prepared:
         problems += error.problems
     if problems or sample is None:
         raise BadInput(
-            "embedders cannot be compared:", problems,
+            "embedders cannot be compared:",
+            problems,
             remedy="correct this; docs/how-to/choose-an-embedder.md has examples",
-        )  # fmt: skip
+        )
     currency, cap = given.currency, given.spend_cap
     left = cap
     if ledger is not None and workload is not None:
@@ -202,8 +216,9 @@ def _candidates(
         if settings.kind == "wordllama":
             used = next(Candidate(n, s) for n, s in IN_PROCESS.items() if s == settings)
         else:
-            used = Candidate(settings.block, settings, reach.embedder,
-                             f"the block {settings.block!r}")  # fmt: skip
+            used = Candidate(
+                settings.block, settings, reach.embedder, f"the block {settings.block!r}"
+            )
         found = [used, *(c for c in found if c.name != used.name)]
     for written in given.endpoint:
         one = parse_endpoint(written, os.environ, None if ledger is None else block, problems)
@@ -243,12 +258,14 @@ def plan(prepared: Prepared, ledger: Connection | None, caches: Any) -> list[Pur
     sample = prepared.sample
     return [
         plan_purchase(
-            c, [*sample.texts, *sample.questions], caches(c),
+            c,
+            [*sample.texts, *sample.questions],
+            caches(c),
             None if ledger is None else read_token_ratio(ledger, c.service),
         )
         for c in prepared.candidates
         if c.connection is not None
-    ]  # fmt: skip
+    ]
 
 
 def agree(given: argparse.Namespace, purchases: Sequence[Purchase], prepared: Prepared) -> None:
@@ -281,9 +298,13 @@ def measure(
 
     def purse(candidate: Candidate) -> Purse:
         return Purse(
-            _OWN if workload is None else workload.name, None, None, prepared.cap,
-            prepared.currency, Decimal(repr(candidate.price)),
-        )  # fmt: skip
+            _OWN if workload is None else workload.name,
+            None,
+            None,
+            prepared.cap,
+            prepared.currency,
+            Decimal(repr(candidate.price)),
+        )
 
     return compare_embedders(
         prepared.sample,

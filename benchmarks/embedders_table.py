@@ -21,14 +21,27 @@ def table(figures: Mapping[str, Any], seed: int) -> list[str]:
         "vector: exact search; hybrid: " + (figures["hybrid_by"] or "not served"),
         f"ranked by {by} search, nDCG@10; of a tie the cheaper comes first",
         "",
-        *_aligned([
-            ("place", "embedder", f"{by} nDCG@10", f"minus {current}", beside, "MRR",
-             "recall@100", "query ms p50 p95", "texts/s", "a million chunks", "storage, halfvec"),
-            *(_cells(row, by) for row in rows),
-        ]),
+        *_aligned(
+            [
+                (
+                    "place",
+                    "embedder",
+                    f"{by} nDCG@10",
+                    f"minus {current}",
+                    beside,
+                    "MRR",
+                    "recall@100",
+                    "query ms p50 p95",
+                    "texts/s",
+                    "a million chunks",
+                    "storage, halfvec",
+                ),
+                *(_cells(row, by) for row in rows),
+            ]
+        ),
         "",
         figures["sentence"],
-    ]  # fmt: skip
+    ]
     if len(figures["languages"]) > 1:
         lines += ["", *_aligned(_languages(figures))]
     for row in rows:
@@ -66,10 +79,11 @@ def _cells(row: Mapping[str, Any], by: str) -> tuple[str, ...]:
         f"{found['recall_at_100']:.3f}",
         " ".join("–" if t is None else f"{t:.2f}" for t in times),
         "–" if row["texts_per_s"] is None else f"{row['texts_per_s']:,.0f}",
-        "not known" if row["per_million_chunks"] is None
+        "not known"
+        if row["per_million_chunks"] is None
         else f"{row['per_million_chunks']} {row['currency']}",
         f"{_size(row['storage_bytes'])}, {_size(row['storage_bytes_halfvec'])}",
-    )  # fmt: skip
+    )
 
 
 def _of(row: Mapping[str, Any], by: str) -> Mapping[str, Any]:

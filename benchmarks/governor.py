@@ -107,20 +107,47 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "asked"
         provider = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.embedding_provider", "--port", str(port),
-             "--kind", given.kind, "--requests", str(given.requests), "--tokens",
-             str(given.tokens), "--latency", str(given.latency), "--capacity", "0.1",
-             "--log", str(log)],
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "tests.embedding_provider",
+                "--port",
+                str(port),
+                "--kind",
+                given.kind,
+                "--requests",
+                str(given.requests),
+                "--tokens",
+                str(given.tokens),
+                "--latency",
+                str(given.latency),
+                "--capacity",
+                "0.1",
+                "--log",
+                str(log),
+            ],
             cwd=ROOT,
-        )  # fmt: skip
+        )
         try:
             _await_port(port, provider)
             command = [
-                sys.executable, "-W", "ignore", "-m", "benchmarks.governor", "--seconds",
-                str(seconds + _WARM_SECONDS + 1), "--tokens", str(told or 0), "--requests",
-                str(given.requests if told else 0), "--worker", here.ledger_url,
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.governor",
+                "--seconds",
+                str(seconds + _WARM_SECONDS + 1),
+                "--tokens",
+                str(told or 0),
+                "--requests",
+                str(given.requests if told else 0),
+                "--worker",
+                here.ledger_url,
                 f"http://127.0.0.1:{port}/v1",
-            ]  # fmt: skip
+            ]
             workers = [
                 subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
                 for _ in range(given.workers)
@@ -153,18 +180,26 @@ def _let_go(workers: Sequence[subprocess.Popen[bytes]]) -> float:
 def _work(given: argparse.Namespace, ledger: str, provider: str) -> None:
     embedder = OpenAIEmbedder(
         Settings(
-            kind="openai", block="provider", model=MODEL, dimensions=64,
-            price_per_million_tokens=0.1, tokens_per_minute=given.tokens or None,
+            kind="openai",
+            block="provider",
+            model=MODEL,
+            dimensions=64,
+            price_per_million_tokens=0.1,
+            tokens_per_minute=given.tokens or None,
             requests_per_minute=given.requests or None,
         ),
-        {"url": provider, "api_key": KEY, "timeout_seconds": 30}, ledger, _PURSE,
-    )  # fmt: skip
+        {"url": provider, "api_key": KEY, "timeout_seconds": 30},
+        ledger,
+        _PURSE,
+    )
     print("ready", flush=True)
     sys.stdin.readline()
     ends, rows, rejected = time.monotonic() + given.seconds, 0, 0
     while time.monotonic() < ends:
-        texts = [f"row {rows + n} is about buckets, queues, streams and their rights "
-                 * (1 + n % 5) for n in range(500)]  # fmt: skip
+        texts = [
+            f"row {rows + n} is about buckets, queues, streams and their rights " * (1 + n % 5)
+            for n in range(500)
+        ]
         made = embed_carefully(embedder, texts)
         rows, rejected = rows + len(texts), rejected + len(made.rejected)
     print(rows, rejected, flush=True)

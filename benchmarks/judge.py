@@ -103,12 +103,16 @@ def main() -> None:
             for weight in given.weights:
                 rows.append(row(given.rollouts, requests, weight, tenants, random))
                 print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    extra = {} if given.short else {
-        "climb": [climb(given.rollouts // 5, n, random) for n in given.requests],
-        "one_tenant": [one_tenant(given.rollouts // 5, n, random) for n in given.requests],
-        "under": [under(given.rollouts, n, random) for n in given.requests],
-        "curves": [curves(given.rollouts // 5, t, random) for t in (False, True)],
-    }  # fmt: skip
+    extra = (
+        {}
+        if given.short
+        else {
+            "climb": [climb(given.rollouts // 5, n, random) for n in given.requests],
+            "one_tenant": [one_tenant(given.rollouts // 5, n, random) for n in given.requests],
+            "under": [under(given.rollouts, n, random) for n in given.requests],
+            "curves": [curves(given.rollouts // 5, t, random) for t in (False, True)],
+        }
+    )
     about = {"rollouts": given.rollouts, "looks": LOOKS, "seed": given.seed, "bad_rate": BASE}
     print(json.dumps({**about, "rows": rows, **extra}))
 
@@ -246,8 +250,12 @@ def simulate(
         _batch(world, min(BATCH, rollouts - first), random, whole, half)
         for first in range(0, rollouts, BATCH)
     ]
-    return Ended(*(np.concatenate([getattr(p, name) for p in parts]) for name in
-                   ("aborted", "promoted", "by_tenant", "z", "known", "spread")))  # fmt: skip
+    return Ended(
+        *(
+            np.concatenate([getattr(p, name) for p in parts])
+            for name in ("aborted", "promoted", "by_tenant", "z", "known", "spread")
+        )
+    )
 
 
 def _batch(
@@ -256,10 +264,13 @@ def _batch(
     crowd = Crowd(world, random, rollouts)
     judges = Judges(crowd.bake(), named=world.tenants)
     ended = Ended(
-        np.full(rollouts, NEVER), np.full(rollouts, NEVER), np.zeros(rollouts, bool),
-        np.full(rollouts, NEVER), np.full((rollouts, len(world.weights)), -np.inf),
+        np.full(rollouts, NEVER),
+        np.full(rollouts, NEVER),
+        np.zeros(rollouts, bool),
+        np.full(rollouts, NEVER),
+        np.full((rollouts, len(world.weights)), -np.inf),
         np.zeros(rollouts),
-    )  # fmt: skip
+    )
     seen = np.zeros((4, rollouts))
     for number, (live, look) in enumerate(crowd.looks(), start=1):
         judges.add(live, look)
@@ -339,10 +350,19 @@ def _share(name: str, hits: int, of: int) -> dict[str, object]:
 def shown(rows: Sequence[dict[str, object]]) -> str:
     """Return the rows as a table for a page."""
     keys = (
-        "requests_per_look", "tenants", "weight", "false_abort", "z_test_false_abort",
-        "false_promotion", "median_requests_to_catch", "fixed_sample_requests", "ratio",
-        "ratio_80", "ratio_50", "ratio_50_as_made",
-    )  # fmt: skip
+        "requests_per_look",
+        "tenants",
+        "weight",
+        "false_abort",
+        "z_test_false_abort",
+        "false_promotion",
+        "median_requests_to_catch",
+        "fixed_sample_requests",
+        "ratio",
+        "ratio_80",
+        "ratio_50",
+        "ratio_50_as_made",
+    )
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     lines += ["| " + " | ".join(str(r[k]) for k in keys) + " |" for r in rows]
     return "\n".join(lines)

@@ -136,10 +136,11 @@ def peeked(world: World, mean: float, generator: np.random.Generator, runs: int)
 
 def any_called(world: World, generator: np.random.Generator, runs: int) -> Any:
     each = [
-        sign_flip_p_values(world(generator, runs, 30 + 10 * c), seed=_seed(generator),
-                           resamples=_RESAMPLES)
+        sign_flip_p_values(
+            world(generator, runs, 30 + 10 * c), seed=_seed(generator), resamples=_RESAMPLES
+        )
         for c in range(CLASSES)
-    ]  # fmt: skip
+    ]
     return [min(holm([float(p) for p in family])) <= LEVEL for family in np.transpose(each)]
 
 

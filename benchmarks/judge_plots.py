@@ -168,19 +168,40 @@ def requests(rows: Rows) -> dict[str, Any]:
         "data": {"values": values},
         "mark": {"type": "point", "filled": True, "opacity": 0.8},
         "encoding": {
-            "y": {"field": "row", "type": "nominal", "title": None, "sort": None,
-                  "axis": {"labelLimit": 320}},
-            "x": {"field": "requests", "type": "quantitative", "scale": {"type": "log"},
-                  "title": "requests, both arms"},
-            "color": {"field": "what", "type": "nominal", "title": None,
-                      "scale": {"domain": list(kinds.values()),
-                                "range": ["#1e8449", "#f5b041", "#d68910", "#935116"]}},
-            "size": {"condition": {"test": "datum.what === 'judge, median'", "value": 260},
-                     "value": 80},
-            "shape": {"field": "what", "type": "nominal", "title": None,
-                      "scale": {"domain": list(kinds.values())}},
+            "y": {
+                "field": "row",
+                "type": "nominal",
+                "title": None,
+                "sort": None,
+                "axis": {"labelLimit": 320},
+            },
+            "x": {
+                "field": "requests",
+                "type": "quantitative",
+                "scale": {"type": "log"},
+                "title": "requests, both arms",
+            },
+            "color": {
+                "field": "what",
+                "type": "nominal",
+                "title": None,
+                "scale": {
+                    "domain": list(kinds.values()),
+                    "range": ["#1e8449", "#f5b041", "#d68910", "#935116"],
+                },
+            },
+            "size": {
+                "condition": {"test": "datum.what === 'judge, median'", "value": 260},
+                "value": 80,
+            },
+            "shape": {
+                "field": "what",
+                "type": "nominal",
+                "title": None,
+                "scale": {"domain": list(kinds.values())},
+            },
         },
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

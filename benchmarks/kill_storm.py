@@ -62,9 +62,10 @@ def main() -> None:
     with setting() as here:
         fill_source(here, given.rows, 200)
         workload, generation = ready(
-            here, live_sync=True,
+            here,
+            live_sync=True,
             target={"kind": "pgvector", "block": "demo-target", "full_text": "none"},
-        )  # fmt: skip
+        )
         storm = Storm(here, workload, generation, random.Random(given.seed), given.batch_rows)
         began = time.perf_counter()
         with Application(here, given.writes_per_s, given.seed) as application:

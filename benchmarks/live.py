@@ -84,14 +84,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--writes-per-s", type=float, default=50.0)
     parser.add_argument("--reads-per-s", type=float, default=50.0)
-    parser.add_argument("--alone-seconds", type=float, default=120.0,
-                        help="without us: half of it before, half of it afterwards")  # fmt: skip
+    parser.add_argument(
+        "--alone-seconds",
+        type=float,
+        default=120.0,
+        help="without us: half of it before, half of it afterwards",
+    )
     parser.add_argument("--hold-seconds", type=float, default=5.0, help="after each switch")
-    parser.add_argument("--speed", type=float, default=0.2,
-                        help="share of its full speed at which the load works")  # fmt: skip
-    parser.add_argument("--shield", action=argparse.BooleanOptionalAction, default=True,
-                        help="keep all other processes of the machine off the users' core "
-                        "until the end, as far as we may")  # fmt: skip
+    parser.add_argument(
+        "--speed", type=float, default=0.2, help="share of its full speed at which the load works"
+    )
+    parser.add_argument(
+        "--shield",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep all other processes of the machine off the users' core "
+        "until the end, as far as we may",
+    )
     parser.add_argument("--layout", choices=["table", "column", "both"], default="both")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -103,9 +112,15 @@ def main() -> None:
         raw |= {f"{layout}_{name}": seconds for name, seconds in timings.items()}
     show(
         "live",
-        {**{name: max(found[name] for found in figures.values()) for name in TOP},
-         "rows": given.rows, "writes_per_s": given.writes_per_s,
-         "reads_per_s": given.reads_per_s, "speed": given.speed, "shield": given.shield, **figures},
+        {
+            **{name: max(found[name] for found in figures.values()) for name in TOP},
+            "rows": given.rows,
+            "writes_per_s": given.writes_per_s,
+            "reads_per_s": given.reads_per_s,
+            "speed": given.speed,
+            "shield": given.shield,
+            **figures,
+        },
         seed=given.seed,
         raw_seconds=raw,
         notes={
@@ -128,7 +143,7 @@ def main() -> None:
             "alone": "half of it before the migration, half of it afterwards on a server and a "
             "table made anew; far apart, the machine itself has changed meanwhile",
         },
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -179,16 +194,27 @@ def at_work(layout: Layout, given: argparse.Namespace, seed: int) -> Iterator[Wo
         migration.use_log(here)
         journal = here.folder / "journal.jsonl"
         orders = Orders(
-            url=here.target_url, layout=layout, workload=stage.workload.name, journal=str(journal),
-            pool=str(pool), tables=stage.tables, new=stage.new, rows=given.rows,
-            writes_per_s=given.writes_per_s, reads_per_s=given.reads_per_s, seed=seed,
+            url=here.target_url,
+            layout=layout,
+            workload=stage.workload.name,
+            journal=str(journal),
+            pool=str(pool),
+            tables=stage.tables,
+            new=stage.new,
+            rows=given.rows,
+            writes_per_s=given.writes_per_s,
+            reads_per_s=given.reads_per_s,
+            seed=seed,
             cores=migration.USERS_CORES,
-        )  # fmt: skip
+        )
         if given.shield:
             servers = [here.server.pid, here.ledger_server.pid]
             moved = around.enter_context(shield(migration.OUR_CORES, servers))
-            print(f"{moved} threads of other processes keep to core {migration.OUR_CORES[0]} until "
-                  "this ends; --no-shield leaves them.", file=sys.stderr)  # fmt: skip
+            print(
+                f"{moved} threads of other processes keep to core {migration.OUR_CORES[0]} until "
+                "this ends; --no-shield leaves them.",
+                file=sys.stderr,
+            )
         moving = around.enter_context(migration.migrating(here, stage))
         yield Work(orders, moving)
 
@@ -243,12 +269,20 @@ def measure(
 
 
 def figures_of(
-    calls: Sequence[Call], alone: Sequence[Sequence[Call]], at: Mapping[str, float], lost: int,
-    differences: dict[str, int], rows: int,
-) -> dict[str, Any]:  # fmt: skip
+    calls: Sequence[Call],
+    alone: Sequence[Sequence[Call]],
+    at: Mapping[str, float],
+    lost: int,
+    differences: dict[str, int],
+    rows: int,
+) -> dict[str, Any]:
     """Compute what is printed of one layout; ``alone`` are the calls before and afterwards."""
-    spans = {"during": ("begun", "ended"), "load": ("begun", "loaded"),
-             "index": ("loaded", "indexed"), "after": ("indexed", "ended")}  # fmt: skip
+    spans = {
+        "during": ("begun", "ended"),
+        "load": ("begun", "loaded"),
+        "index": ("loaded", "indexed"),
+        "after": ("indexed", "ended"),
+    }
     parts = {"alone": [c for part in alone for c in part]}
     parts |= {f"alone_{n}": part for n, part in zip(("before", "afterwards"), alone, strict=True)}
     parts |= {n: [c for c in calls if at[a] <= c.due < at[b]] for n, (a, b) in spans.items()}
@@ -312,10 +346,13 @@ def read_calls(journal: Path) -> list[Call]:
 def application(orders: Orders) -> Iterator[None]:
     """Run the application for the block, at the priority that it was given."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.live_application"], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "benchmarks.live_application"],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert child.stdin is not None
     assert child.stdout is not None
     try:
@@ -344,9 +381,10 @@ def _writes(call: Call, since: float, until: float) -> bool:
 def _pause(calls: Sequence[Call], since: float, until: float) -> float:
     """Return the slowest call that was under way around a switch, in milliseconds."""
     near = [
-        c.ms for c in calls
+        c.ms
+        for c in calls
         if c.ended >= since - _AROUND_SECONDS and c.due <= until + _AROUND_SECONDS
-    ]  # fmt: skip
+    ]
     return round(max(near), 2)
 
 

@@ -110,8 +110,9 @@ class Application:
         def write() -> None:
             if self._orders.layout == "table":
                 if kind == "insert":
-                    connection.execute("INSERT INTO article (id, body) VALUES (%s, %s)",
-                                       [key, body])  # fmt: skip
+                    connection.execute(
+                        "INSERT INTO article (id, body) VALUES (%s, %s)", [key, body]
+                    )
                 elif kind == "update":
                     connection.execute("UPDATE article SET body = %s WHERE id = %s", [body, key])
             else:
@@ -168,9 +169,14 @@ class Application:
         return None if row is None else row[0]
 
     def _timed(
-        self, connection: psycopg.Connection[Any], kind: str, key: int, text: int, due: float,
+        self,
+        connection: psycopg.Connection[Any],
+        kind: str,
+        key: int,
+        text: int,
+        due: float,
         what: Callable[[], None],
-    ) -> bool:  # fmt: skip
+    ) -> bool:
         begun, error = time.perf_counter(), None
         try:
             what()

@@ -65,8 +65,13 @@ FROM pg_stat_activity
 WHERE pid <> pg_backend_pid()
 """
 _SETUP_BATCH = 5000
-_PROMOTED = (Event.ALL_LOADED, Event.LADDER_PASS, Event.DRILL_PASS, Event.FIRST_WEIGHT,
-             Event.BAKE_PASS)  # fmt: skip
+_PROMOTED = (
+    Event.ALL_LOADED,
+    Event.LADDER_PASS,
+    Event.DRILL_PASS,
+    Event.FIRST_WEIGHT,
+    Event.BAKE_PASS,
+)
 
 
 @dataclass
@@ -115,9 +120,7 @@ def make_ready(here: Setting, layout: Layout, rows: int) -> Stage:
         own = ", embedding vector(64) NOT NULL" if layout == "column" else ""
         database.execute(f"CREATE TABLE article (id bigint PRIMARY KEY, body text NOT NULL{own})")
         columns = "id, body, embedding" if own else "id, body"
-        with database.cursor().copy(
-            f"COPY article ({columns}) FROM STDIN (FORMAT BINARY)"
-        ) as copy:  # fmt: skip
+        with database.cursor().copy(f"COPY article ({columns}) FROM STDIN (FORMAT BINARY)") as copy:
             copy.set_types(["int8", "text", "vector"][: 3 if own else 2])
             for n, (text, vector) in enumerate(zip(texts, vectors, strict=True), 1):
                 copy.write_row((n, text, Vector(vector)) if own else (n, text))
@@ -127,8 +130,13 @@ def make_ready(here: Setting, layout: Layout, rows: int) -> Stage:
                 "CREATE INDEX article_embedding ON article USING hnsw (embedding vector_cosine_ops)"
             )
         database.execute("VACUUM ANALYZE article")
-    source = {"kind": "postgres", "block": "demo-target", "table": "article", "key": ["id"],
-              "text": ["body"]}  # fmt: skip
+    source = {
+        "kind": "postgres",
+        "block": "demo-target",
+        "table": "article",
+        "key": ["id"],
+        "text": ["body"],
+    }
     target: dict[str, Any] = {"kind": "pgvector", "block": "demo-target", "full_text": "none"}
     if layout == "column":
         target["column"] = {"table": "article", "key": ["id"], "column": "embedding"}
@@ -248,9 +256,14 @@ class Moving:
 
         with self._here.ledger() as ledger, suppress(_Stopped):
             follow(
-                ledger, self._stage.workload, seconds=_FOREVER_SECONDS, every=FEED_SECONDS,
-                wait=wait, tell=tell, tell_seconds=0.0,
-            )  # fmt: skip
+                ledger,
+                self._stage.workload,
+                seconds=_FOREVER_SECONDS,
+                every=FEED_SECONDS,
+                wait=wait,
+                tell=tell,
+                tell_seconds=0.0,
+            )
 
     def catch_up(self) -> None:
         """Return when all that is committed now is in both generations."""
@@ -291,8 +304,12 @@ class Moving:
         """Compare all rows of the new generation with the source, by key and digest."""
         with self._here.ledger() as ledger:
             found = verify_generation(ledger, self._stage.generation)
-        return {"missing": found.missing, "stale": found.stale, "extra": found.extra,
-                "duplicates": found.duplicates}  # fmt: skip
+        return {
+            "missing": found.missing,
+            "stale": found.stale,
+            "extra": found.extra,
+            "duplicates": found.duplicates,
+        }
 
     def vectors_of(self, keys: Sequence[int]) -> dict[str, dict[int, np.ndarray]]:
         """Return what old and new generation hold of these rows."""

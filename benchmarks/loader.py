@@ -64,7 +64,9 @@ def main() -> None:
     if toasted:
         figures["toasted"] = figures_of(given, toasted)
     machine.show(
-        "loader", figures, seed=given.seed,
+        "loader",
+        figures,
+        seed=given.seed,
         raw_seconds={**raw, **{f"toasted_{k}": v for k, v in toasted.items()}},
         notes={
             "floor": "one COPY of prebuilt bytes into a logged table of the same make; the faster "
@@ -79,7 +81,7 @@ def main() -> None:
             "upsert": "the same with ON CONFLICT DO UPDATE, which needs a unique index that ours "
             "builds after the load",
         },
-    )  # fmt: skip
+    )
 
 
 def figures_of(given: argparse.Namespace, raw: Timings) -> dict[str, object]:
@@ -245,8 +247,20 @@ def _require(store: PgvectorStore, rows: int) -> None:
 
 def _values(rows: Rows) -> Iterator[tuple[object, ...]]:
     for c, vector in zip(rows.chunks, rows.vectors, strict=True):
-        yield (c.digest, _UPSERT, "f" * 16, c.number, c.start, c.end, c.source_key, c.title,
-               c.text, list(c.acl), Jsonb(dict(c.metadata)), vector)  # fmt: skip
+        yield (
+            c.digest,
+            _UPSERT,
+            "f" * 16,
+            c.number,
+            c.start,
+            c.end,
+            c.source_key,
+            c.title,
+            c.text,
+            list(c.acl),
+            Jsonb(dict(c.metadata)),
+            vector,
+        )
 
 
 if __name__ == "__main__":

@@ -91,8 +91,10 @@ def measure_speed(root: Path, rounds: int) -> tuple[dict[str, Any], dict[str, li
         raise machine.NotMeasured("two scans of the same tree differ.")
     found, whole = results[0], median(raw["all_cores"])
     floor_seconds = median(raw["floor"])
-    peak = max(resource.getrusage(who).ru_maxrss for who in
-               (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))  # fmt: skip
+    peak = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
     return {
         "lines": found.lines,
         "files": found.files,
@@ -142,7 +144,7 @@ def measure_labels(folder: Path) -> dict[str, Any]:
         "never_fitted_to": [name for name, fitted in lock_in_labels.SETS.items() if not fitted],
         "wrong": [list(p) for p in sorted(found - labels.hits - labels.beyond)],
         "missed": [list(p) for p in sorted(labels.hits - found)],
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -62,9 +62,12 @@ class Score:
 
     def as_data(self) -> dict[str, Any]:
         return {
-            "precision": round(self.precision, 4), "recall": round(self.recall, 4),
-            "right": self.right, "wrong": self.wrong, "missed": self.missed,
-        }  # fmt: skip
+            "precision": round(self.precision, 4),
+            "recall": round(self.recall, 4),
+            "right": self.right,
+            "wrong": self.wrong,
+            "missed": self.missed,
+        }
 
 
 def read(*sets: str) -> Labels:
@@ -110,11 +113,25 @@ def fetch(labels: Labels, folder: Path) -> None:
         "".join(f"{n}=={v} --hash=sha256:{h}\n" for n, (v, h) in sorted(missing.items()))
     )
     done = subprocess.run(
-        [*_pip(), "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-         "--python-version", "3.11",  # the wheels that the hashes are of, whatever runs here
-         "--require-hashes", "-r", str(wanted), "-d", str(wheels)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            *_pip(),
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--python-version",
+            "3.11",  # the wheels that the hashes are of, whatever runs here
+            "--require-hashes",
+            "-r",
+            str(wanted),
+            "-d",
+            str(wheels),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise machine.NotMeasured(
             f"pip could not fetch the labelled packages: {done.stderr[-500:]}"

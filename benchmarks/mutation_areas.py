@@ -108,10 +108,10 @@ AREAS = {
                 "e_values",
                 "evidence",
                 "guardrails",
-                "judging",
-                "naming",
+                "judgement",
+                "tenant_names",
                 "objectives",
-                "planning",
+                "sample_plan",
                 "quality",
                 "tenants",
             )

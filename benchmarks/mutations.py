@@ -56,8 +56,10 @@ _LIBRARIES = (
     "vl_convert",
     "yaml",
 )
-_START = "import sys, pathlib; from qafila.stack.postgres import start as s; " \
-    "print(s(pathlib.Path(sys.argv[1])).uri)"  # fmt: skip
+_START = (
+    "import sys, pathlib; from qafila.stack.postgres import start as s; "
+    "print(s(pathlib.Path(sys.argv[1])).uri)"
+)
 
 
 @dataclass
@@ -148,8 +150,10 @@ def _server() -> Iterator[str]:
     try:
         started = subprocess.run(
             [sys.executable, "-c", _START, str(folder / "pg")],
-            stdout=subprocess.PIPE, text=True, check=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
         uri = started.stdout.strip().splitlines()[-1]
         with psycopg.connect(uri, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")

@@ -29,9 +29,15 @@ _TIMEOUT_S = 10.0
 
 # Unix times in seconds; status 0 is no answer; served is an arm above, 0 when nobody said.
 ROW = np.dtype(
-    [("due", "f8"), ("sent", "f8"), ("ended", "f8"), ("status", "i4"), ("served", "i1"),
-     ("tenant", "i4")]
-)  # fmt: skip
+    [
+        ("due", "f8"),
+        ("sent", "f8"),
+        ("ended", "f8"),
+        ("status", "i4"),
+        ("served", "i1"),
+        ("tenant", "i4"),
+    ]
+)
 Rows = NDArray[np.void]
 
 
@@ -60,9 +66,12 @@ class Load:
 
     def __enter__(self) -> Load:
         self._child = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.open_load"], cwd=ROOT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-m", "benchmarks.open_load"],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         assert self._child.stdin
         assert self._child.stdout
         self._child.stdin.write(json.dumps(asdict(self.orders)) + "\n")

@@ -50,8 +50,12 @@ def main() -> None:
     )
     parser.add_argument("--collection", type=Path, required=True, metavar="DIR")
     parser.add_argument("--target", choices=["pgvector", "qdrant"], default="pgvector")
-    parser.add_argument("--language", choices=LANGUAGES, default="auto",
-                        help="of the lexemes; auto: that of most documents")  # fmt: skip
+    parser.add_argument(
+        "--language",
+        choices=LANGUAGES,
+        default="auto",
+        help="of the lexemes; auto: that of most documents",
+    )
     parser.add_argument("--max-queries", type=int, help="a random sample of so many")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="one JSON object, not a table")
@@ -59,9 +63,13 @@ def main() -> None:
     collection = read_collection(given.collection)
     with setting() as here, here.target() as database:
         figures, raw = measure(
-            collection, database, target=given.target, language=given.language,
-            max_queries=given.max_queries, seed=given.seed,
-        )  # fmt: skip
+            collection,
+            database,
+            target=given.target,
+            language=given.language,
+            max_queries=given.max_queries,
+            seed=given.seed,
+        )
     if given.json:
         show("retrieval", figures, seed=given.seed, raw_seconds=raw)
     else:
@@ -104,9 +112,11 @@ def measure(
         "embedder": f"{embedder.model}, {embedder.dimensions} dimensions, lower-cased",
         "systems": {s: _figures(scores[s], raw[s], seed) for s in SYSTEMS},
         "paired": _paired(scores, seed),
-        "seconds": {k: round(v, 2) for k, v in
-                    {**searches.seconds, **{s: sum(raw[s]) for s in SYSTEMS}}.items()},
-    }  # fmt: skip
+        "seconds": {
+            k: round(v, 2)
+            for k, v in {**searches.seconds, **{s: sum(raw[s]) for s in SYSTEMS}}.items()
+        },
+    }
     return figures, raw
 
 

@@ -71,9 +71,13 @@ def loaded(
     embedded = time.perf_counter()
     place = Place(f"bench-{uuid.uuid4().hex[:10]}", 1, "bench", embedder.dimensions)
     settings = PgvectorTarget.model_validate(
-        {"kind": "pgvector", "block": "bench", "full_text": full_text,
-         "index": "hnsw" if target == "pgvector" else "none"}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "bench",
+            "full_text": full_text,
+            "index": "hnsw" if target == "pgvector" else "none",
+        }
+    )
     tables = PgvectorStore(database, place, settings)
     prepare_connection(database, ef_search=EF_SEARCH)
     where = generation_table(place.name, full_text=full_text)
@@ -97,8 +101,13 @@ def loaded(
         _fill(tables, collection.documents, vectors)
         if target == "pgvector":
             seconds = {"embed": embedded - begun, "load": time.perf_counter() - embedded}
-            yield Searches(by, "pgvector, HNSW", without, seconds,
-                           {"keyword": keyword, "vector": vector, "hybrid": hybrid})  # fmt: skip
+            yield Searches(
+                by,
+                "pgvector, HNSW",
+                without,
+                seconds,
+                {"keyword": keyword, "vector": vector, "hybrid": hybrid},
+            )
             return
         with _collection_store(place) as (store, by_vector):
             _fill(store, collection.documents, vectors)
@@ -118,8 +127,13 @@ def loaded(
                 )
                 return [key for key, _ in both[:k]]
 
-            yield Searches(by, by_vector, without, seconds,
-                           {"keyword": keyword, "vector": near, "hybrid": fused})  # fmt: skip
+            yield Searches(
+                by,
+                by_vector,
+                without,
+                seconds,
+                {"keyword": keyword, "vector": near, "hybrid": fused},
+            )
     finally:
         tables.drop()
 

@@ -41,12 +41,17 @@ def make_rows(first: int, rows: int, dimensions: int, seed: int) -> Rows:
         text = (said + o.body + " " + said * 3)[: CHARACTERS - 10] + f" {n:08}"
         chunks.append(
             Chunk(
-                f"doc-{n:09}", 0, 0, len(text), o.title, text,
+                f"doc-{n:09}",
+                0,
+                0,
+                len(text),
+                o.title,
+                text,
                 hashlib.sha256(text.encode()).digest(),
                 ["everyone"] if n % 3 else ["staff", "editors"],
                 {"service": o.title.split(" ")[0], "page": n},
             )
-        )  # fmt: skip
+        )
     raw = np.random.default_rng(seed + first).standard_normal((rows, dimensions), np.float32)
     return Rows(chunks, raw / np.linalg.norm(raw, axis=1, keepdims=True))
 

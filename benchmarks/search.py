@@ -81,9 +81,11 @@ def quality(demo: Demo) -> dict[str, Any]:
         queries = read_judged_queries(source, demo.workload.judged_table[1])
     begun = time.perf_counter()
     answers = ask_all(
-        partial(SearchService, demo.baseline_url), partial(SearchService, demo.candidate_url),
-        queries, concurrency=2,
-    )  # fmt: skip
+        partial(SearchService, demo.baseline_url),
+        partial(SearchService, demo.candidate_url),
+        queries,
+        concurrency=2,
+    )
     seconds = time.perf_counter() - begun
     scores = {s: ndcg_scores(queries, answers[s]) for s in SYSTEMS}
     return {

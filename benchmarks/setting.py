@@ -62,9 +62,14 @@ class Setting:
         demoted = {"user": owner.st_uid, "group": owner.st_gid} if os.getuid() == 0 else {}
         with (data / "log").open("a") as log:
             child = subprocess.Popen(  # type: ignore[call-overload]
-                command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=data,
-                start_new_session=True, **demoted,
-            )  # fmt: skip
+                command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                cwd=data,
+                start_new_session=True,
+                **demoted,
+            )
         self.restarted.append(child)
         self.server = postgres.Postgres(child.pid, self.server.uri)
         deadline = time.monotonic() + 60
@@ -175,10 +180,15 @@ def ready(here: Setting, **corpus: Any) -> tuple[Workload, Generation]:
         edge = here.folder / "edge"
         edge.mkdir(exist_ok=True)
         record_connection(
-            ledger, "demo-edge",
-            EnvoyEdge(directory=str(edge), admin_url="http://127.0.0.1:9",
-                      listen_url="http://127.0.0.1:9", allowed_loopback=["any"]),
-        )  # fmt: skip
+            ledger,
+            "demo-edge",
+            EnvoyEdge(
+                directory=str(edge),
+                admin_url="http://127.0.0.1:9",
+                listen_url="http://127.0.0.1:9",
+                allowed_loopback=["any"],
+            ),
+        )
         apply_workload(ledger, workload)
         install_routes(ledger, workload).close()
         generation = open_for(ledger, workload)

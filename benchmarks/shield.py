@@ -66,10 +66,13 @@ def shield(
                     with suppress(OSError):
                         moved.before[thread.id] = sorted(os.sched_getaffinity(thread.id))
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.shield"], cwd=_ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-m", "benchmarks.shield"],
+        cwd=_ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C in a terminal is not for it
-    )  # fmt: skip
+    )
     assert keeper.stdin is not None
     assert keeper.stdout is not None
     try:

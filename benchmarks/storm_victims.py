@@ -39,12 +39,21 @@ def start(
     ``calm`` beside the log; so a load outlasts the kills that are meant for it.
     """
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.storm_victims", what], cwd=ROOT,
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-             LOG_VARIABLE: str(log), PAUSE_VARIABLE: str(pause_seconds),
-             "QAFILA_STORM_TARGET": target_url},
-    )  # fmt: skip
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.storm_victims", what],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            LOG_VARIABLE: str(log),
+            PAUSE_VARIABLE: str(pause_seconds),
+            "QAFILA_STORM_TARGET": target_url,
+        },
+    )
 
 
 def most_redone(log: Path) -> int:

@@ -47,12 +47,25 @@ def two_writers(
     """Start both processes, and end them."""
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.two_writers", url, str(generation),
-             str(n), str(rows), str(dimensions), str(batch_rows), str(seed)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.two_writers",
+                url,
+                str(generation),
+                str(n),
+                str(rows),
+                str(dimensions),
+                str(batch_rows),
+                str(seed),
+            ],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for n in range(2)
-    ]  # fmt: skip
+    ]
     try:
         yield TwoWriters(workers)
     finally:

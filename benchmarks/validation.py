@@ -145,9 +145,12 @@ def clean_runs(
             times = {f.rung.value: round(f.seconds, 1) for f in rehearsed.clean.findings}
             _say(f"clean {number + 1}: {verdict} {times}")
     return {
-        "clean_runs": runs, "false_alarms": len(alarms), "alpha": ALPHA,
-        "false_alarm_sentences": alarms, "clean_inconclusive": inconclusive,
-    }  # fmt: skip
+        "clean_runs": runs,
+        "false_alarms": len(alarms),
+        "alpha": ALPHA,
+        "false_alarm_sentences": alarms,
+        "clean_inconclusive": inconclusive,
+    }
 
 
 def _say(line: str) -> None:

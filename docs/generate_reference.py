@@ -21,9 +21,19 @@ from docs.reference_pages.phases import phases_page
 from docs.reference_pages.workload import Leaf, leaves, workload_page
 
 __all__ = [
-    "PAGES", "REFERENCE", "Command", "Deployment", "Leaf",
-    "commands", "deployments", "leaves", "main", "our_errors", "page", "parameters",
-]  # fmt: skip
+    "PAGES",
+    "REFERENCE",
+    "Command",
+    "Deployment",
+    "Leaf",
+    "commands",
+    "deployments",
+    "leaves",
+    "main",
+    "our_errors",
+    "page",
+    "parameters",
+]
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 _NOTE = "<!-- written by docs/generate_reference.py from the code; run `make docs` -->"

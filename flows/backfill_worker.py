@@ -20,9 +20,11 @@ class BackfillWorker(ForWorkload):
     generation: int = Field(ge=1, description="Generation that is being loaded.")
     batch_rows: int = Field(500, ge=16, le=10_000, description="Rows a transaction writes.")
     number: int | None = Field(
-        None, ge=1, le=HIGHEST_NUMBER,
+        None,
+        ge=1,
+        le=HIGHEST_NUMBER,
         description="What it is called: w1, w2 … None: a number from 1 000 on, by the run's id.",
-    )  # fmt: skip
+    )
 
 
 def called() -> str:

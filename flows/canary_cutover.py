@@ -97,9 +97,14 @@ def canary_cutover(request: CanaryCutover) -> dict[str, Any]:
                 ledger, spec, revision, router, requested_by=request.requested_by
             )
             with held_lease(
-                ledger, spec.name, "canary-cutover", generation=generation.number,
-                run_id=current_run_id(), above=router.read().epoch, must_mark=True,
-            ) as heart:  # fmt: skip
+                ledger,
+                spec.name,
+                "canary-cutover",
+                generation=generation.number,
+                run_id=current_run_id(),
+                above=router.read().epoch,
+                must_mark=True,
+            ) as heart:
                 name = f"{spec.name}-g{generation.number}-e{heart.epoch}"
                 trial = Trial(ledger, spec, generation, router, heart, name, request.requested_by)
                 try:
@@ -144,9 +149,13 @@ def ask_whether_out_of_order(ledger: Connection, spec: Workload, request: Canary
 def prepare(trial: Trial) -> None:
     """Write the rollback card, point the candidate at the generation, wait until it is healthy."""
     card = write_card(
-        trial.ledger, trial.spec, trial.generation, trial.router, trial.heart.epoch,
+        trial.ledger,
+        trial.spec,
+        trial.generation,
+        trial.router,
+        trial.heart.epoch,
         current_run_id(),
-    )  # fmt: skip
+    )
     _tell()(f"rollback card: {card}")
     put_on_trial(
         trial.ledger, trial.spec, trial.generation, trial.heart.epoch, meanwhile=trial.heart.mark
@@ -160,9 +169,14 @@ def compare_baseline_with_itself(
     """Bake A/A, then show how many requests proof would take; return a decision to go back."""
     try:
         canary.bake_aa(
-            trial, step, request.aa_seconds, request.look_seconds, _tell(), ask,
+            trial,
+            step,
+            request.aa_seconds,
+            request.look_seconds,
+            _tell(),
+            ask,
             last=not rollout.has_shadow(_steps_of(trial)),
-        )  # fmt: skip
+        )
     except Aborted as aborted:
         return aborted.decision
     slowest_s = trial.router.abilities.slowest_s
@@ -293,10 +307,15 @@ def report(trial: Trial, decision: Decision, back: RolledBack | None) -> dict[st
     }
     spec = trial.spec
     record_evidence(
-        trial.ledger, "rollout", f"{spec.name} g{trial.generation.number}: {decision.sentence}",
-        workload=spec.name, generation=trial.generation.number, verdict=decision.verdict,
-        body=body, run_id=current_run_id(),
-    )  # fmt: skip
+        trial.ledger,
+        "rollout",
+        f"{spec.name} g{trial.generation.number}: {decision.sentence}",
+        workload=spec.name,
+        generation=trial.generation.number,
+        verdict=decision.verdict,
+        body=body,
+        run_id=current_run_id(),
+    )
     keep_head(trial.ledger)
     shown = artifacts_of(trial.ledger, spec.name, trial.name)
     show_markdown(key="verdict", markdown=shown.verdict)

@@ -74,20 +74,26 @@ class EmbeddingBackfill(ForWorkload):
         "backfill-worker on the work pool.",
     )
     rows_per_shard: int | None = Field(
-        None, ge=100, le=1_000_000,
+        None,
+        ge=100,
+        le=1_000_000,
         description="None: some 64 shards. Only before a plan is frozen and on a reload; "
         "else ignored.",
-    )  # fmt: skip
+    )
     batch_rows: int | None = Field(
-        None, ge=16, le=10_000,
+        None,
+        ge=16,
+        le=10_000,
         description="Rows a transaction writes, and at most what a killed worker does anew. None: "
         "2 000, or 256 where each text is paid for.",
-    )  # fmt: skip
+    )
     speed: int = Field(
-        100, ge=1, le=100,
+        100,
+        ge=1,
+        le=100,
         description="Percent of full speed from the start, for databases that users are waiting "
         "for; the command load throttle changes it on the way.",
-    )  # fmt: skip
+    )
 
 
 @flow(name="embedding-backfill", flow_run_name=about_generation("backfill"))
@@ -168,9 +174,14 @@ def show_plan(generation: Generation, plan: BackfillPlan) -> None:
     log = get_run_logger()
     log.info(
         "plan: %d rows in %d shards, about %d tokens, %.2f %s, %.0f to %.0f s",
-        plan.rows, plan.shards, plan.tokens_estimated, plan.cost_estimated, plan.currency,
-        plan.seconds_p50, plan.seconds_p95,
-    )  # fmt: skip
+        plan.rows,
+        plan.shards,
+        plan.tokens_estimated,
+        plan.cost_estimated,
+        plan.currency,
+        plan.seconds_p50,
+        plan.seconds_p95,
+    )
     for risk in plan.risks:
         log.warning("risk: %s", risk)
     show_markdown(
@@ -193,9 +204,14 @@ def begin(generation: Generation) -> Generation:
             if now.phase == Phase.DESIGNED:
                 now = move_phase(ledger, now, Event.PLAN_APPLIED)
             record_evidence(
-                ledger, "backfill-attempt", f"a run loads generation {number}.",
-                workload=name, generation=number, run_id=current_run_id(), append_id=this_attempt,
-            )  # fmt: skip
+                ledger,
+                "backfill-attempt",
+                f"a run loads generation {number}.",
+                workload=name,
+                generation=number,
+                run_id=current_run_id(),
+                append_id=this_attempt,
+            )
         return now
 
     return lasting(generation, "begin", note_attempt)
@@ -275,10 +291,16 @@ def accept(
                 "resumed": attempts > 1,
             }
             record_evidence(
-                ledger, "backfill", comparison.sentence(), workload=name,
-                generation=number, verdict=verdict, body=body, run_id=current_run_id(),
+                ledger,
+                "backfill",
+                comparison.sentence(),
+                workload=name,
+                generation=number,
+                verdict=verdict,
+                body=body,
+                run_id=current_run_id(),
                 append_id=this_verdict,
-            )  # fmt: skip
+            )
         return body
 
     body = lasting(generation, "accept", record)

@@ -45,10 +45,12 @@ class AuditRequest(ForWorkload):
         [], max_length=40, description="Regions to look at; empty: those of the connection."
     )
     pages: int = Field(
-        200, ge=1, le=100_000,
+        200,
+        ge=1,
+        le=100_000,
         description="Most pages read of one list; where it ends earlier, the outcome is "
         "'truncated'.",
-    )  # fmt: skip
+    )
 
 
 @flow(
@@ -107,6 +109,15 @@ def inventory_audit(request: AuditRequest) -> dict[str, Any]:
             "sentence": judged.sentence,
             "generation": generation.number,
             "phase": generation.phase,
-            **{k: body[k] for k in ("audit_id", "resources", "collectors", "spend_total",
-                                    "currency", "network_share")},
-        }  # fmt: skip
+            **{
+                k: body[k]
+                for k in (
+                    "audit_id",
+                    "resources",
+                    "collectors",
+                    "spend_total",
+                    "currency",
+                    "network_share",
+                )
+            },
+        }

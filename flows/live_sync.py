@@ -22,14 +22,18 @@ class LiveSync(ForWorkload):
     """What to feed, and for how long."""
 
     follow_minutes: float = Field(
-        0, ge=0, le=10_080,
+        0,
+        ge=0,
+        le=10_080,
         description="Go on for so many minutes; 0: apply what is committed by now, then end.",
-    )  # fmt: skip
+    )
     every_seconds: float = Field(
-        POLL_SECONDS, ge=0.05, le=60,
+        POLL_SECONDS,
+        ge=0.05,
+        le=60,
         description="How often, while it goes on: how long a change waits at most, and how many "
         "share a transaction.",
-    )  # fmt: skip
+    )
 
 
 @flow(name="live-sync", flow_run_name=about_generation("live sync"))
@@ -92,14 +96,18 @@ def show(name: str, fed: list[Fed]) -> None:
     show_table(
         key="live-sync",
         rows=[
-            {"generation": one.generation, **asdict(one.applied),
-             "behind by changes": "" if one.lag is None else one.lag.changes,
-             "behind by seconds": "" if one.lag is None else round(one.lag.seconds, 1),
-             "state": one.problem or "fed", "note": one.note}
+            {
+                "generation": one.generation,
+                **asdict(one.applied),
+                "behind by changes": "" if one.lag is None else one.lag.changes,
+                "behind by seconds": "" if one.lag is None else round(one.lag.seconds, 1),
+                "state": one.problem or "fed",
+                "note": one.note,
+            }
             for one in fed
         ],
         description=f"What live sync of {name} applied, and how far behind each generation is.",
-    )  # fmt: skip
+    )
 
 
 def sentence(fed: Fed) -> str:

@@ -158,5 +158,9 @@ def summarise(generation: Generation, done: list[str]) -> dict[str, Any]:
         f"| when (UTC) | what | verdict | sentence |\n|---|---|---|---|\n{lines}\n\n"
         f"One word brings it back: `qafila rollback {generation.workload}`",
     )
-    return {"workload": generation.workload, "generation": generation.number, "phase": phase,
-            "ran": done}  # fmt: skip
+    return {
+        "workload": generation.workload,
+        "generation": generation.number,
+        "phase": phase,
+        "ran": done,
+    }

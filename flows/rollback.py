@@ -28,14 +28,17 @@ class Rollback(ForWorkload):
         "an operator asked for it", min_length=3, max_length=500, description="Kept as evidence."
     )
     wait_seconds: float = Field(
-        WAIT_SECONDS, ge=0, le=3600,
+        WAIT_SECONDS,
+        ge=0,
+        le=3600,
         description="After a promotion: how long live sync may take to bring the old side in step.",
-    )  # fmt: skip
+    )
     now: bool = Field(False, description="Go back also when writes are missing on the old side.")
     of_run: str | None = Field(
-        None, max_length=100,
+        None,
+        max_length=100,
         description="Only what this canary run left: nothing is done where another leads by now.",
-    )  # fmt: skip
+    )
 
 
 @flow(name="rollback", flow_run_name="rollback {request.workload}")
@@ -76,9 +79,14 @@ def take_back(workload: str, why: str, wait_seconds: float, now: bool) -> Rolled
     """Roll back and show the proof. Idempotent by the router's state and the phase."""
     log = get_run_logger()
     outcome = bring_back(
-        workload, why, holder="rollback flow", run_id=current_run_id(), wait_s=wait_seconds,
-        now=now, tell=lambda line: log.warning("%s", line),
-    )  # fmt: skip
+        workload,
+        why,
+        holder="rollback flow",
+        run_id=current_run_id(),
+        wait_s=wait_seconds,
+        now=now,
+        tell=lambda line: log.warning("%s", line),
+    )
     show_markdown(
         key="verdict",
         markdown=f"**{outcome.verdict}** {markdown_text(outcome.sentence)}{_table(outcome)}"

@@ -95,9 +95,13 @@ def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
             require_agreement(ledger, spec, router)
             way = find_way(router, spec, generation)
             with held_lease(
-                ledger, spec.name, "rollback-drill", generation=generation.number,
-                run_id=current_run_id(), above=router.read().epoch,
-            ) as heart:  # fmt: skip
+                ledger,
+                spec.name,
+                "rollback-drill",
+                generation=generation.number,
+                run_id=current_run_id(),
+                above=router.read().epoch,
+            ) as heart:
                 try:
                     if not way.home_percent:
                         prepare(ledger, router, spec, generation, heart)
@@ -109,9 +113,11 @@ def rollback_drill(request: RollbackDrill) -> dict[str, Any]:
                     give_back(ledger, router, spec, way, heart, error)
                     raise
             judged = drilling.judge_flips(
-                flips, request.most_seconds, least_users=request.least_users,
+                flips,
+                request.most_seconds,
+                least_users=request.least_users,
                 slowest_s=router.abilities.slowest_s,
-            )  # fmt: skip
+            )
             body = certify(ledger, router, generation, spec, revision, judged, flips, request, way)
         finally:
             router.close()
@@ -185,15 +191,24 @@ def there_and_back(
 ) -> Flip:
     """Go to the drill weight and back once, under load."""
     flip = drilling.fly(
-        router, way.away_percent, epoch=heart.epoch, path=request.path,
-        rate=request.probes_per_second, hold_s=request.hold_seconds, way=way,
-    )  # fmt: skip
+        router,
+        way.away_percent,
+        epoch=heart.epoch,
+        path=request.path,
+        rate=request.probes_per_second,
+        hold_s=request.hold_seconds,
+        way=way,
+    )
     get_run_logger().info(
-        "%d/%d · off the %s %.1f ms after the decision · acknowledged in %.1f ms · "
-        "%d failed of %d",
-        number, request.flips, way.away, flip.seconds_to_zero * 1000, flip.acknowledged_s * 1000,
-        flip.failed, flip.probes + flip.users,
-    )  # fmt: skip
+        "%d/%d · off the %s %.1f ms after the decision · acknowledged in %.1f ms · %d failed of %d",
+        number,
+        request.flips,
+        way.away,
+        flip.seconds_to_zero * 1000,
+        flip.acknowledged_s * 1000,
+        flip.failed,
+        flip.probes + flip.users,
+    )
     return flip
 
 
@@ -212,9 +227,15 @@ def certify(
     """Write evidence and certificate, move the phase, show both."""
     versions = versions_of(router, revision)
     body = drilling.issue_certificate(
-        ledger, generation, spec, judged, versions,
-        valid_hours=request.valid_hours, run_id=current_run_id(), drilled=way.away,
-    )  # fmt: skip
+        ledger,
+        generation,
+        spec,
+        judged,
+        versions,
+        valid_hours=request.valid_hours,
+        run_id=current_run_id(),
+        drilled=way.away,
+    )
     if judged.verdict is Verdict.PASS and generation.phase == Phase.VALIDATED:
         move_phase(ledger, generation, Event.DRILL_PASS)
     rows = "\n".join(
@@ -233,9 +254,10 @@ def certify(
         f"|---|---|---|---|---|---|---|---|\n{rows}{more}",
     )
     svg = drill_histogram(
-        flips, title=f"{spec.name} g{generation.number}: {judged.verdict}",
+        flips,
+        title=f"{spec.name} g{generation.number}: {judged.verdict}",
         most_ms=max(request.most_seconds, router.abilities.slowest_s) * 1000,
-    )  # fmt: skip
+    )
     create_image_artifact(
         key="drill-times",
         image_url="data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode(),

@@ -46,8 +46,9 @@ def target_architecture(request: Architecture) -> dict[str, Any]:
         with open_ledger() as ledger:
             generation = require_generation(ledger, workload)
             if decision.is_designed(generation):
-                log.info("%s g%s is %s: decided already", workload, generation.number,
-                         generation.phase)  # fmt: skip
+                log.info(
+                    "%s g%s is %s: decided already", workload, generation.number, generation.phase
+                )
                 return {"workload": workload, "generation": generation.number, "decided": "before"}
             body = decision.standing_decision(ledger, generation)
         number = generation.number

@@ -23,9 +23,11 @@ class Watchdog(BaseModel):
         55, ge=1, le=86_400, description="Ends after so many; the schedule starts the next one."
     )
     ledger_down_seconds: float = Field(
-        LEDGER_DOWN_SECONDS, ge=6, le=3600,
+        LEDGER_DOWN_SECONDS,
+        ge=6,
+        le=3600,
         description="The ledger silent for so long, go back by this machine's rollback cards.",
-    )  # fmt: skip
+    )
 
 
 @flow(name="watchdog", flow_run_name="watchdog")
@@ -52,10 +54,14 @@ def look(seconds: float, ledger_down_seconds: float) -> list[RolledBack]:
         show_table(
             key="taken-back",
             rows=[
-                {"workload": one.workload, "verdict": one.verdict.value, "why": one.why,
-                 "what": one.sentence}
+                {
+                    "workload": one.workload,
+                    "verdict": one.verdict.value,
+                    "why": one.why,
+                    "what": one.sentence,
+                }
                 for one in done
             ],
             description="What the watchdog gave back to its baseline.",
-        )  # fmt: skip
+        )
     return done

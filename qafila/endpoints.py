@@ -99,10 +99,13 @@ def folder_of_one(workload: Workload, reach: Reach) -> str | None:
     corpus = workload.corpus
     ends = ((corpus.source, reach.source), (corpus.target, reach.target))
     return next(
-        (found["path"] for part, found in ends
-         if isinstance(part, QdrantSource | QdrantTarget) and found and found["url"] is None),
+        (
+            found["path"]
+            for part, found in ends
+            if isinstance(part, QdrantSource | QdrantTarget) and found and found["url"] is None
+        ),
         None,
-    )  # fmt: skip
+    )
 
 
 @contextmanager
@@ -170,9 +173,12 @@ def open_store(
     found = reach.target if reach else _settings(ledger, target)
     assert found is not None
     place = Place(
-        workload.name, generation.number, generation.fingerprint,
-        workload.corpus.embedder.dimensions, claimant_of(ledger, workload.name),
-    )  # fmt: skip
+        workload.name,
+        generation.number,
+        generation.fingerprint,
+        workload.corpus.embedder.dimensions,
+        claimant_of(ledger, workload.name),
+    )
     if isinstance(target, PgvectorTarget):
         from qafila.stores.column.store import ColumnStore
         from qafila.stores.column.table import table_of

@@ -54,9 +54,12 @@ def working_on(
     """
     around = _here.get() or _of_process
     now = replace(
-        around, what=what, generation=generation, worker=worker,
+        around,
+        what=what,
+        generation=generation,
+        worker=worker,
         workload=around.workload if workload is None else workload,
-    )  # fmt: skip
+    )
     token = _here.set(now)
     try:
         yield

@@ -61,9 +61,11 @@ def plan_load(
         Unavailable: one of them never answered, or was away for longer than two minutes.
     """
     return lasting(
-        generation, "plan", lambda answered: _plan(generation, rows_per_shard, workers, answered),
+        generation,
+        "plan",
+        lambda answered: _plan(generation, rows_per_shard, workers, answered),
         known=False,
-    )  # fmt: skip
+    )
 
 
 def _plan(
@@ -78,9 +80,10 @@ def _plan(
         problems = [*source.problems(), *store.problems()]
         if problems:
             raise BadInput(
-                f"{name} cannot be backfilled:", problems,
+                f"{name} cannot be backfilled:",
+                problems,
                 remedy=f"mend and apply the file, then: qafila run embedding-backfill {name}",
-            )  # fmt: skip
+            )
         volume = source.volume()
         each = rows_per_shard or shard_rows(volume.rows)
         ranges, shape = source.freeze(each), source.shape()

@@ -121,8 +121,10 @@ def _wait_for_an_end(workers: Sequence[Worker], seconds: float) -> None:
 @contextmanager
 def _probes(workload: Workload, reach: Reach) -> Iterator[Callable[[], list[Any]]]:
     """Open a probe for each PostgreSQL of the load; what it yields looks at all of them."""
-    ends = (("source", workload.corpus.source, reach.source),
-            ("target", workload.corpus.target, reach.target))  # fmt: skip
+    ends = (
+        ("source", workload.corpus.source, reach.source),
+        ("target", workload.corpus.target, reach.target),
+    )
     with ExitStack() as opened:
         probes = [
             opened.enter_context(HealthProbe(name, settings))

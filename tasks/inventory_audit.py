@@ -66,9 +66,12 @@ def _worth_again(_: Any, __: Any, state: Any) -> bool:
 
 
 @task(
-    task_run_name="collect {collector} in {place}", cache_policy=NO_CACHE,
-    retries=1, retry_delay_seconds=2, retry_condition_fn=_worth_again,
-)  # fmt: skip
+    task_run_name="collect {collector} in {place}",
+    cache_policy=NO_CACHE,
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=_worth_again,
+)
 def collect(collector: str, place: str, at: Place) -> Collected:
     """Look at one thing in one place. A refusal is a result, not an error.
 

@@ -73,14 +73,16 @@ def start(phase: str, request: Mapping[str, Any]) -> UUID:
                 remedy="unset PREFECT_API_AUTH_STRING, or set it as it was for qafila up.",
             ) from error
         raise BadInput(
-            f"{phase} does not take this request:", [_reason(error)],
+            f"{phase} does not take this request:",
+            [_reason(error)],
             remedy=f"see the form of {phase} in the Prefect UI.",
-        ) from error  # fmt: skip
+        ) from error
     except (httpx.HTTPError, OSError) as error:
         raise Unavailable(
-            "the Prefect server does not answer.", kept="nothing was started.",
+            "the Prefect server does not answer.",
+            kept="nothing was started.",
             remedy="qafila doctor",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _reason(error: PrefectHTTPStatusError) -> str:

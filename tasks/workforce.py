@@ -123,12 +123,16 @@ def number_of_worker() -> int:
 def _on_pool(assignment: Assignment, number: int) -> FlowWorker:
     run = run_deployment(
         "backfill-worker/backfill-worker",
-        parameters={"request": {"workload": assignment.workload,
-                                "generation": assignment.generation,
-                                "batch_rows": assignment.batch_rows,
-                                "number": number}},
+        parameters={
+            "request": {
+                "workload": assignment.workload,
+                "generation": assignment.generation,
+                "batch_rows": assignment.batch_rows,
+                "number": number,
+            }
+        },
         timeout=0,
-    )  # fmt: skip
+    )
     return FlowWorker(run.id)  # type: ignore[union-attr]
 
 

@@ -38,8 +38,9 @@ class World:
         return self._clients[service]
 
 
-def seen_by(name: str, url: str, *, with_session: Any = None, limits: Limits | None = None
-            ) -> Collected:  # fmt: skip
+def seen_by(
+    name: str, url: str, *, with_session: Any = None, limits: Limits | None = None
+) -> Collected:
     """Return what the collector of this name sees."""
     collector = next(c for c in COLLECTORS if c.name == name)
     return collector.collect(

@@ -56,16 +56,24 @@ class Page:
         for kind in ("keyDown", "keyUp"):
             typed = {"text": text} if text and kind == "keyDown" else {}
             self.call(
-                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=_KEYS[key],
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                windowsVirtualKeyCode=_KEYS[key],
                 **typed,
-            )  # fmt: skip
+            )
 
     def type(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 
     def picture(self, to: Path, width: int = 1200, height: int = 900) -> None:
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height,
-                  deviceScaleFactor=1, mobile=False)  # fmt: skip
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         to.write_bytes(b64decode(self.call("Page.captureScreenshot")["data"]))
 
 
@@ -79,19 +87,32 @@ def browsing(home: Path) -> Iterator[Page]:
     as_root = ["--no-sandbox"] if os.geteuid() == 0 else []
     with (home / "browser.log").open("wb") as log:
         process = subprocess.Popen(
-            [program, "--headless=new", *as_root, "--disable-gpu", "--disable-dev-shm-usage",
-             "--no-first-run", "--disable-extensions", "--disable-background-networking",
-             "--remote-debugging-port=0", "--remote-allow-origins=*",
-             f"--user-data-dir={profile}", "about:blank"],
-            stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                program,
+                "--headless=new",
+                *as_root,
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--no-first-run",
+                "--disable-extensions",
+                "--disable-background-networking",
+                "--remote-debugging-port=0",
+                "--remote-allow-origins=*",
+                f"--user-data-dir={profile}",
+                "about:blank",
+            ],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
     try:
         with connect(_address(profile, process), max_size=None, proxy=None) as wire:
             browser = Page(wire)
             target = browser.call("Target.createTarget", url="about:blank")["targetId"]
             base = wire.remote_address
-            with connect(f"ws://{base[0]}:{base[1]}/devtools/page/{target}", max_size=None,
-                         proxy=None) as tab:  # fmt: skip
+            with connect(
+                f"ws://{base[0]}:{base[1]}/devtools/page/{target}", max_size=None, proxy=None
+            ) as tab:
                 yield Page(tab)
             browser.call("Browser.close")
         process.wait(timeout=_START_S)

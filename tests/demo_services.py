@@ -74,8 +74,11 @@ def running_demo(server: postgres.Postgres, *, scale: Scale = "small") -> Iterat
     ports = free_port(), free_port()
     urls = [f"http://127.0.0.1:{p}" for p in ports]
     workload = demo_workload()
-    service = {**workload.service.model_dump(), "baseline": {"url": urls[0]},
-               "candidate": {"url": urls[1]}}  # fmt: skip
+    service = {
+        **workload.service.model_dump(),
+        "baseline": {"url": urls[0]},
+        "candidate": {"url": urls[1]},
+    }
     workload = Workload.model_validate({**workload.model_dump(), "service": service})
     with ledger_of(ledger):
         generation = _fill(workload, source, target)
@@ -106,8 +109,17 @@ def _fill(workload: Workload, source: str, target: str) -> Generation:
 
 
 def _start(arm: str, port: int, database: str, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "qafila.demo.services", arm, "--port", str(port),
-               "--database", database, *more]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "qafila.demo.services",
+        arm,
+        "--port",
+        str(port),
+        "--database",
+        database,
+        *more,
+    ]
     return subprocess.Popen(command)
 
 

@@ -162,23 +162,32 @@ class Provider(OpenAiService):
             vectors = vectors * 3
         as_text = self.base64 and body.get("encoding_format") == "base64"
         data = [
-            {"object": "embedding", "index": i,
-             "embedding": base64.b64encode(v.tobytes()).decode() if as_text else v.tolist()}
+            {
+                "object": "embedding",
+                "index": i,
+                "embedding": base64.b64encode(v.tobytes()).decode() if as_text else v.tolist(),
+            }
             for i, v in enumerate(vectors)
-        ]  # fmt: skip
+        ]
         if fault == "fewer":
             data = data[:-1]
         elif fault == "duplicate":
             data[-1]["index"] = 0
         elif fault == "shuffled":
             data.reverse()
-        answer = {"object": "list", "model": body["model"], "data": data,
-                  "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}  # fmt: skip
+        answer = {
+            "object": "list",
+            "model": body["model"],
+            "data": data,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
         if fault == "no usage":
             del answer["usage"]
         content = json.dumps(answer).encode()
-        return Response(content[: len(content) // 2] if fault == "garbled" else content,
-                        media_type="application/json")  # fmt: skip
+        return Response(
+            content[: len(content) // 2] if fault == "garbled" else content,
+            media_type="application/json",
+        )
 
 
 def _hint(limiter: Limiter, wait: float) -> dict[str, str]:

@@ -59,8 +59,15 @@ def running_gateway(cluster: Cluster, log: Path) -> Iterator[Gateway]:
             self.end_headers()
             if self.path == "/health":
                 return
-            row = {"ts": at, "arm": arm, "code": status, "ms": 1, "attempts": 1, "results": results,
-                   "key": self.headers.get("x-tenant-id")}  # fmt: skip
+            row = {
+                "ts": at,
+                "arm": arm,
+                "code": status,
+                "ms": 1,
+                "attempts": 1,
+                "results": results,
+                "key": self.headers.get("x-tenant-id"),
+            }
             with lock, log.open("a") as file:
                 file.write(json.dumps(row) + "\n")
 

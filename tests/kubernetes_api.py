@@ -113,26 +113,40 @@ def http_route(**backends: int | None) -> dict[str, Any]:
         "apiVersion": "gateway.networking.k8s.io/v1",
         "kind": "HTTPRoute",
         "metadata": {
-            "name": "search", "namespace": "shop", "labels": {"app": "search"},
+            "name": "search",
+            "namespace": "shop",
+            "labels": {"app": "search"},
             "annotations": {"example.org/owner": "search team"},
         },
         "spec": {
             "parentRefs": [{"name": "public", "sectionName": "https"}],
             "hostnames": ["search.example.org"],
             "rules": [
-                {"matches": [{"path": {"type": "Exact", "value": "/health"}}],
-                 "backendRefs": [{"name": "health", "port": 80}]},
-                {"matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
-                 "timeouts": {"request": "10s"},
-                 "filters": [{"type": "RequestHeaderModifier",
-                              "requestHeaderModifier": {"set": [{"name": "x-a", "value": "b"}]}}],
-                 "backendRefs": [
-                     {"name": name.replace("_", "-"), "port": 8080,
-                      **({} if weight is None else {"weight": weight})}
-                     for name, weight in backends.items()]},
+                {
+                    "matches": [{"path": {"type": "Exact", "value": "/health"}}],
+                    "backendRefs": [{"name": "health", "port": 80}],
+                },
+                {
+                    "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+                    "timeouts": {"request": "10s"},
+                    "filters": [
+                        {
+                            "type": "RequestHeaderModifier",
+                            "requestHeaderModifier": {"set": [{"name": "x-a", "value": "b"}]},
+                        }
+                    ],
+                    "backendRefs": [
+                        {
+                            "name": name.replace("_", "-"),
+                            "port": 8080,
+                            **({} if weight is None else {"weight": weight}),
+                        }
+                        for name, weight in backends.items()
+                    ],
+                },
             ],
         },
-    }  # fmt: skip
+    }
 
 
 @dataclass
@@ -158,18 +172,30 @@ class Cluster:
         with self._lock:
             assert self.route is not None
             conditions = [
-                {"type": name, "status": status if name == kind else "True",
-                 "reason": "Any", "message": reason, "lastTransitionTime": "2026-01-01T00:00:00Z",
-                 "observedGeneration": self.route["metadata"]["generation"]}
+                {
+                    "type": name,
+                    "status": status if name == kind else "True",
+                    "reason": "Any",
+                    "message": reason,
+                    "lastTransitionTime": "2026-01-01T00:00:00Z",
+                    "observedGeneration": self.route["metadata"]["generation"],
+                }
                 for name in ("Accepted", "ResolvedRefs")
-            ]  # fmt: skip
+            ]
             self.route["status"] = {
                 "parents": [
-                    {"controllerName": "example.org/gateway", "conditions": conditions,
-                     "parentRef": {"group": "gateway.networking.k8s.io", "kind": "Gateway",
-                                   "name": "public", "sectionName": "https"}}
+                    {
+                        "controllerName": "example.org/gateway",
+                        "conditions": conditions,
+                        "parentRef": {
+                            "group": "gateway.networking.k8s.io",
+                            "kind": "Gateway",
+                            "name": "public",
+                            "sectionName": "https",
+                        },
+                    }
                 ]
-            }  # fmt: skip
+            }
             self._count("resourceVersion")
 
     def change(self, mutate: Callable[[dict[str, Any]], None]) -> None:
@@ -215,9 +241,14 @@ class Cluster:
 
 def failure(code: int, reason: str, message: str) -> dict[str, Any]:
     return {
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": message, "reason": reason, "code": code,
-    }  # fmt: skip
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+        "code": code,
+    }
 
 
 @contextmanager
@@ -229,8 +260,16 @@ def running_cluster(cluster: Cluster) -> Iterator[Cluster]:
 
         def do_GET(self) -> None:
             if self.path == "/version/":
-                names = ("major", "minor", "gitCommit", "gitTreeState", "buildDate", "goVersion",
-                         "compiler", "platform")  # fmt: skip
+                names = (
+                    "major",
+                    "minor",
+                    "gitCommit",
+                    "gitTreeState",
+                    "buildDate",
+                    "goVersion",
+                    "compiler",
+                    "platform",
+                )
                 version = dict.fromkeys(names, "1")
                 return self.reply(200, version | {"gitVersion": "v1.34.1"})
             refused = self.refused()

@@ -18,47 +18,84 @@ from tests.http_stub import Asked, Reply, serving
 from tests.kubernetes_api import TOKEN, failure
 
 GROUPS = {
-    "namespaces": "/api/v1", "nodes": "/api/v1", "persistentvolumes": "/api/v1", "pods": "/api/v1",
-    "services": "/api/v1", "persistentvolumeclaims": "/api/v1",
-    "deployments": "/apis/apps/v1", "statefulsets": "/apis/apps/v1", "daemonsets": "/apis/apps/v1",
-    "jobs": "/apis/batch/v1", "cronjobs": "/apis/batch/v1",
-    "ingresses": "/apis/networking.k8s.io/v1", "storageclasses": "/apis/storage.k8s.io/v1",
-}  # fmt: skip
+    "namespaces": "/api/v1",
+    "nodes": "/api/v1",
+    "persistentvolumes": "/api/v1",
+    "pods": "/api/v1",
+    "services": "/api/v1",
+    "persistentvolumeclaims": "/api/v1",
+    "deployments": "/apis/apps/v1",
+    "statefulsets": "/apis/apps/v1",
+    "daemonsets": "/apis/apps/v1",
+    "jobs": "/apis/batch/v1",
+    "cronjobs": "/apis/batch/v1",
+    "ingresses": "/apis/networking.k8s.io/v1",
+    "storageclasses": "/apis/storage.k8s.io/v1",
+}
 KINDS = {
-    "namespaces": "Namespace", "nodes": "Node", "persistentvolumes": "PersistentVolume",
-    "pods": "Pod", "services": "Service", "persistentvolumeclaims": "PersistentVolumeClaim",
-    "deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet",
-    "jobs": "Job", "cronjobs": "CronJob", "ingresses": "Ingress",
+    "namespaces": "Namespace",
+    "nodes": "Node",
+    "persistentvolumes": "PersistentVolume",
+    "pods": "Pod",
+    "services": "Service",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
+    "deployments": "Deployment",
+    "statefulsets": "StatefulSet",
+    "daemonsets": "DaemonSet",
+    "jobs": "Job",
+    "cronjobs": "CronJob",
+    "ingresses": "Ingress",
     "storageclasses": "StorageClass",
-}  # fmt: skip
+}
 PASSWORD = "n0t-t0-be.kept"
 
 
 def workload(
-    name: str, namespace: str, *, replicas: int | None = 1, env: dict[str, str] | None = None,
-    secrets: tuple[str, ...] = (), resources: dict[str, Any] | None = None,
-    image: str = "registry.example.org/app:1", claim: str | None = None, **spec: Any,
-) -> dict[str, Any]:  # fmt: skip
+    name: str,
+    namespace: str,
+    *,
+    replicas: int | None = 1,
+    env: dict[str, str] | None = None,
+    secrets: tuple[str, ...] = (),
+    resources: dict[str, Any] | None = None,
+    image: str = "registry.example.org/app:1",
+    claim: str | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
     """Return a Deployment or StatefulSet as the API server stores it, as far as an audit reads."""
     labels = {"app": name}
     pod: dict[str, Any] = {
-        "containers": [{
-            "name": "main", "image": image, "resources": resources or {},
-            "env": [{"name": k, "value": v} for k, v in (env or {}).items()],
-            "envFrom": [{"secretRef": {"name": s}} for s in secrets],
-            "volumeMounts": [{"name": "data", "mountPath": "/data"}] if claim else [],
-        }],
+        "containers": [
+            {
+                "name": "main",
+                "image": image,
+                "resources": resources or {},
+                "env": [{"name": k, "value": v} for k, v in (env or {}).items()],
+                "envFrom": [{"secretRef": {"name": s}} for s in secrets],
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}] if claim else [],
+            }
+        ],
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]
-        if claim else [],
-    }  # fmt: skip
+        if claim
+        else [],
+    }
     return {
-        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": {
-            "kubectl.kubernetes.io/last-applied-configuration": json.dumps(env or {})}},
-        "spec": {**({} if replicas is None else {"replicas": replicas}),
-                 "selector": {"matchLabels": labels},
-                 "template": {"metadata": {"labels": labels}, "spec": pod}, **spec},
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": labels,
+            "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": json.dumps(env or {})
+            },
+        },
+        "spec": {
+            **({} if replicas is None else {"replicas": replicas}),
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+            **spec,
+        },
         "status": {},
-    }  # fmt: skip
+    }
 
 
 def named(name: str, namespace: str = "", **rest: Any) -> dict[str, Any]:
@@ -71,13 +108,19 @@ def shop() -> dict[str, list[dict[str, Any]]]:
     """Return a small estate in three namespaces, with a GPU, a shared secret and a chat."""
     gpu = {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"nvidia.com/gpu": "1"}}
     search = workload(
-        "search", "shop", replicas=3, secrets=("db",),
-        env={"DATABASE_URL": f"postgresql://app:{PASSWORD}@db.example.org:5432/shop",
-             "ORDERS_HOST": "orders", "PAYMENTS_URL": "http://payments.billing:8080/v1",
-             "LOG_LEVEL": "info", "API_KEY": PASSWORD},
-        resources={"requests": {"cpu": "250m", "memory": "512Mi"},
-                   "limits": {"memory": "1Gi"}},
-    )  # fmt: skip
+        "search",
+        "shop",
+        replicas=3,
+        secrets=("db",),
+        env={
+            "DATABASE_URL": f"postgresql://app:{PASSWORD}@db.example.org:5432/shop",
+            "ORDERS_HOST": "orders",
+            "PAYMENTS_URL": "http://payments.billing:8080/v1",
+            "LOG_LEVEL": "info",
+            "API_KEY": PASSWORD,
+        },
+        resources={"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+    )
     orders = workload("orders", "shop", replicas=2, secrets=("db",))
     stateful = workload("queue", "shop", claim="queue-0")
     stateful["status"] = {"replicas": 1}
@@ -89,25 +132,44 @@ def shop() -> dict[str, list[dict[str, Any]]]:
         env={"OPENAI_BASE_URL": "https://api.openai.com/v1"},
     )
     agent = workload("node-agent", "kube-system", replicas=None)
-    agent["status"] = {"currentNumberScheduled": 4, "desiredNumberScheduled": 4,
-                       "numberMisscheduled": 0, "numberReady": 4}  # fmt: skip
+    agent["status"] = {
+        "currentNumberScheduled": 4,
+        "desiredNumberScheduled": 4,
+        "numberMisscheduled": 0,
+        "numberReady": 4,
+    }
     job = workload("import", "shop", replicas=None, parallelism=2)
     of_cron = workload("nightly-28", "shop", replicas=None)
     of_cron["metadata"]["ownerReferences"] = [
-        {"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "u-1"}]  # fmt: skip
-    cron = named("nightly", "shop", spec={
-        "schedule": "0 2 * * *",
-        "jobTemplate": {"spec": workload("nightly", "shop", replicas=None)["spec"]}})  # fmt: skip
+        {"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "u-1"}
+    ]
+    cron = named(
+        "nightly",
+        "shop",
+        spec={
+            "schedule": "0 2 * * *",
+            "jobTemplate": {"spec": workload("nightly", "shop", replicas=None)["spec"]},
+        },
+    )
     template = orders["spec"]["template"]
     bare = named("debug", "shop", spec={"containers": []}, metadata={"labels": {"app": "debug"}})
-    owned = named("orders-1", "shop", spec=template["spec"], metadata={
-        "labels": {"app": "orders"},
-        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7c",
-                             "uid": "u-2"}]})  # fmt: skip
+    owned = named(
+        "orders-1",
+        "shop",
+        spec=template["spec"],
+        metadata={
+            "labels": {"app": "orders"},
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "orders-7c", "uid": "u-2"}
+            ],
+        },
+    )
     return {
         "namespaces": [
-            named("billing"), named("kube-system"),
-            named("ml", metadata={"labels": {"team": "search team"}}), named("shop"),
+            named("billing"),
+            named("kube-system"),
+            named("ml", metadata={"labels": {"team": "search team"}}),
+            named("shop"),
         ],
         "deployments": [search, orders, model],
         "statefulsets": [stateful],
@@ -117,38 +179,88 @@ def shop() -> dict[str, list[dict[str, Any]]]:
         "pods": [bare, owned],
         "services": [
             named("orders", "shop", spec={"selector": {"app": "orders"}, "ports": [{"port": 80}]}),
-            named("payments", "billing", spec={"type": "ExternalName",
-                                               "externalName": "pay.example.org"}),
+            named(
+                "payments",
+                "billing",
+                spec={"type": "ExternalName", "externalName": "pay.example.org"},
+            ),
             named("search", "shop", spec={"selector": {"app": "search"}, "ports": [{"port": 80}]}),
         ],
-        "ingresses": [named("public", "shop", spec={
-            "ingressClassName": "nginx",
-            "rules": [{"host": "shop.example.org", "http": {"paths": [
-                {"path": "/search", "pathType": "Prefix", "backend": {
-                    "service": {"name": "search", "port": {"number": 80}}}}]}}]})],
-        "nodes": [named(
-            "node-a",
-            metadata={"labels": {"node.kubernetes.io/instance-type": "g5.xlarge",
-                                 "topology.kubernetes.io/zone": "eu-west-3a",
-                                 "nvidia.com/gpu.product": "NVIDIA-A10G"}},
-            spec={"providerID": "aws:///eu-west-3a/i-0abc"},
-            status={"capacity": {"cpu": "4", "memory": "16106320Ki", "nvidia.com/gpu": "1"},
+        "ingresses": [
+            named(
+                "public",
+                "shop",
+                spec={
+                    "ingressClassName": "nginx",
+                    "rules": [
+                        {
+                            "host": "shop.example.org",
+                            "http": {
+                                "paths": [
+                                    {
+                                        "path": "/search",
+                                        "pathType": "Prefix",
+                                        "backend": {
+                                            "service": {"name": "search", "port": {"number": 80}}
+                                        },
+                                    }
+                                ]
+                            },
+                        }
+                    ],
+                },
+            )
+        ],
+        "nodes": [
+            named(
+                "node-a",
+                metadata={
+                    "labels": {
+                        "node.kubernetes.io/instance-type": "g5.xlarge",
+                        "topology.kubernetes.io/zone": "eu-west-3a",
+                        "nvidia.com/gpu.product": "NVIDIA-A10G",
+                    }
+                },
+                spec={"providerID": "aws:///eu-west-3a/i-0abc"},
+                status={
+                    "capacity": {"cpu": "4", "memory": "16106320Ki", "nvidia.com/gpu": "1"},
                     "conditions": [{"type": "Ready", "status": "True"}],
                     "nodeInfo": {
-                        "architecture": "amd64", "bootID": "b", "containerRuntimeVersion":
-                        "containerd://2.1", "kernelVersion": "6.12", "kubeProxyVersion": "",
-                        "kubeletVersion": "v1.34.1", "machineID": "m", "operatingSystem": "linux",
-                        "osImage": "Linux", "systemUUID": "s"}})],
+                        "architecture": "amd64",
+                        "bootID": "b",
+                        "containerRuntimeVersion": "containerd://2.1",
+                        "kernelVersion": "6.12",
+                        "kubeProxyVersion": "",
+                        "kubeletVersion": "v1.34.1",
+                        "machineID": "m",
+                        "operatingSystem": "linux",
+                        "osImage": "Linux",
+                        "systemUUID": "s",
+                    },
+                },
+            )
+        ],
         "storageclasses": [named("gp3", provisioner="ebs.csi.aws.com", reclaimPolicy="Delete")],
-        "persistentvolumes": [named("pv-1", spec={"capacity": {"storage": "20Gi"},
-                                                  "storageClassName": "gp3"},
-                                    status={"phase": "Bound"})],
-        "persistentvolumeclaims": [named(
-            "queue-0", "shop",
-            spec={"resources": {"requests": {"storage": "10Gi"}}, "volumeName": "pv-1",
-                  "storageClassName": "gp3"},
-            status={"phase": "Bound", "capacity": {"storage": "20Gi"}})],
-    }  # fmt: skip
+        "persistentvolumes": [
+            named(
+                "pv-1",
+                spec={"capacity": {"storage": "20Gi"}, "storageClassName": "gp3"},
+                status={"phase": "Bound"},
+            )
+        ],
+        "persistentvolumeclaims": [
+            named(
+                "queue-0",
+                "shop",
+                spec={
+                    "resources": {"requests": {"storage": "10Gi"}},
+                    "volumeName": "pv-1",
+                    "storageClassName": "gp3",
+                },
+                status={"phase": "Bound", "capacity": {"storage": "20Gi"}},
+            )
+        ],
+    }
 
 
 @dataclass
@@ -172,8 +284,12 @@ class ListServer:
         if statuses and (statuses[0] != 410 or "continue" in query):
             status = statuses[0] if self.for_ever and len(statuses) == 1 else statuses.pop(0)
             if status != 200:
-                reason = {403: "Forbidden", 404: "NotFound", 410: "Expired",
-                          429: "TooManyRequests"}.get(status, "InternalError")  # fmt: skip
+                reason = {
+                    403: "Forbidden",
+                    404: "NotFound",
+                    410: "Expired",
+                    429: "TooManyRequests",
+                }.get(status, "InternalError")
                 return status, failure(status, reason, f"{path}: {reason}")
         parts = path.strip("/").split("/")
         plural = parts[-1]
@@ -197,8 +313,12 @@ class ListServer:
             token = base64.b64encode(str(start + limit).encode()).decode()
             metadata |= {"continue": token, "remainingItemCount": left}
         version = GROUPS[plural].removeprefix("/apis/").removeprefix("/api/")
-        return 200, {"kind": f"{KINDS[plural]}List", "apiVersion": version, "metadata": metadata,
-                     "items": page}  # fmt: skip
+        return 200, {
+            "kind": f"{KINDS[plural]}List",
+            "apiVersion": version,
+            "metadata": metadata,
+            "items": page,
+        }
 
 
 @contextmanager

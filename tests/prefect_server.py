@@ -24,9 +24,12 @@ def environment(folder: Path, api: str) -> dict[str, str]:
     """Return the environment of a process that speaks to this server and no other."""
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")},
-        "PREFECT_HOME": str(folder), "PREFECT_API_URL": api, "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false", **client_variables(LOGIN),
-    }  # fmt: skip
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": api,
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **client_variables(LOGIN),
+    }
 
 
 @contextmanager
@@ -41,9 +44,12 @@ def running_prefect(folder: Path) -> Iterator[str]:
     (folder / "stack.json").write_text(json.dumps({"prefect": section}))
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
-            prefect.server_command(port), stdout=log, stderr=log, cwd=ROOT,
+            prefect.server_command(port),
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
             env={**environment(folder, api), **server_variables(api, LOGIN)},
-        )  # fmt: skip
+        )
     try:
         deadline = time.monotonic() + 120
         while not prefect.healthy(api):

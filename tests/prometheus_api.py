@@ -22,13 +22,17 @@ def target(job: str, instance: str, health: str = "up", **labels: str) -> dict[s
     """Return one active target."""
     return {
         "discoveredLabels": {"__address__": instance, "__param_token": "not-to-be-kept"},
-        "labels": {"instance": instance, "job": job, **labels}, "scrapePool": job,
+        "labels": {"instance": instance, "job": job, **labels},
+        "scrapePool": job,
         "scrapeUrl": f"http://{instance}/metrics?token=not-to-be-kept",
         "globalUrl": f"http://{instance}/metrics",
         "lastError": "" if health == "up" else f"Get http://{instance}: not-to-be-kept refused",
-        "lastScrape": "2026-11-27T10:00:00Z", "lastScrapeDuration": 0.01, "health": health,
-        "scrapeInterval": "15s", "scrapeTimeout": "10s",
-    }  # fmt: skip
+        "lastScrape": "2026-11-27T10:00:00Z",
+        "lastScrapeDuration": 0.01,
+        "health": health,
+        "scrapeInterval": "15s",
+        "scrapeTimeout": "10s",
+    }
 
 
 def series(value: str, **labels: str) -> dict[str, Any]:
@@ -51,11 +55,13 @@ class MetricsServer:
         default_factory=lambda: {
             GPU: [series("12.5", Hostname="gpu-1", gpu="0", modelName="NVIDIA A10G")],
             GPU_MEMORY: [series("20480", Hostname="gpu-1", gpu="0")],
-            CPU: [series("37.126", instance="10.0.0.1:9100"),
-                  series("NaN", instance="10.0.0.9:9100")],
+            CPU: [
+                series("37.126", instance="10.0.0.1:9100"),
+                series("NaN", instance="10.0.0.9:9100"),
+            ],
             CONTAINERS: [series("1", namespace="shop", pod="search-1", container="search")],
         }
-    )  # fmt: skip
+    )
     retention: str = "60d"
     refuses: dict[str, list[int]] = field(default_factory=dict)
     raw: bytes | None = None

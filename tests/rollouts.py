@@ -110,12 +110,16 @@ class World:
         asked = approvals.ask(
             trial.ledger,
             Question(
-                f"{trial.name}-{step.weight}", trial.spec.name, 1, f"above {step.weight} %",
-                evidence, trial.answer_seconds(),
+                f"{trial.name}-{step.weight}",
+                trial.spec.name,
+                1,
+                f"above {step.weight} %",
+                evidence,
+                trial.answer_seconds(),
                 needed=approvers_needed(trial.spec.criticality),
                 requested_by=trial.requested_by,
             ),
-        )  # fmt: skip
+        )
         if "asked" in self.at:
             self.at.pop("asked")()
         if self.answer is None:
@@ -129,9 +133,15 @@ def trial_in(
     """Return a rollout of a generation, with the world's clock and router."""
     heart = Heart(1, Lost(world))
     return Trial(
-        ledger, spec, generation, world.router, heart, "r1",  # type: ignore[arg-type]
-        clock=world.clock, ledger_time=world.time_of_day,
-    )  # fmt: skip
+        ledger,
+        spec,
+        generation,
+        world.router,
+        heart,
+        "r1",  # type: ignore[arg-type]
+        clock=world.clock,
+        ledger_time=world.time_of_day,
+    )
 
 
 def go_up(trial: Trial, world: World, *, look_seconds: float = 1.0) -> None:
@@ -145,6 +155,13 @@ def go_up(trial: Trial, world: World, *, look_seconds: float = 1.0) -> None:
 def rules(**changes: object) -> Rollout:
     """Return a quick rollout's rules."""
     return Rollout.model_validate(
-        {"weights": [5, 25, 50, 100], "approve_above": 25, "minimum_requests": 200,
-         "bake_seconds": 5, "deadline_minutes": 30, "shadow_percent": 0, **changes}
-    )  # fmt: skip
+        {
+            "weights": [5, 25, 50, 100],
+            "approve_above": 25,
+            "minimum_requests": 200,
+            "bake_seconds": 5,
+            "deadline_minutes": 30,
+            "shadow_percent": 0,
+            **changes,
+        }
+    )

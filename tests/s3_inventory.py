@@ -95,14 +95,23 @@ class Report:
                 s3.put_object(Bucket=place, Key=key, Body=b"x" if self.spoilt else content)
             listed.append(
                 # as the service writes it, where the prefix ends with a slash
-                {"key": key.replace("//", "/"), "size": len(content),
-                 "MD5checksum": hashlib.md5(content).hexdigest()}
-            )  # fmt: skip
-        manifest = json.dumps({
-            "sourceBucket": self.source, "destinationBucket": f"arn:aws:s3:::{place}",
-            "version": "2016-11-30", "fileFormat": self.format, "fileSchema": self.schema,
-            "creationTimestamp": str(int(self.begun.timestamp() * 1000)), "files": listed,
-        }).encode()  # fmt: skip
+                {
+                    "key": key.replace("//", "/"),
+                    "size": len(content),
+                    "MD5checksum": hashlib.md5(content).hexdigest(),
+                }
+            )
+        manifest = json.dumps(
+            {
+                "sourceBucket": self.source,
+                "destinationBucket": f"arn:aws:s3:::{place}",
+                "version": "2016-11-30",
+                "fileFormat": self.format,
+                "fileSchema": self.schema,
+                "creationTimestamp": str(int(self.begun.timestamp() * 1000)),
+                "files": listed,
+            }
+        ).encode()
         date = f"{folder}{self.begun:%Y-%m-%dT%H-%M}Z/"
         s3.put_object(Bucket=place, Key=f"{date}manifest.json", Body=manifest)
         if self.checksum:
@@ -111,17 +120,29 @@ class Report:
 
 
 def configure(
-    s3: Any, source: str, place: str, *, name: str = "all", prefix: str = "inventories",
-    file_format: str = "CSV", enabled: bool = True, part: str = "",
-) -> str:  # fmt: skip
+    s3: Any,
+    source: str,
+    place: str,
+    *,
+    name: str = "all",
+    prefix: str = "inventories",
+    file_format: str = "CSV",
+    enabled: bool = True,
+    part: str = "",
+) -> str:
     """Configure an inventory of a bucket; return the folder that its reports go to."""
     destination = {"Bucket": f"arn:aws:s3:::{place}", "Format": file_format, "Prefix": prefix}
     s3.put_bucket_inventory_configuration(
-        Bucket=source, Id=name,
+        Bucket=source,
+        Id=name,
         InventoryConfiguration={
-            "Destination": {"S3BucketDestination": destination}, "IsEnabled": enabled, "Id": name,
-            "IncludedObjectVersions": "All", "OptionalFields": ["Size"],
-            "Schedule": {"Frequency": "Daily"}, **({"Filter": {"Prefix": part}} if part else {}),
+            "Destination": {"S3BucketDestination": destination},
+            "IsEnabled": enabled,
+            "Id": name,
+            "IncludedObjectVersions": "All",
+            "OptionalFields": ["Size"],
+            "Schedule": {"Frequency": "Daily"},
+            **({"Filter": {"Prefix": part}} if part else {}),
         },
-    )  # fmt: skip
+    )
     return f"{prefix}/{source}/{name}/" if prefix else f"{source}/{name}/"

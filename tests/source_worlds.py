@@ -119,9 +119,18 @@ DOCUMENTS: dict[str, Callable[[str], bytes]] = {
 }
 ENDINGS = {"markdown": ".md", "html": ".html", "pdf": ".pdf"}
 NAMES = [
-    "postgres table", "postgres query", "jsonl", "csv", "parquet", "markdown", "html", "pdf",
-    "s3 jsonl", "pgvector", "qdrant",
-]  # fmt: skip
+    "postgres table",
+    "postgres query",
+    "jsonl",
+    "csv",
+    "parquet",
+    "markdown",
+    "html",
+    "pdf",
+    "s3 jsonl",
+    "pgvector",
+    "qdrant",
+]
 
 
 def in_postgres(db: psycopg.Connection[Any], name: str) -> World:
@@ -145,14 +154,20 @@ def in_postgres(db: psycopg.Connection[Any], name: str) -> World:
 
     if name == "pgvector":
         parts: dict[str, Any] = {
-            "kind": "pgvector", "block": "b", "table": "doc", "key": ["id", "part"],
-            "text": "body", "vectors": {"model": "m"},
-        }  # fmt: skip
+            "kind": "pgvector",
+            "block": "b",
+            "table": "doc",
+            "key": ["id", "part"],
+            "text": "body",
+            "vectors": {"model": "m"},
+        }
         chunks = PgvectorSettings.model_validate(parts)
         return World(name, lambda: PgvectorSource(db, chunks), put, remove, has_vectors=True)
-    where = {"table": "doc"} if "table" in name else {
-        "query": "SELECT id, body, '100 %' AS share FROM doc WHERE part % 2 = 0"
-    }  # fmt: skip
+    where = (
+        {"table": "doc"}
+        if "table" in name
+        else {"query": "SELECT id, body, '100 %' AS share FROM doc WHERE part % 2 = 0"}
+    )
     rows = PostgresSettings.model_validate(
         {"kind": "postgres", "block": "b", "key": ["id"], "text": ["body"], **where}
     )
@@ -183,13 +198,18 @@ def in_files(home: Path, name: str) -> World:
 def in_s3(url: str, home: Path) -> World:
     bucket = f"bucket-{uuid.uuid4().hex[:8]}"
     reach: dict[str, Any] = {
-        "regions": ["us-east-1"], "endpoint_url": url, "access_key_id": "a",
+        "regions": ["us-east-1"],
+        "endpoint_url": url,
+        "access_key_id": "a",
         "secret_access_key": "b",
-    }  # fmt: skip
+    }
     boto3.client(
-        "s3", region_name="us-east-1", endpoint_url=url, aws_access_key_id="a",
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=url,
+        aws_access_key_id="a",
         aws_secret_access_key="b",
-    ).create_bucket(Bucket=bucket)  # fmt: skip
+    ).create_bucket(Bucket=bucket)
     client = connect_s3(**reach)
     asked = ObjectSettings.model_validate(
         {"kind": "objects", "location": f"s3://{bucket}/docs", "block": "b", "format": "jsonl"}
@@ -212,8 +232,13 @@ def in_s3(url: str, home: Path) -> World:
         local.remove(key)
         upload()
 
-    return World("s3 jsonl", lambda: ObjectSource(asked, files_of(asked, home, client), home),
-                 put, remove, put_all=put_all)  # fmt: skip
+    return World(
+        "s3 jsonl",
+        lambda: ObjectSource(asked, files_of(asked, home, client), home),
+        put,
+        remove,
+        put_all=put_all,
+    )
 
 
 def in_qdrant() -> World:
@@ -223,9 +248,17 @@ def in_qdrant() -> World:
         vectors_config={"dense": models.VectorParams(size=3, distance=models.Distance.COSINE)},
     )
     asked = QdrantSettings.model_validate(
-        {"kind": "qdrant", "block": "b", "collection": "docs", "vector_name": "dense",
-         "key": "doc.key", "number": None, "text": "doc.text", "vectors": {"model": "m"}}
-    )  # fmt: skip
+        {
+            "kind": "qdrant",
+            "block": "b",
+            "collection": "docs",
+            "vector_name": "dense",
+            "key": "doc.key",
+            "number": None,
+            "text": "doc.text",
+            "vectors": {"model": "m"},
+        }
+    )
 
     def id_of(key: str) -> int | str:
         if key == BELOW:
@@ -240,13 +273,15 @@ def in_qdrant() -> World:
 
     def put(key: str, text: str) -> None:
         point = models.PointStruct(
-            id=id_of(key), vector={"dense": [1.0, 2.0, 3.0]},
+            id=id_of(key),
+            vector={"dense": [1.0, 2.0, 3.0]},
             payload={"doc": {"key": key, "text": text}},
-        )  # fmt: skip
+        )
         client.upsert("docs", [point])
 
     def remove(key: str) -> None:
         client.delete("docs", [id_of(key)])
 
-    return World("qdrant", lambda: QdrantSource(client, asked), put, remove, order=rank,
-                 has_vectors=True)  # fmt: skip
+    return World(
+        "qdrant", lambda: QdrantSource(client, asked), put, remove, order=rank, has_vectors=True
+    )

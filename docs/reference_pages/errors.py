@@ -20,9 +20,8 @@ _CODES = {
 def our_errors() -> list[type[errors.QafilaError]]:
     """Return every error that Qafila raises on purpose, in the order of its file."""
     return [
-        e for e in vars(errors).values()
-        if inspect.isclass(e) and issubclass(e, errors.QafilaError)
-    ]  # fmt: skip
+        e for e in vars(errors).values() if inspect.isclass(e) and issubclass(e, errors.QafilaError)
+    ]
 
 
 def errors_page() -> str:
@@ -49,9 +48,14 @@ def errors_page() -> str:
         "",
         grid(
             ["error", "exit code", "it means"],
-            [[f"`{e.__name__}`", f"`{e.exit_code}`",
-              cell((inspect.getdoc(e) or "").split("\n\n")[0].replace("``", "`"))]
-             for e in our_errors()],
+            [
+                [
+                    f"`{e.__name__}`",
+                    f"`{e.exit_code}`",
+                    cell((inspect.getdoc(e) or "").split("\n\n")[0].replace("``", "`")),
+                ]
+                for e in our_errors()
+            ],
         ),
-    ]  # fmt: skip
+    ]
     return "\n".join(parts)

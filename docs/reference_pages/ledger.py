@@ -75,8 +75,9 @@ def ledger_page() -> str:
         parts += ["", f"## {title}"]
         for table in tables(schema):
             parts += ["", f"### {table.name}"]
-            comment = re.sub(r"^The ledger: .*?changes\. ?|^Beside the data: .*?changes\. ?", "",
-                             table.comment)  # fmt: skip
+            comment = re.sub(
+                r"^The ledger: .*?changes\. ?|^Beside the data: .*?changes\. ?", "", table.comment
+            )
             if comment:
                 parts += ["", comment]
             rows = [[f"`{name}`", f"`{cell(what)}`"] for name, what in table.columns]

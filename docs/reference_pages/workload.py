@@ -67,9 +67,14 @@ def workload_page() -> str:
         kind, bounds = described(leaf.model, leaf.last)
         group = leaf.name.split(".")[0] if "." in leaf.name else "the workload itself"
         groups.setdefault(group, []).append(
-            [f"`{leaf.name}`", kind, default_of(leaf.default), bounds,
-             cell(leaf.field.description or "")]
-        )  # fmt: skip
+            [
+                f"`{leaf.name}`",
+                kind,
+                default_of(leaf.default),
+                bounds,
+                cell(leaf.field.description or ""),
+            ]
+        )
     for group, rows in groups.items():
         parts += ["", f"## {group}", ""]
         about = Workload.model_fields.get(group)

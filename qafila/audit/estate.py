@@ -26,19 +26,46 @@ class Outcome(StrEnum):
 _SEVERITY = tuple(Outcome)
 _NAMED = 6  # of each outcome in the sentence; the table of collectors has all
 
-_DENIED = frozenset({
-    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure",
-    "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
-    "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidAccessKeyId",
-    "RequestTimeTooSkewed", "InvalidSignatureException", "TokenRefreshRequired",
-    "OptInRequired", "AllAccessDisabled", "NotAuthorized", "AuthorizationError", "Forbidden",
-})  # fmt: skip
-_THROTTLED = frozenset({
-    "Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
-    "RequestThrottledException", "RequestLimitExceeded", "TooManyRequestsException",
-    "ProvisionedThroughputExceededException", "SlowDown", "PriorRequestNotComplete",
-    "BandwidthLimitExceeded", "LimitExceededException", "EC2ThrottledException",
-})  # fmt: skip
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "AuthFailure",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "InvalidAccessKeyId",
+        "RequestTimeTooSkewed",
+        "InvalidSignatureException",
+        "TokenRefreshRequired",
+        "OptInRequired",
+        "AllAccessDisabled",
+        "NotAuthorized",
+        "AuthorizationError",
+        "Forbidden",
+    }
+)
+_THROTTLED = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "RequestLimitExceeded",
+        "TooManyRequestsException",
+        "ProvisionedThroughputExceededException",
+        "SlowDown",
+        "PriorRequestNotComplete",
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "EC2ThrottledException",
+    }
+)
 
 
 def outcome_of_error(code: str, status: int | None) -> Outcome:

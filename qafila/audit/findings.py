@@ -57,11 +57,13 @@ def look_closer(
                 billed = next((cost[a] for a in sorted(aliases(resource)) if a in cost), None)
                 found.append(
                     Finding(
-                        kind, resource.id, sentence,
+                        kind,
+                        resource.id,
+                        sentence,
                         None if billed is None else billed.largest_period(),
                         None if billed is None else billed.currency,
                     )
-                )  # fmt: skip
+                )
     return found
 
 

@@ -75,9 +75,13 @@ def _elsewhere(sources: Sources, pages: int) -> Iterator[Place]:
     """Yield places outside AWS; all looks at one of them keep one pace."""
     for name, cluster, namespaces in sources.kubernetes:
         look = partial(
-            Cluster, cluster.client(), name, namespaces=namespaces,
-            limits=ClusterLimits(pages=pages), pacing=Pacing(kubernetes_cluster.RATES, share=1),
-        )  # fmt: skip
+            Cluster,
+            cluster.client(),
+            name,
+            namespaces=namespaces,
+            limits=ClusterLimits(pages=pages),
+            pacing=Pacing(kubernetes_cluster.RATES, share=1),
+        )
         yield Place(name, collectors_of("kubernetes"), partial(_plain, look))
     for name, database in sources.postgres:
         secret = None if database.password is None else database.password.get_secret_value()

@@ -61,9 +61,15 @@ def keep_audit(
         body["difference"] = None if difference is None else difference_body(difference)
         _write_snapshot(ledger, audit_id, inventory, difference)
         number = record_evidence(
-            ledger, "audit", judged.sentence, workload=inventory.workload, generation=generation,
-            verdict=judged.verdict, body=body, run_id=run_id,
-        )  # fmt: skip
+            ledger,
+            "audit",
+            judged.sentence,
+            workload=inventory.workload,
+            generation=generation,
+            verdict=judged.verdict,
+            body=body,
+            run_id=run_id,
+        )
         cursor.execute(
             statement("audit", "summarise_audit"),
             {"audit_id": audit_id, "summary": Jsonb(body), "evidence_number": number},
@@ -79,36 +85,56 @@ def _write_snapshot(
         cursor.executemany(
             statement("audit", "insert_outcome"),
             [
-                {"audit_id": audit_id, "collector": c.collector, "account": c.account,
-                 "region": c.region, "outcome": c.outcome.value,
-                 "resources": len(c.resources), "calls": c.calls, "missed": c.missed}
+                {
+                    "audit_id": audit_id,
+                    "collector": c.collector,
+                    "account": c.account,
+                    "region": c.region,
+                    "outcome": c.outcome.value,
+                    "resources": len(c.resources),
+                    "calls": c.calls,
+                    "missed": c.missed,
+                }
                 for c in _one_a_place(inventory.looked)
             ],
-        )  # fmt: skip
+        )
         _copy(
-            cursor, "copy_resources",
+            cursor,
+            "copy_resources",
             (
-                (audit_id, r["id"], r["kind"], r["name"], r["account"], _region(r["region"]),
-                 r["size_bytes"], Jsonb(r["tags"]), Jsonb(r["facts"]), r["collector"])
+                (
+                    audit_id,
+                    r["id"],
+                    r["kind"],
+                    r["name"],
+                    r["account"],
+                    _region(r["region"]),
+                    r["size_bytes"],
+                    Jsonb(r["tags"]),
+                    Jsonb(r["facts"]),
+                    r["collector"],
+                )
                 for r in made["resources"]
             ),
-        )  # fmt: skip
+        )
         _copy(
-            cursor, "copy_edges",
+            cursor,
+            "copy_edges",
             dict.fromkeys(
                 (audit_id, e.from_id, e.to_id, e.kind, e.source, e.confidence, e.last_seen)
                 for e in _one_an_edge(inventory)
             ),
-        )  # fmt: skip
+        )
         _copy(
-            cursor, "copy_rows",
+            cursor,
+            "copy_rows",
             (
                 (audit_id, part, number, Json(row))
                 for part, rows in made.items()
                 if part not in _OWN
                 for number, row in enumerate(rows, 1)
             ),
-        )  # fmt: skip
+        )
 
 
 def _copy(cursor: Any, name: str, rows: Iterable[Sequence[Any]]) -> None:
@@ -151,8 +177,17 @@ def last_snapshot(ledger: Connection, workload: str) -> Snapshot | None:
         audit_id=audit["id"],
         at=audit["finished_at"].astimezone(UTC).isoformat(timespec="seconds"),
         resources=tuple(
-            Seen(r["id"], r["kind"], r["name"], r["region"], r["collector"], r["size_bytes"],
-                 r["tags"], r["facts"], r["account"])
+            Seen(
+                r["id"],
+                r["kind"],
+                r["name"],
+                r["region"],
+                r["collector"],
+                r["size_bytes"],
+                r["tags"],
+                r["facts"],
+                r["account"],
+            )
             for r in _rows(ledger, "resources_of", key)
         ),
         outcomes={
@@ -163,7 +198,7 @@ def last_snapshot(ledger: Connection, workload: str) -> Snapshot | None:
         period=body.get("period"),
         state=state_in(body),
         spend=_spend(body, _rows(ledger, "rows_of", {**key, "part": "spend_items"})),
-    )  # fmt: skip
+    )
 
 
 def _snapshot(inventory: Inventory, body: Mapping[str, Any]) -> Snapshot:
@@ -172,8 +207,17 @@ def _snapshot(inventory: Inventory, body: Mapping[str, Any]) -> Snapshot:
         audit_id=int(body["audit_id"]),
         at="",
         resources=tuple(
-            Seen(r.id, r.kind, r.name, r.region, seen_by.get(r.id, ""), r.size_bytes,
-                 dict(r.tags), dict(r.facts), r.account)
+            Seen(
+                r.id,
+                r.kind,
+                r.name,
+                r.region,
+                seen_by.get(r.id, ""),
+                r.size_bytes,
+                dict(r.tags),
+                dict(r.facts),
+                r.account,
+            )
             for r in inventory.resources
         ),
         outcomes={
@@ -184,7 +228,7 @@ def _snapshot(inventory: Inventory, body: Mapping[str, Any]) -> Snapshot:
         period=body["period"],
         state=state_in(body),
         spend=inventory.spend_items or _spend(body, ()),
-    )  # fmt: skip
+    )
 
 
 def _spend(body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[ServiceSpend, ...]:
@@ -193,9 +237,13 @@ def _spend(body: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> tuple[
     for row in (row["body"] for row in rows):
         quantity = row.get("quantity")
         items.setdefault(row["service"], []).append(
-            LineItem(row["item"], Decimal(row["amount"]),
-                     None if quantity is None else Decimal(quantity), row.get("unit") or "")
-        )  # fmt: skip
+            LineItem(
+                row["item"],
+                Decimal(row["amount"]),
+                None if quantity is None else Decimal(quantity),
+                row.get("unit") or "",
+            )
+        )
     if not items:
         named = (body.get("spend_by_service") or {}).items()
         items = {name: [LineItem(name, Decimal(amount))] for name, amount in named}

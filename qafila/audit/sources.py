@@ -85,8 +85,14 @@ def sources_of(
 
 
 def _others(given: AuditSources) -> tuple[object, ...]:
-    return (given.kubernetes, given.postgres, given.prometheus, given.traces, given.flow_logs,
-            given.code)  # fmt: skip
+    return (
+        given.kubernetes,
+        given.postgres,
+        given.prometheus,
+        given.traces,
+        given.flow_logs,
+        given.code,
+    )
 
 
 class _Looked:

@@ -61,18 +61,21 @@ def take_stock(
                 workload, corpus.found, resources=resources, model_uses=uses, serving=serving
             ),
             *assess_estate(
-                resources, outcomes_by_collector(collected), model_uses=uses, serving=serving,
+                resources,
+                outcomes_by_collector(collected),
+                model_uses=uses,
+                serving=serving,
                 besides=frozenset({workload.name}),
             ),
         ),
         corpus=corpus.found,
         read=(*files.told, *observed.parts, *(() if corpus.found else (corpus.outcome,))),
-        waves=plan_waves(
-            resources, edges, criticality_of={workload.name: workload.criticality}
-        ) if resources else None,
+        waves=plan_waves(resources, edges, criticality_of={workload.name: workload.criticality})
+        if resources
+        else None,
         lock_in=files.code,
         gravity=gravity,
-    )  # fmt: skip
+    )
     return found if files.billed is None else _with_bill(found, files, observed.traffic, as_of)
 
 

@@ -30,9 +30,13 @@ def abandon_generation(ledger: Connection, name: str, why: str) -> Generation:
     with ledger.transaction():
         ended = move_phase(ledger, generation, Event.ABANDON)
         record_evidence(
-            ledger, "abandon", f"generation {generation.number} abandoned: {why}", workload=name,
-            generation=generation.number, body={"from": generation.phase, "why": why},
-        )  # fmt: skip
+            ledger,
+            "abandon",
+            f"generation {generation.number} abandoned: {why}",
+            workload=name,
+            generation=generation.number,
+            body={"from": generation.phase, "why": why},
+        )
     target = workload.corpus.target
     if isinstance(target, PgvectorTarget):
         with (

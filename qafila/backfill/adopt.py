@@ -79,12 +79,14 @@ def adopt_column(ledger: Connection, name: str, by: str) -> Adopted:
         with ledger.transaction():
             generation = move_phase(ledger, generation, Event.ADOPT)
             record_evidence(
-                ledger, "adopt",
+                ledger,
+                "adopt",
                 f"column {target.column.column} of {target.column.table} adopted as generation "
                 f"{generation.number} by {by.strip()}",
-                workload=name, generation=generation.number,
+                workload=name,
+                generation=generation.number,
                 body={"by": by.strip(), "compared": len(likeness), "likeness": median},
-            )  # fmt: skip
+            )
     return Adopted(generation, len(likeness), median)
 
 
@@ -116,9 +118,10 @@ def _compare(ledger: Connection, workload: Workload, generation: Generation) -> 
         problems = store.problems()
         if problems:
             raise BadInput(
-                f"the column of {workload.name} cannot be adopted:", problems,
+                f"the column of {workload.name} cannot be adopted:",
+                problems,
                 remedy="mend these, then again.",
-            )  # fmt: skip
+            )
         assert isinstance(store, ColumnStore)
         texts, stored = store.sample_own(SAMPLE_ROWS)
     if not texts:

@@ -84,11 +84,17 @@ def put_shards(
         spent = before.spent if number == 0 else Spent()
         ledger.execute(
             statement("backfill", "insert_shard"),
-            {**_key(generation), "number": number, "rows": r.rows, "epoch": before.epoch + 1,
-             "tokens": spent.tokens, "cost": spent.cost,
-             "low": None if r.low is None else Jsonb(r.low),
-             "high": None if r.high is None else Jsonb(r.high)},
-        )  # fmt: skip
+            {
+                **_key(generation),
+                "number": number,
+                "rows": r.rows,
+                "epoch": before.epoch + 1,
+                "tokens": spent.tokens,
+                "cost": spent.cost,
+                "low": None if r.low is None else Jsonb(r.low),
+                "high": None if r.high is None else Jsonb(r.high),
+            },
+        )
 
 
 def forget_shards(ledger: Connection, generation: Generation) -> Forgotten:
@@ -127,10 +133,16 @@ def claim_shard(
     with ledger.cursor(row_factory=class_row(Shard)) as cursor:
         return cursor.execute(
             statement("backfill", "claim_shard"),
-            {**_key(generation), "number": number, "except": list(except_for),
-             "owner": socket.gethostname(), "pid": os.getpid(), "run": run_id,
-             "ttl": ttl_seconds},
-        ).fetchone()  # fmt: skip
+            {
+                **_key(generation),
+                "number": number,
+                "except": list(except_for),
+                "owner": socket.gethostname(),
+                "pid": os.getpid(),
+                "run": run_id,
+                "ttl": ttl_seconds,
+            },
+        ).fetchone()
 
 
 def left_to_load(ledger: Connection, generation: Generation) -> int:
@@ -144,11 +156,20 @@ def beat_shard(ledger: Connection, generation: Generation, mark: Checkpoint, spe
     """Note how far a shard is; False when somebody else has claimed it."""
     row = ledger.execute(
         statement("backfill", "beat_shard"),
-        {**_key(generation), "number": mark.shard, "epoch": mark.epoch, "rows": mark.rows,
-         "chunks": mark.chunks, "finished": mark.finished, "copied": spent.copied,
-         "reused": spent.reused, "embedded": spent.embedded, "tokens": spent.tokens,
-         "cost": spent.cost},
-    ).fetchone()  # fmt: skip
+        {
+            **_key(generation),
+            "number": mark.shard,
+            "epoch": mark.epoch,
+            "rows": mark.rows,
+            "chunks": mark.chunks,
+            "finished": mark.finished,
+            "copied": spent.copied,
+            "reused": spent.reused,
+            "embedded": spent.embedded,
+            "tokens": spent.tokens,
+            "cost": spent.cost,
+        },
+    ).fetchone()
     return row is not None
 
 

@@ -135,16 +135,25 @@ def compare_whole(
         groups = _groups(differing, np.maximum(wanted.rows, found.rows), most_held)
         every = parts or [Part(0)]
         _walk(
-            differences, lambda keys: groups[bucket(keys)], int(groups.max()) + 1,
+            differences,
+            lambda keys: groups[bucket(keys)],
+            int(groups.max()) + 1,
             _wanted_by_part(source, workload, absent, every, batch_rows),
             store.witnesses(batch_rows),
-        )  # fmt: skip
+        )
         if bucket is served_buckets_of and not differences.counts:
             # rows moved meanwhile, or two servers hash differently: our own sums say which
             return compare_whole(
-                source, store, workload, fingerprint, set_aside, parts,
-                batch_rows=batch_rows, most_held=most_held, served=False,
-            )  # fmt: skip
+                source,
+                store,
+                workload,
+                fingerprint,
+                set_aside,
+                parts,
+                batch_rows=batch_rows,
+                most_held=most_held,
+                served=False,
+            )
         if workload.corpus.live_sync:
             differences = _settled(differences, source, store, workload, fingerprint, absent)
     moved = bool(differing.any()) and not differences.counts

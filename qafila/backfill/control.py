@@ -106,8 +106,10 @@ def _hold(ledger: Connection, generation: Generation, run_id: str | None) -> int
     held = read_load(ledger, generation)
     assert held is not None
     if run_id is not None and me == {
-        "holder": held.holder, "pid": held.holder_pid, "run": held.holder_run
-    }:  # fmt: skip
+        "holder": held.holder,
+        "pid": held.holder_pid,
+        "run": held.holder_run,
+    }:
         return held.epoch  # ours: the ledger went away after it had said yes
     age = held.age_seconds or 0.0
     run = f", flow run {held.holder_run}" if held.holder_run else ""
@@ -122,8 +124,12 @@ def _hold(ledger: Connection, generation: Generation, run_id: str | None) -> int
 
 def beat_load(ledger: Connection, generation: Generation, epoch: int, health: Speed = FULL) -> bool:
     """Give the coordinator's sign of life; False when somebody else coordinates by now."""
-    key = {**_key(generation), "epoch": epoch, "health_speed": health.share,
-           "health_reason": mask_text(health.reason)}  # fmt: skip
+    key = {
+        **_key(generation),
+        "epoch": epoch,
+        "health_speed": health.share,
+        "health_reason": mask_text(health.reason),
+    }
     return ledger.execute(statement("backfill", "beat_load"), key).fetchone() is not None
 
 
@@ -144,9 +150,15 @@ def ask_of_load(
     """
     asked = ledger.execute(
         statement("backfill", "ask_of_load"),
-        {**_key(generation), "state": state, "speed": speed, "by": by, "reason": reason,
-         "epoch": epoch},
-    ).fetchone()  # fmt: skip
+        {
+            **_key(generation),
+            "state": state,
+            "speed": speed,
+            "by": by,
+            "reason": reason,
+            "epoch": epoch,
+        },
+    ).fetchone()
     if asked is None:
         raise Refused(
             f"generation {generation.number} of {generation.workload} is not being loaded.",

@@ -64,9 +64,15 @@ class Copier:
 
         check()
         mark = store.copy_from(
-            self._source, self._settings, shard.high_key, first, batch_rows, set_aside,
-            low=shard.low_key, on_batch=on_batch,
-        )  # fmt: skip
+            self._source,
+            self._settings,
+            shard.high_key,
+            first,
+            batch_rows,
+            set_aside,
+            low=shard.low_key,
+            on_batch=on_batch,
+        )
         beat(ledger, generation, mark, Spent(copied=mark.chunks - told.chunks))
         return Loaded.between(first, mark, dead, time.perf_counter() - started)
 

@@ -197,9 +197,13 @@ def _set_aside_again(
     for chunk, reason in rejected:
         ledger.execute(
             statement("dead_letter", "set_aside_again"),
-            {**_key(generation), "source_key": chunk.source_key, "number": chunk.number,
-             "reason": mask_text(reason)},
-        )  # fmt: skip
+            {
+                **_key(generation),
+                "source_key": chunk.source_key,
+                "number": chunk.number,
+                "reason": mask_text(reason),
+            },
+        )
 
 
 def _mark_replayed(
@@ -210,10 +214,13 @@ def _mark_replayed(
 ) -> None:
     ledger.execute(
         statement("dead_letter", "mark_replayed"),
-        {**_key(generation), "keys": list(keys),
-         "again_keys": [chunk.source_key for chunk, _ in rejected],
-         "again_numbers": [chunk.number for chunk, _ in rejected]},
-    )  # fmt: skip
+        {
+            **_key(generation),
+            "keys": list(keys),
+            "again_keys": [chunk.source_key for chunk, _ in rejected],
+            "again_numbers": [chunk.number for chunk, _ in rejected],
+        },
+    )
 
 
 def _key(generation: Generation) -> dict[str, Any]:

@@ -89,9 +89,16 @@ def _whole(row: SourceRow) -> Chunk:
             row.key_text, 0, 0, len(text), row.title, text, text_digest(text), row.acl, row.metadata
         )
     return Chunk(
-        piece.source_key, piece.number, piece.start, piece.end, row.title, text, text_digest(text),
-        row.acl, row.metadata,
-    )  # fmt: skip
+        piece.source_key,
+        piece.number,
+        piece.start,
+        piece.end,
+        row.title,
+        text,
+        text_digest(text),
+        row.acl,
+        row.metadata,
+    )
 
 
 def _split(
@@ -107,11 +114,18 @@ def _split(
         return []
     return [
         Chunk(
-            key, span.number, span.start, span.end, row.title, part := text[span.start : span.end],
-            text_digest(part), row.acl, row.metadata,
+            key,
+            span.number,
+            span.start,
+            span.end,
+            row.title,
+            part := text[span.start : span.end],
+            text_digest(part),
+            row.acl,
+            row.metadata,
         )
         for span in spans
-    ]  # fmt: skip
+    ]
 
 
 def without_text(
@@ -216,6 +230,11 @@ def put_dead_letter(
     """Set one chunk aside with its reason, before its batch commits; a second time is the same."""
     ledger.execute(
         statement("backfill", "put_dead_letter"),
-        {"workload": generation.workload, "generation": generation.number,
-         "source_key": source_key, "number": number, "reason": mask_text(reason)},
-    )  # fmt: skip
+        {
+            "workload": generation.workload,
+            "generation": generation.number,
+            "source_key": source_key,
+            "number": number,
+            "reason": mask_text(reason),
+        },
+    )

@@ -201,25 +201,52 @@ def render(plan: BackfillPlan, shown: Callable[[str], str] = str) -> str:
 
 def _table(plan: BackfillPlan) -> list[str]:
     """Return the ways and their sum as an aligned table."""
-    head = ["way", "rows", "chunks", "tokens", f"{plan.currency} P50", f"{plan.currency} P95",
-            "minutes P50", "minutes P95"]  # fmt: skip
+    head = [
+        "way",
+        "rows",
+        "chunks",
+        "tokens",
+        f"{plan.currency} P50",
+        f"{plan.currency} P95",
+        "minutes P50",
+        "minutes P95",
+    ]
     rows = [
-        [str(s.mode), f"{s.rows:,}", f"{s.chunks:,}", f"{s.tokens:,}", _money(s.cost_p50),
-         _money(s.cost_p95), _minutes(s.seconds_p50), _minutes(s.seconds_p95)]
+        [
+            str(s.mode),
+            f"{s.rows:,}",
+            f"{s.chunks:,}",
+            f"{s.tokens:,}",
+            _money(s.cost_p50),
+            _money(s.cost_p95),
+            _minutes(s.seconds_p50),
+            _minutes(s.seconds_p95),
+        ]
         for s in plan.by_mode
-    ]  # fmt: skip
+    ]
     rows.append(
-        ["all", f"{plan.rows:,}", f"{plan.chunks_estimated:,}", f"{plan.tokens_estimated:,}",
-         _money(plan.cost_estimated), _money(plan.cost_p95), _minutes(plan.seconds_p50),
-         _minutes(plan.seconds_p95)]
-    )  # fmt: skip
+        [
+            "all",
+            f"{plan.rows:,}",
+            f"{plan.chunks_estimated:,}",
+            f"{plan.tokens_estimated:,}",
+            _money(plan.cost_estimated),
+            _money(plan.cost_p95),
+            _minutes(plan.seconds_p50),
+            _minutes(plan.seconds_p95),
+        ]
+    )
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
     return [
-        "| " + " | ".join(_aligned(n, cell, width) for n, (cell, width) in
-                          enumerate(zip(row, widths, strict=True))) + " |"
+        "| "
+        + " | ".join(
+            _aligned(n, cell, width)
+            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
         for row in (head, rule, *rows)
-    ]  # fmt: skip
+    ]
 
 
 def _aligned(column: int, cell: str, width: int) -> str:

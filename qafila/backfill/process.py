@@ -88,8 +88,12 @@ def _sample(told: dict[str, Any]) -> int:
 
 
 def _told(error: QafilaError) -> dict[str, str]:
-    return {"kind": type(error).__name__, "what": error.what, "kept": error.kept,
-            "remedy": error.remedy}  # fmt: skip
+    return {
+        "kind": type(error).__name__,
+        "what": error.what,
+        "kept": error.kept,
+        "remedy": error.remedy,
+    }
 
 
 def _stop_with_parent(pulse: Pulse) -> None:

@@ -64,9 +64,13 @@ def _spread(ranges: Sequence[KeyRange]) -> list[KeyRange]:
 
 
 def _portions(
-    rows: Sequence[SourceRow], workload: Workload, vectorise: Vectorise, embedder: Any, *,
+    rows: Sequence[SourceRow],
+    workload: Workload,
+    vectorise: Vectorise,
+    embedder: Any,
+    *,
     timed: bool,
-) -> tuple[list[Portion], int]:  # fmt: skip
+) -> tuple[list[Portion], int]:
     began = time.perf_counter()
     by_row = [chunks_of([row], workload) for row in rows]
     chunks: list[Chunk] = [c for of_row in by_row for c in of_row]
@@ -99,8 +103,11 @@ def _portions(
 
 def as_told(sample: Sample, rate: float | None) -> dict[str, Any]:
     """Return a sample as JSON values, for a pipe."""
-    return {"batches": [[asdict(p) for p in b] for b in sample.batches],
-            "characters": sample.characters, "rate": rate}  # fmt: skip
+    return {
+        "batches": [[asdict(p) for p in b] for b in sample.batches],
+        "characters": sample.characters,
+        "rate": rate,
+    }
 
 
 def from_told(told: dict[str, Any]) -> tuple[Sample, float | None]:

@@ -123,9 +123,12 @@ def _child(told: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """Start a process, tell it what to do, and let it end with the block."""
     child = subprocess.Popen(
         [sys.executable, "-m", "qafila.backfill.process"],
-        cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=_ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-    )  # fmt: skip
+    )
     assert child.stdin is not None
     assert child.stdout is not None
     try:

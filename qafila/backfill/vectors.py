@@ -123,11 +123,15 @@ class Vectorise:
         bridged = self._maps is not None
         decisions = [
             mode_of(
-                self._wanted, h, whole=self._whole, sound=s, cached=bool(f),
+                self._wanted,
+                h,
+                whole=self._whole,
+                sound=s,
+                cached=bool(f),
                 map_from=h if bridged else None,
             )
             for h, s, f in zip(held, sound, found, strict=True)
-        ]  # fmt: skip
+        ]
         ways = Ways(decisions, vectors)
         for n in ways.of(Mode.COPY):
             vectors[n] = brought[n]

@@ -88,9 +88,14 @@ def compare_generation(
     parts = [Part(s.number, s.low_key, s.high_key) for s in list_shards(ledger, known)]
     with open_source(ledger, workload) as source:
         return compare_whole(
-            source, store, workload, generation.fingerprint, list_set_aside(ledger, known), parts,
+            source,
+            store,
+            workload,
+            generation.fingerprint,
+            list_set_aside(ledger, known),
+            parts,
             batch_rows=batch_rows,
-        )  # fmt: skip
+        )
 
 
 def verify_generation(

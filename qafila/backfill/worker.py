@@ -104,9 +104,11 @@ def work(
 def working_as(assignment: Assignment) -> AbstractContextManager[None]:
     """Name the sessions that are opened in the block after this worker."""
     return working_on(
-        "load", workload=assignment.workload, generation=assignment.generation,
+        "load",
+        workload=assignment.workload,
+        generation=assignment.generation,
         worker=assignment.number,
-    )  # fmt: skip
+    )
 
 
 def _work(
@@ -254,13 +256,24 @@ def load_one(
             require_shape(desk.source, desk.shape)
         if desk.copier is not None:
             return desk.copier.load(
-                desk.ledger, generation, shard, desk.store, batch_rows=batch_rows,
+                desk.ledger,
+                generation,
+                shard,
+                desk.store,
+                batch_rows=batch_rows,
                 check=pulse.check,
-            )  # fmt: skip
+            )
         return load_claimed(
-            desk.ledger, workload, generation, shard, desk.source, desk.store, desk.vectorise,
-            batch_rows=batch_rows, check=pulse.check,
-        )  # fmt: skip
+            desk.ledger,
+            workload,
+            generation,
+            shard,
+            desk.source,
+            desk.store,
+            desk.vectorise,
+            batch_rows=batch_rows,
+            check=pulse.check,
+        )
     except BaseException as error:
         told = None if isinstance(error, Stopped | StaleEpoch) else first_line(error)
         with suppress(psycopg.Error):

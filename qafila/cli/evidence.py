@@ -147,8 +147,10 @@ def export(
         return
     screen.say(str(bundle.path))
     screen.say(f"{story.verdict(facts)}  {story.sentence(facts)}")
-    screen.say(f"{bundle.evidence_rows} rows, {len(facts.looks)} looks; SHA-256 of the manifest, "
-               f"to keep elsewhere: {bundle.manifest_sha256}")  # fmt: skip
+    screen.say(
+        f"{bundle.evidence_rows} rows, {len(facts.looks)} looks; SHA-256 of the manifest, "
+        f"to keep elsewhere: {bundle.manifest_sha256}"
+    )
     if bundle.masked_rows:
         screen.say(f"{bundle.masked_rows} rows held a secret, which was taken out.")
     screen.say(f"Check it:  qafila evidence verify --bundle {bundle.path}")

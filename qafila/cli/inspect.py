@@ -70,8 +70,9 @@ def inspect(
 
     problems = _problems(url, qdrant, connection, table, collection)
     if problems:
-        raise BadInput("what should be inspected is not clear:", problems,
-                       remedy="qafila inspect --help")  # fmt: skip
+        raise BadInput(
+            "what should be inspected is not clear:", problems, remedy="qafila inspect --help"
+        )
     if html is not None and not html.parent.is_dir():
         raise BadInput(f"there is no folder {html.parent} for --html.", remedy="make it first")
     if html is not None:
@@ -108,9 +109,12 @@ def inspect(
 
 
 def _problems(
-    url: str | None, qdrant: str | None, connection: str | None, table: str | None,
+    url: str | None,
+    qdrant: str | None,
+    connection: str | None,
+    table: str | None,
     collection: str | None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     problems = []
     if sum(x is not None for x in (url, qdrant, connection)) != 1:
         problems.append("give one of --url, --qdrant and --connection")
@@ -123,9 +127,14 @@ def _problems(
 
 @contextmanager
 def _inspector(
-    url: str | None, qdrant: str | None, connection: str | None, briefly: bool, sample: int,
-    seed: int, timeout_seconds: int,
-) -> Iterator[Any]:  # fmt: skip
+    url: str | None,
+    qdrant: str | None,
+    connection: str | None,
+    briefly: bool,
+    sample: int,
+    seed: int,
+    timeout_seconds: int,
+) -> Iterator[Any]:
     """Open what was asked for; nothing is imported that the other store needs."""
     from qafila.inspect import address as reaching
     from qafila.inspect.inspection import Looking
@@ -180,9 +189,15 @@ def _print_briefly(inspected: Sequence[Inspected]) -> None:
     for one in inspected:
         facts, found = one.facts, one.inspection.findings
         rows.append(
-            (facts.name, facts.vector or "unnamed", f"{facts.rows:,}", facts.layout.maker,
-             one.inspection.sentence, found[0].code if found else "")
-        )  # fmt: skip
+            (
+                facts.name,
+                facts.vector or "unnamed",
+                f"{facts.rows:,}",
+                facts.layout.maker,
+                one.inspection.sentence,
+                found[0].code if found else "",
+            )
+        )
     screen.print_table(("name", "vector", "rows", "layout", "verdict", "first"), rows)
     screen.say("")
     option = "--table" if inspected[0].facts.store == "pgvector" else "--collection"

@@ -18,9 +18,11 @@ Workload = Annotated[str, typer.Argument(help="Name of the workload.")]
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     group = typer.Typer(
-        name="live-sync", help="Capture what is written to a source.", no_args_is_help=True,
+        name="live-sync",
+        help="Capture what is written to a source.",
+        no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
-    )  # fmt: skip
+    )
     group.command()(install)
     group.command()(status)
     group.command()(remove)
@@ -49,9 +51,10 @@ def install(
                 screen.say(script)
             if problems:
                 raise BadInput(
-                    "this could not be installed:", problems,
+                    "this could not be installed:",
+                    problems,
                     remedy=f"mend these, then: qafila live-sync install {workload}",
-                )  # fmt: skip
+                )
             return
         corpus = spec.corpus.model_copy(update={"live_sync": True})
         capture = ensure_capture(ledger, spec.model_copy(update={"corpus": corpus}))
@@ -75,8 +78,11 @@ def status(workload: Workload, as_json: AsJson = False) -> None:
     with open_ledger() as ledger:
         found = read_live_sync(ledger, read_workload(ledger, workload)[0])
     if as_json:
-        screen.print_json({"workload": workload, "installed": False, **asdict(found)}
-                          if found else {"workload": workload, "installed": False})  # fmt: skip
+        screen.print_json(
+            {"workload": workload, "installed": False, **asdict(found)}
+            if found
+            else {"workload": workload, "installed": False}
+        )
         return
     if found is None:
         screen.say(f"Live sync of {workload} is not installed.")

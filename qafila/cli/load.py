@@ -17,9 +17,11 @@ Why = Annotated[str, typer.Option("--why", help="Stands in the status line.")]
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     load = typer.Typer(
-        name="load", help="Steer a backfill while it runs.", no_args_is_help=True,
+        name="load",
+        help="Steer a backfill while it runs.",
+        no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
-    )  # fmt: skip
+    )
     load.command()(pause)
     load.command()(resume)
     load.command()(cancel)

@@ -52,20 +52,35 @@ def _print(found: LockIn, *, several: bool) -> None:
     screen.print_table(
         ("kind", "provider", "API", "hits", "files", "behind own", "effort", "because"),
         [
-            (s.kind, s.provider, ", ".join(s.apis), str(s.hits), str(s.files), str(s.behind),
-             s.effort, s.reason)
+            (
+                s.kind,
+                s.provider,
+                ", ".join(s.apis),
+                str(s.hits),
+                str(s.files),
+                str(s.behind),
+                s.effort,
+                s.reason,
+            )
             for s in found.summary
         ],
-    )  # fmt: skip
+    )
     screen.say("")
     screen.print_table(
         ("place", "kind", "provider", "API", "form", "effort", "code"),
         [
-            (f"{f'{h.repository}/' if several else ''}{h.file}:{h.line}:{h.column}", h.kind,
-             h.provider, _operation(h), h.site, h.effort, h.text)
+            (
+                f"{f'{h.repository}/' if several else ''}{h.file}:{h.line}:{h.column}",
+                h.kind,
+                h.provider,
+                _operation(h),
+                h.site,
+                h.effort,
+                h.text,
+            )
             for h in found.hits
         ],
-    )  # fmt: skip
+    )
 
 
 def _operation(hit: Hit) -> str:

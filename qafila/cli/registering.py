@@ -22,9 +22,14 @@ def digest() -> str:
     """Return what the deployments depend on, as one hash: prefect.yaml, flows, their models."""
     total = hashlib.sha256(version("prefect").encode())
     base = root()
-    files = [*base.glob("flows/*.py"), *base.glob("qafila/core/*.py"), *base.glob("blocks/*.py")]
+    files = [
+        *base.glob("flows/*.py"),
+        *base.glob("qafila/workload/*.py"),
+        *base.glob("blocks/*.py"),
+    ]
     files += [
-        base / "qafila" / "connecting" / "settings.py",
+        base / "qafila" / "connections" / "settings.py",
+        base / "qafila" / "validation" / "options.py",
         base / "qafila" / "stack" / "automations.py",
     ]
     for file in [base / "prefect.yaml", *sorted(files)]:

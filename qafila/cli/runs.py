@@ -71,9 +71,14 @@ def run(
         raise typer.Exit(130) from None
     if as_json:
         screen.print_json(
-            {"flow_run_id": str(started), "address": address, "state": ended.state,
-             "message": ended.message, "exit_code": ended.exit_code}
-        )  # fmt: skip
+            {
+                "flow_run_id": str(started),
+                "address": address,
+                "state": ended.state,
+                "message": ended.message,
+                "exit_code": ended.exit_code,
+            }
+        )
     elif ended.exit_code:
         screen.complain(ended.message)
         if "\nNext:  " not in ended.message:
@@ -96,9 +101,13 @@ def _bar(phase: str, workload: str, as_json: bool) -> Iterator[Callable[[], None
     from qafila.ledger.ledger import newest_generation, open_ledger
 
     shown = Progress(
-        TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(),
-        TextColumn("{task.fields[told]}"), console=console, transient=True,
-    )  # fmt: skip
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[told]}"),
+        console=console,
+        transient=True,
+    )
     with open_ledger() as ledger, shown:
         bar = shown.add_task("loading", total=1.0, told="")
 

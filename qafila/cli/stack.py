@@ -100,12 +100,13 @@ def doctor(
     s3_inventory: Annotated[
         list[str] | None,
         typer.Option(
-            "--s3-inventory", metavar="BUCKET[/PREFIX]",
+            "--s3-inventory",
+            metavar="BUCKET[/PREFIX]",
             help="With --aws-policy: where S3 Inventory delivers reports, which may then be read. "
             "Can be given several times.",
         ),
     ] = None,
-) -> None:  # fmt: skip
+) -> None:
     """Show each piece with version, address and health; exit 4 when one is not well."""
     from dataclasses import asdict
 
@@ -177,9 +178,10 @@ def _check_inventories(places: list[str], aws_policy: bool) -> None:
         problems.append("--s3-inventory says nothing without --aws-policy.")
     if problems:
         raise BadInput(
-            "no policy can be printed:", problems,
+            "no policy can be printed:",
+            problems,
             remedy="qafila doctor --aws-policy --s3-inventory BUCKET/PREFIX",
-        )  # fmt: skip
+        )
 
 
 def _tick(well: bool) -> str:

@@ -30,9 +30,10 @@ TITLES = {
     "rollback": "  rollback",
 }
 _FINDINGS = {
-    "orphan disk": "orphan disk", "untagged gpu": "GPU without tag",
+    "orphan disk": "orphan disk",
+    "untagged gpu": "GPU without tag",
     "cross-AZ traffic": "costly route",
-}  # fmt: skip
+}
 _NAME, _WIDTH = 16, 92
 _WRAPPER = TextWrapper(_WIDTH, break_long_words=False, break_on_hyphens=False)
 _QUIET = {"backfill-attempt", "validation-arm"}
@@ -93,8 +94,12 @@ def _lines(row: Evidence, approved: Sequence[int]) -> list[str]:
         return [row.sentence, *_to_look_at(body)]
     if row.kind == "backfill":
         rate = body.get("rows_per_s")
-        return [row.sentence, f"{rate:.0f} rows/s in this run · attempts {body['attempts']}"
-                if rate else f"attempts {body['attempts']}"]  # fmt: skip
+        return [
+            row.sentence,
+            f"{rate:.0f} rows/s in this run · attempts {body['attempts']}"
+            if rate
+            else f"attempts {body['attempts']}",
+        ]
     if row.kind == "validation" and body["systems"]:
         why = [] if row.verdict == Verdict.PASS else [f"! {row.sentence}"]
         return [_quality(body), *_validation_details(body), *why]

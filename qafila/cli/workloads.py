@@ -164,8 +164,14 @@ def adopt(
         adopted = adopt_column(ledger, workload, by)
     number = adopted.generation.number
     if as_json:
-        screen.print_json({"workload": workload, "generation": number,
-                           "compared": adopted.compared, "likeness": adopted.likeness})  # fmt: skip
+        screen.print_json(
+            {
+                "workload": workload,
+                "generation": number,
+                "compared": adopted.compared,
+                "likeness": adopted.likeness,
+            }
+        )
         return
     seen = "no row has a vector yet, so nothing was compared"
     if adopted.likeness is not None:

@@ -88,8 +88,10 @@ def _problems(
     if api_url is None and (token_file or ca_file):
         problems.append("token_file and ca_file go with api_url.")
     for name, path in (
-        ("kubeconfig", kubeconfig), ("token_file", token_file), ("ca_file", ca_file)
-    ):  # fmt: skip
+        ("kubeconfig", kubeconfig),
+        ("token_file", token_file),
+        ("ca_file", ca_file),
+    ):
         if path is not None and not Path(path).is_file():
             problems.append(f"{name}: there is no file {path}.")
     return problems

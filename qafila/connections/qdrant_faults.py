@@ -21,9 +21,11 @@ CORRECT_ADDRESS = (
     "6333, with no other service or proxy's page in front."
 )
 FAULTS = (
-    ApiException, httpx.HTTPError,
-    json.JSONDecodeError, UnicodeDecodeError,  # an answer that was cut short
-)  # fmt: skip
+    ApiException,
+    httpx.HTTPError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,  # an answer that was cut short
+)
 """What the client raises of a server, beside ``QdrantException`` and ``NoQdrantError``."""
 _LONGEST_REASON = 300
 

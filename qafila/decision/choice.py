@@ -24,8 +24,9 @@ from qafila.stores import sizes as sizing
 _TOP_DOCUMENTS = 1e9
 _TOP_QUERIES = 1e10
 _IN_PROCESS: Mapping[Storage, str] = {
-    "pgvector": "in-process-pgvector", "Qdrant": "in-process-qdrant",
-}  # fmt: skip
+    "pgvector": "in-process-pgvector",
+    "Qdrant": "in-process-qdrant",
+}
 _GENERATED_TOKENS = 300
 
 

@@ -217,10 +217,12 @@ def check_certificate(
     """Say how long the newest rollback certificate holds."""
     row = newest_certificate(ledger, workload)
     return core.check_certificate(
-        None if row is None else row["expires_at"], now, warn_hours=warn_hours,
+        None if row is None else row["expires_at"],
+        now,
+        warn_hours=warn_hours,
         drilled=None if row is None else row["generation"],
         serving=serving_generation(ledger, workload),
-    )  # fmt: skip
+    )
 
 
 def check_decision(workload: str, decided: Evidence | None) -> Finding:
@@ -293,14 +295,18 @@ def keep_night(
     """Write the night's evidence; return its verdict."""
     verdict = night_verdict(findings)
     record_evidence(
-        ledger, "nightly", night_sentence(findings), workload=workload,
-        generation=serving_generation(ledger, workload), verdict=verdict,
+        ledger,
+        "nightly",
+        night_sentence(findings),
+        workload=workload,
+        generation=serving_generation(ledger, workload),
+        verdict=verdict,
         body={
             "findings": [asdict(f) for f in findings],
             "alerts": [asdict(a) for a in alerts_of(findings)],
         },
         run_id=run_id,
-    )  # fmt: skip
+    )
     return verdict
 
 

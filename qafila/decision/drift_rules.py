@@ -85,9 +85,12 @@ def compare_prices(before: Sequence[Quote], after: Sequence[Quote], floors: Floo
     if gone:
         lines.append(f"gone from the price book: {', '.join(gone)}")
     return Finding(
-        "prices", True, tuple(lines) or (f"{len(new)} prices, none changed",), tuple(alerts),
+        "prices",
+        True,
+        tuple(lines) or (f"{len(new)} prices, none changed",),
+        tuple(alerts),
         {"items": len(new), "new": added, "gone": gone},
-    )  # fmt: skip
+    )
 
 
 # --- spend -------------------------------------------------------------------------------------
@@ -145,10 +148,13 @@ def decompose(before: Sequence[LineItem], after: Sequence[LineItem]) -> Decompos
         quantity0 = sum((w.quantity or Decimal(0) for w, _ in pairs), Decimal(0))
         quantity1 = sum((n.quantity or Decimal(0) for _, n in pairs), Decimal(0))
         part_price = sum(
-            (n.cost - w.cost / w.quantity * n.quantity
-             for w, n in pairs if w.quantity and n.quantity),
+            (
+                n.cost - w.cost / w.quantity * n.quantity
+                for w, n in pairs
+                if w.quantity and n.quantity
+            ),
             Decimal(0),
-        )  # fmt: skip
+        )
         part_volume = cost0 * quantity1 / quantity0 - cost0 if quantity0 else Decimal(0)
         price += part_price
         volume += part_volume
@@ -206,10 +212,13 @@ def compare_spend(periods: Sequence[PeriodSpend], floors: Floors, *, trailing: i
     else:
         parts = decompose(before.items, now.items)
         named = {
-            "price": parts.price, "volume": parts.volume, "mix": parts.mix,
-            "new items": parts.new_items, "gone items": parts.gone_items,
+            "price": parts.price,
+            "volume": parts.volume,
+            "mix": parts.mix,
+            "new items": parts.new_items,
+            "gone items": parts.gone_items,
             "without quantity": parts.unexplained,
-        }  # fmt: skip
+        }
         told = ", ".join(
             f"{name} {'not known' if v is None else format(v, '+.2f')}" for name, v in named.items()
         )
@@ -236,10 +245,12 @@ def compare_decision(decided: str | None, now: str | None, sentence: str) -> Fin
         return Finding("decision", True, (f"{decided} would be chosen again",))
     line = f"{decided} was chosen; today it would be {now or 'none'}: {sentence}"
     return Finding(
-        "decision", True, (line,),
+        "decision",
+        True,
+        (line,),
         (Alert("decision", line, {"decided": decided, "today": now}),),
         {"decided": decided, "today": now},
-    )  # fmt: skip
+    )
 
 
 # --- quality, latency, certificates ------------------------------------------------------------
@@ -294,9 +305,13 @@ def compare_latency(promised_ms: float | None, sample: Sample | None, *, ratio: 
 
 
 def check_certificate(
-    expires: datetime | None, now: datetime, *, warn_hours: float, drilled: int | None,
+    expires: datetime | None,
+    now: datetime,
+    *,
+    warn_hours: float,
+    drilled: int | None,
     serving: int | None,
-) -> Finding:  # fmt: skip
+) -> Finding:
     """Say whether the rollback that was drilled is still certified, and for how long."""
     subject = "certificate"
     if expires is None:

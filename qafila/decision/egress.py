@@ -154,11 +154,17 @@ def parse_tariffs(text: str) -> Tariffs:
         if not wrong:
             listings.append(
                 Listing(
-                    tariffs[name], row["vendor"], Kind(row["route"]), tuple(row["origins"]),
-                    tuple(row.get("destinations", ("*",))), int(row.get("sides", 1)),
-                    own[0]["currency"], own[0]["source"], own[0]["as_of"],
+                    tariffs[name],
+                    row["vendor"],
+                    Kind(row["route"]),
+                    tuple(row["origins"]),
+                    tuple(row.get("destinations", ("*",))),
+                    int(row.get("sides", 1)),
+                    own[0]["currency"],
+                    own[0]["source"],
+                    own[0]["as_of"],
                 )
-            )  # fmt: skip
+            )
     if problems:
         raise BadInput("the prices of moving bytes are not usable:", problems)
     return Tariffs(tuple(listings))

@@ -52,8 +52,9 @@ def section(found: Mapping[str, Any] | None) -> list[str]:
         "",
         f"{markdown_text(found['sentence'])} (evidence {found['evidence']}, {found['date']})",
         "",
-        markdown_row(["place", "embedder", "dimensions", "nDCG@10 (95 %)", "query p95",
-              "a million chunks"]),
+        markdown_row(
+            ["place", "embedder", "dimensions", "nDCG@10 (95 %)", "query p95", "a million chunks"]
+        ),
         "|" + " --- |" * 6,
         *(markdown_row(_cells(r, found["current"])) for r in rows),
         "",
@@ -62,7 +63,7 @@ def section(found: Mapping[str, Any] | None) -> list[str]:
         f"sample of {found['documents']:,} of {found['of_documents']:,} documents: "
         f"{markdown_text(found['note'])}.",
         "",
-    ]  # fmt: skip
+    ]
 
 
 def _cells(row: Mapping[str, Any], current: str) -> Sequence[str]:

@@ -26,9 +26,13 @@ from qafila.decision.prices import (
 from qafila.stores import sizes as sizing
 
 Compute = Literal[
-    "as today", "in process", "hyperscaler GPU", "specialised provider", "inference by token",
+    "as today",
+    "in process",
+    "hyperscaler GPU",
+    "specialised provider",
+    "inference by token",
     "hybrid",
-]  # fmt: skip
+]
 Storage = Literal["full-text", "pgvector", "Qdrant"]
 
 SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
@@ -88,25 +92,63 @@ class Pattern:
 
 
 PATTERNS = (
-    Pattern("stay", "as today", "full-text", "one server, one cloud, self-hosted",
-            "low", "plain PostgreSQL full-text search"),
-    Pattern("in-process-pgvector", "in process", "pgvector", "monolith, one cloud, self-hosted",
-            "low", "open-source PostgreSQL and an open model inside the service"),
-    Pattern("in-process-qdrant", "in process", "Qdrant", "services, one cloud, self-hosted",
-            "low", "open-source engine, but its own API beside SQL"),
-    Pattern("hyperscaler-gpu-pgvector", "hyperscaler GPU", "pgvector",
-            "services, one cloud, self-hosted model", "medium",
-            "open weights, but GPU quota and images of one cloud"),
-    Pattern("specialist-gpu-qdrant", "specialised provider", "Qdrant",
-            "services, several clouds, self-hosted model", "low",
-            "plain GPU machines; any provider runs the same containers"),
-    Pattern("by-token-pgvector", "inference by token", "pgvector",
-            "services, several vendors, managed model", "high",
-            "vectors of a closed model: leaving means embedding everything again"),
-    Pattern("hybrid-pgvector", "hybrid", "pgvector",
-            "services, several clouds, open model on CPU, rented GPU for bulk", "medium",
-            "open weights, but two providers to keep in step"),
-)  # fmt: skip
+    Pattern(
+        "stay",
+        "as today",
+        "full-text",
+        "one server, one cloud, self-hosted",
+        "low",
+        "plain PostgreSQL full-text search",
+    ),
+    Pattern(
+        "in-process-pgvector",
+        "in process",
+        "pgvector",
+        "monolith, one cloud, self-hosted",
+        "low",
+        "open-source PostgreSQL and an open model inside the service",
+    ),
+    Pattern(
+        "in-process-qdrant",
+        "in process",
+        "Qdrant",
+        "services, one cloud, self-hosted",
+        "low",
+        "open-source engine, but its own API beside SQL",
+    ),
+    Pattern(
+        "hyperscaler-gpu-pgvector",
+        "hyperscaler GPU",
+        "pgvector",
+        "services, one cloud, self-hosted model",
+        "medium",
+        "open weights, but GPU quota and images of one cloud",
+    ),
+    Pattern(
+        "specialist-gpu-qdrant",
+        "specialised provider",
+        "Qdrant",
+        "services, several clouds, self-hosted model",
+        "low",
+        "plain GPU machines; any provider runs the same containers",
+    ),
+    Pattern(
+        "by-token-pgvector",
+        "inference by token",
+        "pgvector",
+        "services, several vendors, managed model",
+        "high",
+        "vectors of a closed model: leaving means embedding everything again",
+    ),
+    Pattern(
+        "hybrid-pgvector",
+        "hybrid",
+        "pgvector",
+        "services, several clouds, open model on CPU, rented GPU for bulk",
+        "medium",
+        "open weights, but two providers to keep in step",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -257,16 +299,27 @@ def _bill(pattern: Pattern, need: Need, book: PriceBook, volumes: Volumes) -> _B
     gigabytes = volumes.queries * RESPONSE_BYTES / sizing.GIB
     if pattern.compute in ("specialised provider", "inference by token", "hybrid"):
         moved = volumes.documents * CHURN_PER_MONTH * need.bytes_per_document
-        moved = moved + volumes.queries * (CONTEXT_TOKENS if need.generated_tokens_per_query else
-                                           QUERY_TOKENS) * 4  # fmt: skip
+        moved = (
+            moved
+            + volumes.queries
+            * (CONTEXT_TOKENS if need.generated_tokens_per_query else QUERY_TOKENS)
+            * 4
+        )
         gigabytes = gigabytes + moved / sizing.GIB
         notes.append("traffic between clouds is costed at the home cloud's egress tiers")
     network = egress_costs(book.tariffs[HOME_CLOUD], gigabytes)
     used.extend(p for i, p in book.prices.items() if i.startswith(f"{HOME_CLOUD}-egress"))
     if gpu_needed > needed:
         needed, available = gpu_needed, gpu_available
-    return _Bill((total + network) * volumes.overhead, network, needed, available,
-                 tuple(used), tuple(machines), tuple(notes))  # fmt: skip
+    return _Bill(
+        (total + network) * volumes.overhead,
+        network,
+        needed,
+        available,
+        tuple(used),
+        tuple(machines),
+        tuple(notes),
+    )
 
 
 def _month(machine: Price) -> float:

@@ -79,9 +79,12 @@ def _workloads_mapped(facts: Facts) -> Answer:
     seen = [c for c, outcome in collectors.items() if outcome == "complete"]
     if collectors and not seen:
         return Answer(
-            key, question, False, "no collector saw everything it looked at",
+            key,
+            question,
+            False,
+            "no collector saw everything it looked at",
             f"grant read access to the collectors that were denied, then: {command}",
-        )  # fmt: skip
+        )
     blind = sorted(set(collectors) - set(seen))
     needs = len(audit.get("ai_need", []))
     because = f"{audit.get('resources', 0)} resources audited, {needs} AI-need candidates"
@@ -102,16 +105,20 @@ def _cost_estimated(facts: Facts) -> Answer:
     asked = decision.get("need", {}).get("queries_per_month")
     if asked != facts.workload.projection.queries_per_month:
         return Answer(
-            key, question, False,
+            key,
+            question,
+            False,
             f"the estimate is for {asked} queries a month, the workload file now projects "
             f"{facts.workload.projection.queries_per_month}",
             f"apply the former projection, or open the next generation and: {command}",
-        )  # fmt: skip
+        )
     return Answer(
-        key, question, True,
+        key,
+        question,
+        True,
         f"{len(rows)} patterns costed for {asked:,} queries a month; {chosen['name']}: "
         f"{chosen['monthly_p50']}–{chosen['monthly_p90']} {currency} a month (P50–P90)",
-    )  # fmt: skip
+    )
 
 
 def _monitored(facts: Facts) -> Answer:
@@ -125,9 +132,12 @@ def _monitored(facts: Facts) -> Answer:
     ]
     if missing:
         return Answer(
-            key, question, False, f"the workload file does not say {' and '.join(missing)}",
+            key,
+            question,
+            False,
+            f"the workload file does not say {' and '.join(missing)}",
             f"set {' and '.join(missing)} in the workload file, then: qafila apply FILE",
-        )  # fmt: skip
+        )
     return Answer(
         key, question, True, f"traces to {monitoring.traces}, metrics to {monitoring.metrics}"
     )
@@ -139,12 +149,14 @@ def _assessed(facts: Facts) -> Answer:
     if facts_of.personal_data != "none":
         form = "F112 (prior authorisation)" if facts_of.personal_data == "sensitive" else "F211"
         return Answer(
-            key, question, False,
+            key,
+            question,
+            False,
             f"the corpus holds {facts_of.personal_data} personal data, and the ledger has no "
             f"register entry or CNDP form {form} for it",
             "file them and name their numbers as the reason of an override: "
             f"qafila run preflight {facts.workload.name} with override set",
-        )  # fmt: skip
+        )
     places = ", ".join(facts_of.hosting)
     decision = facts.decision
     if decision is not None and decision.get("chosen"):
@@ -152,15 +164,19 @@ def _assessed(facts: Facts) -> Answer:
         outside = [c for c in chosen.get("countries", []) if c not in facts_of.hosting]
         if outside:
             return Answer(
-                key, question, False,
+                key,
+                question,
+                False,
                 f"the chosen architecture puts data in {', '.join(outside)}; allowed: {places}",
                 f"add the country to compliance.hosting, or: qafila run target-architecture "
                 f"{facts.workload.name}",
-            )  # fmt: skip
+            )
     return Answer(
-        key, question, True,
+        key,
+        question,
+        True,
         f"no personal data declared; purpose: {facts_of.purpose}; data may be in {places}",
-    )  # fmt: skip
+    )
 
 
 def _can_roll_back(facts: Facts) -> Answer:
@@ -168,20 +184,25 @@ def _can_roll_back(facts: Facts) -> Answer:
     router, rollout = facts.workload.service.router, facts.workload.rollout
     if facts.router_kind is None:
         return Answer(
-            key, question, False, f"the router's connection {router.block!r} was never recorded",
+            key,
+            question,
+            False,
+            f"the router's connection {router.block!r} was never recorded",
             f"create the block {router.block!r} in the Prefect UI, then: qafila apply FILE",
-        )  # fmt: skip
+        )
     if not facts.way_back_is_fed:
         name = facts.workload.name
         return Answer(
-            key, question, False,
+            key,
+            question,
+            False,
             "nobody said which model made the application's own column, so live sync cannot feed "
             "it: after a rollback, rows written since the cut-over have no vector in it, or that "
             "of their former text",
             f"qafila abandon {name} --why TEXT; name that model in corpus.embedder and apply; "
             f"qafila adopt {name} --by NAME; apply the new model again, and migrate. Or override "
             "it with the reason: the application feeds both columns, say",
-        )  # fmt: skip
+        )
     above = " %, ".join(str(weight) for weight in rollout.approval_weights)
     because = (
         f"weights back to the baseline on {router.block} ({router.kind}), a person above "
@@ -210,12 +231,17 @@ def _skilled(facts: Facts) -> Answer:
         parts = [f"nobody is named under {m}" for m in missing]
         parts += [f"the gap {g!r} has no plan" for g in unplanned]
         return Answer(
-            key, question, False, "; ".join(parts),
+            key,
+            question,
+            False,
+            "; ".join(parts),
             "name who, and write each gap with its plan ('GPU operations: course in June'), in "
             "the workload file; then: qafila apply FILE",
-        )  # fmt: skip
+        )
     gaps = f"; gaps with a plan: {len(skills.gaps)}" if skills.gaps else "; no gap declared"
     return Answer(
-        key, question, True,
+        key,
+        question,
+        True,
         f"AI: {', '.join(skills.ai)}; infrastructure: {', '.join(skills.infrastructure)}{gaps}",
-    )  # fmt: skip
+    )

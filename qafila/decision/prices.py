@@ -91,11 +91,16 @@ def parse_price_book(prices: str, models: str, egress: str) -> PriceBook:
     book = {r["item"]: Price(**{**r, "amount": Decimal(r["amount"])}) for r in rows["price"]}
     book |= {
         r["item"]: Price(
-            r["item"], "egress", r["unit"], r["currency"], Decimal(r["amount"]), r["source"],
+            r["item"],
+            "egress",
+            r["unit"],
+            r["currency"],
+            Decimal(r["amount"]),
+            r["source"],
             r["as_of"],
         )
         for r in rows["tier"]
-    }  # fmt: skip
+    }
     skip = ("item", "source", "as_of")
     return PriceBook(
         prices=book,

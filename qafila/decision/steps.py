@@ -107,12 +107,17 @@ def store_prices(ledger: Connection, book: PriceBook, at: datetime) -> bool:
             statement("decision", "insert_price"),
             [
                 {
-                    "snapshot_at": at, "item": p.item, "unit": p.unit, "currency": p.currency,
-                    "amount": p.amount, "source": p.source, "as_of": p.as_of,
+                    "snapshot_at": at,
+                    "item": p.item,
+                    "unit": p.unit,
+                    "currency": p.currency,
+                    "amount": p.amount,
+                    "source": p.source,
+                    "as_of": p.as_of,
                 }
                 for p in book.prices.values()
             ],
-        )  # fmt: skip
+        )
     return True
 
 
@@ -151,11 +156,20 @@ def decide(
     choice = choose(assessments, need)
     changes = what_would_change_our_mind(need, book, choice, seed=seed, samples=samples)
     return decision_record.evidence_body(
-        need, book, assessments, choice, changes,
-        context={"measured": how, "audit": _audit_lines(audit), "audit_evidence": audit.number,
-                 "embedders": embedders},
-        seed=seed, samples=samples,
-    )  # fmt: skip
+        need,
+        book,
+        assessments,
+        choice,
+        changes,
+        context={
+            "measured": how,
+            "audit": _audit_lines(audit),
+            "audit_evidence": audit.number,
+            "embedders": embedders,
+        },
+        seed=seed,
+        samples=samples,
+    )
 
 
 def _audit_lines(audit: Evidence) -> list[str]:

@@ -23,21 +23,64 @@ from qafila.demo.estate_plan import Seeded
 
 # FOCUS_Spec tag v1.2: its 57 columns, in the order in which exports write them.
 COLUMNS = (
-    "ProviderName", "PublisherName", "InvoiceIssuerName", "InvoiceId", "BillingAccountId",
-    "BillingAccountName", "BillingAccountType", "SubAccountId", "SubAccountName",
-    "SubAccountType", "BillingPeriodStart", "BillingPeriodEnd", "ChargePeriodStart",
-    "ChargePeriodEnd", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency",
-    "BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ListUnitPrice",
-    "ContractedUnitPrice", "PricingCategory", "PricingQuantity", "PricingUnit",
-    "PricingCurrency", "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
-    "PricingCurrencyListUnitPrice", "BillingCurrency", "ConsumedQuantity", "ConsumedUnit",
-    "ServiceName", "ServiceCategory", "ServiceSubcategory", "SkuId", "SkuMeter", "SkuPriceId",
-    "SkuPriceDetails", "ResourceId", "ResourceName", "ResourceType", "RegionId", "RegionName",
-    "AvailabilityZone", "CommitmentDiscountId", "CommitmentDiscountName",
-    "CommitmentDiscountCategory", "CommitmentDiscountType", "CommitmentDiscountStatus",
-    "CommitmentDiscountQuantity", "CommitmentDiscountUnit", "CapacityReservationId",
-    "CapacityReservationStatus", "Tags",
-)  # fmt: skip
+    "ProviderName",
+    "PublisherName",
+    "InvoiceIssuerName",
+    "InvoiceId",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingAccountType",
+    "SubAccountId",
+    "SubAccountName",
+    "SubAccountType",
+    "BillingPeriodStart",
+    "BillingPeriodEnd",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargeFrequency",
+    "BilledCost",
+    "EffectiveCost",
+    "ListCost",
+    "ContractedCost",
+    "ListUnitPrice",
+    "ContractedUnitPrice",
+    "PricingCategory",
+    "PricingQuantity",
+    "PricingUnit",
+    "PricingCurrency",
+    "PricingCurrencyContractedUnitPrice",
+    "PricingCurrencyEffectiveCost",
+    "PricingCurrencyListUnitPrice",
+    "BillingCurrency",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ServiceName",
+    "ServiceCategory",
+    "ServiceSubcategory",
+    "SkuId",
+    "SkuMeter",
+    "SkuPriceId",
+    "SkuPriceDetails",
+    "ResourceId",
+    "ResourceName",
+    "ResourceType",
+    "RegionId",
+    "RegionName",
+    "AvailabilityZone",
+    "CommitmentDiscountId",
+    "CommitmentDiscountName",
+    "CommitmentDiscountCategory",
+    "CommitmentDiscountType",
+    "CommitmentDiscountStatus",
+    "CommitmentDiscountQuantity",
+    "CommitmentDiscountUnit",
+    "CapacityReservationId",
+    "CapacityReservationStatus",
+    "Tags",
+)
 SYNTHETIC = "x_Synthetic"
 GHOST = "i-0dec0de0000000001"
 UNBILLED = "worker-2"
@@ -164,9 +207,12 @@ def _traffic(subject: Seeded, dice: random.Random) -> Iterator[_Charge]:
     across = "regional data transfer - in/out/between EC2 AZs or using elastic IPs or ELB"
     chatty = subject.app == "orders"  # the planted chatter
     yield _Charge(
-        subject, "Data Transfer", f"$0.010 per GB - {across}", PRICES["cross-AZ"],
+        subject,
+        "Data Transfer",
+        f"$0.010 per GB - {across}",
+        PRICES["cross-AZ"],
         _gigabytes(dice, 560 if chatty else 20),
-    )  # fmt: skip
+    )
     if subject.app == "shop":
         text = "$0.090 per GB - first 10 TB / month data transfer out beyond the global free tier"
         yield _Charge(subject, "Data Transfer", text, PRICES["internet out"], _gigabytes(dice, 9))
@@ -178,13 +224,24 @@ def _line(charge: _Charge, day: date, month: date, invoice: str, region: str) ->
     tags = {"app": charge.subject.app} if charge.subject.app else {}
     identity = f"{charge.subject.kind}/{charge.subject.spec or charge.meter}"
     costs = dict.fromkeys(
-        ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost",
-         "PricingCurrencyEffectiveCost"), cost,
-    )  # fmt: skip
+        (
+            "BilledCost",
+            "EffectiveCost",
+            "ListCost",
+            "ContractedCost",
+            "PricingCurrencyEffectiveCost",
+        ),
+        cost,
+    )
     unit_prices = dict.fromkeys(
-        ("ListUnitPrice", "ContractedUnitPrice", "PricingCurrencyContractedUnitPrice",
-         "PricingCurrencyListUnitPrice"), price.usd,
-    )  # fmt: skip
+        (
+            "ListUnitPrice",
+            "ContractedUnitPrice",
+            "PricingCurrencyContractedUnitPrice",
+            "PricingCurrencyListUnitPrice",
+        ),
+        price.usd,
+    )
     return {
         "ProviderName": "AWS",
         "PublisherName": "AWS",

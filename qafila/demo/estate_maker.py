@@ -78,47 +78,65 @@ class Maker:
             image = image or self._ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
             tagged = [{"ResourceType": "instance", "Tags": tags_of(name, app)}] if name else []
             answer = self._ec2.run_instances(
-                ImageId=image, InstanceType=kind, MinCount=1, MaxCount=1,
-                SecurityGroupIds=[groups[group]], TagSpecifications=tagged,
+                ImageId=image,
+                InstanceType=kind,
+                MinCount=1,
+                MaxCount=1,
+                SecurityGroupIds=[groups[group]],
+                TagSpecifications=tagged,
                 Placement={"AvailabilityZone": f"{REGION}{zone}"},
-            )  # fmt: skip
+            )
             found[name, kind] = answer["Instances"][0]
         return {
             name: Seeded(
-                found[name, kind]["InstanceId"], name, "instance", kind, app,
+                found[name, kind]["InstanceId"],
+                name,
+                "instance",
+                kind,
+                app,
                 address=found[name, kind].get("PrivateIpAddress", ""),
             )
             for name, kind, _, app, _ in INSTANCES
-        }  # fmt: skip
+        }
 
     def disks(self, instances: dict[str, Seeded]) -> list[Seeded]:
         volumes = self._ec2.describe_volumes()["Volumes"]
         names = {
             t["Value"]: v["VolumeId"]
-            for v in volumes for t in v.get("Tags", []) if t["Key"] == "Name"
-        }  # fmt: skip
+            for v in volumes
+            for t in v.get("Tags", [])
+            if t["Key"] == "Name"
+        }
         zones = {name: zone for name, _, zone, _, _ in INSTANCES}
         for number, (name, size, owner) in enumerate(DISKS):
             if name in names:
                 continue
             app = instances[owner].app if owner else "orders"
             volume = self._ec2.create_volume(
-                Size=size, VolumeType="gp3",
+                Size=size,
+                VolumeType="gp3",
                 AvailabilityZone=f"{REGION}{zones[owner] if owner else 'a'}",
                 TagSpecifications=[{"ResourceType": "volume", "Tags": tags_of(name, app)}],
-            )  # fmt: skip
+            )
             names[name] = volume["VolumeId"]
             if owner:
                 self._ec2.attach_volume(
-                    VolumeId=names[name], InstanceId=instances[owner].id,
+                    VolumeId=names[name],
+                    InstanceId=instances[owner].id,
                     Device=f"/dev/sd{'fghi'[number]}",
-                )  # fmt: skip
+                )
         by_id = {v: n for n, v in names.items()}
         return [
-            Seeded(v["VolumeId"], by_id.get(v["VolumeId"], "root disk"), "volume",
-                   v["VolumeType"], "", v["Size"])
+            Seeded(
+                v["VolumeId"],
+                by_id.get(v["VolumeId"], "root disk"),
+                "volume",
+                v["VolumeType"],
+                "",
+                v["Size"],
+            )
             for v in self._ec2.describe_volumes()["Volumes"]
-        ]  # fmt: skip
+        ]
 
     def addresses(self, instances: dict[str, Seeded]) -> None:
         if not self._ec2.describe_addresses()["Addresses"]:
@@ -134,19 +152,28 @@ class Maker:
         for name, kind, size, app in DATABASES:
             if name not in found:
                 answer = rds.create_db_instance(
-                    DBInstanceIdentifier=name, DBInstanceClass=kind, Engine="postgres",
-                    AllocatedStorage=size, MasterUsername="admin0",
-                    ManageMasterUserPassword=True, Tags=tags_of(name, app),
+                    DBInstanceIdentifier=name,
+                    DBInstanceClass=kind,
+                    Engine="postgres",
+                    AllocatedStorage=size,
+                    MasterUsername="admin0",
+                    ManageMasterUserPassword=True,
+                    Tags=tags_of(name, app),
                     VpcSecurityGroupIds=[groups["database"]],
-                )  # fmt: skip
+                )
                 found[name] = answer["DBInstance"]
         return [
             Seeded(
-                found[n]["DBInstanceArn"], n, "database", kind, a, size,
+                found[n]["DBInstanceArn"],
+                n,
+                "database",
+                kind,
+                a,
+                size,
                 address=found[n].get("Endpoint", {}).get("Address", ""),
             )
             for n, kind, size, a in DATABASES
-        ]  # fmt: skip
+        ]
 
     def buckets(self) -> list[Seeded]:
         s3 = self.client("s3")
@@ -175,23 +202,32 @@ class Maker:
             if name in found:
                 continue
             balancer = elb.create_load_balancer(
-                Name=name, Subnets=[zones[f"{REGION}a"], zones[f"{REGION}b"]], Type="application",
-                SecurityGroups=[groups["balancer"]], Tags=tags_of(name, name),
-            )["LoadBalancers"][0]  # fmt: skip
+                Name=name,
+                Subnets=[zones[f"{REGION}a"], zones[f"{REGION}b"]],
+                Type="application",
+                SecurityGroups=[groups["balancer"]],
+                Tags=tags_of(name, name),
+            )["LoadBalancers"][0]
             found[name] = balancer["LoadBalancerArn"]
             for backend in backends:
                 group = elb.create_target_group(
-                    Name=backend, Protocol="HTTP", Port=8080, VpcId=balancer["VpcId"],
-                    TargetType="instance", Tags=tags_of(backend, name),
-                )["TargetGroups"][0]["TargetGroupArn"]  # fmt: skip
+                    Name=backend,
+                    Protocol="HTTP",
+                    Port=8080,
+                    VpcId=balancer["VpcId"],
+                    TargetType="instance",
+                    Tags=tags_of(backend, name),
+                )["TargetGroups"][0]["TargetGroupArn"]
                 elb.register_targets(
                     TargetGroupArn=group,
                     Targets=[{"Id": s.id} for n, s in instances.items() if n.startswith(backend)],
                 )
                 elb.create_listener(
-                    LoadBalancerArn=found[name], Protocol="HTTP", Port=80 + backends.index(backend),
+                    LoadBalancerArn=found[name],
+                    Protocol="HTTP",
+                    Port=80 + backends.index(backend),
                     DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
-                )  # fmt: skip
+                )
         return [Seeded(found[n], n, "balancer", "application", n) for n, _ in BALANCERS]
 
     def functions(self) -> list[Seeded]:
@@ -208,10 +244,15 @@ class Maker:
                 if database:
                     variables["DATABASE_HOST"] = addresses[database]
                 answer = client.create_function(
-                    FunctionName=name, Runtime="python3.12", Role=role, Handler="main.handler",
-                    Code={"ZipFile": _package()}, MemorySize=256,
-                    Environment={"Variables": variables}, Tags=lower_tags(name, app),
-                )  # fmt: skip
+                    FunctionName=name,
+                    Runtime="python3.12",
+                    Role=role,
+                    Handler="main.handler",
+                    Code={"ZipFile": _package()},
+                    MemorySize=256,
+                    Environment={"Variables": variables},
+                    Tags=lower_tags(name, app),
+                )
                 found[name] = answer["FunctionArn"]
         return [Seeded(found[n], n, "function", "256", app) for n, app, _ in FUNCTIONS]
 
@@ -221,10 +262,12 @@ class Maker:
         for name, app in TABLES:
             if name not in found:
                 client.create_table(
-                    TableName=name, BillingMode="PAY_PER_REQUEST", Tags=tags_of(name, app),
+                    TableName=name,
+                    BillingMode="PAY_PER_REQUEST",
+                    Tags=tags_of(name, app),
                     KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
                     AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-                )  # fmt: skip
+                )
         return [
             Seeded(client.describe_table(TableName=n)["Table"]["TableArn"], n, "table", "", a)
             for n, a in TABLES
@@ -244,10 +287,13 @@ class Maker:
         trust = {
             "Version": "2012-10-17",
             "Statement": [
-                {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"},
-                 "Action": "sts:AssumeRole"}
+                {
+                    "Effect": "Allow",
+                    "Principal": {"Service": "lambda.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                }
             ],
-        }  # fmt: skip
+        }
         try:
             answer = iam.create_role(
                 RoleName="demo-functions", AssumeRolePolicyDocument=json.dumps(trust)

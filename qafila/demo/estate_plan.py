@@ -24,9 +24,11 @@ INSTANCES = (
     ("", "g6.xlarge", "b", "", "gpu"),
 )
 OWNERS = {
-    "shop": "shop@example.org", "orders": "orders@example.org", "docs": "search@example.org",
+    "shop": "shop@example.org",
+    "orders": "orders@example.org",
+    "docs": "search@example.org",
     "assistant": "assistant@example.org",
-}  # fmt: skip
+}
 DISKS = (
     ("docs-search-data-1", 200, "docs-search-1"),
     ("docs-search-data-2", 200, "docs-search-2"),
@@ -61,9 +63,11 @@ FUNCTIONS = (
 )
 TABLES = (("shop-sessions", "shop"), ("orders-events", "orders"), ("assistant-chats", "assistant"))
 QUEUES = (
-    ("orders-new", "orders"), ("orders-dead", "orders"), ("shop-mail", "shop"),
+    ("orders-new", "orders"),
+    ("orders-dead", "orders"),
+    ("shop-mail", "shop"),
     ("assistant-jobs", "assistant"),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

@@ -170,9 +170,10 @@ def _whole(pieces: list[Piece]) -> dict[str, Any]:
 def _usage(piece: Piece) -> dict[str, int]:
     total = piece.tokens_in + piece.tokens_out
     return {
-        "prompt_tokens": piece.tokens_in, "completion_tokens": piece.tokens_out,
+        "prompt_tokens": piece.tokens_in,
+        "completion_tokens": piece.tokens_out,
         "total_tokens": total,
-    }  # fmt: skip
+    }
 
 
 def _event(value: dict[str, Any]) -> bytes:
@@ -196,9 +197,13 @@ def main() -> None:
     except Unavailable as error:
         options.exit(4, f"{error}\n")
     uvicorn.run(
-        application(model, given.keep_tokens), host="127.0.0.1", port=given.port,
-        log_level="warning", lifespan="off", ws="none",
-    )  # fmt: skip
+        application(model, given.keep_tokens),
+        host="127.0.0.1",
+        port=given.port,
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+    )
 
 
 if __name__ == "__main__":

@@ -79,9 +79,15 @@ class Tally:
     def add(self, answer: Answer) -> None:
         """Count one answer and keep its line for the log."""
         line = json.dumps(
-            {"t": round(answer.due_at, 4), "tenant": answer.tenant, "status": answer.status,
-             "ms": round(answer.ms, 2), "served": answer.served, "results": answer.results}
-        )  # fmt: skip
+            {
+                "t": round(answer.due_at, 4),
+                "tenant": answer.tenant,
+                "status": answer.status,
+                "ms": round(answer.ms, 2),
+                "served": answer.served,
+                "results": answer.results,
+            }
+        )
         arm = answer.served or "nobody"
         with self.lock:
             for counter in (self.counts, self.by_arm.setdefault(arm, Counter())):
@@ -239,9 +245,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         run_load(
-            given.url, read_texts(given.queries_from), rate=given.rate, seconds=given.seconds,
-            log=given.log, stop=stop, seed=given.seed,
-        )  # fmt: skip
+            given.url,
+            read_texts(given.queries_from),
+            rate=given.rate,
+            seconds=given.seconds,
+            log=given.log,
+            stop=stop,
+            seed=given.seed,
+        )
     except ValueError as error:
         parser.error(str(error))
 

@@ -262,8 +262,9 @@ def application(service: Service, *, breakable: bool = False) -> Starlette:
         try:
             return JSONResponse({**service.health(), "faults": faults.model_dump()})
         except Unavailable as error:
-            return JSONResponse({"status": "unavailable", "arm": service.arm,
-                                 "error": error.what}, 503)  # fmt: skip
+            return JSONResponse(
+                {"status": "unavailable", "arm": service.arm, "error": error.what}, 503
+            )
 
     async def break_it(request: Request) -> Response:
         nonlocal faults

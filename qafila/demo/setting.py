@@ -148,8 +148,10 @@ def start_service(arm: str, *more: str) -> Started:
     url = f"http://127.0.0.1:{port}"
     process = launch(
         [sys.executable, "-m", "qafila.demo.services", arm, "--port", str(port), *more],
-        log=log, env=_environment(), cwd=root(),
-    )  # fmt: skip
+        log=log,
+        env=_environment(),
+        cwd=root(),
+    )
     state.record_service(arm, process, url=url, port=port)
     return Started(url, process, log)
 
@@ -182,10 +184,25 @@ def start_load(url: str, source_url: str, log: Path) -> None:
     for old in (log, log.with_name(log.name + ".stats.json")):
         old.unlink(missing_ok=True)
     process = launch(
-        [sys.executable, "-m", "qafila.demo.load", "--url", url, "--rate", str(RATE),
-         "--seconds", str(LOAD_SECONDS), "--queries-from", source_url, "--log", log],
-        log=settings.home() / "logs" / "load.log", env=_environment(), cwd=root(),
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "qafila.demo.load",
+            "--url",
+            url,
+            "--rate",
+            str(RATE),
+            "--seconds",
+            str(LOAD_SECONDS),
+            "--queries-from",
+            source_url,
+            "--log",
+            log,
+        ],
+        log=settings.home() / "logs" / "load.log",
+        env=_environment(),
+        cwd=root(),
+    )
     state.record_service("load", process)
 
 

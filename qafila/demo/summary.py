@@ -69,8 +69,12 @@ def _pick(body: dict[str, Any] | None, *keys: str) -> dict[str, Any] | None:
 
 
 def _phase(run: PhaseRun) -> dict[str, Any]:
-    return {"name": run.name, "verdict": run.verdict, "seconds": run.seconds,
-            "flow_run_id": run.flow_run_id}  # fmt: skip
+    return {
+        "name": run.name,
+        "verdict": run.verdict,
+        "seconds": run.seconds,
+        "flow_run_id": run.flow_run_id,
+    }
 
 
 def _audit(body: dict[str, Any] | None) -> dict[str, Any] | None:

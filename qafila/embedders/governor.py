@@ -207,11 +207,16 @@ class Governor:
         """
         purse = self.purse
         values |= {
-            "service": self.service, "workload": purse.workload, "run_id": purse.run_id,
-            "generation": purse.generation or 0, "cap": purse.cap, "currency": purse.currency,
-            "what": f"{purse.what} {self.service}", "lifetime": LIFETIME_SECONDS,
+            "service": self.service,
+            "workload": purse.workload,
+            "run_id": purse.run_id,
+            "generation": purse.generation or 0,
+            "cap": purse.cap,
+            "currency": purse.currency,
+            "what": f"{purse.what} {self.service}",
+            "lifetime": LIFETIME_SECONDS,
             "catch_up": self.limits.catch_up_seconds,
-        }  # fmt: skip
+        }
         for attempt in range(1, _RECONNECTS + 1):
             try:
                 if self._ledger is None:

@@ -134,8 +134,9 @@ def fit(
     moments = _Moments(x[rest], y[rest])
     tried: list[tuple[float, float, Method, float]] = []
     for method, penalty in _candidates(methods):
-        tried.append((*_score(moments.solve(method, penalty), x[choosers], y[choosers]),
-                      method, penalty))  # fmt: skip
+        tried.append(
+            (*_score(moments.solve(method, penalty), x[choosers], y[choosers]), method, penalty)
+        )
     _, _, method, penalty = max(tried, key=lambda t: (round(t[0], 4), round(t[1], 4)))
     known = np.concatenate([choosers, rest])
     chosen = _Moments(x[known], y[known]).solve(method, penalty)

@@ -119,15 +119,25 @@ def calibrate(
 
 
 def put_map(
-    target: psycopg.Connection[Any], workload: str, old: VectorPart, new: VectorPart,
-    linear: LinearMap, quality: MapQuality,
-) -> None:  # fmt: skip
+    target: psycopg.Connection[Any],
+    workload: str,
+    old: VectorPart,
+    new: VectorPart,
+    linear: LinearMap,
+    quality: MapQuality,
+) -> None:
     """Keep a map beside the data; harmless when it is there."""
     target.execute(
         statement("cache", "put_map"),
-        {"digest": linear.digest, "workload": workload, "from_vectors": old.digest,
-         "to_vectors": new.digest, "body": linear.to_bytes(), "quality": Jsonb(vars(quality))},
-    )  # fmt: skip
+        {
+            "digest": linear.digest,
+            "workload": workload,
+            "from_vectors": old.digest,
+            "to_vectors": new.digest,
+            "body": linear.to_bytes(),
+            "quality": Jsonb(vars(quality)),
+        },
+    )
 
 
 def find_map(

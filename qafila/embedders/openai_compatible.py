@@ -53,9 +53,12 @@ class OpenAIEmbedder:
             settings.batch_tokens, settings.requests_per_minute, settings.tokens_per_minute
         )
         limits = Limits(
-            settings.requests_per_minute, settings.tokens_per_minute, largest,
-            window_seconds, burst_seconds,
-        )  # fmt: skip
+            settings.requests_per_minute,
+            settings.tokens_per_minute,
+            largest,
+            window_seconds,
+            burst_seconds,
+        )
         name = service_name(url, settings.model)
         client = httpx.Client(
             base_url=url.rstrip("/") + "/",

@@ -169,9 +169,10 @@ class Asking:
             future: Future[Reply | Failure] = Future()
             texts, encoding = [self._texts[i] for i in request.places], service.encoding
             threading.Thread(
-                target=_carry, args=(future, service.client, service.ask, texts, encoding),
+                target=_carry,
+                args=(future, service.client, service.ask, texts, encoding),
                 daemon=True,
-            ).start()  # fmt: skip
+            ).start()
             sent = True
             since = time.monotonic() if request.since is None else request.since
             self._running[future] = Running(replace(request, since=since), permit, encoding)
@@ -322,9 +323,10 @@ class Asking:
 
     def _given_up(self, what: str) -> BackfillHalted:
         return BackfillHalted(
-            f"{self._service.name}: {what}.", kept=_KEPT,
+            f"{self._service.name}: {what}.",
+            kept=_KEPT,
             remedy=f"look at the service, then: {self._service.again}",
-        )  # fmt: skip
+        )
 
     def _stopped(self, fault: Fault, reason: str) -> BackfillHalted | Refused:
         """Return the error for what no second try and no division will mend."""
@@ -332,33 +334,40 @@ class Asking:
         name, block, variable = service.name, service.block, service.block.upper()
         if fault is Fault.KEY:
             return Refused(
-                f"{name} does not let us in ({reason}).", kept=_KEPT,
+                f"{name} does not let us in ({reason}).",
+                kept=_KEPT,
                 remedy=f"set the key in the block {block!r} or in "
                 f"QAFILA_SECRET_{variable.replace('-', '_')}, then: {service.again}",
-            )  # fmt: skip
+            )
         if fault is Fault.UNKNOWN:
             return Refused(
-                f"{name}: there is no such model or address ({reason}).", kept=_KEPT,
+                f"{name}: there is no such model or address ({reason}).",
+                kept=_KEPT,
                 remedy=f"correct corpus.embedder.model or the address in the block {block!r}",
-            )  # fmt: skip
+            )
         if fault is Fault.DIMENSIONS:
-            changed = "changed the length of its vectors between calls" if service.proven else (
-                "answers vectors of another length"
-            )  # fmt: skip
+            changed = (
+                "changed the length of its vectors between calls"
+                if service.proven
+                else ("answers vectors of another length")
+            )
             return BackfillHalted(
-                f"{name} {changed}: {reason}.", kept=_KEPT,
+                f"{name} {changed}: {reason}.",
+                kept=_KEPT,
                 remedy="such vectors are another generation: set corpus.embedder.dimensions (and "
                 "revision) to what the model is now, then: qafila apply FILE",
-            )  # fmt: skip
+            )
         if fault is Fault.CONTENT:
             return BackfillHalted(
-                f"{name} refuses even a harmless text: {reason}.", kept=_KEPT,
+                f"{name} refuses even a harmless text: {reason}.",
+                kept=_KEPT,
                 remedy="correct model and dimensions of corpus.embedder, then: qafila apply FILE",
-            )  # fmt: skip
+            )
         return BackfillHalted(
-            f"{name}: {fault.value} ({reason}).", kept=_KEPT,
+            f"{name}: {fault.value} ({reason}).",
+            kept=_KEPT,
             remedy=f"look at the account, then: {service.again}",
-        )  # fmt: skip
+        )
 
 
 def _carry(

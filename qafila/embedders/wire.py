@@ -26,9 +26,14 @@ _NOT_TAKEN = (503, 529)  # too busy to take it, so nothing was read
 _BYTES_A_NUMBER = 64  # as text, with the blanks of a generous writer
 _BYTES_AT_LEAST = 1 << 24  # for what an answer holds beside its vectors
 UNREADABLE = (
-    ValueError, TypeError, KeyError, AttributeError, binascii.Error,
-    OverflowError, RecursionError,  # a number or brackets beyond all measure
-)  # fmt: skip
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    binascii.Error,
+    OverflowError,
+    RecursionError,  # a number or brackets beyond all measure
+)
 
 
 class Fault(Enum):

@@ -39,9 +39,13 @@ class Looking:
 
             with connect_postgres(**reach) as connection:
                 yield cls(
-                    PgvectorInspector(connection, sample_rows=sample_rows, seed=seed,
-                                      timeout_seconds=timeout_seconds)
-                )  # fmt: skip
+                    PgvectorInspector(
+                        connection,
+                        sample_rows=sample_rows,
+                        seed=seed,
+                        timeout_seconds=timeout_seconds,
+                    )
+                )
         else:
             from qafila.inspect.qdrant import QdrantInspector
 
@@ -83,11 +87,17 @@ def inspect_source(
     """
     layout = Layout(
         maker="as corpus.source says",
-        key=tuple(settings.key) if isinstance(settings, PgvectorSource)
-        else (settings.key,) if settings.key else (),
-        text=settings.text, title=settings.title, acl=settings.acl,
-        metadata=tuple(settings.metadata), number=getattr(settings, "number", None),
-    )  # fmt: skip
+        key=tuple(settings.key)
+        if isinstance(settings, PgvectorSource)
+        else (settings.key,)
+        if settings.key
+        else (),
+        text=settings.text,
+        title=settings.title,
+        acl=settings.acl,
+        metadata=tuple(settings.metadata),
+        number=getattr(settings, "number", None),
+    )
     if isinstance(settings, PgvectorSource):
         store, name, vector = "pgvector", settings.table, settings.embedding
     else:

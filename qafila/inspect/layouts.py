@@ -42,26 +42,37 @@ def layout_of_table(
     """
     names, own = set(columns), tuple(key)
     if {"source_key", "chunk_number", "text_digest", "fingerprint"} <= names:
-        return Layout("Qafila", ("source_key", "chunk_number"), "text", title="title", acl="acl",
-                      metadata=("metadata",))  # fmt: skip
+        return Layout(
+            "Qafila",
+            ("source_key", "chunk_number"),
+            "text",
+            title="title",
+            acl="acl",
+            metadata=("metadata",),
+        )
     if {"collection_id", "embedding", "document", "cmetadata"} <= names:
         old = "uuid" in names
         return Layout(
-            "LangChain (langchain-community PGVector)" if old
+            "LangChain (langchain-community PGVector)"
+            if old
             else "LangChain (langchain-postgres PGVector)",
-            own or (("uuid",) if old else ("id",)), "document", metadata=("cmetadata",),
-        )  # fmt: skip
+            own or (("uuid",) if old else ("id",)),
+            "document",
+            metadata=("cmetadata",),
+        )
     if {"langchain_id", "content", "embedding"} <= names:
         return Layout(
-            "LangChain (langchain-postgres PGVectorStore)", own or ("langchain_id",), "content",
+            "LangChain (langchain-postgres PGVectorStore)",
+            own or ("langchain_id",),
+            "content",
             metadata=("langchain_metadata",) if "langchain_metadata" in names else (),
-        )  # fmt: skip
+        )
     if {"text", "metadata_", "node_id", "embedding"} <= names:
-        return Layout("LlamaIndex (PGVectorStore)", own or ("id",), "text",
-                      metadata=("metadata_",))  # fmt: skip
+        return Layout("LlamaIndex (PGVectorStore)", own or ("id",), "text", metadata=("metadata_",))
     if {"embedding", "content", "blob_data", "blob_meta", "meta"} <= names:
-        return Layout("Haystack (PgvectorDocumentStore)", own or ("id",), "content",
-                      metadata=("meta",))  # fmt: skip
+        return Layout(
+            "Haystack (PgvectorDocumentStore)", own or ("id",), "content", metadata=("meta",)
+        )
     return _own_table(columns, own, widths)
 
 
@@ -76,8 +87,9 @@ def _own_table(
     title = next((c for c in ("title", "heading", "name") if c in texts and c != text), None)
     acl = next((c for c, k in columns.items() if k == "text[]" and ACCESS.match(c)), None)
     metadata = next((c for c in ("metadata", "meta", "attributes") if c in columns), None)
-    return Layout("its own", key, text, title=title, acl=acl,
-                  metadata=(metadata,) if metadata else ())  # fmt: skip
+    return Layout(
+        "its own", key, text, title=title, acl=acl, metadata=(metadata,) if metadata else ()
+    )
 
 
 def layout_of_payload(payloads: Sequence[Mapping[str, Any]]) -> Layout:
@@ -88,32 +100,59 @@ def layout_of_payload(payloads: Sequence[Mapping[str, Any]]) -> Layout:
             fields[name] = fields.get(name, 0) + 1
     common = {name for name, times in fields.items() if times * 2 > len(payloads)}
     if {"source_key", "chunk_number", "text_digest", "fingerprint"} <= common:
-        return Layout("Qafila", ("source_key",), "text", title="title", acl="acl",
-                      metadata=("metadata",), number="chunk_number")  # fmt: skip
+        return Layout(
+            "Qafila",
+            ("source_key",),
+            "text",
+            title="title",
+            acl="acl",
+            metadata=("metadata",),
+            number="chunk_number",
+        )
     if "_node_content" in common:
         return _llama_index(payloads)
     if "page_content" in common:
-        return Layout("LangChain (QdrantVectorStore)", (), "page_content",
-                      metadata=("metadata",) if "metadata" in common else ())  # fmt: skip
+        return Layout(
+            "LangChain (QdrantVectorStore)",
+            (),
+            "page_content",
+            metadata=("metadata",) if "metadata" in common else (),
+        )
     if {"id", "content", "meta"} <= common:
         return Layout("Haystack (QdrantDocumentStore)", ("id",), "content", metadata=("meta",))
     strings = {
         name: sum(len(v) for p in payloads if isinstance(v := p.get(name), str)) for name in common
     }
     known = [n for n in _TEXTS if strings.get(n)]
-    spare = {n: s for n, s in strings.items() if s and not ACCESS.match(n) and n not in MODEL_FIELDS
-             and s >= 20 * len(payloads)}  # fmt: skip
+    spare = {
+        n: s
+        for n, s in strings.items()
+        if s and not ACCESS.match(n) and n not in MODEL_FIELDS and s >= 20 * len(payloads)
+    }
     text = known[0] if known else max(spare, key=lambda n: spare[n], default=None)
-    acl = next((n for n in common if ACCESS.match(n)
-                and all(isinstance(p.get(n), list) for p in payloads)), None)  # fmt: skip
-    return Layout("its own", (), text, title="title" if strings.get("title") else None, acl=acl,
-                  metadata=("metadata",) if "metadata" in common else ())  # fmt: skip
+    acl = next(
+        (
+            n
+            for n in common
+            if ACCESS.match(n) and all(isinstance(p.get(n), list) for p in payloads)
+        ),
+        None,
+    )
+    return Layout(
+        "its own",
+        (),
+        text,
+        title="title" if strings.get("title") else None,
+        acl=acl,
+        metadata=("metadata",) if "metadata" in common else (),
+    )
 
 
 def _llama_index(payloads: Sequence[Mapping[str, Any]]) -> Layout:
     """LlamaIndex keeps the whole node, its text in it, as one JSON string."""
-    path = next((p for p in NODE_TEXTS if any(text_at(x, f"_node_content.{p}") for x in payloads)),
-                None)  # fmt: skip
+    path = next(
+        (p for p in NODE_TEXTS if any(text_at(x, f"_node_content.{p}") for x in payloads)), None
+    )
     maker = "LlamaIndex (QdrantVectorStore)"
     return Layout(maker, (), f"_node_content.{path}" if path else None)
 
@@ -160,19 +199,27 @@ def source_yaml(facts: Facts, block: str) -> str:
         if not layout.key:
             return ""
         source = {
-            "kind": "pgvector", "block": block, "table": facts.name, "key": list(layout.key),
-            "text": layout.text, "embedding": facts.vector,
-        }  # fmt: skip
+            "kind": "pgvector",
+            "block": block,
+            "table": facts.name,
+            "key": list(layout.key),
+            "text": layout.text,
+            "embedding": facts.vector,
+        }
     else:
         source = {"kind": "qdrant", "block": block, "collection": facts.name}
         if facts.vector:
             source["vector_name"] = facts.vector
-        source |= {"key": layout.key[0] if layout.key else None, "number": layout.number,
-                   "text": layout.text}  # fmt: skip
+        source |= {
+            "key": layout.key[0] if layout.key else None,
+            "number": layout.number,
+            "text": layout.text,
+        }
     source |= {n: v for n, v in (("title", layout.title), ("acl", layout.acl)) if v}
     if layout.metadata:
         source["metadata"] = list(layout.metadata)
     source["vectors"] = origin
-    written = yaml.safe_dump({"corpus": {"source": source}}, sort_keys=False, width=100,
-                             default_flow_style=None)  # fmt: skip
+    written = yaml.safe_dump(
+        {"corpus": {"source": source}}, sort_keys=False, width=100, default_flow_style=None
+    )
     return str(written)

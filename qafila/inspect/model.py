@@ -225,12 +225,14 @@ def of_rows(
     read = facts.observed.rows if of is None else of
     if counted is not None:
         told = f"{counted:,} of {facts.rows:,} rows"
-        return Finding(code, severity, sentence.format(told), remedy, counted, facts.rows,
-                       examples=examples)  # fmt: skip
+        return Finding(
+            code, severity, sentence.format(told), remedy, counted, facts.rows, examples=examples
+        )
     if facts.look.complete:
         told = f"{count:,} of {read:,} rows"
-        return Finding(code, severity, sentence.format(told), remedy, count, read,
-                       examples=examples)  # fmt: skip
+        return Finding(
+            code, severity, sentence.format(told), remedy, count, read, examples=examples
+        )
     low, high = wilson(count, read)
     if pairs:
         high = 1.0

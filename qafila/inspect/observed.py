@@ -236,11 +236,10 @@ def _norms(lengths: Sequence[tuple[float, str]]) -> Norms | None:
         unit=len(lengths) - off.count,
         not_unit=off.tally(),
         histogram=tuple(
-            (float(a), float(b), int(n))
-            for a, b, n in zip(edges, edges[1:], counts, strict=False)
+            (float(a), float(b), int(n)) for a, b, n in zip(edges, edges[1:], counts, strict=False)
         ),
         clusters=_clusters(lengths),
-    )  # fmt: skip
+    )
 
 
 def _clusters(lengths: Sequence[tuple[float, str]]) -> tuple[float, float, Tally] | None:

@@ -215,9 +215,11 @@ class PgvectorInspector:
             "CREATE VIEW {} AS SELECT * FROM {} WHERE collection_id ="
             " (SELECT uuid FROM {} WHERE name = {})"
         ).format(
-            sql.Identifier(about["schema"], "one_collection"), table, collections,
+            sql.Identifier(about["schema"], "one_collection"),
+            table,
+            collections,
             sql.Literal(next(iter(parts))),
-        )  # fmt: skip
+        )
         return replace(layout, parts=parts, part_view=view.as_string(self._connection))
 
     def _count(
@@ -231,9 +233,10 @@ class PgvectorInspector:
         if text:
             column = sql.Identifier(text)
             empty = sql.SQL("{c} IS NULL OR (octet_length({c}) <= {most} AND {blank})").format(
-                c=column, most=sql.Literal(_MOST_BLANK_BYTES),
+                c=column,
+                most=sql.Literal(_MOST_BLANK_BYTES),
                 blank=is_blank_sql(self._connection, sql.SQL("{}::text").format(column)),
-            )  # fmt: skip
+            )
         rows = self._read_only.attempt(
             sql.SQL(statement("inspect", "count_rows")).format(
                 vector=sql.Identifier(vector),

@@ -113,10 +113,10 @@ class QdrantInspector:
             settings=settings_of(info, params),
             other_vectors=(*(n or "unnamed" for n in dense if n != vector), *sparse),
             aliases=self._aliases(collection),
-            unseen=(
-                "local mode: it keeps no index, no payload index and no server version",
-            ) if self._local else (),
-        )  # fmt: skip
+            unseen=("local mode: it keeps no index, no payload index and no server version",)
+            if self._local
+            else (),
+        )
 
     def _read(self, collection: str, layout: Layout, vector: str, complete: bool) -> Iterator[Row]:
         field = layout.key[0] if layout.key else None
@@ -174,8 +174,11 @@ class QdrantInspector:
         names: dict[str, None] = {}
         for point in points:
             payload = point.payload or {}
-            nested = [(f"{n}.", payload[n]) for n in ("metadata", "meta")
-                      if isinstance(payload.get(n), dict)]  # fmt: skip
+            nested = [
+                (f"{n}.", payload[n])
+                for n in ("metadata", "meta")
+                if isinstance(payload.get(n), dict)
+            ]
             for before, part in [("", payload), *nested]:
                 names.update({before + n: None for n in part if ACCESS.match(n)})
         schema = info.payload_schema or {}

@@ -14,8 +14,10 @@ from qafila.sources.modes import Mode
 _RESAMPLES = 2000
 _MEASURED = ("rows", "chunks", "tokens", "seconds")
 TOKENS, REQUESTS, SOURCE = (
-    "the account's tokens a minute", "the account's requests a minute", "reading the source",
-)  # fmt: skip
+    "the account's tokens a minute",
+    "the account's requests a minute",
+    "reading the source",
+)
 Draws = NDArray[np.float64]
 
 

@@ -171,9 +171,14 @@ def answer(
         _require_counts(now, decision, by, _approvers(ledger, now.workload, decision))
         ledger.execute(
             statement("ledger", "put_answer"),
-            {"id": approval_id, "person": person(by), "name": by.strip(), "decision": decision,
-             "notes": notes},
-        )  # fmt: skip
+            {
+                "id": approval_id,
+                "person": person(by),
+                "name": by.strip(),
+                "decision": decision,
+                "notes": notes,
+            },
+        )
         given = ledger.execute(statement("ledger", "answers_of"), {"id": approval_id}).fetchall()
         count = {person(by), *map(person, now.approved_by)}
         answers = [row[1:] for row in given if person(row[1]) in count]
@@ -182,10 +187,13 @@ def answer(
             deciding = [row for row in answers if state == "approved" or row[1] == "reject"]
             ledger.execute(
                 statement("ledger", "close_approval"),
-                {"id": approval_id, "state": state,
-                 "decided_by": " and ".join(row[0] for row in deciding),
-                 "notes": "; ".join(row[2] for row in deciding if row[2].strip())},
-            )  # fmt: skip
+                {
+                    "id": approval_id,
+                    "state": state,
+                    "decided_by": " and ".join(row[0] for row in deciding),
+                    "notes": "; ".join(row[2] for row in deciding if row[2].strip()),
+                },
+            )
         verb = "approved" if decision == "approve" else "rejected"
         part = f", {len(answers)} of {now.needed}" if now.needed > 1 and verb == "approved" else ""
         record_evidence(
@@ -196,10 +204,15 @@ def answer(
             generation=now.generation,
             run_id=now.asked_by_run,
             body={
-                "id": approval_id, "state": verb, "by": by.strip(), "notes": notes,
-                "question": state, "needed": now.needed, "requested_by": now.requested_by,
+                "id": approval_id,
+                "state": verb,
+                "by": by.strip(),
+                "notes": notes,
+                "question": state,
+                "needed": now.needed,
+                "requested_by": now.requested_by,
             },
-        )  # fmt: skip
+        )
         return read_approval(ledger, approval_id)
 
 
@@ -222,10 +235,13 @@ def _approvers(ledger: Connection, workload: str, decision: Choice) -> list[str]
 
 def _require_counts(now: Approval, decision: Choice, by: str, approvers: Sequence[str]) -> None:
     problem = refusal(
-        by, decision, needed=now.needed, requested_by=now.requested_by,
+        by,
+        decision,
+        needed=now.needed,
+        requested_by=now.requested_by,
         approved_by=now.approved_by if now.state == "pending" else (),
         approvers=approvers,
-    )  # fmt: skip
+    )
     if problem is not None and not person(by):
         raise Refused(problem, remedy="add --by NAME")
     if now.state == "lapsed":

@@ -79,9 +79,14 @@ def record_evidence(
         digest = link_digest(previous, number, hashed(row))
         ledger.execute(
             statement("ledger", "append_evidence"),
-            {**row, "body": Jsonb(row["body"]), "number": number, "previous": previous,
-             "digest": digest},
-        )  # fmt: skip
+            {
+                **row,
+                "body": Jsonb(row["body"]),
+                "number": number,
+                "previous": previous,
+                "digest": digest,
+            },
+        )
         ledger.execute(
             statement("ledger", "move_evidence_head"), {"number": number, "digest": digest}
         )

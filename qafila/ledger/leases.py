@@ -223,9 +223,15 @@ def held_lease(
         Refused: somebody else holds it and is alive.
     """
     epoch = take_lease(
-        ledger, workload, holder, generation=generation, run_id=run_id,
-        ttl_seconds=ttl_seconds, force=force, above=above,
-    )  # fmt: skip
+        ledger,
+        workload,
+        holder,
+        generation=generation,
+        run_id=run_id,
+        ttl_seconds=ttl_seconds,
+        force=force,
+        above=above,
+    )
     within = (mark_within_s or MARK_SECONDS) if must_mark else None
     heart = Heart(
         workload, holder, epoch, ledger_address, ttl_seconds=ttl_seconds, mark_within_s=within

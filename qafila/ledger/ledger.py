@@ -56,9 +56,12 @@ def open_ledger(url: str | None = None) -> Connection:
     address = url or ledger_url()
     try:
         return psycopg.connect(
-            address, autocommit=True, connect_timeout=5,
-            fallback_application_name=session_name(LEDGER), **protection_of(address),
-        )  # fmt: skip
+            address,
+            autocommit=True,
+            connect_timeout=5,
+            fallback_application_name=session_name(LEDGER),
+            **protection_of(address),
+        )
     except psycopg.OperationalError as error:
         raise Unavailable(
             f"the ledger does not answer: {mask_text(str(error).strip().splitlines()[0])}",

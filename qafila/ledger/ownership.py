@@ -15,11 +15,18 @@ _MET = frozenset({Phase.PROMOTED, Phase.SETTLED, Phase.CLEANED})
 _AGREES = {
     "it serves": _MET | {Phase.CANARY},
     "it is on trial": frozenset(
-        {Phase.BACKFILLED, Phase.VALIDATED, Phase.DRILLED, Phase.CANARY, Phase.ROLLED_BACK,
-         Phase.ABANDONED, Phase.PROMOTED}
+        {
+            Phase.BACKFILLED,
+            Phase.VALIDATED,
+            Phase.DRILLED,
+            Phase.CANARY,
+            Phase.ROLLED_BACK,
+            Phase.ABANDONED,
+            Phase.PROMOTED,
+        }
     ),
     "a rollback returns to it": _MET,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

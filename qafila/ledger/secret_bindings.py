@@ -29,9 +29,20 @@ KEY = "connection-bindings"
 _POSTGRES = "qafila-postgres"
 _ADDRESSES = ("url", "path", "endpoint_url", "api_url")
 # Parameters of libpq that change neither where a password goes nor how it is protected.
-_HARMLESS = ("password", "connect_timeout", "application_name", "fallback_application_name",
-             "options", "client_encoding", "keepalives", "keepalives_idle", "keepalives_interval",
-             "keepalives_count", "tcp_user_timeout", "target_session_attrs")  # fmt: skip
+_HARMLESS = (
+    "password",
+    "connect_timeout",
+    "application_name",
+    "fallback_application_name",
+    "options",
+    "client_encoding",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+    "target_session_attrs",
+)
 
 
 def secret_variable(name: str) -> str:

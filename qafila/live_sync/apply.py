@@ -135,9 +135,13 @@ class Applier:
             mark = after if last else self.position
             done += self._replace(keys[start : start + self._batch], mark)
         self._held.move(
-            self._ledger, after, changes=done.changes, documents=done.documents,
-            chunks=done.chunks, rejected=done.rejected,
-        )  # fmt: skip
+            self._ledger,
+            after,
+            changes=done.changes,
+            documents=done.documents,
+            chunks=done.chunks,
+            rejected=done.rejected,
+        )
         return done
 
     def _replace(self, keys: Sequence[str], position: Position) -> Applied:
@@ -215,11 +219,9 @@ def open_applier(
         connect_postgres(**reach.source) as database,
         open_source(ledger, meaning, reach) as source,
         open_store(ledger, meaning, generation, reach) as store,
-        open_vectorise(
-            meaning, generation, reach, wait=wait, run_id=run_id
-        ) as vectorise,
+        open_vectorise(meaning, generation, reach, wait=wait, run_id=run_id) as vectorise,
         holding_feed(ledger, generation, run_id) as held,
-    ):  # fmt: skip
+    ):
         require_installed(database, capture)
         outbox = Outbox(database, capture)
         applier = Applier(
@@ -241,8 +243,11 @@ def require_loaded(ledger: Connection, generation: Generation) -> None:
     if owed[generation.number].life is not Life.FED:
         raise Refused(
             f"generation {generation.number} of {generation.workload} is not fed: "
-            + ("it has ended." if owed[generation.number].life is Life.FORGOTTEN
-               else "it is still being loaded."),
+            + (
+                "it has ended."
+                if owed[generation.number].life is Life.FORGOTTEN
+                else "it is still being loaded."
+            ),
             kept="the outbox keeps what it needs.",
             remedy=f"qafila live-sync status {generation.workload}",
-        )  # fmt: skip
+        )

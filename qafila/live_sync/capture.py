@@ -105,9 +105,14 @@ def record(ledger: Connection, capture: Capture) -> Capture:
     """
     ledger.execute(
         statement("outbox", "put_live_sync"),
-        {"workload": capture.workload, "token": secrets.token_hex(6), "block": capture.block,
-         "table": capture.table, "key": list(capture.key)},
-    )  # fmt: skip
+        {
+            "workload": capture.workload,
+            "token": secrets.token_hex(6),
+            "block": capture.block,
+            "table": capture.table,
+            "key": list(capture.key),
+        },
+    )
     known = recorded(ledger, capture.workload)
     assert known is not None
     if not known[0].same_rows(capture):
@@ -232,9 +237,13 @@ def read_installed(database: psycopg.Connection[Any], capture: Capture) -> list[
     """
     row = database.execute(
         statement("outbox", "read_capture"),
-        {"table": capture.relation.as_string(database), "triggers": capture.triggers,
-         "outbox": capture.outbox.as_string(database), "schema": capture.schema},
-    ).fetchone()  # fmt: skip
+        {
+            "table": capture.relation.as_string(database),
+            "triggers": capture.triggers,
+            "outbox": capture.outbox.as_string(database),
+            "schema": capture.schema,
+        },
+    ).fetchone()
     if row is None:
         return None
     _, triggers, outbox = row
@@ -282,10 +291,12 @@ def require_installed(database: psycopg.Connection[Any], capture: Capture) -> No
     if _told(database, capture).get("definition") == earlier_definition(capture):
         with suppress(Unavailable):
             change_briefly(
-                database, capture.relation,
+                database,
+                capture.relation,
                 lambda: _run(database, own_role(capture, _role(database))),
-                what="replacing the trigger of live sync", patience=_UPGRADE_PATIENCE,
-            )  # fmt: skip
+                what="replacing the trigger of live sync",
+                patience=_UPGRADE_PATIENCE,
+            )
 
 
 def _told(database: psycopg.Connection[Any], capture: Capture) -> Mapping[str, str]:
@@ -315,14 +326,18 @@ def install(
     found = problems(database, capture)
     if found:
         raise BadInput(
-            f"changes of {capture.table} cannot be captured:", found,
+            f"changes of {capture.table} cannot be captured:",
+            found,
             remedy=f"mend it, then: qafila live-sync install {capture.workload}",
-        )  # fmt: skip
+        )
     statements = ddl(capture, _key_types(database, capture), _role(database))
     change_briefly(
-        database, capture.relation, lambda: _run(database, statements),
-        what="installing live sync", patience=patience,
-    )  # fmt: skip
+        database,
+        capture.relation,
+        lambda: _run(database, statements),
+        what="installing live sync",
+        patience=patience,
+    )
     return True
 
 
@@ -350,9 +365,12 @@ def uninstall(
     tables = list(dict.fromkeys((s, c) for s, c, _ in holders))
     free = sql.Identifier(*tables[0]) if tables else capture.outbox
     change_briefly(
-        database, free, lambda: _run(database, sql.SQL("\n").join([*drops, rest])),
-        what="removing live sync", patience=patience,
-    )  # fmt: skip
+        database,
+        free,
+        lambda: _run(database, sql.SQL("\n").join([*drops, rest])),
+        what="removing live sync",
+        patience=patience,
+    )
     return True
 
 

@@ -14,13 +14,31 @@ if TYPE_CHECKING:
     from qafila.live_sync.capture import Capture
 
 _PINNED = {
-    "DateStyle": "ISO, YMD", "IntervalStyle": "postgres", "TimeZone": "UTC",
-    "extra_float_digits": "1", "bytea_output": "hex",
-}  # fmt: skip
-_PLAIN = frozenset({
-    "int2", "int4", "int8", "numeric", "text", "varchar", "bpchar", "char", "name", "uuid", "bool",
-    "oid", "inet", "cidr", "macaddr",
-})  # fmt: skip
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+}
+_PLAIN = frozenset(
+    {
+        "int2",
+        "int4",
+        "int8",
+        "numeric",
+        "text",
+        "varchar",
+        "bpchar",
+        "char",
+        "name",
+        "uuid",
+        "bool",
+        "oid",
+        "inet",
+        "cidr",
+        "macaddr",
+    }
+)
 
 
 def ddl(capture: Capture, types: Mapping[str, str], role: str) -> sql.Composed:

@@ -49,9 +49,15 @@ def drain(
         while True:
             try:
                 with open_applier(
-                    ledger, capture, meaning, generation,
-                    pruned_before=pruned_before, reach=reach, wait=wait, run_id=run_id,
-                ) as applier:  # fmt: skip
+                    ledger,
+                    capture,
+                    meaning,
+                    generation,
+                    pruned_before=pruned_before,
+                    reach=reach,
+                    wait=wait,
+                    run_id=run_id,
+                ) as applier:
                     return applier.step()
             except TAKEN as error:
                 feed = list_feeds(ledger, workload.name).get(generation.number)

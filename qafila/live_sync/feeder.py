@@ -225,10 +225,16 @@ class _Feeding:
             stack = ExitStack()
             applier = stack.enter_context(
                 open_applier(
-                    self.ledger, self.capture, meaning, generation, pruned_before=pruned_before,
-                    reach=reach, wait=self.wait, run_id=self.run_id,
+                    self.ledger,
+                    self.capture,
+                    meaning,
+                    generation,
+                    pruned_before=pruned_before,
+                    reach=reach,
+                    wait=self.wait,
+                    run_id=self.run_id,
                 )
-            )  # fmt: skip
+            )
             self._open[number] = (stack, applier)
         return self._open[number][1]
 

@@ -167,16 +167,28 @@ class Held:
             raise self._stale()
 
     def move(
-        self, ledger: Connection, position: Position, *, changes: int, documents: int, chunks: int,
+        self,
+        ledger: Connection,
+        position: Position,
+        *,
+        changes: int,
+        documents: int,
+        chunks: int,
         rejected: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Note what the target has committed.
 
         Raises:
             StaleEpoch: somebody else took the feed.
         """
-        values = {**self._key, "position": str(position), "changes": changes,
-                  "documents": documents, "chunks": chunks, "rejected": rejected}  # fmt: skip
+        values = {
+            **self._key,
+            "position": str(position),
+            "changes": changes,
+            "documents": documents,
+            "chunks": chunks,
+            "rejected": rejected,
+        }
         if ledger.execute(statement("outbox", "move_feed"), values).fetchone() is None:
             raise self._stale()
 
@@ -229,9 +241,15 @@ def holding_feed(
     """
     row = ledger.execute(
         statement("outbox", "take_feed"),
-        {**_key(generation), "holder": socket.gethostname(), "pid": os.getpid(), "run": run_id,
-         "ttl": TTL_SECONDS, "alive": psutil.pids()},
-    ).fetchone()  # fmt: skip
+        {
+            **_key(generation),
+            "holder": socket.gethostname(),
+            "pid": os.getpid(),
+            "run": run_id,
+            "ttl": TTL_SECONDS,
+            "alive": psutil.pids(),
+        },
+    ).fetchone()
     if row is None:
         raise _why_not(ledger, generation)
     held = Held(generation, int(row[0]), Position.parse(row[1]))
@@ -271,9 +289,7 @@ def never_captured(generation: Generation) -> Refused:
     )
 
 
-def capture_positions(
-    ledger: Connection, workload: str
-) -> tuple[list[Owed], dict[int, Feed]]:  # fmt: skip
+def capture_positions(ledger: Connection, workload: str) -> tuple[list[Owed], dict[int, Feed]]:
     """Return what is owed, and the feeds of what has not ended; forget the others."""
     owed, feeds = list_owed(ledger, workload), list_feeds(ledger, workload)
     for one in owed:

@@ -116,8 +116,13 @@ def _at(workload: Workload, capture: Capture) -> Workload:
     source = workload.corpus.source
     if getattr(source, "block", None) == capture.block and source.kind == "postgres":
         return workload
-    described = {"kind": "postgres", "block": capture.block, "table": capture.table,
-                 "key": list(capture.key), "text": list(capture.key)}  # fmt: skip
+    described = {
+        "kind": "postgres",
+        "block": capture.block,
+        "table": capture.table,
+        "key": list(capture.key),
+        "text": list(capture.key),
+    }
     spec = workload.model_dump()
     spec["corpus"]["source"] = described
     return Workload.model_validate(spec)

@@ -67,9 +67,14 @@ class Outbox:
         assert position.window is not None
         xid, seq = position.after or (None, None)
         rows = self._run(
-            "read_changes", low=position.seen.xmin, seen=str(position.seen),
-            window=str(position.window), after_xid=xid, after_seq=seq, limit=most,
-        ).fetchall()  # fmt: skip
+            "read_changes",
+            low=position.seen.xmin,
+            seen=str(position.seen),
+            window=str(position.window),
+            after_xid=xid,
+            after_seq=seq,
+            limit=most,
+        ).fetchall()
         return [
             Change(xid, seq, None if key is None else tuple(key), op) for xid, seq, key, op in rows
         ]
@@ -78,10 +83,14 @@ class Outbox:
         """Return what is not applied at this position; with ``until``, of what it shows."""
         xid, seq = position.after or (None, None)
         row = self._run(
-            "lag", low=position.seen.xmin, seen=str(position.seen),
+            "lag",
+            low=position.seen.xmin,
+            seen=str(position.seen),
             window=None if position.window is None else str(position.window),
-            after_xid=xid, after_seq=seq, until=None if until is None else str(until),
-        ).fetchone()  # fmt: skip
+            after_xid=xid,
+            after_seq=seq,
+            until=None if until is None else str(until),
+        ).fetchone()
         assert row is not None
         return Lag(int(row[0]), max(0.0, float(row[1])))
 

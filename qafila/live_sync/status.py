@@ -82,6 +82,13 @@ def _generation(
         return GenerationSync(number, life.value, False, None, "", 0, 0, 0, problem)
     by = f"process {feed.holder_pid} on {feed.holder}" if feed.held else ""
     return GenerationSync(
-        number, life.value, life is Life.FED, outbox.lag(feed.applied) if outbox else None, by,
-        feed.changes, feed.documents, feed.rejected, feed.problem,
-    )  # fmt: skip
+        number,
+        life.value,
+        life is Life.FED,
+        outbox.lag(feed.applied) if outbox else None,
+        by,
+        feed.changes,
+        feed.documents,
+        feed.rejected,
+        feed.problem,
+    )

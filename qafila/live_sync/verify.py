@@ -67,10 +67,15 @@ def verify_live(
     ):
         catch_up()
         return compare_until_equal(
-            source, store, meaning, generation.fingerprint,
-            lambda: list_set_aside(ledger, generation), catch_up,
-            lambda: _position(ledger, generation), rounds=rounds,
-        )  # fmt: skip
+            source,
+            store,
+            meaning,
+            generation.fingerprint,
+            lambda: list_set_aside(ledger, generation),
+            catch_up,
+            lambda: _position(ledger, generation),
+            rounds=rounds,
+        )
 
 
 def compare_until_equal(

@@ -166,6 +166,15 @@ def calibrate(grades: Sequence[tuple[bool, bool | None]], *, at_least: float) ->
             f"than {at_least:g}"
         )
     return Calibration(
-        n, unread, kappa, kappa_low, kappa_high, equal / n, low, high, at_least, not because,
+        n,
+        unread,
+        kappa,
+        kappa_low,
+        kappa_high,
+        equal / n,
+        low,
+        high,
+        at_least,
+        not because,
         because,
-    )  # fmt: skip
+    )

@@ -136,8 +136,9 @@ class LanguageModelService:
                 (limits + 1, failures) if came.fault is Fault.LIMIT else (limits, failures + 1)
             )
             if failures >= TRIES or limits > MOST_LIMITS:
-                return Unsaid(f"{tries} tries failed, the last with: {self._clean(came.reason)}",
-                              tries)  # fmt: skip
+                return Unsaid(
+                    f"{tries} tries failed, the last with: {self._clean(came.reason)}", tries
+                )
             pause = backoff_seconds(max(failures, limits), self._chance())
             pause = pause if came.pause_seconds is None else came.pause_seconds
             if pause > LONGEST_PAUSE_SECONDS:
@@ -146,9 +147,7 @@ class LanguageModelService:
 
     def _body(self, messages: Sequence[Message], most: int) -> dict[str, Any]:
         settings = self.settings
-        body: dict[str, Any] = {
-            "model": settings.model, "stream": True, settings.limit_field: most
-        }  # fmt: skip
+        body: dict[str, Any] = {"model": settings.model, "stream": True, settings.limit_field: most}
         if self._usage:
             body["stream_options"] = {"include_usage": True}
         if settings.temperature is not None:
@@ -174,9 +173,11 @@ class LanguageModelService:
             came = post(self._client, path, body, self._timeout)
             if isinstance(came, Failure):
                 self._account.settle(
-                    permit, "not answered", tokens=None if came.sent else 0,
+                    permit,
+                    "not answered",
+                    tokens=None if came.sent else 0,
                     actual=expected if came.sent else Decimal(0),
-                )  # fmt: skip
+                )
                 settled = True
                 return came
             estimated = came.tokens_in is None or came.tokens_out is None

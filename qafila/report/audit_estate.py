@@ -16,10 +16,18 @@ def estate_picture(ledger: Connection, facts: AuditFacts) -> str | None:
     The plan is computed again: it is a function of resources and edges, whatever their order.
     """
     resources = [
-        Resource(r["id"], r["kind"], r["name"], "" if r["region"] == "all" else r["region"],
-                 r["size_bytes"], r["tags"], r["facts"], r["account"])
+        Resource(
+            r["id"],
+            r["kind"],
+            r["name"],
+            "" if r["region"] == "all" else r["region"],
+            r["size_bytes"],
+            r["tags"],
+            r["facts"],
+            r["account"],
+        )
         for r in facts.rows("resources")
-    ]  # fmt: skip
+    ]
     if not resources:
         return None
     edges = [

@@ -21,10 +21,20 @@ from qafila.whole_file import write_whole
 
 RECORD = ".qafila-export.json"
 # Columns whose numbers are no text.
-_WHOLE = frozenset({
-    "size_bytes", "lines", "rows", "resources", "calls", "line", "column", "of", "count",
-    "unmeasured",
-})  # fmt: skip
+_WHOLE = frozenset(
+    {
+        "size_bytes",
+        "lines",
+        "rows",
+        "resources",
+        "calls",
+        "line",
+        "column",
+        "of",
+        "count",
+        "unmeasured",
+    }
+)
 _REAL = frozenset({"confidence", "score", "coverage"})
 _MONEY = frozenset({"amount", "before", "after"})
 _DIGITS, _PLACES = 38, 20  # the most that DuckDB, Spark and Arrow's decimal128 (pandas) hold

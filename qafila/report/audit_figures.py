@@ -26,9 +26,15 @@ class Figure:
 def figures(facts: AuditFacts) -> tuple[Figure, ...]:
     """Return what an audit comes to; what nobody looked at is not known, and never zero."""
     return (
-        _spend(facts), _network(facts), _found(facts), _seen(facts),
-        _moves(facts), _need(facts), _bound(facts), _changed(facts),
-    )  # fmt: skip
+        _spend(facts),
+        _network(facts),
+        _found(facts),
+        _seen(facts),
+        _moves(facts),
+        _need(facts),
+        _bound(facts),
+        _changed(facts),
+    )
 
 
 def _spend(facts: AuditFacts) -> Figure:
@@ -92,8 +98,9 @@ def _seen(facts: AuditFacts) -> Figure:
     complete, whole = states.get("complete", 0), sum(states.values())
     note = f"{complete} of {whole} sources complete" + (f"; {gaps}" if gaps else "")
     if not places:
-        return Figure("Seen", "not known", f"no account, cluster or database was read; {note}",
-                      known=False)  # fmt: skip
+        return Figure(
+            "Seen", "not known", f"no account, cluster or database was read; {note}", known=False
+        )
     return Figure("Seen", f"{number(facts.body.get('resources'))} resources", note)
 
 
@@ -115,17 +122,20 @@ def _need(facts: AuditFacts) -> Figure:
     asked = sum(len(c.get("ask") or []) for c in found)
     note = f"{len(scored)} with a score, {len(found) - len(scored)} without yet"
     return Figure(
-        "AI candidates", number(len(found)),
+        "AI candidates",
+        number(len(found)),
         f"{note}; {number(asked)} questions open" if asked else note,
-    )  # fmt: skip
+    )
 
 
 def _bound(facts: AuditFacts) -> Figure:
     scanned = facts.body.get("lock_in")
     if not scanned:
         return Figure("Lock-in", "not known", "no code was named to look into", known=False)
-    parts = [f"{s.get('provider')} ({s.get('kind')}, effort {s.get('effort')})"
-             for s in scanned.get("summary") or []]  # fmt: skip
+    parts = [
+        f"{s.get('provider')} ({s.get('kind')}, effort {s.get('effort')})"
+        for s in scanned.get("summary") or []
+    ]
     note = listed(parts, 3) if parts else f"nothing in {number(scanned.get('files'))} files"
     return Figure("Lock-in", f"{number(scanned.get('hits'))} places", note)
 

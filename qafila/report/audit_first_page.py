@@ -117,16 +117,18 @@ def _months(facts: AuditFacts) -> list[tuple[str, str, str]]:
     """Return every month of the bill in each of its currencies, the newest first."""
     periods = sorted(
         facts.body.get("periods") or [],
-        key=lambda p: (str(p.get("period")), str(p.get("currency"))), reverse=True,
-    )  # fmt: skip
+        key=lambda p: (str(p.get("period")), str(p.get("currency"))),
+        reverse=True,
+    )
     return [(str(p.get("period")), amount_of(p), str(p.get("state"))) for p in periods]
 
 
 def _to_look_at(facts: AuditFacts) -> list[tuple[str, str, str, str]]:
     rows = facts.rows("findings")[:ON_A_PAGE]
     wanted = {str(f.get("resource")) for f in rows}
-    names = {str(r["id"]): str(r.get("name") or "") for r in facts.rows("resources")
-             if r["id"] in wanted}  # fmt: skip
+    names = {
+        str(r["id"]): str(r.get("name") or "") for r in facts.rows("resources") if r["id"] in wanted
+    }
     return [
         (cut(str(f.get("kind"))), _which(f, names), amount_of(f), str(f.get("sentence")))
         for f in rows
@@ -168,9 +170,10 @@ def _waves_told(facts: AuditFacts, waves: Mapping[str, list[Row]]) -> str:
     )
     return (
         f"{number(things)} things in {number(len(waves))} wave{'' if len(waves) == 1 else 's'}: "
-        f"{told}." + (f" {number(stays)} more stay where they are." if stays else "")
+        f"{told}."
+        + (f" {number(stays)} more stay where they are." if stays else "")
         + " The border runs between what has moved and what has not."
-    )  # fmt: skip
+    )
 
 
 def _candidates(facts: AuditFacts) -> list[tuple[str, str, str, str, str]]:
@@ -242,8 +245,9 @@ def _difference(found: Mapping[str, Any] | None) -> list[str]:
     ]
     note = str(found.get("spend_note") or "")
     note = f"{note[:1].upper()}{note[1:]}"
-    lines.append(_spend_change(found, note) if found.get("spend") else
-                 f"{note or 'Spend was not compared'}.")  # fmt: skip
+    lines.append(
+        _spend_change(found, note) if found.get("spend") else f"{note or 'Spend was not compared'}."
+    )
     outcomes = found.get("outcomes") or []
     lines += [
         f"{o.get('collector')}{' in ' + o['region'] if o.get('region') else ''}: "

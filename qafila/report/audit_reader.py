@@ -77,16 +77,25 @@ def _table(ledger: Connection, audit_id: int, name: str) -> list[dict[str, Any]]
     key = {"audit_id": audit_id}
     if name == "resources":
         return [
-            {**row, "region": row["region"] or "all", "app": row["tags"].get("app", ""),
-             "owner": row["tags"].get("owner", ""), "type": str(row["facts"].get("type", ""))}
+            {
+                **row,
+                "region": row["region"] or "all",
+                "app": row["tags"].get("app", ""),
+                "owner": row["tags"].get("owner", ""),
+                "type": str(row["facts"].get("type", "")),
+            }
             for row in _rows(ledger, "resources_of", key)
-        ]  # fmt: skip
+        ]
     if name == "edges":
         return [
-            {"from": row.pop("from_name"), "to": row.pop("to_name"), **row,
-             "last_seen": row["last_seen"] and row["last_seen"].isoformat()}
+            {
+                "from": row.pop("from_name"),
+                "to": row.pop("to_name"),
+                **row,
+                "last_seen": row["last_seen"] and row["last_seen"].isoformat(),
+            }
             for row in _rows(ledger, "edges_of", key)
-        ]  # fmt: skip
+        ]
     if name == "collectors":
         return [
             {

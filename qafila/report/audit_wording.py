@@ -20,8 +20,11 @@ def month_of(facts: AuditFacts) -> str:
     month, currency = body.get("period"), body.get("currency")
     if month is None:
         return ""
-    states = {str(p.get("period")): str(p.get("state")) for p in body.get("periods") or []
-              if p.get("currency") == currency}  # fmt: skip
+    states = {
+        str(p.get("period")): str(p.get("state"))
+        for p in body.get("periods") or []
+        if p.get("currency") == currency
+    }
     return f"{month}, {state_of(states.get(str(month), ''))}"
 
 

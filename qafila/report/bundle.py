@@ -28,20 +28,42 @@ from qafila.text.masking import mask_text, masked, passwords_in
 
 FORMAT = 1
 PAGE, LOOKS, APPROVALS, ROWS, CERTIFICATE = (
-    "rollout.html", "looks.parquet", "approvals.json", "evidence.jsonl", "certificate.json",
-)  # fmt: skip
+    "rollout.html",
+    "looks.parquet",
+    "approvals.json",
+    "evidence.jsonl",
+    "certificate.json",
+)
 _ARMS = ("baseline", "candidate")
 _COUNTS = ("requests", "bad", "errors", "latency", "empty", "ungrounded", "over_budget", "flagged")
-_E_VALUES = ("errors", "latency", "empty", "ungrounded", "over_budget", "flagged", "tenant",
-             "fine", "under")  # fmt: skip
+_E_VALUES = (
+    "errors",
+    "latency",
+    "empty",
+    "ungrounded",
+    "over_budget",
+    "flagged",
+    "tenant",
+    "fine",
+    "under",
+)
 LOOK_COLUMNS: Mapping[str, str] = {
-    "workload": "VARCHAR", "generation": "INTEGER", "rollout": "VARCHAR", "number": "INTEGER",
-    "looked_at": "TIMESTAMPTZ", "step": "VARCHAR", "weight": "INTEGER", "acknowledged": "INTEGER",
-    "observed": "DOUBLE", "verdict": "VARCHAR", "sentence": "VARCHAR", "counts": "VARCHAR",
+    "workload": "VARCHAR",
+    "generation": "INTEGER",
+    "rollout": "VARCHAR",
+    "number": "INTEGER",
+    "looked_at": "TIMESTAMPTZ",
+    "step": "VARCHAR",
+    "weight": "INTEGER",
+    "acknowledged": "INTEGER",
+    "observed": "DOUBLE",
+    "verdict": "VARCHAR",
+    "sentence": "VARCHAR",
+    "counts": "VARCHAR",
     "e_values": "VARCHAR",
     **{f"{arm}_{key}": "BIGINT" for arm in _ARMS for key in _COUNTS},
     **{f"e_{name}": "DOUBLE" for name in _E_VALUES},
-}  # fmt: skip
+}
 """Columns of looks.parquet; ``counts`` and ``e_values`` are the JSON as stored, then by name."""
 
 
@@ -114,9 +136,10 @@ def evidence_lines(
         at = row["recorded_at"].astimezone(UTC).isoformat(timespec="microseconds")
         plain = {**row, "recorded_at": at}
         said = {
-            **plain, "sentence": masked(plain["sentence"], secrets),
+            **plain,
+            "sentence": masked(plain["sentence"], secrets),
             "body": masked(plain["body"], secrets),
-        }  # fmt: skip
+        }
         lines.append(said if said == plain else {**said, "masked": True})
     return lines
 
@@ -145,8 +168,9 @@ def _fill(ledger: Connection, facts: RolloutFacts, folder: Path) -> list[dict[st
     (folder / PAGE).write_text(page, encoding="utf-8")
     (folder / ROWS).write_text("".join(_line(row) for row in rows), encoding="utf-8")
     for name, value in (
-        (APPROVALS, [asdict(a) for a in facts.approvals]), (CERTIFICATE, proven),
-    ):  # fmt: skip
+        (APPROVALS, [asdict(a) for a in facts.approvals]),
+        (CERTIFICATE, proven),
+    ):
         text = json.dumps(masked(value, secrets), indent=2, ensure_ascii=False, default=_plain)
         (folder / name).write_text(text + "\n", encoding="utf-8")
     write_looks(facts, folder / LOOKS, secrets)
@@ -176,13 +200,15 @@ def look_row(
 ) -> dict[str, Any]:
     """Return one look as a row of the file; what an earlier release did not count is 0."""
     row = {
-        "workload": facts.workload, "generation": facts.generation, "rollout": facts.rollout,
+        "workload": facts.workload,
+        "generation": facts.generation,
+        "rollout": facts.rollout,
         **{k: look[k] for k in ("number", "step", "weight", "acknowledged", "observed", "verdict")},
         "looked_at": look["looked_at"].astimezone(UTC).isoformat(timespec="microseconds"),
         "sentence": masked(look["sentence"], secrets),
         "counts": json.dumps(look["counts"], sort_keys=True),
         "e_values": json.dumps(look["e_values"], sort_keys=True),
-    }  # fmt: skip
+    }
     for arm in _ARMS:
         counted = look["counts"].get(arm) or {}
         row |= {f"{arm}_{key}": int(counted.get(key) or 0) for key in _COUNTS}

@@ -25,8 +25,15 @@ from qafila.report.rollout_reader import canary_looks
 from qafila.sql import statement
 
 _KEPT_COLUMNS = (  # also of a row from which a secret was taken out
-    "workload", "generation", "kind", "run_id", "verdict", "recorded_at", "previous", "digest",
-)  # fmt: skip
+    "workload",
+    "generation",
+    "kind",
+    "run_id",
+    "verdict",
+    "recorded_at",
+    "previous",
+    "digest",
+)
 MOST_BYTES = 256 << 20  # of all files of a bundle, unpacked: more is taken for an attack
 _MOST_FILES = 1_000
 
@@ -241,8 +248,17 @@ def _other_looks(
             yield f"look {look[0]} is not in the ledger"
             continue
         at = round(one["looked_at"].timestamp() * 1_000_000)
-        kept = (one["number"], at, one["step"], one["weight"], one["acknowledged"],
-                one["observed"], one["counts"], one["e_values"], one["verdict"])  # fmt: skip
+        kept = (
+            one["number"],
+            at,
+            one["step"],
+            one["weight"],
+            one["acknowledged"],
+            one["observed"],
+            one["counts"],
+            one["e_values"],
+            one["verdict"],
+        )
         if kept != look:
             yield f"look {look[0]} is another one in the ledger"
     # Looks that came after the bundle was written are no fault of it.

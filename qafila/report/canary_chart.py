@@ -88,14 +88,22 @@ def canary_timeline(
         panels.bad_panel(arms["candidate"], "bad, canary", kinds, wide, clock, named=True),
         panels.bad_panel(arms["baseline"], "baseline", kinds, wide, clock, named=False),
         panels.evidence_panel(
-            _e_values(together, KINDS), "E(harm)", KINDS,
-            [(f"back at {abort_at:,.0f}", abort_at)], clock, last=False,
+            _e_values(together, KINDS),
+            "E(harm)",
+            KINDS,
+            [(f"back at {abort_at:,.0f}", abort_at)],
+            clock,
+            last=False,
         ),
         panels.evidence_panel(
-            _e_values(together, PROOFS), "E(fine)", PROOFS,
-            [(f"proof at {promote_at:,.0f}", promote_at)], clock, last=True,
+            _e_values(together, PROOFS),
+            "E(fine)",
+            PROOFS,
+            [(f"proof at {promote_at:,.0f}", promote_at)],
+            clock,
+            last=True,
         ),
-    ]  # fmt: skip
+    ]
     return str(vl_convert.vegalite_to_svg(panels.stacked(title, shown)))
 
 
@@ -184,6 +192,13 @@ def _marks(moments: Sequence[Moment], clock: Clock) -> list[dict[str, Any]]:
         if lane == len(ends):
             ends.append(0.0)
         ends[lane] = begin + width
-        marks.append({"x": clock.x(moment.at), "lane": lane, "label": label,
-                      "kind": moment.kind, "left": left})  # fmt: skip
+        marks.append(
+            {
+                "x": clock.x(moment.at),
+                "lane": lane,
+                "label": label,
+                "kind": moment.kind,
+                "left": left,
+            }
+        )
     return marks

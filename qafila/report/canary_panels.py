@@ -87,32 +87,47 @@ def stacked(title: str, panels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "view": {"stroke": "#d9dee5"},
         },
         "vconcat": list(panels),
-    }  # fmt: skip
+    }
 
 
 def moments_panel(marks: Points, clock: Clock) -> dict[str, Any]:
     """Return the labels of what happened; marks have x, lane, label, kind, left (its side)."""
     lanes = 1 + max(m["lane"] for m in marks)
     y = {
-        "field": "lane", "type": "quantitative", "axis": None,
+        "field": "lane",
+        "type": "quantitative",
+        "axis": None,
         "scale": {"domain": [lanes - 0.5, -0.5], "nice": False, "zero": False},
-    }  # fmt: skip
+    }
     labels = [
         {
             "transform": [{"filter": f"datum.left == {str(left).lower()}"}],
-            "mark": {"type": "text", "align": "left" if left else "right",
-                     "dx": 3 if left else -3, "fontSize": 11, "baseline": "middle"},
-            "encoding": {"x": clock.axis(), "y": y, "text": {"field": "label"},
-                         "color": _moment_colour()},
+            "mark": {
+                "type": "text",
+                "align": "left" if left else "right",
+                "dx": 3 if left else -3,
+                "fontSize": 11,
+                "baseline": "middle",
+            },
+            "encoding": {
+                "x": clock.axis(),
+                "y": y,
+                "text": {"field": "label"},
+                "color": _moment_colour(),
+            },
         }
         for left in (True, False)
         if any(m["left"] is left for m in marks)
-    ]  # fmt: skip
+    ]
     down = {
         "mark": {"type": "rule", "strokeWidth": 1},
-        "encoding": {"x": clock.axis(), "y": y, "y2": {"value": lanes * _LANE},
-                     "color": _moment_colour()},
-    }  # fmt: skip
+        "encoding": {
+            "x": clock.axis(),
+            "y": y,
+            "y2": {"value": lanes * _LANE},
+            "color": _moment_colour(),
+        },
+    }
     return {
         **_size(lanes * _LANE),
         "view": {"stroke": None},
@@ -141,18 +156,25 @@ def weights_panel(points: Points, marks: Points, bands: Points, clock: Clock) ->
             }
         )
     y = {
-        "field": "percent", "type": "quantitative", "title": "% on canary",
-        "scale": {"domain": [0, 100]}, "axis": {"tickCount": 4, "grid": True},
-    }  # fmt: skip
+        "field": "percent",
+        "type": "quantitative",
+        "title": "% on canary",
+        "scale": {"domain": [0, 100]},
+        "axis": {"tickCount": 4, "grid": True},
+    }
     used = [p["what"] for p in points]
     first = ("seen",)  # what was asked is drawn over it
     lines = [
         _lines(
-            [p for p in points if (p["what"] in first) is under], y, WEIGHTS, clock, used=used,
+            [p for p in points if (p["what"] in first) is under],
+            y,
+            WEIGHTS,
+            clock,
+            used=used,
             interpolate="step-after",
         )
         for under in (True, False)
-    ]  # fmt: skip
+    ]
     return {
         **_size(HEIGHT),
         "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
@@ -169,10 +191,13 @@ def bad_panel(
         highest[bar["x"]] = highest.get(bar["x"], 0) + bar["bad"]
     top = max([1.0, *highest.values()])
     y = {
-        "field": "bad", "type": "quantitative", "title": title, "stack": "zero",
+        "field": "bad",
+        "type": "quantitative",
+        "title": title,
+        "stack": "zero",
         "scale": {"domain": [0, top], "nice": False},
         "axis": {"values": [0, top], "format": "~s"},
-    }  # fmt: skip
+    }
     colour = _styled(KINDS, kinds)["color"]
     colour["legend"] = {"symbolSize": 90} if named and kinds else None
     return {
@@ -197,10 +222,12 @@ def evidence_panel(
     high = max([8 * max(limit for _, limit in limits), *(2 * p["E"] for p in points)])
     decades = [10.0**n for n in range(floor(log10(low)) + 1, floor(log10(high)) + 1)]
     y = {
-        "field": "E", "type": "quantitative", "title": title,
+        "field": "E",
+        "type": "quantitative",
+        "title": title,
         "scale": {"type": "log", "domain": [low, high], "nice": False},
         "axis": {"values": decades[:: ceil(len(decades) / 5)], "labelExpr": _E_LABEL, "grid": True},
-    }  # fmt: skip
+    }
     across = {"data": {"values": [{"E": limit, "said": said} for said, limit in limits]}}
     rule = {"type": "rule", "strokeDash": [4, 4], "color": "#34495e"}
     said = {"type": "text", "align": "left", "dx": 4, "dy": -6, "color": "#34495e", "fontSize": 11}

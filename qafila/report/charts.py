@@ -18,8 +18,11 @@ from qafila.report.rung_extra import plain
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 VERDICT_COLOURS = {
-    "PASS": "#1e8449", "FAIL": "#c0392b", "INCONCLUSIVE": "#b7791f", "ERROR": "#6c3483",
-}  # fmt: skip
+    "PASS": "#1e8449",
+    "FAIL": "#c0392b",
+    "INCONCLUSIVE": "#b7791f",
+    "ERROR": "#6c3483",
+}
 
 
 def timeline(facts: Facts) -> str | None:
@@ -102,11 +105,19 @@ def monthly_costs(patterns: Sequence[Mapping[str, Any]], chosen: str | None) -> 
         return None
     currency = str(patterns[0].get("currency") or "")
     scale = {"domain": ["chosen", "compared"], "range": ["#1e8449", "#7f8c8d"]}
-    y = {"field": "pattern", "type": "nominal", "title": None, "sort": None,
-         "axis": {"labelLimit": 260}}  # fmt: skip
-    x = {"field": "low", "type": "quantitative",
-         "title": f"{currency} a month, P50 (dot) to P90".strip(),
-         "scale": {"domainMin": 0}}  # fmt: skip
+    y = {
+        "field": "pattern",
+        "type": "nominal",
+        "title": None,
+        "sort": None,
+        "axis": {"labelLimit": 260},
+    }
+    x = {
+        "field": "low",
+        "type": "quantitative",
+        "title": f"{currency} a month, P50 (dot) to P90".strip(),
+        "scale": {"domainMin": 0},
+    }
     colour = {"field": "what", "type": "nominal", "title": None, "scale": scale}
     return _draw(
         {
@@ -132,19 +143,22 @@ def lengths(norms: Norms | None) -> str | None:
         return None
     return _draw(
         {
-            "data": {
-                "values": [{"from": a, "to": b, "vectors": n} for a, b, n in norms.histogram]
-            },
+            "data": {"values": [{"from": a, "to": b, "vectors": n} for a, b, n in norms.histogram]},
             "mark": {"type": "bar", "color": "#7f8c8d"},
             "encoding": {
-                "x": {"field": "from", "type": "quantitative", "title": "length of a vector",
-                      "bin": {"binned": True}, "scale": {"zero": False}},
+                "x": {
+                    "field": "from",
+                    "type": "quantitative",
+                    "title": "length of a vector",
+                    "bin": {"binned": True},
+                    "scale": {"zero": False},
+                },
                 "x2": {"field": "to"},
                 "y": {"field": "vectors", "type": "quantitative", "title": "vectors read"},
             },
         },
         height=120,
-    )  # fmt: skip
+    )
 
 
 def as_address(svg: str) -> str:

@@ -114,10 +114,12 @@ def _columns(plan: WavePlan) -> tuple[dict[int, int], list[tuple[str, str]]]:
         first, last = plan.waves[numbers[0] - 1], plan.waves[numbers[-1] - 1]
         one = len(numbers) == 1
         words = dict.fromkeys([first.criticality.word, last.criticality.word])
-        columns.append((
-            f"wave {numbers[0]}" if one else f"waves {numbers[0]} to {numbers[-1]}",
-            f"{' to '.join(words)} criticality",
-        ))  # fmt: skip
+        columns.append(
+            (
+                f"wave {numbers[0]}" if one else f"waves {numbers[0]} to {numbers[-1]}",
+                f"{' to '.join(words)} criticality",
+            )
+        )
     return column_of, columns
 
 

@@ -19,21 +19,36 @@ from qafila.report.estate_nodes import Drawn, Link, draw
 
 SCHEMA = "https://vega.github.io/schema/vega/v5.json"
 KIND_COLOURS = {
-    EdgeKind.CALLS: "#1f5fa8", EdgeKind.READS: "#17877d", EdgeKind.WRITES: "#b4471b",
-    EdgeKind.ROUTES: "#5d4aa8", EdgeKind.RESOLVES: "#8a6d1a", EdgeKind.ATTACHES: "#4d5656",
-    EdgeKind.NETWORK_ALLOWS: "#7f8c8d", EdgeKind.SHARES_SECRET: "#a8327d",
+    EdgeKind.CALLS: "#1f5fa8",
+    EdgeKind.READS: "#17877d",
+    EdgeKind.WRITES: "#b4471b",
+    EdgeKind.ROUTES: "#5d4aa8",
+    EdgeKind.RESOLVES: "#8a6d1a",
+    EdgeKind.ATTACHES: "#4d5656",
+    EdgeKind.NETWORK_ALLOWS: "#7f8c8d",
+    EdgeKind.SHARES_SECRET: "#a8327d",
     EdgeKind.DEPLOYS: "#2c7a3f",
-}  # fmt: skip
+}
 CRITICALITY_COLOURS = {"low": "#1e8449", "medium": "#b7791f", "high": "#c0392b", "": "#7f8c8d"}
 _WIDTH, _HEIGHT = 142, 32  # of one node
 _COLUMN, _ROW = 196, 44
 _TOP = 40
 _CURVE = {
-    "type": "linkpath", "shape": "diagonal", "orient": "horizontal", "sourceX": "sx",
-    "sourceY": "sy", "targetX": "tx", "targetY": "ty",
-}  # fmt: skip
-_LEGEND = {"orient": "bottom", "direction": "horizontal", "titleFontSize": 11, "labelFontSize": 11,
-           "titleOrient": "left"}  # fmt: skip
+    "type": "linkpath",
+    "shape": "diagonal",
+    "orient": "horizontal",
+    "sourceX": "sx",
+    "sourceY": "sy",
+    "targetX": "tx",
+    "targetY": "ty",
+}
+_LEGEND = {
+    "orient": "bottom",
+    "direction": "horizontal",
+    "titleFontSize": 11,
+    "labelFontSize": 11,
+    "titleOrient": "left",
+}
 
 
 def picture(plan: WavePlan, resources: Sequence[Resource], edges: Sequence[Edge]) -> str | None:
@@ -51,12 +66,15 @@ def _spec(drawn: Drawn) -> dict[str, Any]:
     places = _places(drawn)
     nodes = [
         {
-            "x": places[node.key][0], "y": places[node.key][1], "label": node.label,
-            "below": node.below, "colour": CRITICALITY_COLOURS.get(node.criticality, "#7f8c8d"),
+            "x": places[node.key][0],
+            "y": places[node.key][1],
+            "label": node.label,
+            "below": node.below,
+            "colour": CRITICALITY_COLOURS.get(node.criticality, "#7f8c8d"),
             "dash": [3, 3] if node.stays else [1, 0],
         }
         for node in drawn.nodes
-    ]  # fmt: skip
+    ]
     columns = [
         {"x": n * _COLUMN, "title": title, "below": below}
         for n, (title, below) in enumerate(drawn.columns)
@@ -78,15 +96,34 @@ def _spec(drawn: Drawn) -> dict[str, Any]:
             {"name": "note", "values": [{"text": drawn.note}] if drawn.note else []},
         ],
         "scales": [
-            {"name": "kind", "type": "ordinal", "domain": kinds,
-             "range": [KIND_COLOURS[EdgeKind(k)] for k in kinds]},
-            {"name": "criticality", "type": "ordinal", "domain": ["low", "medium", "high"],
-             "range": [CRITICALITY_COLOURS[c] for c in ("low", "medium", "high")]},
+            {
+                "name": "kind",
+                "type": "ordinal",
+                "domain": kinds,
+                "range": [KIND_COLOURS[EdgeKind(k)] for k in kinds],
+            },
+            {
+                "name": "criticality",
+                "type": "ordinal",
+                "domain": ["low", "medium", "high"],
+                "range": [CRITICALITY_COLOURS[c] for c in ("low", "medium", "high")],
+            },
         ],
         "legends": [
             {"stroke": "criticality", "title": "criticality", "symbolType": "square"} | _LEGEND,
-            *([{"stroke": "kind", "title": "edge, paler where less certain",
-                "symbolType": "stroke", "symbolStrokeWidth": 3} | _LEGEND] if kinds else []),
+            *(
+                [
+                    {
+                        "stroke": "kind",
+                        "title": "edge, paler where less certain",
+                        "symbolType": "stroke",
+                        "symbolStrokeWidth": 3,
+                    }
+                    | _LEGEND
+                ]
+                if kinds
+                else []
+            ),
         ],
         "marks": [
             _texts("columns", "title", size=13, fill="#222", bold=True),
@@ -101,14 +138,18 @@ def _spec(drawn: Drawn) -> dict[str, Any]:
             {
                 "type": "text",
                 "from": {"data": "note"},
-                "encode": {"enter": {
-                    "x": {"value": 0}, "y": {"value": deepest + _HEIGHT + 18},
-                    "text": {"field": "text"}, "fontSize": {"value": 10},
-                    "fill": {"value": "#555"},
-                }},
+                "encode": {
+                    "enter": {
+                        "x": {"value": 0},
+                        "y": {"value": deepest + _HEIGHT + 18},
+                        "text": {"field": "text"},
+                        "fontSize": {"value": 10},
+                        "fill": {"value": "#555"},
+                    }
+                },
             },
         ],
-    }  # fmt: skip
+    }
 
 
 def _places(drawn: Drawn) -> dict[str, tuple[float, float]]:
@@ -156,8 +197,12 @@ def _lines(
     for link in links:
         (x1, y1), (x2, y2) = places[link.start], places[link.end]
         middle = _HEIGHT / 2
-        line = {"kind": str(link.kind), "opacity": max(0.15, link.confidence),
-                "sy": y1 + middle, "ty": y2 + middle}  # fmt: skip
+        line = {
+            "kind": str(link.kind),
+            "opacity": max(0.15, link.confidence),
+            "sy": y1 + middle,
+            "ty": y2 + middle,
+        }
         if x1 > x2:
             across.append(line | {"sx": x1, "tx": x2 + _WIDTH + 7, "angle": -90})
         elif x1 < x2:
@@ -175,37 +220,54 @@ def _strokes(data: str) -> dict[str, Any]:
     return {
         "type": "path",
         "from": {"data": data},
-        "encode": {"enter": {
-            "path": {"field": "path"}, "stroke": {"scale": "kind", "field": "kind"},
-            "strokeWidth": {"value": 1.6}, "strokeOpacity": {"field": "opacity"},
-            "fill": {"value": None},
-        }},
-    }  # fmt: skip
+        "encode": {
+            "enter": {
+                "path": {"field": "path"},
+                "stroke": {"scale": "kind", "field": "kind"},
+                "strokeWidth": {"value": 1.6},
+                "strokeOpacity": {"field": "opacity"},
+                "fill": {"value": None},
+            }
+        },
+    }
 
 
 def _heads(data: str) -> dict[str, Any]:
     return {
         "type": "symbol",
         "from": {"data": data},
-        "encode": {"enter": {
-            "x": {"field": "tx"}, "y": {"field": "ty"}, "shape": {"value": "triangle"},
-            "size": {"value": 45}, "angle": {"field": "angle"},
-            "fill": {"scale": "kind", "field": "kind"}, "fillOpacity": {"field": "opacity"},
-        }},
-    }  # fmt: skip
+        "encode": {
+            "enter": {
+                "x": {"field": "tx"},
+                "y": {"field": "ty"},
+                "shape": {"value": "triangle"},
+                "size": {"value": 45},
+                "angle": {"field": "angle"},
+                "fill": {"scale": "kind", "field": "kind"},
+                "fillOpacity": {"field": "opacity"},
+            }
+        },
+    }
 
 
 def _boxes() -> dict[str, Any]:
     return {
         "type": "rect",
         "from": {"data": "nodes"},
-        "encode": {"enter": {
-            "x": {"field": "x"}, "y": {"field": "y"}, "width": {"value": _WIDTH},
-            "height": {"value": _HEIGHT}, "cornerRadius": {"value": 4}, "fill": {"value": "white"},
-            "stroke": {"field": "colour"}, "strokeWidth": {"value": 1.5},
-            "strokeDash": {"field": "dash"},
-        }},
-    }  # fmt: skip
+        "encode": {
+            "enter": {
+                "x": {"field": "x"},
+                "y": {"field": "y"},
+                "width": {"value": _WIDTH},
+                "height": {"value": _HEIGHT},
+                "cornerRadius": {"value": 4},
+                "fill": {"value": "white"},
+                "stroke": {"field": "colour"},
+                "strokeWidth": {"value": 1.5},
+                "strokeDash": {"field": "dash"},
+            }
+        },
+    }
 
 
 def _texts(
@@ -215,11 +277,15 @@ def _texts(
     return {
         "type": "text",
         "from": {"data": data},
-        "encode": {"enter": {
-            "x": {"field": "x", "offset": 8 if node else 0},
-            "y": ({"field": "y"} if node else {"value": 8}) | {"offset": dy},
-            "text": {"field": text},
-            "fontSize": {"value": size}, "fontWeight": {"value": "bold" if bold else "normal"},
-            "fill": {"value": fill}, "limit": {"value": _WIDTH - 14 if node else _COLUMN - 8},
-        }},
-    }  # fmt: skip
+        "encode": {
+            "enter": {
+                "x": {"field": "x", "offset": 8 if node else 0},
+                "y": ({"field": "y"} if node else {"value": 8}) | {"offset": dy},
+                "text": {"field": text},
+                "fontSize": {"value": size},
+                "fontWeight": {"value": "bold" if bold else "normal"},
+                "fill": {"value": fill},
+                "limit": {"value": _WIDTH - 14 if node else _COLUMN - 8},
+            }
+        },
+    }

@@ -164,11 +164,14 @@ def _cost(facts: Facts) -> Figure:
     return Figure(
         name="Cost a month",
         before=_monthly("before, staying", patterns.get("stay"), currency),
-        after=_monthly(f"after, {decision.get('chosen') or 'chosen'}",
-                       patterns.get(decision.get("chosen")), currency),
+        after=_monthly(
+            f"after, {decision.get('chosen') or 'chosen'}",
+            patterns.get(decision.get("chosen")),
+            currency,
+        ),
         difference=(per_query,),
         evidence=_numbers(facts, "decision", "validation"),
-    )  # fmt: skip
+    )
 
 
 def _monthly(label: str, pattern: Mapping[str, Any] | None, currency: str) -> Reading:
@@ -257,8 +260,11 @@ def _unseen_traffic(facts: Facts) -> list[str]:
     if rollout is None:
         lines.append("Real users: no rollout of this generation has ended.")
     else:
-        thin = [s["step"] for s in rollout.body.get("steps") or []
-                if "proved nothing" in str(s.get("sentence"))]  # fmt: skip
+        thin = [
+            s["step"]
+            for s in rollout.body.get("steps") or []
+            if "proved nothing" in str(s.get("sentence"))
+        ]
         if thin:
             lines.append(
                 f"The canary at {' and '.join(thin)}: too few requests to prove anything; it "

@@ -104,8 +104,11 @@ def _search(facts: Facts) -> str:
     if facts.store != "pgvector" or not facts.indexes:
         return ""
     kinds = {i.kind for i in facts.indexes}
-    names = [n for n, kind in (("hnsw.ef_search", "hnsw"), ("ivfflat.probes", "ivfflat"))
-             if kind in kinds]  # fmt: skip
+    names = [
+        n
+        for n, kind in (("hnsw.ef_search", "hnsw"), ("ivfflat.probes", "ivfflat"))
+        if kind in kinds
+    ]
     return ", ".join(f"{n} {facts.settings.get(n, '?')} unless a query sets it" for n in names)
 
 
@@ -181,8 +184,13 @@ def as_data(one: Inspected) -> dict[str, Any]:
         "settings": dict(facts.settings),
         "norms": None
         if norms is None
-        else {"least": norms.least, "median": norms.median, "most": norms.most,
-              "unit": norms.unit, "of": norms.count},
+        else {
+            "least": norms.least,
+            "median": norms.median,
+            "most": norms.most,
+            "unit": norms.unit,
+            "of": norms.count,
+        },
         "models": {m: t.count for m, t in seen.models.items()},
         "unique_key": list(facts.unique_key),
         "tracking": list(facts.tracking),
@@ -196,7 +204,7 @@ def as_data(one: Inspected) -> dict[str, Any]:
         "tokens_to_embed": facts.tokens,
         "unseen": list(facts.unseen),
         "source_yaml": one.source,
-    }  # fmt: skip
+    }
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

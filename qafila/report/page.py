@@ -69,9 +69,12 @@ def render_inspection(inspected: Sequence[Inspected]) -> str:
 def environment() -> Environment:
     """Return what pages are made with: everything is escaped, an unknown name is an error."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         loader=FunctionLoader(lambda name: (files("qafila.report") / name).read_text("utf-8")),
-    )  # fmt: skip
+    )
     environment.filters["moment"] = wording.moment
     environment.filters["text"] = wording.text
     environment.filters["duration"] = wording.duration

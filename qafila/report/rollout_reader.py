@@ -105,9 +105,13 @@ def _collect(
     now = datetime.now(UTC)
     mine = known[place]
     later = [k["began_at"] for k in known[place + 1 :]]
-    key: dict[str, Any] = {"workload": workload, "generation": mine["generation"],
-                           "rollout": mine["rollout"], "began_at": mine["began_at"],
-                           "next_at": later[0] if later else _FOR_EVER}  # fmt: skip
+    key: dict[str, Any] = {
+        "workload": workload,
+        "generation": mine["generation"],
+        "rollout": mine["rollout"],
+        "began_at": mine["began_at"],
+        "next_at": later[0] if later else _FOR_EVER,
+    }
     looks = canary_looks(ledger, mine["rollout"])
     with ledger.cursor(row_factory=class_row(EvidenceRow)) as cursor:
         ended = cursor.execute(statement("rollouts", "end_of"), key).fetchone()
@@ -180,12 +184,17 @@ def _approvals(ledger: Connection, key: Mapping[str, Any]) -> list[Asked]:
     shown = []
     for a in asked:
         counts = read_approval(ledger, a["id"])  # as its evidence says, not only its row
-        a |= {"state": counts.state, "decided_by": counts.decided_by, "notes": counts.notes,
-              "decided_at": counts.decided_at}  # fmt: skip
+        a |= {
+            "state": counts.state,
+            "decided_by": counts.decided_by,
+            "notes": counts.notes,
+            "decided_at": counts.decided_at,
+        }
         kept = [
-            one for one in given.get(a["id"], [])
+            one
+            for one in given.get(a["id"], [])
             if one.decision == "reject" or one.name in counts.approved_by
-        ]  # fmt: skip
+        ]
         shown.append(Asked(**a, answers=kept))
     return shown
 

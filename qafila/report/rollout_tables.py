@@ -31,12 +31,18 @@ def steps(facts: RolloutFacts) -> Table:
         "Steps",
         ("step", "weight", "requests", "verdict", "why"),
         (
-            (text(s.get("step")), f"{number(s.get('weight'))} %", number(s.get("requests")),
-             text(s.get("verdict")), text(s.get("sentence")))
+            (
+                text(s.get("step")),
+                f"{number(s.get('weight'))} %",
+                number(s.get("requests")),
+                text(s.get("verdict")),
+                text(s.get("sentence")),
+            )
             for s in facts.body.get("steps") or []
         ),
-        1, 2,
-    )  # fmt: skip
+        1,
+        2,
+    )
 
 
 def weights(facts: RolloutFacts) -> Table:
@@ -45,10 +51,12 @@ def weights(facts: RolloutFacts) -> Table:
     for _, group in groupby(facts.looks, key=lambda look: (look["step"], look["weight"])):
         looks = list(group)
         base, canary = (
-            [sum(int((k["counts"].get(arm) or {}).get(key) or 0) for k in looks)
-             for key in ("bad", "requests")]
+            [
+                sum(int((k["counts"].get(arm) or {}).get(key) or 0) for k in looks)
+                for key in ("bad", "requests")
+            ]
             for arm in ("baseline", "candidate")
-        )  # fmt: skip
+        )
         seen = base[1] + canary[1]
         confirmed = {k["acknowledged"] for k in looks if k.get("acknowledged") is not None}
         rows.append(
@@ -65,11 +73,25 @@ def weights(facts: RolloutFacts) -> Table:
         )
     return table(
         "Weights as asked, as the router acknowledged them, and as the traffic showed them",
-        ("step", "first look", "looks", "asked", "acknowledged", "seen", "bad, baseline",
-         "bad, canary"),
+        (
+            "step",
+            "first look",
+            "looks",
+            "asked",
+            "acknowledged",
+            "seen",
+            "bad, baseline",
+            "bad, canary",
+        ),
         rows,
-        1, 2, 3, 4, 5, 6, 7,
-    )  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+    )
 
 
 def _seen(weight: int, canary: int, requests: int) -> str:
@@ -97,14 +119,24 @@ def kinds(facts: RolloutFacts) -> Table:
     for kind in PROOFS:
         e = story.greatest(facts, [kind])
         if e is not None:
-            rows.append((f"no harm, {kind}", NOTHING, NOTHING, short(e[0]),
-                         f"{facts.limits.promote_at:,.0f}"))  # fmt: skip
+            rows.append(
+                (
+                    f"no harm, {kind}",
+                    NOTHING,
+                    NOTHING,
+                    short(e[0]),
+                    f"{facts.limits.promote_at:,.0f}",
+                )
+            )
     return table(
         "Bad answers by kind while both arms served, and the greatest e-value of each",
         ("kind", "baseline", "canary", "E, the most", "decides at"),
         rows,
-        1, 2, 3, 4,
-    )  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+    )
 
 
 def calibration(facts: RolloutFacts) -> Table:
@@ -132,13 +164,20 @@ def plan(facts: RolloutFacts) -> Table:
         "What proof was to take, at the traffic and the bad answers of the A/A bake",
         ("weight", "must prove", "requests by ratio", "requests under the objectives", "time"),
         (
-            (f"{number(p.get('weight'))} %", text("yes" if p.get("must_prove") else "no"),
-             _requests(p.get("requests_to_prove")), _requests(p.get("requests_under_objectives")),
-             _proof_time(p))
+            (
+                f"{number(p.get('weight'))} %",
+                text("yes" if p.get("must_prove") else "no"),
+                _requests(p.get("requests_to_prove")),
+                _requests(p.get("requests_under_objectives")),
+                _proof_time(p),
+            )
             for p in facts.body.get("plan") or []
         ),
-        0, 2, 3, 4,
-    )  # fmt: skip
+        0,
+        2,
+        3,
+        4,
+    )
 
 
 def _requests(needed: Any) -> str:
@@ -156,8 +195,11 @@ def shadow(facts: RolloutFacts) -> Table:
     kept = facts.body.get("shadow") or {}
     done = [s for s in facts.body.get("steps") or [] if s.get("step") == "shadow"]
     if done and not kept:
-        kept = {"verdict": done[0].get("verdict"), "requests": done[0].get("requests"),
-                "found": done[0].get("sentence")}  # fmt: skip
+        kept = {
+            "verdict": done[0].get("verdict"),
+            "requests": done[0].get("requests"),
+            "found": done[0].get("sentence"),
+        }
     return pairs(
         "The shadow step: copies of users' requests, the answers thrown away",
         [(str(key).replace("_", " "), cell(value)) for key, value in kept.items()],
@@ -173,15 +215,27 @@ def approvals(facts: RolloutFacts) -> Table:
         by = "" if asked.requested_by is None else f", asked for by {asked.requested_by}"
         question = (f"{asked.subject}{by}", moment(asked.asked_at))
         for answer in asked.answers:
-            rows.append((*question, f"{answer.decision}", answer.name, moment(answer.answered_at),
-                         text(answer.notes)))  # fmt: skip
+            rows.append(
+                (
+                    *question,
+                    f"{answer.decision}",
+                    answer.name,
+                    moment(answer.answered_at),
+                    text(answer.notes),
+                )
+            )
         answered = asked.decided_at is not None and asked.answers
         if not answered:
-            rows.append((*question, f"{needed}{asked.state}", text(asked.decided_by),
-                         moment(asked.decided_at), text(asked.notes)))  # fmt: skip
-    return table(
-        "Approvals", ("subject", "asked", "answer", "by", "answered", "notes"), rows
-    )  # fmt: skip
+            rows.append(
+                (
+                    *question,
+                    f"{needed}{asked.state}",
+                    text(asked.decided_by),
+                    moment(asked.decided_at),
+                    text(asked.notes),
+                )
+            )
+    return table("Approvals", ("subject", "asked", "answer", "by", "answered", "notes"), rows)
 
 
 def drill(facts: RolloutFacts) -> Sequence[Table]:
@@ -190,14 +244,18 @@ def drill(facts: RolloutFacts) -> Sequence[Table]:
     body: Mapping[str, Any] = {} if row is None else row.body
     slowest = ("until nobody met the canary, slowest", duration(body.get("seconds_to_zero")))
     told = drill_lines(body, [slowest, *_percentiles(body)])
-    held = [] if certificate is None else [
-        ("number", text(certificate.get("id"))),
-        ("router", text(certificate.get("router"))),
-        ("versions", cell(certificate.get("versions"))),
-        ("issued", moment(certificate.get("issued_at"))),
-        ("expires", moment(certificate.get("expires_at"))),
-        ("evidence", text(certificate.get("evidence_number"))),
-    ]  # fmt: skip
+    held = (
+        []
+        if certificate is None
+        else [
+            ("number", text(certificate.get("id"))),
+            ("router", text(certificate.get("router"))),
+            ("versions", cell(certificate.get("versions"))),
+            ("issued", moment(certificate.get("issued_at"))),
+            ("expires", moment(certificate.get("expires_at"))),
+            ("evidence", text(certificate.get("evidence_number"))),
+        ]
+    )
     return (
         pairs("The drill", told, body),
         pairs("The certificate", held, certificate or {}),
@@ -231,18 +289,38 @@ def ways_back(facts: RolloutFacts) -> Table:
     """Return every way back since the rollout began."""
     return table(
         "Ways back",
-        ("time", "from", "to", "acknowledged", "until zero", "requests since", "on the canary",
-         "verdict", "why"),
         (
-            (moment(story.gone_back_at(r)), f"{text(r.body.get('from_weight'))} %",
-             f"{text(r.body.get('final_weight'))} %", duration(r.body.get("acknowledged_s")),
-             duration(r.body.get("seconds_to_zero")), number(r.body.get("requests_after")),
-             number(r.body.get("canary_requests_after")), text(r.verdict),
-             _why(r.body))
+            "time",
+            "from",
+            "to",
+            "acknowledged",
+            "until zero",
+            "requests since",
+            "on the canary",
+            "verdict",
+            "why",
+        ),
+        (
+            (
+                moment(story.gone_back_at(r)),
+                f"{text(r.body.get('from_weight'))} %",
+                f"{text(r.body.get('final_weight'))} %",
+                duration(r.body.get("acknowledged_s")),
+                duration(r.body.get("seconds_to_zero")),
+                number(r.body.get("requests_after")),
+                number(r.body.get("canary_requests_after")),
+                text(r.verdict),
+                _why(r.body),
+            )
             for r in facts.backs
         ),
-        1, 2, 3, 4, 5, 6,
-    )  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    )
 
 
 def _why(body: Mapping[str, Any]) -> str:
@@ -258,12 +336,17 @@ def costs(facts: RolloutFacts) -> Table:
         "Paid meanwhile",
         ("what", "quantity", "amount", "state"),
         (
-            (text(c["what"]), f"{number(c['quantity'])} {c['unit']}",
-             f"{money(c['amount'], places=6)} {c['currency']}", text(c["state"]))
+            (
+                text(c["what"]),
+                f"{number(c['quantity'])} {c['unit']}",
+                f"{money(c['amount'], places=6)} {c['currency']}",
+                text(c["state"]),
+            )
             for c in facts.costs
         ),
-        1, 2,
-    )  # fmt: skip
+        1,
+        2,
+    )
 
 
 def looks(facts: RolloutFacts) -> Table:
@@ -271,11 +354,31 @@ def looks(facts: RolloutFacts) -> Table:
     left_off = len(facts.looks) - MOST_LOOKS
     made = table(
         f"Looks of the judge{f', the newest {MOST_LOOKS}' if left_off > 0 else ''}",
-        ("look", "time", "step", "asked", "acknowledged", "seen", "baseline", "canary", "E(harm)",
-         "E(fine)", "verdict", "sentence"),
+        (
+            "look",
+            "time",
+            "step",
+            "asked",
+            "acknowledged",
+            "seen",
+            "baseline",
+            "canary",
+            "E(harm)",
+            "E(fine)",
+            "verdict",
+            "sentence",
+        ),
         (look(one) for one in facts.looks[-MOST_LOOKS:]),
-        0, 1, 3, 4, 5, 6, 7, 8, 9,
-    )  # fmt: skip
+        0,
+        1,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+    )
     note = f"{left_off:,} older ones are in the bundle: looks.parquet." if left_off > 0 else ""
     return Table(made.caption, made.headings, made.rows, made.figures, note)
 
@@ -332,12 +435,18 @@ def unseen(facts: RolloutFacts) -> list[str]:
         lines.append(
             f"{len(blind)} of {len(facts.looks)} looks saw nothing: {blind[0]['sentence']}"
         )
-    empty = [k for k in facts.looks if k["verdict"] != "ERROR" and k["observed"] is None
-             and k["weight"] > 0]  # fmt: skip
+    empty = [
+        k
+        for k in facts.looks
+        if k["verdict"] != "ERROR" and k["observed"] is None and k["weight"] > 0
+    ]
     if empty:
         lines.append(f"{len(empty)} looks found no request.")
-    thin = [str(s.get("step")) for s in facts.body.get("steps") or []
-            if "proved nothing" in str(s.get("sentence"))]  # fmt: skip
+    thin = [
+        str(s.get("step"))
+        for s in facts.body.get("steps") or []
+        if "proved nothing" in str(s.get("sentence"))
+    ]
     if thin:
         lines.append(
             f"At {' and '.join(thin)}: too few requests to prove anything; passed on exposure "

@@ -35,31 +35,62 @@ def index(line: RungLine, body: Body, objectives: Body) -> Extra:
         names, parts = ["all rows"], {"all rows": {"verdict": line.verdict}}
         low, high = body["recall_ci"]
         filters = {
-            "all rows": {"recall_at_10": body.get("recall_at_10"), "ci_low": low, "ci_high": high,
-                         "queries": body.get("recall_queries")}
-        }  # fmt: skip
+            "all rows": {
+                "recall_at_10": body.get("recall_at_10"),
+                "ci_low": low,
+                "ci_high": high,
+                "queries": body.get("recall_queries"),
+            }
+        }
     judged_by = next((f["at_least"] for f in filters.values() if f.get("at_least")), None)
     at_least = judged_by or objectives.get("recall_at_10")
     drawn = [
         charts.interval(
-            n, f.get("recall_at_10"), f.get("ci_low"), f.get("ci_high"),
+            n,
+            f.get("recall_at_10"),
+            f.get("ci_low"),
+            f.get("ci_high"),
             (parts.get(n) or {}).get("verdict"),
         )
-        for n in names for f in [filters[n]]
-    ]  # fmt: skip
+        for n in names
+        for f in [filters[n]]
+    ]
     shown = table(
         "Filter by filter",
-        ("filter", "rows left", "of all", "recall@10", "95 % interval", "searches", "p50, index",
-         "p50, every row", "verdict"),
         (
-            (n, dash(number(f.get("rows"))), _share(f), dash(number(f.get("recall_at_10"), 3)),
-             dash(between(f.get("ci_low"), f.get("ci_high"), 3)), dash(number(f.get("queries"))),
-             dash(milliseconds(f.get("p50_ms"))), dash(milliseconds(f.get("exact_p50_ms"))),
-             text((parts.get(n) or {}).get("verdict")))
-            for n in names for f in [filters[n]]
+            "filter",
+            "rows left",
+            "of all",
+            "recall@10",
+            "95 % interval",
+            "searches",
+            "p50, index",
+            "p50, every row",
+            "verdict",
         ),
-        1, 2, 3, 4, 5, 6, 7,
-    )  # fmt: skip
+        (
+            (
+                n,
+                dash(number(f.get("rows"))),
+                _share(f),
+                dash(number(f.get("recall_at_10"), 3)),
+                dash(between(f.get("ci_low"), f.get("ci_high"), 3)),
+                dash(number(f.get("queries"))),
+                dash(milliseconds(f.get("p50_ms"))),
+                dash(milliseconds(f.get("exact_p50_ms"))),
+                text((parts.get(n) or {}).get("verdict")),
+            )
+            for n in names
+            for f in [filters[n]]
+        ),
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+    )
     svg = charts.draw_intervals(drawn, "recall@10", [("objective", at_least)])
     caption = (
         "Of the ten nearest, the share that the index found, under each filter: the mean (mark) "
@@ -77,11 +108,14 @@ def access(line: RungLine, body: Body, objectives: Body) -> Extra:
     parts = line.kept.get("parts") or {}
     drawn = [
         charts.interval(
-            name, r.get("recall_at_10"), r.get("ci_low"), r.get("ci_high"),
+            name,
+            r.get("recall_at_10"),
+            r.get("ci_low"),
+            r.get("ci_high"),
             (parts.get(name) or {}).get("verdict"),
         )
         for name, r in readers.items()
-    ]  # fmt: skip
+    ]
     at_least = objectives.get("recall_at_10")
     caption = (
         "Of the ten nearest that a reader may see, the share that search found: the mean (mark) "
@@ -92,18 +126,50 @@ def access(line: RungLine, body: Body, objectives: Body) -> Extra:
     played = list(readers.items())[:_MOST_READERS]
     shown = table(
         "Reader by reader",
-        ("reader", "rows", "theirs", "forbidden, by the filter", "hidden", "searches", "results",
-         "forbidden results", "recall@10", "95 % interval", "verdict"),
         (
-            (name, *(dash(number(r.get(key))) for key in
-                     ("rows", "allowed", "shown", "hidden", "searches", "hits", "returned")),
-             dash(number(r.get("recall_at_10"), 3)),
-             dash(between(r.get("ci_low"), r.get("ci_high"), 3)),
-             text((parts.get(name) or {}).get("verdict")))
+            "reader",
+            "rows",
+            "theirs",
+            "forbidden, by the filter",
+            "hidden",
+            "searches",
+            "results",
+            "forbidden results",
+            "recall@10",
+            "95 % interval",
+            "verdict",
+        ),
+        (
+            (
+                name,
+                *(
+                    dash(number(r.get(key)))
+                    for key in (
+                        "rows",
+                        "allowed",
+                        "shown",
+                        "hidden",
+                        "searches",
+                        "hits",
+                        "returned",
+                    )
+                ),
+                dash(number(r.get("recall_at_10"), 3)),
+                dash(between(r.get("ci_low"), r.get("ci_high"), 3)),
+                text((parts.get(name) or {}).get("verdict")),
+            )
             for name, r in played
         ),
-        1, 2, 3, 4, 5, 6, 7, 8, 9,
-    )  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+    )
     svg = charts.draw_intervals(drawn, "recall@10", [("objective", at_least)])
     return Extra(pictured(svg, caption), [shown], frozenset(name for name, _ in played))
 

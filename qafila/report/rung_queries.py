@@ -17,28 +17,54 @@ def systems(body: Body) -> list[Table]:
     currency = text(cost.get("currency"))
     reached = table(
         f"What each system reached, on {number(body.get('queries'))} judged queries",
-        ("system", "nDCG@10", "MRR", "p50", "p95", "errors", f"{currency} per 1,000 queries",
-         "verdict"),
         (
-            (plain(name), dash(number(s.get("ndcg_at_10"), 3)), dash(number(s.get("mrr"), 3)),
-             dash(milliseconds(s.get("p50_ms"))), dash(milliseconds(s.get("p95_ms"))),
-             dash(number(s.get("errors"))), dash(money(cost.get(name), places=6)),
-             text(verdicts.get(name)))
+            "system",
+            "nDCG@10",
+            "MRR",
+            "p50",
+            "p95",
+            "errors",
+            f"{currency} per 1,000 queries",
+            "verdict",
+        ),
+        (
+            (
+                plain(name),
+                dash(number(s.get("ndcg_at_10"), 3)),
+                dash(number(s.get("mrr"), 3)),
+                dash(milliseconds(s.get("p50_ms"))),
+                dash(milliseconds(s.get("p95_ms"))),
+                dash(number(s.get("errors"))),
+                dash(money(cost.get(name), places=6)),
+                text(verdicts.get(name)),
+            )
             for name, s in (body.get("systems") or {}).items()
         ),
-        1, 2, 3, 4, 5, 6,
-    )  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    )
     gained = table(
         "Gain over the baseline, query by query",
         ("system", "nDCG@10", "95 % interval", "p-value", "smallest effect it could show"),
         (
-            (plain(name), dash(number(p.get("delta"), 3, sign=True)),
-             dash(between(p.get("ci_low"), p.get("ci_high"), 3, sign=True)),
-             dash(number(p.get("p_value"), 4)), dash(number(p.get("smallest_effect"), 3)))
+            (
+                plain(name),
+                dash(number(p.get("delta"), 3, sign=True)),
+                dash(between(p.get("ci_low"), p.get("ci_high"), 3, sign=True)),
+                dash(number(p.get("p_value"), 4)),
+                dash(number(p.get("smallest_effect"), 3)),
+            )
             for name, p in (body.get("paired") or {}).items()
         ),
-        1, 2, 3, 4,
-    )  # fmt: skip
+        1,
+        2,
+        3,
+        4,
+    )
     return [reached, gained]
 
 
@@ -47,12 +73,16 @@ def quality(line: RungLine, body: Body, objectives: Body) -> Extra:
     verdicts, own = body.get("verdicts") or {}, line.kept.get("parts") or {}
     drawn = [
         charts.interval(
-            f"{plain(name)}, all queries", p.get("delta"), p.get("ci_low"), p.get("ci_high"),
-            (own.get("nDCG@10") or {}).get("verdict") if name == "candidate"
+            f"{plain(name)}, all queries",
+            p.get("delta"),
+            p.get("ci_low"),
+            p.get("ci_high"),
+            (own.get("nDCG@10") or {}).get("verdict")
+            if name == "candidate"
             else verdicts.get(name),
         )
         for name, p in sorted((body.get("paired") or {}).items())
-    ]  # fmt: skip
+    ]
     groups = (body.get("quality") or {}).get("groups") or []
     for group in groups:
         low, high = group.get("ci") or (None, None)
@@ -110,20 +140,26 @@ def cost(line: RungLine, body: Body, objectives: Body) -> Extra:
         ("system", currency),
         (
             (plain(name), dash(money(amount, places=6)))
-            for name, amount in given.items() if name != "currency"
+            for name, amount in given.items()
+            if name != "currency"
         ),
         1,
-    )  # fmt: skip
+    )
     prices = table(
         "Prices used",
         ("item", "amount", "unit", "as of", "source"),
         (
-            (text(p.get("item")), f"{text(p.get('amount'))} {currency}", text(p.get("unit")),
-             text(p.get("as_of")), text(p.get("source")))
+            (
+                text(p.get("item")),
+                f"{text(p.get('amount'))} {currency}",
+                text(p.get("unit")),
+                text(p.get("as_of")),
+                text(p.get("source")),
+            )
             for p in (body.get("cost") or {}).get("prices") or []
         ),
         1,
-    )  # fmt: skip
+    )
     told = bool(line.kept.get("details"))  # the rung's own table has it, and more
     return Extra(tables=[prices] if told else [each, prices])
 
@@ -134,11 +170,14 @@ def answers(line: RungLine, body: Body, objectives: Body) -> Extra:
     parts = found.get("parts") or {}
     drawn = [
         charts.interval(
-            f"{name} ({number(p.get('pairs'))})", p.get("delta"), p.get("ci_low"),
-            p.get("ci_high"), (parts.get(name) or {}).get("verdict"),
+            f"{name} ({number(p.get('pairs'))})",
+            p.get("delta"),
+            p.get("ci_low"),
+            p.get("ci_high"),
+            (parts.get(name) or {}).get("verdict"),
         )
         for name, p in (found.get("paired") or {}).items()
-    ]  # fmt: skip
+    ]
     return Extra(
         pictured(
             charts.draw_intervals(drawn, "score minus the baseline's", [("as before", 0.0)]),

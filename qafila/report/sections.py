@@ -43,8 +43,15 @@ class Section:
 def sections(facts: Facts) -> list[Section]:
     """Return all phases in their order, also those that were not run."""
     order: Sequence[Callable[[Facts], Section]] = (
-        _audit, _decision, _preflight, _backfill, _validation, _drill, _canary, _rollback,
-    )  # fmt: skip
+        _audit,
+        _decision,
+        _preflight,
+        _backfill,
+        _validation,
+        _drill,
+        _canary,
+        _rollback,
+    )
     return [build(facts) for build in order]
 
 
@@ -74,13 +81,20 @@ def _audit(facts: Facts) -> Section:
             "Collectors",
             ("collector", "region", "outcome", "resources", "calls", "missed"),
             (
-                (o["collector"], text(o["region"]), o["outcome"],
-                 number(o["resources"]) if o["outcome"] == "complete"
-                 else f"{number(o['resources'])} seen",
-                 number(o["calls"]), text(o["missed"]))
+                (
+                    o["collector"],
+                    text(o["region"]),
+                    o["outcome"],
+                    number(o["resources"])
+                    if o["outcome"] == "complete"
+                    else f"{number(o['resources'])} seen",
+                    number(o["calls"]),
+                    text(o["missed"]),
+                )
                 for o in facts.outcomes
             ),
-            3, 4,
+            3,
+            4,
         ),
         table(
             "Resources by kind",
@@ -89,19 +103,27 @@ def _audit(facts: Facts) -> Section:
                 (kind, number(v.get("count")), size(v.get("bytes")), number(v.get("without_size")))
                 for kind, v in sorted((body.get("volumes") or {}).get("by_kind", {}).items())
             ),
-            1, 2, 3,
+            1,
+            2,
+            3,
         ),
         table(
             "Need for AI, scored from signals",
             ("subject", "owner", "score", "signals seen", "still to ask"),
             (
-                (text(c.get("subject")), text(c.get("owner")), number(c.get("score"), 2),
-                 percent(c.get("coverage"), 0), "; ".join(c.get("ask") or []) or "–")
+                (
+                    text(c.get("subject")),
+                    text(c.get("owner")),
+                    number(c.get("score"), 2),
+                    percent(c.get("coverage"), 0),
+                    "; ".join(c.get("ask") or []) or "–",
+                )
                 for c in body.get("ai_need") or []
             ),
-            2, 3,
+            2,
+            3,
         ),
-    ]  # fmt: skip
+    ]
     return _section("audit", "Audit", facts, "audit", tables)
 
 
@@ -113,33 +135,48 @@ def _decision(facts: Facts) -> Section:
             f"Patterns compared, {text(body.get('currency'))} a month, P50–P90",
             ("pattern", "compute, storage, topology", "P50", "P90", "memory", "lock-in", "why"),
             (
-                (text(p.get("name")),
-                 ", ".join(text(p.get(k)) for k in ("compute", "storage", "topology")),
-                 money(p.get("monthly_p50")), money(p.get("monthly_p90")),
-                 size(p.get("memory_bytes")), text(p.get("lock_in")),
-                 "chosen" if p.get("name") == chosen else text(p.get("rejected_because")))
+                (
+                    text(p.get("name")),
+                    ", ".join(text(p.get(k)) for k in ("compute", "storage", "topology")),
+                    money(p.get("monthly_p50")),
+                    money(p.get("monthly_p90")),
+                    size(p.get("memory_bytes")),
+                    text(p.get("lock_in")),
+                    "chosen" if p.get("name") == chosen else text(p.get("rejected_because")),
+                )
                 for p in body.get("patterns") or []
             ),
-            2, 3, 4,
+            2,
+            3,
+            4,
         ),
         table(
             "Prices used",
             ("item", "amount", "unit", "as of", "source"),
             (
-                (text(p.get("item")), f"{text(p.get('amount'))} {text(p.get('currency'))}",
-                 text(p.get("unit")), text(p.get("as_of")), text(p.get("source")))
+                (
+                    text(p.get("item")),
+                    f"{text(p.get('amount'))} {text(p.get('currency'))}",
+                    text(p.get("unit")),
+                    text(p.get("as_of")),
+                    text(p.get("source")),
+                )
                 for p in body.get("prices") or []
             ),
             1,
             3,
         ),
-    ]  # fmt: skip
+    ]
     drawn = charts.monthly_costs(body.get("patterns") or [], chosen)
     return _section(
-        "decision", "Architecture", facts, "decision", tables,
+        "decision",
+        "Architecture",
+        facts,
+        "decision",
+        tables,
         lists=[("What would change our mind", body.get("what_would_change_our_mind") or [])],
         picture=None if drawn is None else (drawn, "Monthly cost of each pattern, P50 to P90"),
-    )  # fmt: skip
+    )
 
 
 def _preflight(facts: Facts) -> Section:
@@ -147,11 +184,15 @@ def _preflight(facts: Facts) -> Section:
         "Questions",
         ("question", "answer", "because", "what would answer it"),
         (
-            (text(q.get("question")), text(q.get("answer")), text(q.get("because")),
-             text(q.get("remedy")))
+            (
+                text(q.get("question")),
+                text(q.get("answer")),
+                text(q.get("because")),
+                text(q.get("remedy")),
+            )
             for q in facts.body("preflight").get("questions") or []
         ),
-    )  # fmt: skip
+    )
     return _section("preflight", "Preflight", facts, "preflight", [asked])
 
 
@@ -198,12 +239,16 @@ def _validation(facts: Facts) -> Section:
     least = facts.spec.get("objectives", {}).get("ndcg_at_10", {}).get("at_least_delta", 0.0)
     drawn = charts.quality_intervals(paired, verdicts, least)
     return _section(
-        "validation", "Validation", facts, "validation", [*systems(body), rungs],
+        "validation",
+        "Validation",
+        facts,
+        "validation",
+        [*systems(body), rungs],
         picture=None
         if drawn is None
         else (drawn, "Gain in nDCG@10 over the baseline with its 95 % interval"),
         whole=f"qafila report {facts.workload} --generation {facts.generation} --validation",
-    )  # fmt: skip
+    )
 
 
 def _drill(facts: Facts) -> Section:
@@ -214,13 +259,21 @@ def _drill(facts: Facts) -> Section:
         "Certificates",
         ("number", "router", "versions", "time to zero", "failed", "issued", "expires", "evidence"),
         (
-            (text(c["id"]), c["router"], ", ".join(f"{k} {v}" for k, v in c["versions"].items()),
-             duration(c["seconds_to_zero"]), number(c["failed_requests"]), moment(c["issued_at"]),
-             moment(c["expires_at"]), text(c["evidence_number"]))
+            (
+                text(c["id"]),
+                c["router"],
+                ", ".join(f"{k} {v}" for k, v in c["versions"].items()),
+                duration(c["seconds_to_zero"]),
+                number(c["failed_requests"]),
+                moment(c["issued_at"]),
+                moment(c["expires_at"]),
+                text(c["evidence_number"]),
+            )
             for c in facts.certificates
         ),
-        3, 4,
-    )  # fmt: skip
+        3,
+        4,
+    )
     return _section("drill", "Rollback drill", facts, "drill", [measured, certificates])
 
 
@@ -231,11 +284,17 @@ def _canary(facts: Facts) -> Section:
             f"Steps of {text(body.get('rollout'))}",
             ("step", "weight", "requests", "verdict", "why"),
             (
-                (text(s.get("step")), f"{number(s.get('weight'))} %", number(s.get("requests")),
-                 text(s.get("verdict")), text(s.get("sentence")))
+                (
+                    text(s.get("step")),
+                    f"{number(s.get('weight'))} %",
+                    number(s.get("requests")),
+                    text(s.get("verdict")),
+                    text(s.get("sentence")),
+                )
                 for s in body.get("steps") or []
             ),
-            1, 2,
+            1,
+            2,
         ),
         pairs(
             "The rollout in all",
@@ -250,34 +309,60 @@ def _canary(facts: Facts) -> Section:
             ],
             body,
         ),
-    ]  # fmt: skip
+    ]
     if rollout is not None:
         tables += [
-            rollout_tables.weights(rollout), rollout_tables.kinds(rollout),
+            rollout_tables.weights(rollout),
+            rollout_tables.kinds(rollout),
             rollout_tables.looks(rollout),
-        ]  # fmt: skip
+        ]
     name = "" if rollout is None else f" --rollout {rollout.rollout}"
     return _section(
-        "canary", "Canary", facts, "rollout", tables,
+        "canary",
+        "Canary",
+        facts,
+        "rollout",
+        tables,
         whole=f"qafila evidence export {facts.workload}{name}",
-    )  # fmt: skip
+    )
 
 
 def _rollback(facts: Facts) -> Section:
     rows = table(
         "Ways back",
-        ("time", "from", "to", "acknowledged", "until zero", "requests since", "on the candidate",
-         "verdict", "why"),
         (
-            (moment(r.recorded_at), f"{text(r.body.get('from_weight'))} %",
-             f"{text(r.body.get('final_weight'))} %", duration(r.body.get("acknowledged_s")),
-             duration(r.body.get("seconds_to_zero")), number(r.body.get("requests_after")),
-             number(r.body.get("canary_requests_after")), text(r.verdict),
-             text(r.body.get("why")))
-            for r in facts.evidence if r.kind == "rollback"
+            "time",
+            "from",
+            "to",
+            "acknowledged",
+            "until zero",
+            "requests since",
+            "on the candidate",
+            "verdict",
+            "why",
         ),
-        1, 2, 3, 4, 5, 6,
-    )  # fmt: skip
+        (
+            (
+                moment(r.recorded_at),
+                f"{text(r.body.get('from_weight'))} %",
+                f"{text(r.body.get('final_weight'))} %",
+                duration(r.body.get("acknowledged_s")),
+                duration(r.body.get("seconds_to_zero")),
+                number(r.body.get("requests_after")),
+                number(r.body.get("canary_requests_after")),
+                text(r.verdict),
+                text(r.body.get("why")),
+            )
+            for r in facts.evidence
+            if r.kind == "rollback"
+        ),
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    )
     return _section("rollback", "Rollback", facts, "rollback", [rows])
 
 

@@ -162,17 +162,25 @@ def _section(line: RungLine, body: Mapping[str, Any], objectives: Mapping[str, A
         else:
             left_off = max(len(beside), detail.get("of") or 0) - MOST_QUERIES
             compared.append((text(detail.get("caption")), beside[:MOST_QUERIES], max(0, left_off)))
-    parts = {n: p for n, p in (line.kept.get("parts") or {}).items()
-             if n not in extra.told or p.get("verdict") != "PASS"}  # fmt: skip
+    parts = {
+        n: p
+        for n, p in (line.kept.get("parts") or {}).items()
+        if n not in extra.told or p.get("verdict") != "PASS"
+    }
     every = [_parts(parts), *extra.tables, *tables]
     return RungSection(line, extra.pictures, [t for t in every if t.rows], compared)
 
 
 _EXTRAS: Mapping[str, Callable[[RungLine, Body, Body], Extra]] = {
-    "meaning": rung_data.meaning, "index": rung_data.index, "access": rung_data.access,
-    "quality": rung_queries.quality, "change": rung_queries.change,
-    "latency": rung_queries.latency, "cost": rung_queries.cost, "answers": rung_queries.answers,
-}  # fmt: skip
+    "meaning": rung_data.meaning,
+    "index": rung_data.index,
+    "access": rung_data.access,
+    "quality": rung_queries.quality,
+    "change": rung_queries.change,
+    "latency": rung_queries.latency,
+    "cost": rung_queries.cost,
+    "answers": rung_queries.answers,
+}
 _SEVERITY = ("FAIL", "ERROR", "INCONCLUSIVE", "PASS")
 
 
@@ -196,12 +204,13 @@ def _rehearsal(body: Mapping[str, Any]) -> list[Table]:
     rows = [
         (
             *(text(trial.get(key)) for key in wanted),
-            f"not planted: {skipped[trial['fault']]}" if trial.get("fault") in skipped
+            f"not planted: {skipped[trial['fault']]}"
+            if trial.get("fault") in skipped
             else text(trial.get("caught at")),
             text(trial.get("what the ladder said")),
         )
         for trial in body.get("trials") or []
-    ]  # fmt: skip
+    ]
     caption = (
         f"{number(body.get('caught'))} of {number(body.get('faults'))} faults caught, planted one "
         f"at a time in a copy of {number(body.get('documents'))} documents; left whole, the copy "

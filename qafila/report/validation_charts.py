@@ -66,26 +66,35 @@ def draw_intervals(
     ]
     seen = [v for v in VERDICT_COLOURS if any(i.verdict == v for i in known)]
     y = {
-        "field": "name", "type": "nominal", "title": None, "sort": None,
+        "field": "name",
+        "type": "nominal",
+        "title": None,
+        "sort": None,
         "axis": {"labelLimit": 0, "ticks": False, "domain": False, "labelPadding": 8},
-    }  # fmt: skip
+    }
     x = {
-        "type": "quantitative", "title": title, "scale": {"zero": False, "nice": True},
+        "type": "quantitative",
+        "title": title,
+        "scale": {"zero": False, "nice": True},
         "axis": {"tickCount": 6},
-    }  # fmt: skip
+    }
     colour = _scale("verdict", seen, [VERDICT_COLOURS[v] for v in seen])
     shape = _scale("verdict", seen, [_SHAPES[v] for v in seen])
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "rule", "strokeWidth": 3},
-            "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"},
-                         "color": colour},
+            "encoding": {
+                "y": y,
+                "x": {**x, "field": "low"},
+                "x2": {"field": "high"},
+                "color": colour,
+            },
         },
         {
             "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
             "encoding": {"y": y, "x": {**x, "field": "value"}, "color": colour, "shape": shape},
         },
-    ]  # fmt: skip
+    ]
     for said, at in limits:
         if _is_number(at):
             across = {"data": {"values": [{"at": float(at), "said": said}]}}
@@ -99,12 +108,21 @@ def draw_intervals(
             layers.append(
                 {
                     **across,
-                    "mark": {"type": "text", "align": "center", "baseline": "bottom", "dy": -4,
-                             "color": "#34495e", "fontSize": 11},
-                    "encoding": {"x": {"field": "at", "type": "quantitative"}, "y": {"value": 0},
-                                 "text": {"field": "said"}},
+                    "mark": {
+                        "type": "text",
+                        "align": "center",
+                        "baseline": "bottom",
+                        "dy": -4,
+                        "color": "#34495e",
+                        "fontSize": 11,
+                    },
+                    "encoding": {
+                        "x": {"field": "at", "type": "quantitative"},
+                        "y": {"value": 0},
+                        "text": {"field": "said"},
+                    },
                 }
-            )  # fmt: skip
+            )
     return _svg({"data": {"values": values}, "layer": layers}, height={"step": 26})
 
 
@@ -114,11 +132,15 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
     Points have system, rate (a name out of ``rates``, in the order of the legend), share and ms.
     """
     values: list[dict[str, Any]] = [
-        {"system": str(p["system"]), "rate": str(p["rate"]), "ms": float(p["ms"]),
-         "beyond": 1 / (1 - float(p["share"]))}
+        {
+            "system": str(p["system"]),
+            "rate": str(p["rate"]),
+            "ms": float(p["ms"]),
+            "beyond": 1 / (1 - float(p["share"])),
+        }
         for p in points
         if _is_number(p.get("ms")) and _is_number(p.get("share")) and 0 <= p["share"] <= _TOP
-    ]  # fmt: skip
+    ]
     if not values:
         return None
     most = max(v["beyond"] for v in values)
@@ -128,13 +150,21 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
     arms = [a for a in _ARMS if any(v["system"] == a for v in values)]
     encoding = {
         "x": {
-            "field": "beyond", "type": "quantitative", "title": "percentile of the requests",
+            "field": "beyond",
+            "type": "quantitative",
+            "title": "percentile of the requests",
             "scale": {"type": "log", "domain": [1, most], "nice": False},
-            "axis": {"values": ticks, "labelExpr": "format(100 - 100 / datum.value, '.6~g') + ' %'",
-                     "labelOverlap": "greedy", "labelSeparation": 4, "labelFlush": False},
+            "axis": {
+                "values": ticks,
+                "labelExpr": "format(100 - 100 / datum.value, '.6~g') + ' %'",
+                "labelOverlap": "greedy",
+                "labelSeparation": 4,
+                "labelFlush": False,
+            },
         },
         "y": {
-            "field": "ms", "type": "quantitative",
+            "field": "ms",
+            "type": "quantitative",
             "title": "ms from when a request was due" + (", log scale" if wide else ""),
             "scale": {"type": "log", "nice": False} if wide else {"domainMin": 0},
             "axis": {"format": "~s"} if wide else {},
@@ -144,7 +174,7 @@ def draw_percentiles(points: Sequence[Mapping[str, Any]], rates: Sequence[str]) 
             **_scale("rate", rates, [_DASHES[n % len(_DASHES)] for n in range(len(rates))]),
             **_STROKES,
         },
-    }  # fmt: skip
+    }
     return _svg(
         {
             "data": {"values": values},
@@ -165,9 +195,11 @@ def draw_overlap(points: Sequence[Mapping[str, Any]], at_least: Any) -> str | No
     if not values:
         return None
     x = {
-        "field": "queries", "type": "quantitative", "title": "queries compared",
+        "field": "queries",
+        "type": "quantitative",
+        "title": "queries compared",
         "axis": {"tickMinStep": 1, "tickCount": 8, "format": "d"},
-    }  # fmt: skip
+    }
     y = {"type": "quantitative", "title": "overlap of the first ten", "scale": {"domain": [0, 1]}}
     layers: list[dict[str, Any]] = [
         {
@@ -202,10 +234,18 @@ def draw_distances(points: Sequence[Mapping[str, Any]], tolerance: Any) -> str |
     ]
     if not values:
         return None
-    y = {"type": "quantitative", "title": "1 − cosine, log scale", "scale": {"type": "log"},
-         "axis": {"format": ".0e", "tickCount": 6}}  # fmt: skip
-    x = {"field": "share", "type": "quantitative", "title": "% of the sample",
-         "scale": {"domain": [0, 100]}}  # fmt: skip
+    y = {
+        "type": "quantitative",
+        "title": "1 − cosine, log scale",
+        "scale": {"type": "log"},
+        "axis": {"format": ".0e", "tickCount": 6},
+    }
+    x = {
+        "field": "share",
+        "type": "quantitative",
+        "title": "% of the sample",
+        "scale": {"domain": [0, 100]},
+    }
     layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "line", "strokeWidth": 2, "color": "#2471a3", "point": {"size": 14}},
@@ -230,9 +270,13 @@ def _svg(spec: Mapping[str, Any], *, height: Mapping[str, int] | int) -> str:
         "view": {"stroke": None},
     }
     whole = {
-        "$schema": SCHEMA, "background": "white", "width": _WIDTH, "height": height,
-        "config": config, **spec,
-    }  # fmt: skip
+        "$schema": SCHEMA,
+        "background": "white",
+        "width": _WIDTH,
+        "height": height,
+        "config": config,
+        **spec,
+    }
     return str(vl_convert.vegalite_to_svg(whole))
 
 

@@ -135,9 +135,14 @@ def _as_counted(ledger: Connection, approval_id: str, row: dict[str, Any]) -> Ap
     """Return a question for the page, with the state that its evidence confirms."""
     counts = read_approval(ledger, approval_id)
     return ApprovalRow(
-        **{**row, "state": counts.state, "decided_by": counts.decided_by, "notes": counts.notes,
-           "decided_at": counts.decided_at}
-    )  # fmt: skip
+        **{
+            **row,
+            "state": counts.state,
+            "decided_by": counts.decided_by,
+            "notes": counts.notes,
+            "decided_at": counts.decided_at,
+        }
+    )
 
 
 def _choose(workload: str, generations: list[Generation], number: int | None) -> Generation:

@@ -141,12 +141,14 @@ def adopt(ledger: Connection, spec: Workload, router: Router, why: str) -> Agree
     epoch = take_lease(ledger, spec.name, "router adopt", above=found.written.epoch)
     try:
         record_evidence(
-            ledger, ADOPTED,
+            ledger,
+            ADOPTED,
             f"{spec.name}: the router's state is taken as the truth: {_told(found.written)}. "
             f"Why: {why}",
-            workload=spec.name, verdict=Verdict.PASS,
+            workload=spec.name,
+            verdict=Verdict.PASS,
             body={"said": dict(found.said()), **asdict(found.written), "why": why},
-        )  # fmt: skip
+        )
     finally:
         release_lease(ledger, spec.name, epoch)
     return compare(ledger, spec, router)
@@ -174,13 +176,20 @@ def restore(ledger: Connection, spec: Workload, router: Router, why: str) -> Agr
     try:
         acknowledged_s = router.acknowledged(router.write(weight, epoch=epoch, why=why))
         record_evidence(
-            ledger, RESTORED,
+            ledger,
+            RESTORED,
             f"{spec.name}: {weight} % on the candidate is written again ({because}), acknowledged "
             f"in {acknowledged_s * 1000:.0f} ms. Why: {why}",
-            workload=spec.name, verdict=Verdict.PASS,
-            body={"said": dict(found.said()), "weight": weight, "epoch": epoch, "why": why,
-                  "acknowledged_s": round(acknowledged_s, 4)},
-        )  # fmt: skip
+            workload=spec.name,
+            verdict=Verdict.PASS,
+            body={
+                "said": dict(found.said()),
+                "weight": weight,
+                "epoch": epoch,
+                "why": why,
+                "acknowledged_s": round(acknowledged_s, 4),
+            },
+        )
     finally:
         release_lease(ledger, spec.name, epoch)
     return compare(ledger, spec, router)

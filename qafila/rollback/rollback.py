@@ -1,7 +1,7 @@
 """Bring a workload back to its baseline: weights, pointer row, phase, proven by traffic.
 
 Needs the ledger and the router, never the Prefect server; without a ledger there is the rollback
-card (qafila/rollback/rollback_by_card.py). Coming down is always allowed: the lease is taken from whoever
+card (``rollback_by_card``). Coming down is always allowed: the lease is taken from whoever
 holds it, and the new epoch fences them off.
 """
 
@@ -77,9 +77,18 @@ class RolledBack:
 
     @classmethod
     def by_descent(
-        cls, down: Descent, workload: str, generations: Sequence[int], *, from_weight: int,
-        epoch: int, why: str, said: str = "", by: str = "ledger", old_side: str = "",
-    ) -> RolledBack:  # fmt: skip
+        cls,
+        down: Descent,
+        workload: str,
+        generations: Sequence[int],
+        *,
+        from_weight: int,
+        epoch: int,
+        why: str,
+        said: str = "",
+        by: str = "ledger",
+        old_side: str = "",
+    ) -> RolledBack:
         """Return how a way down ended; ``said`` follows its own sentence."""
         return cls(
             workload=workload,
@@ -206,21 +215,43 @@ def _roll_back(
     idle = not away and (lease is None or lease.holder is None)
     if idle and not reaches_candidate(router, proof_seconds):
         return RolledBack(
-            spec.name, (), True, 0, 0, 0.0, None, 0, 0, Verdict.PASS,
-            _already(ledger, spec.name), why, epoch=before.epoch,
-        )  # fmt: skip
+            spec.name,
+            (),
+            True,
+            0,
+            0,
+            0.0,
+            None,
+            0,
+            0,
+            Verdict.PASS,
+            _already(ledger, spec.name),
+            why,
+            epoch=before.epoch,
+        )
 
     # Newer than whoever wrote the router last, also where the ledger was set up anew.
     epoch = take_lease(ledger, spec.name, holder, run_id=run_id, force=True, above=before.epoch)
     try:
         down = descend(
-            router, spec.name, epoch=epoch, why=why, put_back=lambda: put_back(epoch),
-            beside=by_name, proof_seconds=proof_seconds,
-        )  # fmt: skip
+            router,
+            spec.name,
+            epoch=epoch,
+            why=why,
+            put_back=lambda: put_back(epoch),
+            beside=by_name,
+            proof_seconds=proof_seconds,
+        )
         outcome = RolledBack.by_descent(
-            down, spec.name, numbers, from_weight=before.candidate_percent, epoch=epoch, why=why,
-            said=f" Live sync: {old_side}." if old_side else "", old_side=old_side,
-        )  # fmt: skip
+            down,
+            spec.name,
+            numbers,
+            from_weight=before.candidate_percent,
+            epoch=epoch,
+            why=why,
+            said=f" Live sync: {old_side}." if old_side else "",
+            old_side=old_side,
+        )
         record_evidence(
             ledger,
             "rollback",

@@ -80,9 +80,14 @@ def give_promoted_its_weight(card: Card, router: Router, why: str) -> str:
         f"instead of {before.candidate_percent} %, acknowledged in {taken_s * 1000:.0f} ms."
     )
     body = {
-        "by": "card", "why": why, "from_weight": before.candidate_percent, "final_weight": 100,
-        "epoch": epoch, "acknowledged_s": round(taken_s, 4), "card": {"digest": card.digest},
-    }  # fmt: skip
+        "by": "card",
+        "why": why,
+        "from_weight": before.candidate_percent,
+        "final_weight": 100,
+        "epoch": epoch,
+        "acknowledged_s": round(taken_s, 4),
+        "card": {"digest": card.digest},
+    }
     _note(card, epoch, Verdict.PASS, f"{sentence} Why: {why}", body, Event.ROLLBACK, moved=False)
     return sentence
 
@@ -116,25 +121,50 @@ def _roll_back(
     idle = not weighs and not _pointer_names(card)
     if idle and not reaches_candidate(router, proof_seconds):
         return RolledBack(
-            name, (), True, 0, 0, 0.0, None, 0, 0, Verdict.PASS,
-            f"{name} is on its baseline already, by the router and the card.", why,
-            epoch=before.epoch, by="card",
-        )  # fmt: skip
+            name,
+            (),
+            True,
+            0,
+            0,
+            0.0,
+            None,
+            0,
+            0,
+            Verdict.PASS,
+            f"{name} is on its baseline already, by the router and the card.",
+            why,
+            epoch=before.epoch,
+            by="card",
+        )
     by_name = isinstance(target, PgvectorTarget) and target.column is not None
     down = descend(
-        router, name, epoch=epoch, why=why, put_back=put_back, beside=by_name,
+        router,
+        name,
+        epoch=epoch,
+        why=why,
+        put_back=put_back,
+        beside=by_name,
         proof_seconds=proof_seconds,
-    )  # fmt: skip
+    )
     said = (
         f" Done by the card of {card.written_at:%Y-%m-%d %H:%M} UTC, without the ledger."
         f"{f' The card is {card.note}.' if card.note else ''}"
     )
     outcome = RolledBack.by_descent(
-        down, name, [card.generation], from_weight=before.candidate_percent, epoch=epoch, why=why,
-        said=said, by="card",
-    )  # fmt: skip
+        down,
+        name,
+        [card.generation],
+        from_weight=before.candidate_percent,
+        epoch=epoch,
+        why=why,
+        said=said,
+        by="card",
+    )
     _note(
-        card, epoch, down.verdict, f"{outcome.sentence} Why: {why}",
+        card,
+        epoch,
+        down.verdict,
+        f"{outcome.sentence} Why: {why}",
         {
             **outcome.body(),
             "card": {
@@ -143,8 +173,10 @@ def _roll_back(
                 "note": card.note,
             },
         },
-        event, moved=down.problem is None, run_id=run_id,
-    )  # fmt: skip
+        event,
+        moved=down.problem is None,
+        run_id=run_id,
+    )
     return outcome
 
 

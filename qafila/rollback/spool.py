@@ -164,11 +164,15 @@ def _take_in(ledger: Connection, entry: Spooled) -> None:
         newest = ledger.execute(statement("ledger", "raise_epoch"), fence).fetchone() is not None
         if ledger.execute(statement("ledger", "spooled_evidence"), known).fetchone() is None:
             record_evidence(
-                ledger, KIND, entry.sentence, workload=entry.workload,
-                generation=entry.generation, verdict=Verdict(entry.verdict),
+                ledger,
+                KIND,
+                entry.sentence,
+                workload=entry.workload,
+                generation=entry.generation,
+                verdict=Verdict(entry.verdict),
                 body={**entry.body, "spool_id": entry.id, "done_at": entry.at},
                 run_id=entry.run_id,
-            )  # fmt: skip
+            )
         if newest and entry.moved and generation.phase in (Phase.CANARY, Phase.PROMOTED):
             onward = Event(entry.event) if generation.phase == Phase.CANARY else Event.ROLLBACK
             move_phase(ledger, generation, onward)

@@ -113,9 +113,17 @@ def descend(
     waited = 0.0 if not holds_after_s else taken_s + holds_after_s
     seconds = max([acknowledged_s or 0.0, waited, *(at - decided_at for at in late + strays)])
     verdict, sentence = _verdict(
-        name, acknowledged_s, holds_after_s, len(users_after), strays, settled_at, probed.told,
-        problem, seconds, router.abilities.blind,
-    )  # fmt: skip
+        name,
+        acknowledged_s,
+        holds_after_s,
+        len(users_after),
+        strays,
+        settled_at,
+        probed.told,
+        problem,
+        seconds,
+        router.abilities.blind,
+    )
     return Descent(
         final_weight=read_highest_weight(router).candidate_percent,
         seconds_to_zero=round(seconds, 4),

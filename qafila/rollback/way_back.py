@@ -60,9 +60,16 @@ def bring_back(
                 limit = f"{LEDGER_SECONDS}s"
                 ledger.execute("SELECT set_config('statement_timeout', %s, false)", [limit])
                 done = roll_back(
-                    ledger, workload, why, holder=holder, run_id=run_id, event=event,
-                    wait_s=wait_s, now=now, tell=tell,
-                )  # fmt: skip
+                    ledger,
+                    workload,
+                    why,
+                    holder=holder,
+                    run_id=run_id,
+                    event=event,
+                    wait_s=wait_s,
+                    now=now,
+                    tell=tell,
+                )
                 take_in_where_possible(ledger, tell)
                 with suppress(psycopg.Error):  # it is done: only the copy of the head is missing
                     keep_head(ledger)

@@ -90,11 +90,14 @@ def settle(
     with ledger.transaction():
         settled = move_phase(ledger, generation, Event.SETTLE)
         record_evidence(
-            ledger, "settle", f"generation {generation.number} settled by {by.strip()}"
+            ledger,
+            "settle",
+            f"generation {generation.number} settled by {by.strip()}"
             + (f", before its time: {early}" if before else ""),
-            workload=name, generation=generation.number,
+            workload=name,
+            generation=generation.number,
             body={"by": by.strip(), "early": early if before else None},
-        )  # fmt: skip
+        )
     return settled
 
 
@@ -147,9 +150,13 @@ def clean_up(ledger: Connection, name: str, wanted: CleanUp) -> CleanUp:
                     if store.removal():
                         store.drop()
             record_evidence(
-                ledger, "clean-up", f"generation {leftover.generation} deleted", workload=name,
-                generation=leftover.generation or None, body=asdict(leftover),
-            )  # fmt: skip
+                ledger,
+                "clean-up",
+                f"generation {leftover.generation} deleted",
+                workload=name,
+                generation=leftover.generation or None,
+                body=asdict(leftover),
+            )
         for owed in list_owed(ledger, name):
             generation = generation_of(ledger, name, owed.number)
             if generation.phase == Phase.SETTLED:

@@ -254,9 +254,15 @@ def issue_certificate(
         assert began is not None
         body["issued_at"] = began[0].astimezone(UTC).isoformat()  # what the certificate gets, too
         number = record_evidence(
-            ledger, "drill", judged.sentence, workload=spec.name, generation=generation.number,
-            verdict=judged.verdict, body=body, run_id=run_id,
-        )  # fmt: skip
+            ledger,
+            "drill",
+            judged.sentence,
+            workload=spec.name,
+            generation=generation.number,
+            verdict=judged.verdict,
+            body=body,
+            run_id=run_id,
+        )
         if judged.verdict is not Verdict.PASS:
             return body
         row = ledger.execute(

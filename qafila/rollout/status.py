@@ -69,8 +69,11 @@ def read_status(ledger: Connection, name: str) -> Status:
         problem = error.what
     certificate, look, preflight, latest = None, None, None, None
     if generation is not None:
-        key: dict[str, Any] = {"workload": name, "generation": generation.number,
-               "router": workload.service.router.block}  # fmt: skip
+        key: dict[str, Any] = {
+            "workload": name,
+            "generation": generation.number,
+            "router": workload.service.router.block,
+        }
         certificate = valid_certificate(ledger, **key)
         with ledger.cursor(row_factory=dict_row) as cursor:
             look = cursor.execute(statement("status", "last_look"), key).fetchone()

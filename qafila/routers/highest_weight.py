@@ -25,6 +25,9 @@ def read_highest_weight(router: Router) -> RouterState:
             raise
         newest = max(states, key=lambda s: s.epoch)
         return RouterState(
-            max(s.candidate_percent for s in states), newest.epoch, newest.version,
-            max(s.twin_percent for s in states), max(s.mirror_percent for s in states),
-        )  # fmt: skip
+            max(s.candidate_percent for s in states),
+            newest.epoch,
+            newest.version,
+            max(s.twin_percent for s in states),
+            max(s.mirror_percent for s in states),
+        )

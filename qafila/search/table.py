@@ -38,9 +38,13 @@ Vectors = NDArray[np.float32]
 # What makes a search look at every row. All of it is said: where somebody has switched sequential
 # scans off for the whole database, switching index scans off as well would leave the choice open.
 EXACT = {
-    "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off",
-    "enable_seqscan": "on", "enable_sort": "on", "jit": "off",
-}  # fmt: skip
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_seqscan": "on",
+    "enable_sort": "on",
+    "jit": "off",
+}
 
 
 @dataclass(frozen=True)
@@ -153,8 +157,11 @@ def drop_lexeme_shares(connection: Connection, where: Searchable) -> None:
 def prepare_connection(connection: Connection, *, ef_search: int) -> None:
     """Make a connection of our own fit for vector search, for as long as it lives."""
     register_vector(connection)
-    settings = {"hnsw.ef_search": str(ef_search), "hnsw.iterative_scan": "relaxed_order",
-                "jit": "off"}  # fmt: skip
+    settings = {
+        "hnsw.ef_search": str(ef_search),
+        "hnsw.iterative_scan": "relaxed_order",
+        "jit": "off",
+    }
     for name, value in settings.items():
         connection.execute("SELECT set_config(%s, %s, false)", [name, value])
 

@@ -28,10 +28,19 @@ _NO_TEXT = ("script", "style", "noscript", "template", "svg", "iframe", "nav", "
 # what a page that names an encoding means by it, by Python's names (WHATWG, Encoding, section 4.2);
 # one that could be read far enough to find a UTF-16 in it is none
 _WEB_NAMES = {
-    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
-    "tis-620": "cp874", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932",
-    "euc_kr": "cp949", "utf-16": "utf-8-sig", "utf-16-le": "utf-8-sig", "utf-16-be": "utf-8-sig",
-}  # fmt: skip
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "utf-16": "utf-8-sig",
+    "utf-16-le": "utf-8-sig",
+    "utf-16-be": "utf-8-sig",
+}
 
 # Arabic Presentation Forms A and B, and the letters that they are shapes of (Unicode, NFKC). A mark
 # that stands alone there has a space before it, which would cut the word in two that it is in.
@@ -128,9 +137,10 @@ def read_html(path: Path) -> Document:
             told = str(error).splitlines()[-1].strip().removeprefix("AssertionError: ")
             raise Unreadable(f"is no HTML that can be parsed: {told}") from error
     fields = {
-        str(m["name"]): str(m["content"]) for m in soup.find_all("meta", attrs={"name": True})
+        str(m["name"]): str(m["content"])
+        for m in soup.find_all("meta", attrs={"name": True})
         if m.get("content")
-    }  # fmt: skip
+    }
     if soup.html is not None and (lang := soup.html.get("lang") or soup.html.get("xml:lang")):
         fields["lang"] = str(lang)
     # a drawing on the page has titles of its own

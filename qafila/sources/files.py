@@ -149,9 +149,9 @@ class S3Files:
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix
         )
-        folder = self._prefix if self._prefix.endswith("/") or not self._prefix else (
-            self._prefix + "/"
-        )  # fmt: skip
+        folder = (
+            self._prefix if self._prefix.endswith("/") or not self._prefix else (self._prefix + "/")
+        )
         with _asking_s3(f"s3://{self._bucket}/{self._prefix}"):
             for page in pages:
                 for found in page.get("Contents", []):
@@ -204,15 +204,19 @@ def _asking_s3(place: str, file: FileVersion | None = None) -> Iterator[None]:
             raise Unavailable(f"S3 answers {code} for {place}.", remedy="run it again.") from error
         raise BadInput(
             "the files of the source cannot be read:",
-            [f"{place}: S3 answers {code}; correct corpus.source.location, or let the keys of the "
-             "connection list and read it"],
-        ) from error  # fmt: skip
+            [
+                f"{place}: S3 answers {code}; correct corpus.source.location, or let the keys of "
+                "the connection list and read it"
+            ],
+        ) from error
     except ParamValidationError as error:
         raise BadInput(
             "the files of the source cannot be read:",
-            [f"{place} names no bucket, or none that can be: write s3://bucket/prefix into "
-             "corpus.source.location"],
-        ) from error  # fmt: skip
+            [
+                f"{place} names no bucket, or none that can be: write s3://bucket/prefix into "
+                "corpus.source.location"
+            ],
+        ) from error
     except BotoCoreError as error:
         raise Unavailable(
             f"S3 does not answer for {place}: {error}",

@@ -109,9 +109,10 @@ class ObjectSource:
         spool = self._spool()
         if problems := spool.problems():
             raise BadInput(
-                f"{self._settings.location} cannot be read:", problems,
+                f"{self._settings.location} cannot be read:",
+                problems,
                 remedy="mend the files, then start the load again.",
-            )  # fmt: skip
+            )
         return spool
 
     def _listed(self) -> str:
@@ -366,9 +367,13 @@ def _utf8(text: str) -> bool:
 
 def _row(document: Spooled) -> SourceRow:
     return SourceRow(
-        [document.key], document.title, document.text, document.acl, document.metadata,
+        [document.key],
+        document.title,
+        document.text,
+        document.acl,
+        document.metadata,
         unreadable=document.unreadable,
-    )  # fmt: skip
+    )
 
 
 def files_of(settings: Settings, home: Path, s3: Any = None) -> Files:

@@ -75,9 +75,11 @@ class PgvectorSource:
                     f"{MOST_NUMBER}: if it numbers no chunks, name it first"
                 )
         texts = [c for c in (settings.text, settings.title) if c]
-        return problems + text_problems(self._relation, texts) + acl_problems(
-            self._relation, settings.acl
-        )  # fmt: skip
+        return (
+            problems
+            + text_problems(self._relation, texts)
+            + acl_problems(self._relation, settings.acl)
+        )
 
     def shape(self) -> str:
         """Return a digest of the columns that are read, their types, and what sorts the key."""
@@ -133,10 +135,13 @@ class PgvectorSource:
             set_local(connection, EXACT)
             found = connection.execute(
                 query,
-                {"vector": "[" + ",".join(map(repr, vector.tolist())) + "]",
-                 "dimensions": len(vector), "k": k},
+                {
+                    "vector": "[" + ",".join(map(repr, vector.tolist())) + "]",
+                    "dimensions": len(vector),
+                    "k": k,
+                },
                 prepare=False,
-            ).fetchall()  # fmt: skip
+            ).fetchall()
         numbered = self._numbered
         return [
             (key[0] if numbered else key_text(key), int(key[1]) if numbered else 0, float(score))

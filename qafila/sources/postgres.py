@@ -47,9 +47,9 @@ class PostgresSource:
         """Return everything that is wrong with the table or its columns, each with a remedy."""
         settings, relation = self._settings, self._relation
         problems = relation_problems(relation, self._used())
-        return problems + text_problems(relation, settings.text) + acl_problems(
-            relation, settings.acl
-        )  # fmt: skip
+        return (
+            problems + text_problems(relation, settings.text) + acl_problems(relation, settings.acl)
+        )
 
     def shape(self) -> str:
         """Return a digest of the columns that are read, their types, and what sorts the key."""

@@ -24,9 +24,17 @@ from qafila.stores.port import Chunk, Place, Stored, Vectors
 from qafila.stores.row_sets import NOBODY, Sums, Witnesses
 
 _HEAD = np.dtype(
-    [("fields", ">i2"), ("n_number", ">i4"), ("number", ">i4"), ("n_marked", ">i4"),
-     ("marked", "u1"), ("n_digest", ">i4"), ("digest", "u8", (4,)), ("n_key", ">i4")]
-)  # fmt: skip
+    [
+        ("fields", ">i2"),
+        ("n_number", ">i4"),
+        ("number", ">i4"),
+        ("n_marked", ">i4"),
+        ("marked", "u1"),
+        ("n_digest", ">i4"),
+        ("digest", "u8", (4,)),
+        ("n_key", ">i4"),
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -147,8 +147,9 @@ class QdrantSource:
         with asking_qdrant(f"counting the points of {name!r}"):
             points = self._client.count(name, exact=True).count
         seen, _ = self._page(None, _SAMPLE_POINTS, tops_of(field))
-        sizes = [len(str(dig(p.payload or {}, field) or "").encode("utf-8", "replace"))
-                 for p in seen]  # fmt: skip
+        sizes = [
+            len(str(dig(p.payload or {}, field) or "").encode("utf-8", "replace")) for p in seen
+        ]
         mean = sum(sizes) / len(sizes) if sizes else 0.0
         how = f"points counted, text by the first {len(seen)}"
         return Volume(points, int(points * mean), how)
@@ -185,9 +186,11 @@ class QdrantSource:
         if self._settings.key is None:
             with asking_qdrant(f"reading points of {name!r}"):
                 points = self._client.retrieve(
-                    name, [i for k in keys if (i := _id_of(k)) is not None],
-                    with_payload=True, with_vectors=self._vector_asked,
-                )  # fmt: skip
+                    name,
+                    [i for k in keys if (i := _id_of(k)) is not None],
+                    with_payload=True,
+                    with_vectors=self._vector_asked,
+                )
         else:
             points = self._of_documents(keys)
         rows = self._rows(points)
@@ -225,20 +228,31 @@ class QdrantSource:
         """Return the points of these documents, by Qdrant's filter or, if need be, one by one."""
         path, wanted = self._settings.key, set(keys)
         assert path is not None
-        found = [p for page in self._scroll(None, _PAGE_POINTS, True, vectors=True,
-                                            only=any_of(path, keys)) for p in page
-                 if self._key_of(p) in wanted]  # fmt: skip
+        found = [
+            p
+            for page in self._scroll(
+                None, _PAGE_POINTS, True, vectors=True, only=any_of(path, keys)
+            )
+            for p in page
+            if self._key_of(p) in wanted
+        ]
         missing = {k for k in wanted - {self._key_of(p) for p in found} if out_of_reach(path, k)}
         if not missing:
             return found
-        ids = [p.id for page in self._scroll(None, _PAGE_POINTS, tops_of(path)) for p in page
-               if self._key_of(p) in missing]  # fmt: skip
+        ids = [
+            p.id
+            for page in self._scroll(None, _PAGE_POINTS, tops_of(path))
+            for p in page
+            if self._key_of(p) in missing
+        ]
         for start in range(0, len(ids), _PAGE_POINTS):
             with asking_qdrant(f"reading points of {self._settings.collection!r}"):
                 found += self._client.retrieve(
-                    self._settings.collection, ids[start : start + _PAGE_POINTS],
-                    with_payload=True, with_vectors=self._vector_asked,
-                )  # fmt: skip
+                    self._settings.collection,
+                    ids[start : start + _PAGE_POINTS],
+                    with_payload=True,
+                    with_vectors=self._vector_asked,
+                )
         return found
 
     def _key_of(self, point: models.Record) -> str:

@@ -44,8 +44,11 @@ _csv = _own_csv()
 _MEMORY = "1GB"  # a bound only: a page of long texts may take hundreds of MB
 _BATCH_BYTES = 1 << 28  # of texts that are in memory at a time
 _BYTES_OF = {  # by type: the function that gives the bytes of one text
-    "STRING": "strlen", "VARCHAR": "strlen", "BINARY": "octet_length", "BLOB": "octet_length",
-}  # fmt: skip
+    "STRING": "strlen",
+    "VARCHAR": "strlen",
+    "BINARY": "octet_length",
+    "BLOB": "octet_length",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,12 @@ def read_jsonl(path: Path) -> Iterator[Record]:
         if held := text.strip():
             if first and held in ("[", "{"):  # said once, and not again of each of its lines
                 yield Record(
-                    number, None,
+                    number,
+                    None,
                     "begins one JSON document over several lines: write one object per line, as "
                     "jq -c does; nothing behind it was read",
                     of_file=True,
-                )  # fmt: skip
+                )
                 return
             yield _parsed(number, text.rstrip())
             first = False
@@ -211,11 +215,15 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes | Record]]:
                 if len(raw) > _LONGEST_LINE:
                     yield number, Record(number, None, f"is longer than {_LONGEST_LINE} bytes")
                     if not _ends_soon(file, raw):
-                        yield number, Record(
-                            number, None,
-                            f"is longer than {_FARTHEST_END} bytes; nothing behind it was read",
-                            of_file=True,
-                        )  # fmt: skip
+                        yield (
+                            number,
+                            Record(
+                                number,
+                                None,
+                                f"is longer than {_FARTHEST_END} bytes; nothing behind it was read",
+                                of_file=True,
+                            ),
+                        )
                         return
                     continue
                 if number == 1:
@@ -288,18 +296,20 @@ def read_parquet(path: Path, paths: Sequence[str]) -> Iterator[Record]:
                         number += 1
                         if size_bytes > _LONGEST_LINE:
                             yield Record(
-                                number, None,
+                                number,
+                                None,
                                 f"has texts of {size_bytes} bytes, more than {_LONGEST_LINE}",
-                            )  # fmt: skip
+                            )
                         else:
                             yield Record(number, dict(zip(used, row, strict=True)))
             except duckdb.OutOfMemoryException:
                 yield Record(
-                    1, None,
+                    1,
+                    None,
                     f"needs more than {_MEMORY} to be read: write it with smaller "
                     "pages and row groups",
                     of_file=True,
-                )  # fmt: skip
+                )
             except duckdb.Error as error:
                 told = str(error).splitlines()[0].replace(f"File '{link}' ", "")
                 yield Record(1, None, f"is not readable Parquet: {told}", True)

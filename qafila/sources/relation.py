@@ -25,10 +25,14 @@ COUNT_TIMEOUT_MS = 3_000  # past this a planner's estimate is good enough
 SAMPLE_TIMEOUT_MS = 30_000  # for the first rows, which an estimate is made of
 Sql = sql.SQL | sql.Composed
 _MISSHAPEN = (
-    errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction,
-    errors.DatatypeMismatch, errors.CannotCoerce, errors.WrongObjectType,
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.DatatypeMismatch,
+    errors.CannotCoerce,
+    errors.WrongObjectType,
     errors.FeatureNotSupported,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -150,9 +154,11 @@ class Relation:
         places = range(len(names))
         types = self._connection.execute(
             statement("source", "describe_types"),
-            {"oids": [cursor.pgresult.ftype(n) for n in places],
-             "typmods": [cursor.pgresult.fmod(n) for n in places]},
-        ).fetchall()  # fmt: skip
+            {
+                "oids": [cursor.pgresult.ftype(n) for n in places],
+                "typmods": [cursor.pgresult.fmod(n) for n in places],
+            },
+        ).fetchall()
         found = {}
         for name, (kind, collates) in zip(names, types, strict=True):
             order = (
@@ -247,9 +253,11 @@ class Relation:
                 break
         nullable = [c for c in self._key if before[c].nullable]
         if high is None and nullable and self.any_null(*nullable):
-            raise BadInput(f"a key of {self.name!r} is NULL now, so it belongs to no shard:",
-                           [f"some row has no {self._key}"],
-                           remedy="give it a key, then start the load again.")  # fmt: skip
+            raise BadInput(
+                f"a key of {self.name!r} is NULL now, so it belongs to no shard:",
+                [f"some row has no {self._key}"],
+                remedy="give it a key, then start the load again.",
+            )
 
     def _page(
         self, select: sql.Composable, low: Key | None, high: Key | None, limit: int
@@ -267,9 +275,12 @@ class Relation:
         query = sql.SQL(
             "{select} FROM {rows} {where} ORDER BY {key} FETCH FIRST {limit} ROWS WITH TIES"
         ).format(
-            select=select, rows=self.rows, where=where, key=self.key_columns,
+            select=select,
+            rows=self.rows,
+            where=where,
+            key=self.key_columns,
             limit=sql.Literal(limit),
-        )  # fmt: skip
+        )
         with self._reading():
             return self.run(query, values).fetchall()
 
@@ -285,15 +296,18 @@ class Relation:
                 c=sql.Identifier("asked", c), w=name, type=sql.SQL(known[c].type)
             )
             for c, name in zip(self._key, names, strict=False)
-        )  # fmt: skip
+        )
         query = sql.SQL(
             "{select} FROM {rows} JOIN (SELECT DISTINCT * FROM unnest({arrays}) AS asked ({names}))"
             " AS wanted ON {matches} ORDER BY {key}"
         ).format(
-            select=select, rows=self.rows, matches=matches, key=self.key_columns,
+            select=select,
+            rows=self.rows,
+            matches=matches,
+            key=self.key_columns,
             arrays=sql.SQL(", ").join([sql.SQL("%s::text[]")] * columns),
             names=sql.SQL(", ").join(names),
-        )  # fmt: skip
+        )
         with self._reading():
             return self.run(query, [[k[n] for k in keys] for n in range(columns)]).fetchall()
 

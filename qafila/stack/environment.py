@@ -25,9 +25,12 @@ _SURROUNDINGS = frozenset(
 _READ_BY_RUNS = frozenset(
     {"CURL_CA_BUNDLE", "KUBECONFIG", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}
     | {"REQUESTS_CA_BUNDLE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"}
-    | {form(p) for p in ("all_proxy", "http_proxy", "https_proxy", "no_proxy")
-       for form in (str.lower, str.upper)}
-)  # fmt: skip
+    | {
+        form(p)
+        for p in ("all_proxy", "http_proxy", "https_proxy", "no_proxy")
+        for form in (str.lower, str.upper)
+    }
+)
 _PREFIXES_OF_RUNS = ("AWS_", "DASK_", "PG", "PREFECT_", "PYTHON", "QAFILA_", "RAY_", "SSL_CERT_")
 
 # Prefect starts a server of its own where it knows no address, and that one phones home.

@@ -29,8 +29,31 @@ LOOPBACK = "127.0.0.1"
 
 _TYPES = "type.googleapis.com/envoy."
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_BUCKETS_MS = (1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 2000,
-               5000, 10000, 30000, 60000)  # fmt: skip
+_BUCKETS_MS = (
+    1,
+    2,
+    3,
+    5,
+    7.5,
+    10,
+    15,
+    20,
+    30,
+    50,
+    75,
+    100,
+    150,
+    200,
+    300,
+    500,
+    750,
+    1000,
+    2000,
+    5000,
+    10000,
+    30000,
+    60000,
+)
 
 # The same user always gets the same arm: by tenant, else by a cookie that we set once.
 _STICKY_KEY = """
@@ -111,9 +134,14 @@ def command(bootstrap_file: Path) -> list[str]:
 
 def _flags(bootstrap_file: Path) -> list[str]:
     return [
-        "-c", str(bootstrap_file), "--disable-hot-restart", "--log-level", "warning",
-        "--file-flush-interval-msec", "100",
-    ]  # fmt: skip
+        "-c",
+        str(bootstrap_file),
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        "--file-flush-interval-msec",
+        "100",
+    ]
 
 
 def bootstrap(

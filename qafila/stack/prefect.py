@@ -36,9 +36,18 @@ def server_command(port: int) -> list[str]:
 def worker_command() -> list[str]:
     """Return the command of the worker."""
     return [
-        sys.executable, "-m", "prefect", "worker", "start",
-        "--pool", POOL, "--type", "process", "--name", "qafila-worker",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "prefect",
+        "worker",
+        "start",
+        "--pool",
+        POOL,
+        "--type",
+        "process",
+        "--name",
+        "qafila-worker",
+    ]
 
 
 WORKER_VARIABLES = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_WORKER_HEARTBEAT_SECONDS": "5"}

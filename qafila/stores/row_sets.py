@@ -168,9 +168,12 @@ class Differences:
         seen: set[tuple[bytes, int]] = set()
         for rows in found:
             for key, number, digest, marked in zip(
-                rows.keys, rows.numbers.tolist(), map(bytes, rows.digests),
-                rows.marked.tolist(), strict=True,
-            ):  # fmt: skip
+                rows.keys,
+                rows.numbers.tolist(),
+                map(bytes, rows.digests),
+                rows.marked.tolist(),
+                strict=True,
+            ):
                 place = key, number
                 if place in seen:
                     self._say(Difference(key, number, "repeated"))
@@ -239,11 +242,14 @@ def judge_keys(compared: KeyComparison) -> Judgement:
     """Judge a whole comparison: PASS when nothing differs, else FAIL; it was no sample."""
     counts, named = compared.differences.counts, compared.differences.named()
     numbers: dict[str, object] = {
-        "rows": compared.rows, "expected": compared.expected, "found": compared.found,
-        "set_aside": compared.set_aside, **{fault: counts[fault] for fault in _WORDS},
+        "rows": compared.rows,
+        "expected": compared.expected,
+        "found": compared.found,
+        "set_aside": compared.set_aside,
+        **{fault: counts[fault] for fault in _WORDS},
         "examples": [f"{d.fault} {d.place}" for d in named[:10]],
         "readers": {g: list(both) for g, both in compared.unequal_readers.items()},
-    }  # fmt: skip
+    }
     said = (
         f"{compared.rows:,} rows in, {compared.found:,} chunks found of {compared.expected:,}: "
         + ", ".join(f"{counts[fault]} {word}" for fault, word in _WORDS.items())

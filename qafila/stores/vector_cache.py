@@ -69,9 +69,12 @@ class EmbeddingCache:
             ordered = sorted(new)
             self._connection.execute(
                 statement("cache", "put_cached"),
-                {"fingerprint": self._fingerprint, "digests": ordered,
-                 "embeddings": [new[d] for d in ordered]},
-            )  # fmt: skip
+                {
+                    "fingerprint": self._fingerprint,
+                    "digests": ordered,
+                    "embeddings": [new[d] for d in ordered],
+                },
+            )
 
     def forget(self, digests: Iterable[bytes]) -> int:
         """Delete the vectors of these texts, of every model; return how many there were."""

@@ -31,7 +31,7 @@ _FIRST = re.compile(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=#{1,6}(?:\s|$)|[-+](?:\s|
 _ENTITIES = (
     (re.compile(":(?=//|[Mm][Aa][Ii][Ll][Tt][Oo])|(?<=[Mm][Aa][Ii][Ll][Tt][Oo]):"), "&#58;"),
     (re.compile(r"(?<=[Ww]{3})\."), "&#46;"),
-)  # fmt: skip
+)
 
 
 def printable(text: str) -> str:

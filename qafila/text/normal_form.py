@@ -12,12 +12,15 @@ import unicodedata
 
 _ONE_FORM = str.maketrans(
     {
-        **dict.fromkeys("’‘ʼ′`", "'"), **dict.fromkeys("“”„«»″", '"'),
-        **dict.fromkeys("‐‑‒–—−", "-"), **dict.fromkeys("أإآٱ", "ا"), "ـ": None,
+        **dict.fromkeys("’‘ʼ′`", "'"),
+        **dict.fromkeys("“”„«»″", '"'),
+        **dict.fromkeys("‐‑‒–—−", "-"),
+        **dict.fromkeys("أإآٱ", "ا"),
+        "ـ": None,
         **dict.fromkeys(map(chr, [*range(0x064B, 0x0660), 0x0670]), None),
         **dict.fromkeys("\u200b\u200c\u200d\u200e\u200f\ufeff\u00ad", None),
     }
-)  # fmt: skip
+)
 _SPACE = re.compile(r"\s+")
 _ENDS = " \t\n.,;:!?؟،؛…\"'*_()[]"
 

@@ -69,11 +69,17 @@ def rung_lines(body: Mapping[str, Any]) -> list[RungLine]:
             kept = measured[name] or {}
             lines.append(
                 RungLine(
-                    name, number, title, text(kept.get("verdict")), text(kept.get("sentence")),
-                    text(kept.get("compared")), text(kept.get("on")),
-                    text(kept.get("smallest_effect")), kept,
+                    name,
+                    number,
+                    title,
+                    text(kept.get("verdict")),
+                    text(kept.get("sentence")),
+                    text(kept.get("compared")),
+                    text(kept.get("on")),
+                    text(kept.get("smallest_effect")),
+                    kept,
                 )
-            )  # fmt: skip
+            )
         elif name in absent:
             lines.append(RungLine(name, number, title, DOES_NOT_APPLY, text(absent[name])))
         else:

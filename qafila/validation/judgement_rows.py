@@ -62,5 +62,6 @@ def _grade(value: object) -> float | None:
 
 
 def _shown(grade: object) -> str:
-    return "an empty grade" if grade is None else repr(grade if isinstance(grade, str) else
-                                                       str(grade))  # fmt: skip
+    return (
+        "an empty grade" if grade is None else repr(grade if isinstance(grade, str) else str(grade))
+    )

@@ -83,8 +83,13 @@ class Outcome:
             merged |= finding.figures
         merged |= {"systems": _with_latencies(merged)}
         return {
-            "queries": 0, "systems": {}, "paired": {}, "recall_at_10": None, "recall_ci": None,
-            "recall_queries": 0, "cost_per_1000_queries": {},
+            "queries": 0,
+            "systems": {},
+            "paired": {},
+            "recall_at_10": None,
+            "recall_ci": None,
+            "recall_queries": 0,
+            "cost_per_1000_queries": {},
             **merged,
             "verdicts": {name: j.verdict.value for name, j in self.verdicts.items()},
             "rungs": {f.rung.value: _kept(f) for f in self.findings},
@@ -92,7 +97,7 @@ class Outcome:
                 f.rung.value: f.because for f in self.climbed if isinstance(f, NotApplicable)
             },
             "not_reached": [r.value for r in self.not_reached],
-        }  # fmt: skip
+        }
 
 
 def _with_latencies(figures: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,10 +120,14 @@ def _kept(finding: Finding) -> dict[str, Any]:
         },
         "details": [
             # the ledger's JSON forgets the order of keys
-            {"caption": d.caption, "columns": list(d.rows[0]) if d.rows else [],
-             "rows": [dict(r) for r in d.rows[:_DETAIL_ROWS]], "of": len(d.rows)}
+            {
+                "caption": d.caption,
+                "columns": list(d.rows[0]) if d.rows else [],
+                "rows": [dict(r) for r in d.rows[:_DETAIL_ROWS]],
+                "of": len(d.rows),
+            }
             for d in finding.details
         ],
         "series": {name: [dict(p) for p in points] for name, points in finding.series.items()},
         "seconds": round(finding.seconds, 2),
-    }  # fmt: skip
+    }

@@ -36,19 +36,27 @@ def finding_page(found: Climbed) -> str:
         return f"# {found.rung} does not apply\n\n{markdown_text(found.because)}"
     judged = found.judgement
     lines = [
-        f"# {found.rung.value} {judged.verdict}", "", markdown_text(judged.sentence), "",
+        f"# {found.rung.value} {judged.verdict}",
+        "",
+        markdown_text(judged.sentence),
+        "",
         f"Compared: {markdown_text(found.compared)}; on {markdown_text(found.on)}; "
         f"in {found.seconds:.1f} s.",
-    ]  # fmt: skip
+    ]
     if found.smallest_effect:
         lines += [
             f"The least that this run could have seen: {markdown_text(found.smallest_effect)}."
         ]
     if found.parts:
-        lines += ["", *markdown_table(
-            [{"part": name, "verdict": j.verdict.value, "what was found": j.sentence}
-             for name, j in found.parts.items()]
-        )]  # fmt: skip
+        lines += [
+            "",
+            *markdown_table(
+                [
+                    {"part": name, "verdict": j.verdict.value, "what was found": j.sentence}
+                    for name, j in found.parts.items()
+                ]
+            ),
+        ]
     for detail in found.details:
         lines += [
             "",
@@ -87,12 +95,16 @@ def rung_rows(outcome: Outcome) -> list[dict[str, object]]:
     """
     return [
         {
-            "rung": f"{line.number} {line.name}", "what": line.title, "verdict": line.verdict,
-            "what was compared": line.compared, "on": line.on, "what was found": line.found,
+            "rung": f"{line.number} {line.name}",
+            "what": line.title,
+            "verdict": line.verdict,
+            "what was compared": line.compared,
+            "on": line.on,
+            "what was found": line.found,
             "the least it could have seen": line.smallest_effect,
         }
         for line in rung_lines(outcome.body())
-    ]  # fmt: skip
+    ]
 
 
 def system_rows(outcome: Outcome) -> list[dict[str, object]]:
@@ -106,8 +118,9 @@ def system_rows(outcome: Outcome) -> list[dict[str, object]]:
                 "system": name,
                 "verdict": verdict or "–",
                 "nDCG@10": _number(arm["ndcg_at_10"], ".3f"),
-                "minus baseline (95 %)": "–" if pair is None else
-                f"{pair['delta']:+.3f} ({pair['ci_low']:+.3f}…{pair['ci_high']:+.3f})",
+                "minus baseline (95 %)": "–"
+                if pair is None
+                else f"{pair['delta']:+.3f} ({pair['ci_low']:+.3f}…{pair['ci_high']:+.3f})",
                 "p": "–" if pair is None else f"{pair['p_value']:.4f}",
                 "MRR": _number(arm["mrr"], ".3f"),
                 "p50 ms": _number(arm["p50_ms"], ".1f"),
@@ -115,7 +128,7 @@ def system_rows(outcome: Outcome) -> list[dict[str, object]]:
                 "errors": f"{arm['errors']} of {arm['queries']}",
                 f"{costs.get('currency', 'cost')} per 1,000 queries": str(costs.get(name, "–")),
             }
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -23,9 +23,11 @@ class QueryGroup:
     @property
     def name(self) -> str:
         """Return what a person calls it."""
-        how = "" if not self.derived else (
-            ", by its length" if self.by == "class" else ", by its words"
-        )  # fmt: skip
+        how = (
+            ""
+            if not self.derived
+            else (", by its length" if self.by == "class" else ", by its words")
+        )
         return f"{self.by} {self.value}{how}"
 
 

@@ -61,8 +61,11 @@ def read_judged_queries(source: psycopg.Connection[Any], table: str) -> list[Jud
             [f"{str(error).splitlines()[0]}; {table} needs query_id, text, relevant, grade"],
         ) from error
     if not rows:
-        raise BadInput(what, [f"{table} is empty"], remedy="judge some queries, or set "
-                       "queries.judged.kind to generated")  # fmt: skip
+        raise BadInput(
+            what,
+            [f"{table} is empty"],
+            remedy="judge some queries, or set queries.judged.kind to generated",
+        )
     queries, problems = collect_queries(rows)
     if problems:
         more = len(problems) - _SHOWN

@@ -20,14 +20,25 @@ def record_outcome(
     name, number = generation.workload, generation.number
     for arm, judgement in outcome.verdicts.items():
         record_evidence(
-            ledger, "validation-arm", judgement.sentence, verdict=judgement.verdict,
-            workload=name, generation=number, run_id=run_id,
+            ledger,
+            "validation-arm",
+            judgement.sentence,
+            verdict=judgement.verdict,
+            workload=name,
+            generation=number,
+            run_id=run_id,
             body={"arm": arm, **judgement.numbers},
-        )  # fmt: skip
+        )
     record_evidence(
-        ledger, "validation", headline(outcome), verdict=outcome.verdict,
-        workload=name, generation=number, run_id=run_id, body=outcome.body(),
-    )  # fmt: skip
+        ledger,
+        "validation",
+        headline(outcome),
+        verdict=outcome.verdict,
+        workload=name,
+        generation=number,
+        run_id=run_id,
+        body=outcome.body(),
+    )
     if outcome.verdict is Verdict.PASS and generation.phase == Phase.BACKFILLED:
         return move_phase(ledger, generation, Event.LADDER_PASS)
     return generation

@@ -44,9 +44,10 @@ class ClusterSource(_ShortForm):
         description="Connection to the cluster; its name alone may stand in place of both fields."
     )
     namespaces: tuple[Namespace, ...] = Field(
-        (), max_length=200,
+        (),
+        max_length=200,
         description="Look into these alone, for a role that is allowed no more; none: into all.",
-    )  # fmt: skip
+    )
 
 
 class MetricsSource(_ShortForm):

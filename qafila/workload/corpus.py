@@ -82,9 +82,10 @@ class ObjectSource(Model):
 
     kind: Literal["objects"] = Field(description="Files or S3 objects.")
     location: str = Field(
-        min_length=1, max_length=1000,
+        min_length=1,
+        max_length=1000,
         description="Folder, file or s3://bucket/prefix; a relative path starts at QAFILA_HOME.",
-    )  # fmt: skip
+    )
     block: Name | None = Field(None, description="Connection to AWS, for s3://.")
     format: Literal["jsonl", "parquet", "csv", "markdown", "html", "pdf"] = Field(
         description="One format a source. jsonl, parquet and csv hold a document a record; of the "
@@ -92,9 +93,10 @@ class ObjectSource(Model):
     )
     key: Field_ = Field("id", description="Field that identifies a record.")
     text: list[Field_] = Field(
-        ["text"], min_length=1,
+        ["text"],
+        min_length=1,
         description="Text fields, joined by a line break. Of several, the first is the title.",
-    )  # fmt: skip
+    )
     acl: GroupsField = None
     metadata: list[Field_] = Field([], description=f"Fields {_KEPT}")
 
@@ -117,10 +119,11 @@ class PgvectorSource(Model):
     block: Name = Field(description="Connection to its database.")
     table: Identifier = Field(description="Table; may be schema.table.")
     key: list[Identifier] = Field(
-        ["source_key", "chunk_number"], min_length=1,
+        ["source_key", "chunk_number"],
+        min_length=1,
         description="Columns that order and identify chunks. Two, of which the second is an "
         "integer: document and number of the chunk.",
-    )  # fmt: skip
+    )
     text: Identifier = Field("text", description="Column with the text of the chunk.")
     embedding: Identifier = Field("embedding", description="Column with the vector.")
     title: Identifier | None = Field(None, description="Column with the title.")
@@ -307,9 +310,11 @@ class Bridge(Model):
         "best", description="best: whichever does better on texts held out."
     )
     least_overlap: float = Field(
-        0.5, ge=0, le=1,
+        0.5,
+        ge=0,
+        le=1,
         description="Share of the ten nearest texts that must be the same, on texts held out.",
-    )  # fmt: skip
+    )
     seed: int = Field(7, ge=0, description="Decides which texts of the sample are held out.")
 
 

@@ -96,10 +96,12 @@ class AnswerObjectives(Model):
     """What a language model on trial may lose against the one that serves."""
 
     at_least_delta: float = Field(
-        -0.05, ge=-1, le=1,
+        -0.05,
+        ge=-1,
+        le=1,
         description="Mean score, candidate minus baseline; by as much may refusals and broken "
         "formats become more.",
-    )  # fmt: skip
+    )
     first_token: float = Field(
         1.25, ge=1, le=100, description="Time to the first token, candidate over baseline, at most."
     )

@@ -30,14 +30,16 @@ class Endpoint(Model):
         None, description="What this provider calls the model; needs `service.alias`."
     )
     credential_file: str | None = Field(
-        None, max_length=1000,
+        None,
+        max_length=1000,
         description="File on Envoy's machine, in its SDS form, with a secret named `credential` "
         "that is sent as `authorization`; none: the user's own is passed on.",
-    )  # fmt: skip
+    )
     ca_file: str | None = Field(
-        None, max_length=1000,
+        None,
+        max_length=1000,
         description="Authorities that vouch for an https address; none: the system's.",
-    )  # fmt: skip
+    )
 
 
 class Service(Model):
@@ -55,10 +57,12 @@ class Service(Model):
         False, description="POST may be asked twice: of the baseline, when the candidate fails."
     )
     per_try_timeout_s: float | None = Field(
-        None, gt=0, le=3_600,
+        None,
+        gt=0,
+        le=3_600,
         description="After it a request that may be asked twice is asked of the baseline; well "
         "above the slowest normal answer. None: 5, behind an alias 60.",
-    )  # fmt: skip
+    )
     answer_timeout_s: float = Field(
         120, gt=0, le=86_400, description="Longest that any answer may take, streams too."
     )
@@ -122,9 +126,11 @@ class AtMostRatio(Model):
 
 class CostRatio(Model):
     at_most_ratio: float | None = Field(
-        None, gt=0, le=100,
+        None,
+        gt=0,
+        le=100,
         description="Candidate's cost of a query over the baseline's; none: shown, not judged.",
-    )  # fmt: skip
+    )
 
 
 class AtLeastDelta(Model):
@@ -133,9 +139,11 @@ class AtLeastDelta(Model):
 
 class LeastOverlap(Model):
     at_least: float | None = Field(
-        None, ge=0, le=1,
+        None,
+        ge=0,
+        le=1,
         description="Share of the first ten that must stay; none: change decides nothing.",
-    )  # fmt: skip
+    )
 
 
 class DeclaredFaults(Model):
@@ -273,14 +281,16 @@ class AuditSources(Model):
         "Parquet, gzip or not. None: cost is reported as not known.",
     )
     kubernetes: list[ClusterSource] = Field(
-        [], max_length=20,
+        [],
+        max_length=20,
         description="Connections to clusters: a name, or `{block: NAME, namespaces: [NAME, …]}`.",
-    )  # fmt: skip
+    )
     postgres: list[Name] = Field([], max_length=40, description="Connections to databases.")
     prometheus: list[MetricsSource] = Field(
-        [], max_length=20,
+        [],
+        max_length=20,
         description="Servers: an address, or `{url: ADDRESS, header_file: PATH}`.",
-    )  # fmt: skip
+    )
     traces: list[FilePath] = Field(
         [], max_length=100, description="Traces as JSON: OTLP, Jaeger, Zipkin v2, AWS X-Ray."
     )
@@ -315,9 +325,11 @@ class Projection(Model):
 
     queries_per_month: int = Field(ge=0, description="Searches in a month.")
     peak_requests_per_s: float | None = Field(
-        None, gt=0, le=100_000,
+        None,
+        gt=0,
+        le=100_000,
         description="Searches a second at the busiest; none: three times the month's mean.",
-    )  # fmt: skip
+    )
     documents: int | None = Field(None, ge=0, description="None: what the source holds today.")
     growth_per_year: float = Field(0.5, ge=-0.9, le=100, description="0.5 is +50 % a year.")
     generated_tokens_per_query: int = Field(

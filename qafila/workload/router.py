@@ -92,10 +92,12 @@ class AlbRouter(Model):
         None, description="The baseline's targets in one more group, for an A/A bake."
     )
     stickiness_seconds: int = Field(
-        3600, ge=1, le=604_800,
+        3600,
+        ge=1,
+        le=604_800,
         description="How long a user keeps the target group that a cookie names, between 0 and "
         "100 %.",
-    )  # fmt: skip
+    )
     entry_url: EntryUrl
     log: Log = None
 
@@ -132,9 +134,11 @@ class Route53Router(Model):
     )
     record: HostName = Field(description="Name of the weighted records; no wildcard.")
     types: list[Literal["A", "AAAA", "CNAME"]] = Field(
-        ["A"], min_length=1, max_length=2,
+        ["A"],
+        min_length=1,
+        max_length=2,
         description="Types of the weighted records: A and AAAA are weighed together.",
-    )  # fmt: skip
+    )
     baseline_id: str = Field(
         min_length=1, max_length=128, description="Set identifier of the record that serves now."
     )
@@ -142,14 +146,18 @@ class Route53Router(Model):
         min_length=1, max_length=128, description="Set identifier of the record on trial."
     )
     twin_id: str | None = Field(
-        None, min_length=1, max_length=128,
+        None,
+        min_length=1,
+        max_length=128,
         description="Set identifier of one more record to the baseline, for an A/A bake.",
-    )  # fmt: skip
+    )
     ttl_seconds: int = Field(
-        60, ge=1, le=3600,
+        60,
+        ge=1,
+        le=3600,
         description="Time to live of the records, 60 for aliases: going back takes at least so "
         "long.",
-    )  # fmt: skip
+    )
     entry_url: EntryUrl
     log: Log = None
 

@@ -26,9 +26,12 @@ class _Span(Model):
     """``from`` is a word of Python's, so the field has another name inside."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True,
+        extra="forbid",
+        frozen=True,
+        validate_by_name=True,
+        validate_by_alias=True,
         serialize_by_alias=True,
-    )  # fmt: skip
+    )
 
 
 class Windows(_Span):
@@ -167,8 +170,9 @@ def _hours(windows: Windows, at: datetime) -> list[tuple[datetime, datetime]]:
         if _DAYS[day.weekday()] not in windows.days:
             continue
         begin = _moment(day, windows.from_, zone)
-        end = _moment(day + timedelta(days=_minutes(windows.to) <= _minutes(windows.from_)),
-                      windows.to, zone)  # fmt: skip
+        end = _moment(
+            day + timedelta(days=_minutes(windows.to) <= _minutes(windows.from_)), windows.to, zone
+        )
         if begin < end:
             found.append((begin, end))
     return found

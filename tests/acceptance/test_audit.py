@@ -176,9 +176,12 @@ def test_page_and_artifact_say_the_same_and_load_nothing(audited: Audited) -> No
 
 def test_a_second_audit_says_what_changed(stack: Stack, audited: Audited) -> None:
     ec2 = boto3.client(
-        "ec2", region_name="eu-west-3", endpoint_url=stack.state["moto"]["url"],
-        aws_access_key_id="testing", aws_secret_access_key="testing",
-    )  # fmt: skip
+        "ec2",
+        region_name="eu-west-3",
+        endpoint_url=stack.state["moto"]["url"],
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
     _let_anybody_write(stack)
     disk = audited.finding("orphan disk")["resource"]
     ec2.delete_volume(VolumeId=disk)
@@ -195,6 +198,8 @@ def test_a_second_audit_says_what_changed(stack: Stack, audited: Audited) -> Non
 
 def _let_anybody_write(stack: Stack) -> None:
     httpx.post(
-        f"{stack.state['moto']['url']}/moto-api/reset-auth", content=b"inf",
-        headers={"Content-Type": "text/plain"}, timeout=30,
-    ).raise_for_status()  # fmt: skip
+        f"{stack.state['moto']['url']}/moto-api/reset-auth",
+        content=b"inf",
+        headers={"Content-Type": "text/plain"},
+        timeout=30,
+    ).raise_for_status()

@@ -87,9 +87,12 @@ SENTENCES = {"method": "sentences", "max_characters": 600, "overlap_characters":
 
 def files(collection: str) -> dict[str, Any]:
     return {
-        "kind": "objects", "location": str(DATA / collection / "docs.jsonl"), "format": "jsonl",
-        "key": "id", "text": ["title", "text"],
-    }  # fmt: skip
+        "kind": "objects",
+        "location": str(DATA / collection / "docs.jsonl"),
+        "format": "jsonl",
+        "key": "id",
+        "text": ["title", "text"],
+    }
 
 
 def origin(workload: Workload) -> dict[str, Any]:
@@ -139,19 +142,30 @@ def test_a_collection_moves_into_both_targets_and_between_them_unchanged(
     table = Place(first.name, 1, "", 256).name
     third = road.workload(
         f"{collection}-c",
-        source={"kind": "pgvector", "block": "demo-target", "table": f"qafila.{table}",
-                "title": "title", "acl": "acl", "metadata": ["metadata"],
-                "vectors": origin(first)},
+        source={
+            "kind": "pgvector",
+            "block": "demo-target",
+            "table": f"qafila.{table}",
+            "title": "title",
+            "acl": "acl",
+            "metadata": ["metadata"],
+            "vectors": origin(first),
+        },
         target=QDRANT,
-    )  # fmt: skip
+    )
     fourth = road.workload(
         f"{collection}-d",
-        source={"kind": "qdrant", "block": "qdrant",
-                "collection": Place(third.name, 1, "", 256).name,
-                "title": "title", "acl": "acl", "metadata": ["metadata"],
-                "vectors": origin(first)},
+        source={
+            "kind": "qdrant",
+            "block": "qdrant",
+            "collection": Place(third.name, 1, "", 256).name,
+            "title": "title",
+            "acl": "acl",
+            "metadata": ["metadata"],
+            "vectors": origin(first),
+        },
         target=PGVECTOR,
-    )  # fmt: skip
+    )
     digests = {}
     for workload, copies in ((first, False), (second, False), (third, True), (fourth, True)):
         digests[workload.name], chunks, copied, dead = move(road, workload)

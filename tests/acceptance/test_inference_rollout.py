@@ -44,8 +44,13 @@ pytestmark = pytest.mark.slow
 
 ALIAS = "docs-assistant"
 MODELS = {"baseline": "keyword-1", "candidate": "hybrid-1"}
-ROLLOUT = {"weights": [5, 25, 50, 100], "approve_above": 100, "minimum_requests": 40,
-           "bake_seconds": 1, "deadline_minutes": 3}  # fmt: skip
+ROLLOUT = {
+    "weights": [5, 25, 50, 100],
+    "approve_above": 100,
+    "minimum_requests": 40,
+    "bake_seconds": 1,
+    "deadline_minutes": 3,
+}
 OBJECTIVES = {
     "latency_p95": {"at_most_ratio": 5.0},
     "error_rate": {"at_most": 0.02},
@@ -81,9 +86,13 @@ def inference(
         with psycopg.connect(demo.ledger_url, autocommit=True) as ledger:
             ledger.execute(
                 statement("ledger", "put_connection"),
-                {"name": spec.service.router.block, "kind": "qafila-envoy",
-                 "settings": Jsonb(edge.settings()), "has_secret": False},
-            )  # fmt: skip
+                {
+                    "name": spec.service.router.block,
+                    "kind": "qafila-envoy",
+                    "settings": Jsonb(edge.settings()),
+                    "has_secret": False,
+                },
+            )
             apply_workload(ledger, spec)
             install_routes(ledger, spec).close()
         yield Inference(demo, edge, spec)
@@ -103,9 +112,22 @@ def as_inference(workload: Workload, urls: list[str]) -> Workload:
 def chat_service(arm: str, database: str, demo: Demo, *more: str) -> Iterator[str]:
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "qafila.demo.chat_services", arm, "--port", str(port),
-         "--model", MODELS[arm], "--database", database, "--documents", demo.source_url, *more]
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "qafila.demo.chat_services",
+            arm,
+            "--port",
+            str(port),
+            "--model",
+            MODELS[arm],
+            "--database",
+            database,
+            "--documents",
+            demo.source_url,
+            *more,
+        ]
+    )
     try:
         wait_for(port)
         yield f"http://127.0.0.1:{port}"
@@ -131,9 +153,12 @@ class Users:
         reply = client.post(
             "/v1/chat/completions",
             headers={"x-tenant-id": f"tenant-{number % 300}"},
-            json={"model": ALIAS, "stream": stream,
-                  "messages": [{"role": "user", "content": question}]},
-        )  # fmt: skip
+            json={
+                "model": ALIAS,
+                "stream": stream,
+                "messages": [{"role": "user", "content": question}],
+            },
+        )
         self.statuses[reply.status_code] += 1
         if stream and reply.status_code == 200:
             self.streamed += 1

@@ -12,10 +12,27 @@ ROOT = Path(__file__).parents[2]
 
 def test_nothing_is_lost_and_nothing_is_twice() -> None:
     storm = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.kill_storm", "--kills", "10",
-         "--stops", "2", "--rows", "3000", "--seed", "11"],
-        cwd=ROOT, capture_output=True, text=True, timeout=180, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "benchmarks.kill_storm",
+            "--kills",
+            "10",
+            "--stops",
+            "2",
+            "--rows",
+            "3000",
+            "--seed",
+            "11",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
     assert storm.returncode == 0, storm.stderr[-2000:] + storm.stdout[-2000:]
     found = json.loads(storm.stdout)
     assert (found["kills"], found["stops"]) == (10, 2)

@@ -34,9 +34,15 @@ def open_account(request: pytest.FixtureRequest) -> Iterator[Open]:
 
         def from_ledger(limits: Limits = NO_LIMIT) -> Account:
             purse = LedgerPurse(
-                "docs", 1, None, Decimal(3), "USD", Decimal(0), what="answers",
+                "docs",
+                1,
+                None,
+                Decimal(3),
+                "USD",
+                Decimal(0),
+                what="answers",
                 run="benchmark-validation",
-            )  # fmt: skip
+            )
             opened = Governor(ledger, "service", limits, purse, time.sleep)
             stack.callback(opened.close)
             return opened
@@ -82,12 +88,13 @@ def test_places_are_paced_and_a_pause_loses_them(open_account: Open) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.decimals(0, 2, places=3), st.floats(0, 1),
+            st.decimals(0, 2, places=3),
+            st.floats(0, 1),
             st.sampled_from(["answered", "not answered", "not sent"]),
         ),
         max_size=40,
     )
-)  # fmt: skip
+)
 def test_an_account_never_spends_more_than_the_cap(
     calls: list[tuple[Decimal, float, str]],
 ) -> None:

@@ -41,9 +41,12 @@ def url() -> Iterator[str]:
 def other(url: str) -> Any:
     """Return a session of the other account, as its own people have it."""
     keys = boto3.client(
-        "sts", endpoint_url=url, region_name=REGION, aws_access_key_id="test",
+        "sts",
+        endpoint_url=url,
+        region_name=REGION,
+        aws_access_key_id="test",
         aws_secret_access_key="test",
-    ).assume_role(RoleArn=ROLE, RoleSessionName="seed")["Credentials"]  # fmt: skip
+    ).assume_role(RoleArn=ROLE, RoleSessionName="seed")["Credentials"]
     return boto3.Session(
         keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], region_name=REGION
     )
@@ -51,9 +54,13 @@ def other(url: str) -> Any:
 
 def block(url: str, *roles: str, **more: Any) -> AwsAccount:
     return AwsAccount(
-        regions=[REGION], endpoint_url=url, access_key_id="test",
-        secret_access_key=SecretStr("test"), assume_roles=list(roles), **more,
-    )  # fmt: skip
+        regions=[REGION],
+        endpoint_url=url,
+        access_key_id="test",
+        secret_access_key=SecretStr("test"),
+        assume_roles=list(roles),
+        **more,
+    )
 
 
 def pacing() -> Pacing:
@@ -72,8 +79,9 @@ def test_a_role_leads_into_its_account_and_nothing_collides(url: str) -> None:
     assert sorted(r.account for r in resources if r.kind == "ec2:instance") == [OWN, OTHER]
     queues = {r.account: r.id for r in resources if r.kind == "sqs:queue"}
     assert queues == {
-        OWN: f"arn:aws:sqs:{REGION}:{OWN}:orders", OTHER: f"arn:aws:sqs:{REGION}:{OTHER}:orders",
-    }  # fmt: skip
+        OWN: f"arn:aws:sqs:{REGION}:{OWN}:orders",
+        OTHER: f"arn:aws:sqs:{REGION}:{OTHER}:orders",
+    }
 
 
 def test_a_role_that_is_refused_is_named_and_hides_nothing_else(url: str) -> None:
@@ -101,9 +109,11 @@ def test_credentials_of_a_role_are_renewed_before_they_end(monkeypatch: Any) -> 
     with Stubber(sts) as stub:
         for number, end in enumerate(ends):
             keys = {
-                "AccessKeyId": f"A{number}".ljust(20, "X"), "SecretAccessKey": "s",
-                "SessionToken": "t", "Expiration": end,
-            }  # fmt: skip
+                "AccessKeyId": f"A{number}".ljust(20, "X"),
+                "SecretAccessKey": "s",
+                "SessionToken": "t",
+                "Expiration": end,
+            }
             stub.add_response(
                 "assume_role",
                 {"Credentials": keys},

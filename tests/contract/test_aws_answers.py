@@ -17,9 +17,14 @@ from tests.aws_reading import REGION
 _MORE = ("nexttoken", "marker", "nextmarker", "position", "istruncated")
 _IDENTITY = ("arn", "id", "name", "identifier")
 _PLAIN: dict[str, Any] = {
-    "integer": 3, "long": 3, "float": 1.5, "double": 1.5, "boolean": True, "blob": b"",
+    "integer": 3,
+    "long": 3,
+    "float": 1.5,
+    "double": 1.5,
+    "boolean": True,
+    "blob": b"",
     "timestamp": datetime(2026, 1, 1, tzinfo=UTC),
-}  # fmt: skip
+}
 
 
 def made_up(shape: Any, chance: random.Random, depth: int = 0) -> Any:
@@ -29,10 +34,14 @@ def made_up(shape: Any, chance: random.Random, depth: int = 0) -> Any:
             return {
                 name: made_up(member, chance, depth + 1)
                 for name, member in shape.members.items()
-                if depth < 6 and name.lower() not in _MORE
-                and (name in shape.required_members or name.lower().endswith(_IDENTITY)
-                     or chance.random() < 0.6)
-            }  # fmt: skip
+                if depth < 6
+                and name.lower() not in _MORE
+                and (
+                    name in shape.required_members
+                    or name.lower().endswith(_IDENTITY)
+                    or chance.random() < 0.6
+                )
+            }
         case "list":
             return [made_up(shape.member, chance, depth + 1)] if depth < 7 else []
         case "map":
@@ -63,8 +72,11 @@ def test_an_answer_that_is_not_whole_never_raises(collector: Collector) -> None:
     session.events.register("before-call", answer)
     for _ in range(4):
         look = Account(
-            session, REGION, endpoint_url="http://127.0.0.1:1",
-            limits=Limits(attempts=1, pages=2), pacing=Pacing(sleep=lambda _: None),
-        )  # fmt: skip
+            session,
+            REGION,
+            endpoint_url="http://127.0.0.1:1",
+            limits=Limits(attempts=1, pages=2),
+            pacing=Pacing(sleep=lambda _: None),
+        )
         seen.add(collector.collect(look).outcome)
     assert seen <= {Outcome.COMPLETE, Outcome.UNSUPPORTED, Outcome.TRUNCATED}

@@ -24,7 +24,7 @@ from tests.aws_reading import (
     operation_of,
     seen_by,
     told,
-)  # fmt: skip
+)
 
 SECRET = f"arn:aws:secretsmanager:{REGION}:123456789012:secret:shop/db-AbCdEf"
 
@@ -35,9 +35,7 @@ class Seeded(World):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.ec2 = self.client("ec2")
-        self.subnets = {
-            s["AvailabilityZone"]: s for s in self.ec2.describe_subnets()["Subnets"]
-        }  # fmt: skip
+        self.subnets = {s["AvailabilityZone"]: s for s in self.ec2.describe_subnets()["Subnets"]}
         self.subnet = self.subnets[f"{REGION}a"]["SubnetId"]
         self.vpc = self.subnets[f"{REGION}a"]["VpcId"]
         self.group = self.ec2.create_security_group(
@@ -46,12 +44,16 @@ class Seeded(World):
         image = self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
         self.machines = [
             self.ec2.run_instances(
-                ImageId=image, InstanceType=kind, MinCount=1, MaxCount=1, SubnetId=self.subnet,
+                ImageId=image,
+                InstanceType=kind,
+                MinCount=1,
+                MaxCount=1,
+                SubnetId=self.subnet,
                 SecurityGroupIds=[self.group],
                 TagSpecifications=[{"ResourceType": "instance", "Tags": PAIRS}],
             )["Instances"][0]["InstanceId"]
             for kind in ("t3.medium", "g5.12xlarge")
-        ]  # fmt: skip
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +78,10 @@ def test_machines_have_their_hardware_and_snapshots_are_our_own(world: Seeded) -
     assert (gpu.facts["vcpus"], machines["t3.medium"].facts["gpus"]) == (48, 0)
     assert gpu.tags == TAGS
     assert (gpu.facts["zone"], gpu.facts["vpc"], gpu.facts["subnet"]) == (
-        f"{REGION}a", world.vpc, world.subnet,
-    )  # fmt: skip
+        f"{REGION}a",
+        world.vpc,
+        world.subnet,
+    )
     assert gpu.facts["security_groups"] == [world.group]
     snapshots = {r.id: r for r in seen.resources if r.kind == "ec2:snapshot"}
     assert set(snapshots) == own
@@ -111,22 +115,24 @@ def test_the_network_and_by_which_way_it_is_left(world: Seeded) -> None:
     ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=peerings[0])
     gateways = [
         ec2.create_nat_gateway(
-            SubnetId=world.subnet, AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"],
+            SubnetId=world.subnet,
+            AllocationId=ec2.allocate_address(Domain="vpc")["AllocationId"],
             TagSpecifications=[{"ResourceType": "natgateway", "Tags": PAIRS}],
         )["NatGateway"]["NatGatewayId"]
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     table = ec2.create_route_table(VpcId=world.vpc)["RouteTable"]["RouteTableId"]
     ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", NatGatewayId=gateways[0])
     ec2.associate_route_table(RouteTableId=table, SubnetId=world.subnet)
     endpoints = [
         ec2.create_vpc_endpoint(
-            VpcId=world.vpc, ServiceName=f"com.amazonaws.{REGION}.{service}",
+            VpcId=world.vpc,
+            ServiceName=f"com.amazonaws.{REGION}.{service}",
             VpcEndpointType=kind,
             TagSpecifications=[{"ResourceType": "vpc-endpoint", "Tags": PAIRS}],
         )["VpcEndpoint"]["VpcEndpointId"]
         for service, kind in (("s3", "Gateway"), ("sqs", "Interface"))
-    ]  # fmt: skip
+    ]
     card = ec2.create_network_interface(
         SubnetId=world.subnet, Description=f"VPC Endpoint Interface {endpoints[1]}"
     )["NetworkInterface"]["NetworkInterfaceId"]
@@ -162,11 +168,13 @@ def test_who_may_reach_whom(world: Seeded) -> None:
 
     groups = {
         name: world.ec2.create_security_group(
-            GroupName=name, Description=name, VpcId=world.vpc,
+            GroupName=name,
+            Description=name,
+            VpcId=world.vpc,
             TagSpecifications=[{"ResourceType": "security-group", "Tags": PAIRS}],
         )["GroupId"]
         for name in ("front", "behind")
-    }  # fmt: skip
+    }
     world.ec2.authorize_security_group_ingress(
         GroupId=groups["behind"],
         IpPermissions=[
@@ -194,11 +202,14 @@ def test_containers_their_secrets_by_name_and_never_a_value(world: Seeded) -> No
     ecs = world.client("ecs")
     tasks = [
         ecs.register_task_definition(
-            family=family, tags=LOWER_PAIRS,
+            family=family,
+            tags=LOWER_PAIRS,
             volumes=[{"name": "shared", "efsVolumeConfiguration": {"fileSystemId": "fs-1"}}],
             containerDefinitions=[
                 {
-                    "name": "main", "image": "example/api:1", "memory": 512,
+                    "name": "main",
+                    "image": "example/api:1",
+                    "memory": 512,
                     "environment": [
                         {"name": "DATABASE_URL", "value": "postgres://u:hunter2x@db.internal/shop"},
                         {"name": "QUEUE", "value": f"arn:aws:sqs:{REGION}:123456789012:orders"},
@@ -209,7 +220,7 @@ def test_containers_their_secrets_by_name_and_never_a_value(world: Seeded) -> No
             ],
         )["taskDefinition"]["taskDefinitionArn"]
         for family in ("api", "batch")
-    ]  # fmt: skip
+    ]
     clusters = {
         name: ecs.create_cluster(clusterName=name, tags=LOWER_PAIRS)["cluster"]["clusterArn"]
         for name in ("front", "back")
@@ -217,14 +228,18 @@ def test_containers_their_secrets_by_name_and_never_a_value(world: Seeded) -> No
     services = {}
     for number in range(12):  # more than one DescribeServices may name
         answer = ecs.create_service(
-            cluster="front", serviceName=f"api-{number}", taskDefinition="api", desiredCount=1,
+            cluster="front",
+            serviceName=f"api-{number}",
+            taskDefinition="api",
+            desiredCount=1,
             tags=LOWER_PAIRS,
             networkConfiguration={
                 "awsvpcConfiguration": {
-                    "subnets": [world.subnet], "securityGroups": [world.group],
+                    "subnets": [world.subnet],
+                    "securityGroups": [world.group],
                 }
             },
-        )["service"]  # fmt: skip
+        )["service"]
         services[answer["serviceName"]] = answer["serviceArn"]
     seen = seen_by("ecs", world.url)
     found = kinds(seen)
@@ -291,15 +306,21 @@ def test_a_cluster_of_kubernetes_with_its_machines(world: Seeded) -> None:
     role = "arn:aws:iam::123456789012:role/eks"
     for name in ("one", "two"):
         eks.create_cluster(
-            name=name, roleArn=role, tags=TAGS,
+            name=name,
+            roleArn=role,
+            tags=TAGS,
             resourcesVpcConfig={"subnetIds": [world.subnet], "securityGroupIds": [world.group]},
-        )  # fmt: skip
+        )
         for group in ("cpu", "gpu"):
             eks.create_nodegroup(
-                clusterName=name, nodegroupName=group, nodeRole=role, subnets=[world.subnet],
-                instanceTypes=["g5.xlarge"], tags=TAGS,
+                clusterName=name,
+                nodegroupName=group,
+                nodeRole=role,
+                subnets=[world.subnet],
+                instanceTypes=["g5.xlarge"],
+                tags=TAGS,
                 scalingConfig={"minSize": 1, "maxSize": 3, "desiredSize": 2},
-            )  # fmt: skip
+            )
     seen = seen_by("eks", world.url)
     found = kinds(seen)
     assert (seen.outcome, seen.missed) == (Outcome.COMPLETE, "")
@@ -320,21 +341,26 @@ def test_functions_and_what_feeds_them(world: Seeded) -> None:
     queue = world.client("sqs").create_queue(QueueName="feed")["QueueUrl"]
     arn = f"arn:aws:sqs:{REGION}:123456789012:feed"
     table = world.client("dynamodb").create_table(
-        TableName="feed", BillingMode="PAY_PER_REQUEST",
+        TableName="feed",
+        BillingMode="PAY_PER_REQUEST",
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
-    )["TableDescription"]  # fmt: skip
+    )["TableDescription"]
     role = world.client("iam").create_role(RoleName="functions", AssumeRolePolicyDocument="{}")
     functions = {}
     client = world.client("lambda")
     for name, source in (("from-queue", arn), ("from-table", table["LatestStreamArn"])):
         functions[name] = client.create_function(
-            FunctionName=name, Runtime="python3.12", Role=role["Role"]["Arn"], Handler="m.h",
-            Code={"ZipFile": _package()}, Tags=TAGS,
+            FunctionName=name,
+            Runtime="python3.12",
+            Role=role["Role"]["Arn"],
+            Handler="m.h",
+            Code={"ZipFile": _package()},
+            Tags=TAGS,
             Environment={"Variables": {"QUEUE_URL": queue, "DB_PASSWORD": "correct.horse.com"}},
             VpcConfig={"SubnetIds": [world.subnet], "SecurityGroupIds": [world.group]},
-        )["FunctionArn"]  # fmt: skip
+        )["FunctionArn"]
         client.create_event_source_mapping(
             FunctionName=name, EventSourceArn=source, StartingPosition="LATEST", BatchSize=5
         )
@@ -346,8 +372,9 @@ def test_functions_and_what_feeds_them(world: Seeded) -> None:
     assert found["from-queue"].facts["security_groups"] == [world.group]
     assert found["from-queue"].facts["subnets"] == [world.subnet]
     assert edges(seen, "reads") == {
-        (functions["from-queue"], arn), (functions["from-table"], table["TableArn"]),
-    }  # fmt: skip
+        (functions["from-queue"], arn),
+        (functions["from-table"], table["TableArn"]),
+    }
     assert "correct.horse" not in repr(seen)
 
 
@@ -363,11 +390,12 @@ def test_functions_are_followed_over_their_pages() -> None:
         arn = f"arn:aws:lambda:{REGION}:123456789012:function"
         functions = [
             {
-                "FunctionArn": f"{arn}:f{n}", "FunctionName": f"f{n}",
+                "FunctionArn": f"{arn}:f{n}",
+                "FunctionName": f"f{n}",
                 "DeadLetterConfig": {"TargetArn": "arn:dead"},
             }
             for n in range(first, first + 50)
-        ]  # fmt: skip
+        ]
         return {"Functions": functions} | ({} if first else {"NextMarker": "more"})
 
     seen = seen_by("lambda", "http://127.0.0.1:1", with_session=told(page))
@@ -383,29 +411,33 @@ def test_balancers_of_both_generations(world: Seeded) -> None:
     classic, second = world.client("elb"), world.client("elbv2")
     for name in ("old-1", "old-2"):
         classic.create_load_balancer(
-            LoadBalancerName=name, Tags=PAIRS, Subnets=[world.subnet],
+            LoadBalancerName=name,
+            Tags=PAIRS,
+            Subnets=[world.subnet],
             SecurityGroups=[world.group],
-            Listeners=[
-                {"Protocol": "http", "LoadBalancerPort": 80, "InstancePort": 8080}
-            ],
-        )  # fmt: skip
+            Listeners=[{"Protocol": "http", "LoadBalancerPort": 80, "InstancePort": 8080}],
+        )
         classic.register_instances_with_load_balancer(
             LoadBalancerName=name, Instances=[{"InstanceId": world.machines[0]}]
         )
     names = [f"new-{n}" for n in range(12)]  # with their groups more than DescribeTags may name
     for name in names:
         balancer = second.create_load_balancer(
-            Name=name, Subnets=[s["SubnetId"] for s in world.subnets.values()][:2], Tags=PAIRS,
+            Name=name,
+            Subnets=[s["SubnetId"] for s in world.subnets.values()][:2],
+            Tags=PAIRS,
             SecurityGroups=[world.group],
-        )["LoadBalancers"][0]["LoadBalancerArn"]  # fmt: skip
+        )["LoadBalancers"][0]["LoadBalancerArn"]
         group = second.create_target_group(
             Name=name, Protocol="HTTP", Port=80, VpcId=world.vpc, TargetType="instance", Tags=PAIRS
         )["TargetGroups"][0]["TargetGroupArn"]
         second.register_targets(TargetGroupArn=group, Targets=[{"Id": world.machines[1]}])
         second.create_listener(
-            LoadBalancerArn=balancer, Protocol="HTTP", Port=80,
+            LoadBalancerArn=balancer,
+            Protocol="HTTP",
+            Port=80,
             DefaultActions=[{"Type": "forward", "TargetGroupArn": group}],
-        )  # fmt: skip
+        )
     seen = seen_by("elb", world.url)
     found = kinds(seen)
     assert (seen.outcome, seen.missed) == (Outcome.COMPLETE, "")

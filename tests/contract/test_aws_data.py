@@ -25,7 +25,7 @@ from tests.aws_reading import (
     operation_of,
     seen_by,
     told,
-)  # fmt: skip
+)
 
 
 class Networked(World):
@@ -52,19 +52,31 @@ def test_databases_and_clusters_with_writer_and_readers(world: Networked) -> Non
     rds = world.client("rds")
     for cluster in ("orders", "search"):
         rds.create_db_cluster(
-            DBClusterIdentifier=cluster, Engine="aurora-postgresql", MasterUsername="admin0",
-            ManageMasterUserPassword=True, Tags=PAIRS, VpcSecurityGroupIds=[world.group],
-        )  # fmt: skip
+            DBClusterIdentifier=cluster,
+            Engine="aurora-postgresql",
+            MasterUsername="admin0",
+            ManageMasterUserPassword=True,
+            Tags=PAIRS,
+            VpcSecurityGroupIds=[world.group],
+        )
         for member in ("a", "b"):
             rds.create_db_instance(
-                DBInstanceIdentifier=f"{cluster}-{member}", DBInstanceClass="db.r6g.large",
-                Engine="aurora-postgresql", DBClusterIdentifier=cluster, Tags=PAIRS,
-            )  # fmt: skip
+                DBInstanceIdentifier=f"{cluster}-{member}",
+                DBInstanceClass="db.r6g.large",
+                Engine="aurora-postgresql",
+                DBClusterIdentifier=cluster,
+                Tags=PAIRS,
+            )
     rds.create_db_instance(
-        DBInstanceIdentifier="shop", DBInstanceClass="db.t3.small", Engine="postgres",
-        AllocatedStorage=20, MasterUsername="admin0", ManageMasterUserPassword=True, Tags=PAIRS,
+        DBInstanceIdentifier="shop",
+        DBInstanceClass="db.t3.small",
+        Engine="postgres",
+        AllocatedStorage=20,
+        MasterUsername="admin0",
+        ManageMasterUserPassword=True,
+        Tags=PAIRS,
         VpcSecurityGroupIds=[world.group],
-    )  # fmt: skip
+    )
     rds.create_db_instance_read_replica(
         DBInstanceIdentifier="shop-replica", SourceDBInstanceIdentifier="shop"
     )
@@ -83,8 +95,9 @@ def test_databases_and_clusters_with_writer_and_readers(world: Networked) -> Non
     assert (shop.size_bytes, shop.facts["size_is"]) == (20 << 30, "allocated")
     assert all(found["rds:instance"][m].size_bytes is None for m in members)
     assert {r.facts["role"] for n, r in found["rds:instance"].items() if n in named} == {
-        "writer", "reader",
-    } or not orders.facts["readers"]  # fmt: skip
+        "writer",
+        "reader",
+    } or not orders.facts["readers"]
     assert (found["rds:instance"]["shop-replica"].id, shop.id) in edges(seen, "reads")
     assert shop.facts["secrets"][0].startswith("arn:aws:secretsmanager:")
     assert orders.facts["address"]
@@ -154,16 +167,20 @@ def test_tables_over_their_pages_and_a_closed_one_stays(world: Networked) -> Non
     names = [f"table-{n:03}" for n in range(102)]  # a page of ListTables has a hundred
     for name in names:
         client.create_table(
-            TableName=name, BillingMode="PAY_PER_REQUEST", Tags=PAIRS,
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            Tags=PAIRS,
             KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        )  # fmt: skip
+        )
 
     def closed(request: Any) -> tuple[int, bytes] | None:
         describes = operation_of(request) == "DescribeTable"
-        return (400, b'{"__type": "AccessDeniedException"}') if (
-            describes and json.loads(request.body)["TableName"] == "table-007"
-        ) else None  # fmt: skip
+        return (
+            (400, b'{"__type": "AccessDeniedException"}')
+            if (describes and json.loads(request.body)["TableName"] == "table-007")
+            else None
+        )
 
     seen = seen_by("dynamodb", world.url, with_session=told(closed))
     found = kinds(seen)["dynamodb:table"]
@@ -189,13 +206,20 @@ def test_caches_of_three_kinds(world: Networked) -> None:
     client = world.client("elasticache")
     for name in ("sessions", "carts"):
         client.create_cache_cluster(
-            CacheClusterId=name, Engine="redis", CacheNodeType="cache.t3.micro", NumCacheNodes=1,
-            Tags=PAIRS, SecurityGroupIds=[world.group],
-        )  # fmt: skip
+            CacheClusterId=name,
+            Engine="redis",
+            CacheNodeType="cache.t3.micro",
+            NumCacheNodes=1,
+            Tags=PAIRS,
+            SecurityGroupIds=[world.group],
+        )
         client.create_replication_group(
-            ReplicationGroupId=f"{name}-group", ReplicationGroupDescription=name, Engine="redis",
-            CacheNodeType="cache.t3.micro", Tags=PAIRS,
-        )  # fmt: skip
+            ReplicationGroupId=f"{name}-group",
+            ReplicationGroupDescription=name,
+            Engine="redis",
+            CacheNodeType="cache.t3.micro",
+            Tags=PAIRS,
+        )
 
     def answer(request: Any) -> bytes | None:
         asked = parse_qs(_text(request))
@@ -235,18 +259,24 @@ def test_search_domains_and_collections(world: Networked) -> None:
     names = [f"logs-{n}" for n in range(6)]  # one more than DescribeDomains may name
     for name in names:
         client.create_domain(
-            DomainName=name, EngineVersion="OpenSearch_2.11", TagList=PAIRS,
+            DomainName=name,
+            EngineVersion="OpenSearch_2.11",
+            TagList=PAIRS,
             ClusterConfig={"InstanceType": "r6g.large.search", "InstanceCount": 3},
             EBSOptions={"EBSEnabled": True, "VolumeType": "gp3", "VolumeSize": 100},
-        )  # fmt: skip
+        )
     serverless = world.client("opensearchserverless")
     for name in ("vectors", "texts"):
         serverless.create_security_policy(
-            name=name, type="encryption", policy=json.dumps({
-                "Rules": [{"ResourceType": "collection", "Resource": [f"collection/{name}"]}],
-                "KmsARN": f"arn:aws:kms:{REGION}:123456789012:key/k",
-            }),
-        )  # fmt: skip
+            name=name,
+            type="encryption",
+            policy=json.dumps(
+                {
+                    "Rules": [{"ResourceType": "collection", "Resource": [f"collection/{name}"]}],
+                    "KmsARN": f"arn:aws:kms:{REGION}:123456789012:key/k",
+                }
+            ),
+        )
         serverless.create_collection(name=name, type="VECTORSEARCH", tags=LOWER_PAIRS)
     seen = seen_by("opensearch", world.url)
     found = kinds(seen)
@@ -301,9 +331,7 @@ def _large_bucket(pages: int, measured: dict[str, Any] | None) -> Any:
     def answer(request: Any) -> Any:
         if "list-type=2" in request.url and "/large?" in request.url:
             n = next(number)
-            return LISTED.format(
-                more=str(n < pages).lower(), token=n, items=THOUSAND
-            ).encode()  # fmt: skip
+            return LISTED.format(more=str(n < pages).lower(), token=n, items=THOUSAND).encode()
         if "monitoring" not in str(request.headers.get("Authorization")):
             return None
         if measured is None:
@@ -323,11 +351,15 @@ def _large_bucket(pages: int, measured: dict[str, Any] | None) -> Any:
         count = asked.count('"Id"')
         return {
             "MetricDataResults": [
-                {"Id": f"m{n}", "StatusCode": "Complete", "Timestamps": [1.0, 2.0],
-                 "Values": [1.0, value]}
+                {
+                    "Id": f"m{n}",
+                    "StatusCode": "Complete",
+                    "Timestamps": [1.0, 2.0],
+                    "Values": [1.0, value],
+                }
                 for n in range(count)
             ]
-        }  # fmt: skip
+        }
 
     return told(answer)
 
@@ -347,9 +379,11 @@ def test_a_small_bucket_is_listed_and_a_large_one_has_its_metric(world: Networke
 
     def size(pages: int, measured: dict[str, Any] | None, limit: int = 200) -> tuple[Any, ...]:
         large = seen_by(
-            "s3", world.url, with_session=_large_bucket(pages, measured),
+            "s3",
+            world.url,
+            with_session=_large_bucket(pages, measured),
             limits=Limits(pages=limit, attempts=1),
-        )  # fmt: skip
+        )
         bucket = kinds(large)["s3:bucket"]["large"]
         facts = bucket.facts
         return large.outcome, bucket.size_bytes, facts["objects"], facts["size_is"]

@@ -21,7 +21,7 @@ from tests.aws_reading import (
     operation_of,
     seen_by,
     told,
-)  # fmt: skip
+)
 
 FUNCTION = f"arn:aws:lambda:{REGION}:123456789012:function:answer"
 
@@ -93,9 +93,11 @@ def test_topics_with_machines_as_edges_and_people_as_numbers(world: World) -> No
     topics = {n: sns.create_topic(Name=n, Tags=PAIRS)["TopicArn"] for n in names}
     first = topics[names[0]]
     for protocol, endpoint in (
-        ("sqs", arn), ("lambda", FUNCTION), ("email", "someone@example.org"),
+        ("sqs", arn),
+        ("lambda", FUNCTION),
+        ("email", "someone@example.org"),
         ("https", "https://hooks.example.org/in?key=secretvalue"),
-    ):  # fmt: skip
+    ):
         sns.subscribe(TopicArn=first, Protocol=protocol, Endpoint=endpoint)
     seen = seen_by("sns", world.url)
     found = kinds(seen)["sns:topic"]
@@ -103,8 +105,11 @@ def test_topics_with_machines_as_edges_and_people_as_numbers(world: World) -> No
     assert {n: r.id for n, r in found.items()} == topics
     assert found["topic-100"].tags == TAGS
     assert found["topic-000"].facts["subscribers"] == {
-        "email": 1, "https": 1, "lambda": 1, "sqs": 1,
-    }  # fmt: skip
+        "email": 1,
+        "https": 1,
+        "lambda": 1,
+        "sqs": 1,
+    }
     assert edges(seen, "writes") == {(first, arn)}
     assert edges(seen, "calls") == {(first, FUNCTION), (first, "hooks.example.org")}
     assert "someone" not in repr(seen)
@@ -154,24 +159,36 @@ def test_distributions_and_their_origins(world: World) -> None:
     expected = {}
     for name in ("shop", "docs"):
         origins = [
-            {"Id": "files", "DomainName": f"{name}-files.s3.{REGION}.amazonaws.com",
-             "S3OriginConfig": {"OriginAccessIdentity": ""}},
-            {"Id": "api", "DomainName": f"{name}.example.org",
-             "CustomOriginConfig": {"HTTPPort": 80, "HTTPSPort": 443,
-                                    "OriginProtocolPolicy": "https-only"}},
-        ]  # fmt: skip
+            {
+                "Id": "files",
+                "DomainName": f"{name}-files.s3.{REGION}.amazonaws.com",
+                "S3OriginConfig": {"OriginAccessIdentity": ""},
+            },
+            {
+                "Id": "api",
+                "DomainName": f"{name}.example.org",
+                "CustomOriginConfig": {
+                    "HTTPPort": 80,
+                    "HTTPSPort": 443,
+                    "OriginProtocolPolicy": "https-only",
+                },
+            },
+        ]
         answer = client.create_distribution_with_tags(
             DistributionConfigWithTags={
                 "Tags": {"Items": [*PAIRS, {"Key": "Name", "Value": name}]},
                 "DistributionConfig": {
-                    "CallerReference": name, "Comment": "", "Enabled": True,
+                    "CallerReference": name,
+                    "Comment": "",
+                    "Enabled": True,
                     "Origins": {"Quantity": 2, "Items": origins},
                     "DefaultCacheBehavior": {
-                        "TargetOriginId": "files", "ViewerProtocolPolicy": "allow-all",
+                        "TargetOriginId": "files",
+                        "ViewerProtocolPolicy": "allow-all",
                     },
                 },
             }
-        )  # fmt: skip
+        )
         expected[name] = answer["Distribution"]["ARN"]
     seen = seen_by("cloudfront", world.url)
     found = kinds(seen)["cloudfront:distribution"]
@@ -217,17 +234,31 @@ def test_names_and_what_they_resolve_to(world: World) -> None:
             ("note", "TXT", {"ResourceRecords": [{"Value": '"secretvalue"'}]}),
         ]
         changes = [
-            {"Action": "CREATE", "ResourceRecordSet": {
-                "Name": f"{start}.{name}", "Type": kind, "TTL": 60, **value,
-            }}
+            {
+                "Action": "CREATE",
+                "ResourceRecordSet": {
+                    "Name": f"{start}.{name}",
+                    "Type": kind,
+                    "TTL": 60,
+                    **value,
+                },
+            }
             for start, kind, value in many
-        ]  # fmt: skip
-        changes.append({"Action": "CREATE", "ResourceRecordSet": {
-            "Name": f"www.{name}", "Type": "A", "AliasTarget": {
-                "HostedZoneId": "Z3Q77PNBQS71R4", "EvaluateTargetHealth": False,
-                "DNSName": "dualstack.Shop-1.eu-west-3.elb.amazonaws.com.",
-            },
-        }})  # fmt: skip
+        ]
+        changes.append(
+            {
+                "Action": "CREATE",
+                "ResourceRecordSet": {
+                    "Name": f"www.{name}",
+                    "Type": "A",
+                    "AliasTarget": {
+                        "HostedZoneId": "Z3Q77PNBQS71R4",
+                        "EvaluateTargetHealth": False,
+                        "DNSName": "dualstack.Shop-1.eu-west-3.elb.amazonaws.com.",
+                    },
+                },
+            }
+        )
         client.change_resource_record_sets(
             HostedZoneId=zones[name], ChangeBatch={"Changes": changes}
         )
@@ -271,5 +302,6 @@ def test_a_record_that_answers_nobody_weighs_little() -> None:
     seen = seen_by("route53", NOWHERE, with_session=told(answer))
     assert seen.outcome is Outcome.DENIED
     assert {(e.to_id, e.confidence) for e in seen.edges} == {
-        ("new.example.net", 0.1), ("old.example.net", 1.0),
-    }  # fmt: skip
+        ("new.example.net", 0.1),
+        ("old.example.net", 1.0),
+    }

@@ -21,7 +21,7 @@ from tests.aws_reading import (
     kinds,
     seen_by,
     told,
-)  # fmt: skip
+)
 
 ROLE = "arn:aws:iam::123456789012:role/models"
 EMBED = f"arn:aws:bedrock:{REGION}::foundation-model/embed"
@@ -31,21 +31,23 @@ CLAUDE = "anthropic.claude-3-haiku-20240307-v1:0"
 class Measured(World):
     """One moto server, whose CloudWatch can be told what was measured."""
 
-    def measured(self, namespace: str, name: str, dimensions: dict[str, str], days: list[float]
-                 ) -> None:  # fmt: skip
+    def measured(
+        self, namespace: str, name: str, dimensions: dict[str, str], days: list[float]
+    ) -> None:
         """Let CloudWatch have one value for each of the last days, the newest last."""
         now = datetime.now(UTC) - timedelta(hours=1)
         self.client("cloudwatch").put_metric_data(
             Namespace=namespace,
             MetricData=[
                 {
-                    "MetricName": name, "Value": value,
+                    "MetricName": name,
+                    "Value": value,
                     "Timestamp": now - timedelta(days=len(days) - 1 - age),
                     "Dimensions": [{"Name": n, "Value": v} for n, v in dimensions.items()],
                 }
                 for age, value in enumerate(days)
             ],
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture(scope="module")
@@ -59,23 +61,34 @@ def test_models_that_were_made_bought_and_asked(world: Measured) -> None:
     bedrock = world.client("bedrock")
     for name in ("tickets", "manuals"):
         bedrock.create_model_customization_job(
-            jobName=name, customModelName=name, roleArn=ROLE, customModelTags=LOWER_PAIRS,
-            baseModelIdentifier="amazon.titan-text-lite-v1", hyperParameters={},
+            jobName=name,
+            customModelName=name,
+            roleArn=ROLE,
+            customModelTags=LOWER_PAIRS,
+            baseModelIdentifier="amazon.titan-text-lite-v1",
+            hyperParameters={},
             trainingDataConfig={"s3Uri": "s3://train/x"},
             outputDataConfig={"s3Uri": "s3://train/y"},
-        )  # fmt: skip
+        )
     for metric, days in (
-        ("Invocations", [10.0, 0.0, 30.0]), ("InputTokenCount", [100.0, 0.0, 300.0]),
+        ("Invocations", [10.0, 0.0, 30.0]),
+        ("InputTokenCount", [100.0, 0.0, 300.0]),
         ("OutputTokenCount", [1.0, 0.0, 3.0]),
-    ):  # fmt: skip
+    ):
         world.measured("AWS/Bedrock", metric, {"ModelId": CLAUDE}, days)
     arn = f"arn:aws:bedrock:{REGION}:123456789012"
     bought = {
-        "provisionedModelArn": f"{arn}:provisioned-model/p", "modelUnits": 2,
-        "provisionedModelName": "p", "modelArn": f"{arn}:custom-model/m", "status": "InService",
-        "desiredModelUnits": 2, "desiredModelArn": "x", "foundationModelArn": "x",
-        "creationTime": "2026-01-01T00:00:00Z", "lastModifiedTime": "2026-01-01T00:00:00Z",
-    }  # fmt: skip
+        "provisionedModelArn": f"{arn}:provisioned-model/p",
+        "modelUnits": 2,
+        "provisionedModelName": "p",
+        "modelArn": f"{arn}:custom-model/m",
+        "status": "InService",
+        "desiredModelUnits": 2,
+        "desiredModelArn": "x",
+        "foundationModelArn": "x",
+        "creationTime": "2026-01-01T00:00:00Z",
+        "lastModifiedTime": "2026-01-01T00:00:00Z",
+    }
 
     def answer(request: Any) -> dict[str, Any] | None:
         if "/provisioned-model-throughputs" in request.url:
@@ -86,11 +99,14 @@ def test_models_that_were_made_bought_and_asked(world: Measured) -> None:
         if "/imported-models" in request.url:
             return {
                 "modelSummaries": [
-                    {"modelArn": f"{arn}:imported-model/i{n}", "modelName": f"i{n}",
-                     "modelArchitecture": "llama"}
+                    {
+                        "modelArn": f"{arn}:imported-model/i{n}",
+                        "modelName": f"i{n}",
+                        "modelArchitecture": "llama",
+                    }
                     for n in range(2)
                 ]
-            }  # fmt: skip
+            }
         if "/listTagsForResource" in request.url and b"custom-model" not in request.body:
             return {"tags": LOWER_PAIRS}
         return None
@@ -114,7 +130,8 @@ def test_agents_and_knowledge_bases_with_their_vector_store(world: Measured) -> 
     for name in ("help", "sales"):
         agents.create_agent(agentName=name, agentResourceRoleArn=ROLE)
         agents.create_knowledge_base(
-            name=name, roleArn=ROLE,
+            name=name,
+            roleArn=ROLE,
             knowledgeBaseConfiguration={
                 "type": "VECTOR",
                 "vectorKnowledgeBaseConfiguration": {"embeddingModelArn": EMBED},
@@ -122,13 +139,16 @@ def test_agents_and_knowledge_bases_with_their_vector_store(world: Measured) -> 
             storageConfiguration={
                 "type": "OPENSEARCH_SERVERLESS",
                 "opensearchServerlessConfiguration": {
-                    "collectionArn": store, "vectorIndexName": "i",
+                    "collectionArn": store,
+                    "vectorIndexName": "i",
                     "fieldMapping": {
-                        "vectorField": "v", "textField": "t", "metadataField": "m",
+                        "vectorField": "v",
+                        "textField": "t",
+                        "metadataField": "m",
                     },
                 },
             },
-        )  # fmt: skip
+        )
     seen = seen_by("bedrock", world.url)
     found = kinds(seen)
     assert seen.outcome is Outcome.UNSUPPORTED
@@ -136,8 +156,9 @@ def test_agents_and_knowledge_bases_with_their_vector_store(world: Measured) -> 
     assert set(found["bedrock:agent"]) == set(found["bedrock:knowledge-base"]) == {"help", "sales"}
     base = found["bedrock:knowledge-base"]["help"]
     assert (base.facts["storage"], base.facts["embedding_model"]) == (
-        "OPENSEARCH_SERVERLESS", EMBED,
-    )  # fmt: skip
+        "OPENSEARCH_SERVERLESS",
+        EMBED,
+    )
     assert (base.id, store) in edges(seen, "reads")
 
 
@@ -150,15 +171,21 @@ def test_endpoints_with_their_machines_and_notebooks(world: Measured) -> None:
         client.create_endpoint_config(
             EndpointConfigName=name,
             ProductionVariants=[
-                {"VariantName": "all", "ModelName": name, "InitialInstanceCount": 2,
-                 "InstanceType": "ml.g4dn.xlarge"}
+                {
+                    "VariantName": "all",
+                    "ModelName": name,
+                    "InitialInstanceCount": 2,
+                    "InstanceType": "ml.g4dn.xlarge",
+                }
             ],
-        )  # fmt: skip
+        )
         client.create_endpoint(EndpointName=name, EndpointConfigName=name, Tags=PAIRS)
         client.create_notebook_instance(
-            NotebookInstanceName=f"book-{name}", InstanceType="ml.t3.medium", RoleArn=ROLE,
+            NotebookInstanceName=f"book-{name}",
+            InstanceType="ml.t3.medium",
+            RoleArn=ROLE,
             Tags=PAIRS,
-        )  # fmt: skip
+        )
     seen = seen_by("sagemaker", world.url)
     found = kinds(seen)
     assert (seen.outcome, seen.missed) == (Outcome.COMPLETE, "")
@@ -167,8 +194,10 @@ def test_endpoints_with_their_machines_and_notebooks(world: Measured) -> None:
     assert all(r.tags == TAGS for r in seen.resources)
     rank = found["sagemaker:endpoint"]["rank"]
     assert (rank.facts["type"], rank.facts["nodes"], rank.facts["models"]) == (
-        "ml.g4dn.xlarge", 2, ["rank"],
-    )  # fmt: skip
+        "ml.g4dn.xlarge",
+        2,
+        ["rank"],
+    )
     assert (rank.facts["gpus"], found["sagemaker:notebook"]["book-rank"].facts["gpus"]) == (2, 0)
     assert found["sagemaker:notebook"]["book-rank"].facts["type"] == "ml.t3.medium"
     model = f"arn:aws:sagemaker:{REGION}:123456789012:model/rank"
@@ -206,21 +235,28 @@ def test_metrics_go_out_in_batches_of_500_and_partial_days_are_named() -> None:
             known = known if body["Namespace"] == "AWS/EC2" else range(0)
             start = int(body.get("NextToken", 0))
             page = [
-                {"MetricName": "CPUUtilization", "Namespace": "AWS/EC2",
-                 "Dimensions": [{"Name": "InstanceId", "Value": f"i-{n}"}]}
+                {
+                    "MetricName": "CPUUtilization",
+                    "Namespace": "AWS/EC2",
+                    "Dimensions": [{"Name": "InstanceId", "Value": f"i-{n}"}],
+                }
                 for n in known[start : start + 500]
-            ]  # fmt: skip
+            ]
             return {"Metrics": page} | ({"NextToken": "500"} if known and not start else {})
         queries = body["MetricDataQueries"]
         asked.append(len(queries))
         last = len(asked) == 3
         return {
             "MetricDataResults": [
-                {"Id": q["Id"], "Timestamps": [86400.0], "Values": [5.0],
-                 "StatusCode": "PartialData" if last else "Complete"}
+                {
+                    "Id": q["Id"],
+                    "Timestamps": [86400.0],
+                    "Values": [5.0],
+                    "StatusCode": "PartialData" if last else "Complete",
+                }
                 for q in queries
             ]
-        }  # fmt: skip
+        }
 
     seen = seen_by("cloudwatch", "http://127.0.0.1:1", with_session=told(answer))
     assert asked == [500, 500, 200]  # an average and a maximum for each of 600

@@ -57,9 +57,10 @@ def collect(
     **more: Any,
 ) -> Collected:
     look = Account(
-        answering(session_of(estate), answer), estate.regions[0],
+        answering(session_of(estate), answer),
+        estate.regions[0],
         **{"endpoint_url": estate.endpoint_url, "pacing": unhurried(), "now": lambda: NOW} | more,
-    )  # fmt: skip
+    )
     return BY_NAME[name].collect(look)
 
 
@@ -280,9 +281,12 @@ def test_whatever_is_answered_a_collector_never_raises_nor_loses_what_it_read(
 
 def block_of(estate: Estate, **more: Any) -> AwsAccount:
     return AwsAccount(
-        regions=list(estate.regions), endpoint_url=estate.endpoint_url,
-        access_key_id=estate.access_key_id, secret_access_key=estate.secret_access_key, **more,
-    )  # fmt: skip
+        regions=list(estate.regions),
+        endpoint_url=estate.endpoint_url,
+        access_key_id=estate.access_key_id,
+        secret_access_key=estate.secret_access_key,
+        **more,
+    )
 
 
 def test_all_collectors_at_once_see_what_they_see_one_by_one(estate: Estate) -> None:

@@ -107,9 +107,11 @@ def report(place: Place, hours: float = 30, **more: Any) -> Report:
     files = more.pop("files", None)
     halves = (ENTRIES[:4], ENTRIES[4:])
     return Report(
-        place.name, ago(hours),
-        [csv_file(place.name, half) for half in halves] if files is None else files, **more,
-    )  # fmt: skip
+        place.name,
+        ago(hours),
+        [csv_file(place.name, half) for half in halves] if files is None else files,
+        **more,
+    )
 
 
 def test_a_report_in_csv_counts_versions_and_text_and_tells_its_age(place: Place) -> None:
@@ -179,13 +181,14 @@ UNUSED: dict[str, tuple[Callable[[Place], None], str]] = {
     "no sizes": (lambda p: p.deliver(report(p, schema="Bucket, Key")), "does not hold sizes"),
     "no rows": (lambda p: p.deliver(report(p, files=[b"no gzip"])), "not in the published form"),
     "others": (
-        lambda p: p.deliver(report(p, files=[csv_file("another", ENTRIES)])), "of other buckets",
+        lambda p: p.deliver(report(p, files=[csv_file("another", ENTRIES)])),
+        "of other buckets",
     ),
     "less": (
         lambda p: p.deliver(report(p, files=[csv_file(p.name, [Entry("1.txt", 5)])])),
         "less than stands there now",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -272,9 +275,10 @@ def test_the_policy_opens_where_reports_go_and_no_other_object() -> None:
     assert "s3:GetObject" not in alone["Action"]
     [_, opened] = read_only_policy(inventories=("reports/of/shop", "more"))["Statement"]  # type: ignore[misc]
     assert opened == {
-        "Effect": "Allow", "Action": ["s3:GetObject"],
+        "Effect": "Allow",
+        "Action": ["s3:GetObject"],
         "Resource": ["arn:aws:s3:::more/*", "arn:aws:s3:::reports/of/shop/*"],
-    }  # fmt: skip
+    }
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=5)) | st.binary(max_size=200))
@@ -289,11 +293,15 @@ def test_what_is_no_manifest_is_never_one(content: Any) -> None:
 
 @given(key=st.text(min_size=1, max_size=40))
 def test_nothing_outside_the_reports_own_folder_is_ever_read(key: str) -> None:
-    content = json.dumps({
-        "sourceBucket": "shop", "fileFormat": "CSV", "fileSchema": "Bucket, Key, Size",
-        "creationTimestamp": "1795773600000",
-        "files": [{"key": key, "size": 1, "MD5checksum": "0" * 32}],
-    }).encode()  # fmt: skip
+    content = json.dumps(
+        {
+            "sourceBucket": "shop",
+            "fileFormat": "CSV",
+            "fileSchema": "Bucket, Key, Size",
+            "creationTimestamp": "1795773600000",
+            "files": [{"key": key, "size": 1, "MD5checksum": "0" * 32}],
+        }
+    ).encode()
     folder = folder_of({"Prefix": "p"}, "shop", "all")
     digest = hashlib.md5(content).hexdigest().encode()
     try:

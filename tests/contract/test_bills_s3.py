@@ -21,9 +21,12 @@ from tests.unit.bill_files import CUR_2, HEAD, bill_of, text_bill
 def s3() -> Iterator[Any]:
     with running_moto() as url:
         client = boto3.client(
-            "s3", endpoint_url=url, region_name="eu-west-3",
-            aws_access_key_id="x", aws_secret_access_key="y",
-        )  # fmt: skip
+            "s3",
+            endpoint_url=url,
+            region_name="eu-west-3",
+            aws_access_key_id="x",
+            aws_secret_access_key="y",
+        )
         client.create_bucket(
             Bucket="bills", CreateBucketConfiguration={"LocationConstraint": "eu-west-3"}
         )
@@ -49,10 +52,13 @@ def test_an_object_that_is_not_there_is_named(s3: Any) -> None:
 
 def test_a_bucket_that_does_not_answer_is_unavailable() -> None:
     client = boto3.client(
-        "s3", endpoint_url="http://127.0.0.1:9", region_name="eu-west-3",
-        aws_access_key_id="x", aws_secret_access_key="y",
+        "s3",
+        endpoint_url="http://127.0.0.1:9",
+        region_name="eu-west-3",
+        aws_access_key_id="x",
+        aws_secret_access_key="y",
         config=boto3.session.Config(retries={"total_max_attempts": 1}),
-    )  # fmt: skip
+    )
     with pytest.raises(Unavailable, match="could not be asked"):
         read_bill("s3://bills/a.csv", s3=client)
 
@@ -70,19 +76,23 @@ def test_the_same_lines_in_two_objects_are_refused(s3: Any, tmp_path: Path) -> N
     ("kind", "amounts", "total"),
     [
         ("DECIMAL(38, 18)", ("0.000000000000000001", "12.5"), "12.500000000000000001"),
-        ("DECIMAL(38, 28)", ("0.0000000000000000000000000001", "1"),
-         "1.0000000000000000000000000001"),
+        (
+            "DECIMAL(38, 28)",
+            ("0.0000000000000000000000000001", "1"),
+            "1.0000000000000000000000000001",
+        ),
         ("DOUBLE", ("0.1", "0.2", "0.0000000004"), "0.3000000004"),
         ("VARCHAR", ("2.27205938461E-7", "-0.1"), "-0.099999772794061539"),
     ],
-)  # fmt: skip
+)
 def test_parquet_of_a_bucket_is_exact_whatever_the_type_of_its_amounts(
     s3: Any, tmp_path: Path, kind: str, amounts: tuple[str, ...], total: str
 ) -> None:
     text = bill_of(
-        tmp_path, *(f"{a},EUR,2026-05-01,Usage,a,r-{n}" for n, a in enumerate(amounts)),
+        tmp_path,
+        *(f"{a},EUR,2026-05-01,Usage,a,r-{n}" for n, a in enumerate(amounts)),
         head=HEAD + ",ResourceId",
-    )  # fmt: skip
+    )
     path = tmp_path / "bill.parquet"
     with duckdb.connect() as connection:
         connection.execute(

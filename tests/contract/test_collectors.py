@@ -26,11 +26,29 @@ from tests.aws import answering, running_moto, session_of, session_with
 from tests.collecting import standing
 
 LEAST = {
-    "ec2": 28, "vpc": 4, "security-groups": 8, "rds": 2, "s3": 5, "efs": 0, "ecs": 0, "eks": 0,
-    "elb": 5, "lambda": 4, "dynamodb": 3, "elasticache": 0, "opensearch": 0, "sqs": 4, "sns": 0,
-    "api-gateway": 0, "cloudfront": 0, "route53": 0, "bedrock": 0, "sagemaker": 0, "cloudwatch": 0,
+    "ec2": 28,
+    "vpc": 4,
+    "security-groups": 8,
+    "rds": 2,
+    "s3": 5,
+    "efs": 0,
+    "ecs": 0,
+    "eks": 0,
+    "elb": 5,
+    "lambda": 4,
+    "dynamodb": 3,
+    "elasticache": 0,
+    "opensearch": 0,
+    "sqs": 4,
+    "sns": 0,
+    "api-gateway": 0,
+    "cloudfront": 0,
+    "route53": 0,
+    "bedrock": 0,
+    "sagemaker": 0,
+    "cloudwatch": 0,
     "iam": 0,
-}  # fmt: skip
+}
 # moto answers some of their calls with "not implemented", which is never an empty account
 UNSUPPORTED = {"elasticache", "bedrock"}
 # An empty refusal in the shape of each protocol.
@@ -38,9 +56,18 @@ EC2 = b"<Response><Errors><Error><Code>No</Code></Error></Errors></Response>"
 QUERY = b"<ErrorResponse><Error><Code>No</Code></Error></ErrorResponse>"
 REST_XML = b"<Error><Code>No</Code></Error>"
 REFUSAL = {
-    "ec2": EC2, "vpc": EC2, "security-groups": EC2, "rds": QUERY, "elb": QUERY, "iam": QUERY,
-    "elasticache": QUERY, "sns": QUERY, "route53": QUERY, "cloudfront": QUERY, "s3": REST_XML,
-}  # fmt: skip
+    "ec2": EC2,
+    "vpc": EC2,
+    "security-groups": EC2,
+    "rds": QUERY,
+    "elb": QUERY,
+    "iam": QUERY,
+    "elasticache": QUERY,
+    "sns": QUERY,
+    "route53": QUERY,
+    "cloudfront": QUERY,
+    "s3": REST_XML,
+}
 ENDLESS = b"""<?xml version="1.0"?><ListBucketResult><IsTruncated>true</IsTruncated>
 <NextContinuationToken>%d</NextContinuationToken>
 <Contents><Key>a.txt</Key><Size>7</Size></Contents></ListBucketResult>"""
@@ -107,10 +134,14 @@ def test_an_answer_that_is_no_answer_is_an_outcome_too() -> None:
 
 
 def test_an_address_that_does_not_answer_is_an_outcome_too() -> None:
-    seen = BY_NAME["sqs"].collect(Account(
-        session_with("k", "s", "eu-west-3"), "eu-west-3",
-        endpoint_url="http://127.0.0.1:1", limits=Limits(attempts=1),
-    ))  # fmt: skip
+    seen = BY_NAME["sqs"].collect(
+        Account(
+            session_with("k", "s", "eu-west-3"),
+            "eu-west-3",
+            endpoint_url="http://127.0.0.1:1",
+            limits=Limits(attempts=1),
+        )
+    )
     assert seen.outcome is Outcome.UNSUPPORTED
     assert "EndpointConnectionError" in seen.missed
 
@@ -132,10 +163,12 @@ def test_a_call_that_is_throttled_again_and_again_waits_longer_each_time(estate:
     session = answering(session_of(estate), lambda _: next(refusals, None))
     seen = BY_NAME["rds"].collect(
         Account(
-            session, estate.regions[0], endpoint_url=estate.endpoint_url,
+            session,
+            estate.regions[0],
+            endpoint_url=estate.endpoint_url,
             pacing=standing({DEFAULT: Rate(1000, 1000)}, waits),
         )
-    )  # fmt: skip
+    )
     assert seen.outcome is Outcome.COMPLETE
     assert len(waits) == 3
     for number, wait in enumerate(waits):  # doubles from 0.2 s, with half of it by chance
@@ -154,9 +187,11 @@ def test_what_asks_for_each_thing_is_begun_first_and_the_order_stays(estate: Est
         for name in ("rds", "sqs", "ec2", "lambda")
     ]
     block = AwsAccount(
-        regions=list(estate.regions), endpoint_url=estate.endpoint_url,
-        access_key_id=estate.access_key_id, secret_access_key=estate.secret_access_key,
-    )  # fmt: skip
+        regions=list(estate.regions),
+        endpoint_url=estate.endpoint_url,
+        access_key_id=estate.access_key_id,
+        secret_access_key=estate.secret_access_key,
+    )
     [place, *_] = aws_places(block, collectors=some)
     names = ["sqs", "lambda", "rds", "ec2"]
     assert [c.name for c in place.collectors] == names

@@ -41,10 +41,15 @@ from tests.kubernetes_lists import GROUPS, ListServer, running_lists, shop
 from tests.prometheus_api import MetricsServer, running_metrics
 
 LEAST = {
-    "kubernetes-workloads": 15, "kubernetes-nodes": 1, "kubernetes-storage": 3,
-    "postgres-databases": 4, "postgres-texts": 1, "postgres-clients": 1,
-    "prometheus-targets": 4, "prometheus-utilisation": 3,
-}  # fmt: skip
+    "kubernetes-workloads": 15,
+    "kubernetes-nodes": 1,
+    "kubernetes-storage": 3,
+    "postgres-databases": 4,
+    "postgres-texts": 1,
+    "postgres-clients": 1,
+    "prometheus-targets": 4,
+    "prometheus-utilisation": 3,
+}
 BY_NAME = {c.name: c for c in ELSEWHERE}
 each = pytest.mark.parametrize("collector", ELSEWHERE, ids=lambda c: c.name)
 Looking = Callable[[str], Look]
@@ -121,8 +126,10 @@ def test_every_system_has_its_collectors_and_no_name_comes_twice() -> None:
     assert len({c.name for c in every}) == len(every)
     assert collectors_of("aws") == COLLECTORS
     assert [c.name for c in collectors_of("postgres")] == [
-        "postgres-databases", "postgres-texts", "postgres-clients",
-    ]  # fmt: skip
+        "postgres-databases",
+        "postgres-texts",
+        "postgres-clients",
+    ]
 
 
 def refused(collector: Collector, database: str, token: str, tmp_path: Path) -> Collected:
@@ -250,8 +257,9 @@ def test_the_published_role_lists_what_is_read_and_nothing_else() -> None:
         for group in rule["apiGroups"]
         for resource in rule["resources"]
     }
-    needed = {(GROUPS[kind].split("/")[2] if GROUPS[kind] != "/api/v1" else "", kind)
-              for kind in KINDS}  # fmt: skip
+    needed = {
+        (GROUPS[kind].split("/")[2] if GROUPS[kind] != "/api/v1" else "", kind) for kind in KINDS
+    }
     assert published == needed
     assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list"}
 
@@ -287,8 +295,9 @@ def test_an_estate_without_aws_shows_who_may_need_ai(database: str, token: str) 
     assert said["GPU in use"] == "support-assistant"
     assert "support-assistant calls api.openai.com" in said["calls a model today"]
     assert all(c.score is None for c in found.values())  # nobody said what is planned
-    planned = {"support-assistant": [ProductPlan(what="answers", kind="assistant",
-                                                 within_months=4)]}  # fmt: skip
+    planned = {
+        "support-assistant": [ProductPlan(what="answers", kind="assistant", within_months=4)]
+    }
     decided = {c.subject: c for c in assess_estate(resources, outcomes, plans=planned)}
     assert decided["support-assistant"].need is Need.ASSISTANT
     assert decided["support-assistant"].horizon_months == 0  # a model is called today

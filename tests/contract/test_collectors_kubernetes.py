@@ -44,15 +44,22 @@ def collect(tmp_path: Path) -> Iterator[Collect]:
     with ExitStack() as stack:
 
         def run(
-            name: str, server: ListServer, *, waits: list[float] | None = None,
-            namespaces: tuple[str, ...] = (), **limits: Any,
-        ) -> Collected:  # fmt: skip
+            name: str,
+            server: ListServer,
+            *,
+            waits: list[float] | None = None,
+            namespaces: tuple[str, ...] = (),
+            **limits: Any,
+        ) -> Collected:
             stack.enter_context(running_lists(server))
             client = connect_kubernetes(api_url=server.url, token_file=str(token))
             cluster = Cluster(
-                client, "staging", namespaces=namespaces, limits=ClusterLimits(**limits),
+                client,
+                "staging",
+                namespaces=namespaces,
+                limits=ClusterLimits(**limits),
                 pacing=standing(RATES, waits),
-            )  # fmt: skip
+            )
             return BY_NAME[f"kubernetes-{name}"].collect(cluster)
 
         yield run
@@ -158,8 +165,12 @@ def test_no_value_of_a_variable_is_kept_but_hosts(collect: Collect) -> None:
     seen = collect("workloads", ListServer(shop()))
     facts = by_id(seen)["shop/Deployment/search"].facts
     assert facts["variables"] == [
-        "API_KEY", "DATABASE_URL", "LOG_LEVEL", "ORDERS_HOST", "PAYMENTS_URL",
-    ]  # fmt: skip
+        "API_KEY",
+        "DATABASE_URL",
+        "LOG_LEVEL",
+        "ORDERS_HOST",
+        "PAYMENTS_URL",
+    ]
     assert facts["hosts"] == {"DATABASE_URL": "db.example.org"}
     assert facts["secret_names"] == ["db"]
     assert PASSWORD not in repr(seen)
@@ -168,9 +179,15 @@ def test_no_value_of_a_variable_is_kept_but_hosts(collect: Collect) -> None:
 
 @given(
     st.text(max_size=30).filter(lambda s: "://" not in s),
-    st.sampled_from(["{}", "https://u:{}@db.example.org/x", "redis://{}@db.example.org:6379",
-                     "mongodb://u:{}@db.example.org:1,b.example.org:2/x?y=z"]),
-)  # fmt: skip
+    st.sampled_from(
+        [
+            "{}",
+            "https://u:{}@db.example.org/x",
+            "redis://{}@db.example.org:6379",
+            "mongodb://u:{}@db.example.org:1,b.example.org:2/x?y=z",
+        ]
+    ),
+)
 @example("p4ss,x", "redis://{}@db.example.org:6379")
 @example("a@b/c", "redis://{}@db.example.org:6379")
 @example("a@b,c", "redis://{}@db.example.org:6379")
@@ -240,9 +257,13 @@ def test_a_throttled_call_waits_as_long_as_it_is_told(collect: Collect) -> None:
 
 def test_a_kind_that_is_closed_is_named_and_the_others_are_seen(collect: Collect) -> None:
     server = ListServer(shop())
-    for path in ("/apis/batch/v1/cronjobs", *(
-        f"/apis/batch/v1/namespaces/{n['metadata']['name']}/cronjobs" for n in shop()["namespaces"]
-    )):  # fmt: skip
+    for path in (
+        "/apis/batch/v1/cronjobs",
+        *(
+            f"/apis/batch/v1/namespaces/{n['metadata']['name']}/cronjobs"
+            for n in shop()["namespaces"]
+        ),
+    ):
         server.refuses[path] = [403]
     seen = collect("workloads", server)
     assert seen.outcome is Outcome.DENIED
@@ -270,13 +291,15 @@ def test_a_reader_of_one_namespace_names_it(collect: Collect) -> None:
     for group, plurals in (
         ("/api/v1", ("namespaces", "pods", "services")),
         ("/apis/apps/v1", ("deployments", "statefulsets", "daemonsets")),
-        ("/apis/batch/v1", ("jobs", "cronjobs")), ("/apis/networking.k8s.io/v1", ("ingresses",)),
-    ):  # fmt: skip
+        ("/apis/batch/v1", ("jobs", "cronjobs")),
+        ("/apis/networking.k8s.io/v1", ("ingresses",)),
+    ):
         server.refuses |= {f"{group}/{plural}": [403] for plural in plurals}
     seen = collect("workloads", server, namespaces=("shop",))
     assert (seen.outcome, seen.missed) == (
-        Outcome.COMPLETE, "looked only into namespace shop, as asked",
-    )  # fmt: skip
+        Outcome.COMPLETE,
+        "looked only into namespace shop, as asked",
+    )
     assert "shop/Deployment/search" in by_id(seen)
     assert "ml/Deployment/support-assistant" not in by_id(seen)
     seen = collect("workloads", ListServer(shop(), refuses=server.refuses))
@@ -287,8 +310,9 @@ def test_an_api_that_the_cluster_does_not_have_is_unsupported(collect: Collect) 
     server = ListServer(shop(), refuses={"/apis/networking.k8s.io/v1/ingresses": [404]})
     seen = collect("workloads", server)
     assert (seen.outcome, seen.missed) == (
-        Outcome.UNSUPPORTED, "ingresses: the API server said 404 Not Found",
-    )  # fmt: skip
+        Outcome.UNSUPPORTED,
+        "ingresses: the API server said 404 Not Found",
+    )
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"{}", b'{"metadata": {}, "items": [1]}', b"\xff"])
@@ -313,10 +337,20 @@ def test_amounts_are_read_as_the_official_client_reads_them(number: Decimal, uni
 
 @pytest.mark.parametrize(
     ("text", "amount"),
-    [("1e3", 1000), ("250m", Decimal("0.25")), ("100n", Decimal("1e-7")), ("", None), ("Gi", None),
-     ("many", None), ("NaN", None), ("inf", None), ("1e999999", None), ("9999999999999999Ei", None),
-     (None, None)],
-)  # fmt: skip
+    [
+        ("1e3", 1000),
+        ("250m", Decimal("0.25")),
+        ("100n", Decimal("1e-7")),
+        ("", None),
+        ("Gi", None),
+        ("many", None),
+        ("NaN", None),
+        ("inf", None),
+        ("1e999999", None),
+        ("9999999999999999Ei", None),
+        (None, None),
+    ],
+)
 def test_an_amount_that_is_none_is_not_known(text: str | None, amount: object) -> None:
     assert quantity(text) == amount
 
@@ -330,13 +364,18 @@ def container(cpu: str | None = None, **rest: Any) -> dict[str, Any]:
     [
         ({"containers": [container("1"), container("500m")]}, 1.5),
         ({"containers": [container("1")], "initContainers": [container("3")]}, 3.0),  # runs alone
-        ({"containers": [container("1")],
-          "initContainers": [container("3", restartPolicy="Always")]}, 4.0),  # a sidecar stays
+        (
+            {
+                "containers": [container("1")],
+                "initContainers": [container("3", restartPolicy="Always")],
+            },
+            4.0,
+        ),  # a sidecar stays
         ({"containers": [container()]}, None),
         ({"containers": [{"resources": {"limits": {"cpu": "2"}}}]}, 2.0),  # a limit is the request
         ({}, None),
     ],
-)  # fmt: skip
+)
 def test_a_pod_asks_for_what_the_scheduler_adds_up(
     pod: dict[str, Any], cores: float | None
 ) -> None:
@@ -350,10 +389,14 @@ def test_one_container_without_a_limit_leaves_the_pod_without() -> None:
 
 @pytest.mark.parametrize(
     ("host", "service"),
-    [("orders", ("shop", "orders")), ("orders.billing", ("billing", "orders")),
-     ("orders.billing.svc", ("billing", "orders")),
-     ("orders.billing.svc.cluster.local", ("billing", "orders")), ("api.example.org", None)],
-)  # fmt: skip
+    [
+        ("orders", ("shop", "orders")),
+        ("orders.billing", ("billing", "orders")),
+        ("orders.billing.svc", ("billing", "orders")),
+        ("orders.billing.svc.cluster.local", ("billing", "orders")),
+        ("api.example.org", None),
+    ],
+)
 def test_a_host_inside_a_cluster_is_a_service(host: str, service: tuple[str, str] | None) -> None:
     assert service_in(host, "shop") == service
 

@@ -125,11 +125,15 @@ def test_long_texts_out_of_line_count_with_their_true_length(shop: str) -> None:
 
 @pytest.mark.parametrize(
     ("column", "text"),
-    [("body uuid", "gen_random_uuid()"), ("body text", "md5(i::text)"),
-     ("body text", "'https://example.org/' || i || '/a/page/of/it'"), ("body text", "'open'"),
-     ("body varchar(40)", "'order-' || i || '-2026-11-27-0001'"),
-     ("body jsonb", "jsonb_build_object('a', 1, 'type', 'x', 'of', i, 'at', 2, 'by', 3)")],
-)  # fmt: skip
+    [
+        ("body uuid", "gen_random_uuid()"),
+        ("body text", "md5(i::text)"),
+        ("body text", "'https://example.org/' || i || '/a/page/of/it'"),
+        ("body text", "'open'"),
+        ("body varchar(40)", "'order-' || i || '-2026-11-27-0001'"),
+        ("body jsonb", "jsonb_build_object('a', 1, 'type', 'x', 'of', i, 'at', 2, 'by', 3)"),
+    ],
+)
 def test_codes_and_names_are_no_corpus(shop: str, column: str, text: str) -> None:
     run(shop, *filled("t", text, column=column))
     assert of_kind(collect("texts", shop), "text") == []
@@ -157,8 +161,10 @@ def test_a_partitioned_table_is_one_table(shop: str) -> None:
     )
     (table,) = of_kind(collect("databases", shop), "table")
     assert (table.name, table.facts["rows"], table.facts["is"]) == (
-        "public.mails", 400, "partitioned table",
-    )  # fmt: skip
+        "public.mails",
+        400,
+        "partitioned table",
+    )
     assert [r.facts["rows"] for r in of_kind(collect("texts", shop), "text")] == [400]
 
 
@@ -179,11 +185,13 @@ def test_vectors_and_search_in_words_are_seen(shop: str) -> None:
     assert vectors["embedding"]["dimensions"] == 8
     assert [i["method"] for i in vectors["embedding"]["indexes"]] == ["hnsw"]
     assert (vectors["other_embedding"]["type"], vectors["other_embedding"]["dimensions"]) == (
-        "real[]", None,
-    )  # fmt: skip
+        "real[]",
+        None,
+    )
     assert {r.facts["how"] for r in of_kind(seen, "fulltext")} == {
-        "tsvector column", "tsvector index (gin)",
-    }  # fmt: skip
+        "tsvector column",
+        "tsvector index (gin)",
+    }
 
 
 @pytest.fixture
@@ -196,8 +204,11 @@ def reader(own_server: postgres.Postgres) -> str:
 def test_a_database_that_is_closed_is_named_and_the_others_are_seen(
     own_server: postgres.Postgres, shop: str, reader: str
 ) -> None:
-    run(shop, *filled("t", ENGLISH), "REVOKE CONNECT ON DATABASE "
-        + shop.split("?")[0].rsplit("/", 1)[1] + " FROM public")  # fmt: skip
+    run(
+        shop,
+        *filled("t", ENGLISH),
+        "REVOKE CONNECT ON DATABASE " + shop.split("?")[0].rsplit("/", 1)[1] + " FROM public",
+    )
     seen = collect("databases", make_conninfo(own_server.uri, user=reader))
     assert seen.outcome is Outcome.DENIED
     name = shop.split("?")[0].rsplit("/", 1)[1]
@@ -228,17 +239,22 @@ def test_a_table_that_is_closed_is_named_and_the_others_are_seen(
     own_server: postgres.Postgres, shop: str, reader: str
 ) -> None:
     run(
-        shop, *filled("open_notes", ENGLISH), *filled("closed_notes", ENGLISH),
-        *filled("hidden_notes", ENGLISH), f"GRANT SELECT ON open_notes, hidden_notes TO {reader}",
+        shop,
+        *filled("open_notes", ENGLISH),
+        *filled("closed_notes", ENGLISH),
+        *filled("hidden_notes", ENGLISH),
+        f"GRANT SELECT ON open_notes, hidden_notes TO {reader}",
         "ALTER TABLE hidden_notes ENABLE ROW LEVEL SECURITY",
-    )  # fmt: skip
+    )
     seen = collect("texts", make_conninfo(shop, user=reader))
     assert seen.outcome is Outcome.DENIED
     assert "public.closed_notes: SELECT was not granted to us" in seen.missed
     assert "public.hidden_notes: row security hides its rows from us" in seen.missed
     assert [r.name for r in of_kind(seen, "text")] == ["public.open_notes.body"]
-    sizes = {r.name: r.size_bytes for r in of_kind(collect("databases", make_conninfo(
-        shop, user=reader)), "table")}  # fmt: skip
+    sizes = {
+        r.name: r.size_bytes
+        for r in of_kind(collect("databases", make_conninfo(shop, user=reader)), "table")
+    }
     assert sizes["public.closed_notes"]  # how large it is may be known to everybody
 
 
@@ -246,8 +262,9 @@ def test_a_table_that_was_never_analysed_is_named(shop: str) -> None:
     run(shop, *filled("notes", ENGLISH)[:2])
     seen = collect("texts", shop)
     assert (seen.outcome, "public.notes: never analysed" in seen.missed) == (
-        Outcome.TRUNCATED, True,
-    )  # fmt: skip
+        Outcome.TRUNCATED,
+        True,
+    )
     (corpus,) = of_kind(seen, "text")
     assert (corpus.facts["rows"], corpus.size_bytes) == (None, None)  # not known, never zero
 

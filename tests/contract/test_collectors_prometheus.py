@@ -62,10 +62,15 @@ def test_means_of_thirty_days_come_with_their_window(collect: Collect) -> None:
 
 @pytest.mark.parametrize(
     ("retention", "days", "outcome"),
-    [("15d", 15, Outcome.TRUNCATED), ("2w1d", 15, Outcome.TRUNCATED), ("36h", 1.5,
-     Outcome.TRUNCATED), ("1y", 30, Outcome.COMPLETE), ("30d or 50GiB", 30, Outcome.COMPLETE),
-     ("0s", 30, Outcome.COMPLETE)],
-)  # fmt: skip
+    [
+        ("15d", 15, Outcome.TRUNCATED),
+        ("2w1d", 15, Outcome.TRUNCATED),
+        ("36h", 1.5, Outcome.TRUNCATED),
+        ("1y", 30, Outcome.COMPLETE),
+        ("30d or 50GiB", 30, Outcome.COMPLETE),
+        ("0s", 30, Outcome.COMPLETE),
+    ],
+)
 def test_a_server_that_forgets_earlier_says_so(
     collect: Collect, retention: str, days: float, outcome: Outcome
 ) -> None:
@@ -76,10 +81,18 @@ def test_a_server_that_forgets_earlier_says_so(
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [(401, Outcome.DENIED), (403, Outcome.DENIED), (422, Outcome.UNSUPPORTED),
-     (400, Outcome.UNSUPPORTED), (404, Outcome.UNSUPPORTED), (503, Outcome.THROTTLED),
-     (429, Outcome.THROTTLED), (500, Outcome.UNSUPPORTED), (302, Outcome.UNSUPPORTED)],
-)  # fmt: skip
+    [
+        (401, Outcome.DENIED),
+        (403, Outcome.DENIED),
+        (422, Outcome.UNSUPPORTED),
+        (400, Outcome.UNSUPPORTED),
+        (404, Outcome.UNSUPPORTED),
+        (503, Outcome.THROTTLED),
+        (429, Outcome.THROTTLED),
+        (500, Outcome.UNSUPPORTED),
+        (302, Outcome.UNSUPPORTED),
+    ],
+)
 def test_every_refusal_is_an_outcome(collect: Collect, status: int, outcome: Outcome) -> None:
     seen = collect(TARGETS, MetricsServer(refuses={"/api/v1/targets": [status]}))
     assert (seen.outcome, seen.resources) == (outcome, ())
@@ -90,8 +103,9 @@ def test_every_refusal_is_an_outcome(collect: Collect, status: int, outcome: Out
 def test_one_question_that_is_refused_does_not_hide_the_others(collect: Collect) -> None:
     seen = collect(UTILISATION, MetricsServer(refuses={CPU: [422]}))
     assert (seen.outcome, seen.missed) == (
-        Outcome.UNSUPPORTED, "CPU utilisation: HTTP 422 execution",
-    )  # fmt: skip
+        Outcome.UNSUPPORTED,
+        "CPU utilisation: HTTP 422 execution",
+    )
     assert {r.kind for r in seen.resources} == {"prometheus:gpu", "prometheus:container"}
 
 
@@ -102,9 +116,14 @@ def test_a_throttled_question_is_asked_again(collect: Collect) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"<html>", b"[]", b'{"status": "success", "data": 7}', b'{"data": {}}',
-     b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1]}]}}'],
-)  # fmt: skip
+    [
+        b"<html>",
+        b"[]",
+        b'{"status": "success", "data": 7}',
+        b'{"data": {}}',
+        b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1]}]}}',
+    ],
+)
 def test_an_answer_that_is_none_is_never_complete_utilisation(collect: Collect, raw: bytes) -> None:
     seen = collect(UTILISATION, MetricsServer(raw=raw))
     assert (seen.outcome, seen.resources) == (Outcome.UNSUPPORTED, ())
@@ -192,10 +211,15 @@ def test_a_real_prometheus_answers_as_the_small_one(tmp_path: Path) -> None:
         "- {job_name: gone, static_configs: [{targets: ['127.0.0.1:1']}]}\n"
     )
     running = subprocess.Popen(
-        ["prometheus", f"--config.file={tmp_path}/prometheus.yml",
-         f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            "prometheus",
+            f"--config.file={tmp_path}/prometheus.yml",
+            f"--storage.tsdb.path={tmp_path}/data",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         seen = Collected("", "", Outcome.DENIED, (), (), 0)
         for _ in range(100):
@@ -209,8 +233,9 @@ def test_a_real_prometheus_answers_as_the_small_one(tmp_path: Path) -> None:
         assert by_kind["prometheus:gpu"]["utilisation_percent"] == 25
         assert by_kind["prometheus:gpu"]["window_days"] == 15
         assert (seen.outcome, [r.name for r in seen.resources][-1]) == (
-            Outcome.TRUNCATED, "search",
-        )  # fmt: skip
+            Outcome.TRUNCATED,
+            "search",
+        )
         with Metrics(f"http://127.0.0.1:{port}") as metrics:
             targets = TARGETS.collect(metrics)
         assert {r.facts.get("health") for r in targets.resources} == {"up", "down", None}

@@ -39,9 +39,12 @@ def open_one(request: pytest.FixtureRequest) -> Iterator[Open]:
         def over_http(dimensions: int) -> Embedder:
             provider = stack.enter_context(serving(Provider(dimensions)))
             settings = ServiceSettings(
-                kind="openai", block="provider", model=MODEL, dimensions=dimensions,
+                kind="openai",
+                block="provider",
+                model=MODEL,
+                dimensions=dimensions,
                 price_per_million_tokens=0.1,
-            )  # fmt: skip
+            )
             purse = Purse("docs", 1, None, Decimal(5), "USD", Decimal("0.1"))
             connection = {"url": provider.url, "api_key": KEY, "timeout_seconds": 10}
             opened = OpenAIEmbedder(settings, connection, ledger, purse)
@@ -132,5 +135,7 @@ def test_the_fingerprint_names_what_the_model_says_of_itself() -> None:
     made = embedder_of(workload.corpus.embedder)
     mark = fingerprint_of(workload)
     assert (mark.model, mark.model_revision, mark.dimensions) == (
-        made.model, made.revision, made.dimensions,
-    )  # fmt: skip
+        made.model,
+        made.revision,
+        made.dimensions,
+    )

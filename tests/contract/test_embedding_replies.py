@@ -29,11 +29,15 @@ from qafila.embedders.wire import (
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["data", "index", "embedding", "usage", "error", "prompt_tokens"]), inner
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["data", "index", "embedding", "usage", "error", "prompt_tokens"]),
+            inner,
+        )
     ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 def answer(*rows: dict[str, Any], **more: Any) -> bytes:
@@ -54,14 +58,27 @@ def test_vectors_are_put_in_the_order_of_their_indexes_in_both_encodings() -> No
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"[" * 200_000, b'{"data"', b"\xff\xfe", answer(), answer(row(0, None)),
-        answer(row(0, [])), answer(row(0, "AAA")), answer(row(0, "AAAA")), answer(row(0, [[1, 2]])),
-        answer(row(1, [1, 2])), answer(row(-1, [1, 2])), answer(row(None, [1, 2])),
-        answer({"embedding": [1, 2]}), answer(row(0, [1, 2]), row(0, [1, 2])),
-        answer(row(float("inf"), [1, 2])), answer(row(0, [10**400, 2])),
-        b'{"error": {"message": "overloaded"}}', answer(row(0, ["x", "y"])),
+        b"",
+        b"[" * 200_000,
+        b'{"data"',
+        b"\xff\xfe",
+        answer(),
+        answer(row(0, None)),
+        answer(row(0, [])),
+        answer(row(0, "AAA")),
+        answer(row(0, "AAAA")),
+        answer(row(0, [[1, 2]])),
+        answer(row(1, [1, 2])),
+        answer(row(-1, [1, 2])),
+        answer(row(None, [1, 2])),
+        answer({"embedding": [1, 2]}),
+        answer(row(0, [1, 2]), row(0, [1, 2])),
+        answer(row(float("inf"), [1, 2])),
+        answer(row(0, [10**400, 2])),
+        b'{"error": {"message": "overloaded"}}',
+        answer(row(0, ["x", "y"])),
     ],
-)  # fmt: skip
+)
 def test_an_answer_without_one_vector_a_text_is_not_usable(content: bytes) -> None:
     reply = read_reply(content, 1, 2)
     assert isinstance(reply, Failure)
@@ -84,11 +101,14 @@ def test_a_number_too_large_for_a_vector_is_infinite_and_no_warning() -> None:
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
-        ({"prompt_tokens": 5, "total_tokens": 7}, 5), ({"total_tokens": 7}, 7),
+        ({"prompt_tokens": 5, "total_tokens": 7}, 5),
+        ({"total_tokens": 7}, 7),
         ({"prompt_tokens": None, "total_tokens": 7}, 7),
-        ({}, None), (None, None), ({"prompt_tokens": "7"}, None),
+        ({}, None),
+        (None, None),
+        ({"prompt_tokens": "7"}, None),
     ],
-)  # fmt: skip
+)
 def test_tokens_are_what_the_service_says_it_read(usage: Any, tokens: int | None) -> None:
     reply = read_reply(answer(row(0, [1, 2]), usage=usage), 1, 2)
     assert isinstance(reply, Reply)
@@ -117,9 +137,20 @@ def test_whatever_is_answered_has_a_meaning(body: Any, status: int, hint: str) -
 
 @pytest.mark.parametrize(
     ("status", "sent"),
-    [(500, True), (502, True), (504, True), (524, True), (503, False), (529, False), (408, False),
-     (429, False), (400, False), (401, False), (404, False)],
-)  # fmt: skip
+    [
+        (500, True),
+        (502, True),
+        (504, True),
+        (524, True),
+        (503, False),
+        (529, False),
+        (408, False),
+        (429, False),
+        (400, False),
+        (401, False),
+        (404, False),
+    ],
+)
 def test_what_may_have_been_read_counts_against_the_cap(status: int, sent: bool) -> None:
     assert read_failure(status, {}, b"").sent is sent
 
@@ -159,10 +190,13 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90
         ([HEAD[:30]], 0.0, "the connection broke"),
         ([b""], 0.0, "the connection broke"),
         ([b"220 mail.example.org ready\r\n"], 0.0, "the connection broke"),
-        ([HEAD.replace(b"9000", b"4") + b"Content-Encoding: gzip\r\n\r\nnone"], 0.0,
-         "the connection broke"),
+        (
+            [HEAD.replace(b"9000", b"4") + b"Content-Encoding: gzip\r\n\r\nnone"],
+            0.0,
+            "the connection broke",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_answer_that_does_not_end_well_counts_as_sent(
     parts: list[bytes], pause_seconds: float, says: str
 ) -> None:

@@ -122,8 +122,10 @@ def test_a_record_longer_than_may_be_is_left_out_alone(
         path.write_bytes(gzip.compress("\n".join(lines).encode()))
         found = list(records.read_jsonl(path))
     assert [(r.line, r.fields and r.fields["id"], r.of_file) for r in found] == [
-        (1, 1, False), (2, None, False), (3, 3, False),
-    ]  # fmt: skip
+        (1, 1, False),
+        (2, None, False),
+        (3, 3, False),
+    ]
     assert (
         found[1].wrong
         == {

@@ -52,8 +52,12 @@ def table(db: psycopg.Connection[Any], **settings: Any) -> PgvectorSource:
 
 def collection(client: QdrantClient, **settings: Any) -> QdrantSource:
     asked = {
-        "kind": "qdrant", "block": "b", "collection": "t", "vectors": {"model": "m"}, **settings,
-    }  # fmt: skip
+        "kind": "qdrant",
+        "block": "b",
+        "collection": "t",
+        "vectors": {"model": "m"},
+        **settings,
+    }
     return QdrantSource(client, QdrantSettings.model_validate(asked))
 
 
@@ -90,9 +94,10 @@ def test_a_generation_of_our_own_comes_back_as_it_was_written(
     store.write(made, vectors, Checkpoint(0, 1, ["b"], 3, 4, True))
     kept: dict[str, Any] = {"title": "title", "acl": "acl", "metadata": ["metadata"]}
     source: Source = (
-        table(db, table=f"qafila.{PLACE.name}", **kept) if kind == "pgvector"
+        table(db, table=f"qafila.{PLACE.name}", **kept)
+        if kind == "pgvector"
         else collection(client, collection=PLACE.name, **kept)
-    )  # fmt: skip
+    )
     assert source.problems() == []
     found = {(r.piece.source_key, r.piece.number): r for r in read(source) if r.piece}
     assert len(found) == 4
@@ -105,8 +110,10 @@ def test_a_generation_of_our_own_comes_back_as_it_was_written(
         np.testing.assert_array_equal(row.vector, vector)
     again = source.fetch(["a", "12", "gone"])
     assert sorted((r.piece.source_key, r.piece.number) for r in again if r.piece) == [
-        ("12", 0), ("a", 0), ("a", 1),
-    ]  # fmt: skip
+        ("12", 0),
+        ("a", 0),
+        ("a", 1),
+    ]
 
 
 def test_a_table_of_another_tool_with_one_key_and_some_nulls(db: psycopg.Connection[Any]) -> None:
@@ -179,8 +186,10 @@ def test_bytes_are_no_text_of_a_chunk(db: psycopg.Connection[Any]) -> None:
 def test_a_number_that_numbers_no_chunk_is_named_with_the_way_out(
     db: psycopg.Connection[Any],
 ) -> None:
-    db.execute("CREATE TABLE t (tenant text, id bigint, text text, embedding vector(2),"
-               " PRIMARY KEY (tenant, id))")  # fmt: skip
+    db.execute(
+        "CREATE TABLE t (tenant text, id bigint, text text, embedding vector(2),"
+        " PRIMARY KEY (tenant, id))"
+    )
     for number in (-1, 2**31):
         db.execute("INSERT INTO t VALUES ('a', %s, 'x', '[1,2]')", [number])
         (told,) = table(db, key=["tenant", "id"]).problems()
@@ -213,25 +222,31 @@ def client() -> QdrantClient:
         vectors_config={
             "a": models.VectorParams(size=2, distance=models.Distance.COSINE),
             "many": models.VectorParams(
-                size=2, distance=models.Distance.DOT,
+                size=2,
+                distance=models.Distance.DOT,
                 multivector_config=models.MultiVectorConfig(
-                    comparator=models.MultiVectorComparator.MAX_SIM),
+                    comparator=models.MultiVectorComparator.MAX_SIM
+                ),
             ),
         },
         sparse_vectors_config={"thin": models.SparseVectorParams()},
-    )  # fmt: skip
+    )
     return client
 
 
 def test_a_collection_of_another_tool(client: QdrantClient) -> None:
     ids: list[int | str] = [2**63, 7, str(uuid.UUID(int=5)), str(uuid.UUID(int=2**127)), 0]
-    client.upsert("t", [
-        models.PointStruct(
-            id=i, vector={} if i == 7 else {"a": [3, 4]},
-            payload={"page_content": f"text {i}", "metadata": {"ref": n, "source": "s"}},
-        )
-        for n, i in enumerate(ids)
-    ])  # fmt: skip
+    client.upsert(
+        "t",
+        [
+            models.PointStruct(
+                id=i,
+                vector={} if i == 7 else {"a": [3, 4]},
+                payload={"page_content": f"text {i}", "metadata": {"ref": n, "source": "s"}},
+            )
+            for n, i in enumerate(ids)
+        ],
+    )
     settings = {"vector_name": "a", "text": "page_content", "metadata": ["metadata"]}
     plain = collection(client, key=None, number=None, **settings)
     assert plain.problems() == []
@@ -245,8 +260,9 @@ def test_a_collection_of_another_tool(client: QdrantClient) -> None:
     np.testing.assert_allclose(rows[0].vector, [0.6, 0.8])
     assert rows[0].metadata == {"ref": 4, "source": "s"}
     assert [r.key for r in plain.fetch(["7", str(ids[3]), "no id", "-1", str(2**70)])] == [
-        [7], [ids[3]],
-    ]  # fmt: skip
+        [7],
+        [ids[3]],
+    ]
     by_reference = collection(client, key="metadata.ref", number=None, **settings)
     assert by_reference.problems() == []
     assert [r.key for r in by_reference.fetch(["1", "4", "x"])] == [[7], [0]]
@@ -262,23 +278,35 @@ def test_a_key_is_found_again_wherever_it_stands(client: QdrantClient, key: str)
     def payload(n: int) -> dict[str, Any]:
         ref = f"d{n}" if n % 2 else n
         inside = {"ref": ref, "text": f"text {n}", "my key": ref}
-        return {"doc.id": ref, "metadata": inside, "_node_content": json.dumps(inside),
-                "my key": ref, "_node": inside, "clé-1": ref, "ids[0]": ref,
-                "the text": f"text {n}"}  # fmt: skip
+        return {
+            "doc.id": ref,
+            "metadata": inside,
+            "_node_content": json.dumps(inside),
+            "my key": ref,
+            "_node": inside,
+            "clé-1": ref,
+            "ids[0]": ref,
+            "the text": f"text {n}",
+        }
 
-    client.upsert("t", [
-        models.PointStruct(id=n, vector={"a": [3, 4]}, payload=payload(n)) for n in range(6)
-    ])  # fmt: skip
+    client.upsert(
+        "t", [models.PointStruct(id=n, vector={"a": [3, 4]}, payload=payload(n)) for n in range(6)]
+    )
     opened = collection(client, vector_name="a", key=key, number=None, text="the text")
     assert opened.problems() == []
     assert [r.key_text for r in read(opened, 2)] == ["0", "d1", "2", "d3", "4", "d5"]
-    client.upsert("t", [  # a list with a key in it is no key
-        models.PointStruct(id=9, vector={}, payload={"metadata": {"ref": ["d1"]}, key: ["d1"]})
-    ])  # fmt: skip
+    client.upsert(
+        "t",
+        [  # a list with a key in it is no key
+            models.PointStruct(id=9, vector={}, payload={"metadata": {"ref": ["d1"]}, key: ["d1"]})
+        ],
+    )
     found = opened.fetch(["d1", "4", "never", "d5", "٣", "²"])
     assert [(r.key_text, r.text) for r in found] == [
-        ("4", "text 4"), ("d1", "text 1"), ("d5", "text 5"),
-    ]  # fmt: skip
+        ("4", "text 4"),
+        ("d1", "text 1"),
+        ("d5", "text 5"),
+    ]
 
 
 @pytest.mark.parametrize("way", ["qdrant", "qdrant-engine"])
@@ -287,10 +315,14 @@ def test_whole_numbers_of_64_bits_are_found_again(way: str) -> None:
     with qdrant_client(way) as client:
         params = models.VectorParams(size=2, distance=models.Distance.DOT)
         client.create_collection("t", vectors_config=params)
-        client.upsert("t", [
-            models.PointStruct(id=n, vector=[1, 0], payload={"ref": k, "text": "t"})
-            for n, k in enumerate(keys)
-        ], wait=True)  # fmt: skip
+        client.upsert(
+            "t",
+            [
+                models.PointStruct(id=n, vector=[1, 0], payload={"ref": k, "text": "t"})
+                for n, k in enumerate(keys)
+            ],
+            wait=True,
+        )
         opened = collection(client, key="ref", number=None)
         assert [r.key_text for r in read(opened)] == [*map(str, keys)]
         asked = [*map(str, keys), str(2**70), "٣", "9" * 5_000]
@@ -338,12 +370,16 @@ def test_points_without_a_key_or_with_the_same_are_all_named(client: QdrantClien
     payloads: list[dict[str, Any]] = [
         {"source_key": "a", "chunk_number": 0, "text": "x", "acl": ["hr"]},
         {"source_key": "a", "chunk_number": 0, "text": "x", "acl": ["hr"]},
-        {"chunk_number": 0}, {"source_key": "b"}, {"source_key": 1.5, "chunk_number": 0},
-        {"source_key": "c", "chunk_number": True}, {"source_key": "d", "chunk_number": 1},
-    ]  # fmt: skip
-    client.upsert("t", [
-        models.PointStruct(id=n, vector={"a": [1, 0]}, payload=p) for n, p in enumerate(payloads)
-    ])  # fmt: skip
+        {"chunk_number": 0},
+        {"source_key": "b"},
+        {"source_key": 1.5, "chunk_number": 0},
+        {"source_key": "c", "chunk_number": True},
+        {"source_key": "d", "chunk_number": 1},
+    ]
+    client.upsert(
+        "t",
+        [models.PointStruct(id=n, vector={"a": [1, 0]}, payload=p) for n, p in enumerate(payloads)],
+    )
     told = collection(client, vector_name="a", acl="acl").problems()
     assert [p.split(":")[0] for p in told[:-1]] == [f"point {n}" for n in (2, 3, 4, 5, 6)]
     assert told[-1].startswith("2 points, 0 one of them, are chunk 0 of 'a'")
@@ -352,11 +388,17 @@ def test_points_without_a_key_or_with_the_same_are_all_named(client: QdrantClien
     by_id = collection(client, vector_name="a", key=None, number=None, acl="acl").problems()
     assert [p.split(":")[0] for p in by_id] == [f"point {n}" for n in (2, 3, 4, 5, 6)]
     assert all("nobody could read it" in p for p in by_id)
-    client.upsert("t", [
-        models.PointStruct(id=n, vector={"a": [1, 0]},
-                           payload={"source_key": "z", "chunk_number": number, "text": "x"})
-        for n, number in ((20, -1), (21, 2**31))
-    ])  # fmt: skip
+    client.upsert(
+        "t",
+        [
+            models.PointStruct(
+                id=n,
+                vector={"a": [1, 0]},
+                payload={"source_key": "z", "chunk_number": number, "text": "x"},
+            )
+            for n, number in ((20, -1), (21, 2**31))
+        ],
+    )
     told = collection(client, vector_name="a").problems()
     assert [p for p in told if "numbers no chunk" in p] == [
         f"point {n}: 'chunk_number' is {number}, which numbers no chunk"

@@ -79,9 +79,11 @@ def test_an_unknown_model_is_said_to_be_unknown(service: dict[str, Any]) -> None
 
 def test_without_a_stream_the_answer_comes_whole(service: dict[str, Any]) -> None:
     body = {
-        "model": service["model"], "max_tokens": 4, "temperature": 0,
+        "model": service["model"],
+        "max_tokens": 4,
+        "temperature": 0,
         "messages": [{"role": "user", "content": ASK[0].content}],
-    }  # fmt: skip
+    }
     whole = httpx.post(f"{service['url']}/chat/completions", json=body, timeout=60).json()
     assert whole["choices"][0]["message"]["content"].strip()
     assert whole["choices"][0]["finish_reason"] == "length"

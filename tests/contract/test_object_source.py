@@ -62,13 +62,23 @@ def docs(tmp_path: Path) -> Path:
 
 def test_a_line_that_cannot_be_read_is_set_aside_alone(docs: Path) -> None:
     lines = [
-        b'{"id": "a", "text": "good"}', b"", b'{"id": "b", "text": ', b"[1]", b'{"text": "x"}',
-        b'{"id": 1.5, "text": "x"}', b'{"id": "c", "text": ["x"]}', b'{"id": "d", "text": "\xe9"}',
-        b'{"id": "e", "text": "x", "m": NaN}', b'{"id": "f\\u0000", "text": "x"}',
-        b'{"id": "g", "text": "x", "acl": "hr"}', b'{"id": "h", "text": "x", "acl": 5}',
-        b'{"id": "j", "text": "y", "acl": []}', b'{"id": "' + b"k" * 2001 + b'", "text": "x"}',
-        b'{"id": "i", "text": "x", "acl": ["hr"]}', b"[" * 100_000,
-    ]  # fmt: skip
+        b'{"id": "a", "text": "good"}',
+        b"",
+        b'{"id": "b", "text": ',
+        b"[1]",
+        b'{"text": "x"}',
+        b'{"id": 1.5, "text": "x"}',
+        b'{"id": "c", "text": ["x"]}',
+        b'{"id": "d", "text": "\xe9"}',
+        b'{"id": "e", "text": "x", "m": NaN}',
+        b'{"id": "f\\u0000", "text": "x"}',
+        b'{"id": "g", "text": "x", "acl": "hr"}',
+        b'{"id": "h", "text": "x", "acl": 5}',
+        b'{"id": "j", "text": "y", "acl": []}',
+        b'{"id": "' + b"k" * 2001 + b'", "text": "x"}',
+        b'{"id": "i", "text": "x", "acl": ["hr"]}',
+        b"[" * 100_000,
+    ]
     (docs / "one.jsonl").write_bytes(b"\n".join(lines))
     told = unreadable(docs, "jsonl")
     # a line that gives no key has its place as one
@@ -126,8 +136,11 @@ def test_the_rest_of_a_row_is_no_row_of_its_own(docs: Path) -> None:
     opened = source(docs.parent, "csv")
     assert opened.problems() == []
     assert {r.key_text: r.text for r in read(opened)} == {
-        "a": "one", "a.csv:3": "", "c\n": "two", "d": "three",
-    }  # fmt: skip
+        "a": "one",
+        "a.csv:3": "",
+        "c\n": "two",
+        "d": "three",
+    }
 
 
 def test_problems_are_bounded(docs: Path) -> None:
@@ -165,8 +178,10 @@ def test_csv_by_any_common_delimiter_with_lines_inside_quotes(docs: Path, delimi
     opened = source(docs.parent, "csv", acl="groups")
     assert opened.problems() == []
     assert [(r.key_text, r.text, list(r.acl)) for r in read(opened)] == [
-        ("1", f'line one\nsaid "hi" {d}', ["hr", "it"]), ("2", "é", ["x"]), ("3", "", ["a", "b"]),
-    ]  # fmt: skip
+        ("1", f'line one\nsaid "hi" {d}', ["hr", "it"]),
+        ("2", "é", ["x"]),
+        ("3", "", ["a", "b"]),
+    ]
 
 
 def test_a_long_document_changes_no_other_readers_limit(docs: Path) -> None:
@@ -217,9 +232,12 @@ def test_parquet_keeps_types_and_nests(docs: Path) -> None:
             f" TO '{docs}/[a]*?.parquet' (FORMAT parquet)"
         )
     opened = source(
-        docs.parent, "parquet", text=["doc.title", "doc.body"], acl="groups",
+        docs.parent,
+        "parquet",
+        text=["doc.title", "doc.body"],
+        acl="groups",
         metadata=["day", "price", "odd"],
-    )  # fmt: skip
+    )
     assert opened.problems() == []
     (row,) = read(opened)
     assert (row.title, row.text, list(row.acl)) == ("T", "T\nB", ["x", "y"])
@@ -516,8 +534,11 @@ def test_s3_is_listed_page_by_page_and_a_change_meanwhile_stops_the_load(
 ) -> None:
     s3.create_bucket(Bucket="paged")
     for n in range(7):
-        s3.put_object(Bucket="paged", Key=f"docs/ü {n}+&%41.jsonl",
-                      Body=json.dumps({"id": n, "text": "x"}).encode())  # fmt: skip
+        s3.put_object(
+            Bucket="paged",
+            Key=f"docs/ü {n}+&%41.jsonl",
+            Body=json.dumps({"id": n, "text": "x"}).encode(),
+        )
     pages = []
 
     def two_a_page(params: dict[str, Any], **_: Any) -> None:
@@ -612,11 +633,14 @@ HOSTILE = {
     "c-front.md": (b"---\na: [\n---\nText.", "it begins with front matter that"),
     "d-aliases.md": (
         b"---\na: &a [x, x, x, x, x, x, x, x, x, x]\n"
-        + b"".join(b"b%d: &b%d [%s]\n" % (n, n, b", ".join([b"*b%d" % (n - 1) if n else b"*a"] * 9))
-                   for n in range(9))
-        + b"---\nText.", "it begins with front matter that",
+        + b"".join(
+            b"b%d: &b%d [%s]\n" % (n, n, b", ".join([b"*b%d" % (n - 1) if n else b"*a"] * 9))
+            for n in range(9)
+        )
+        + b"---\nText.",
+        "it begins with front matter that",
     ),
-}  # fmt: skip
+}
 
 
 def test_a_document_that_cannot_be_read_is_one_dead_letter_and_the_others_go_through(
@@ -632,9 +656,13 @@ def test_a_document_that_cannot_be_read_is_one_dead_letter_and_the_others_go_thr
     rows = read(opened)
     chunking = {"method": "sentences", "max_characters": 100, "overlap_characters": 0}
     for workload in (demo_workload(), demo_workload(chunking=chunking)):
-        made = made_of(rows, workload, lambda rows, chunks: Vectored(
-            chunks, np.ones((len(chunks), 256), np.float32), [], Spent()
-        ))  # fmt: skip
+        made = made_of(
+            rows,
+            workload,
+            lambda rows, chunks: Vectored(
+                chunks, np.ones((len(chunks), 256), np.float32), [], Spent()
+            ),
+        )
         assert [c.source_key for c in made.chunks] == ["a.md", "z.md"]
         aside = {c.source_key: why for c, why in made.rejected}
         assert aside.keys() == HOSTILE.keys()

@@ -146,8 +146,10 @@ def test_a_moment_is_the_same_key_on_a_machine_in_any_zone(
 def test_a_parquet_file_with_pages_beyond_measure_says_what_to_do(
     docs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parquet(docs / "a.parquet", "SELECT i AS id, repeat(md5(i::VARCHAR), 100) AS text"
-                                " FROM range(20000) AS r (i)")  # fmt: skip
+    parquet(
+        docs / "a.parquet",
+        "SELECT i AS id, repeat(md5(i::VARCHAR), 100) AS text FROM range(20000) AS r (i)",
+    )
     assert problems(docs, "parquet") == []
     monkeypatch.setattr(records, "_MEMORY", "20MB")
     (docs / "a.parquet").rename(docs / "b.parquet")
@@ -197,9 +199,11 @@ def test_front_matter_in_toml_is_taken_off_and_kept_as_that_in_yaml_is(docs: Pat
     rows = read(source(docs.parent, "markdown", metadata=kept))
     told = {"day": "2024-05-06", "at": "2024-05-06 07:08:09+00:00", "params.n": 3}
     assert [(r.title, r.text, r.metadata) for r in rows] == [
-        ("Le début", "Le début\n\nText.", told), ("Le début", "Le début\n\nText.", told),
-        ("", "no entries", {}), ("", "+++\nnever closed", {}),
-    ]  # fmt: skip
+        ("Le début", "Le début\n\nText.", told),
+        ("Le début", "Le début\n\nText.", told),
+        ("", "no entries", {}),
+        ("", "+++\nnever closed", {}),
+    ]
 
 
 @pytest.mark.parametrize("front", ["a = ", "prose only", "day = 2024-02-30", "a = 1\na = 2"])
@@ -218,10 +222,14 @@ def test_line_ends_of_every_system_end_a_line_of_markdown(docs: Path) -> None:
 @pytest.mark.parametrize(
     ("declared", "written", "letter"),
     [
-        ("utf-16", "utf-8", "é"), ("UTF-16LE", "utf-8", "é"), ("gb2312", "gbk", "镕"),
-        ("shift_jis", "cp932", "①"), ("latin-1", "cp1252", "€"), ("windows-1256", "cp1256", "ش"),
+        ("utf-16", "utf-8", "é"),
+        ("UTF-16LE", "utf-8", "é"),
+        ("gb2312", "gbk", "镕"),
+        ("shift_jis", "cp932", "①"),
+        ("latin-1", "cp1252", "€"),
+        ("windows-1256", "cp1256", "ش"),
     ],
-)  # fmt: skip
+)
 def test_a_page_means_what_browsers_take_it_to_mean(
     docs: Path, declared: str, written: str, letter: str
 ) -> None:
@@ -323,14 +331,26 @@ def nested(levels: int) -> str:
 @pytest.mark.parametrize(
     ("name", "content", "asked", "told"),
     [
-        ("a.jsonl", '{"id": 1, "text": "x", "m": ' + nested(900) + "}", {"metadata": ["m"]},
-         "a.jsonl:1: its metadata are nested too deeply"),
-        ("a.jsonl", '{"id": 1, "text": "x", "m": [1e400]}', {"metadata": ["m"]},
-         "a.jsonl:1: its metadata hold a number beyond 1.8e308"),
-        ("a.csv", f"id,text,acl\n1,x,{nested(100_000)}\n", {"acl": "acl"},
-         "a.csv:2: acl begins like a list and is none"),
+        (
+            "a.jsonl",
+            '{"id": 1, "text": "x", "m": ' + nested(900) + "}",
+            {"metadata": ["m"]},
+            "a.jsonl:1: its metadata are nested too deeply",
+        ),
+        (
+            "a.jsonl",
+            '{"id": 1, "text": "x", "m": [1e400]}',
+            {"metadata": ["m"]},
+            "a.jsonl:1: its metadata hold a number beyond 1.8e308",
+        ),
+        (
+            "a.csv",
+            f"id,text,acl\n1,x,{nested(100_000)}\n",
+            {"acl": "acl"},
+            "a.csv:2: acl begins like a list and is none",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_no_parser_takes_to_its_end_is_named(
     docs: Path, name: str, content: str, asked: dict[str, Any], told: str
 ) -> None:
@@ -358,18 +378,91 @@ def test_whole_numbers_keep_every_digit_and_fractions_those_of_a_float(docs: Pat
 
 
 TOKENS = {
-    "html": ["<table>", "<td colspan=", "x>", "²>", "<ol start=", "<li>", "<pre>", "<code>", "`",
-             "<a href=x>", "</a>", "<img src=x>", "<h9>", "<br/>", "<q>", "<![CDATA[x]]>", "<!--",
-             "-->", "<?php", "?>", "&#0;", "&#xD800;", "&bogus;", "<", ">", "</", "\0", "é", "\n",
-             "<title>", "<main>", "</main>", "<script>", "</script>", "<svg>", "<meta name=a>"],
-    "markdown": ["---\n", "...\n", "a: &a [*a]\n", "? x\n", "!!python/object:os x\n", "<<: *x\n",
-                 "d: 2024-13-01\n", "t: 1:99:99\n", "[a]: b\n", "n: 0b_\n", "b: !!binary x\n",
-                 "o: !!omap [a]\n", "\t", "# h\n", "\r", "\r\n", "\ufeff", "{", "'", "%YAML 2.0\n",
-                 "+++\n", "a = 1\n", "[b]\n"],
+    "html": [
+        "<table>",
+        "<td colspan=",
+        "x>",
+        "²>",
+        "<ol start=",
+        "<li>",
+        "<pre>",
+        "<code>",
+        "`",
+        "<a href=x>",
+        "</a>",
+        "<img src=x>",
+        "<h9>",
+        "<br/>",
+        "<q>",
+        "<![CDATA[x]]>",
+        "<!--",
+        "-->",
+        "<?php",
+        "?>",
+        "&#0;",
+        "&#xD800;",
+        "&bogus;",
+        "<",
+        ">",
+        "</",
+        "\0",
+        "é",
+        "\n",
+        "<title>",
+        "<main>",
+        "</main>",
+        "<script>",
+        "</script>",
+        "<svg>",
+        "<meta name=a>",
+    ],
+    "markdown": [
+        "---\n",
+        "...\n",
+        "a: &a [*a]\n",
+        "? x\n",
+        "!!python/object:os x\n",
+        "<<: *x\n",
+        "d: 2024-13-01\n",
+        "t: 1:99:99\n",
+        "[a]: b\n",
+        "n: 0b_\n",
+        "b: !!binary x\n",
+        "o: !!omap [a]\n",
+        "\t",
+        "# h\n",
+        "\r",
+        "\r\n",
+        "\ufeff",
+        "{",
+        "'",
+        "%YAML 2.0\n",
+        "+++\n",
+        "a = 1\n",
+        "[b]\n",
+    ],
     "csv": ["id", "text", ",", ";", '"', '""', "\n", "\r\n", "\r", "\0", "é", "id,text\n", "a,b\n"],
-    "jsonl": ["{", "}", '"id"', ":", "1", '"text"', ",", "[", "]", "null", "1e999", "9" * 5000,
-              '"\\u0000"', '"\\ud800"', "\n", "NaN", '{"id":1,"text":"x"}\n', "true"],
-}  # fmt: skip
+    "jsonl": [
+        "{",
+        "}",
+        '"id"',
+        ":",
+        "1",
+        '"text"',
+        ",",
+        "[",
+        "]",
+        "null",
+        "1e999",
+        "9" * 5000,
+        '"\\u0000"',
+        '"\\ud800"',
+        "\n",
+        "NaN",
+        '{"id":1,"text":"x"}\n',
+        "true",
+    ],
+}
 
 
 @pytest.mark.parametrize("format_", TOKENS)

@@ -52,14 +52,31 @@ def read(opened: PostgresSource, rows_per_shard: int = 3, batch_rows: int = 2) -
 KEYS = {
     "uuid": ["gen_random_uuid()"] * 7,
     "timestamptz": [
-        "'2024-10-27 02:30:00+02'", "'2024-10-27 02:30:00+01'", "'2024-10-27 02:30:00.000001+01'",
-        "'infinity'", "'-infinity'", "'0044-03-15 00:00 BC'", "'12024-01-01'",
+        "'2024-10-27 02:30:00+02'",
+        "'2024-10-27 02:30:00+01'",
+        "'2024-10-27 02:30:00.000001+01'",
+        "'infinity'",
+        "'-infinity'",
+        "'0044-03-15 00:00 BC'",
+        "'12024-01-01'",
     ],
     "numeric": ["0.1", "1e-30", "1.10", "-5", "'NaN'", "12345678901234567890.123456789"],
     "double precision": ["0.1", "1/3::float8", "'NaN'", "'-Infinity'", "1e308", "5e-324"],
     "text": [
-        "''", "' '", "'a''b'", "'%s'", "'{}'", "'é'", "'e' || U&'\\0301'", "'كتاب'", "E'\\\\'",
-        "E'line\\nbreak'", "'null'", "repeat('x', 1900)", "'\"[]\"'", "U&'\\+01F42A'",
+        "''",
+        "' '",
+        "'a''b'",
+        "'%s'",
+        "'{}'",
+        "'é'",
+        "'e' || U&'\\0301'",
+        "'كتاب'",
+        "E'\\\\'",
+        "E'line\\nbreak'",
+        "'null'",
+        "repeat('x', 1900)",
+        "'\"[]\"'",
+        "U&'\\+01F42A'",
     ],
     'text COLLATE "C"': ["'b'", "'B'", "'a'", "'é'", "'Z'"],
     'text COLLATE "pg_c_utf8"': ["'b'", "'B'", "'a'", "'é'", "'Z'"],
@@ -75,7 +92,7 @@ KEYS = {
     "int4range": ["'[1,5)'", "'empty'"],
     "inet": ["'10.0.0.1'", "'::1'"],
     "jsonb": ["'{\"a\": 1}'", "'null'", "'[1]'"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", KEYS)
@@ -160,7 +177,7 @@ def test_a_query_of_the_operator_changes_nothing(db: psycopg.Connection[Any]) ->
         ("SELECT 1 AS id, 'x'::bytea AS body", "convert_from(body"),
         ("SELECT 1 AS id, 'x' AS body; DROP TABLE t", "syntax error"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_by_key_is_named(
     db: psycopg.Connection[Any], query: str, named: str
 ) -> None:
@@ -180,8 +197,10 @@ def test_every_problem_of_a_table_is_named_at_once(db: psycopg.Connection[Any]) 
     db.execute("INSERT INTO u VALUES ('a', '', NULL), ('a', '', '{x}'), (NULL, '', '{x}')")
     told = source(db, table="u", acl="readers").problems()
     assert [("not unique" in p, "NULL" in p) for p in told] == [
-        (True, False), (False, True), (False, True),
-    ]  # fmt: skip
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
     assert "nobody could read" in told[2]
     db.execute("CREATE TABLE v (id int PRIMARY KEY, body text, readers text[])")
     db.execute("INSERT INTO v VALUES (1, '', '{x,NULL}'), (2, '', '{}')")
@@ -255,12 +274,16 @@ def test_numbers_of_metadata_keep_every_digit_that_is_whole(
 ) -> None:
     """And of a fraction the 17 that a float has: as text, it keeps all of them."""
     db.execute("CREATE TABLE t (id int PRIMARY KEY, body text, n numeric, f float8, m jsonb)")
-    db.execute("INSERT INTO t VALUES (1, 'x', 0.12345678901234567890, 0.1::float8 + 0.2,"
-               " '{\"big\": 9007199254740993, \"huge\": -1e30}')")  # fmt: skip
+    db.execute(
+        "INSERT INTO t VALUES (1, 'x', 0.12345678901234567890, 0.1::float8 + 0.2,"
+        ' \'{"big": 9007199254740993, "huge": -1e30}\')'
+    )
     (row,) = read(source(db, metadata=["n", "f", "m"]))
     assert row.metadata == {
-        "n": 0.12345678901234568, "f": 0.1 + 0.2, "m": {"big": 2**53 + 1, "huge": -(10**30)},
-    }  # fmt: skip
+        "n": 0.12345678901234568,
+        "f": 0.1 + 0.2,
+        "m": {"big": 2**53 + 1, "huge": -(10**30)},
+    }
     asked = "SELECT id, body, n::text AS n FROM t"
     assert read(source(db, query=asked, metadata=["n"]))[0].metadata == {
         "n": "0.12345678901234567890"
@@ -287,8 +310,9 @@ def test_metadata_that_nothing_can_read_set_their_row_aside_alone(
     assert first.metadata == {"m": {"a": 1}}
 
     def refused(row: SourceRow) -> str | None:
-        chunk = Chunk(row.key_text, 0, 0, 1, "", row.text, text_digest(row.text), row.acl,
-                      row.metadata)  # fmt: skip
+        chunk = Chunk(
+            row.key_text, 0, 0, 1, "", row.text, text_digest(row.text), row.acl, row.metadata
+        )
         return reject_reason(chunk, np.ones(2, np.float32), Limits(2))
 
     assert refused(first) is None
@@ -299,8 +323,10 @@ def test_metadata_that_nothing_can_read_set_their_row_aside_alone(
 def test_json_beside_other_columns_is_kept_as_it_is(db: psycopg.Connection[Any]) -> None:
     columns = ", ".join(f"c{n} json" for n in range(60))
     db.execute(f"CREATE TABLE t (id int PRIMARY KEY, body text, b jsonb, {columns})".encode())
-    db.execute("INSERT INTO t (id, body, b, c0, c1, c2, c59) VALUES (1, 'x', '{\"c0\": \"[1]\"}',"
-               " '{\"a\": [1, \"2\"]}', '\"{}\"', 'null', '1')")  # fmt: skip
+    db.execute(
+        "INSERT INTO t (id, body, b, c0, c1, c2, c59) VALUES (1, 'x', '{\"c0\": \"[1]\"}',"
+        " '{\"a\": [1, \"2\"]}', '\"{}\"', 'null', '1')"
+    )
     opened = source(db, metadata=["b", *(f"c{n}" for n in range(60))])
     expected = {"b": {"c0": "[1]"}, **{f"c{n}": None for n in range(60)}}
     expected |= {"c0": {"a": [1, "2"]}, "c1": "{}", "c59": 1}
@@ -388,10 +414,9 @@ def test_a_large_table_is_estimated(
 
 LIARS = {
     "a function that writes": "SELECT id, harm() AS body FROM t",
-    "a way out of the transaction":
-        "SELECT id, body FROM t) AS asked; COMMIT; DELETE FROM kept; SELECT count(*), 0 FROM"
-        " (SELECT id, body FROM t",
-}  # fmt: skip
+    "a way out of the transaction": "SELECT id, body FROM t) AS asked; COMMIT; DELETE FROM kept; "
+    "SELECT count(*), 0 FROM (SELECT id, body FROM t",
+}
 
 
 @pytest.mark.parametrize("liar", LIARS)
@@ -401,8 +426,10 @@ def test_a_query_that_writes_is_refused_when_it_is_measured(
 ) -> None:
     db.execute("CREATE TABLE t AS SELECT 1 AS id, 'a' AS body")
     db.execute("CREATE TABLE kept AS SELECT 1 AS n")
-    db.execute("CREATE FUNCTION harm() RETURNS text LANGUAGE plpgsql AS"
-               " $$ BEGIN DELETE FROM kept; RETURN 'x'; END $$")  # fmt: skip
+    db.execute(
+        "CREATE FUNCTION harm() RETURNS text LANGUAGE plpgsql AS"
+        " $$ BEGIN DELETE FROM kept; RETURN 'x'; END $$"
+    )
     opened = source(db, query="SELECT id, body FROM t")
     assert opened.problems() == []
     lying = source(db, query=LIARS[liar])

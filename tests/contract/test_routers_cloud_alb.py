@@ -50,11 +50,14 @@ class Balancer:
 
     def settings(self, **changes: Any) -> AlbSettings:
         given = {
-            "kind": "alb", "block": "account", "rule": self.rule, "entry_url": ENTRY,
+            "kind": "alb",
+            "block": "account",
+            "rule": self.rule,
+            "entry_url": ENTRY,
             "baseline_target_group": self.groups["baseline"],
             "candidate_target_group": self.groups["candidate"],
             "twin_target_group": self.groups["twin"],
-        }  # fmt: skip
+        }
         return AlbSettings.model_validate(given | changes)
 
     def router(self, **changes: Any) -> AlbRouter:
@@ -93,15 +96,17 @@ def balancer(client: Callable[..., Any]) -> Balancer:
         arm: make_group(client, network, f"{arm}-{n}") for arm in ("baseline", "candidate", "twin")
     }
     listener = elb.create_listener(
-        LoadBalancerArn=made["LoadBalancerArn"], Protocol="HTTP", Port=80,
-        DefaultActions=[{"Type": "fixed-response",
-                         "FixedResponseConfig": {"StatusCode": "404"}}],
-    )["Listeners"][0]["ListenerArn"]  # fmt: skip
+        LoadBalancerArn=made["LoadBalancerArn"],
+        Protocol="HTTP",
+        Port=80,
+        DefaultActions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}],
+    )["Listeners"][0]["ListenerArn"]
     rule = elb.create_rule(
-        ListenerArn=listener, Priority=10,
+        ListenerArn=listener,
+        Priority=10,
         Conditions=[{"Field": "path-pattern", "Values": ["/search*"]}],
         Actions=[{"Type": "forward", "TargetGroupArn": groups["baseline"]}],
-    )["Rules"][0]["RuleArn"]  # fmt: skip
+    )["Rules"][0]["RuleArn"]
     return Balancer(client, made["LoadBalancerArn"], listener, rule, groups, network)
 
 
@@ -212,14 +217,17 @@ class TestAlb(EveryRouter):
     def test_every_problem_is_named_at_once_and_nothing_is_written(
         self, balancer: Balancer
     ) -> None:
-        wrong = make_group(balancer.client, balancer.network, f"tcp-{next(_serial)}",
-                           Protocol="TCP")  # fmt: skip
+        wrong = make_group(
+            balancer.client, balancer.network, f"tcp-{next(_serial)}", Protocol="TCP"
+        )
         elb = balancer.client("elbv2")
         elb.modify_target_group_attributes(
             TargetGroupArn=balancer.groups["baseline"],
-            Attributes=[{"Key": "stickiness.enabled", "Value": "true"},
-                        {"Key": "stickiness.type", "Value": "lb_cookie"}],
-        )  # fmt: skip
+            Attributes=[
+                {"Key": "stickiness.enabled", "Value": "true"},
+                {"Key": "stickiness.type", "Value": "lb_cookie"},
+            ],
+        )
         unknown = balancer.groups["twin"] + "0"
         with pytest.raises(BadInput) as refusal:
             balancer.router(candidate_target_group=wrong, twin_target_group=unknown).install()
@@ -238,10 +246,18 @@ class TestAlb(EveryRouter):
     def test_a_candidate_with_weight_of_somebody_else_is_refused(self, balancer: Balancer) -> None:
         balancer.client("elbv2").modify_rule(
             RuleArn=balancer.rule,
-            Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": [
-                {"TargetGroupArn": balancer.groups["candidate"], "Weight": 10},
-                {"TargetGroupArn": balancer.groups["baseline"], "Weight": 90}]}}],
-        )  # fmt: skip
+            Actions=[
+                {
+                    "Type": "forward",
+                    "ForwardConfig": {
+                        "TargetGroups": [
+                            {"TargetGroupArn": balancer.groups["candidate"], "Weight": 10},
+                            {"TargetGroupArn": balancer.groups["baseline"], "Weight": 90},
+                        ]
+                    },
+                }
+            ],
+        )
         with pytest.raises(BadInput) as refusal:
             balancer.router().install()
         assert any("weight already" in p for p in refusal.value.problems)
@@ -249,14 +265,21 @@ class TestAlb(EveryRouter):
     def test_a_group_of_another_load_balancer_is_refused(self, balancer: Balancer) -> None:
         elb = balancer.client("elbv2")
         other = elb.create_load_balancer(
-            Name=f"other-{next(_serial)}", Type="application",
-            Subnets=[s["SubnetId"] for s in balancer.client("ec2").describe_subnets(
-                Filters=[{"Name": "vpc-id", "Values": [balancer.network]}])["Subnets"]],
-        )["LoadBalancers"][0]["LoadBalancerArn"]  # fmt: skip
+            Name=f"other-{next(_serial)}",
+            Type="application",
+            Subnets=[
+                s["SubnetId"]
+                for s in balancer.client("ec2").describe_subnets(
+                    Filters=[{"Name": "vpc-id", "Values": [balancer.network]}]
+                )["Subnets"]
+            ],
+        )["LoadBalancers"][0]["LoadBalancerArn"]
         elb.create_listener(
-            LoadBalancerArn=other, Protocol="HTTP", Port=80,
+            LoadBalancerArn=other,
+            Protocol="HTTP",
+            Port=80,
             DefaultActions=[{"Type": "forward", "TargetGroupArn": balancer.groups["candidate"]}],
-        )  # fmt: skip
+        )
         with pytest.raises(BadInput) as refusal:
             balancer.router().install()
         assert any("another load balancer" in p for p in refusal.value.problems)
@@ -294,10 +317,13 @@ class _Body:
 
 def test_every_other_action_stays_as_it_was_and_a_secret_is_kept() -> None:
     before = [
-        {"Type": "authenticate-oidc", "Order": 1,
-         "AuthenticateOidcConfig": {"Issuer": "https://id.example.org", "ClientId": "a"}},
+        {
+            "Type": "authenticate-oidc",
+            "Order": 1,
+            "AuthenticateOidcConfig": {"Issuer": "https://id.example.org", "ClientId": "a"},
+        },
         {"Type": "forward", "Order": 2, "TargetGroupArn": "b"},
-    ]  # fmt: skip
+    ]
     groups = {"candidate": "c", "twin": None, "baseline": "b"}
     after = weighted(before, groups, {"candidate": 5, "twin": 0, "baseline": 95}, 60)
     assert after[0]["AuthenticateOidcConfig"].pop("UseExistingClientSecret") is True
@@ -321,9 +347,14 @@ def line(group: str, at: float, *, seconds: str = "0.001 0.020 0.004", status: s
         return datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     return LINE.format(
-        kind="http", time=stamp(at + 0.025), seconds=seconds, status=status, target_status=status,
-        group=group, created=stamp(at),
-    )  # fmt: skip
+        kind="http",
+        time=stamp(at + 0.025),
+        seconds=seconds,
+        status=status,
+        target_status=status,
+        group=group,
+        created=stamp(at),
+    )
 
 
 def test_a_line_of_a_log_becomes_a_request() -> None:
@@ -401,10 +432,12 @@ def test_logs_in_s3_are_read_as_they_arrive(balancer: Balancer) -> None:
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     balancer.client("elbv2").modify_load_balancer_attributes(
         LoadBalancerArn=balancer.arn,
-        Attributes=[{"Key": "access_logs.s3.enabled", "Value": "true"},
-                    {"Key": "access_logs.s3.bucket", "Value": bucket},
-                    {"Key": "access_logs.s3.prefix", "Value": "edge"}],
-    )  # fmt: skip
+        Attributes=[
+            {"Key": "access_logs.s3.enabled", "Value": "true"},
+            {"Key": "access_logs.s3.bucket", "Value": bucket},
+            {"Key": "access_logs.s3.prefix", "Value": "edge"},
+        ],
+    )
     router = balancer.router()
     assert any("five minutes" in sentence for sentence in require_sight(router).blind)
     logs = router._logs
@@ -436,5 +469,7 @@ def test_logs_in_s3_are_read_as_they_arrive(balancer: Balancer) -> None:
         seen += more
         n += 1
     assert {(r.arm, r.status) for r in seen} == {
-        ("baseline", 200), ("candidate", 200), ("candidate", 503)
-    }  # fmt: skip
+        ("baseline", 200),
+        ("candidate", 200),
+        ("candidate", 503),
+    }

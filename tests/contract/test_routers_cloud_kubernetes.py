@@ -31,10 +31,15 @@ Start = Callable[..., tuple[Cluster, GatewayApiRouter]]
 
 def settings(**changes: Any) -> Settings:
     given = {
-        "kind": "gateway-api", "block": "cluster", "namespace": "shop", "route": "search",
-        "rule": 1, "baseline_backend": "search-v1", "candidate_backend": "search-v2",
+        "kind": "gateway-api",
+        "block": "cluster",
+        "namespace": "shop",
+        "route": "search",
+        "rule": 1,
+        "baseline_backend": "search-v1",
+        "candidate_backend": "search-v2",
         "entry_url": "http://127.0.0.1:9",
-    }  # fmt: skip
+    }
     return Settings.model_validate(given | changes)
 
 
@@ -184,8 +189,12 @@ def test_every_problem_is_named_at_once_and_nothing_is_written(start: Start) -> 
         router.install()
     told = " ".join(refusal.value.problems)
     assert len(refusal.value.problems) == 4
-    for part in ("no backend 'search-v1-twin'", "'stranger' takes traffic",
-                 "'search-v2' has weight already", "search-v2 not found"):  # fmt: skip
+    for part in (
+        "no backend 'search-v1-twin'",
+        "'stranger' takes traffic",
+        "'search-v2' has weight already",
+        "search-v2 not found",
+    ):
         assert part in told
     assert cluster.updates == []
 

@@ -35,9 +35,13 @@ def client() -> Iterator[Callable[..., Any]]:
 
 def record(identifier: str, weight: int, value: str, *, kind: str = "A", ttl: int = 60) -> Any:
     return {
-        "Name": "search.example.org.", "Type": kind, "SetIdentifier": identifier,
-        "Weight": weight, "TTL": ttl, "ResourceRecords": [{"Value": value}],
-    }  # fmt: skip
+        "Name": "search.example.org.",
+        "Type": kind,
+        "SetIdentifier": identifier,
+        "Weight": weight,
+        "TTL": ttl,
+        "ResourceRecords": [{"Value": value}],
+    }
 
 
 @dataclass
@@ -55,10 +59,15 @@ class Zone:
 
     def settings(self, **changes: Any) -> Settings:
         given = {
-            "kind": "route53", "block": "account", "hosted_zone": self.id,
-            "record": "Search.example.org", "baseline_id": "old", "candidate_id": "new",
-            "twin_id": "old-twin", "entry_url": "http://127.0.0.1:9/",
-        }  # fmt: skip
+            "kind": "route53",
+            "block": "account",
+            "hosted_zone": self.id,
+            "record": "Search.example.org",
+            "baseline_id": "old",
+            "candidate_id": "new",
+            "twin_id": "old-twin",
+            "entry_url": "http://127.0.0.1:9/",
+        }
         return Settings.model_validate(given | changes)
 
     def router(self, **changes: Any) -> Route53Router:
@@ -80,9 +89,10 @@ def zone(client: Callable[..., Any]) -> Zone:
     )
     zone = Zone(client, made["HostedZone"]["Id"].split("/")[-1])
     zone.put(
-        record("old", 100, "192.0.2.1"), record("new", 0, "192.0.2.2"),
+        record("old", 100, "192.0.2.1"),
+        record("new", 0, "192.0.2.2"),
         record("old-twin", 0, "192.0.2.1"),
-    )  # fmt: skip
+    )
     return zone
 
 
@@ -121,9 +131,12 @@ class TestRoute53(EveryRouter):
         assert any("AAAA records of the same name" in p for p in refusal.value.problems)
         zone.client("route53").change_resource_record_sets(
             HostedZoneId=zone.id,
-            ChangeBatch={"Changes": [
-                {"Action": "DELETE", "ResourceRecordSet": record("old-twin", 0, "192.0.2.1")}]},
-        )  # fmt: skip
+            ChangeBatch={
+                "Changes": [
+                    {"Action": "DELETE", "ResourceRecordSet": record("old-twin", 0, "192.0.2.1")}
+                ]
+            },
+        )
         router = zone.router(twin_id=None, types=["A", "AAAA"])
         router.install()
         weigh(router, 25)
@@ -133,8 +146,11 @@ class TestRoute53(EveryRouter):
         assert router.reported() is None
 
     def test_going_back_takes_the_time_to_live_and_says_so(self, zone: Zone) -> None:
-        zone.put(record("old", 100, "192.0.2.1", ttl=300), record("new", 0, "192.0.2.2", ttl=300),
-                 record("old-twin", 0, "192.0.2.1", ttl=300))  # fmt: skip
+        zone.put(
+            record("old", 100, "192.0.2.1", ttl=300),
+            record("new", 0, "192.0.2.2", ttl=300),
+            record("old-twin", 0, "192.0.2.1", ttl=300),
+        )
         router = zone.router(ttl_seconds=300)
         router.install()
         assert router.abilities.slowest_s == 300
@@ -153,11 +169,12 @@ class TestRoute53(EveryRouter):
                 return None
             asked.append(request.url)
             return answer(
-                request, 200,
+                request,
+                200,
                 '<GetChangeResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/">'
                 "<ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status>"
                 "<SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></GetChangeResponse>",
-            )  # fmt: skip
+            )
 
         router._dns.meta.events.register("before-send", pending)
         version = router.write(5, epoch=1, why="up")
@@ -199,12 +216,13 @@ class TestRoute53(EveryRouter):
             assert deleted is not None
             assert deleted[1].replace("&quot;", '"') == '"e0/1/0pct"'  # what it had read
             return answer(
-                request, 400,
+                request,
+                400,
                 '<ErrorResponse xmlns="https://route53.amazonaws.com/doc/2013-04-01/"><Error>'
                 "<Type>Sender</Type><Code>InvalidChangeBatch</Code><Message>[Tried to delete "
                 "resource record set, but the values provided do not match the current values]"
                 "</Message></Error></ErrorResponse>",
-            )  # fmt: skip
+            )
 
         router._dns.meta.events.register("before-send", as_route53)
         with pytest.raises(StaleEpoch):
@@ -212,8 +230,11 @@ class TestRoute53(EveryRouter):
         assert (router.read().candidate_percent, router.read().epoch) == (0, 9)
 
     def test_every_problem_is_named_at_once_and_nothing_is_written(self, zone: Zone) -> None:
-        zone.put(record("new", 10, "192.0.2.2"), record("stranger", 5, "192.0.2.9"),
-                 record("old", 100, "192.0.2.1", ttl=300))  # fmt: skip
+        zone.put(
+            record("new", 10, "192.0.2.2"),
+            record("stranger", 5, "192.0.2.9"),
+            record("old", 100, "192.0.2.1", ttl=300),
+        )
         with pytest.raises(BadInput) as refusal:
             zone.router(twin_id="nobody").install()
         told = " ".join(refusal.value.problems)
@@ -248,8 +269,15 @@ class TestRoute53(EveryRouter):
         router = zone.router(log=str(log))
         require_sight(router)
         _, cursor = router.observed(None)
-        row = {"ts": time.time(), "arm": "candidate", "code": 503, "ms": 12, "results": 0,
-               "key": "tenant-1", "bad": "ungrounded, flagged"}  # fmt: skip
+        row = {
+            "ts": time.time(),
+            "arm": "candidate",
+            "code": 503,
+            "ms": 12,
+            "results": 0,
+            "key": "tenant-1",
+            "bad": "ungrounded, flagged",
+        }
         log.write_text(json.dumps(row) + "\n")
         seen, _ = router.observed(cursor)
         assert [(r.arm, r.status, sorted(r.flags)) for r in seen] == [

@@ -118,9 +118,11 @@ def test_each_write_counts_from_nothing_also_in_another_process(mirroring: Edge)
     assert mirroring.router.shadowed() == Shadowed(0, 0, 0)
     ask(mirroring, 3)
     other = EnvoyRouter(
-        "edge-1", directory=str(mirroring.folder), admin_url=mirroring.admin_url,
+        "edge-1",
+        directory=str(mirroring.folder),
+        admin_url=mirroring.admin_url,
         listen_url=mirroring.listen_url,
-    )  # fmt: skip
+    )
     assert await_copies(other, 3) == Shadowed(3, 0, 0)
     other.close()
 

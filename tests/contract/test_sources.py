@@ -192,9 +192,16 @@ def test_a_shape_that_differs_is_seen(world: World) -> None:
 @pytest.mark.without(*DOCUMENTS, *UNIQUE_KEYS, reason="paths and primary keys are unique")
 def test_a_key_that_is_there_twice_is_named(world: World) -> None:
     if isinstance(opened := world.reopen(), QdrantSource):
-        opened._client.upsert("docs", [models.PointStruct(
-            id=77, vector={"dense": [1.0, 0, 0]}, payload={"doc": {"key": "a", "text": "x"}},
-        )])  # fmt: skip
+        opened._client.upsert(
+            "docs",
+            [
+                models.PointStruct(
+                    id=77,
+                    vector={"dense": [1.0, 0, 0]},
+                    payload={"doc": {"key": "a", "text": "x"}},
+                )
+            ],
+        )
         (problem,) = world.reopen().problems()
     else:
         world.add("twice", "x")
@@ -203,9 +210,10 @@ def test_a_key_that_is_there_twice_is_named(world: World) -> None:
         if location.startswith("s3://"):
             files: Any = opened._files
             files._client.copy_object(
-                Bucket=files._bucket, Key="docs/copy.jsonl",
+                Bucket=files._bucket,
+                Key="docs/copy.jsonl",
                 CopySource={"Bucket": files._bucket, "Key": "docs/part-1.jsonl"},
-            )  # fmt: skip
+            )
         else:
             folder = opened._folder.parent / location
             shutil.copy(folder / f"part-1.{world.name}", folder / f"copy.{world.name}")

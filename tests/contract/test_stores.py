@@ -387,8 +387,12 @@ def test_a_search_is_narrowed_by_a_value_of_the_metadata(
 
 
 ODD_FIELDS = {
-    'a "b"': "quote", "c\\d": "backslash", "": "none", "année 1": "space", "e[0]": "index"
-}  # fmt: skip
+    'a "b"': "quote",
+    "c\\d": "backslash",
+    "": "none",
+    "année 1": "space",
+    "e[0]": "index",
+}
 
 
 @pytest.mark.without("column", reason="its metadata are columns: test_other_stores.py")
@@ -440,8 +444,10 @@ def test_what_metadata_can_be_filtered_by_is_counted(store: VectorStore) -> None
     ]
     filled(store, batch)
     assert dict(store.values()) == {
-        Holds("kind", "a"): 3, Holds("year", 2024): 3, Holds("kind", "b"): 2
-    }  # fmt: skip
+        Holds("kind", "a"): 3,
+        Holds("year", 2024): 3,
+        Holds("kind", "b"): 2,
+    }
 
 
 def test_readers_see_their_chunks_and_nobody_sees_anything(store: VectorStore) -> None:

@@ -130,9 +130,14 @@ class WayBack(RuleBasedStateMachine):
             self.router.meanwhile = lambda: self.it_writes_a_weight(meanwhile, weight)
         try:
             down: Descent = descend(
-                self.router, "w", epoch=epoch, why="back", put_back=lambda: None, beside=False,
+                self.router,
+                "w",
+                epoch=epoch,
+                why="back",
+                put_back=lambda: None,
+                beside=False,
                 proof_seconds=0.0,
-            )  # fmt: skip
+            )
         except StaleEpoch:
             return
         finally:
@@ -190,9 +195,11 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 TestWayBack = WayBack.TestCase
 TestWayBack.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None,
+    max_examples=150,
+    stateful_step_count=30,
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
+)
 
 
 class Named(Busy):

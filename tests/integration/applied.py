@@ -68,17 +68,24 @@ def apply_demo(
     apply_workload(ledger, workload)
     record_connection(ledger, "demo-source", PostgresDatabase(url=source_url))
     record_connection(
-        ledger, "demo-edge",
-        EnvoyEdge(directory="/nowhere", admin_url="http://127.0.0.1:9",
-                  listen_url="http://127.0.0.1:9"),
-    )  # fmt: skip
+        ledger,
+        "demo-edge",
+        EnvoyEdge(
+            directory="/nowhere", admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9"
+        ),
+    )
     return workload, open_for(ledger, workload)
 
 
 def audit(ledger: psycopg.Connection[Any], generation: Generation, **changes: Any) -> Generation:
     """Write an audit's evidence and accept it."""
     record_evidence(
-        ledger, "audit", "60 resources.", workload=generation.workload,
-        generation=generation.number, verdict=Verdict.PASS, body={**AUDIT, **changes},
-    )  # fmt: skip
+        ledger,
+        "audit",
+        "60 resources.",
+        workload=generation.workload,
+        generation=generation.number,
+        verdict=Verdict.PASS,
+        body={**AUDIT, **changes},
+    )
     return move_phase(ledger, generation, Event.AUDIT_ACCEPTED)

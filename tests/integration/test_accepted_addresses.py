@@ -49,10 +49,12 @@ def edge(ledger: Ledger, tmp_path: Path) -> Path:
         ledger,
         "edge",
         EnvoyEdge(
-            directory=str(folder), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9",
+            directory=str(folder),
+            admin_url="http://127.0.0.1:9",
+            listen_url="http://127.0.0.1:9",
             allowed_loopback=["any"],
         ),
-    )  # fmt: skip
+    )
     return folder
 
 
@@ -153,9 +155,14 @@ def test_an_acceptance_is_of_one_workload(ledger: Ledger, edge: Path) -> None:
 def behind_dns(candidate: str) -> Workload:
     body = workload(candidate).model_dump(mode="json")
     body["service"]["router"] = {
-        "kind": "route53", "block": "account", "hosted_zone": "Z1", "record": "search.example.org",
-        "baseline_id": "old", "candidate_id": "new", "entry_url": "http://127.0.0.1:9",
-    }  # fmt: skip
+        "kind": "route53",
+        "block": "account",
+        "hosted_zone": "Z1",
+        "record": "search.example.org",
+        "baseline_id": "old",
+        "candidate_id": "new",
+        "entry_url": "http://127.0.0.1:9",
+    }
     return Workload.model_validate(body)
 
 
@@ -223,24 +230,33 @@ def test_at_a_terminal_the_operator_is_asked(
     ours, theirs = pty.openpty()
     asking = subprocess.Popen(
         [sys.executable, "-c", ASK, ledger_url],
-        stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        cwd=ROOT,
         env=os.environ | {"QAFILA_HOME": str(tmp_path)},
-    )  # fmt: skip
+    )
     os.write(ours, f"{answer}\n".encode())
     said, _ = asking.communicate(timeout=60)
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
     os.close(theirs)
     assert said.decode().strip() == f"accepted {accepted}"
-    assert all(f"{arm:<9}  {url}" in shown for arm, url in
-               [("baseline", BASELINE), ("candidate", CANDIDATE)])  # fmt: skip
+    assert all(
+        f"{arm:<9}  {url}" in shown
+        for arm, url in [("baseline", BASELINE), ("candidate", CANDIDATE)]
+    )
     assert "May requests be sent there?" in shown
 
 
 def test_without_a_terminal_nobody_is_asked(ledger: Ledger, ledger_url: str) -> None:
     said = subprocess.run(
         [sys.executable, "-c", ASK, ledger_url],
-        input=b"y\n", capture_output=True, cwd=ROOT, check=True, timeout=60,
-    )  # fmt: skip
+        input=b"y\n",
+        capture_output=True,
+        cwd=ROOT,
+        check=True,
+        timeout=60,
+    )
     assert said.stdout.decode().strip() == "accepted []"
     assert said.stderr == b""

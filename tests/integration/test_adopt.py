@@ -55,15 +55,26 @@ def target(target_url: str) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 def apply(ledger: psycopg.Connection[Any], target_url: str) -> Callable[..., Workload]:
     def apply_it(dimensions: int = OLD, **corpus: Any) -> Workload:
-        workload = demo_workload(**{
-            "source": {"kind": "postgres", "block": "demo-target", "table": "item", "key": ["id"],
-                       "text": ["body"]},
-            "target": {"kind": "pgvector", "block": "demo-target", "column": LAYOUT.model_dump()},
-            "chunking": {"method": "whole"},
-            "embedder": {"kind": "wordllama", "dimensions": dimensions},
-            "live_sync": True,
-            **corpus,
-        })  # fmt: skip
+        workload = demo_workload(
+            **{
+                "source": {
+                    "kind": "postgres",
+                    "block": "demo-target",
+                    "table": "item",
+                    "key": ["id"],
+                    "text": ["body"],
+                },
+                "target": {
+                    "kind": "pgvector",
+                    "block": "demo-target",
+                    "column": LAYOUT.model_dump(),
+                },
+                "chunking": {"method": "whole"},
+                "embedder": {"kind": "wordllama", "dimensions": dimensions},
+                "live_sync": True,
+                **corpus,
+            }
+        )
         for name in ("demo-source", "demo-target"):
             record_connection(ledger, name, PostgresDatabase(url=target_url))
         apply_workload(ledger, workload)
@@ -92,9 +103,16 @@ def test_a_rollback_to_an_adopted_column_loses_no_write(
     ensure_capture(ledger, workload, second)
     with open_store(ledger, workload, second) as store:
         store.prepare()
-    for event in (Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED,
-                  Event.ALL_LOADED, Event.LADDER_PASS, Event.DRILL_PASS, Event.FIRST_WEIGHT,
-                  Event.BAKE_PASS):  # fmt: skip
+    for event in (
+        Event.AUDIT_ACCEPTED,
+        Event.DECISION_APPROVED,
+        Event.PLAN_APPLIED,
+        Event.ALL_LOADED,
+        Event.LADDER_PASS,
+        Event.DRILL_PASS,
+        Event.FIRST_WEIGHT,
+        Event.BAKE_PASS,
+    ):
         second = move_phase(ledger, second, event)
     move_alias(target, NAME, 2, 2)
     target.execute("INSERT INTO item (id, body) VALUES ('new', 'Deletes a bucket')")

@@ -41,8 +41,10 @@ def test_two_different_persons_approve(ledger: psycopg.Connection) -> None:
     assert (both.state, both.decided_by) == ("approved", "Badr and Chaima")
     assert both.notes == "latency fine; agreed"
     told = [row.sentence for row in reversed(evidence_of(ledger, "w", kind="approval"))]
-    assert told == ["w above 25 %: approved by Badr, 1 of 2.",
-                    "w above 25 %: approved by Chaima, 2 of 2."]  # fmt: skip
+    assert told == [
+        "w above 25 %: approved by Badr, 1 of 2.",
+        "w above 25 %: approved by Chaima, 2 of 2.",
+    ]
     with pytest.raises(Refused, match="approved already by Badr and Chaima"):
         approvals.answer(ledger, "q", "approve", by="Driss")
     assert check_chain(ledger).intact

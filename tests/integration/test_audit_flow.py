@@ -62,10 +62,11 @@ def auditing(ledger: psycopg.Connection[Any], source_url: str, **sources: Any) -
 
 def account_of(estate: Estate) -> AwsAccount:
     return AwsAccount(
-        regions=list(estate.regions), endpoint_url=estate.endpoint_url,
+        regions=list(estate.regions),
+        endpoint_url=estate.endpoint_url,
         access_key_id=estate.access_key_id,
         secret_access_key=SecretStr(estate.secret_access_key),
-    )  # fmt: skip
+    )
 
 
 def run(**more: Any) -> dict[str, Any]:
@@ -112,8 +113,10 @@ def test_a_database_alone_is_an_audit(
     assert result["spend_total"] is None
     assert "cost is not known" in result["sentence"]
     assert set(result["collectors"]) == {
-        "postgres-databases", "postgres-texts", "postgres-clients",
-    }  # fmt: skip
+        "postgres-databases",
+        "postgres-texts",
+        "postgres-clients",
+    }
 
 
 def test_everything_together_leaves_a_page_an_export_and_its_rows(
@@ -127,9 +130,14 @@ def test_everything_together_leaves_a_page_an_export_and_its_rows(
         "import boto3\n\nclient = boto3.client('bedrock-runtime')\nclient.converse(modelId='m')\n"
     )
     auditing(
-        ledger, source_url, account="demo-aws", bill=["bill.csv"], traces=["traces.json"],
-        flow_logs=["flow.log"], code=["code"],
-    )  # fmt: skip
+        ledger,
+        source_url,
+        account="demo-aws",
+        bill=["bill.csv"],
+        traces=["traces.json"],
+        flow_logs=["flow.log"],
+        code=["code"],
+    )
     record_connection(ledger, "demo-aws", account_of(estate))
     key = pytest.MonkeyPatch()
     with key.context() as patched:
@@ -146,9 +154,7 @@ def test_everything_together_leaves_a_page_an_export_and_its_rows(
     assert row.body["waves"]
 
     folder = home / "export"
-    shown = CliRunner().invoke(
-        app, ["report", NAME, "--audit", "--export", str(folder), "--json"]
-    )  # fmt: skip
+    shown = CliRunner().invoke(app, ["report", NAME, "--audit", "--export", str(folder), "--json"])
     told = json.loads(shown.output)
     assert told["rows"]["resources"] == result["resources"]
     assert Path(told["file"]).name == f"{NAME}-audit.html"
@@ -166,9 +172,12 @@ def test_everything_together_leaves_a_page_an_export_and_its_rows(
 
 
 def test_credentials_that_expire_in_the_middle_keep_what_was_seen(
-    ledger: psycopg.Connection[Any], source_url: str, estate: Estate, home: Path,
+    ledger: psycopg.Connection[Any],
+    source_url: str,
+    estate: Estate,
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     asked = 0
 
     def expire(request: Any) -> Any:
@@ -226,9 +235,16 @@ def test_nothing_named_is_refused_and_everything_wrong_is_said_at_once(
     with pytest.raises(Refused, match="nothing to audit"):
         run()
     auditing(
-        ledger, source_url, account="nobody", bill=["a.csv", "b.csv"], postgres=["nowhere"],
-        kubernetes=["no-cluster"], traces=["t.json"], flow_logs=["f.log"], code=["src"],
-    )  # fmt: skip
+        ledger,
+        source_url,
+        account="nobody",
+        bill=["a.csv", "b.csv"],
+        postgres=["nowhere"],
+        kubernetes=["no-cluster"],
+        traces=["t.json"],
+        flow_logs=["f.log"],
+        code=["src"],
+    )
     with pytest.raises(BadInput) as refused:
         run()
     assert len(refused.value.problems) == 8
@@ -249,7 +265,7 @@ def test_a_connection_of_another_kind_is_named(
 def test_options_that_do_not_go_together_are_all_named(home: Path) -> None:
     shown = CliRunner().invoke(
         app, ["report", NAME, "--audit", "--validation", "--generation", "1"]
-    )  # fmt: skip
+    )
     assert isinstance(shown.exception, BadInput)
     assert len(shown.exception.problems) == 2
 

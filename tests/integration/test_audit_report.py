@@ -25,9 +25,11 @@ NAME = "aws-docs-search"
 
 @pytest.fixture
 def home(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ledger_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ledger_url: str,
     ledger: psycopg.Connection[Any],
-) -> Path:  # fmt: skip
+) -> Path:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path / "home"))
     apply_workload(ledger, read_file(FILE))
@@ -88,9 +90,10 @@ def test_what_cannot_be_reported_is_refused_in_one_error_before_anything_is_writ
 
 def test_what_is_denied_this_time_is_not_gone(ledger: psycopg.Connection[Any], home: Path) -> None:
     audited(
-        ledger, place(Outcome.COMPLETE, "i-1", "i-2"),
+        ledger,
+        place(Outcome.COMPLETE, "i-1", "i-2"),
         place(Outcome.COMPLETE, "i-3", region="us-east-1"),
-    )  # fmt: skip
+    )
     denied = audited(
         ledger, place(Outcome.DENIED), place(Outcome.COMPLETE, "i-4", region="us-east-1")
     )["difference"]

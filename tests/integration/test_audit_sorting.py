@@ -19,22 +19,32 @@ EVIL = "<img src=x onerror=document.title='run'><script>document.title='run'</sc
 
 def told() -> AuditFacts:
     findings = [
-        {"kind": "untagged gpu", "name": name, "resource": f"i-{n}", "amount": amount,
-         "currency": currency, "sentence": EVIL if n == 0 else f"reason {n}"}
-        for n, (name, amount, currency) in enumerate(zip(
-            NAMES, ("9", "1000.5", "100", None, "-3", "20", "3"),
-            ("EUR", "EUR", "EUR", None, "EUR", "USD", "USD"), strict=True,
-        ))
-    ]  # fmt: skip
+        {
+            "kind": "untagged gpu",
+            "name": name,
+            "resource": f"i-{n}",
+            "amount": amount,
+            "currency": currency,
+            "sentence": EVIL if n == 0 else f"reason {n}",
+        }
+        for n, (name, amount, currency) in enumerate(
+            zip(
+                NAMES,
+                ("9", "1000.5", "100", None, "-3", "20", "3"),
+                ("EUR", "EUR", "EUR", None, "EUR", "USD", "USD"),
+                strict=True,
+            )
+        )
+    ]
     sizes = [
         {"kind": "disk", "name": f"d{n}", "id": f"d{n}", "region": "r", "size_bytes": size}
         for n, size in enumerate((2048, 1 << 40, None, 3 << 20, 0))
     ]
     many = [{"kind": "disk", "name": f"m{n}", "id": f"m{n}", "region": "r"} for n in range(20)]
     held = facts(inventory())
-    return AuditFacts(**{
-        **vars(held), "tables": {**held.tables, "findings": findings, "resources": sizes + many}
-    })  # fmt: skip
+    return AuditFacts(
+        **{**vars(held), "tables": {**held.tables, "findings": findings, "resources": sizes + many}}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +87,24 @@ def test_words_sort_as_a_reader_counts_and_a_third_click_brings_the_order_back(p
 def test_money_sorts_by_amount_within_its_currency_and_the_unknown_is_last(page: Page) -> None:
     assert click(page, "findings", 3) == "descending"
     assert column(page, "findings", 3) == [
-        "1,000.50 EUR", "100.00 EUR", "9.00 EUR", "-3.00 EUR", "20.00 USD", "3.00 USD", "–",
-    ]  # fmt: skip
+        "1,000.50 EUR",
+        "100.00 EUR",
+        "9.00 EUR",
+        "-3.00 EUR",
+        "20.00 USD",
+        "3.00 USD",
+        "–",
+    ]
     assert click(page, "findings", 3) == "ascending"
     assert column(page, "findings", 3) == [
-        "-3.00 EUR", "9.00 EUR", "100.00 EUR", "1,000.50 EUR", "3.00 USD", "20.00 USD", "–",
-    ]  # fmt: skip
+        "-3.00 EUR",
+        "9.00 EUR",
+        "100.00 EUR",
+        "1,000.50 EUR",
+        "3.00 USD",
+        "20.00 USD",
+        "–",
+    ]
     click(page, "findings", 0)  # only one column is the sorted one
     assert page.ask("document.querySelectorAll('#findings th[aria-sort]').length") == 1
     click(page, "findings", 0)
@@ -131,8 +153,10 @@ def test_a_filter_shows_the_rows_with_every_word_and_says_how_many(page: Page) -
     click(page, "resources", name)
     assert column(page, "resources", name) == wanted[::-1]  # sorting keeps what is filtered
     click(page, "resources", name)
-    page.ask("const box = document.querySelector('#resources input'); box.value = '';"
-             "box.dispatchEvent(new Event('input'))")  # fmt: skip
+    page.ask(
+        "const box = document.querySelector('#resources input'); box.value = '';"
+        "box.dispatchEvent(new Event('input'))"
+    )
     assert len(column(page, "resources", name)) == 25
     assert page.ask("document.querySelector('#resources output').value") == ""
 
@@ -142,8 +166,10 @@ def test_nothing_that_stands_in_a_cell_is_ever_run_or_becomes_markup(page: Page)
     click(page, "findings", 4)
     assert page.ask("document.title") != "run"
     # and the policy runs no other script, should one ever get in
-    page.ask("const s = document.createElement('script'); s.textContent = \"document.title='run'\";"
-             "document.body.append(s)")  # fmt: skip
+    page.ask(
+        "const s = document.createElement('script'); s.textContent = \"document.title='run'\";"
+        "document.body.append(s)"
+    )
     assert page.ask("document.title") != "run"
 
 

@@ -45,12 +45,18 @@ def test_a_canary_run_that_crashes_starts_the_rollback_of_its_workload(api: str)
     assert (known["name"], known["enabled"]) == (NAME, True)
     for deployment, end in ((other, "CRASHED"), (watched, "COMPLETED"), (watched, "CRASHED")):
         run = asked(
-            api, "POST", f"/deployments/{deployment}/create_flow_run",
+            api,
+            "POST",
+            f"/deployments/{deployment}/create_flow_run",
             {"parameters": {"request": {"workload": "aws-docs-search"}}},
-        )  # fmt: skip
+        )
         for state in ("RUNNING", end):
-            asked(api, "POST", f"/flow_runs/{run['id']}/set_state",
-                  {"state": {"type": state, "name": state.title()}, "force": True})  # fmt: skip
+            asked(
+                api,
+                "POST",
+                f"/flow_runs/{run['id']}/set_state",
+                {"state": {"type": state, "name": state.title()}, "force": True},
+            )
     wanted = {"deployments": {"id": {"any_": [started]}}}
     deadline = time.monotonic() + 60
     while not (runs := asked(api, "POST", "/flow_runs/filter", wanted)):

@@ -83,8 +83,13 @@ def given(*arguments: str) -> Namespace:
 
 
 def endpoint(provider: Provider, name: str = "small", **more: Any) -> str:
-    parts = {"model": MODEL, "dimensions": 64, "price_per_million_tokens": 2,
-             "key_env": "SMALL_KEY", **more}  # fmt: skip
+    parts = {
+        "model": MODEL,
+        "dimensions": 64,
+        "price_per_million_tokens": 2,
+        "key_env": "SMALL_KEY",
+        **more,
+    }
     return f"{name}={provider.url}," + ",".join(f"{k}={v}" for k, v in parts.items())
 
 
@@ -111,8 +116,16 @@ def test_a_wider_model_is_better_on_a_real_collection(
 ) -> None:
     if not (DATA / name).is_dir():
         pytest.skip(f"no collection in {DATA / name}")
-    options = given("--collection", str(DATA / name), "--in-process", "wordllama-64,wordllama-256",
-                    "--sample-documents", "500", "--max-queries", "60")  # fmt: skip
+    options = given(
+        "--collection",
+        str(DATA / name),
+        "--in-process",
+        "wordllama-64,wordllama-256",
+        "--sample-documents",
+        "500",
+        "--max-queries",
+        "60",
+    )
     found, plan = run(options, database, ledger_url)
     assert plan == []
     sample = found["sample"]
@@ -137,8 +150,15 @@ def test_a_wider_model_is_better_on_a_real_collection(
 def test_a_second_run_pays_nothing_and_says_the_same(
     provider: Provider, folder: Path, database: psycopg.Connection[Any], ledger_url: str
 ) -> None:
-    options = given("--collection", str(folder), "--in-process", "wordllama-64", "--yes",
-                    "--endpoint", endpoint(provider))  # fmt: skip
+    options = given(
+        "--collection",
+        str(folder),
+        "--in-process",
+        "wordllama-64",
+        "--yes",
+        "--endpoint",
+        endpoint(provider),
+    )
     first, plan = run(options, database, ledger_url)
     asked = len(provider.asked)
     texts = [t for a in provider.admitted for t in a.texts]
@@ -166,12 +186,22 @@ def test_a_second_run_pays_nothing_and_says_the_same(
 
 
 def test_nothing_is_paid_unasked_and_no_more_than_the_cap(
-    provider: Provider, folder: Path, database: psycopg.Connection[Any], ledger_url: str,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    provider: Provider,
+    folder: Path,
+    database: psycopg.Connection[Any],
+    ledger_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("y"))  # not a terminal: its yes does not count
-    base = ["--collection", str(folder), "--in-process", "wordllama-64",
-            "--endpoint", endpoint(provider)]  # fmt: skip
+    base = [
+        "--collection",
+        str(folder),
+        "--in-process",
+        "wordllama-64",
+        "--endpoint",
+        endpoint(provider),
+    ]
     with pytest.raises(Refused, match="add --yes"):
         run(given(*base), database, ledger_url)
     assert "small: 60 texts go to http://127.0.0.1" in capsys.readouterr().err
@@ -184,12 +214,24 @@ def test_nothing_is_paid_unasked_and_no_more_than_the_cap(
 
 
 def test_who_cannot_be_measured_is_named_and_the_others_are(
-    provider: Provider, folder: Path, database: psycopg.Connection[Any], ledger_url: str,
+    provider: Provider,
+    folder: Path,
+    database: psycopg.Connection[Any],
+    ledger_url: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("SMALL_KEY", "sk-wrong-9876543210")
-    options = given("--collection", str(folder), "--in-process", "wordllama-64,wordllama-128",
-                    "--yes", "--endpoint", endpoint(provider), "--current", "small")  # fmt: skip
+    options = given(
+        "--collection",
+        str(folder),
+        "--in-process",
+        "wordllama-64,wordllama-128",
+        "--yes",
+        "--endpoint",
+        endpoint(provider),
+        "--current",
+        "small",
+    )
     found, _ = run(options, database, ledger_url)
     assert "does not let us in" in found["not_measured"]["small"]
     assert "the variable SMALL_KEY" in found["not_measured"]["small"]
@@ -202,8 +244,14 @@ def test_without_judgements_questions_are_generated_and_called_so(
     folder: Path, database: psycopg.Connection[Any], ledger_url: str
 ) -> None:
     (folder / "qrels.tsv").unlink()
-    options = given("--collection", str(folder), "--in-process", "wordllama-64,wordllama-64-cased",
-                    "--max-queries", "25")  # fmt: skip
+    options = given(
+        "--collection",
+        str(folder),
+        "--in-process",
+        "wordllama-64,wordllama-64-cased",
+        "--max-queries",
+        "25",
+    )
     with pytest.raises(BadInput, match=r"qrels\.tsv is not there"):
         embedders.prepare(options, None)
     (folder / "queries.jsonl").unlink()
@@ -216,8 +264,14 @@ def test_without_judgements_questions_are_generated_and_called_so(
 def test_where_no_keywords_are_served_there_is_no_hybrid(
     folder: Path, database: psycopg.Connection[Any], ledger_url: str
 ) -> None:
-    options = given("--collection", str(folder), "--in-process", "wordllama-64,wordllama-128",
-                    "--rank-by", "hybrid")  # fmt: skip
+    options = given(
+        "--collection",
+        str(folder),
+        "--in-process",
+        "wordllama-64,wordllama-128",
+        "--rank-by",
+        "hybrid",
+    )
     prepared = embedders.prepare(options, None)
     prepared = replace(prepared, sample=replace(prepared.sample, full_text="none"))
     caches = partial(embedders.cache_of, prepared)
@@ -230,48 +284,76 @@ def test_where_no_keywords_are_served_there_is_no_hybrid(
 def test_one_error_names_every_problem(folder: Path, provider: Provider) -> None:
     (folder / "qrels.tsv").write_text("q1\td99\t1\n")
     options = given(
-        "--collection", str(folder), "--in-process", "wordllama-512",
-        "--endpoint", "Bad Name=nowhere,model=m,dimensions=0,colour=red",
-        "--endpoint", endpoint(provider, "two", key_env="NOT_SET"),
-        "--endpoint", "three=block:vendor,model=m,dimensions=4,price_per_million_tokens=1",
-        "--sample-documents", "3", "--current", "nobody",
-    )  # fmt: skip
+        "--collection",
+        str(folder),
+        "--in-process",
+        "wordllama-512",
+        "--endpoint",
+        "Bad Name=nowhere,model=m,dimensions=0,colour=red",
+        "--endpoint",
+        endpoint(provider, "two", key_env="NOT_SET"),
+        "--endpoint",
+        "three=block:vendor,model=m,dimensions=4,price_per_million_tokens=1",
+        "--sample-documents",
+        "3",
+        "--current",
+        "nobody",
+    )
     with pytest.raises(BadInput) as caught:
         embedders.prepare(options, None)
     said = caught.value.render()
     for part in (
-        "--in-process wordllama-512", "'nowhere' is no address", "dimensions=0",
-        "'colour=red' is none of", "price_per_million_tokens= is missing",
-        "lower-case letters, digits and hyphens", "NOT_SET (key_env) is not set",
-        "so it needs --workload", "--sample-documents must be at least 10",
+        "--in-process wordllama-512",
+        "'nowhere' is no address",
+        "dimensions=0",
+        "'colour=red' is none of",
+        "price_per_million_tokens= is missing",
+        "lower-case letters, digits and hyphens",
+        "NOT_SET (key_env) is not set",
+        "so it needs --workload",
+        "--sample-documents must be at least 10",
         "document 'd99' is not in docs.jsonl",
-    ):  # fmt: skip
+    ):
         assert part in said
     with pytest.raises(BadInput, match="at least two embedders"):
         embedders.prepare(given("--collection", str(folder), "--in-process", "wordllama-64"), None)
 
 
 def test_a_workload_against_a_block_of_the_ledger(
-    provider: Provider, ledger: psycopg.Connection[Any], ledger_url: str, target_url: str,
-    database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    provider: Provider,
+    ledger: psycopg.Connection[Any],
+    ledger_url: str,
+    target_url: str,
+    database: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     make_source(target_url, 60)
-    database.execute("CREATE TABLE known_item_query (query_id text, text text, relevant text,"
-                     " grade int)")  # fmt: skip
+    database.execute(
+        "CREATE TABLE known_item_query (query_id text, text text, relevant text, grade int)"
+    )
     database.execute(
         "INSERT INTO known_item_query SELECT 'q-' || n, 'put the thing ' || n, 'op-' ||"
         " lpad(n::text, 6, '0'), 1 FROM generate_series(1, 30) AS n"
     )
-    workload = demo_workload(chunking={"method": "window", "max_characters": 100,
-                                       "overlap_characters": 20})  # fmt: skip
+    workload = demo_workload(
+        chunking={"method": "window", "max_characters": 100, "overlap_characters": 20}
+    )
     ready_generation(ledger, workload, target_url, target_url)
     monkeypatch.setenv("QAFILA_SECRET_VENDOR", KEY)
     record_connection(ledger, "vendor", EmbeddingEndpoint(url=provider.url, api_key=KEY))
     options = given(
-        "--workload", workload.name, "--in-process", "none", "--sample-documents", "40", "--yes",
-        "--endpoint", f"other=block:vendor,model={MODEL},dimensions=64,price_per_million_tokens=1",
-        "--rank-by", "hybrid",
-    )  # fmt: skip
+        "--workload",
+        workload.name,
+        "--in-process",
+        "none",
+        "--sample-documents",
+        "40",
+        "--yes",
+        "--endpoint",
+        f"other=block:vendor,model={MODEL},dimensions=64,price_per_million_tokens=1",
+        "--rank-by",
+        "hybrid",
+    )
     found, _ = run(options, database, ledger_url, ledger)
     used = next(n for n, s in IN_PROCESS.items() if s == workload.corpus.embedder)
     assert found["current"] == used
@@ -290,13 +372,21 @@ def test_a_workload_against_a_block_of_the_ledger(
 
 @pytest.mark.slow
 def test_the_command_keeps_evidence_and_what_it_paid_for_beside_the_target(
-    provider: Provider, ledger: psycopg.Connection[Any], target_url: str,
-    database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch,
+    provider: Provider,
+    ledger: psycopg.Connection[Any],
+    target_url: str,
+    database: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     make_source(target_url, 30)
-    embedder = {"kind": "openai", "block": "vendor", "model": MODEL, "dimensions": 64,
-                "price_per_million_tokens": 1}  # fmt: skip
+    embedder = {
+        "kind": "openai",
+        "block": "vendor",
+        "model": MODEL,
+        "dimensions": 64,
+        "price_per_million_tokens": 1,
+    }
     workload = demo_workload(embedder=embedder, cache=True)
     workload = Workload.model_validate(
         {**workload.model_dump(), "queries": {"judged": {"kind": "generated", "queries": 30}}}
@@ -329,9 +419,12 @@ def test_the_command_keeps_evidence_and_what_it_paid_for_beside_the_target(
 
 
 def test_the_decision_record_shows_what_was_compared_on_this_corpus(
-    ledger: psycopg.Connection[Any], target_url: str, database: psycopg.Connection[Any],
-    ledger_url: str, folder: Path,
-) -> None:  # fmt: skip
+    ledger: psycopg.Connection[Any],
+    target_url: str,
+    database: psycopg.Connection[Any],
+    ledger_url: str,
+    folder: Path,
+) -> None:
     fill_source(target_url)
     workload, generation = apply_demo(ledger, target_url)
     name = workload.name
@@ -361,9 +454,11 @@ def test_the_decision_record_shows_what_was_compared_on_this_corpus(
 
 @pytest.mark.slow
 def test_the_command_prints_one_json_object_and_fails_when_somebody_was_not_measured(
-    folder: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    provider: Provider,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     base = ["bench", "--collection", str(folder), "--in-process", "wordllama-64,wordllama-128"]
     monkeypatch.setattr(sys, "argv", [*base, "--json"])
     embedders.main()

@@ -16,8 +16,22 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # at a thousandth of its speed the load takes many minutes
-LIVE = [sys.executable, "-W", "ignore", "-m", "benchmarks.live", "--layout", "table",
-        "--rows", "3000", "--alone-seconds", "1", "--speed", "0.001", "--no-shield"]  # fmt: skip
+LIVE = [
+    sys.executable,
+    "-W",
+    "ignore",
+    "-m",
+    "benchmarks.live",
+    "--layout",
+    "table",
+    "--rows",
+    "3000",
+    "--alone-seconds",
+    "1",
+    "--speed",
+    "0.001",
+    "--no-shield",
+]
 
 
 @pytest.fixture

@@ -33,9 +33,11 @@ assert signal.getsignal(signal.SIGTERM) is before
 @pytest.mark.parametrize(("how", "code"), [("wait", 128 + signal.SIGTERM), ("end", 0)])
 def test_no_server_is_left(how: str, code: int) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", CHILD, how], cwd=ROOT, stdout=subprocess.PIPE,
+        [sys.executable, "-W", "ignore", "-c", CHILD, how],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     assert child.stdout
     told = json.loads(child.stdout.readline())
     if how == "wait":
@@ -71,10 +73,24 @@ def test_no_server_is_left_by_a_test_session_that_is_told_to_end(tmp_path: Path)
         "    time.sleep(60)\n"
     )
     child = subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path,
-         "-c", os.devnull, tmp_path],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            tmp_path,
+            "-c",
+            os.devnull,
+            tmp_path,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     try:
         deadline = time.monotonic() + 60
         while not told.exists():

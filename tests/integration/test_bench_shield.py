@@ -80,9 +80,12 @@ def test_what_somebody_moved_meanwhile_is_left(foreign: subprocess.Popen[str]) -
 
 def _start(code: str, *args: str, said: str = "begun") -> subprocess.Popen[str]:
     child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, *args], cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,  
-    )  # fmt: skip
+        [sys.executable, "-W", "ignore", "-c", code, *args],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert child.stdout
     assert child.stdout.readline().strip() == said
     return child

@@ -101,7 +101,11 @@ def test_a_command_without_a_stack_starts_no_server_of_prefects(tmp_path: Path) 
     )
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "QAFILA_"))}
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120,
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
         env={**kept, "QAFILA_HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "prefect")},
-    )  # fmt: skip
+    )
     assert "No Prefect API URL" in done.stderr, done.stderr

@@ -26,9 +26,12 @@ from qafila.workload.fingerprint import VectorPart
 from tests.corpus import demo_workload
 
 OLD_INDEX = {
-    "kind": "pgvector", "block": "demo-source", "table": "old_index", "key": ["id"],
+    "kind": "pgvector",
+    "block": "demo-source",
+    "table": "old_index",
+    "key": ["id"],
     "vectors": {"model": "wordllama-l2_supercat", "revision": "cased"},
-}  # fmt: skip
+}
 WORDS = [
     "bucket",
     "queue",
@@ -61,8 +64,9 @@ class Index:
         self, low: Key | None, high: Key | None, batch_rows: int
     ) -> Iterator[Sequence[SourceRow]]:
         self.asked.append(low)
-        rows = [r for r in self.rows if (low is None or r.key > low)
-                and (high is None or r.key <= high)]  # fmt: skip
+        rows = [
+            r for r in self.rows if (low is None or r.key > low) and (high is None or r.key <= high)
+        ]
         for start in range(0, len(rows), batch_rows):
             yield rows[start : start + batch_rows]
 
@@ -150,9 +154,14 @@ def test_parts_of_a_corpus_that_do_not_fit_are_all_named() -> None:
     corpus = demo_workload().corpus.model_dump()
     with pytest.raises(ValidationError) as error:
         Corpus.model_validate(
-            {**corpus, "cache": True, "bridge": {}, "chunking": {"method": "window"},
-             "target": {"kind": "qdrant", "block": "there"}}
-        )  # fmt: skip
+            {
+                **corpus,
+                "cache": True,
+                "bridge": {},
+                "chunking": {"method": "window"},
+                "target": {"kind": "qdrant", "block": "there"},
+            }
+        )
     for words in ("cache needs", "bridge needs a target", "that holds vectors", "by whole"):
         assert words in str(error.value)
 

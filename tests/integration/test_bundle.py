@@ -28,8 +28,14 @@ from tests.integration.applied import apply_demo
 NAME = "aws-docs-search"
 FIRST, SECOND = f"{NAME}-g1-e3", f"{NAME}-g1-e8"
 PASSWORD = "correct-horse-battery"
-FILES = ["MANIFEST.json", "approvals.json", "certificate.json", "evidence.jsonl", "looks.parquet",
-         "rollout.html"]  # fmt: skip
+FILES = [
+    "MANIFEST.json",
+    "approvals.json",
+    "certificate.json",
+    "evidence.jsonl",
+    "looks.parquet",
+    "rollout.html",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +55,25 @@ def look(ledger: psycopg.Connection[Any], rollout: str, number: int, weight: int
     ledger.execute(
         statement("canary", "put_look"),
         {
-            "workload": NAME, "generation": 1, "rollout": rollout, "number": number,
-            "step": f"{weight} %", "weight": weight, "acknowledged": weight,
+            "workload": NAME,
+            "generation": 1,
+            "rollout": rollout,
+            "number": number,
+            "step": f"{weight} %",
+            "weight": weight,
+            "acknowledged": weight,
             "observed": weight / 100 / 3,
-            "counts": Jsonb({"baseline": {"requests": 90, "bad": 2, "latency": 2},
-                             "candidate": {"requests": 10, "bad": 1, "flagged": 1}}),
+            "counts": Jsonb(
+                {
+                    "baseline": {"requests": 90, "bad": 2, "latency": 2},
+                    "candidate": {"requests": 10, "bad": 1, "flagged": 1},
+                }
+            ),
             "e_values": Jsonb({"errors": 1.25, "tenant": 0.1 + 0.2, "fine": 3.0}),
-            "verdict": "INCONCLUSIVE", "sentence": f"look {number}",
+            "verdict": "INCONCLUSIVE",
+            "sentence": f"look {number}",
         },
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -65,29 +81,72 @@ def two_rollouts(ledger: psycopg.Connection[Any], target_url: str) -> None:
     """One that was taken back, then one that was promoted after two persons said yes."""
     apply_demo(ledger, target_url)
     note(ledger, "validation", Verdict.PASS)
-    drill = note(ledger, "drill", Verdict.PASS, seconds_to_zero=0.012, flips=3, weight=1,
-                 failed_requests=0, versions={"router": "1"}, valid_hours=24)  # fmt: skip
+    drill = note(
+        ledger,
+        "drill",
+        Verdict.PASS,
+        seconds_to_zero=0.012,
+        flips=3,
+        weight=1,
+        failed_requests=0,
+        versions={"router": "1"},
+        valid_hours=24,
+    )
     ledger.execute(
         statement("ledger", "issue_certificate"),
-        {"workload": NAME, "generation": 1, "router": "edge-1", "versions": Jsonb({"router": "1"}),
-         "seconds_to_zero": 0.012, "failed_requests": 0, "evidence_number": drill,
-         "valid_hours": 24},
-    )  # fmt: skip
+        {
+            "workload": NAME,
+            "generation": 1,
+            "router": "edge-1",
+            "versions": Jsonb({"router": "1"}),
+            "seconds_to_zero": 0.012,
+            "failed_requests": 0,
+            "evidence_number": drill,
+            "valid_hours": 24,
+        },
+    )
     look(ledger, FIRST, 1, 5)
-    note(ledger, "rollback", Verdict.PASS, seconds_to_zero=0.02, why="errors: canary 9 of 10",
-         from_weight=5, final_weight=0)  # fmt: skip
-    note(ledger, "rollout", Verdict.FAIL, says=f"{NAME} g1: errors: canary 9 of 10.",
-         rollout=FIRST, requests=100, failed_requests=0)  # fmt: skip
+    note(
+        ledger,
+        "rollback",
+        Verdict.PASS,
+        seconds_to_zero=0.02,
+        why="errors: canary 9 of 10",
+        from_weight=5,
+        final_weight=0,
+    )
+    note(
+        ledger,
+        "rollout",
+        Verdict.FAIL,
+        says=f"{NAME} g1: errors: canary 9 of 10.",
+        rollout=FIRST,
+        requests=100,
+        failed_requests=0,
+    )
     look(ledger, SECOND, 1, 5)
-    approvals.ask(ledger, Question(f"canary-{SECOND}-above-5", NAME, 1, f"{NAME} above 5 %",
-                                   "Go above?", 60, 2, "Idris"))  # fmt: skip
+    approvals.ask(
+        ledger,
+        Question(
+            f"canary-{SECOND}-above-5", NAME, 1, f"{NAME} above 5 %", "Go above?", 60, 2, "Idris"
+        ),
+    )
     for who in ("Amal", "Sami"):
         approvals.answer(ledger, f"canary-{SECOND}-above-5", "approve", by=who, notes=f"by {who}")
     look(ledger, SECOND, 2, 50)
-    note(ledger, "rollout", Verdict.PASS, says=f"{NAME} g1: promoted; harm ×2 rejected.",
-         rollout=SECOND, requests=200, failed_requests=0, final_weight=100,
-         steps=[{"step": "5 %", "weight": 5, "verdict": "PASS", "sentence": "fine",
-                 "requests": 100}])  # fmt: skip
+    note(
+        ledger,
+        "rollout",
+        Verdict.PASS,
+        says=f"{NAME} g1: promoted; harm ×2 rejected.",
+        rollout=SECOND,
+        requests=200,
+        failed_requests=0,
+        final_weight=100,
+        steps=[
+            {"step": "5 %", "weight": 5, "verdict": "PASS", "sentence": "fine", "requests": 100}
+        ],
+    )
 
 
 pytestmark = pytest.mark.usefixtures("two_rollouts")
@@ -98,8 +157,13 @@ def test_each_rollout_has_its_own_rows_looks_and_answers(ledger: psycopg.Connect
     first, second = collect_rollout(ledger, NAME, FIRST), collect_rollout(ledger, NAME)
     assert (first.rollout, second.rollout) == (FIRST, SECOND)
     assert [r.kind for r in first.rows] == ["validation", "drill", "rollback", "rollout"]
-    assert [r.kind for r in second.rows] == ["validation", "drill", "approval", "approval",
-                                             "rollout"]  # fmt: skip
+    assert [r.kind for r in second.rows] == [
+        "validation",
+        "drill",
+        "approval",
+        "approval",
+        "rollout",
+    ]
     assert (len(first.looks), len(second.looks)) == (1, 2)
     assert first.approvals == []
     assert [a.name for a in second.approvals[0].answers] == ["Amal", "Sami"]
@@ -185,17 +249,25 @@ def drop_row(text: str) -> str:
     [
         ("rollout.html", lambda t: t + " ", "rollout.html was changed", None),
         ("evidence.jsonl", change_row, "row 2 was changed after it was written", None),
-        ("evidence.jsonl", lambda t: t.replace('"digest": "', '"digest": "0'),
-         "row 1 was changed", "row 1 is another one in the ledger"),
+        (
+            "evidence.jsonl",
+            lambda t: t.replace('"digest": "', '"digest": "0'),
+            "row 1 was changed",
+            "row 1 is another one in the ledger",
+        ),
         ("approvals.json", None, "approvals.json is missing", None),
         ("looks.parquet", None, "looks.parquet is missing", None),
         ("more.txt", lambda _: "more", "more.txt is not of this bundle", None),
     ],
-)  # fmt: skip
+)
 def test_what_was_changed_is_named(
-    ledger: psycopg.Connection[Any], tmp_path: Path, file: str, change: Any, alone: str,
+    ledger: psycopg.Connection[Any],
+    tmp_path: Path,
+    file: str,
+    change: Any,
+    alone: str,
     by_ledger: str | None,
-) -> None:  # fmt: skip
+) -> None:
     place = tmp_path / "kept"
     write_bundle(ledger, collect_rollout(ledger, NAME), place)
     path = place / file
@@ -218,8 +290,9 @@ def test_who_writes_the_manifest_anew_is_found_by_the_ledger(
     ledger.execute("DELETE FROM qafila.evidence WHERE number = 1")
     assert check_bundle(tmp_path / "kept", None).intact
     assert check_bundle(tmp_path / "kept", ledger).problems == (
-        "row 1 is not in the ledger", "look 2 is another one in the ledger",
-    )  # fmt: skip
+        "row 1 is not in the ledger",
+        "look 2 is another one in the ledger",
+    )
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", "[]", '{"format": 9, "files": {}}'])
@@ -242,14 +315,26 @@ def test_no_secret_leaves_and_the_row_says_that_one_was_taken_out(
     monkeypatch.setenv("QAFILA_SECRET_EDGE", "another-of-them")
     ledger.execute(
         statement("ledger", "put_connection"),
-        {"name": "leaky", "kind": "qafila-postgres", "has_secret": False,
-         "settings": Jsonb({"url": f"postgresql://me:{PASSWORD}@h/db"})},
-    )  # fmt: skip
+        {
+            "name": "leaky",
+            "kind": "qafila-postgres",
+            "has_secret": False,
+            "settings": Jsonb({"url": f"postgresql://me:{PASSWORD}@h/db"}),
+        },
+    )
     look(ledger, SECOND, 3, 50)
-    ledger.execute("UPDATE qafila.look SET sentence = %s WHERE number = 3",
-                   [f"no answer from http://u:{PASSWORD}@h with another-of-them"])  # fmt: skip
-    leaky = note(ledger, "rollout", Verdict.FAIL, rollout=SECOND, says=f"{PASSWORD} was refused",
-                 blind=[f"http://x:{PASSWORD}@h"])  # fmt: skip
+    ledger.execute(
+        "UPDATE qafila.look SET sentence = %s WHERE number = 3",
+        [f"no answer from http://u:{PASSWORD}@h with another-of-them"],
+    )
+    leaky = note(
+        ledger,
+        "rollout",
+        Verdict.FAIL,
+        rollout=SECOND,
+        says=f"{PASSWORD} was refused",
+        blind=[f"http://x:{PASSWORD}@h"],
+    )
     bundle = write_bundle(ledger, collect_rollout(ledger, NAME), tmp_path / "kept")
     with duckdb.connect() as database:
         looks = database.execute(
@@ -298,8 +383,15 @@ def test_a_rollout_that_went_back_before_it_looked_has_its_way_back(
     ledger: psycopg.Connection[Any],
 ) -> None:
     note(ledger, "rollback", Verdict.PASS, seconds_to_zero=0.01, why="the candidate is not healthy")
-    note(ledger, "rollout", Verdict.ERROR, rollout=f"{NAME}-g1-e9", seconds=0.5, requests=0,
-         says=f"{NAME} g1: Unavailable: the candidate is not healthy.")  # fmt: skip
+    note(
+        ledger,
+        "rollout",
+        Verdict.ERROR,
+        rollout=f"{NAME}-g1-e9",
+        seconds=0.5,
+        requests=0,
+        says=f"{NAME} g1: Unavailable: the candidate is not healthy.",
+    )
     facts = collect_rollout(ledger, NAME)
     assert (facts.rollout, len(facts.looks)) == (f"{NAME}-g1-e9", 0)
     assert "rollback" in [row.kind for row in facts.rows]

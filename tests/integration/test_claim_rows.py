@@ -39,8 +39,9 @@ COLUMNS = "number, state, owner, owner_pid, owner_run, epoch, error, waits_for, 
 def generation(ledger: Ledger, target_url: str) -> Generation:
     """A generation with three shards, beside another number and another workload with the same."""
     _, made = apply_demo(ledger, target_url)
-    ledger.execute("ALTER TABLE qafila.shard DROP CONSTRAINT IF EXISTS"
-                   " shard_workload_generation_fkey")  # fmt: skip
+    ledger.execute(
+        "ALTER TABLE qafila.shard DROP CONSTRAINT IF EXISTS shard_workload_generation_fkey"
+    )
     for one in (replace(made, number=7), replace(made, workload="another"), made):
         put_shards(ledger, one, RANGES)
     return made
@@ -72,8 +73,10 @@ def test_a_plan_is_stored_once_in_order_with_its_ends_open(
     put_shards(ledger, generation, [KeyRange([1], [2], 99)], Forgotten(1, 40, Spent(tokens=9)))
     found = list_shards(ledger, generation)
     assert [(s.number, s.low_key, s.high_key, s.rows_planned) for s in found] == [
-        (0, None, [10], 3), (1, [10], [20], 4), (2, [20], None, 5),
-    ]  # fmt: skip
+        (0, None, [10], 3),
+        (1, [10], [20], 4),
+        (2, [20], None, 5),
+    ]
     assert {(s.state, s.epoch, s.owner, s.owner_pid, s.rows_loaded) for s in found} == {
         ("planned", 0, None, None, 0)
     }
@@ -84,9 +87,11 @@ def test_a_claim_names_its_owner_and_touches_one_row(
     ledger: Ledger, generation: Generation
 ) -> None:
     before = others(ledger, generation)
-    ledger.execute("UPDATE qafila.shard SET error = 'failed', waits_for = 'a slot'"
-                   " WHERE workload = %s AND generation = %s",
-                   [generation.workload, generation.number])  # fmt: skip
+    ledger.execute(
+        "UPDATE qafila.shard SET error = 'failed', waits_for = 'a slot'"
+        " WHERE workload = %s AND generation = %s",
+        [generation.workload, generation.number],
+    )
     first = claim_shard(ledger, generation, run_id="run-1")
     assert first is not None
     assert (first.number, first.epoch, first.state) == (0, 1, "claimed")
@@ -159,8 +164,10 @@ def test_a_beat_adds_what_was_spent_and_renews_the_claim(
         claimed = claim_shard(ledger, one)  # the same number and epoch in each
         assert claimed is not None
         assert (claimed.number, claimed.epoch) == (0, 1)
-    ledger.execute("UPDATE qafila.shard SET heartbeat = clock_timestamp() - interval '1 hour'"
-                   " WHERE state = 'claimed'")  # fmt: skip
+    ledger.execute(
+        "UPDATE qafila.shard SET heartbeat = clock_timestamp() - interval '1 hour'"
+        " WHERE state = 'claimed'"
+    )
     before = others(ledger, generation)
     assert beat_shard(ledger, generation, mark(1), Spent())
     spent = Spent(copied=1, reused=2, embedded=3, tokens=4, cost=Decimal("0.5"))
@@ -190,8 +197,10 @@ def test_a_shard_is_given_back_with_its_reason_by_its_epoch_alone(
     release_shard(ledger, generation, ours, "no space")
     found = rows(ledger, generation)
     assert [(r[1], r[6]) for r in found] == [
-        ("planned", "no space"), ("claimed", None), ("planned", None),
-    ]  # fmt: skip
+        ("planned", "no space"),
+        ("claimed", None),
+        ("planned", None),
+    ]
     assert others(ledger, generation) == before
 
 
@@ -204,8 +213,10 @@ def test_the_dead_of_this_machine_let_go_and_nobody_else(
     here = "(workload, generation) = (%s, %s)"
     key = [generation.workload, generation.number]
     ledger.execute(f"UPDATE qafila.shard SET owner_pid = 11 WHERE {here} AND number = 0", key)
-    ledger.execute(f"UPDATE qafila.shard SET owner_pid = 11, owner = 'elsewhere' WHERE {here}"
-                   " AND number = 1", key)  # fmt: skip
+    ledger.execute(
+        f"UPDATE qafila.shard SET owner_pid = 11, owner = 'elsewhere' WHERE {here} AND number = 1",
+        key,
+    )
     ledger.execute("UPDATE qafila.shard SET owner_pid = 11 WHERE generation = 7")
     ledger.execute("UPDATE qafila.shard SET owner_pid = 11 WHERE workload = 'another'")
     before = others(ledger, generation)

@@ -137,12 +137,18 @@ def test_the_old_column_goes_with_its_indexes_by_the_command(
     make_item_table(target, 4)
     target.execute("CREATE INDEX item_by_vector ON item USING hnsw (embedding vector_cosine_ops)")
     workload = applied(
-        ledger, target_url,
-        source={"kind": "postgres", "block": "demo-target", "table": "item", "key": ["id"],
-                "text": ["body"]},
+        ledger,
+        target_url,
+        source={
+            "kind": "postgres",
+            "block": "demo-target",
+            "table": "item",
+            "key": ["id"],
+            "text": ["body"],
+        },
         target={"kind": "pgvector", "block": "demo-target", "column": LAYOUT.model_dump()},
         chunking={"method": "whole"},
-    )  # fmt: skip
+    )
     name = workload.name
     generation = opened(ledger, workload, Phase.PROMOTED)
     assert plan_clean_up(ledger, name).leftovers == ()
@@ -191,8 +197,9 @@ def test_what_serves_or_is_returned_to_is_never_deleted(data: st.DataObject) -> 
     alias = Alias("w", data.draw(some), data.draw(some), data.draw(some), 1)
     life = lives(phases, data.draw(st.sets(st.sampled_from([0, *phases]))))
     settled = alias.generation is not None and phases[alias.generation] in (
-        Phase.SETTLED, Phase.CLEANED,
-    )  # fmt: skip
+        Phase.SETTLED,
+        Phase.CLEANED,
+    )
     for number in (0, *phases):
         if reason_to_keep("w", number, alias, phases, life.get(number)) is not None:
             continue

@@ -30,10 +30,16 @@ def router(tmp_path: Path) -> Iterator[GatewayApiRouter]:
         running_gateway(cluster, log) as gateway,
     ):
         settings: dict[str, Any] = {
-            "kind": "gateway-api", "block": "cluster", "namespace": "shop", "route": "search",
-            "rule": 1, "baseline_backend": "old", "candidate_backend": "new",
-            "entry_url": gateway.url, "log": str(log),
-        }  # fmt: skip
+            "kind": "gateway-api",
+            "block": "cluster",
+            "namespace": "shop",
+            "route": "search",
+            "rule": 1,
+            "baseline_backend": "old",
+            "candidate_backend": "new",
+            "entry_url": gateway.url,
+            "log": str(log),
+        }
         client = connect_kubernetes(api_url=cluster.url, token_file=str(token))
         opened = GatewayApiRouter(Settings.model_validate(settings), client)
         opened.install()

@@ -58,8 +58,9 @@ def database(connect: Callable[[], psycopg.Connection]) -> psycopg.Connection:
             [(k, f"text {k}", Vector(v)) for k, v in zip(KEYS, unit(6, OLD), strict=True)],
         )
     connection.execute("ALTER TABLE item ALTER embedding SET NOT NULL")
-    connection.execute("CREATE INDEX item_by_vector ON item USING hnsw"
-                       " (embedding vector_cosine_ops)")  # fmt: skip
+    connection.execute(
+        "CREATE INDEX item_by_vector ON item USING hnsw (embedding vector_cosine_ops)"
+    )
     return connection
 
 
@@ -120,8 +121,9 @@ def test_cutover_and_return_swap_the_names_and_the_pointer_row_together(
         assert columns(database)["embedding"] == ("vector(4)", False)
         assert columns(database)["embedding_g1"] == ("vector(8)", False)
     assert {c.generation: c.required for c in column_swap.list_columns(database, "live")} == {
-        0: True, 1: False,
-    }  # fmt: skip
+        0: True,
+        1: False,
+    }
     names = database.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'item'").fetchall()
     assert {n for (n,) in names} == {"item_pkey", "item_by_vector", "item_embedding_g1_hnsw"}
 
@@ -372,14 +374,16 @@ def test_what_would_stay_with_the_old_vectors_is_named_before_anything_changes(
     database.execute("CREATE VIEW shown AS SELECT id, embedding FROM item")
     database.execute("ALTER TABLE item ADD CHECK (vector_dims(embedding) = 4)")
     database.execute("ALTER TABLE item ALTER embedding SET DEFAULT '[1,0,0,0]'")
-    database.execute("CREATE ROLE reader_of_vectors; GRANT SELECT (embedding) ON item"
-                     " TO reader_of_vectors")  # fmt: skip
+    database.execute(
+        "CREATE ROLE reader_of_vectors; GRANT SELECT (embedding) ON item TO reader_of_vectors"
+    )
     database.execute("CREATE PUBLICATION sent FOR TABLE item")
     try:
         found = "\n".join(open_store(database, PLACE).problems())
     finally:
-        database.execute("REVOKE SELECT (embedding) ON item FROM reader_of_vectors;"
-                         "DROP ROLE reader_of_vectors")  # fmt: skip
+        database.execute(
+            "REVOKE SELECT (embedding) ON item FROM reader_of_vectors;DROP ROLE reader_of_vectors"
+        )
     for thing in ("view shown", "constraint", "default value", "privileges", "publication sent"):
         assert thing in found
     assert "embedding_g1" not in columns(database)
@@ -390,9 +394,12 @@ def test_what_the_workload_says_against_the_layout_is_said_at_once(
 ) -> None:
     corpus = demo_workload(
         chunking={"method": "window"},
-        target={"kind": "pgvector", "block": "demo-target",
-                "column": {"table": "item", "key": ["id"], "column": "embedding"}},
-    ).corpus  # fmt: skip
+        target={
+            "kind": "pgvector",
+            "block": "demo-target",
+            "column": {"table": "item", "key": ["id"], "column": "embedding"},
+        },
+    ).corpus
     assert len(table_of(corpus).problems) == 4
     elsewhere = Corpus.model_validate(
         {**corpus.model_dump(), "source": {"kind": "objects", "location": "x", "format": "csv"}}
@@ -443,10 +450,14 @@ def test_an_index_that_outgrows_its_memory_is_stopped_and_leaves_nothing(
     tight = TARGET.model_copy(update={"index_memory_mb": 1})
     store = ColumnStore(database, PLACE, tight, ITEM, patience=HASTY)
     store.prepare()
-    database.execute("INSERT INTO item (id, body, embedding) SELECT 'x' || n, 'x', '[1,0,0,0]'"
-                     " FROM generate_series(1, 3000) n")  # fmt: skip
-    database.execute("UPDATE item SET embedding_g1 = (SELECT array_agg(random())::vector"
-                     " FROM generate_series(1, 8) WHERE item.id <> '')")  # fmt: skip
+    database.execute(
+        "INSERT INTO item (id, body, embedding) SELECT 'x' || n, 'x', '[1,0,0,0]'"
+        " FROM generate_series(1, 3000) n"
+    )
+    database.execute(
+        "UPDATE item SET embedding_g1 = (SELECT array_agg(random())::vector"
+        " FROM generate_series(1, 8) WHERE item.id <> '')"
+    )
     with pytest.raises(BackfillHalted, match="does not fit into 1 MB"):
         store.build_index()
     names = database.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'item'").fetchall()
@@ -458,8 +469,10 @@ def test_an_index_build_that_was_broken_off_is_cleared(
 ) -> None:
     fill(store, *KEYS)
     store.build_index()
-    database.execute("UPDATE pg_index SET indisvalid = false"
-                     " WHERE indexrelid = 'item_embedding_g1_hnsw'::regclass")  # fmt: skip
+    database.execute(
+        "UPDATE pg_index SET indisvalid = false"
+        " WHERE indexrelid = 'item_embedding_g1_hnsw'::regclass"
+    )
     store.build_index()
     asked = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'item_embedding_g1_hnsw'::regclass"
     assert database.execute(asked).fetchone() == (True,)

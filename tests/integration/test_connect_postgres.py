@@ -56,9 +56,15 @@ def test_what_the_address_says_is_done_and_logged(
 
 @pytest.mark.parametrize(
     "address",
-    ["postgresql://me@127.0.0.1:5432/x", "postgresql://me@[::1]/x", "postgresql://me@localhost/x",
-     "postgresql:///x?host=/run/postgresql", "dbname=x", "host=db.example hostaddr=127.0.0.1"],
-)  # fmt: skip
+    [
+        "postgresql://me@127.0.0.1:5432/x",
+        "postgresql://me@[::1]/x",
+        "postgresql://me@localhost/x",
+        "postgresql:///x?host=/run/postgresql",
+        "dbname=x",
+        "host=db.example hostaddr=127.0.0.1",
+    ],
+)
 def test_on_this_machine_nothing_is_added(address: str) -> None:
     assert protection_of(address) == {}
 

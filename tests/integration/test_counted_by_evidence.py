@@ -96,9 +96,14 @@ def drilled(ledger: Ledger, target_url: str) -> Any:
     spec, generation = apply_demo(ledger, target_url)
     numbers = {"seconds_to_zero": 0.5, "failed_requests": 0}
     issue_certificate(
-        ledger, generation, spec, Judgement(Verdict.PASS, "drilled", numbers), VERSIONS,
-        valid_hours=24, run_id=None,
-    )  # fmt: skip
+        ledger,
+        generation,
+        spec,
+        Judgement(Verdict.PASS, "drilled", numbers),
+        VERSIONS,
+        valid_hours=24,
+        run_id=None,
+    )
     return spec, generation
 
 
@@ -111,11 +116,16 @@ def test_a_certificate_counts_as_its_drill_says(ledger: Ledger, target_url: str)
 
 
 CERTIFICATE_CHANGES = (
-    "generation = 2", "workload = 'other'", "router = 'another-edge'", "versions = '{}'",
-    "seconds_to_zero = 0.1", "failed_requests = 1", "evidence_number = 1",
+    "generation = 2",
+    "workload = 'other'",
+    "router = 'another-edge'",
+    "versions = '{}'",
+    "seconds_to_zero = 0.1",
+    "failed_requests = 1",
+    "evidence_number = 1",
     "expires_at = expires_at + interval '1 day'",
     "issued_at = issued_at + interval '1 day', expires_at = expires_at + interval '1 day'",
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("change", CERTIFICATE_CHANGES)
@@ -136,9 +146,14 @@ def test_a_certificate_of_a_failed_drill_does_not_count(ledger: Ledger, target_u
     spec, generation = apply_demo(ledger, target_url)
     numbers = {"seconds_to_zero": 0.5, "failed_requests": 0}
     issue_certificate(
-        ledger, generation, spec, Judgement(Verdict.FAIL, "slow", numbers), VERSIONS,
-        valid_hours=24, run_id=None,
-    )  # fmt: skip
+        ledger,
+        generation,
+        spec,
+        Judgement(Verdict.FAIL, "slow", numbers),
+        VERSIONS,
+        valid_hours=24,
+        run_id=None,
+    )
     ledger.execute(
         "INSERT INTO qafila.certificate (workload, generation, router, versions, seconds_to_zero,"
         " failed_requests, evidence_number, issued_at, expires_at) VALUES (%s, 1, %s, %s, 0.5, 0,"

@@ -70,9 +70,11 @@ def ledger_with_edges(ledger: psycopg.Connection[Any], tmp_path: Path) -> psycop
         folder = tmp_path / name
         folder.mkdir()
         edge = EnvoyEdge(
-            directory=str(folder), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9",
+            directory=str(folder),
+            admin_url="http://127.0.0.1:9",
+            listen_url="http://127.0.0.1:9",
             allowed_loopback=["any"],
-        )  # fmt: skip
+        )
         record_connection(ledger, f"edge-of-{name}", edge)
     return ledger
 

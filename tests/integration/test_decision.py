@@ -31,9 +31,12 @@ pytestmark = pytest.mark.usefixtures("ledger_named")
 
 NAME = "aws-docs-search"
 OPERATIONS = PostgresSource(
-    kind="postgres", block="demo-source", table="operation", key=["operation_id"],
+    kind="postgres",
+    block="demo-source",
+    table="operation",
+    key=["operation_id"],
     text=["title", "body"],
-)  # fmt: skip
+)
 
 
 @pytest.fixture

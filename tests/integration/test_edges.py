@@ -29,9 +29,13 @@ from tests.routes import install_routes
 FILE = Path(__file__).parents[2] / "workloads" / "aws-docs-search.yaml"
 ENTRY = "http://127.0.0.1:9"
 DNS = {
-    "kind": "route53", "block": "account", "record": "search.example.org", "baseline_id": "old",
-    "candidate_id": "new", "entry_url": ENTRY,
-}  # fmt: skip
+    "kind": "route53",
+    "block": "account",
+    "record": "search.example.org",
+    "baseline_id": "old",
+    "candidate_id": "new",
+    "entry_url": ENTRY,
+}
 
 
 def workload(router: dict[str, Any], name: str = "shop-search") -> Workload:
@@ -51,20 +55,29 @@ def zone(moto: str) -> str:
     dns = aws_session(("eu-west-3",), moto, "test", "test")("route53")
     made = dns.create_hosted_zone(Name="example.org.", CallerReference="1")["HostedZone"]["Id"]
     changes = [
-        {"Action": "UPSERT", "ResourceRecordSet": {
-            "Name": "search.example.org.", "Type": "A", "SetIdentifier": identifier, "TTL": 60,
-            "Weight": weight, "ResourceRecords": [{"Value": "192.0.2.1"}]}}
+        {
+            "Action": "UPSERT",
+            "ResourceRecordSet": {
+                "Name": "search.example.org.",
+                "Type": "A",
+                "SetIdentifier": identifier,
+                "TTL": 60,
+                "Weight": weight,
+                "ResourceRecords": [{"Value": "192.0.2.1"}],
+            },
+        }
         for identifier, weight in (("old", 1), ("new", 0))
-    ]  # fmt: skip
+    ]
     dns.change_resource_record_sets(HostedZoneId=made, ChangeBatch={"Changes": changes})
     return str(made.split("/")[-1])
 
 
 def record_account(ledger: psycopg.Connection, url: str) -> None:
     record_connection(
-        ledger, "account",
+        ledger,
+        "account",
         AwsAccount(endpoint_url=url, access_key_id="test", secret_access_key=SecretStr("s3cret")),
-    )  # fmt: skip
+    )
 
 
 def test_records_are_weighed_with_a_secret_from_its_variable_alone(
@@ -116,10 +129,18 @@ def test_an_http_route_is_weighed_and_the_token_stays_in_its_file(
             ledger, "cluster", KubernetesCluster(api_url=cluster.url, token_file=str(token))
         )
         spec = workload(
-            {"kind": "gateway-api", "block": "cluster", "namespace": "shop", "route": "search",
-             "rule": 1, "baseline_backend": "old", "candidate_backend": "new",
-             "entry_url": ENTRY, "log": "service.jsonl"}
-        )  # fmt: skip
+            {
+                "kind": "gateway-api",
+                "block": "cluster",
+                "namespace": "shop",
+                "route": "search",
+                "rule": 1,
+                "baseline_backend": "old",
+                "candidate_backend": "new",
+                "entry_url": ENTRY,
+                "log": "service.jsonl",
+            }
+        )
         router = install_routes(ledger, spec)
         assert require_sight(router).requests
         router.acknowledged(router.write(25, epoch=1, why="test"))
@@ -138,9 +159,10 @@ def test_an_http_route_is_weighed_and_the_token_stays_in_its_file(
 def test_several_envoys_are_one_router(ledger: psycopg.Connection, tmp_path: Path) -> None:
     for name in ("edge-1", "edge-2"):
         record_connection(
-            ledger, name,
+            ledger,
+            name,
             EnvoyEdge(directory=str(tmp_path / name), admin_url=ENTRY, listen_url=ENTRY),
-        )  # fmt: skip
+        )
     spec = workload({"kind": "envoy-file", "block": "edge-1", "members": ["edge-2"]})
     assert [name for name, kind in blocks_of(spec) if kind is EnvoyConnection] == [
         "edge-1",
@@ -159,10 +181,15 @@ def test_an_envoy_is_not_told_to_route_to_itself_or_to_a_metadata_service(
     """By any member of the fleet, and before anything is written."""
     for name, admin in (("edge-1", "http://127.0.0.1:8"), ("edge-2", "http://127.0.0.1:9")):
         record_connection(
-            ledger, name,
-            EnvoyEdge(directory=str(tmp_path / name), admin_url=admin, listen_url=ENTRY,
-                      allowed_loopback=["any"]),
-        )  # fmt: skip
+            ledger,
+            name,
+            EnvoyEdge(
+                directory=str(tmp_path / name),
+                admin_url=admin,
+                listen_url=ENTRY,
+                allowed_loopback=["any"],
+            ),
+        )
     spec = workload({"kind": "envoy-file", "block": "edge-1", "members": ["edge-2"]})
     service = spec.service.model_copy(
         update={"candidate": spec.service.candidate.model_copy(update={"url": url})}
@@ -222,18 +249,33 @@ def test_a_connection_of_another_kind_or_none_is_refused(ledger: psycopg.Connect
     [
         ("{kind: envoy-file, block: a, members: [b, a]}", "same Envoy twice"),
         ("{kind: nginx, block: a}", "kind"),
-        ("{kind: alb, block: a, baseline_target_group: x, candidate_target_group: y,"
-         " entry_url: 'http://a.example.org'}", "baseline_target_group"),
-        ("{kind: route53, block: a, hosted_zone: Z1, record: '*.example.org', baseline_id: b,"
-         " candidate_id: c, entry_url: 'http://a.example.org'}", "record"),
-        ("{kind: route53, block: a, hosted_zone: Z1, record: a.example.org, baseline_id: b,"
-         " candidate_id: b, entry_url: 'http://a.example.org'}", "same record twice"),
-        ("{kind: route53, block: a, hosted_zone: Z1, record: a.example.org, baseline_id: b,"
-         " candidate_id: c, types: [CNAME, A], entry_url: 'http://a.example.org'}", "CNAME alone"),
-        ("{kind: gateway-api, block: a, namespace: s, route: r, baseline_backend: b,"
-         " candidate_backend: b, entry_url: 'http://a.example.org'}", "same backend twice"),
+        (
+            "{kind: alb, block: a, baseline_target_group: x, candidate_target_group: y,"
+            " entry_url: 'http://a.example.org'}",
+            "baseline_target_group",
+        ),
+        (
+            "{kind: route53, block: a, hosted_zone: Z1, record: '*.example.org', baseline_id: b,"
+            " candidate_id: c, entry_url: 'http://a.example.org'}",
+            "record",
+        ),
+        (
+            "{kind: route53, block: a, hosted_zone: Z1, record: a.example.org, baseline_id: b,"
+            " candidate_id: b, entry_url: 'http://a.example.org'}",
+            "same record twice",
+        ),
+        (
+            "{kind: route53, block: a, hosted_zone: Z1, record: a.example.org, baseline_id: b,"
+            " candidate_id: c, types: [CNAME, A], entry_url: 'http://a.example.org'}",
+            "CNAME alone",
+        ),
+        (
+            "{kind: gateway-api, block: a, namespace: s, route: r, baseline_backend: b,"
+            " candidate_backend: b, entry_url: 'http://a.example.org'}",
+            "same backend twice",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_router_that_cannot_be_is_refused_in_the_file(
     tmp_path: Path, router: str, told: str
 ) -> None:
@@ -249,11 +291,13 @@ def _arn(kind: str, path: str, region: str = "eu-west-3") -> str:
 
 
 ALB = {
-    "kind": "alb", "block": "account", "entry_url": ENTRY,
+    "kind": "alb",
+    "block": "account",
+    "entry_url": ENTRY,
     "rule": _arn("listener-rule", "app/edge/50dc6c49/f2f7dc8e/9683b2d0"),
     "baseline_target_group": _arn("targetgroup", "old/73e2d6bc"),
     "candidate_target_group": _arn("targetgroup", "new/2453ed02"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,24 @@ def rows(ledger: Ledger, target_url: str) -> int:
     start = record_evidence(ledger, "validation", "valid", workload=NAME, generation=1)
     for n in (1, 2, 3):
         record_evidence(
-            ledger, "drill", f"drill {n}", workload=NAME, generation=1, verdict=Verdict.PASS,
-            body={"n": n, "nested": {"a": [1, None]}}, run_id=f"run-{n}",
-        )  # fmt: skip
+            ledger,
+            "drill",
+            f"drill {n}",
+            workload=NAME,
+            generation=1,
+            verdict=Verdict.PASS,
+            body={"n": n, "nested": {"a": [1, None]}},
+            run_id=f"run-{n}",
+        )
     record_evidence(
-        ledger, "rollout", "promoted", workload=NAME, generation=1, verdict=Verdict.PASS,
+        ledger,
+        "rollout",
+        "promoted",
+        workload=NAME,
+        generation=1,
+        verdict=Verdict.PASS,
         body={"rollout": ROLLOUT, "requests": 1, "failed_requests": 0},
-    )  # fmt: skip
+    )
     return start
 
 
@@ -153,8 +164,7 @@ def insert_after(ledger: Ledger, number: int) -> None:
                 ledger, f"UPDATE qafila.evidence SET number = {later + 1} WHERE number = {later}"
             )
         before = read_row(ledger, number)
-        row = {**before, "sentence": "inserted", "number": number + 1,
-               "previous": before["digest"]}  # fmt: skip
+        row = {**before, "sentence": "inserted", "number": number + 1, "previous": before["digest"]}
         row["digest"] = link_digest(row["previous"], row["number"], hashed(row))
         tamper(
             ledger,
@@ -393,8 +403,9 @@ def reseal(bundle: Path) -> None:
     for name in manifest["files"]:
         content = (bundle / name).read_bytes()
         manifest["files"][name] = {
-            "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)
-        }  # fmt: skip
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+        }
     (bundle / "MANIFEST.json").write_text(json.dumps(manifest))
 
 
@@ -409,13 +420,25 @@ def change_lines(bundle: Path, change: Any) -> None:
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("workload", "other"), ("workload", None), ("generation", 2), ("generation", None),
-        ("kind", "validation"), ("run_id", "run-9"), ("run_id", None), ("run_id", ""),
-        ("verdict", "FAIL"), ("verdict", None), ("sentence", "drill 2 "),
-        ("recorded_at", "2026-01-01T00:00:00.000000+00:00"), ("body", {"n": 9}), ("body", {}),
-        ("body", None), ("previous", "0" * 64), ("digest", "f" * 64),
+        ("workload", "other"),
+        ("workload", None),
+        ("generation", 2),
+        ("generation", None),
+        ("kind", "validation"),
+        ("run_id", "run-9"),
+        ("run_id", None),
+        ("run_id", ""),
+        ("verdict", "FAIL"),
+        ("verdict", None),
+        ("sentence", "drill 2 "),
+        ("recorded_at", "2026-01-01T00:00:00.000000+00:00"),
+        ("body", {"n": 9}),
+        ("body", {}),
+        ("body", None),
+        ("previous", "0" * 64),
+        ("digest", "f" * 64),
     ],
-)  # fmt: skip
+)
 def test_a_changed_column_shows_in_a_bundle_whose_manifest_fits(
     ledger: Ledger, rows: int, tmp_path: Path, column: str, value: object
 ) -> None:

@@ -12,9 +12,14 @@ from qafila.sql import statement
 
 Ledger = psycopg.Connection[Any]
 ROWS = [
-    ("shop", 1, "drill"), ("shop", 2, "drill"), ("shop", 1, "approval"), ("docs", 1, "drill"),
-    ("shop", 1, "drill"), ("docs", 1, "approval"), ("shop", None, "approval"),
-]  # fmt: skip
+    ("shop", 1, "drill"),
+    ("shop", 2, "drill"),
+    ("shop", 1, "approval"),
+    ("docs", 1, "drill"),
+    ("shop", 1, "drill"),
+    ("docs", 1, "approval"),
+    ("shop", None, "approval"),
+]
 
 
 @pytest.fixture
@@ -39,13 +44,18 @@ def numbers(ledger: Ledger) -> list[int]:
     ],
 )
 def test_evidence_is_of_one_workload_kind_and_generation_newest_first(
-    ledger: Ledger, numbers: list[int], workload: str, kind: str | None, generation: int | None,
+    ledger: Ledger,
+    numbers: list[int],
+    workload: str,
+    kind: str | None,
+    generation: int | None,
     rows: list[int],
-) -> None:  # fmt: skip
+) -> None:
     found = evidence_of(ledger, workload, kind, generation=generation)
     assert [e.number for e in found] == [numbers[n] for n in rows]
-    assert [e.number for e in evidence_of(ledger, workload, kind, generation=generation, limit=2)] \
-        == [numbers[n] for n in rows[:2]]  # fmt: skip
+    assert [
+        e.number for e in evidence_of(ledger, workload, kind, generation=generation, limit=2)
+    ] == [numbers[n] for n in rows[:2]]
     if kind is not None:
         newest = latest_evidence(ledger, workload, kind, generation=generation)
         assert (newest.number if newest else None) == (numbers[rows[0]] if rows else None)

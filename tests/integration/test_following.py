@@ -62,11 +62,14 @@ def _log(run: UUID, *messages: str, by: str = OUR_LOGGERS[FLOW_LOGGER], ago_s: f
     with get_client(sync_client=True) as client:
         client.create_logs(
             LogCreate(
-                name=by, level=20, message=message, flow_run_id=run,
+                name=by,
+                level=20,
+                message=message,
+                flow_run_id=run,
                 timestamp=written + timedelta(milliseconds=n),
             )
             for n, message in enumerate(messages)
-        )  # fmt: skip
+        )
 
 
 def _run(of: object) -> UUID:
@@ -194,5 +197,7 @@ def test_a_line_that_arrives_late_is_told_and_none_is_told_twice(ends: State[Non
     _log(run, *(f"shard {n}" for n in range(250)), ago_s=10)  # more than a page of Prefect's
     follow(run, said.append, poll_s=0.05, look=look)
     assert [line.split(" ", 3)[3] for line in said] == [
-        "begun", *(f"shard {n}" for n in range(250)), "a worker: 2 rows",
-    ]  # fmt: skip
+        "begun",
+        *(f"shard {n}" for n in range(250)),
+        "a worker: 2 rows",
+    ]

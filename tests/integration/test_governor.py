@@ -255,10 +255,12 @@ def test_three_workers_use_nine_tenths_of_the_limit_and_no_row_fails(ledger_url:
         workers = [
             subprocess.Popen(
                 [*command, str(n), str(watched + 1.5), str(tokens), str(window)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
             for n in range(3)
-        ]  # fmt: skip
+        ]
         for worker in workers:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "ready\n"

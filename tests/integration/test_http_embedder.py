@@ -51,14 +51,21 @@ def open_embedder(provider: Provider, ledger_url: str) -> Iterator[Open]:
             reach = {"url": provider.url, "api_key": KEY, "timeout_seconds": 10}
             embedder = OpenAIEmbedder(
                 Settings(
-                    **{"kind": "openai", "block": "provider-x", "model": MODEL, "dimensions": 64,
-                       "price_per_million_tokens": float(price), "batch_texts": 10, **settings}
+                    **{
+                        "kind": "openai",
+                        "block": "provider-x",
+                        "model": MODEL,
+                        "dimensions": 64,
+                        "price_per_million_tokens": float(price),
+                        "batch_texts": 10,
+                        **settings,
+                    }
                 ),
                 {**reach, **(connection or {})},
                 ledger_url,
                 Purse("docs", 1, "run-1", Decimal(cap), "USD", Decimal(price)),
                 wait,
-            )  # fmt: skip
+            )
             stack.callback(embedder.close)
             return embedder
 
@@ -77,9 +84,24 @@ def statuses(provider: Provider) -> list[int]:
 
 @pytest.mark.parametrize(
     "fault",
-    ["500", "502", "503", "503 1", "504", "408", "529", "garbled", "fewer", "duplicate", "shuffled",
-     "429", "429 1", "no usage", "unnormalised"],
-)  # fmt: skip
+    [
+        "500",
+        "502",
+        "503",
+        "503 1",
+        "504",
+        "408",
+        "529",
+        "garbled",
+        "fewer",
+        "duplicate",
+        "shuffled",
+        "429",
+        "429 1",
+        "no usage",
+        "unnormalised",
+    ],
+)
 def test_a_passing_fault_costs_no_row(provider: Provider, open_embedder: Open, fault: str) -> None:
     provider.faults.extend([fault, fault])
     made = embed_carefully(open_embedder(), TEXTS)
@@ -184,10 +206,16 @@ def test_what_no_second_try_mends_is_said_once_and_clearly(
 
 @pytest.mark.parametrize(
     ("fault", "says"),
-    [("403", "does not let us in"), ("402", "nothing left"), ("429 quota", "nothing left"),
-     ("418", "unexpected"), ("308", "no such model or address .HTTP 308: it moved"),
-     ("429 1000000", "stay away for 278 hours"), ("503 1000000", "stay away for 278 hours")],
-)  # fmt: skip
+    [
+        ("403", "does not let us in"),
+        ("402", "nothing left"),
+        ("429 quota", "nothing left"),
+        ("418", "unexpected"),
+        ("308", "no such model or address .HTTP 308: it moved"),
+        ("429 1000000", "stay away for 278 hours"),
+        ("503 1000000", "stay away for 278 hours"),
+    ],
+)
 def test_other_refusals_stop_at_once(
     provider: Provider, open_embedder: Open, fault: str, says: str
 ) -> None:

@@ -97,9 +97,13 @@ def take_stock(
 
 
 def test_the_demo_audit_finds_everything_that_was_planted(
-    ledger: psycopg.Connection[Any], source: PostgresDatabase, workload: Workload,
-    estate: Estate, collected: list[Collected], tmp_path: Path,
-) -> None:  # fmt: skip
+    ledger: psycopg.Connection[Any],
+    source: PostgresDatabase,
+    workload: Workload,
+    estate: Estate,
+    collected: list[Collected],
+    tmp_path: Path,
+) -> None:
     bill = write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 24))
     with source.connect() as database:
         found = volume_of(PostgresTable(database, workload.corpus.source), workload.name)
@@ -113,16 +117,23 @@ def test_the_demo_audit_finds_everything_that_was_planted(
     names = {r.id: r for r in inventory.resources}
     found = {f.kind: f for f in inventory.to_look_at}
     assert set(found) == {
-        "billed not found", "found not billed", "untagged gpu", "orphan disk", "cross-AZ traffic",
-    }  # fmt: skip
+        "billed not found",
+        "found not billed",
+        "untagged gpu",
+        "orphan disk",
+        "cross-AZ traffic",
+    }
     assert len(inventory.to_look_at) == 5
     assert found["billed not found"].resource == GHOST
     assert names[found["found not billed"].resource].name == "worker-2"
     assert names[found["untagged gpu"].resource].facts["type"] == "g6.xlarge"
     assert names[found["orphan disk"].resource].name == "old-reporting-data"
 
-    links = {(names[e.from_id].name, names[e.to_id].name, e.kind)
-             for e in inventory.edges if e.from_id in names and e.to_id in names}  # fmt: skip
+    links = {
+        (names[e.from_id].name, names[e.to_id].name, e.kind)
+        for e in inventory.edges
+        if e.from_id in names and e.to_id in names
+    }
     assert {
         ("docs", "docs-search", "routes"),
         ("docs-search", "docs-search-1", "routes"),

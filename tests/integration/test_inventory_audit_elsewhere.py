@@ -83,9 +83,10 @@ def database_port() -> Iterator[int]:
         port = _free_port()
         running = subprocess.Popen(
             [program, "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", str(data)],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             user=user if os.geteuid() == 0 else None,
-        )  # fmt: skip
+        )
         _wait_for(port, running)
         yield port
     finally:
@@ -168,9 +169,13 @@ class Audited:
 
 @pytest.fixture
 def audited(
-    ledger: psycopg.Connection[Any], ledger_url: str, target_url: str, database_port: int,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> Audited:  # fmt: skip
+    ledger: psycopg.Connection[Any],
+    ledger_url: str,
+    target_url: str,
+    database_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Audited:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     token = tmp_path / "token"
@@ -183,13 +188,14 @@ def audited(
         connected_from(POD, database_port),
     ):
         apply_demo(
-            ledger, target_url,
+            ledger,
+            target_url,
             audit={
                 "kubernetes": [{"block": "staging", "namespaces": ["billing", "ml", "shop"]}],
                 "postgres": ["shop-db"],
                 "prometheus": [{"url": metrics.url, "header_file": "header"}],
             },
-        )  # fmt: skip
+        )
         record_connection(
             ledger, "staging", KubernetesCluster(api_url=cluster.url, token_file=str(token))
         )
@@ -240,12 +246,22 @@ def _outcomes(audited: Audited) -> None:
 def _resources(audited: Audited) -> None:
     kinds = {kind for (kind,) in audited.table("resources", "kind")}
     assert {
-        "kubernetes:deployment", "kubernetes:statefulset", "kubernetes:cronjob",
-        "kubernetes:service", "kubernetes:node",
-        "kubernetes:persistentvolumeclaim", "postgres:server", "postgres:database",
-        "postgres:table", "postgres:text", "postgres:client", "prometheus:server",
-        "prometheus:target", "prometheus:gpu", "prometheus:machine",
-    } <= kinds  # fmt: skip
+        "kubernetes:deployment",
+        "kubernetes:statefulset",
+        "kubernetes:cronjob",
+        "kubernetes:service",
+        "kubernetes:node",
+        "kubernetes:persistentvolumeclaim",
+        "postgres:server",
+        "postgres:database",
+        "postgres:table",
+        "postgres:text",
+        "postgres:client",
+        "prometheus:server",
+        "prometheus:target",
+        "prometheus:gpu",
+        "prometheus:machine",
+    } <= kinds
     assert "kubernetes:ingress" not in kinds
     assert "kubernetes:daemonset" not in kinds  # it is in a namespace that was not asked for
     notes = dict(audited.table("collectors", "collector, not_seen"))
@@ -255,8 +271,9 @@ def _resources(audited: Audited) -> None:
     assert [n for n in unseen if limit in n] == [
         f"staging: {limit}: what else it holds is not known"
     ]
-    clients = [name for kind, name in audited.table("resources", "kind, name")
-               if kind == "postgres:client"]  # fmt: skip
+    clients = [
+        name for kind, name in audited.table("resources", "kind, name") if kind == "postgres:client"
+    ]
     assert clients == ["orders backend"]  # and none of the audit's own sessions
 
 
@@ -272,14 +289,26 @@ def _edges(audited: Audited) -> None:
         # a variable names the host of the server
         (f"{cluster}/shop/Deployment/search", database, "calls", "environment DATABASE_URL"),
         # a variable names a service, and the service stands for the server
-        (f"{cluster}/shop/Deployment/reports", f"{cluster}/shop/Service/db", "calls",
-         "environment DB_HOST"),
-        (f"{cluster}/shop/Service/db", database, "resolves",
-         "external name of a Kubernetes service"),
+        (
+            f"{cluster}/shop/Deployment/reports",
+            f"{cluster}/shop/Service/db",
+            "calls",
+            "environment DB_HOST",
+        ),
+        (
+            f"{cluster}/shop/Service/db",
+            database,
+            "resolves",
+            "external name of a Kubernetes service",
+        ),
         (f"{database}/shop", database, "resolves", "postgres catalogue"),
-        (f"{cluster}/shop/Service/orders", f"{cluster}/shop/Deployment/orders", "resolves",
-         "kubernetes selector"),
-    } <= edges  # fmt: skip
+        (
+            f"{cluster}/shop/Service/orders",
+            f"{cluster}/shop/Deployment/orders",
+            "resolves",
+            "kubernetes selector",
+        ),
+    } <= edges
     waves = {wave["wave"]: set(wave["names"]) for wave in audited.evidence.body["waves"]}
     together = [names for names in waves.values() if "shop-db" in names]
     assert len(together) == 1  # the server moves with those that need it
@@ -291,8 +320,9 @@ def _need(audited: Audited) -> None:
     tickets = needs["database shop on shop-db"]
     signals = {s["name"]: s for s in tickets["signals"]}
     assert (signals["text corpus"]["found"], signals["tickets, chats or mails"]["found"]) == (
-        True, True,
-    )  # fmt: skip
+        True,
+        True,
+    )
     assert "public.support_ticket.body" in signals["text corpus"]["evidence"]
     assert tickets["takes"]["texts"] == 300
     assert tickets["takes"]["languages"] == {"english": 1.0}
@@ -323,22 +353,28 @@ def _nothing_secret(audited: Audited) -> None:
 
 
 def test_a_header_that_is_none_is_refused_before_anything_is_asked(
-    ledger: psycopg.Connection[Any], ledger_url: str, target_url: str,
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
-) -> None:  # fmt: skip
+    ledger: psycopg.Connection[Any],
+    ledger_url: str,
+    target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     fill_source(target_url)
     (tmp_path / "bare").write_text("s3cret-t0ken\n")
     with running_metrics(MetricsServer()) as metrics:
         apply_demo(
-            ledger, target_url,
+            ledger,
+            target_url,
             audit={
                 "kubernetes": [{"block": "nowhere", "namespaces": ["shop"]}],
-                "prometheus": [{"url": f"{metrics.url}/a", "header_file": "bare"},
-                               {"url": f"{metrics.url}/b", "header_file": "absent"}],
+                "prometheus": [
+                    {"url": f"{metrics.url}/a", "header_file": "bare"},
+                    {"url": f"{metrics.url}/b", "header_file": "absent"},
+                ],
             },
-        )  # fmt: skip
+        )
         with pytest.raises(BadInput) as refused:
             inventory_audit(AuditRequest(workload=NAME))
     assert len(refused.value.problems) == 3
@@ -356,8 +392,10 @@ def test_ledger_and_export_have_all_of_it(
     assert rows["resources"] == audited.result["resources"] == audited.evidence.body["resources"]
     assert rows["edges"] == audited.evidence.body["edges"]
     for table, part in (
-        ("resource", "resources"), ("resource_edge", "edges"), ("collector_outcome", "collectors"),
-    ):  # fmt: skip
+        ("resource", "resources"),
+        ("resource_edge", "edges"),
+        ("collector_outcome", "collectors"),
+    ):
         kept = ledger.execute(
             f"SELECT count(*) FROM qafila.{table} WHERE audit_id = %s", [audited.result["audit_id"]]
         ).fetchone()

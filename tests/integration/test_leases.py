@@ -24,9 +24,14 @@ def test_a_holder_that_gives_no_mark_loses_the_lease(
     ledger: psycopg.Connection, ledger_url: str
 ) -> None:
     with held_lease(
-        ledger, NAME, "canary", ledger_address=ledger_url, ttl_seconds=1.5, must_mark=True,
+        ledger,
+        NAME,
+        "canary",
+        ledger_address=ledger_url,
+        ttl_seconds=1.5,
+        must_mark=True,
         mark_within_s=1.0,
-    ) as heart:  # fmt: skip
+    ) as heart:
         for _ in range(20):  # twice the time: marks keep it
             heart.mark()
             assert not heart.lost.wait(0.1)
@@ -91,9 +96,14 @@ def test_a_holder_is_given_ten_seconds_between_its_marks_unless_it_says_otherwis
 ) -> None:
     def given(must_mark: bool, within_s: float | None) -> list[float]:
         with held_lease(
-            ledger, NAME, "canary", ledger_address=ledger_url, ttl_seconds=60,
-            must_mark=must_mark, mark_within_s=within_s,
-        ) as heart:  # fmt: skip
+            ledger,
+            NAME,
+            "canary",
+            ledger_address=ledger_url,
+            ttl_seconds=60,
+            must_mark=must_mark,
+            mark_within_s=within_s,
+        ) as heart:
             now = heart._marked
             return [s for s in (1.9, 2.1, 9.9, 10.1, 50.0) if not heart.is_overdue(now + s)]
 

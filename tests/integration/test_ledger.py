@@ -32,8 +32,12 @@ FINGERPRINT = Fingerprint("t", "whole", 1, "wordllama", "l2", 256, "cosine", Tru
 
 @pytest.fixture
 def workload() -> Workload:
-    text = FILE.read_text().replace("${QAFILA_VAR_DEMO_BASELINE_URL:-", "").replace(
-        "${QAFILA_VAR_DEMO_CANDIDATE_URL:-", "").replace('}"}', '"}')  # fmt: skip
+    text = (
+        FILE.read_text()
+        .replace("${QAFILA_VAR_DEMO_BASELINE_URL:-", "")
+        .replace("${QAFILA_VAR_DEMO_CANDIDATE_URL:-", "")
+        .replace('}"}', '"}')
+    )
     return Workload.model_validate(yaml.safe_load(text))
 
 

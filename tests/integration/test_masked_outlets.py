@@ -66,8 +66,10 @@ def liar(kind: str) -> None:
         log_it()
         show_it()
         kinds: dict[str, type[Exception]] = {
-            "ours": Unavailable, "foreign": psycopg.OperationalError, "key": KeyError,
-        }  # fmt: skip
+            "ours": Unavailable,
+            "foreign": psycopg.OperationalError,
+            "key": KeyError,
+        }
         fail(kinds[kind])
 
 
@@ -118,9 +120,12 @@ def test_a_password_in_an_exception_stays_out_of_a_run(
 
 def test_a_password_stays_out_of_the_evidence(ledger: psycopg.Connection) -> None:
     record_evidence(
-        ledger, "attempt", f"stopped: {REASON}", workload="docs",
+        ledger,
+        "attempt",
+        f"stopped: {REASON}",
+        workload="docs",
         body={"reasons": [REASON], "asked": {"url": ADDRESS, "api_key": PASSWORD, "n": 3}},
-    )  # fmt: skip
+    )
     (row,) = evidence_of(ledger, "docs")
     assert PASSWORD not in row.sentence + json.dumps(row.body)
     assert row.sentence.startswith("stopped: connection failed: host=db.example user=me password=")

@@ -66,10 +66,14 @@ def source_url(target_url: str) -> str:
 def promote(ledger: psycopg.Connection[Any], generation: Generation, ndcg: float) -> None:
     """Put the generation where a finished migration leaves it."""
     record_evidence(
-        ledger, "validation", "PASS", workload=NAME, generation=generation.number,
+        ledger,
+        "validation",
+        "PASS",
+        workload=NAME,
+        generation=generation.number,
         verdict=Verdict.PASS,
         body={"systems": {"candidate": {"ndcg_at_10": ndcg, "p50_ms": 5.0, "p95_ms": 500.0}}},
-    )  # fmt: skip
+    )
     ledger.execute(
         "UPDATE qafila.generation SET phase = 'promoted' WHERE workload = %s AND number = %s",
         [NAME, generation.number],
@@ -125,10 +129,19 @@ def test_a_night_after_promotion(
 ) -> None:
     _, generation = apply_demo(ledger, source_url, **with_candidate(service_url))
     generation = audit(ledger, generation, period="2026-09", spend_total="1000")
-    record_evidence(ledger, "audit", "again", workload=NAME, body={
-        "spend_total": "1500", "currency": "USD", "period": "2026-10", "period_closed": True,
-        "spend_by_service": {"EC2": "1500"},
-    })  # fmt: skip
+    record_evidence(
+        ledger,
+        "audit",
+        "again",
+        workload=NAME,
+        body={
+            "spend_total": "1500",
+            "currency": "USD",
+            "period": "2026-10",
+            "period_closed": True,
+            "spend_by_service": {"EC2": "1500"},
+        },
+    )
     promote(ledger, generation, ndcg=1.0)
     found = {f.subject: f for f in night()}
     assert found["quality"].compared
@@ -152,14 +165,21 @@ def test_one_bill_of_several_months_is_compared_at_once(
     ledger: psycopg.Connection, source_url: str
 ) -> None:
     _, generation = apply_demo(ledger, source_url)
-    months = [("2026-08", "100", "closed"), ("2026-09", "110", "closed"),
-              ("2026-10", "180", "closed"), ("2026-11", "7", "open")]  # fmt: skip
+    months = [
+        ("2026-08", "100", "closed"),
+        ("2026-09", "110", "closed"),
+        ("2026-10", "180", "closed"),
+        ("2026-11", "7", "open"),
+    ]
     audit(
-        ledger, generation, period="2026-11", spend_total="7", period_closed=False,
-        periods=[
-            {"period": p, "currency": "USD", "amount": a, "state": s} for p, a, s in months
-        ] + [{"period": "2026-10", "currency": "EUR", "amount": "9", "state": "closed"}],
-    )  # fmt: skip
+        ledger,
+        generation,
+        period="2026-11",
+        spend_total="7",
+        period_closed=False,
+        periods=[{"period": p, "currency": "USD", "amount": a, "state": s} for p, a, s in months]
+        + [{"period": "2026-10", "currency": "EUR", "amount": "9", "state": "closed"}],
+    )
     found = steps.check_spend.fn(NAME, "20", 0.15)
     assert found.compared
     assert found.lines[0] == "2026-10: 180 USD; the 2 before it on average 105.00"

@@ -48,8 +48,13 @@ def prepared(kind: str, request: pytest.FixtureRequest, home: Path) -> tuple[dic
     if kind in ("postgres", "pgvector"):
         block = PostgresDatabase(url=request.getfixturevalue("database"))
         if kind == "postgres":
-            return {"kind": kind, "block": "it", "query": "SELECT * FROM t", "key": ["id"],
-                    "text": ["text"]}, block  # fmt: skip
+            return {
+                "kind": kind,
+                "block": "it",
+                "query": "SELECT * FROM t",
+                "key": ["id"],
+                "text": ["text"],
+            }, block
         return {"kind": kind, "block": "it", "table": "t", "key": ["id"], **VECTORS}, block
     if kind == "files":
         (home / "docs.jsonl").write_text(lines)
@@ -62,16 +67,23 @@ def prepared(kind: str, request: pytest.FixtureRequest, home: Path) -> tuple[dic
         block_s3 = AwsAccount(
             regions=["us-east-1"], endpoint_url=url, access_key_id="a", secret_access_key="b"
         )
-        return {"kind": "objects", "location": "s3://docs/x", "format": "jsonl",
-                "block": "it"}, block_s3  # fmt: skip
+        return {
+            "kind": "objects",
+            "location": "s3://docs/x",
+            "format": "jsonl",
+            "block": "it",
+        }, block_s3
     client = QdrantClient(path=str(home / "qdrant"))
     client.create_collection(
         "c", vectors_config=models.VectorParams(size=2, distance=models.Distance.COSINE)
     )
-    client.upsert("c", [
-        models.PointStruct(id=n, vector=[0, 1], payload={"source_key": k, "text": k})
-        for n, k in enumerate("ab")
-    ])  # fmt: skip
+    client.upsert(
+        "c",
+        [
+            models.PointStruct(id=n, vector=[0, 1], payload={"source_key": k, "text": k})
+            for n, k in enumerate("ab")
+        ],
+    )
     client.close()
     return {"kind": "qdrant", "block": "it", "collection": "c", "number": None, **VECTORS}, (
         QdrantServer(path=str(home / "qdrant"))

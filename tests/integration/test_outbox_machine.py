@@ -1,7 +1,7 @@
 """Random interleavings of writers, readers, crashes and take-overs, against real PostgreSQL.
 
-The pure model (``qafila.live_sync.outbox``) runs beside the statements: what it calls due is what the
-statements return. In the end every key of every store is what the source holds.
+The pure model (``qafila.live_sync.outbox``) runs beside the statements: what it calls due is what
+the statements return. In the end every key of every store is what the source holds.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ class Machine(RuleBasedStateMachine):
         )
         self.outbox = Outbox(self.database, CAPTURE)
         self.source = PostgresSource(
-            self.database, Settings(kind="postgres", block="b", table="doc", key=["id"],
-                                    text=["text"])
-        )  # fmt: skip
+            self.database,
+            Settings(kind="postgres", block="b", table="doc", key=["id"], text=["text"]),
+        )
         self.target = psycopg.connect(self.target_url, autocommit=True)
         place = Place(f"w{Machine.number}", 1, "f" * 16, DIMENSIONS)
         self.stores: list[VectorStore] = [MemoryStore(place), PgvectorStore(self.target, place)]
@@ -137,8 +137,10 @@ class Machine(RuleBasedStateMachine):
         for store in self.stores:
             store.prepare()
             rows = [row for batch in self.source.read(None, None, 10) for row in batch]
-            chunks = [Chunk(r.key_text, 0, 0, len(r.text), "", r.text, text_digest(r.text), r.acl)
-                      for r in rows]  # fmt: skip
+            chunks = [
+                Chunk(r.key_text, 0, 0, len(r.text), "", r.text, text_digest(r.text), r.acl)
+                for r in rows
+            ]
             store.claim(0, 1)
             store.write(chunks, vectorise(rows, chunks).vectors, Checkpoint(0, 1, None, 6, 6, True))
         self.target.execute(
@@ -220,10 +222,17 @@ class Machine(RuleBasedStateMachine):
         store: Any = self.mortal[n]
         self.appliers[n].append(
             Applier(
-                Ledger(), WORKLOAD, self.outbox, self.source, store, vectorise,  # type: ignore[arg-type]
-                Loose(self.epochs[n], self.start), page_changes=self.pages, batch_documents=2,
+                Ledger(),
+                WORKLOAD,
+                self.outbox,
+                self.source,
+                store,
+                vectorise,  # type: ignore[arg-type]
+                Loose(self.epochs[n], self.start),
+                page_changes=self.pages,
+                batch_documents=2,
             )
-        )  # fmt: skip
+        )
 
     @rule(n=st.integers(0, 1))
     def another_applier_takes_over(self, n: int) -> None:
@@ -332,7 +341,10 @@ def test_nothing_that_is_committed_is_missed_or_undone(
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=50, stateful_step_count=50, deadline=None,
-            suppress_health_check=list(HealthCheck), derandomize=True,
+            max_examples=50,
+            stateful_step_count=50,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
         ),
-    )  # fmt: skip
+    )

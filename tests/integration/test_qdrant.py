@@ -369,8 +369,10 @@ def test_who_has_a_folder_open_is_named_before_a_byte_of_it_is_read(tmp_path: An
     folder = tmp_path / "q"
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, folder],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as holder:  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "open\n"
         (folder / "meta.json").write_text("half wri")

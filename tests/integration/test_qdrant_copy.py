@@ -23,9 +23,16 @@ from tests.qdrant_ways import engine_behind_rest
 
 PLACE = Place("docs-search", 1, "f" * 16, 8)
 SETTINGS = Settings.model_validate(
-    {"kind": "pgvector", "block": "b", "table": "piece", "title": "title", "acl": "readers",
-     "metadata": ["facts"], "vectors": {"model": "m"}}
-)  # fmt: skip
+    {
+        "kind": "pgvector",
+        "block": "b",
+        "table": "piece",
+        "title": "title",
+        "acl": "readers",
+        "metadata": ["facts"],
+        "vectors": {"model": "m"},
+    }
+)
 ROWS = 53
 TEXTS = ("text", "œuvre d’été", "نص عربي", "line\nbreak\t\\ \U0001f42b")
 GROUPS = (["public"], ["hr", "équipe"], [], None)
@@ -45,9 +52,18 @@ def table(target_url: str) -> Iterator[psycopg.Connection]:
             text = f"{TEXTS[n % 4]} {n}"
             connection.execute(
                 "INSERT INTO piece VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                [f"k{n // 3:03}", n % 3, n, n + len(text), "t" if n % 2 else None, text,
-                 GROUPS[n % 4], FACTS[n % 3], Vector(vector)],
-            )  # fmt: skip
+                [
+                    f"k{n // 3:03}",
+                    n % 3,
+                    n,
+                    n + len(text),
+                    "t" if n % 2 else None,
+                    text,
+                    GROUPS[n % 4],
+                    FACTS[n % 3],
+                    Vector(vector),
+                ],
+            )
         yield connection
 
 

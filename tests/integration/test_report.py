@@ -27,8 +27,14 @@ from qafila.workload.verdict import Verdict
 from tests.integration.applied import apply_demo, audit
 
 NAME = "aws-docs-search"
-TO_CANARY = (Event.DECISION_APPROVED, Event.PLAN_APPLIED, Event.ALL_LOADED, Event.LADDER_PASS,
-             Event.DRILL_PASS, Event.FIRST_WEIGHT)  # fmt: skip
+TO_CANARY = (
+    Event.DECISION_APPROVED,
+    Event.PLAN_APPLIED,
+    Event.ALL_LOADED,
+    Event.LADDER_PASS,
+    Event.DRILL_PASS,
+    Event.FIRST_WEIGHT,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,20 +57,35 @@ def go(ledger: psycopg.Connection[Any], generation: Generation, *events: Event) 
 
 def note(ledger: psycopg.Connection[Any], kind: str, verdict: Verdict, **body: object) -> None:
     record_evidence(
-        ledger, kind, f"{kind} is {verdict}.", workload=NAME, generation=1, verdict=verdict,
+        ledger,
+        kind,
+        f"{kind} is {verdict}.",
+        workload=NAME,
+        generation=1,
+        verdict=verdict,
         body=body,
-    )  # fmt: skip
+    )
 
 
 def look(ledger: psycopg.Connection[Any], number: int, weight: int) -> None:
     arm = {"requests": 9, "bad": 0}
     ledger.execute(
         statement("canary", "put_look"),
-        {"workload": NAME, "generation": 1, "rollout": "r1", "number": number, "step": "5 %",
-         "weight": weight, "acknowledged": weight, "observed": 0.05,
-         "counts": Jsonb({"baseline": arm, "candidate": arm}), "e_values": Jsonb({"errors": 1.0}),
-         "verdict": "INCONCLUSIVE", "sentence": "the last look"},
-    )  # fmt: skip
+        {
+            "workload": NAME,
+            "generation": 1,
+            "rollout": "r1",
+            "number": number,
+            "step": "5 %",
+            "weight": weight,
+            "acknowledged": weight,
+            "observed": 0.05,
+            "counts": Jsonb({"baseline": arm, "candidate": arm}),
+            "e_values": Jsonb({"errors": 1.0}),
+            "verdict": "INCONCLUSIVE",
+            "sentence": "the last look",
+        },
+    )
 
 
 def test_a_migration_that_stopped_at_validation_has_a_report(
@@ -151,9 +172,16 @@ def test_the_page_of_a_validation_is_written_by_the_command(
     assert isinstance(refused.exception, Refused)
     assert "was not validated yet" in str(refused.exception)
     assert "benchmark-validation" in refused.exception.remedy
-    rungs = {"keys": {"verdict": "PASS", "sentence": "all there"},
-             "quality": {"verdict": "FAIL", "sentence": "worse", "compared": "nDCG@10",
-                         "on": "60 queries", "smallest_effect": "0.02"}}  # fmt: skip
+    rungs = {
+        "keys": {"verdict": "PASS", "sentence": "all there"},
+        "quality": {
+            "verdict": "FAIL",
+            "sentence": "worse",
+            "compared": "nDCG@10",
+            "on": "60 queries",
+            "smallest_effect": "0.02",
+        },
+    }
     note(ledger, "validation", Verdict.PASS, rungs={})
     note(ledger, "validation", Verdict.FAIL, rungs=rungs, not_reached=["latency"])
     shown = CliRunner().invoke(app, ask)
@@ -167,8 +195,10 @@ def test_the_page_of_a_validation_is_written_by_the_command(
     told = json.loads(CliRunner().invoke(app, [*ask, "--json"]).output)
     assert (told["verdict"], told["rehearsal"]) == ("FAIL", None)
     assert [(r["number"], r["rung"], r["verdict"]) for r in told["rungs"]] == [
-        (1, "keys", "PASS"), (6, "quality", "FAIL"), (8, "latency", "not reached"),
-    ]  # fmt: skip
+        (1, "keys", "PASS"),
+        (6, "quality", "FAIL"),
+        (8, "latency", "not reached"),
+    ]
     assert told["rungs"][1]["smallest_effect"] == "0.02"
     go(ledger, audited, *TO_CANARY, Event.ABORT)
     apply_demo(ledger, target_url)
@@ -213,8 +243,9 @@ def test_status_as_json_has_the_values_of_the_screen(
     assert (canary["doing"], canary["safety"]) == ("nobody leads it", "safe")
     assert (canary["so_far"]["rollout"], canary["so_far"]["looks"]) == ("r1", 2)
     assert (canary["so_far"]["baseline_requests"], canary["so_far"]["candidate_requests"]) == (
-        18, 18,
-    )  # fmt: skip
+        18,
+        18,
+    )
     assert canary["so_far"]["requests_per_s"] > 0
     assert (canary["abort_at"], canary["promote_at"]) == (400, 20)
     assert canary["next"]["weight"] == 25

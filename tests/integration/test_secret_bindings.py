@@ -53,9 +53,13 @@ def forge(ledger: psycopg.Connection[Any], fake: FakePostgres) -> None:
     address = f"postgresql://loader@127.0.0.1:{fake.port}/shop"
     ledger.execute(
         statement("ledger", "put_connection"),
-        {"name": NAME, "kind": "qafila-postgres", "settings": Jsonb({"url": address}),
-         "has_secret": True},
-    )  # fmt: skip
+        {
+            "name": NAME,
+            "kind": "qafila-postgres",
+            "settings": Jsonb({"url": address}),
+            "has_secret": True,
+        },
+    )
 
 
 def by_the_ledger(ledger: psycopg.Connection[Any]) -> None:

@@ -109,8 +109,9 @@ def test_a_restarted_database_is_not_noticed(on_trial: Demo) -> None:
         names = [conninfo_to_dict(u)["dbname"] for u in (on_trial.source_url, on_trial.target_url)]
         cut = server.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = any(%s) AND pid <> pg_backend_pid()", [names]
-        ).fetchone()  # fmt: skip
+            " WHERE datname = any(%s) AND pid <> pg_backend_pid()",
+            [names],
+        ).fetchone()
     assert cut
     assert cut[0] >= 2
     for _ in range(16):
@@ -213,9 +214,13 @@ def test_the_load_is_bounded_counted_and_logged(demo: Demo, tmp_path: Path) -> N
 
 def test_no_answer_is_a_failed_request(tmp_path: Path) -> None:
     statistics = run_load(
-        f"http://127.0.0.1:{free_port()}", ["x"], rate=50, seconds=0.5,
-        log=tmp_path / "load.jsonl", stop=threading.Event(),
-    )  # fmt: skip
+        f"http://127.0.0.1:{free_port()}",
+        ["x"],
+        rate=50,
+        seconds=0.5,
+        log=tmp_path / "load.jsonl",
+        stop=threading.Event(),
+    )
     assert statistics["requests"] == statistics["failed"] > 0
     assert statistics["by_arm"]["nobody"]["requests"] == statistics["requests"]
 
@@ -223,9 +228,22 @@ def test_no_answer_is_a_failed_request(tmp_path: Path) -> None:
 def test_the_load_stops_on_sigterm(demo: Demo, tmp_path: Path) -> None:
     log = tmp_path / "load.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "qafila.demo.load", "--url", demo.baseline_url, "--rate", "20",
-         "--seconds", "60", "--queries-from", demo.source_url, "--log", str(log)]
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "qafila.demo.load",
+            "--url",
+            demo.baseline_url,
+            "--rate",
+            "20",
+            "--seconds",
+            "60",
+            "--queries-from",
+            demo.source_url,
+            "--log",
+            str(log),
+        ]
+    )
     deadline = time.monotonic() + 20
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.1)

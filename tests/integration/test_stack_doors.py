@@ -90,9 +90,11 @@ def test_a_post_from_a_page_is_refused_even_with_the_password(
     started: Stack, api: httpx.Client
 ) -> None:
     reply = api.post(
-        "/flows/", content='{"name": "forged"}', auth=password(started),
+        "/flows/",
+        content='{"name": "forged"}',
+        auth=password(started),
         headers={"Origin": FOREIGN, "Content-Type": "text/plain"},
-    )  # fmt: skip
+    )
     assert reply.status_code == 403
     known = api.get("/flows/name/forged", auth=password(started))
     assert known.status_code == 404
@@ -157,10 +159,11 @@ def test_a_run_cannot_bring_its_own_command(
         {"working_dir": str(tmp_path)},
     ):
         reply = api.post(
-            f"/deployments/{deployment['id']}/create_flow_run", auth=password(started),
+            f"/deployments/{deployment['id']}/create_flow_run",
+            auth=password(started),
             headers=changing(api, started),
             json={"parameters": {"request": {"workload": "nobody"}}, "job_variables": variables},
-        )  # fmt: skip
+        )
         answers.append(reply.status_code)
     if 201 in answers:
         deadline = time.monotonic() + 60

@@ -109,8 +109,14 @@ def both(
 ) -> Iterator[TwoLedgers]:
     workload = demo_workload()
     if request.param == "column":
-        source = {"kind": "postgres", "block": "demo-target", "table": "item", "key": ["id"],
-                  "text": ["body"], "acl": "readers"}  # fmt: skip
+        source = {
+            "kind": "postgres",
+            "block": "demo-target",
+            "table": "item",
+            "key": ["id"],
+            "text": ["body"],
+            "acl": "readers",
+        }
         workload = demo_workload(target=COLUMN, source=source)
         with psycopg.connect(target_url, autocommit=True) as target:
             make_item_table(target, 256)

@@ -46,8 +46,11 @@ def test_what_was_written_without_the_ledger_fences_off_an_older_or_equal_lease(
 
 
 def test_a_spooled_line_is_found_by_workload_kind_and_id(ledger: Ledger) -> None:
-    for workload, kind, spool_id in (("v", "rollback", "a"), ("w", "drill", "b"),
-                                     ("w", "rollback", "c")):  # fmt: skip
+    for workload, kind, spool_id in (
+        ("v", "rollback", "a"),
+        ("w", "drill", "b"),
+        ("w", "rollback", "c"),
+    ):
         record_evidence(ledger, kind, "said", workload=workload, body={"spool_id": spool_id})
 
     def found(workload: str, kind: str, spool_id: str) -> bool:
@@ -107,9 +110,12 @@ def phases(ledger: Ledger, target_url: str) -> Any:
     ],
 )
 def test_the_newest_of_what_serves_or_is_tried_is_taken_back(
-    ledger: Ledger, phases: Any, wanted: tuple[str, ...], on_the_road: list[int],
+    ledger: Ledger,
+    phases: Any,
+    wanted: tuple[str, ...],
+    on_the_road: list[int],
     returned: tuple[int, int] | None,
-) -> None:  # fmt: skip
+) -> None:
     phases(*wanted)
     found = generations_on_the_road(ledger, NAME)
     assert [g.number for g in found] == on_the_road

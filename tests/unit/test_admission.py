@@ -111,10 +111,11 @@ anything = st.recursive(
 
 
 @given(
-    key=st.text(st.characters()), text=st.text(st.characters()),
+    key=st.text(st.characters()),
+    text=st.text(st.characters()),
     metadata=st.dictionaries(st.text(), anything, max_size=3),
     numbers=st.lists(st.floats(width=32), min_size=4, max_size=4),
-)  # fmt: skip
+)
 def test_it_never_raises_and_never_refuses_what_is_plainly_fit(
     key: str, text: str, metadata: dict[str, Any], numbers: list[float]
 ) -> None:

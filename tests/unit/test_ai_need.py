@@ -33,8 +33,13 @@ MINIMAL: dict[str, Any] = {
     "owner": "search@example.org",
     "criticality": "low",
     "corpus": {
-        "source": {"kind": "postgres", "block": "source", "table": "doc", "key": ["id"],
-                   "text": ["body"]},
+        "source": {
+            "kind": "postgres",
+            "block": "source",
+            "table": "doc",
+            "key": ["id"],
+            "text": ["body"],
+        },
         "embedder": {"kind": "wordllama", "dimensions": 256},
         "target": {"kind": "pgvector", "block": "target"},
     },
@@ -45,7 +50,7 @@ MINIMAL: dict[str, Any] = {
     },
     "projection": {"queries_per_month": 10_000},
     "compliance": {"personal_data": "none", "hosting": ["FR"], "purpose": "search in the docs"},
-}  # fmt: skip
+}
 RETRIEVAL = Path("../shared/data/retrieval")
 signals = st.builds(
     Signal,
@@ -109,8 +114,12 @@ def test_the_order_of_signals_does_not_matter(found: list[Signal], order: random
     order.shuffle(mixed)
     one, other = candidate(found), candidate(mixed)
     assert (one.score, one.coverage, one.need, one.points_to, one.horizon_months) == (
-        other.score, other.coverage, other.need, other.points_to, other.horizon_months,
-    )  # fmt: skip
+        other.score,
+        other.coverage,
+        other.need,
+        other.points_to,
+        other.horizon_months,
+    )
     assert sorted(one.questions) == sorted(other.questions)
 
 
@@ -148,8 +157,9 @@ def test_a_plan_decides_need_and_horizon() -> None:
     late = assess_workload(workload(plans=plans[1:]), CorpusVolume(1, 1))
     signal = next(s for s in late.signals if s.name == "planned within 12 months")
     assert (signal.found, signal.evidence) == (
-        False, "the next one in 18 months, from the workload file",
-    )  # fmt: skip
+        False,
+        "the next one in 18 months, from the workload file",
+    )
 
 
 def test_models_that_are_called_today_count_for_their_own_workload() -> None:
@@ -165,18 +175,33 @@ def test_models_that_are_called_today_count_for_their_own_workload() -> None:
 
 def text(name: str = "shop", meaning: str | None = "tickets", rows: int = 1000) -> Resource:
     return Resource(
-        f"postgres:main/{name}/public.t.body", "postgres:text", "public.t.body", "main",
-        rows * 400, {},
-        {"database": name, "table": "public.t", "rows": rows, "text_bytes": rows * 400,
-         "languages": {"english": 1.0}, "meaning": meaning},
-    )  # fmt: skip
+        f"postgres:main/{name}/public.t.body",
+        "postgres:text",
+        "public.t.body",
+        "main",
+        rows * 400,
+        {},
+        {
+            "database": name,
+            "table": "public.t",
+            "rows": rows,
+            "text_bytes": rows * 400,
+            "languages": {"english": 1.0},
+            "meaning": meaning,
+        },
+    )
 
 
 def served(name: str, app: str, **facts: Any) -> Resource:
     return Resource(
-        f"kubernetes:c/shop/Deployment/{name}", "kubernetes:deployment", name, "c", None,
-        {"app": app, "owner": "team@example.org"}, facts,
-    )  # fmt: skip
+        f"kubernetes:c/shop/Deployment/{name}",
+        "kubernetes:deployment",
+        name,
+        "c",
+        None,
+        {"app": app, "owner": "team@example.org"},
+        facts,
+    )
 
 
 COMPLETE = dict.fromkeys(
@@ -254,13 +279,22 @@ def test_nothing_that_speaks_for_ai_is_no_candidate() -> None:
 
 estate = st.lists(
     st.one_of(
-        st.builds(text, st.sampled_from(["shop", "crm"]), st.sampled_from([None, "chats"]),
-                  st.integers(1, 10**6)),
-        st.builds(served, st.sampled_from(["search", "chat", "api"]),
-                  st.sampled_from(["shop", "ml"]), gpus=st.integers(0, 4)),
+        st.builds(
+            text,
+            st.sampled_from(["shop", "crm"]),
+            st.sampled_from([None, "chats"]),
+            st.integers(1, 10**6),
+        ),
+        st.builds(
+            served,
+            st.sampled_from(["search", "chat", "api"]),
+            st.sampled_from(["shop", "ml"]),
+            gpus=st.integers(0, 4),
+        ),
     ),
-    max_size=6, unique_by=lambda r: r.id,
-)  # fmt: skip
+    max_size=6,
+    unique_by=lambda r: r.id,
+)
 
 
 @given(estate, st.randoms(use_true_random=False))
@@ -294,10 +328,12 @@ def test_what_a_search_takes_is_counted_from_its_volume() -> None:
 
 def test_what_an_assistant_takes_names_the_smallest_gpu_or_tokens() -> None:
     serving = serving_of(BOOK)
-    few = takes_of([Texts(100, 40_000)], writes=True, serving=serving,
-                   generated_tokens_per_month=10**6)  # fmt: skip
-    much = takes_of([Texts(100, 40_000)], writes=True, serving=serving,
-                    generated_tokens_per_month=10**10)  # fmt: skip
+    few = takes_of(
+        [Texts(100, 40_000)], writes=True, serving=serving, generated_tokens_per_month=10**6
+    )
+    much = takes_of(
+        [Texts(100, 40_000)], writes=True, serving=serving, generated_tokens_per_month=10**10
+    )
     assert few is not None
     assert much is not None
     # 16.06 GB of weights and 131 072 bytes a token of cache, 16 contexts of 4 096 tokens
@@ -311,10 +347,12 @@ def test_what_an_assistant_takes_names_the_smallest_gpu_or_tokens() -> None:
 
 
 @given(
-    st.integers(0, 10**6), st.integers(0, 10**9),
-    st.dictionaries(st.sampled_from(["english", "french", "arabic", "not told"]),
-                    st.floats(0, 1), max_size=4),
-)  # fmt: skip
+    st.integers(0, 10**6),
+    st.integers(0, 10**9),
+    st.dictionaries(
+        st.sampled_from(["english", "french", "arabic", "not told"]), st.floats(0, 1), max_size=4
+    ),
+)
 def test_more_text_is_never_fewer_tokens(count: int, size: int, mix: dict[str, float]) -> None:
     less, more = Texts(count, size, mix), Texts(count, size + 1000, mix)
     assert less.tokens <= more.tokens
@@ -341,25 +379,39 @@ def test_bytes_of_a_token_are_as_measured(collection: str, language: str) -> Non
 
 @pytest.mark.parametrize(
     ("name", "meaning"),
-    [("support_tickets", "tickets"), ("SupportTicket", "tickets"), ("chat_messages", "chats"),
-     ("articles", "knowledge"), ("product_reviews", "feedback"), ("emails", "mail"),
-     ("orders", None), ("ticketing", None), ("t", None)],
-)  # fmt: skip
+    [
+        ("support_tickets", "tickets"),
+        ("SupportTicket", "tickets"),
+        ("chat_messages", "chats"),
+        ("articles", "knowledge"),
+        ("product_reviews", "feedback"),
+        ("emails", "mail"),
+        ("orders", None),
+        ("ticketing", None),
+        ("t", None),
+    ],
+)
 def test_a_table_means_what_its_words_say(name: str, meaning: str | None) -> None:
     assert meaning_of_table(name) == meaning
 
 
 @pytest.mark.parametrize(
     ("host", "is_one"),
-    [("api.openai.com", True), ("acme.openai.azure.com", True), ("api.anthropic.com", True),
-     ("bedrock-runtime.eu-west-3.amazonaws.com", True),
-     ("runtime.sagemaker.us-east-1.amazonaws.com", True),
-     ("vpce-0a.bedrock-runtime.eu-west-3.vpce.amazonaws.com", True),
-     ("api.sagemaker.us-east-1.amazonaws.com", False),
-     ("europe-west1-aiplatform.googleapis.com", True), ("generativelanguage.googleapis.com", True),
-     ("notapi.openai.com.example.org", False), ("s3.eu-west-3.amazonaws.com", False),
-     ("db.example.org", False)],
-)  # fmt: skip
+    [
+        ("api.openai.com", True),
+        ("acme.openai.azure.com", True),
+        ("api.anthropic.com", True),
+        ("bedrock-runtime.eu-west-3.amazonaws.com", True),
+        ("runtime.sagemaker.us-east-1.amazonaws.com", True),
+        ("vpce-0a.bedrock-runtime.eu-west-3.vpce.amazonaws.com", True),
+        ("api.sagemaker.us-east-1.amazonaws.com", False),
+        ("europe-west1-aiplatform.googleapis.com", True),
+        ("generativelanguage.googleapis.com", True),
+        ("notapi.openai.com.example.org", False),
+        ("s3.eu-west-3.amazonaws.com", False),
+        ("db.example.org", False),
+    ],
+)
 def test_a_model_is_known_by_its_vendors_host(host: str, is_one: bool) -> None:
     assert is_model_host(host) is is_one
 
@@ -378,11 +430,20 @@ def test_names_of_endpoints_variables_and_images() -> None:
 
 
 def test_uses_come_with_their_evidence_and_no_value() -> None:
-    found = model_uses_in([
-        served("a", "support", hosts={"URL": "api.openai.com"}, variables=["OPENAI_API_KEY"],
-               images=["vllm/vllm-openai:v0.9"])
-    ])  # fmt: skip
+    found = model_uses_in(
+        [
+            served(
+                "a",
+                "support",
+                hosts={"URL": "api.openai.com"},
+                variables=["OPENAI_API_KEY"],
+                images=["vllm/vllm-openai:v0.9"],
+            )
+        ]
+    )
     assert {u.what for u in found} == {
-        "a calls api.openai.com", "a has OPENAI_API_KEY", "a runs vllm/vllm-openai:v0.9",
-    }  # fmt: skip
+        "a calls api.openai.com",
+        "a has OPENAI_API_KEY",
+        "a runs vllm/vllm-openai:v0.9",
+    }
     assert {u.subject for u in found} == {"support"}

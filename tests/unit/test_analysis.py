@@ -242,8 +242,11 @@ def test_a_canary_ten_times_as_bad_is_caught() -> None:
 
 arms = st.builds(
     lambda n, e, s, m: ArmCounts(n, min(e, n), min(s, n), min(m, n), min(n, max(e, s, m))),
-    st.integers(0, 300), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20),
-)  # fmt: skip
+    st.integers(0, 300),
+    st.integers(0, 20),
+    st.integers(0, 20),
+    st.integers(0, 20),
+)
 counts = st.builds(Counts, arms, arms)
 clean = st.builds(Counts, arms, st.builds(ArmCounts, st.integers(0, 300)))
 

@@ -82,9 +82,7 @@ def test_looks_with_other_weights_add_up() -> None:
     assert together == pytest.approx((gains(2, 5, 0.1) + gains(4, 3, 0.5)).tolist())
 
 
-@given(
-    st.integers(0, 10**6), st.integers(0, 10**6), st.floats(1e-4, 1 - 1e-4), st.floats(0, 3)
-)  # fmt: skip
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.floats(1e-4, 1 - 1e-4), st.floats(0, 3))
 @settings(max_examples=200, deadline=None)
 def test_it_is_always_finite(y: int, n: int, w: float, spread: float) -> None:
     for points in (HARM_POINTS, FINE):

@@ -149,8 +149,9 @@ KINDS = ("errors", "empty", "latency")
 answers = st.tuples(st.integers(0, 12), st.integers(0, 15), st.sampled_from(KINDS), st.booleans())
 looks = st.lists(
     st.dictionaries(st.sampled_from([f"t{n}" for n in range(8)]), answers, max_size=8),
-    min_size=1, max_size=8,
-)  # fmt: skip
+    min_size=1,
+    max_size=8,
+)
 
 
 def counts_of(drawn: dict[str, tuple[int, int, str, bool]]) -> Counts:

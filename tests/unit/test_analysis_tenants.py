@@ -254,8 +254,9 @@ def counts_of(drawn: Mapping[str, tuple[int, int, bool]], clean: bool = False) -
 def bake_of(drawn: Mapping[str, tuple[int, int, bool]]) -> Calibration:
     tenants = {t: ArmCounts(n, errors=min(n, b), bad=min(n, b)) for t, (n, b, _) in drawn.items()}
     whole = sum(tenants.values(), ArmCounts(1))
-    return Calibration(10.0, 20.0, 1.0, whole.bad / whole.requests, 0.0, whole.requests, 1.0,
-                       tenants, whole)  # fmt: skip
+    return Calibration(
+        10.0, 20.0, 1.0, whole.bad / whole.requests, 0.0, whole.requests, 1.0, tenants, whole
+    )
 
 
 def run(looks: list[Counts], calibration: Calibration) -> State:

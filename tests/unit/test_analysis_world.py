@@ -59,9 +59,15 @@ def test_many_rollouts_at_once_are_judged_as_one_is(tenants: bool, ratio: float)
 def test_a_row_says_what_others_read() -> None:
     found = row(40, 400, 0.25, True, np.random.default_rng(2))
     assert {
-        "requests_per_look", "tenants", "false_abort", "false_promotion",
-        "median_requests_to_catch", "fixed_sample_requests", "ratio", "z_test_false_abort",
-    } <= found.keys()  # fmt: skip
+        "requests_per_look",
+        "tenants",
+        "false_abort",
+        "false_promotion",
+        "median_requests_to_catch",
+        "fixed_sample_requests",
+        "ratio",
+        "z_test_false_abort",
+    } <= found.keys()
     assert found["false_abort"] == 0.0
     assert found["z_test_false_abort"] > found["false_abort"]  # type: ignore[operator]
 

@@ -29,11 +29,18 @@ def prompts(n: int, *, languages: tuple[str, ...] = ("",)) -> list[Prompt]:
     return read_prompts(
         "test",
         [
-            (str(i), {"id": f"p{i:04}", "prompt": "x", "language": languages[i % len(languages)],
-                      "grader": {"kind": "exact", "expected": "y"}})
+            (
+                str(i),
+                {
+                    "id": f"p{i:04}",
+                    "prompt": "x",
+                    "language": languages[i % len(languages)],
+                    "grader": {"kind": "exact", "expected": "y"},
+                },
+            )
             for i in range(n)
         ],
-    )  # fmt: skip
+    )
 
 
 def answer(score: float | None, **more: Any) -> Answered:
@@ -44,13 +51,20 @@ def answer(score: float | None, **more: Any) -> Answered:
 
 
 def judged(
-    baseline: list[Answered], candidate: list[Answered], asked: list[Prompt] | None = None,
+    baseline: list[Answered],
+    candidate: list[Answered],
+    asked: list[Prompt] | None = None,
     **more: Any,
-) -> JudgedAnswers:  # fmt: skip
+) -> JudgedAnswers:
     return judge_answers(
-        asked or prompts(len(baseline)), baseline, candidate, OBJECTIVES, errors_at_most=0.001,
-        seed=7, **more,
-    )  # fmt: skip
+        asked or prompts(len(baseline)),
+        baseline,
+        candidate,
+        OBJECTIVES,
+        errors_at_most=0.001,
+        seed=7,
+        **more,
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,8 +155,7 @@ def test_times_are_ratios_and_what_does_not_stream_is_not_held_up() -> None:
 def test_one_language_can_fail_it_and_none_can_hold_it_up() -> None:
     asked = prompts(400, languages=("en", "fr", "en", "en"))
     good = [answer(1.0) for _ in asked]
-    worse = [answer(0.0 if p.language == "fr" and i % 8 < 2 else 1.0)
-             for i, p in enumerate(asked)]  # fmt: skip
+    worse = [answer(0.0 if p.language == "fr" and i % 8 < 2 else 1.0) for i, p in enumerate(asked)]
     better = [answer(1.0) for _ in asked]
     assert judged(good, better, asked).judgement.verdict is Verdict.PASS
     found = judged(good, worse, asked)
@@ -179,9 +192,11 @@ def test_kappa(
     both: int, only_person: int, only_model: int, neither: int, kappa: float | None, usable: bool
 ) -> None:
     grades = (
-        [(True, True)] * both + [(True, False)] * only_person + [(False, True)] * only_model
+        [(True, True)] * both
+        + [(True, False)] * only_person
+        + [(False, True)] * only_model
         + [(False, False)] * neither
-    )  # fmt: skip
+    )
     found = calibrate(grades, at_least=0.6)
     assert found.kappa == (None if kappa is None else pytest.approx(kappa))
     assert found.usable is usable

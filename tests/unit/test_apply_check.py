@@ -61,12 +61,18 @@ def test_what_waits_for_a_ledger_goes_on_waiting(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("criticality: low ", "criticality: lo ", "criticality: "),
-        ("owner: search@example.org\n", "owner: a@example.org\nowner: b@example.org\n",
-         "owner is there already, in line"),
-        ("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "http://127.0.0.1:18081?x=1",
-         "is more than scheme, host, port and path"),
+        (
+            "owner: search@example.org\n",
+            "owner: a@example.org\nowner: b@example.org\n",
+            "owner is there already, in line",
+        ),
+        (
+            "${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}",
+            "http://127.0.0.1:18081?x=1",
+            "is more than scheme, host, port and path",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_file_is_bad_input(tmp_path: Path, old: str, new: str, words: str) -> None:
     file = changed(tmp_path, (old, new))
     result = check(file)
@@ -92,8 +98,10 @@ def test_json_of_a_right_file_has_no_problems() -> None:
     result = check(FILE, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout) == {
-        "file": str(FILE), "workload": "aws-docs-search", "problems": [],
-    }  # fmt: skip
+        "file": str(FILE),
+        "workload": "aws-docs-search",
+        "problems": [],
+    }
 
 
 def test_a_file_that_is_not_there_is_said_in_json(tmp_path: Path) -> None:

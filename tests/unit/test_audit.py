@@ -106,9 +106,15 @@ def test_the_worst_region_speaks_for_a_collector() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
-    [("g5.xlarge", True), ("gr6.4xlarge", True), ("p5.48xlarge", True), ("t3.small", False),
-     ("m6g.large", False), ("inf2.xlarge", False)],
-)  # fmt: skip
+    [
+        ("g5.xlarge", True),
+        ("gr6.4xlarge", True),
+        ("p5.48xlarge", True),
+        ("t3.small", False),
+        ("m6g.large", False),
+        ("inf2.xlarge", False),
+    ],
+)
 def test_a_gpu_is_told_by_its_family(kind: str, expected: bool) -> None:
     assert has_gpu(kind) is expected
 
@@ -152,8 +158,9 @@ def test_bill_and_account_are_held_against_each_other() -> None:
     assert [(f.resource, f.amount) for f in held.billed_not_found] == [("i-0dead", Decimal(9))]
     assert [f.resource for f in held.found_not_billed] == ["i-02"]
     assert [f.resource for f in held.not_judged] == [
-        "arn:aws:rds:eu-west-3:1:db:x", "arn:aws:cloudfront::1:distribution/E1",
-    ]  # fmt: skip
+        "arn:aws:rds:eu-west-3:1:db:x",
+        "arn:aws:cloudfront::1:distribution/E1",
+    ]
 
 
 @pytest.mark.parametrize("outcome", [o for o in Outcome if o is not Outcome.COMPLETE])
@@ -195,8 +202,11 @@ def test_a_size_that_is_not_known_is_not_zero() -> None:
         "sqs:queue": {"count": 1, "bytes": None, "without_size": 1},
     }
     assert [size_text(s) for s in (None, 512, 2048, 3 << 40)] == [
-        "not known", "512 B", "2.0 KiB", "3.0 TiB",
-    ]  # fmt: skip
+        "not known",
+        "512 B",
+        "2.0 KiB",
+        "3.0 TiB",
+    ]
 
 
 signals = st.builds(
@@ -217,9 +227,14 @@ def test_a_score_below_the_coverage_is_always_withheld_and_asks(found: list[Sign
 
 def test_a_denied_collector_leaves_its_signal_open() -> None:
     gpu = Resource(
-        "i-01", "ec2:instance", "gpu", "r", None, {"app": "chat", "owner": "x@example.org"},
+        "i-01",
+        "ec2:instance",
+        "gpu",
+        "r",
+        None,
+        {"app": "chat", "owner": "x@example.org"},
         {"type": "g5.xlarge"},
-    )  # fmt: skip
+    )
     seen = assess_estate([gpu], {"ec2": "complete", "s3": "denied", "elb": "complete"})[0]
     by_name = {s.name: s.found for s in seen.signals}
     assert by_name["GPU in use"] is True
@@ -231,11 +246,17 @@ def test_a_denied_collector_leaves_its_signal_open() -> None:
 
 def inventory(**changes: object) -> Inventory:
     values: dict[str, object] = {
-        "workload": "w", "collected": (collected("ec2"), collected("iam", Outcome.DENIED)),
-        "resources": (resource("i-<b>|x"),), "edges": (), "bill": bill(item("i-0dead", "9", "4")),
-        "currency": "EUR", "reconciliation": Reconciliation((), (), ()), "findings": (),
-        "candidates": (), "corpus": CorpusVolume(2, 1000),
-    }  # fmt: skip
+        "workload": "w",
+        "collected": (collected("ec2"), collected("iam", Outcome.DENIED)),
+        "resources": (resource("i-<b>|x"),),
+        "edges": (),
+        "bill": bill(item("i-0dead", "9", "4")),
+        "currency": "EUR",
+        "reconciliation": Reconciliation((), (), ()),
+        "findings": (),
+        "candidates": (),
+        "corpus": CorpusVolume(2, 1000),
+    }
     return Inventory(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -257,5 +278,8 @@ def test_evidence_is_plain_json_with_exact_money() -> None:
     assert body["collectors"] == {"ec2": "complete", "iam": "denied"}
     assert body["volumes"]["corpus"] == {"rows": 2, "bytes": 1000, "average_bytes": 500.0}
     assert body["periods"][1] == {
-        "period": "2026-06", "currency": "EUR", "amount": "50", "state": "open",
-    }  # fmt: skip
+        "period": "2026-06",
+        "currency": "EUR",
+        "amount": "50",
+        "state": "open",
+    }

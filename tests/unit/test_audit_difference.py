@@ -102,9 +102,11 @@ def test_what_a_service_measures_anew_each_time_is_no_change() -> None:
 
 
 @given(
-    st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")),
-    st.sampled_from(Outcome), st.sampled_from(Outcome),
-)  # fmt: skip
+    st.sets(st.sampled_from("abcdef")),
+    st.sets(st.sampled_from("abcdef")),
+    st.sampled_from(Outcome),
+    st.sampled_from(Outcome),
+)
 def test_nothing_is_ever_gone_or_new_where_one_audit_could_not_see(
     old: set[str], new: set[str], then: Outcome, now: Outcome
 ) -> None:
@@ -122,17 +124,22 @@ def test_nothing_is_ever_gone_or_new_where_one_audit_could_not_see(
 
 
 places = st.tuples(
-    st.sampled_from(["ec2", "s3"]), st.sampled_from(["", "1111", "2222"]),
+    st.sampled_from(["ec2", "s3"]),
+    st.sampled_from(["", "1111", "2222"]),
     st.sampled_from(["", "eu-west-3", "eu-west-3 (2)", "us-east-1"]),
-)  # fmt: skip
+)
 things = st.lists(
     st.builds(
-        Seen, st.uuids().map(str), st.just("k"), st.just("n"),
-        st.sampled_from(["eu-west-3", "us-east-1"]), st.sampled_from(["ec2", "s3", ""]),
+        Seen,
+        st.uuids().map(str),
+        st.just("k"),
+        st.just("n"),
+        st.sampled_from(["eu-west-3", "us-east-1"]),
+        st.sampled_from(["ec2", "s3", ""]),
         account=st.sampled_from(["", "1111", "2222"]),
     ),
     max_size=6,
-)  # fmt: skip
+)
 
 
 @given(things, st.dictionaries(places, st.sampled_from([o.value for o in Outcome])))
@@ -156,14 +163,17 @@ def test_what_a_collector_did_not_see_whole_is_never_gone_and_never_new(
 
 
 def test_a_month_whose_state_nobody_knows_is_not_called_open() -> None:
-    told = compare(replace(snapshot(spend={"a": "1"}), state="not known"),
-                   snapshot(spend={"a": "2"}))  # fmt: skip
+    told = compare(
+        replace(snapshot(spend={"a": "1"}), state="not known"), snapshot(spend={"a": "2"})
+    )
     assert told.spend_note == (
         "spend of 2026-10 in both audits (whether closed is not known then, closed now)"
     )
     body = {"period": "2026-10", "currency": "EUR", "period_closed": False}
-    periods = [{"period": "2026-10", "currency": c, "state": s}
-               for c, s in (("USD", "closed"), ("EUR", "open"))]  # fmt: skip
+    periods = [
+        {"period": "2026-10", "currency": c, "state": s}
+        for c, s in (("USD", "closed"), ("EUR", "open"))
+    ]
     assert state_in({**body, "periods": periods}) == "open"
     assert state_in(body) == "not known"
     assert state_in({**body, "period_closed": True}) == "closed"
@@ -202,11 +212,15 @@ def test_two_currencies_and_a_missing_bill_are_not_compared() -> None:
     assert "read no bill" in none.spend_note
 
 
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner,
-                                                                max_size=3), max_leaves=10,
-))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+        ),
+        max_leaves=10,
+    )
+)
 def test_what_is_kept_is_always_json_without_nul(value: Any) -> None:
     import json
 
@@ -219,12 +233,17 @@ def test_a_tag_of_megabytes_is_cut_and_an_identifier_stays_unique() -> None:
     long = "x" * 10_000_000
     part = storable_part(
         Collected(
-            "ec2", "r", Outcome.COMPLETE,
-            (Resource(long + "1", "k", long, "r", None, {"t": long}),
-             Resource(long + "2", "k", "n\x00", "r")),
-            (Edge(long + "1", long + "2", "calls", "s", 1.0),), 1,
+            "ec2",
+            "r",
+            Outcome.COMPLETE,
+            (
+                Resource(long + "1", "k", long, "r", None, {"t": long}),
+                Resource(long + "2", "k", "n\x00", "r"),
+            ),
+            (Edge(long + "1", long + "2", "calls", "s", 1.0),),
+            1,
         )
-    )  # fmt: skip
+    )
     one, two = part.resources
     assert one.id != two.id
     assert max(len(one.id), len(two.id)) <= LONGEST_ID

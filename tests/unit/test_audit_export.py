@@ -31,10 +31,14 @@ ANYTHING = st.text(st.characters(codec=None, exclude_categories=[]), max_size=40
 def named(name: str) -> AuditFacts:
     part = storable_part(
         Collected(
-            "ec2", "r", Outcome.COMPLETE,
-            (Resource("i-01", "ec2:instance", name, "r", 7, {"app": name}, {"n": 1}),), (), 1,
+            "ec2",
+            "r",
+            Outcome.COMPLETE,
+            (Resource("i-01", "ec2:instance", name, "r", 7, {"app": name}, {"n": 1}),),
+            (),
+            1,
         )
-    )  # fmt: skip
+    )
     return facts(inventory(collected=(part,), resources=part.resources))
 
 
@@ -136,8 +140,9 @@ def test_a_spreadsheet_runs_nothing(tmp_path: Path, formula: str) -> None:
 @example('a,b"c\r\nd;=e', Decimal("12345678901234567.12345678901234567891"))
 def test_csv_and_parquet_always_say_the_same(name: str, amount: Decimal) -> None:
     told = named(name or "x")
-    rows = [{"month": "2026-10", "name": name, "amount": f"{amount:f}", "currency": "EUR",
-             "lines": 3}]  # fmt: skip
+    rows = [
+        {"month": "2026-10", "name": name, "amount": f"{amount:f}", "currency": "EUR", "lines": 3}
+    ]
     told = AuditFacts(**{**vars(told), "tables": {**told.tables, "spend": storable(rows)}})
     with tempfile.TemporaryDirectory() as folder:
         export_audit(told, Path(folder))
@@ -210,10 +215,12 @@ def test_a_folder_that_cannot_be_written_is_one_bad_input(tmp_path: Path) -> Non
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from(sorted(ABOUT)), st.sampled_from(["csv", "parquet"])),
-        st.binary(max_size=40), min_size=1, max_size=4,
+        st.binary(max_size=40),
+        min_size=1,
+        max_size=4,
     ),
     st.dictionaries(st.text("abc-.", min_size=3, max_size=9), st.binary(max_size=40), max_size=3),
-)  # fmt: skip
+)
 def test_files_of_somebody_else_survive_an_export(
     under_our_names: dict[tuple[str, str], bytes], beside: dict[str, bytes]
 ) -> None:

@@ -49,13 +49,15 @@ def test_spend_is_told_in_each_currency_and_month_and_never_added() -> None:
 def test_a_gap_that_is_the_same_in_many_places_is_one_sentence() -> None:
     regions = ["eu-west-1", "eu-west-3", "us-east-1", "us-west-2", "ap-south-1", "me-south-1"]
     looked = [
-        *(Collected("iam", r, Outcome.DENIED, (), (), 1, "iam: ListRoles said no")
-          for r in regions),
+        *(
+            Collected("iam", r, Outcome.DENIED, (), (), 1, "iam: ListRoles said no")
+            for r in regions
+        ),
         Collected("s3", "", Outcome.TRUNCATED, (), (), 1, "s3: cut after 200 pages"),
         Collected("rds", "eu-west-1", Outcome.DENIED, (), (), 1, "rds: said no", "111122223333"),
         Collected("rds", "eu-west-1", Outcome.DENIED, (), (), 1, "rds: said no", "444455556666"),
         collected("ec2"),
-    ]  # fmt: skip
+    ]
     assert gaps(looked) == [
         "iam in 6 places (ap-south-1, eu-west-1, eu-west-3, me-south-1 and 2 more) is denied: "
         "ListRoles said no",
@@ -68,10 +70,17 @@ def test_namespaces_that_nobody_asked_for_are_said_first_and_once() -> None:
     limit = "looked only into the namespaces shop, web, as asked"
     looked = [
         Collected("kubernetes-workloads", "staging", Outcome.COMPLETE, (), (), 1, limit),
-        Collected("kubernetes-storage", "staging", Outcome.DENIED, (), (), 1,
-                  f"{limit}; storage classes: the API server said 403 Forbidden"),
+        Collected(
+            "kubernetes-storage",
+            "staging",
+            Outcome.DENIED,
+            (),
+            (),
+            1,
+            f"{limit}; storage classes: the API server said 403 Forbidden",
+        ),
         Collected("kubernetes-nodes", "other", Outcome.COMPLETE, (), (), 1),
-    ]  # fmt: skip
+    ]
     told = [
         f"staging: {limit}: what else it holds is not known",
         "kubernetes-storage in staging is denied: storage classes: the API server said 403 "
@@ -82,10 +91,20 @@ def test_namespaces_that_nobody_asked_for_are_said_first_and_once() -> None:
     assert list(first_page(facts(found)).unseen[:2]) == told
 
 
-@given(st.lists(st.builds(
-    Collected, st.sampled_from(["a", "b"]), st.sampled_from(["x", "y", ""]),
-    st.sampled_from(Outcome), st.just(()), st.just(()), st.just(1), st.sampled_from(["m", "n"]),
-)))  # fmt: skip
+@given(
+    st.lists(
+        st.builds(
+            Collected,
+            st.sampled_from(["a", "b"]),
+            st.sampled_from(["x", "y", ""]),
+            st.sampled_from(Outcome),
+            st.just(()),
+            st.just(()),
+            st.just(1),
+            st.sampled_from(["m", "n"]),
+        )
+    )
+)
 def test_every_gap_is_always_told_and_nothing_complete_is(looked: list[Collected]) -> None:
     told = gaps(looked)
     for part in looked:
@@ -123,10 +142,16 @@ def test_the_rest_of_a_long_list_is_counted_by_kind_with_the_way_to_all_of_it() 
 
 def test_a_page_of_ten_thousand_resources_stays_small() -> None:
     seen = tuple(
-        Resource(f"i-{n:05}", "ec2:instance", f"خادم {n}", "eu-west-3", None,
-                 {"app": "x", "note": "é" * 500})
+        Resource(
+            f"i-{n:05}",
+            "ec2:instance",
+            f"خادم {n}",
+            "eu-west-3",
+            None,
+            {"app": "x", "note": "é" * 500},
+        )
         for n in range(10_000)
-    )  # fmt: skip
+    )
     part = Collected("ec2", "eu-west-3", Outcome.COMPLETE, seen, (), 1)
     html = render_audit(facts(inventory(collected=(part,), resources=seen)))
     assert len(html.encode()) < 2_000_000
@@ -163,34 +188,55 @@ def test_every_cell_of_the_first_page_says_what_it_is_where_tables_are_stacked()
 
 @pytest.mark.parametrize(
     ("share", "digits", "said"),
-    [(0.2079, 1, "20.8 %"), (0.2079, 0, "21 %"), (0.0, 1, "0.0 %"), (0.0004, 1, "under 0.1 %"),
-     (1.0, 0, "100 %"), (0.004, 0, "under 1 %")],
-)  # fmt: skip
+    [
+        (0.2079, 1, "20.8 %"),
+        (0.2079, 0, "21 %"),
+        (0.0, 1, "0.0 %"),
+        (0.0004, 1, "under 0.1 %"),
+        (1.0, 0, "100 %"),
+        (0.004, 0, "under 1 %"),
+    ],
+)
 def test_shares_are_written_alike(share: float, digits: int, said: str) -> None:
     assert percent(share, digits) == said
 
 
 @pytest.mark.parametrize(
     ("amount", "said"),
-    [("1234.565", "1,234.56"), ("0.004", "under 0.01"), ("-0.004", "above -0.01"), ("0", "0.00"),
-     ("-5", "-5.00"), ("not a number", "not measured")],
-)  # fmt: skip
+    [
+        ("1234.565", "1,234.56"),
+        ("0.004", "under 0.01"),
+        ("-0.004", "above -0.01"),
+        ("0", "0.00"),
+        ("-5", "-5.00"),
+        ("not a number", "not measured"),
+    ],
+)
 def test_money_that_is_there_is_never_written_as_nothing(amount: str, said: str) -> None:
     assert money(amount) == said
 
 
 signals = st.lists(
-    st.builds(Signal, st.just("s"), st.integers(1, 5), st.none() | st.booleans(), st.just(""),
-              st.just("what?"), st.none() | st.sampled_from(Need),
-              st.none() | st.integers(0, 24)),
-    min_size=1, max_size=8,
-)  # fmt: skip
+    st.builds(
+        Signal,
+        st.just("s"),
+        st.integers(1, 5),
+        st.none() | st.booleans(),
+        st.just(""),
+        st.just("what?"),
+        st.none() | st.sampled_from(Need),
+        st.none() | st.integers(0, 24),
+    ),
+    min_size=1,
+    max_size=8,
+)
 
 
 @given(st.lists(signals, min_size=1, max_size=12))
 def test_no_page_ever_shows_a_score_below_the_coverage(given_: list[list[Signal]]) -> None:
-    candidates = tuple(Candidate(f"app-{n}", "o@example.org", tuple(found))
-                       for n, found in enumerate(given_))  # fmt: skip
+    candidates = tuple(
+        Candidate(f"app-{n}", "o@example.org", tuple(found)) for n, found in enumerate(given_)
+    )
     rows = {c.subject: c.as_row() for c in candidates}
     page = first_page(facts(inventory(candidates=candidates)))
     assert len(page.candidates) + page.candidates_more == len(candidates)
@@ -210,11 +256,26 @@ def test_no_page_ever_shows_a_score_below_the_coverage(given_: list[list[Signal]
     assert shown == sorted(shown, key=lambda s: -1 if s is None else s, reverse=True)
 
 
-@given(st.dictionaries(
-    st.sampled_from(["s3", "ec2", "ecs", "elb", "lambda", "postgres-texts", "postgres-databases",
-                     "bedrock", "sagemaker", "opensearch", "api-gateway"]),
-    st.sampled_from([o.value for o in Outcome]),
-))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "s3",
+                "ec2",
+                "ecs",
+                "elb",
+                "lambda",
+                "postgres-texts",
+                "postgres-databases",
+                "bedrock",
+                "sagemaker",
+                "opensearch",
+                "api-gateway",
+            ]
+        ),
+        st.sampled_from([o.value for o in Outcome]),
+    )
+)
 def test_an_estate_alone_never_answers_enough_for_a_score(outcomes: dict[str, str]) -> None:
     # Plans (4) and numbers of queries (3) are in no estate: 13 of 20 at the most.
     gpu = Resource("i", "ec2:instance", "gpu", "r", None, {"app": "chat"}, {"type": "g5.xlarge"})

@@ -41,16 +41,28 @@ MARKUP = (
 def facts(found: Inventory, **body: Any) -> AuditFacts:
     """Return an audit as the ledger would give it back: through JSON."""
     kept: Mapping[str, Any] = json.loads(
-        json.dumps({"body": {**evidence_body(found, 3), "difference": None, **body},
-                    "tables": tables(found)})
-    )  # fmt: skip
+        json.dumps(
+            {
+                "body": {**evidence_body(found, 3), "difference": None, **body},
+                "tables": tables(found),
+            }
+        )
+    )
     judged = found.judgement()
     return AuditFacts(
-        workload=found.workload, owner="o@example.org", audit_id=3, started_at=NOON,
-        finished_at=NOON, verdict=judged.verdict.value, sentence=judged.sentence,
-        body=kept["body"], tables=kept["tables"], evidence_number=9, evidence_digest="ab" * 32,
+        workload=found.workload,
+        owner="o@example.org",
+        audit_id=3,
+        started_at=NOON,
+        finished_at=NOON,
+        verdict=judged.verdict.value,
+        sentence=judged.sentence,
+        body=kept["body"],
+        tables=kept["tables"],
+        evidence_number=9,
+        evidence_digest="ab" * 32,
         made_at=NOON,
-    )  # fmt: skip
+    )
 
 
 class Seen(HTMLParser):
@@ -81,10 +93,13 @@ def named(name: str) -> Inventory:
     clean = storable_part(part)
     finding = Finding(name, name, name)
     return inventory(
-        workload="w", collected=(clean, collected("ec2")), resources=clean.resources,
-        edges=clean.edges, reconciliation=Reconciliation((finding,), (finding,), (finding,)),
+        workload="w",
+        collected=(clean, collected("ec2")),
+        resources=clean.resources,
+        edges=clean.edges,
+        reconciliation=Reconciliation((finding,), (finding,), (finding,)),
         findings=(finding,),
-    )  # fmt: skip
+    )
 
 
 def test_the_page_says_what_it_costs_and_what_was_not_seen() -> None:
@@ -113,8 +128,10 @@ def test_the_verdict_is_said_to_be_of_the_looking_and_not_of_what_was_found() ->
 
 
 def test_waves_of_one_criticality_are_all_of_it_and_the_border_is_explained() -> None:
-    rows = [{"wave": w, "criticality": c, "name": n, "wave_reason": ""} for w, c, n in
-            (("1", "low", "a"), ("2", "low", "b"), ("stays", "", "c"))]  # fmt: skip
+    rows = [
+        {"wave": w, "criticality": c, "name": n, "wave_reason": ""}
+        for w, c, n in (("1", "low", "a"), ("2", "low", "b"), ("stays", "", "c"))
+    ]
     told = facts(inventory())
     page = first_page(AuditFacts(**{**vars(told), "tables": {**told.tables, "waves": rows}}))
     assert page.waves_told == (
@@ -169,8 +186,9 @@ def test_an_edge_between_two_things_of_one_name_says_which_is_which() -> None:
     found = inventory(collected=(part,), resources=tuple(made), edges=edges)
     (section,) = [s for s in audit_sections(facts(found)) if s.id == "edges"]
     assert [row[:2] for row in section.table.rows] == [
-        ("shop (service)", "shop (deployment)"), ("shop (deployment)", "db"),
-    ]  # fmt: skip
+        ("shop (service)", "shop (deployment)"),
+        ("shop (deployment)", "db"),
+    ]
     assert section.table.rows[1][-1] == "2026-11-27 12:00:00 UTC"
 
 

@@ -17,9 +17,13 @@ A, B = (Place("aws", "eu-west-3", f"eu-west-3{zone}") for zone in "ab")
 
 
 def what_if(
-    start: str, end: str, moved: str, before: str | None, after: str | None,
+    start: str,
+    end: str,
+    moved: str,
+    before: str | None,
+    after: str | None,
     route: Kind = Kind.CROSS_ZONE,
-) -> WhatIf:  # fmt: skip
+) -> WhatIf:
     def cost(amount: str | None, kind: Kind | None) -> Cost:
         return Cost(kind, None if amount is None else Decimal(amount), "USD")
 
@@ -47,8 +51,10 @@ def test_routes_of_the_bill_and_moves_elsewhere_are_no_pairs() -> None:
         Place("aws", "eu-west-3", f"{ONE_ZONE}eu-west-3"),
         Place("aws", "eu-west-3", "x"),
     )
-    crossing, free = (Cost(Kind.CROSS_ZONE, Decimal(900), "USD"),
-                      Cost(Kind.WITHIN_REGION, Decimal(0), "USD"))  # fmt: skip
+    crossing, free = (
+        Cost(Kind.CROSS_ZONE, Decimal(900), "USD"),
+        Cost(Kind.WITHIN_REGION, Decimal(0), "USD"),
+    )
     route = WhatIf(
         Flow("EC2", "other", here, there, Decimal(1)), Move("EC2", there), crossing, free
     )

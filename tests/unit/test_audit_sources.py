@@ -51,15 +51,28 @@ def test_everything_wrong_is_said_at_once_and_no_secret_is_repeated(tmp_path: Pa
         of_file(
             tmp_path,
             kubernetes=["Not A Name", {"block": "shop", "namespaces": ["Shop"]}, {"name": "x"}, 7],
-            prometheus=["ftp://h", "http://u:s3cret@h:1", "http://h/?token=s3cret",
-                        {"url": "http://h", "header": "s3cret"}, "http://h:0", "http://[h"],
-        )  # fmt: skip
+            prometheus=[
+                "ftp://h",
+                "http://u:s3cret@h:1",
+                "http://h/?token=s3cret",
+                {"url": "http://h", "header": "s3cret"},
+                "http://h:0",
+                "http://[h",
+            ],
+        )
     problems = refused.value.problems
     for told in (
-        "audit.kubernetes.0.block", "audit.kubernetes.1.namespaces.0", "audit.kubernetes.2.block",
-        "audit.kubernetes.2.name", "block with namespaces", "audit.prometheus.0",
-        "header_file", "audit.prometheus.3.header", "audit.prometheus.4", "audit.prometheus.5",
-    ):  # fmt: skip
+        "audit.kubernetes.0.block",
+        "audit.kubernetes.1.namespaces.0",
+        "audit.kubernetes.2.block",
+        "audit.kubernetes.2.name",
+        "block with namespaces",
+        "audit.prometheus.0",
+        "header_file",
+        "audit.prometheus.3.header",
+        "audit.prometheus.4",
+        "audit.prometheus.5",
+    ):
         assert any(told in problem for problem in problems), told
     assert "s3cret" not in str(refused.value)
 

@@ -100,8 +100,10 @@ def test_a_month_is_closed_only_when_every_line_has_an_invoice(tmp_path: Path) -
     ]
     bill = read_bill(bill_of(tmp_path, *lines, head=HEAD + ",InvoiceId"))
     assert [(p.month, p.state) for p in bill.periods] == [
-        ("2026-04", "closed"), ("2026-05", "open"), ("2026-06", "open"),
-    ]  # fmt: skip
+        ("2026-04", "closed"),
+        ("2026-05", "open"),
+        ("2026-06", "open"),
+    ]
     reference, newest = bill.reference_period("USD"), bill.newest_period("USD")
     assert reference is not None
     assert newest is not None
@@ -114,8 +116,10 @@ def test_where_no_month_is_closed_the_one_before_the_last_is_looked_at(tmp_path:
     bill = read_bill(bill_of(tmp_path, *lines, head=HEAD))
     found = {c: bill.reference_period(c) for c in ("USD", "EUR", "MAD")}
     assert {c: p and p.month for c, p in found.items()} == {
-        "USD": "2026-05", "EUR": "2026-06", "MAD": None,
-    }  # fmt: skip
+        "USD": "2026-05",
+        "EUR": "2026-06",
+        "MAD": None,
+    }
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def hours(day: int, cost: str = "0.5", resource: str = "i-1") -> list[str]:
         f"{cost},USD,2026-05-01,Usage,EC2,2026-05-{day:02}T{h:02}:00:00Z,"
         f"2026-05-{day:02}T{h + 1:02}:00:00Z,{resource},a-1"
         for h in range(3)
-    ]  # fmt: skip
+    ]
 
 
 def test_a_cut_gzip_is_refused(tmp_path: Path) -> None:
@@ -156,9 +156,13 @@ def test_numbers_that_may_be_read_in_two_ways_are_refused(
 
 def test_two_currencies_stand_apart_in_one_bill(tmp_path: Path) -> None:
     bill = read_bill(
-        bill_of(tmp_path, "1,EUR,2026-05-01,Usage,a", "2,usd,2026-05-01,Usage,a",
-                "4,USD,2026-05-01,Usage,b")
-    )  # fmt: skip
+        bill_of(
+            tmp_path,
+            "1,EUR,2026-05-01,Usage,a",
+            "2,usd,2026-05-01,Usage,a",
+            "4,USD,2026-05-01,Usage,b",
+        )
+    )
     assert {c: bill.total(c) for c in bill.currencies} == {"USD": Decimal(6), "EUR": Decimal(1)}
     assert bill.sums(bill.services, "EUR") == {"a": (Decimal(1), 1)}
 
@@ -178,8 +182,10 @@ def test_local_times_belong_to_the_month_as_written_and_the_bill_says_so(tmp_pat
     with open_bill(path) as opened:
         times = opened.query("SELECT charge_start FROM line ORDER BY amount")
     assert [t[0] for t in times] == [
-        datetime(2026, 4, 30, 22), datetime(2026, 5, 1), datetime(2026, 5, 1),
-    ]  # fmt: skip
+        datetime(2026, 4, 30, 22),
+        datetime(2026, 5, 1),
+        datetime(2026, 5, 1),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -224,19 +230,23 @@ def test_exports_joined_by_hand_are_one_bill_and_said_to_be_joined(
     tmp_path: Path, name: str
 ) -> None:
     text = (
-        HEAD + '\n1,EUR,2026-05-01,Usage,"a\r\nb"\n\ufeff'
-        + HEAD + "\r\n2,EUR,2026-05-01,Usage,b\r\n"
-        + HEAD + "\r\n4,EUR,2026-05-01,Usage,c"
-    )  # fmt: skip
+        HEAD
+        + '\n1,EUR,2026-05-01,Usage,"a\r\nb"\n\ufeff'
+        + HEAD
+        + "\r\n2,EUR,2026-05-01,Usage,b\r\n"
+        + HEAD
+        + "\r\n4,EUR,2026-05-01,Usage,c"
+    )
     bill = read_bill(text_bill(tmp_path, text, name))
     assert (bill.rows, bill.total("EUR")) == (3, Decimal(7))
     assert {s.subject for s in bill.services} == {"a\r\nb", "b", "c"}
     said = {d.kind: (d.count, d.of, d.sentence) for d in bill.defects}
     assert said["mixed-line-ends"] == (
-        2, 5,
+        2,
+        5,
         f"3 lines of {name} end in CR LF and 2 in LF, as in exports that were joined by hand: all "
         "were read",
-    )  # fmt: skip
+    )
     assert said["repeated-head"][:2] == (2, None)
     assert "2 lines are the names of the columns again" in said["repeated-head"][2]
 
@@ -309,8 +319,9 @@ def test_two_exports_that_overlap_by_a_day_are_refused(tmp_path: Path) -> None:
 
 def test_a_newer_export_with_other_amounts_is_refused(tmp_path: Path) -> None:
     early = bill_of(tmp_path, *hours(1), *hours(2), head=TIMED, name="early.csv")
-    late = bill_of(tmp_path, *hours(1, "0.6"), *hours(2, "0.6"), *hours(3), head=TIMED,
-                   name="late.csv")  # fmt: skip
+    late = bill_of(
+        tmp_path, *hours(1, "0.6"), *hours(2, "0.6"), *hours(3), head=TIMED, name="late.csv"
+    )
     with pytest.raises(BadInput, match="count money twice") as refused:
         read_bill([early, late])
     assert "6 of 6 lines of early.csv stand in late.csv again" in refused.value.problems[0]
@@ -325,8 +336,12 @@ def test_the_same_lines_by_their_vendors_id_are_refused(tmp_path: Path) -> None:
 
 
 def test_one_account_and_month_in_two_formats_is_refused(tmp_path: Path) -> None:
-    focus = bill_of(tmp_path, "0.21,USD,2026-05-01,Usage,EC2,AWS,a-1",
-                    head=HEAD + ",ProviderName,SubAccountId", name="focus.csv")  # fmt: skip
+    focus = bill_of(
+        tmp_path,
+        "0.21,USD,2026-05-01,Usage,EC2,AWS,a-1",
+        head=HEAD + ",ProviderName,SubAccountId",
+        name="focus.csv",
+    )
     with pytest.raises(BadInput) as refused:
         read_bill([focus, text_bill(tmp_path, CUR_2, "cur.csv")])
     assert refused.value.problems == (
@@ -360,8 +375,10 @@ def test_usage_below_zero_is_told_from_a_credit_and_a_refund(tmp_path: Path) -> 
     (negative,) = (d for d in bill.defects if d.kind == "negative-usage")
     assert (negative.count, negative.amount) == (1, Decimal(-1))
     assert {k: a for k, (a, _) in bill.sums(bill.categories, "EUR").items()} == {
-        "Usage": Decimal(7), "Correction": Decimal(-2), "Credit": Decimal(-4),
-    }  # fmt: skip
+        "Usage": Decimal(7),
+        "Correction": Decimal(-2),
+        "Credit": Decimal(-4),
+    }
     assert bill.total("EUR") == Decimal(1)
 
 
@@ -381,8 +398,12 @@ def test_an_amount_that_is_no_plain_number_is_refused(tmp_path: Path, amount: st
 
 def test_names_with_markup_quotes_and_lines_stay_text(tmp_path: Path) -> None:
     name = "<script>alert('x')</script>"
-    path = bill_of(tmp_path, f'1,EUR,2026-05-01,Usage,a,"{name}\n""; DROP TABLE line; --"',
-                   head=HEAD + ",ResourceId", name="it's [bold].csv")  # fmt: skip
+    path = bill_of(
+        tmp_path,
+        f'1,EUR,2026-05-01,Usage,a,"{name}\n""; DROP TABLE line; --"',
+        head=HEAD + ",ResourceId",
+        name="it's [bold].csv",
+    )
     (item,) = read_bill(path).items
     assert item.resource_id == f'{name}\n"; DROP TABLE line; --'
 
@@ -400,18 +421,22 @@ def test_the_defects_of_the_real_sample_are_those_it_is_known_for() -> None:
     found = {(d.kind, d.subject): d for d in bill.defects}
     aws = [d for d in bill.defects if d.kind == "rounded-column" and "AWS" in d.sentence]
     assert {(d.subject, d.count, d.of) for d in aws} == {
-        ("EffectiveCost", 942, 942), ("ContractedCost", 942, 942),
-    }  # fmt: skip
+        ("EffectiveCost", 942, 942),
+        ("ContractedCost", 942, 942),
+    }
     untagged = found["untagged", "AWS"]
     assert (untagged.count, untagged.of, untagged.amount) == (
-        289, 942, Decimal("-1.702349699200"),
-    )  # fmt: skip
+        289,
+        942,
+        Decimal("-1.702349699200"),
+    )
     assert "where ServiceId belongs" in found["renamed-column", "Id"].sentence
     assert found["literal-null", ""].count > 0
     assert bill.sums(bill.categories, "USD") == {
-        "Usage": (Decimal("22.86192672899"), 997), "Adjustment": (Decimal("0.272"), 2),
+        "Usage": (Decimal("22.86192672899"), 997),
+        "Adjustment": (Decimal("0.272"), 2),
         "Credit": (Decimal("-2.6137"), 1),
-    }  # fmt: skip
+    }
     # Rounded to whole dollars, the amortised cost is not known: 13 would be a lie.
     assert {c.amortised for c in bill.commitments} == {None}
     assert not [d for d in bill.defects if d.kind == "duplicate-lines"]

@@ -32,9 +32,10 @@ def test_the_real_bill_is_printed_with_every_digit() -> None:
     assert Decimal(data["billed_total"]["USD"]) == Decimal("20.520226728990")
     assert Decimal(dollars["billed_total"]) == Decimal("20.520226728990")
     assert {k: Decimal(v) for k, v in dollars["by_vendor"].items()} == {
-        "AWS": Decimal("18.006638618400"), "Microsoft": Decimal("1.976514185860"),
+        "AWS": Decimal("18.006638618400"),
+        "Microsoft": Decimal("1.976514185860"),
         "Oracle": Decimal("0.537073924730"),
-    }  # fmt: skip
+    }
     compute = "Amazon Elastic Compute Cloud"
     assert Decimal(dollars["by_service"][compute]) == Decimal("16.041693050500")
     assert dollars["rows_by_service"][compute] == 554
@@ -43,8 +44,9 @@ def test_the_real_bill_is_printed_with_every_digit() -> None:
     assert {p["state"] for p in data["periods"]} == {"not known"}
     kinds = {(d["kind"], d["subject"]): d for d in data["defects"]}
     assert (kinds["untagged", "AWS"]["count"], kinds["untagged", "AWS"]["amount"]) == (
-        289, "-1.7023496992",
-    )  # fmt: skip
+        289,
+        "-1.7023496992",
+    )
     assert kinds["renamed-column", "Id"]["count"] == 1
 
 
@@ -57,9 +59,7 @@ def test_an_open_period_is_called_open() -> None:
 
 
 def test_currencies_stand_apart(tmp_path: Path) -> None:
-    data = printed(
-        bill_of(tmp_path, "1.10,EUR,2026-05-01,Usage,a", "2,USD,2026-05-01,Usage,a")
-    )  # fmt: skip
+    data = printed(bill_of(tmp_path, "1.10,EUR,2026-05-01,Usage,a", "2,USD,2026-05-01,Usage,a"))
     assert data["billed_total"] == {"EUR": "1.1", "USD": "2"}
     assert {p["currency"]: p["billed_total"] for p in data["periods"]} == data["billed_total"]
 
@@ -85,8 +85,11 @@ def test_a_bad_bill_is_one_refusal_with_code_2(tmp_path: Path) -> None:
     path = bill_of(tmp_path, "1,EUR", head=HEAD.replace("BilledCost", "Cost"))
     done = subprocess.run(
         [sys.executable, "-m", "qafila.cli", "bills", str(path)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == BadInput.exit_code == 2
     assert done.stderr.startswith("BadInput: bill.csv is not a FOCUS bill we can read:")
     assert "the column BilledCost is missing; the column Cost may be it" in done.stderr

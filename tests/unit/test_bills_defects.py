@@ -16,24 +16,60 @@ ROOT = Path(__file__).parents[2]
 
 # All that FOCUS asks for, twice: a clean bill of two days.
 COLUMNS = (
-    "BilledCost", "BillingCurrency", "BillingPeriodStart", "ChargeCategory", "ServiceName",
-    "BillingAccountId", "BillingAccountName", "BillingPeriodEnd", "ChargeClass",
-    "ChargeDescription", "ChargePeriodStart", "ChargePeriodEnd", "ContractedCost",
-    "EffectiveCost", "InvoiceIssuerName", "ListCost", "PricingQuantity", "PricingUnit",
-    "ProviderName", "PublisherName", "ServiceCategory", "ListUnitPrice", "ResourceId", "Tags",
+    "BilledCost",
+    "BillingCurrency",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ServiceName",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingPeriodEnd",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "ContractedCost",
+    "EffectiveCost",
+    "InvoiceIssuerName",
+    "ListCost",
+    "PricingQuantity",
+    "PricingUnit",
+    "ProviderName",
+    "PublisherName",
+    "ServiceCategory",
+    "ListUnitPrice",
+    "ResourceId",
+    "Tags",
     "InvoiceId",
-)  # fmt: skip
+)
 LINE = {
-    "BilledCost": "0.5", "BillingCurrency": "EUR", "BillingPeriodStart": "2026-05-01",
-    "ChargeCategory": "Usage", "ServiceName": "compute", "BillingAccountId": "a-1",
-    "ChargePeriodStart": "2026-05-01T00:00:00Z", "ChargePeriodEnd": "2026-05-01T01:00:00Z",
-    "ContractedCost": "0.5", "EffectiveCost": "0.5", "InvoiceIssuerName": "V", "ListCost": "0.5",
-    "PricingQuantity": "2", "ListUnitPrice": "0.25", "PricingUnit": "h", "ProviderName": "V",
-    "PublisherName": "V", "ServiceCategory": "Compute", "ResourceId": "r-1",
-    "Tags": '"{""owner"": ""o""}"', "InvoiceId": "I-1",
-}  # fmt: skip
-OTHER = LINE | {"ResourceId": "r-2", "ChargePeriodStart": "2026-05-02T00:00:00Z",
-                "ChargePeriodEnd": "2026-05-02T01:00:00Z"}  # fmt: skip
+    "BilledCost": "0.5",
+    "BillingCurrency": "EUR",
+    "BillingPeriodStart": "2026-05-01",
+    "ChargeCategory": "Usage",
+    "ServiceName": "compute",
+    "BillingAccountId": "a-1",
+    "ChargePeriodStart": "2026-05-01T00:00:00Z",
+    "ChargePeriodEnd": "2026-05-01T01:00:00Z",
+    "ContractedCost": "0.5",
+    "EffectiveCost": "0.5",
+    "InvoiceIssuerName": "V",
+    "ListCost": "0.5",
+    "PricingQuantity": "2",
+    "ListUnitPrice": "0.25",
+    "PricingUnit": "h",
+    "ProviderName": "V",
+    "PublisherName": "V",
+    "ServiceCategory": "Compute",
+    "ResourceId": "r-1",
+    "Tags": '"{""owner"": ""o""}"',
+    "InvoiceId": "I-1",
+}
+OTHER = LINE | {
+    "ResourceId": "r-2",
+    "ChargePeriodStart": "2026-05-02T00:00:00Z",
+    "ChargePeriodEnd": "2026-05-02T01:00:00Z",
+}
 
 
 def bill(folder: Path, *lines: dict[str, str], columns: tuple[str, ...] = COLUMNS) -> Path:
@@ -58,14 +94,18 @@ ON_A_LINE = (
     ("unknown-category", {"ChargeCategory": ""}, 1, None),
     ("sum-mismatch", {"PricingQuantity": "3"}, 1, "0.5"),
     ("duplicate-lines", OTHER | LINE, 1, "0.5"),
-    ("missing-days", {"ChargePeriodStart": "2026-05-05T00:00:00Z",
-                      "ChargePeriodEnd": "2026-05-05T01:00:00Z"}, 3, None),
+    (
+        "missing-days",
+        {"ChargePeriodStart": "2026-05-05T00:00:00Z", "ChargePeriodEnd": "2026-05-05T01:00:00Z"},
+        3,
+        None,
+    ),
     ("partly-invoiced", {"InvoiceId": ""}, 1, None),
     ("time-without-zone", {"ChargePeriodStart": "2026-05-02T00:00:00"}, 1, None),
     ("local-time", {"ChargePeriodStart": "2026-05-02T00:00:00+02:00"}, 1, None),
     ("rounded-column", {"EffectiveCost": "1", "BilledCost": "0.75"}, 2, None),
     ("rounded-amounts", {"BilledCost": "1e-50"}, 1, None),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("kind", "changed", "count", "amount"), ON_A_LINE)
@@ -90,8 +130,9 @@ def test_a_missing_and_a_renamed_column_are_told_by_name(tmp_path: Path) -> None
     read = read_bill(bill(tmp_path, LINE, OTHER, columns=(*columns, "Extra")))
     found = {d.kind: d for d in read.defects}
     assert (found["missing-columns"].count, found["missing-columns"].subject) == (
-        1, "ChargeDescription",
-    )  # fmt: skip
+        1,
+        "ChargeDescription",
+    )
     assert found["renamed-column"].subject == "Extra"
     assert "is not known" in found["no-tags"].sentence
 
@@ -120,7 +161,12 @@ def test_every_defect_that_the_documents_name_has_a_test_here(tmp_path: Path) ->
     apart = {"missing-columns", "renamed-column", "no-tags"}
     assert named == {row[0] for row in ON_A_LINE} | apart | (
         other_defects(tmp_path)
-        & {"decimal-comma", "floating-point", "amortised-export", "mixed-line-ends",
-           "repeated-head"}
-    )  # fmt: skip
+        & {
+            "decimal-comma",
+            "floating-point",
+            "amortised-export",
+            "mixed-line-ends",
+            "repeated-head",
+        }
+    )
     assert "amortised-export" in named

@@ -38,8 +38,18 @@ class Row:
 ROWS = st.lists(
     st.builds(
         Row,
-        st.sampled_from(["focus", "focus, text in Parquet", "focus, decimals in Parquet",
-                         "focus, exponents", "focus, decimal comma", "aws", "azure", "oci"]),
+        st.sampled_from(
+            [
+                "focus",
+                "focus, text in Parquet",
+                "focus, decimals in Parquet",
+                "focus, exponents",
+                "focus, decimal comma",
+                "aws",
+                "azure",
+                "oci",
+            ]
+        ),
         st.decimals(-(10**12), 10**12, places=20),
         st.sampled_from(["EUR", "USD", "MAD"]),
         st.sampled_from([4, 5]),
@@ -47,7 +57,7 @@ ROWS = st.lists(
     ),
     min_size=1,
     max_size=14,
-)  # fmt: skip
+)
 
 
 def quoted(text: str) -> str:
@@ -56,9 +66,17 @@ def quoted(text: str) -> str:
 
 def focus(rows: Sequence[tuple[int, Row]], sep: str, number: Callable[[Decimal], str]) -> str:
     cells = [
-        [number(r.amount), r.currency, f"2026-0{r.month}-01", "Usage", quoted(r.service), "V",
-         f"r-{n}"] for n, r in rows
-    ]  # fmt: skip
+        [
+            number(r.amount),
+            r.currency,
+            f"2026-0{r.month}-01",
+            "Usage",
+            quoted(r.service),
+            "V",
+            f"r-{n}",
+        ]
+        for n, r in rows
+    ]
     return "\n".join([FOCUS.replace(",", sep), *(sep.join(c) for c in cells)]) + "\n"
 
 
@@ -76,8 +94,10 @@ def parquet(path: Path, text: str, kind: str) -> Path:
 
 
 def aws(rows: Sequence[tuple[int, Row]]) -> str:
-    head = ("identity/LineItemId,bill/InvoiceId,bill/BillingPeriodStartDate,lineItem/LineItemType,"
-            "lineItem/ProductCode,lineItem/CurrencyCode,lineItem/UnblendedCost\n")  # fmt: skip
+    head = (
+        "identity/LineItemId,bill/InvoiceId,bill/BillingPeriodStartDate,lineItem/LineItemType,"
+        "lineItem/ProductCode,lineItem/CurrencyCode,lineItem/UnblendedCost\n"
+    )
     return head + "".join(
         f"l-{n},,2026-0{r.month}-01T00:00:00Z,Usage,{quoted(r.service)},{r.currency},{r.amount:f}\n"
         for n, r in rows
@@ -85,8 +105,10 @@ def aws(rows: Sequence[tuple[int, Row]]) -> str:
 
 
 def azure(rows: Sequence[tuple[int, Row]]) -> str:
-    head = ("MeterId,Date,MeterCategory,ChargeType,BillingCurrencyCode,CostInBillingCurrency,"
-            "ResourceId\n")  # fmt: skip
+    head = (
+        "MeterId,Date,MeterCategory,ChargeType,BillingCurrencyCode,CostInBillingCurrency,"
+        "ResourceId\n"
+    )
     return head + "".join(
         f"m,{r.month}/9/2026,{quoted(r.service)},Usage,{r.currency},{r.amount:f},r-{n}\n"
         for n, r in rows
@@ -95,10 +117,14 @@ def azure(rows: Sequence[tuple[int, Row]]) -> str:
 
 def oci(rows: Sequence[tuple[int, Row]]) -> str:
     head = "lineItem/referenceNo,lineItem/tenantId,lineItem/intervalUsageStart,product/service,"
-    return head + "cost/myCost,cost/currencyCode\n" + "".join(
-        f"n-{n},t,2026-0{r.month}-09T10:00Z,{quoted(r.service)},{r.amount:f},{r.currency}\n"
-        for n, r in rows
-    )  # fmt: skip
+    return (
+        head
+        + "cost/myCost,cost/currencyCode\n"
+        + "".join(
+            f"n-{n},t,2026-0{r.month}-09T10:00Z,{quoted(r.service)},{r.amount:f},{r.currency}\n"
+            for n, r in rows
+        )
+    )
 
 
 def european(amount: Decimal) -> str:
@@ -114,8 +140,10 @@ def write(folder: Path, name: str, shape: str, rows: Sequence[tuple[int, Row]]) 
         "focus": lambda: focus(rows, ",", "{:f}".format),
         "focus, exponents": lambda: focus(rows, "\t", "{:E}".format),
         "focus, decimal comma": lambda: focus(rows, ";", european),
-        "aws": lambda: aws(rows), "azure": lambda: azure(rows), "oci": lambda: oci(rows),
-    }[shape]()  # fmt: skip
+        "aws": lambda: aws(rows),
+        "azure": lambda: azure(rows),
+        "oci": lambda: oci(rows),
+    }[shape]()
     path = folder / f"{name}.csv"
     path.write_bytes(gzip.compress(text.encode()) if len(rows) % 2 else text.encode())
     return path
@@ -226,8 +254,9 @@ def test_floating_point_is_always_its_shortest_text(amounts: list[float]) -> Non
         path = Path(folder) / "bill.parquet"
         with duckdb.connect() as connection:
             connection.execute("CREATE TABLE given (n INTEGER, amount DOUBLE)")
-            connection.executemany("INSERT INTO given VALUES (?, ?)",
-                                   [[n, a] for n, a in enumerate(amounts)])  # fmt: skip
+            connection.executemany(
+                "INSERT INTO given VALUES (?, ?)", [[n, a] for n, a in enumerate(amounts)]
+            )
             connection.execute(
                 "COPY (SELECT amount AS BilledCost, 'EUR' AS BillingCurrency,"
                 " DATE '2026-05-01' AS BillingPeriodStart, 'Usage' AS ChargeCategory,"

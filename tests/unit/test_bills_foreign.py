@@ -15,9 +15,16 @@ from qafila.audit.bills.relation import open_bill
 from qafila.errors import BadInput
 from tests.unit.bill_files import CUR_2, HEAD, bill_of, text_bill
 
-IN_1_3 = ("ServiceProviderName", "HostProviderName", "ContractApplied", "AllocatedMethodId",
-          "AllocatedMethodDetails", "AllocatedResourceId", "AllocatedResourceName",
-          "AllocatedTags")  # fmt: skip
+IN_1_3 = (
+    "ServiceProviderName",
+    "HostProviderName",
+    "ContractApplied",
+    "AllocatedMethodId",
+    "AllocatedMethodDetails",
+    "AllocatedResourceId",
+    "AllocatedResourceName",
+    "AllocatedTags",
+)
 
 # Pay-as-you-go subscriptions: no charge type, no period, the currency's column is "Currency".
 PAY_AS_YOU_GO = (
@@ -47,11 +54,18 @@ def kinds(path: Path) -> set[str]:
 
 def test_later_versions_of_focus_are_named_and_their_columns_are_no_defect(tmp_path: Path) -> None:
     row = dict.fromkeys((*FOCUS_COLUMNS, *IN_1_3), "") | {
-        "BilledCost": "1.5", "BillingCurrency": "USD", "BillingPeriodStart": "2026-05-01",
-        "ChargeCategory": "Usage", "ServiceName": "Cloud Storage", "ProviderName": "Google Cloud",
-        "ServiceProviderName": "Google Cloud", "ResourceId": "b", "BillingAccountId": "1",
-        "Tags": '"{""env"":""dev""}"', "InvoiceId": "I",
-    }  # fmt: skip
+        "BilledCost": "1.5",
+        "BillingCurrency": "USD",
+        "BillingPeriodStart": "2026-05-01",
+        "ChargeCategory": "Usage",
+        "ServiceName": "Cloud Storage",
+        "ProviderName": "Google Cloud",
+        "ServiceProviderName": "Google Cloud",
+        "ResourceId": "b",
+        "BillingAccountId": "1",
+        "Tags": '"{""env"":""dev""}"',
+        "InvoiceId": "I",
+    }
     bill = read_bill(bill_of(tmp_path, ",".join(row.values()), head=",".join(row)))
     assert (bill.format, [d.kind for d in bill.defects]) == ("FOCUS 1.3", [])
     for gone in ("ProviderName", "PublisherName"):
@@ -70,8 +84,13 @@ def test_what_focus_asks_for_may_stand_where_a_later_version_puts_it() -> None:
 
 
 def test_another_dataset_of_focus_is_refused_by_its_missing_columns() -> None:
-    columns = ["BillingCurrency", "ContractCommitmentId", "ContractCommitmentCost",
-               "ContractCommitmentPeriodStart", "ServiceProviderName"]  # fmt: skip
+    columns = [
+        "BillingCurrency",
+        "ContractCommitmentId",
+        "ContractCommitmentCost",
+        "ContractCommitmentPeriodStart",
+        "ServiceProviderName",
+    ]
     with pytest.raises(BadInput, match="not a FOCUS bill") as refused:
         recognise(columns, "commitments.csv")
     assert any("the column BilledCost is missing" in p for p in refused.value.problems)
@@ -81,8 +100,9 @@ def test_a_pay_as_you_go_file_of_azure_is_usage_by_the_month_of_its_days(tmp_pat
     bill = read_bill(text_bill(tmp_path, PAY_AS_YOU_GO))
     assert (bill.format, bill.total("EUR")) == ("Azure cost details", Decimal("1.5"))
     assert [(p.month, p.amount, p.state) for p in bill.periods] == [
-        ("2026-05", Decimal("0.5"), "not known"), ("2026-06", Decimal(1), "not known"),
-    ]  # fmt: skip
+        ("2026-05", Decimal("0.5"), "not known"),
+        ("2026-06", Decimal(1), "not known"),
+    ]
     assert bill.sums(bill.categories, "EUR") == {"Usage": (Decimal("1.5"), 2)}
     assert [i.resource_id for i in bill.items] == ["/disk/1"]
 
@@ -134,13 +154,12 @@ def test_the_purchase_of_a_commitment_does_not_make_its_effective_cost_rounded(
     bought = "227.5,USD,2026-05-01,Purchase,a,V,0,300,228"
     assert "rounded-column" not in kinds(bill_of(tmp_path, bought, head=head))
     used = "0.5,USD,2026-05-01,Usage,a,V,{},0.75,0.5"
-    assert "rounded-column" not in kinds(
-        bill_of(tmp_path, bought, used.format("0.5"), head=head)
-    )  # fmt: skip
+    assert "rounded-column" not in kinds(bill_of(tmp_path, bought, used.format("0.5"), head=head))
     (rounded,) = (
-        d for d in read_bill(bill_of(tmp_path, bought, used.format("1"), head=head)).defects
+        d
+        for d in read_bill(bill_of(tmp_path, bought, used.format("1"), head=head)).defects
         if d.kind == "rounded-column"
-    )  # fmt: skip
+    )
     assert (rounded.subject, rounded.count) == ("EffectiveCost", 1)
 
 
@@ -168,15 +187,20 @@ def test_times_of_aws_are_utc_by_its_documents_and_no_doubt(tmp_path: Path) -> N
         ('"app": "shop"', "shop"),  # Azure
         ('[{"key": "app", "value": "shop"}]', "shop"),  # Google Cloud
         ('[{"key": "app"}, {"value": "shop"}, 3]', ""),
-        ("{}", None), ("{ }", None), ("[]", None), ("", None), ("NULL", None),
+        ("{}", None),
+        ("{ }", None),
+        ("[]", None),
+        ("", None),
+        ("NULL", None),
     ],
-)  # fmt: skip
+)
 def test_tags_are_read_in_every_shape_and_empty_ones_are_none(
     tmp_path: Path, tags: str, value: str | None
 ) -> None:
     doubled = tags.replace('"', '""')
-    bill = read_bill(bill_of(tmp_path, f'1,EUR,2026-05-01,Usage,a,"{doubled}"',
-                             head=HEAD + ",Tags"))  # fmt: skip
+    bill = read_bill(
+        bill_of(tmp_path, f'1,EUR,2026-05-01,Usage,a,"{doubled}"', head=HEAD + ",Tags")
+    )
     assert ("untagged" in {d.kind for d in bill.defects}) is (value is None)
     assert [t.value for t in bill.tagged if t.key == "app"] == [value or ""]
 
@@ -190,8 +214,16 @@ def test_a_column_of_data_exports_is_named_as_the_file_writes_it(tmp_path: Path)
 
 def test_another_files_columns_are_not_taken_for_a_vendors() -> None:
     """Google Cloud's own export has a cost and a currency, as an Azure file has."""
-    nested = ["billing_account_id", "service.description", "sku.id", "usage_start_time", "cost",
-              "currency", "credits", "invoice.month"]  # fmt: skip
+    nested = [
+        "billing_account_id",
+        "service.description",
+        "sku.id",
+        "usage_start_time",
+        "cost",
+        "currency",
+        "credits",
+        "invoice.month",
+    ]
     with pytest.raises(BadInput, match="Google Cloud's own billing export") as refused:
         recognise(nested, "gcp.csv")
     assert "FOCUS" in refused.value.remedy
@@ -200,10 +232,11 @@ def test_another_files_columns_are_not_taken_for_a_vendors() -> None:
 
 
 def test_a_tag_column_with_a_backslash_is_a_name_like_any_other(tmp_path: Path) -> None:
-    head = ("lineItem/referenceNo,lineItem/tenantId,lineItem/intervalUsageStart,product/service,"
-            "product/region,cost/myCost,cost/currencyCode,tags/Dev\\red's.app")  # fmt: skip
-    path = bill_of(tmp_path, "1,t,2026-05-13T10:00Z,NETWORK,r,2.27205938461E-7,USD,shop",
-                   head=head)  # fmt: skip
+    head = (
+        "lineItem/referenceNo,lineItem/tenantId,lineItem/intervalUsageStart,product/service,"
+        "product/region,cost/myCost,cost/currencyCode,tags/Dev\\red's.app"
+    )
+    path = bill_of(tmp_path, "1,t,2026-05-13T10:00Z,NETWORK,r,2.27205938461E-7,USD,shop", head=head)
     assert read_bill(path).total("USD") == Decimal("2.27205938461E-7")
     with open_bill(path) as opened:
         assert json.loads(opened.query("SELECT tags FROM line")[0][0]) == {"Dev\\red's.app": "shop"}
@@ -221,8 +254,10 @@ def test_a_tag_column_with_a_backslash_is_a_name_like_any_other(tmp_path: Path) 
 def test_tags_of_every_type_of_parquet_are_read(tmp_path: Path, tags: str) -> None:
     path = tmp_path / "bill.parquet"
     empty = {"M": "MAP {}", "[": "[]", "{": "NULL"}[tags[0]]
-    line = ("SELECT 1.5 AS BilledCost, 'EUR' AS BillingCurrency, DATE '2026-05-01' AS"
-            " BillingPeriodStart, 'Usage' AS ChargeCategory, 'a' AS ServiceName")  # fmt: skip
+    line = (
+        "SELECT 1.5 AS BilledCost, 'EUR' AS BillingCurrency, DATE '2026-05-01' AS"
+        " BillingPeriodStart, 'Usage' AS ChargeCategory, 'a' AS ServiceName"
+    )
     with duckdb.connect() as connection:
         connection.execute(
             f"COPY ({line}, {tags} AS Tags, 1 AS ResourceId UNION ALL"
@@ -257,5 +292,9 @@ def test_a_focus_bill_tells_what_was_paid_for_commitments_from_what_was_used_of_
     assert (month.billed, month.amortised) == (Decimal("122.5"), Decimal("92.5"))
     assert (month.purchased, month.used, month.rows) == (Decimal(100), Decimal(70), 3)
     assert {k: a for k, (a, _) in bill.sums(bill.categories, "EUR").items()} == {
-        "Purchase": 100, "Tax": Decimal("20.5"), "Usage": 7, "Refund": -2, "Credit": -3,
-    }  # fmt: skip
+        "Purchase": 100,
+        "Tax": Decimal("20.5"),
+        "Usage": 7,
+        "Refund": -2,
+        "Credit": -3,
+    }

@@ -22,9 +22,11 @@ def test_an_azure_enterprise_bill_is_read_with_its_refund_apart(tmp_path: Path) 
     assert bill.total("EUR") == Decimal("404.8100007")
     charges = {name: amount for name, (amount, _) in bill.sums(bill.categories, "EUR").items()}
     assert charges == {
-        "Purchase": Decimal(500), "Usage": Decimal("4.8000007"),
-        "Adjustment": Decimal("0.01"), "Refund": Decimal(-100),
-    }  # fmt: skip
+        "Purchase": Decimal(500),
+        "Usage": Decimal("4.8000007"),
+        "Adjustment": Decimal("0.01"),
+        "Refund": Decimal(-100),
+    }
     assert [(p.start, p.state) for p in bill.periods] == [(date(2026, 5, 1), "not known")]
     assert [v.subject for v in bill.vendors] == ["Microsoft"]
 
@@ -36,9 +38,14 @@ def test_an_azure_line_keeps_its_day_its_tags_and_its_commitment(tmp_path: Path)
             " commitment FROM line ORDER BY charge_start"
         )
     assert rows[0][:7] == (
-        datetime(2026, 5, 13), "francecentral", "/subscriptions/sub-1/vm/web", "D4 v5",
-        Decimal(24), "1 Hour", "sub-1",
-    )  # fmt: skip
+        datetime(2026, 5, 13),
+        "francecentral",
+        "/subscriptions/sub-1/vm/web",
+        "D4 v5",
+        Decimal(24),
+        "1 Hour",
+        "sub-1",
+    )
     assert json.loads(rows[0][7]) == {"env": "prod"}
     assert [r[8] for r in rows] == [None, None, "res-1", "res-1", None]
 
@@ -64,15 +71,18 @@ def test_an_oci_report_is_read_by_the_month_of_its_hours(tmp_path: Path) -> None
     assert bill.total("EUR") == Decimal("0.88")
     # The correction stands apart from usage; a month is never known to be closed.
     assert {k: a for k, (a, _) in bill.sums(bill.categories, "EUR").items()} == {
-        "Usage": Decimal("0.89"), "Correction": Decimal("-0.01"),
-    }  # fmt: skip
+        "Usage": Decimal("0.89"),
+        "Correction": Decimal("-0.01"),
+    }
     assert [(p.month, p.state) for p in bill.periods] == [("2026-05", "not known")]
     assert not [d for d in bill.defects if d.kind == "negative-usage"]
     with open_bill(tmp_path / "report.csv.gz") as opened:
         tags = opened.query("SELECT tags FROM line ORDER BY line_id")
     assert [json.loads(t[0]) if t[0] else None for t in tags] == [
-        {"cost.team": "shop"}, None, {"cost.team": "shop"},
-    ]  # fmt: skip
+        {"cost.team": "shop"},
+        None,
+        {"cost.team": "shop"},
+    ]
 
 
 def test_a_data_export_amortises_plans_and_reservations(tmp_path: Path) -> None:
@@ -86,8 +96,10 @@ def test_a_data_export_amortises_plans_and_reservations(tmp_path: Path) -> None:
     assert (month.purchased, month.used, month.rows) == (Decimal("0.18"), Decimal("0.11"), 5)
     charges = {name: amount for name, (amount, _) in bill.sums(bill.categories, "USD").items()}
     assert charges == {
-        "Purchase": Decimal("0.18"), "Usage": Decimal("0.04"), "Refund": Decimal("-0.01"),
-    }  # fmt: skip
+        "Purchase": Decimal("0.18"),
+        "Usage": Decimal("0.04"),
+        "Refund": Decimal("-0.01"),
+    }
     assert [(p.month, p.state) for p in bill.periods] == [("2026-05", "closed")]
 
 

@@ -50,10 +50,13 @@ def written(lines: list[Line]) -> Iterator[str]:
 def bill(lines: list[str], files: int) -> Bill:
     with TemporaryDirectory() as folder:
         shares = [lines[n::files] for n in range(files)]
-        return read_bill([
-            bill_of(Path(folder), *share, head=HEAD + ",ResourceId", name=f"{n}.csv")
-            for n, share in enumerate(shares) if share
-        ])  # fmt: skip
+        return read_bill(
+            [
+                bill_of(Path(folder), *share, head=HEAD + ",ResourceId", name=f"{n}.csv")
+                for n, share in enumerate(shares)
+                if share
+            ]
+        )
 
 
 @given(LINES)
@@ -88,8 +91,10 @@ def test_neither_the_order_of_lines_nor_the_cut_into_files_changes_anything(
     order.shuffle(texts)
     other = bill(texts, files)
     assert (other.periods, other.services, other.categories) == (
-        one.periods, one.services, one.categories,
-    )  # fmt: skip
+        one.periods,
+        one.services,
+        one.categories,
+    )
     assert other.items == one.items
 
 
@@ -109,8 +114,12 @@ def test_no_total_ever_depends_on_the_line_ends(
         read = read_bill(path)
     even = bill(texts[1:], 1)
     assert (read.periods, read.services, read.vendors, read.categories, read.items) == (
-        even.periods, even.services, even.vendors, even.categories, even.items,
-    )  # fmt: skip
+        even.periods,
+        even.services,
+        even.vendors,
+        even.categories,
+        even.items,
+    )
     used = ends[: len(texts)] if last else ends[: len(texts) - 1]
     counted = [d.count for d in read.defects if d.kind == "mixed-line-ends"]
     rarer = min(used.count("\n"), used.count("\r\n"))
@@ -141,8 +150,10 @@ def test_a_real_bill_cut_into_files_is_the_same_bill_in_any_order(
     paths = [bill_of(tmp_path, *lines[n::files], head=head, name=f"{n}.csv") for n in range(files)]
     one, other = read_bill(whole), read_bill(paths[::-1])
     assert (other.periods, other.services, other.vendors) == (
-        one.periods, one.services, one.vendors,
-    )  # fmt: skip
+        one.periods,
+        one.services,
+        one.vendors,
+    )
     assert [(d.kind, d.count, d.amount) for d in other.defects if d.of] == [
         (d.kind, d.count, d.amount) for d in one.defects if d.of
     ]
@@ -170,15 +181,19 @@ def test_a_gap_of_days_is_named_by_vendor_and_month(tmp_path: Path) -> None:
     ]
     # A fee over the whole month does not hide that metered usage has a hole.
     lines.append("9,EUR,2026-05-01,Usage,a,V,2026-05-01T00:00:00Z,2026-06-01T00:00:00Z")
-    found = [d for d in read_bill(bill_of(tmp_path, *lines, head=head)).defects
-             if d.kind == "missing-days"]  # fmt: skip
+    found = [
+        d
+        for d in read_bill(bill_of(tmp_path, *lines, head=head)).defects
+        if d.kind == "missing-days"
+    ]
     assert [(d.count, d.subject) for d in found] == [(3, "V")]
     assert found[0].sentence == "V has no usage on 3 days of 2026-05: 3-5"
 
 
 def test_the_columns_of_focus_are_those_of_its_matrix() -> None:
-    rows = [r.split(",") for r in
-            shared("focus_columns_1_0_to_1_2.csv").read_text().splitlines()[1:]]  # fmt: skip
+    rows = [
+        r.split(",") for r in shared("focus_columns_1_0_to_1_2.csv").read_text().splitlines()[1:]
+    ]
     assert set(FOCUS_COLUMNS) == {r[0] for r in rows}
     assert set(MANDATORY) == {r[0] for r in rows if r[4] == "Mandatory"}
     for version, place in (("1.0", 1), ("1.1", 2), ("1.2", 3)):
@@ -197,8 +212,9 @@ def test_a_month_of_several_vendors_closes_only_with_all_of_them(tmp_path: Path)
     silent = bill_of(tmp_path, "2,EUR,2026-05-01,Usage,b", name="2.csv")
     still_open = bill_of(tmp_path, "4,EUR,2026-05-01,Usage,c,", head=head, name="3.csv")
     for files, state in (
-        ([closed], "closed"), ([closed, silent], "not known"),
+        ([closed], "closed"),
+        ([closed, silent], "not known"),
         ([closed, silent, still_open], "open"),
-    ):  # fmt: skip
+    ):
         (period,) = read_bill(files).periods
         assert (period.start, period.state) == (date(2026, 5, 1), state)

@@ -26,10 +26,16 @@ def bundle(folder: Path) -> None:
     (folder / "rollout.html").write_bytes(page)
     digest = hashlib.sha256(page).hexdigest()
     told = {
-        "format": 1, "workload": "w", "generation": 1, "rollout": "r", "verdict": None,
-        "written_at": "2030-01-01", "qafila": "0.1", "chain": {},
+        "format": 1,
+        "workload": "w",
+        "generation": 1,
+        "rollout": "r",
+        "verdict": None,
+        "written_at": "2030-01-01",
+        "qafila": "0.1",
+        "chain": {},
         "files": {"rollout.html": {"sha256": digest, "bytes": len(page)}},
-    }  # fmt: skip
+    }
     (folder / MANIFEST).write_text(json.dumps(told))
 
 

@@ -38,9 +38,22 @@ def test_a_timeline_shows_weights_bad_answers_and_evidence() -> None:
     svg = drawn([look(n, weight) for n, weight in enumerate([1, 1, 5, 25, 0])])
     assert svg.startswith("<svg")
     assert "<script" not in svg
-    assert {"canary g1", "% on canary", "asked", "acknowledged", "seen", "bad, canary", "E(harm)",
-            "E(fine)", "errors", "latency", "under", "back at 300", "proof at 20",
-            "seconds since 2026-11-24 14:02:11 UTC"} <= set(texts(svg))  # fmt: skip
+    assert {
+        "canary g1",
+        "% on canary",
+        "asked",
+        "acknowledged",
+        "seen",
+        "bad, canary",
+        "E(harm)",
+        "E(fine)",
+        "errors",
+        "latency",
+        "under",
+        "back at 300",
+        "proof at 20",
+        "seconds since 2026-11-24 14:02:11 UTC",
+    } <= set(texts(svg))
     assert "fine" not in texts(svg)  # it stayed at 1
 
 

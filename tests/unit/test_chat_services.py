@@ -99,13 +99,19 @@ def test_a_message_may_come_in_parts_and_the_last_user_is_answered(chat: TestCli
     [
         (b"not JSON", 400, "invalid_request"),
         ({"model": "hybrid-1", "messages": []}, 400, "invalid_request"),
-        ({"model": "hybrid-1", "messages": [{"role": "system", "content": "x"}]}, 400,
-         "invalid_request"),
+        (
+            {"model": "hybrid-1", "messages": [{"role": "system", "content": "x"}]},
+            400,
+            "invalid_request",
+        ),
         ({"model": "gpt", "messages": [{"role": "user", "content": "x"}]}, 404, "model_not_found"),
-        ({"model": "hybrid-1", "messages": [{"role": "user", "content": "down"}]}, 503,
-         "unavailable"),
+        (
+            {"model": "hybrid-1", "messages": [{"role": "user", "content": "down"}]},
+            503,
+            "unavailable",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_answered_is_an_error_object(
     chat: TestClient, body: bytes | dict[str, object], status: int, code: str
 ) -> None:
@@ -153,12 +159,13 @@ words = st.text("abc [].:", max_size=40)
 @given(
     prompt=words,
     found=st.lists(
-        st.builds(Document, st.from_regex(r"[a-z]{1,5}\.[A-Z][a-z]{1,5}", fullmatch=True),
-                  words, words),
+        st.builds(
+            Document, st.from_regex(r"[a-z]{1,5}\.[A-Z][a-z]{1,5}", fullmatch=True), words, words
+        ),
         max_size=3,
     ),
     budget=st.integers(1, 400),
-)  # fmt: skip
+)
 def test_a_sound_answer_is_never_called_ungrounded_and_a_wordy_one_is_always_over(
     prompt: str, found: list[Document], budget: int
 ) -> None:

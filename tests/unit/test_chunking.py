@@ -20,14 +20,57 @@ from qafila.workload.corpus import Chunking
 # letters in both scripts, accents and harakat, joiners, flags, skin tones, Hangul and Devanagari
 # that join, an Arabic number sign (it joins what follows), line ends, ends of sentences
 PIECES = [
-    "a", "B", "é", "e\u0301", "\u0301", "م", "مَ", "\u0651", "العَرَبِيَّة", "؟", "۔", ". ", "! ",
-    " »", "« ", " ", "\n", "\r\n", "\n\n", "\t", "\u00a0", "\u2029", "\u200d", "\u200c", 
-    "👩\u200d💻", "👍🏽", "🇫🇷", "🇲",
-    "\u0600", "١", "한", "\u1112", "\u1161", "क्षि", "กำ", "。", "mot ", "word. ", "M. ",
+    "a",
+    "B",
+    "é",
+    "e\u0301",
+    "\u0301",
+    "م",
+    "مَ",
+    "\u0651",
+    "العَرَبِيَّة",
+    "؟",
+    "۔",
+    ". ",
+    "! ",
+    " »",
+    "« ",
+    " ",
+    "\n",
+    "\r\n",
+    "\n\n",
+    "\t",
+    "\u00a0",
+    "\u2029",
+    "\u200d",
+    "\u200c",
+    "👩\u200d💻",
+    "👍🏽",
+    "🇫🇷",
+    "🇲",
+    "\u0600",
+    "١",
+    "한",
+    "\u1112",
+    "\u1161",
+    "क्षि",
+    "กำ",
+    "。",
+    "mot ",
+    "word. ",
+    "M. ",
     "d\u2019été, ",
-    "# ", "\n## Titre\n", "\n# عنوان\n", "```\n", "\n---\n", "x" * 40, 
-    "\ufe0f", "\ufeff", "1. ", "\0",
-]  # fmt: skip
+    "# ",
+    "\n## Titre\n",
+    "\n# عنوان\n",
+    "```\n",
+    "\n---\n",
+    "x" * 40,
+    "\ufe0f",
+    "\ufeff",
+    "1. ",
+    "\0",
+]
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=120).map("".join)
 METHODS = ("window", "tokens", "sentences", "headings")
 
@@ -42,9 +85,14 @@ def words(text: str) -> list[tuple[int, int]]:
 
 def chunking_of(method: str, size: int, lap: int) -> Chunking:
     return Chunking.model_validate(
-        {"method": method, "max_characters": size, "overlap_characters": min(lap, size // 2),
-         "max_tokens": size // 4, "overlap_tokens": min(lap, size // 8)}
-    )  # fmt: skip
+        {
+            "method": method,
+            "max_characters": size,
+            "overlap_characters": min(lap, size // 2),
+            "max_tokens": size // 4,
+            "overlap_tokens": min(lap, size // 8),
+        }
+    )
 
 
 def cuts(spans: Sequence[Span]) -> set[int]:
@@ -153,7 +201,7 @@ def test_clusters_are_unicode_s(clusters: list[str]) -> None:
         ["これは文です。", "次の文です！", "終わり"],
         ["Mixed نص. ", "والسلام عليكم. ", "Fin de 👩\u200d💻. ", "🇲🇦 Ok."],
     ],
-)  # fmt: skip
+)
 def test_sentences_end_where_a_reader_ends_them(expected: list[str]) -> None:
     text = "".join(expected)
     assert [text[start:end] for start, end in sentences(text)] == expected
@@ -171,8 +219,9 @@ def test_whole_sentences_fill_a_chunk_and_are_repeated() -> None:
 
 
 def test_a_sentence_longer_than_a_chunk_is_cut_at_white_space() -> None:
-    found = texts("mot " * 60 + "fin.", method="sentences", max_characters=100,
-                  overlap_characters=0)  # fmt: skip
+    found = texts(
+        "mot " * 60 + "fin.", method="sentences", max_characters=100, overlap_characters=0
+    )
     assert all(len(f) <= 100 for f in found)
     assert " ".join(found) == "mot " * 60 + "fin."
 

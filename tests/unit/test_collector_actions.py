@@ -15,14 +15,19 @@ from qafila.audit.collectors import COLLECTORS
 FUTURE = "from __future__ import annotations"
 FOLDER = Path(__file__).parents[2] / "qafila/audit/collectors"
 PREFIX = {
-    "elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem",
-    "opensearch": "es", "opensearchserverless": "aoss", "bedrock-agent": "bedrock",
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "efs": "elasticfilesystem",
+    "opensearch": "es",
+    "opensearchserverless": "aoss",
+    "bedrock-agent": "bedrock",
     "apigatewayv2": "apigateway",
-}  # fmt: skip
+}
 SPELLED = {
-    "s3:ListBuckets": "s3:ListAllMyBuckets", "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:ListBuckets": "s3:ListAllMyBuckets",
+    "s3:ListObjectsV2": "s3:ListBucket",
     "s3:ListBucketInventoryConfigurations": "s3:GetInventoryConfiguration",
-}  # fmt: skip
+}
 MODULES = {c.name: c.read.__module__.rsplit(".", 1)[-1] for c in COLLECTORS}
 # opened for the places of inventories that are named alone (qafila doctor --s3-inventory)
 OPTED_IN = {"s3": {"get_object"}}
@@ -40,7 +45,9 @@ def client(service: str) -> Any:
 
 def written(module: str) -> str:
     text = (FOLDER / f"{module}.py").read_text()
-    for part in sorted(set(re.findall(rf"from tasks\.collectors\.({module}_\w+) import", text))):
+    for part in sorted(
+        set(re.findall(rf"from qafila\.audit\.collectors\.({module}_\w+) import", text))
+    ):
         text += "\n" + (FOLDER / f"{part}.py").read_text().replace(FUTURE, "")
     if "import metrics" in text or "collectors.metrics" in text:
         text += '\naccount.client("cloudwatch")\n' + (FOLDER / "metrics.py").read_text().replace(

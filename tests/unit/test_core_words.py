@@ -90,8 +90,9 @@ def test_ids_are_derived_and_keys_are_unambiguous() -> None:
     assert key_text([7]) == "7"
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=5), st.integers()), min_size=1, max_size=6),
-       st.data())  # fmt: skip
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), st.integers()), min_size=1, max_size=6), st.data()
+)
 def test_any_change_to_the_chain_shows(bodies: list[dict[str, int]], data: st.DataObject) -> None:
     links: list[Link] = []
     previous = GENESIS
@@ -102,8 +103,9 @@ def test_any_change_to_the_chain_shows(bodies: list[dict[str, int]], data: st.Da
     head = (len(links), previous)
     assert verify_chain(links, head=head).intact
     at = data.draw(st.integers(0, len(links) - 1))
-    changed = Link(links[at].number, {**links[at].body, "x": "y"}, links[at].previous,
-                   links[at].digest)  # fmt: skip
+    changed = Link(
+        links[at].number, {**links[at].body, "x": "y"}, links[at].previous, links[at].digest
+    )
     assert not verify_chain([*links[:at], changed, *links[at + 1 :]], head=head).intact
     assert not verify_chain([*links[:at], *links[at + 1 :]], head=head).intact
 
@@ -112,10 +114,15 @@ def test_a_plan_extrapolates_its_sample_and_names_its_risks() -> None:
     # 10 000 rows from 100: x100. 3 000 tokens -> 300 000; at 2.00 a million = 0.60.
     # 10 000 / 50 rows a batch / 2 workers = 100 batches; median 0.1 s, slowest 0.3 s.
     plan = plan_backfill(
-        rows=10_000, shards=10, rows_per_shard=1000, workers=2,
+        rows=10_000,
+        shards=10,
+        rows_per_shard=1000,
+        workers=2,
         sample=Sample(100, 120, 3000, 9000, 50, (0.1, 0.1, 0.3)),
-        price_per_million_tokens=2.0, currency="USD", spend_cap=0.5,
-    )  # fmt: skip
+        price_per_million_tokens=2.0,
+        currency="USD",
+        spend_cap=0.5,
+    )
     assert (plan.tokens_estimated, plan.chunks_estimated) == (300_000, 12_000)
     assert plan.cost_estimated == pytest.approx(0.60)
     assert (plan.seconds_p50, plan.seconds_p95) == (pytest.approx(10.0), pytest.approx(30.0))

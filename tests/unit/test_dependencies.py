@@ -21,59 +21,91 @@ from qafila.audit.estate import Edge, Resource
 
 
 def resource(
-    identifier: str, kind: str = "ec2:instance", *, tags: dict[str, str] | None = None,
-    name: str = "", **facts: object,
-) -> Resource:  # fmt: skip
+    identifier: str,
+    kind: str = "ec2:instance",
+    *,
+    tags: dict[str, str] | None = None,
+    name: str = "",
+    **facts: object,
+) -> Resource:
     return Resource(identifier, kind, name or identifier, "eu-west-3", None, tags or {}, facts)
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("postgres://u:p@db.example.org:5432/orders?sslmode=require",
-         Endpoint("db.example.org", 5432, "orders", "postgres")),
+        (
+            "postgres://u:p@db.example.org:5432/orders?sslmode=require",
+            Endpoint("db.example.org", 5432, "orders", "postgres"),
+        ),
         ("postgresql://db/orders", Endpoint("db", None, "orders", "postgresql")),
-        ("postgresql+psycopg://u:p@DB.Example.org/orders",
-         Endpoint("db.example.org", None, "orders", "postgresql+psycopg")),
-        ("postgresql:///orders?host=db.example.org&port=5433&password=x",
-         Endpoint("db.example.org", 5433, "orders", "postgresql")),
-        ("jdbc:mysql://db.example.org:3306/shop?user=u&password=p",
-         Endpoint("db.example.org", 3306, "shop", "mysql")),
-        ("jdbc:sqlserver://db.example.org:1433;databaseName=shop;user=sa;password={a;b}",
-         Endpoint("db.example.org", 1433, "shop", "sqlserver")),
-        ("jdbc:oracle:thin:u/p@//db.example.org:1521/ORCL",
-         Endpoint("db.example.org", 1521, "ORCL", "oracle")),
-        ("mongodb://u:p@a.example.org:27017,b.example.org:27017/chats?replicaSet=r",
-         Endpoint("a.example.org", 27017, "chats", "mongodb")),
+        (
+            "postgresql+psycopg://u:p@DB.Example.org/orders",
+            Endpoint("db.example.org", None, "orders", "postgresql+psycopg"),
+        ),
+        (
+            "postgresql:///orders?host=db.example.org&port=5433&password=x",
+            Endpoint("db.example.org", 5433, "orders", "postgresql"),
+        ),
+        (
+            "jdbc:mysql://db.example.org:3306/shop?user=u&password=p",
+            Endpoint("db.example.org", 3306, "shop", "mysql"),
+        ),
+        (
+            "jdbc:sqlserver://db.example.org:1433;databaseName=shop;user=sa;password={a;b}",
+            Endpoint("db.example.org", 1433, "shop", "sqlserver"),
+        ),
+        (
+            "jdbc:oracle:thin:u/p@//db.example.org:1521/ORCL",
+            Endpoint("db.example.org", 1521, "ORCL", "oracle"),
+        ),
+        (
+            "mongodb://u:p@a.example.org:27017,b.example.org:27017/chats?replicaSet=r",
+            Endpoint("a.example.org", 27017, "chats", "mongodb"),
+        ),
         ("redis://:secret@cache:6379/0", Endpoint("cache", 6379, "0", "redis")),
-        ("https://api.example.org/v1/things?token=t",
-         Endpoint("api.example.org", None, None, "https")),
+        (
+            "https://api.example.org/v1/things?token=t",
+            Endpoint("api.example.org", None, None, "https"),
+        ),
         ("http://[fd00::1]:8080/", Endpoint("fd00::1", 8080, None, "http")),
-        ("host=db.example.org port=5432 dbname=orders user=u password='a b'",
-         Endpoint("db.example.org", 5432, "orders")),
-        ("Server=tcp:db.example.org,1433;Initial Catalog=shop;User ID=u;Password=p;",
-         Endpoint("db.example.org", 1433, "shop")),
+        (
+            "host=db.example.org port=5432 dbname=orders user=u password='a b'",
+            Endpoint("db.example.org", 5432, "orders"),
+        ),
+        (
+            "Server=tcp:db.example.org,1433;Initial Catalog=shop;User ID=u;Password=p;",
+            Endpoint("db.example.org", 1433, "shop"),
+        ),
         ("db.example.org:5432", Endpoint("db.example.org", 5432)),
-        ("shop.cluster-abc.eu-west-3.rds.amazonaws.com",
-         Endpoint("shop.cluster-abc.eu-west-3.rds.amazonaws.com")),
+        (
+            "shop.cluster-abc.eu-west-3.rds.amazonaws.com",
+            Endpoint("shop.cluster-abc.eu-west-3.rds.amazonaws.com"),
+        ),
         # what names no host, or could be read in two ways
-        ("", None), ("info", None), ("1.2.3", None), ("eu-west-3", None), ("true", None),
+        ("", None),
+        ("info", None),
+        ("1.2.3", None),
+        ("eu-west-3", None),
+        ("true", None),
         ("eyJhbGciOi.eyJzdWIiOi.SflKxwRJSM", None),
         ("postgres://u:pa/ss@db.example.org/orders", None),
         ("postgres://u:pa?ss@db.example.org/orders", None),
         ("postgres://db.example.org/orders?password=a@b.example.org", None),
         ("postgres://user:secret", None),
         ("Zq9fK://x7Tw", None),  # a secret that has the form of a URL
-        ("neo4j+s://graph.example.org:7687",
-         Endpoint("graph.example.org", 7687, None, "neo4j+s")),
+        ("neo4j+s://graph.example.org:7687", Endpoint("graph.example.org", 7687, None, "neo4j+s")),
         ("kafka://broker.example.org:9092", Endpoint("broker.example.org", 9092, None, "kafka")),
         ("host=db.example.org password='open", None),
-        ("Password=\"abc;Server=evil.example.org", None),
+        ('Password="abc;Server=evil.example.org', None),
         ("x" * 5000, None),
         ("postgres://u:p@db.example.org:99999/x", None),
-        ("://", None), ("a=b=c", None), ("host=", None), ("http://", None),
+        ("://", None),
+        ("a=b=c", None),
+        ("host=", None),
+        ("http://", None),
     ],
-)  # fmt: skip
+)
 def test_a_connection_string_is_read_for_names_only(value: str, expected: Endpoint | None) -> None:
     assert endpoint_of(value) == expected
 
@@ -123,11 +155,13 @@ def test_a_plain_password_does_not_hide_the_host(
 
 def test_sources_of_one_edge_combine() -> None:
     early, late = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 20, tzinfo=UTC)
-    (edge,) = combine([
-        Edge("a", "b", "calls", "environment DB", 0.8),
-        Edge("a", "b", "calls", "traces", 0.95, late),
-        Edge("a", "b", "calls", "traces", 0.9, early),  # the same source counts once
-    ])  # fmt: skip
+    (edge,) = combine(
+        [
+            Edge("a", "b", "calls", "environment DB", 0.8),
+            Edge("a", "b", "calls", "traces", 0.95, late),
+            Edge("a", "b", "calls", "traces", 0.9, early),  # the same source counts once
+        ]
+    )
     # 1 - .2 * .05 = .99
     assert edge == Edge("a", "b", "calls", "environment DB; traces", 0.99, late)
 
@@ -139,12 +173,16 @@ def test_many_sources_are_named_up_to_a_bound() -> None:
 
 _EDGES = st.lists(
     st.builds(
-        Edge, st.sampled_from("abc"), st.sampled_from("abc"), st.sampled_from(list(EdgeKind)),
-        st.sampled_from(["one", "two", "three"]), st.floats(0.001, 1.0),
+        Edge,
+        st.sampled_from("abc"),
+        st.sampled_from("abc"),
+        st.sampled_from(list(EdgeKind)),
+        st.sampled_from(["one", "two", "three"]),
+        st.floats(0.001, 1.0),
         st.none() | st.datetimes(timezones=st.just(UTC)),
     ),
     max_size=20,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None)
@@ -169,17 +207,25 @@ def test_edges_show_when_resources_lie_side_by_side() -> None:
     queue, secret = "arn:aws:sqs:eu-west-3:1:new", "arn:aws:secretsmanager:eu-west-3:1:secret:db"
     resources = [
         resource("db", "rds:instance", address="db.example.org"),
-        resource("fn", "lambda:function", event_sources=[queue], secrets=[secret],
-                 connections={"DSN": {"host": "DB.example.org.", "database": "orders"}}),
+        resource(
+            "fn",
+            "lambda:function",
+            event_sources=[queue],
+            secrets=[secret],
+            connections={"DSN": {"host": "DB.example.org.", "database": "orders"}},
+        ),
         resource("api", "ecs:service", secrets=[secret], tags={"app": "orders"}),
         resource("web", tags={"app": "orders", "aws:cloudformation:stack-name": "s1"}),
         resource(queue, "sqs:queue"),
         resource("secret-1", "secretsmanager:secret", arn=secret),
-        resource("cdn", "cloudfront:distribution",
-                 origins=["images.s3.eu-west-3.amazonaws.com", "gone.example.org"]),
+        resource(
+            "cdn",
+            "cloudfront:distribution",
+            origins=["images.s3.eu-west-3.amazonaws.com", "gone.example.org"],
+        ),
         resource("images", "s3:bucket"),
         resource("alias", "kubernetes:service", external_names=["db.example.org", "gone"]),
-    ]  # fmt: skip
+    ]
     assert derive_edges(resources) == [
         Edge("alias", "db", "resolves", "external name of a Kubernetes service", 0.9),
         Edge("api", "fn", "shares-secret", "secret secret:db", 0.4),
@@ -206,9 +252,10 @@ def test_direct_edges_find_the_resource_behind_an_arn_and_nothing_needs_itself()
     arn = "arn:aws:ec2:eu-west-3:1:instance/i-1"
     resources = [resource("i-1", arn=arn), resource("i-2")]
     direct = [
-        Edge("i-2", arn, "calls", "x", 0.8), Edge("i-2", "i-1", "calls", "y", 0.5),
+        Edge("i-2", arn, "calls", "x", 0.8),
+        Edge("i-2", "i-1", "calls", "y", 0.5),
         Edge("i-1", arn, "calls", "x", 0.8),
-    ]  # fmt: skip
+    ]
     assert edges_of(resources, direct) == (Edge("i-2", "i-1", "calls", "x; y", 0.9),)
 
 
@@ -244,22 +291,32 @@ def test_one_thing_is_one_node_whatever_a_source_calls_it() -> None:
     ]
     plan = plan_waves(resources, edges_of(resources, direct))
     assert {m for w in plan.waves for m in w.members} == {
-        "lb", "db", "i-1", "svc", "service:checkout",
-    }  # fmt: skip
+        "lb",
+        "db",
+        "i-1",
+        "svc",
+        "service:checkout",
+    }
     assert {p.id: p.reason for p in plan.staying}["def"] == "another view of svc"
 
 
 def test_the_directory_finds_one_or_nobody() -> None:
-    directory = Directory([
-        resource("i-1", private_ip="10.0.0.5", name="api"),
-        resource("i-2", private_ip="10.0.0.6", name="twin"),
-        resource("i-3", private_ip="10.0.0.6", name="twin"),
-        resource("eni-1", "ec2:network-interface", private_ips=["10.0.0.5", "10.0.0.9"],
-                 attached_to="i-1"),
-        resource("sg-1", "ec2:security-group", name="web"),
-        resource("k/Deployment/shop", "kubernetes:deployment", name="shop"),
-        resource("k/Service/shop", "kubernetes:service", name="shop"),
-    ])  # fmt: skip
+    directory = Directory(
+        [
+            resource("i-1", private_ip="10.0.0.5", name="api"),
+            resource("i-2", private_ip="10.0.0.6", name="twin"),
+            resource("i-3", private_ip="10.0.0.6", name="twin"),
+            resource(
+                "eni-1",
+                "ec2:network-interface",
+                private_ips=["10.0.0.5", "10.0.0.9"],
+                attached_to="i-1",
+            ),
+            resource("sg-1", "ec2:security-group", name="web"),
+            resource("k/Deployment/shop", "kubernetes:deployment", name="shop"),
+            resource("k/Service/shop", "kubernetes:service", name="shop"),
+        ]
+    )
     assert directory.by_ip("10.0.0.5") == directory.by_ip("10.0.0.9") == "i-1"
     assert directory.by_host("10.0.0.9") == "i-1"
     assert directory.by_ip("10.0.0.6") is None  # two have it: neither is guessed
@@ -286,20 +343,29 @@ def group(name: str, vpc: str, *ranges: str) -> Resource:
 
 
 def allowed(resources: list[Resource]) -> set[tuple[str, str, str]]:
-    return {(e.from_id, e.to_id, e.source) for e in derive_edges(resources)
-            if e.kind == EdgeKind.NETWORK_ALLOWS}  # fmt: skip
+    return {
+        (e.from_id, e.to_id, e.source)
+        for e in derive_edges(resources)
+        if e.kind == EdgeKind.NETWORK_ALLOWS
+    }
 
 
 def test_a_range_lets_in_what_has_an_address_in_it() -> None:
     estate = [
-        network("vpc-1", "10.0.0.0/16"), group("sg", "vpc-1", "10.0.1.0/24", "pl-1234", "nonsense"),
+        network("vpc-1", "10.0.0.0/16"),
+        group("sg", "vpc-1", "10.0.1.0/24", "pl-1234", "nonsense"),
         resource("db", vpc="vpc-1", private_ip="10.0.9.9", security_groups=["sg"]),
         resource("api", vpc="vpc-1", private_ip="10.0.1.5"),
         resource("far", vpc="vpc-1", private_ip="10.0.2.5"),
-        resource("eni", "ec2:network-interface", vpc="vpc-1", private_ips=["10.0.1.77"],
-                 attached_to="cache"),
+        resource(
+            "eni",
+            "ec2:network-interface",
+            vpc="vpc-1",
+            private_ips=["10.0.1.77"],
+            attached_to="cache",
+        ),
         resource("cache", "elasticache:cluster"),
-    ]  # fmt: skip
+    ]
     assert allowed(estate) == {
         ("api", "db", "sg port 443 from 10.0.1.0/24"),
         ("cache", "db", "sg port 443 from 10.0.1.0/24"),
@@ -321,11 +387,12 @@ def test_a_range_says_nothing_of_a_network_that_it_cannot_mean(
     said: str, vpc: str, peered: bool, seen: bool
 ) -> None:
     estate = [
-        network("vpc-1", "10.0.0.0/16"), network("vpc-2", "10.20.0.0/16"),
+        network("vpc-1", "10.0.0.0/16"),
+        network("vpc-2", "10.20.0.0/16"),
         group("sg", "vpc-1", said),
         resource("db", vpc="vpc-1", private_ip="10.0.9.9", security_groups=["sg"]),
         resource("other", vpc=vpc or None, private_ip="10.20.0.5", public_ip="52.47.1.2"),
-    ]  # fmt: skip
+    ]
     if peered:
         estate.append(
             resource("pcx", "ec2:vpc-peering-connection", requester="vpc-2", accepter="vpc-1")
@@ -341,8 +408,10 @@ def test_many_rules_are_still_only_permission() -> None:
 
 def test_a_range_over_many_things_goes_through_its_group() -> None:
     estate = [group("sg", "vpc-1", "10.0.0.0/16")]
-    estate += [resource(f"w{n}", vpc="vpc-1", private_ip=f"10.0.1.{n}", security_groups=["sg"])
-               for n in range(40)]  # fmt: skip
+    estate += [
+        resource(f"w{n}", vpc="vpc-1", private_ip=f"10.0.1.{n}", security_groups=["sg"])
+        for n in range(40)
+    ]
     estate += [resource(f"c{n}", vpc="vpc-1", private_ip=f"10.0.2.{n}") for n in range(40)]
     found = allowed(estate)
     assert len(found) == 80 + 40  # all let in, to the group; and from it to its forty
@@ -350,8 +419,11 @@ def test_a_range_over_many_things_goes_through_its_group() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 2**16 - 1), max_size=12, unique=True), st.integers(16, 32),
-       st.integers(0, 2**16 - 1))  # fmt: skip
+@given(
+    st.lists(st.integers(0, 2**16 - 1), max_size=12, unique=True),
+    st.integers(16, 32),
+    st.integers(0, 2**16 - 1),
+)
 def test_a_range_lets_in_exactly_the_addresses_that_it_holds(
     hosts: list[int], length: int, at: int
 ) -> None:

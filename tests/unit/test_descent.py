@@ -65,8 +65,16 @@ def _no_delay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def down(router: Scripted, problem: str | None = None, **how: Any) -> Descent:
-    return descend(router, "w", epoch=1, why="test", put_back=lambda: problem, beside=False,
-                   proof_seconds=how.pop("proof_seconds", 0.0), **how)  # fmt: skip
+    return descend(
+        router,
+        "w",
+        epoch=1,
+        why="test",
+        put_back=lambda: problem,
+        beside=False,
+        proof_seconds=how.pop("proof_seconds", 0.0),
+        **how,
+    )
 
 
 def test_users_on_the_baseline_prove_the_way_back() -> None:
@@ -131,15 +139,27 @@ def test_our_own_probes_are_no_users_and_count_once() -> None:
 @pytest.mark.parametrize(
     ("router", "problem", "verdict", "words"),
     [
-        (Scripted([]), None, Verdict.INCONCLUSIVE,
-         "no traffic was seen to prove it. It keeps no log."),
-        (Scripted([(60, "baseline", "u")], alive=False), None, Verdict.INCONCLUSIVE,
-         "weight 0 is written; the router does not answer, and starts with it."),
-        (Scripted([(60, "baseline", "u")]), " it is held. ", Verdict.ERROR,
-         "the pointer row was not moved: it is held."),
+        (
+            Scripted([]),
+            None,
+            Verdict.INCONCLUSIVE,
+            "no traffic was seen to prove it. It keeps no log.",
+        ),
+        (
+            Scripted([(60, "baseline", "u")], alive=False),
+            None,
+            Verdict.INCONCLUSIVE,
+            "weight 0 is written; the router does not answer, and starts with it.",
+        ),
+        (
+            Scripted([(60, "baseline", "u")]),
+            " it is held. ",
+            Verdict.ERROR,
+            "the pointer row was not moved: it is held.",
+        ),
         (Scripted([(60, "candidate", "u")]), "it is held", Verdict.FAIL, "reached the candidate"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_proven_is_said(
     router: Scripted, problem: str | None, verdict: Verdict, words: str
 ) -> None:
@@ -229,11 +249,13 @@ def outcome(verdict: Verdict, acknowledged_s: float | None) -> RolledBack:
 @pytest.mark.parametrize(
     ("verdict", "acknowledged_s", "error"),
     [
-        (Verdict.FAIL, 0.1, Refused), (Verdict.FAIL, None, Refused),
-        (Verdict.INCONCLUSIVE, 0.1, Inconclusive), (Verdict.INCONCLUSIVE, None, Unavailable),
+        (Verdict.FAIL, 0.1, Refused),
+        (Verdict.FAIL, None, Refused),
+        (Verdict.INCONCLUSIVE, 0.1, Inconclusive),
+        (Verdict.INCONCLUSIVE, None, Unavailable),
         (Verdict.ERROR, 0.1, Unavailable),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_proven_is_an_error(
     verdict: Verdict, acknowledged_s: float | None, error: type[Exception]
 ) -> None:

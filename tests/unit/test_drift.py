@@ -77,9 +77,15 @@ def test_price_volume_and_mix_apart() -> None:
         [item("small", "40", "20"), item("large", "40", "10"), item("new", "7", "1")],
     )
     assert found == Decomposition(
-        before=Decimal(50), after=Decimal(87), price=Decimal(20), volume=Decimal(25),
-        mix=Decimal(-15), new_items=Decimal(7), gone_items=Decimal(0), unexplained=Decimal(0),
-    )  # fmt: skip
+        before=Decimal(50),
+        after=Decimal(87),
+        price=Decimal(20),
+        volume=Decimal(25),
+        mix=Decimal(-15),
+        new_items=Decimal(7),
+        gone_items=Decimal(0),
+        unexplained=Decimal(0),
+    )
 
 
 def test_without_quantities_price_and_volume_are_not_known() -> None:
@@ -123,15 +129,22 @@ def period(month: str, total: str, *, closed: bool = True, currency: str = "USD"
         ([period("2026-01", "100"), period("2026-02", "105")], True, 0, "not decomposed"),
         (
             [period("2026-01", "100"), period("2026-02", "900", currency="EUR")],
-            False, 0, "several currencies",
+            False,
+            0,
+            "several currencies",
         ),
         (
-            [period("2026-01", "100"), period("2026-02", "100"), period("2026-03", "9",
-                                                                        closed=False)],
-            True, 0, "2026-03 still open",
+            [
+                period("2026-01", "100"),
+                period("2026-02", "100"),
+                period("2026-03", "9", closed=False),
+            ],
+            True,
+            0,
+            "2026-03 still open",
         ),
     ],
-)  # fmt: skip
+)
 def test_spend(periods: list[PeriodSpend], compared: bool, alerts: int, says: str) -> None:
     found = compare_spend(periods, FLOORS)
     assert (found.compared, len(found.alerts)) == (compared, alerts)
@@ -199,9 +212,13 @@ NOW = datetime(2026, 11, 1, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("hours", "alerts", "says"),
-    [(None, 0, "no rollback was ever drilled"), (100, 0, "until"), (3, 1, "until"),
-     (-1, 1, "expired")],
-)  # fmt: skip
+    [
+        (None, 0, "no rollback was ever drilled"),
+        (100, 0, "until"),
+        (3, 1, "until"),
+        (-1, 1, "expired"),
+    ],
+)
 def test_certificates(hours: float | None, alerts: int, says: str) -> None:
     expires = None if hours is None else NOW + timedelta(hours=hours)
     found: Finding = check_certificate(expires, NOW, warn_hours=48, drilled=3, serving=4)

@@ -109,8 +109,11 @@ def test_a_flip_is_timed_from_the_decision_to_the_first_proof() -> None:
 def test_after_a_promotion_the_way_goes_to_the_baseline_and_back() -> None:
     way = way_of(100, 1)
     assert (way.home_percent, way.away_percent, way.home, way.away) == (
-        100, 99, "candidate", "baseline",
-    )  # fmt: skip
+        100,
+        99,
+        "candidate",
+        "baseline",
+    )
     shots = [Shot(9.9, 9.95, 200, "baseline"), Shot(10.01, 10.02, 200, "candidate")]
     found = measure(shots, [], 10.0, 10.01, 0.01, away=way.away)
     assert (found.canary_before, found.canary_after) == (1, 0)

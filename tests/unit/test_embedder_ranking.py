@@ -35,12 +35,16 @@ def candidate(
 
 def test_a_clear_order() -> None:
     found = rank(
-        [candidate("poor", 0.0), candidate("good", 0.2), candidate("best", 0.3)], "good", ENGLISH,
+        [candidate("poor", 0.0), candidate("good", 0.2), candidate("best", 0.3)],
+        "good",
+        ENGLISH,
         seed=7,
-    )  # fmt: skip
+    )
     assert [(r.candidate.name, r.place, r.tied) for r in found] == [
-        ("best", 1, False), ("good", 2, False), ("poor", 3, False)
-    ]  # fmt: skip
+        ("best", 1, False),
+        ("good", 2, False),
+        ("poor", 3, False),
+    ]
     assert found[1].against is None
     assert found[0].against is not None
     assert found[0].against.comparison.delta == pytest.approx(0.1)
@@ -52,10 +56,16 @@ def test_a_clear_order() -> None:
 
 def test_of_a_tie_the_cheaper_comes_first_and_an_unknown_price_last() -> None:
     found = rank(
-        [candidate("dear", 0.1, "9", 0.1), candidate("unknown", 0.1, None, 0.1),
-         candidate("cheap", 0.1, "0.5", 0.1), candidate("poor", -0.5)],
-        "dear", ENGLISH, seed=7,
-    )  # fmt: skip
+        [
+            candidate("dear", 0.1, "9", 0.1),
+            candidate("unknown", 0.1, None, 0.1),
+            candidate("cheap", 0.1, "0.5", 0.1),
+            candidate("poor", -0.5),
+        ],
+        "dear",
+        ENGLISH,
+        seed=7,
+    )
     assert [r.candidate.name for r in found] == ["cheap", "dear", "unknown", "poor"]
     assert [r.place for r in found] == [1, 1, 1, 4]
     assert [r.tied for r in found] == [True, True, True, False]
@@ -91,8 +101,10 @@ def test_each_language_by_itself() -> None:
     found = {r.candidate.name: r for r in rank([flat, french], "flat", languages, seed=7)}
     told = {s.language: s for s in found["french"].languages}
     assert {name: s.queries for name, s in told.items()} == {
-        "english": 30, "french": 29, "not told": 1
-    }  # fmt: skip
+        "english": 30,
+        "french": 29,
+        "not told": 1,
+    }
     assert told["english"].against is not None
     assert told["english"].against.comparison.delta == pytest.approx(-0.1)
     assert told["french"].against is not None
@@ -149,6 +161,6 @@ def test_storage_and_prices() -> None:
     assert paid_per_million(120.5, Decimal("0.02")) == Decimal("2.4100")  # 120.5 M tokens × 0.02
     machine = Price(
         "m", "machine", "hour", "USD", Decimal("0.112"), "s", date(2026, 11, 1), vcpus=2
-    )  # fmt: skip
+    )
     # 1 000 000 × 0.001 s = 1000 s of one of two vCPUs: 0.112 / 3600 × 1000 / 2
     assert machine_per_million(0.001, machine) == Decimal("0.015556")

@@ -35,20 +35,26 @@ def texts(svg: str) -> list[str]:
 def test_things_stand_in_their_waves_with_what_leads_between_them() -> None:
     resources = [thing("api", criticality="high"), thing("db", criticality="low")]
     edges = [
-        calls("api", "db", "reads", 0.9), calls("api", "db", "reads", 0.5),
-        calls("api", "host:api.example.org"), calls("api", "db", "same-tag", 0.2),
-    ]  # fmt: skip
+        calls("api", "db", "reads", 0.9),
+        calls("api", "db", "reads", 0.5),
+        calls("api", "host:api.example.org"),
+        calls("api", "db", "same-tag", 0.2),
+    ]
     found = drawn(resources, edges)
     assert found.columns == (
-        ("wave 1", "low criticality"), ("wave 2", "high criticality"),
+        ("wave 1", "low criticality"),
+        ("wave 2", "high criticality"),
         ("stays where it is", "not ours, or the internet"),
-    )  # fmt: skip
+    )
     assert [(n.label, n.column, n.criticality, n.stays) for n in found.nodes] == [
-        ("db", 0, "low", False), ("api", 1, "high", False), ("api.example.org", 2, "", True),
-    ]  # fmt: skip
+        ("db", 0, "low", False),
+        ("api", 1, "high", False),
+        ("api.example.org", 2, "", True),
+    ]
     assert [(e.start, e.end, e.kind, e.confidence) for e in found.links] == [
-        ("api", "db", "reads", 0.9), ("api", "host:api.example.org", "calls", 0.8),
-    ]  # fmt: skip
+        ("api", "db", "reads", 0.9),
+        ("api", "host:api.example.org", "calls", 0.8),
+    ]
     svg = picture(plan_waves(resources, edges), resources, edges)
     assert svg is not None
     assert {"wave 1", "wave 2", "db", "api", "api.example.org", "reads"} <= set(texts(svg))
@@ -59,14 +65,19 @@ def test_disks_are_drawn_with_the_machine_that_alone_touches_them() -> None:
         Resource(n, "ec2:volume", n, "eu-west-3", 8 << 30) for n in ("disk", "shared", "spare")
     )
     resources = [thing("api"), thing("worker"), disk, shared, spare]
-    edges = [calls("api", "disk", "attaches", 1.0), calls("api", "shared", "attaches", 1.0),
-             calls("worker", "shared", "attaches", 1.0)]  # fmt: skip
+    edges = [
+        calls("api", "disk", "attaches", 1.0),
+        calls("api", "shared", "attaches", 1.0),
+        calls("worker", "shared", "attaches", 1.0),
+    ]
     found = drawn(resources, edges)
     below = {n.label: n.below for n in found.nodes}
     assert below == {
-        "api": "ec2:instance · 1 disk", "worker": "ec2:instance", "shared": "ec2:volume",
+        "api": "ec2:instance · 1 disk",
+        "worker": "ec2:instance",
+        "shared": "ec2:volume",
         "spare": "ec2:volume",
-    }  # fmt: skip
+    }
     assert {(e.start, e.end) for e in found.links} == {("api", "shared"), ("worker", "shared")}
     assert found.note == "disks are drawn with the one thing that they are attached to"
 

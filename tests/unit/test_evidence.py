@@ -39,18 +39,26 @@ def test_a_chain_as_it_was_written_is_intact(rows: int) -> None:
 @pytest.mark.parametrize(
     ("change", "problems"),
     [
-        (lambda c: [c[0], c[2]],
-         ["row 2 is missing before row 3", "row 3 does not follow the row before it"]),
-        (lambda c: c[1:],
-         ["row 1 is missing before row 2", "row 2 does not follow the row before it"]),
-        (lambda c: [c[0], replace(c[1], body={"n": 9}), c[2]],
-         ["row 2 was changed after it was written"]),
-        (lambda c: [c[0], c[1], replace(c[2], digest="f" * 64)],
-         ["row 3 was changed after it was written", "the chain ends at row 3, the head says 3"]),
+        (
+            lambda c: [c[0], c[2]],
+            ["row 2 is missing before row 3", "row 3 does not follow the row before it"],
+        ),
+        (
+            lambda c: c[1:],
+            ["row 1 is missing before row 2", "row 2 does not follow the row before it"],
+        ),
+        (
+            lambda c: [c[0], replace(c[1], body={"n": 9}), c[2]],
+            ["row 2 was changed after it was written"],
+        ),
+        (
+            lambda c: [c[0], c[1], replace(c[2], digest="f" * 64)],
+            ["row 3 was changed after it was written", "the chain ends at row 3, the head says 3"],
+        ),
         (lambda c: c[:2], ["the chain ends at row 2, the head says 3"]),
         (lambda c: [], ["the chain ends at row 0, the head says 3"]),
     ],
-)  # fmt: skip
+)
 def test_each_change_is_said(
     change: Callable[[list[Link]], list[Link]], problems: list[str]
 ) -> None:
@@ -87,6 +95,15 @@ def test_a_chain_that_fits_itself_and_not_what_was_seen_before(
 
 def test_the_digest_covers_previous_number_and_body() -> None:
     digest = link_digest("p", 1, {"a": 1})
-    assert len({digest, link_digest("q", 1, {"a": 1}), link_digest("p", 2, {"a": 1}),
-                link_digest("p", 1, {"a": 2})}) == 4  # fmt: skip
+    assert (
+        len(
+            {
+                digest,
+                link_digest("q", 1, {"a": 1}),
+                link_digest("p", 2, {"a": 1}),
+                link_digest("p", 1, {"a": 2}),
+            }
+        )
+        == 4
+    )
     assert link_digest("p", 1, {"a": 1, "b": 2}) == link_digest("p", 1, {"b": 2, "a": 1})

@@ -88,8 +88,10 @@ def test_a_key_is_shown_nowhere_and_has_no_place_in_an_address() -> None:
     assert "no place in the address" in problems[0]
     found = parse_endpoint(
         "x=http://host/v1,model=m,dimensions=2,price_per_million_tokens=1,key_env=K",
-        {"K": "sk-1"}, None, [],
-    )  # fmt: skip
+        {"K": "sk-1"},
+        None,
+        [],
+    )
     assert found is not None
     assert "sk-1" not in repr(found)
     assert found.key_from == "the variable K"

@@ -34,7 +34,7 @@ ODD = [
     ("{a,b}.csv", ["a.csv", "b.csv"]),
     ("**.csv", ["x.csv"]),
     ("it's.csv", []),
-    ("it's \"quoted\".csv", []),
+    ('it\'s "quoted".csv', []),
     ("two\nlines.csv", []),
     ("back\\slash.csv", []),
     ("$1 ? %s {x}.csv", []),
@@ -43,7 +43,7 @@ ODD = [
     ("x']); COPY (SELECT 1) TO 'written.csv'; --.csv", []),
     ("x\"]) AS t; COPY (SELECT 1) TO 'written.csv'; SELECT ([\"x'.csv", []),
     ("x'] , filename = true); COPY (SELECT 42 AS a) TO 'written'; FROM read_csv(['x.csv", []),
-]  # fmt: skip
+]
 
 
 def write_bill(path: Path, amount: Decimal) -> Path:

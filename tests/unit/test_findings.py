@@ -19,8 +19,9 @@ TODAY, MAY = date(2026, 11, 27), date(2026, 5, 1)
 PARIS = "eu-west-3"
 
 
-def thing(identifier: str, kind: str, size: int | None = None, tags: object = None,
-          **facts: object) -> Resource:  # fmt: skip
+def thing(
+    identifier: str, kind: str, size: int | None = None, tags: object = None, **facts: object
+) -> Resource:
     return Resource(identifier, kind, identifier, PARIS, size, tags or {}, facts)  # type: ignore[arg-type]
 
 
@@ -28,8 +29,12 @@ def busy(of: str, kind: str = "ec2:instance", **facts: object) -> Resource:
     return thing(f"u:{of}", "cloudwatch:utilisation", of=of, of_kind=kind, **facts)
 
 
-IDLE = {"measured_days": 30, "cpu_maximum_percent": 2.5, "network_in_bytes": 3e6,
-        "network_out_bytes": 3e6}  # fmt: skip
+IDLE = {
+    "measured_days": 30,
+    "cpu_maximum_percent": 2.5,
+    "network_in_bytes": 3e6,
+    "network_out_bytes": 3e6,
+}
 
 
 @pytest.mark.parametrize(
@@ -76,11 +81,19 @@ def test_unused_things_carry_what_they_were_billed() -> None:
         thing("eipalloc-02", "ec2:address", in_use=True),
         thing("eipalloc-03", "ec2:address"),  # not told
     ]
-    items = [BilledItem(f"arn:aws:ec2:{PARIS}:1:elastic-ip/eipalloc-01", "EC2", PARIS, "USD",
-                        {MAY: Decimal("3.6")})]  # fmt: skip
+    items = [
+        BilledItem(
+            f"arn:aws:ec2:{PARIS}:1:elastic-ip/eipalloc-01",
+            "EC2",
+            PARIS,
+            "USD",
+            {MAY: Decimal("3.6")},
+        )
+    ]
     assert [(f.kind, f.resource, f.amount) for f in look_closer(resources, items)] == [
-        ("orphan disk", "vol-01", None), ("unattached address", "eipalloc-01", Decimal("3.6")),
-    ]  # fmt: skip
+        ("orphan disk", "vol-01", None),
+        ("unattached address", "eipalloc-01", Decimal("3.6")),
+    ]
 
 
 def test_gpus_are_told_by_what_was_described_or_by_their_family() -> None:
@@ -147,8 +160,18 @@ def test_chatter_between_zones_names_who_pays_and_who_could_be_talking() -> None
         Talker("USD", MAY, "i-gone", Kind.CROSS_ZONE, Decimal(2), Decimal(200)),
         Talker("USD", MAY, "i-a", Kind.INTERNET_OUT, Decimal(99), Decimal(1)),
     )
-    bill = Bill("b", "FOCUS 1.2", 9, (), (Period("USD", MAY, Decimal(100), Decimal(100), 9, True),),
-                (), (), network, (), ledger=Ledger(talkers=talkers))  # fmt: skip
+    bill = Bill(
+        "b",
+        "FOCUS 1.2",
+        9,
+        (),
+        (Period("USD", MAY, Decimal(100), Decimal(100), 9, True),),
+        (),
+        (),
+        network,
+        (),
+        ledger=Ledger(talkers=talkers),
+    )
     (found,) = watch_the_network(bill, "USD", ZONED, [Edge("i-b", "db", "calls", "trace", 0.95)])
     assert found.sentence == (
         "traffic between availability zones is 12.0 % of usage; most of it paid by i-b of orders "
@@ -158,20 +181,46 @@ def test_chatter_between_zones_names_who_pays_and_who_could_be_talking() -> None
     assert (found.amount, found.currency) == (Decimal(12), "USD")
 
 
-facts = st.fixed_dictionaries({}, optional={
-    "state": st.sampled_from(["running", "stopped", "available", None]),
-    "type": st.sampled_from(["g5.xlarge", "m6i.large", None]), "in_use": st.booleans(),
-    "started": st.text(max_size=12), "volume": st.just("vol-9"), "zone": st.text(max_size=3),
-    "measured_days": st.none() | st.integers(0, 30),
-    "cpu_maximum_percent": st.none() | st.floats(0, 100),
-})  # fmt: skip
-kinds = st.sampled_from(["ec2:instance", "ec2:volume", "ec2:snapshot", "ec2:address",
-                         "rds:instance", "cloudwatch:utilisation"])  # fmt: skip
+facts = st.fixed_dictionaries(
+    {},
+    optional={
+        "state": st.sampled_from(["running", "stopped", "available", None]),
+        "type": st.sampled_from(["g5.xlarge", "m6i.large", None]),
+        "in_use": st.booleans(),
+        "started": st.text(max_size=12),
+        "volume": st.just("vol-9"),
+        "zone": st.text(max_size=3),
+        "measured_days": st.none() | st.integers(0, 30),
+        "cpu_maximum_percent": st.none() | st.floats(0, 100),
+    },
+)
+kinds = st.sampled_from(
+    [
+        "ec2:instance",
+        "ec2:volume",
+        "ec2:snapshot",
+        "ec2:address",
+        "rds:instance",
+        "cloudwatch:utilisation",
+    ]
+)
 
 
-@given(st.lists(st.builds(Resource, st.text(min_size=1, max_size=4), kinds, st.text(max_size=4),
-                          st.just(PARIS), st.none() | st.integers(0, 10**12), st.just({}), facts),
-                max_size=6))  # fmt: skip
+@given(
+    st.lists(
+        st.builds(
+            Resource,
+            st.text(min_size=1, max_size=4),
+            kinds,
+            st.text(max_size=4),
+            st.just(PARIS),
+            st.none() | st.integers(0, 10**12),
+            st.just({}),
+            facts,
+        ),
+        max_size=6,
+    )
+)
 def test_whatever_a_service_tells_nothing_is_idle_without_network_figures(
     resources: list[Resource],
 ) -> None:

@@ -33,8 +33,15 @@ HOSTS = [
 ]
 
 
-def v2(src: str, dst: str, ports: str, size: int, eni: str = "eni-1", action: str = "ACCEPT",
-       at: int = T0) -> str:  # fmt: skip
+def v2(
+    src: str,
+    dst: str,
+    ports: str,
+    size: int,
+    eni: str = "eni-1",
+    action: str = "ACCEPT",
+    at: int = T0,
+) -> str:
     return f"2 123456789012 {eni} {src} {dst} {ports} 6 10 {size} {at} {at + 60} {action} OK"
 
 
@@ -49,19 +56,21 @@ def v5(
 
 
 def test_flow_logs_show_who_asked_whom_and_how_much(tmp_path: Path) -> None:
-    text = "\n".join([
-        v2("10.0.0.5", "10.0.1.9", "40001 5432", 1_000),
-        v2("10.0.1.9", "10.0.0.5", "5432 40001", 9_000),
-        v2("10.0.0.5", "10.0.1.9", "40001 5432", 1_000, "eni-2"),  # the same, at the other end
-        v2("10.0.1.9", "10.0.0.5", "5432 40001", 9_000, "eni-2"),
-        v2("10.0.0.77", "10.0.1.9", "40002 5432", 500, at=T0 + 600),  # its second address
-        v2("8.8.8.8", "10.0.0.5", "51000 443", 70),
-        v2("1.1.1.1", "10.0.0.5", "51001 443", 30),
-        v2("10.0.0.5", "10.0.3.7", "40003 6379", 5),
-        v2("10.0.0.5", "10.0.1.9", "40004 22", 99, action="REJECT"),
-        "2 123456789012 eni-1 - - - - - - - 1760000000 1760000060 - NODATA",
-        v2("10.0.0.5", "169.254.169.254", "40005 80", 5),
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            v2("10.0.0.5", "10.0.1.9", "40001 5432", 1_000),
+            v2("10.0.1.9", "10.0.0.5", "5432 40001", 9_000),
+            v2("10.0.0.5", "10.0.1.9", "40001 5432", 1_000, "eni-2"),  # the same, at the other end
+            v2("10.0.1.9", "10.0.0.5", "5432 40001", 9_000, "eni-2"),
+            v2("10.0.0.77", "10.0.1.9", "40002 5432", 500, at=T0 + 600),  # its second address
+            v2("8.8.8.8", "10.0.0.5", "51000 443", 70),
+            v2("1.1.1.1", "10.0.0.5", "51001 443", 30),
+            v2("10.0.0.5", "10.0.3.7", "40003 6379", 5),
+            v2("10.0.0.5", "10.0.1.9", "40004 22", 99, action="REJECT"),
+            "2 123456789012 eni-1 - - - - - - - 1760000000 1760000060 - NODATA",
+            v2("10.0.0.5", "169.254.169.254", "40005 80", 5),
+        ]
+    )
     found = read_flow_logs([write(tmp_path / "f.log.gz", text, packed=True)], HOSTS)
     assert [
         (t.from_id, t.to_id, t.port, t.sent_bytes, t.received_bytes) for t in found.traffic
@@ -85,14 +94,16 @@ def test_flow_logs_show_who_asked_whom_and_how_much(tmp_path: Path) -> None:
 
 
 def test_the_opening_packet_says_who_asked_whatever_the_ports(tmp_path: Path) -> None:
-    text = "\n".join([
-        HEADER_5,
-        v5("10.0.0.5", "10.0.1.9", "33000 50051", 10, 3),  # SYN and FIN: opened here
-        v5("10.0.1.9", "10.0.0.5", "50051 33000", 20, 19),  # SYN-ACK: the answer
-        v5("10.0.1.9", "10.0.0.5", "45000 46000", 7, 0),  # nobody can say
-        # through a NAT gateway: the packet's own addresses count
-        v5("10.0.0.5", "10.0.9.9", "40000 443", 11, 2, pkt="10.0.0.5 8.8.4.4"),
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            HEADER_5,
+            v5("10.0.0.5", "10.0.1.9", "33000 50051", 10, 3),  # SYN and FIN: opened here
+            v5("10.0.1.9", "10.0.0.5", "50051 33000", 20, 19),  # SYN-ACK: the answer
+            v5("10.0.1.9", "10.0.0.5", "45000 46000", 7, 0),  # nobody can say
+            # through a NAT gateway: the packet's own addresses count
+            v5("10.0.0.5", "10.0.9.9", "40000 443", 11, 2, pkt="10.0.0.5 8.8.4.4"),
+        ]
+    )
     found = read_flow_logs([write(tmp_path / "f", text)], HOSTS)
     assert [
         (t.from_id, t.to_id, t.port, t.sent_bytes, t.received_bytes) for t in found.traffic
@@ -121,11 +132,18 @@ def test_lines_in_another_order_and_from_cloudwatch_are_read(tmp_path: Path) -> 
 
 def test_bad_lines_of_flow_logs_are_counted_and_named(tmp_path: Path) -> None:
     good = v2("10.0.0.5", "10.0.1.9", "40001 5432", 1)
-    text = "\n".join([
-        good, "x y z", good.replace("10.0.0.5", "10.0.0.555"), good.replace(" 1 ", " -1 "),
-        good.replace("ACCEPT", "MAYBE"), good.replace("40001", "4ooo1"), good + " more",
-        "2 123456789012 eni-1 - - - - - - - 1760000000 1760000060 - SKIPDATA",
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            good,
+            "x y z",
+            good.replace("10.0.0.5", "10.0.0.555"),
+            good.replace(" 1 ", " -1 "),
+            good.replace("ACCEPT", "MAYBE"),
+            good.replace("40001", "4ooo1"),
+            good + " more",
+            "2 123456789012 eni-1 - - - - - - - 1760000000 1760000060 - SKIPDATA",
+        ]
+    )
     found = read_flow_logs([write(tmp_path / "f", text)], HOSTS).collected
     assert len(found.edges) == 1
     assert found.outcome is Outcome.TRUNCATED
@@ -135,8 +153,10 @@ def test_bad_lines_of_flow_logs_are_counted_and_named(tmp_path: Path) -> None:
 
 def test_a_flow_log_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
     rng = random.Random(2)
-    rows = [v2("10.0.0.5", "10.0.1.9", f"{rng.randrange(1024, 65000)} 443", rng.randrange(10**9))
-            for _ in range(5000)]  # fmt: skip
+    rows = [
+        v2("10.0.0.5", "10.0.1.9", f"{rng.randrange(1024, 65000)} 443", rng.randrange(10**9))
+        for _ in range(5000)
+    ]
     whole = gzip.compress("\n".join(rows).encode())
     path = tmp_path / "f.gz"
     path.write_bytes(whole[: len(whole) // 2])
@@ -147,10 +167,17 @@ def test_a_flow_log_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"PAR1\x00\x00", b"PAR1....PAR1", gzip.compress(b"PAR1....", mtime=0),
-     b"version srcaddr dstaddr\n2 10.0.0.1 10.0.0.2\n", b"\xff" * 100_000,
-     b'{"resourceSpans": []}', b"\n\n"],
-)  # fmt: skip
+    [
+        b"",
+        b"PAR1\x00\x00",
+        b"PAR1....PAR1",
+        gzip.compress(b"PAR1....", mtime=0),
+        b"version srcaddr dstaddr\n2 10.0.0.1 10.0.0.2\n",
+        b"\xff" * 100_000,
+        b'{"resourceSpans": []}',
+        b"\n\n",
+    ],
+)
 def test_what_is_no_flow_log_is_one_clear_refusal(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "f"
     path.write_bytes(content)
@@ -162,8 +189,18 @@ def test_what_is_no_flow_log_is_one_clear_refusal(tmp_path: Path, content: bytes
 
 def parquet(path: Path, names: list[str], rows: list[str], codec: str = "gzip") -> Path:
     """Write records as AWS delivers them: names with underscores, no value where text has "-"."""
-    whole = {"version", "srcport", "dstport", "protocol", "packets", "bytes", "start", "end",
-             "tcp-flags", "traffic-path"}  # fmt: skip
+    whole = {
+        "version",
+        "srcport",
+        "dstport",
+        "protocol",
+        "packets",
+        "bytes",
+        "start",
+        "end",
+        "tcp-flags",
+        "traffic-path",
+    }
     with duckdb.connect() as database:
         columns = ", ".join(
             f'"{n.replace("-", "_")}" {"BIGINT" if n in whole else "VARCHAR"}' for n in names
@@ -226,27 +263,39 @@ def test_fields_are_found_by_name_in_any_order(
 
 def test_every_field_of_versions_2_to_5_has_its_name() -> None:
     assert {n for names in FIELDS.values() for n in names} == set(HEADER_5.split()) | {
-        "sublocation-type", "sublocation-id", "pkt-src-aws-service", "pkt-dst-aws-service",
-    }  # fmt: skip
+        "sublocation-type",
+        "sublocation-id",
+        "pkt-src-aws-service",
+        "pkt-dst-aws-service",
+    }
     assert not Columns(DEFAULT).missing
     assert Columns(["version", "srcaddr"]).missing == [
-        "dstaddr", "srcport", "dstport", "bytes", "action", "end",
-    ]  # fmt: skip
+        "dstaddr",
+        "srcport",
+        "dstport",
+        "bytes",
+        "action",
+        "end",
+    ]
 
 
 def test_a_service_of_aws_is_not_taken_for_the_internet(tmp_path: Path) -> None:
     header = "srcaddr dstaddr srcport dstport bytes end action interface-id pkt-dst-aws-service"
-    text = "\n".join([
-        header,
-        f"10.0.0.5 52.95.154.1 40000 443 100 {T0} ACCEPT eni-1 S3",
-        f"10.0.0.5 52.47.9.9 40000 443 10 {T0} ACCEPT eni-1 EC2",  # anybody's instance
-        f"10.0.0.5 8.8.8.8 40000 443 1 {T0} ACCEPT eni-1 -",
-        f"10.0.0.5 10.0.1.9 40000 443 7 {T0} ACCEPT eni-1 S3",  # ours, whatever it says
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            header,
+            f"10.0.0.5 52.95.154.1 40000 443 100 {T0} ACCEPT eni-1 S3",
+            f"10.0.0.5 52.47.9.9 40000 443 10 {T0} ACCEPT eni-1 EC2",  # anybody's instance
+            f"10.0.0.5 8.8.8.8 40000 443 1 {T0} ACCEPT eni-1 -",
+            f"10.0.0.5 10.0.1.9 40000 443 7 {T0} ACCEPT eni-1 S3",  # ours, whatever it says
+        ]
+    )
     found = read_flow_logs([write(tmp_path / "f", text)], HOSTS)
     assert {(t.from_id, t.to_id): t.sent_bytes for t in found.traffic} == {
-        ("web", "aws:s3"): 100, ("web", "internet"): 11, ("web", "db"): 7,
-    }  # fmt: skip
+        ("web", "aws:s3"): 100,
+        ("web", "internet"): 11,
+        ("web", "db"): 7,
+    }
 
 
 def test_a_parquet_file_cut_off_or_without_the_fields_is_named(tmp_path: Path) -> None:
@@ -272,12 +321,21 @@ _ADDRESSES = st.sampled_from(["10.0.0.5", "10.0.0.77", "10.0.1.9", "10.0.3.7", "
 _PORTS = st.sampled_from([443, 5432, 40_000, 50_000])
 _FLOWS = st.lists(
     st.builds(
-        Flow, _ADDRESSES, _ADDRESSES, _PORTS, _PORTS, st.integers(0, 1000), st.just("eni-1"),
-        st.integers(T0, T0 + 9), st.integers(T0 + 10, T0 + 20), st.sampled_from([0, 2, 18, 19, 3]),
-        st.just(""), st.just(""),
+        Flow,
+        _ADDRESSES,
+        _ADDRESSES,
+        _PORTS,
+        _PORTS,
+        st.integers(0, 1000),
+        st.just("eni-1"),
+        st.integers(T0, T0 + 9),
+        st.integers(T0 + 10, T0 + 20),
+        st.sampled_from([0, 2, 18, 19, 3]),
+        st.just(""),
+        st.just(""),
     ),
     max_size=20,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None)
@@ -289,9 +347,10 @@ def test_bytes_are_never_lost_nor_made_and_order_is_nothing(flows: list[Flow], s
         sums.add(flow)
     node = {"10.0.0.5": "web", "10.0.0.77": "web", "10.0.1.9": "db"}
     counted = sum(
-        f.size_bytes for f in flows
+        f.size_bytes
+        for f in flows
         if node.get(f.source, f.source) != node.get(f.destination, f.destination)
-    )  # fmt: skip
+    )
     assert sum(t.sent_bytes + t.received_bytes for t in sums.traffic()) == counted
     again = list(flows)
     shuffled.shuffle(again)

@@ -180,14 +180,31 @@ BAD = "x](javascript:alert(1)) <img src=x> | `c` **b**\n# head\x1b[2J https://ev
 
 def record() -> list[str]:
     row = {
-        "name": BAD, "place": 1, "tied": False, "query_ms_p95": None, "per_million_chunks": None,
-        "currency": BAD, "dimensions": 8, "ndcg_at_10": 0.5, "ci": (0.4, 0.6),
-    }  # fmt: skip
-    return embedder_record.section({
-        "sentence": BAD, "evidence": 1, "date": "2026-01-01", "queries": 1, "judged_by": BAD,
-        "documents": 1, "of_documents": 2, "note": BAD, "current": "", "ranked_by": "vector",
-        "candidates": [row],
-    })  # fmt: skip
+        "name": BAD,
+        "place": 1,
+        "tied": False,
+        "query_ms_p95": None,
+        "per_million_chunks": None,
+        "currency": BAD,
+        "dimensions": 8,
+        "ndcg_at_10": 0.5,
+        "ci": (0.4, 0.6),
+    }
+    return embedder_record.section(
+        {
+            "sentence": BAD,
+            "evidence": 1,
+            "date": "2026-01-01",
+            "queries": 1,
+            "judged_by": BAD,
+            "documents": 1,
+            "of_documents": 2,
+            "note": BAD,
+            "current": "",
+            "ranked_by": "vector",
+            "candidates": [row],
+        }
+    )
 
 
 PAGES = {
@@ -198,7 +215,7 @@ PAGES = {
         "w", 1, [Answer("q", BAD, False, BAD, BAD)], None
     ),
     "embedders": lambda: "\n".join(record()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -47,9 +47,9 @@ AnyLimits = st.builds(
 )
 
 
-def started(limits: Limits, calls: list[tuple[float, float, float, float | None]]) -> list[
-    tuple[float, int]
-]:  # fmt: skip
+def started(
+    limits: Limits, calls: list[tuple[float, float, float, float | None]]
+) -> list[tuple[float, int]]:
     """Let calls come, wait, be late and be paused as they may; return (time, tokens) of each."""
     clock, now, log = Clock(), 1000.0, []
     for gap, share, late, pause in calls:

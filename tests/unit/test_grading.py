@@ -244,9 +244,13 @@ def test_the_score_is_the_mean_or_unknown(scores: list[float | None]) -> None:
 @given(st.text(max_size=80), st.booleans())
 def test_any_text_gets_the_same_grade_twice_and_never_raises(answer: str, cut: bool) -> None:
     every = prompt(
-        {"kind": "exact", "expected": "a"}, {"kind": "regex", "pattern": "a"}, CITY, GROUNDED,
-        {"kind": "numeric", "expected": 1}, {"kind": "contains", "any": ["a"]},
-    )  # fmt: skip
+        {"kind": "exact", "expected": "a"},
+        {"kind": "regex", "pattern": "a"},
+        CITY,
+        GROUNDED,
+        {"kind": "numeric", "expected": 1},
+        {"kind": "contains", "any": ["a"]},
+    )
     first = grade_answer(every, answer, cut=cut, refusals=REFUSALS)
     assert first == grade_answer(every, answer, cut=cut, refusals=REFUSALS)
     assert all(g.score in (0.0, 1.0) for g in first.grades)
@@ -269,12 +273,15 @@ def test_all_mistakes_of_a_file_with_their_lines() -> None:
         json.dumps({**good, "id": "g", "grader": {"kind": "guess"}}),
         json.dumps({**good, "id": "h", "human": [{"answer": "4", "good": True}]}),
         json.dumps(
-            {**good, "id": "i",
-             "grader": {"kind": "json_schema", "schema": {"$ref": "http://elsewhere/schema"}}}
+            {
+                **good,
+                "id": "i",
+                "grader": {"kind": "json_schema", "schema": {"$ref": "http://elsewhere/schema"}},
+            }
         ),
         json.dumps({**good, "id": "j", "grader": {"kind": "contains"}}),
         json.dumps({**good, "id": "k", "grader": {"kind": "numeric", "expected": "NaN"}}),
-    ]  # fmt: skip
+    ]
     content = "\n".join(lines).encode() + b"\n\xff"
     with pytest.raises(BadInput) as caught:
         read_prompts("prompts.jsonl", numbered(content))
@@ -294,9 +301,11 @@ def test_short_forms_are_what_they_are_short_for() -> None:
     grader = {"kind": "exact", "expected": "y"}
     short = {"id": "a", "class": "sums", "prompt": "x", "grader": grader}
     long = {
-        "id": "a", "class": "sums", "messages": [{"role": "user", "content": "x"}],
+        "id": "a",
+        "class": "sums",
+        "messages": [{"role": "user", "content": "x"}],
         "graders": [grader],
-    }  # fmt: skip
+    }
     assert read_prompts("a", [("1", short)]) == read_prompts("b", [("1", long)])
 
 
@@ -306,8 +315,14 @@ def test_every_line_that_the_docs_show_can_be_read() -> None:
     prompts = read_prompts(page.name, [(f"line {n}", one.encode()) for n, one in enumerate(lines)])
     kinds = {g.kind for p in prompts for g in p.graders}
     assert kinds == {
-        "exact", "regex", "json_schema", "numeric", "contains", "grounded", "model",
-    }  # fmt: skip
+        "exact",
+        "regex",
+        "json_schema",
+        "numeric",
+        "contains",
+        "grounded",
+        "model",
+    }
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,24 @@ from qafila.stack.down import bring_down
 from qafila.stack.home_files import list_home
 
 OURS = [
-    "stack.lock", "keys/card", "bindings.json", "bindings.lock",
-    "evidence-heads/0123456789abcdef.json", "envoy/admin/socket", "envoy/.lock",
+    "stack.lock",
+    "keys/card",
+    "bindings.json",
+    "bindings.lock",
+    "evidence-heads/0123456789abcdef.json",
+    "envoy/admin/socket",
+    "envoy/.lock",
     "envoy/rollback-card-shop-search.json",
-    "cards/shop-search.json", "logs/envoy.log", "envoy/cds.json",
-    "prefect/prefect.db", "postgres/PG_VERSION", "postgres/base/5/1259_fsm", "postgres/global/1262",
-    "postgres/pg_wal/000000010000000000000001", "evidence/r-1/MANIFEST.json",
-]  # fmt: skip
+    "cards/shop-search.json",
+    "logs/envoy.log",
+    "envoy/cds.json",
+    "prefect/prefect.db",
+    "postgres/PG_VERSION",
+    "postgres/base/5/1259_fsm",
+    "postgres/global/1262",
+    "postgres/pg_wal/000000010000000000000001",
+    "evidence/r-1/MANIFEST.json",
+]
 FOLDERS = st.sampled_from(
     ["", "logs/", "postgres/", "postgres/base/5/", "evidence/", "evidence/r-1/", "mine/deep/"]
 )

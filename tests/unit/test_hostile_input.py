@@ -466,53 +466,105 @@ READS = re.compile(
 # Modules that read text and have no entry of their own, by why.
 ELSEWHERE: dict[str, tuple[str, ...]] = {
     "an entry above runs it": (
-        "qafila.audit.dependencies.spans", "qafila.audit.inventory.tables",
-        "qafila.audit.code_scan.integrations", "qafila.audit.code_scan.namespaces",
-        "qafila.audit.code_scan.objects", "qafila.audit.code_scan.api", "qafila.audit.code_scan.rules",
-        "qafila.decision.egress", "qafila.audit.bills.tag_costs", "qafila.audit.code_scan.go",
-        "qafila.audit.code_scan.java", "qafila.audit.code_scan.python_values", "qafila.audit.code_scan.tree",
-        "qafila.audit.code_scan.folders", "qafila.audit.traffic.flow_parquet", "qafila.audit.traffic.xray_spans",
+        "qafila.audit.dependencies.spans",
+        "qafila.audit.inventory.tables",
+        "qafila.audit.code_scan.integrations",
+        "qafila.audit.code_scan.namespaces",
+        "qafila.audit.code_scan.objects",
+        "qafila.audit.code_scan.api",
+        "qafila.audit.code_scan.rules",
+        "qafila.decision.egress",
+        "qafila.audit.bills.tag_costs",
+        "qafila.audit.code_scan.go",
+        "qafila.audit.code_scan.java",
+        "qafila.audit.code_scan.python_values",
+        "qafila.audit.code_scan.tree",
+        "qafila.audit.code_scan.folders",
+        "qafila.audit.traffic.flow_parquet",
+        "qafila.audit.traffic.xray_spans",
         "qafila.sources.page_text",
     ),
     "short text of an API that bounds it (a name, a date, a region, a host)": (
-        "qafila.stores.admission", "qafila.workload.audit_sources",
+        "qafila.stores.admission",
+        "qafila.workload.audit_sources",
         "qafila.audit.dependencies.identity",
-        "qafila.audit.findings", "qafila.audit.inventory.difference", "qafila.audit.network_cost.flows",
-        "qafila.inspect.observed", "qafila.audit.bills.reconciliation", "qafila.ledger.certificates",
-        "qafila.audit.collectors.aws_api_gateway", "qafila.audit.collectors.aws_cloudfront",
-        "qafila.audit.collectors.aws_s3_inventory", "qafila.audit.collectors.aws_s3_manifest",
-        "qafila.audit.collectors.aws_sqs", "qafila.audit.collectors.postgres_texts",
-        "qafila.audit.collectors.prometheus_metrics", "qafila.compare.embedders.candidates",
-        "qafila.embedders.careful", "qafila.embedders.governor", "qafila.inspect.layouts",
-        "qafila.routers.envoy.arms", "qafila.routers.envoy.upstream_addresses", "qafila.connections.qdrant_paths",
+        "qafila.audit.findings",
+        "qafila.audit.inventory.difference",
+        "qafila.audit.network_cost.flows",
+        "qafila.inspect.observed",
+        "qafila.audit.bills.reconciliation",
+        "qafila.ledger.certificates",
+        "qafila.audit.collectors.aws_api_gateway",
+        "qafila.audit.collectors.aws_cloudfront",
+        "qafila.audit.collectors.aws_s3_inventory",
+        "qafila.audit.collectors.aws_s3_manifest",
+        "qafila.audit.collectors.aws_sqs",
+        "qafila.audit.collectors.postgres_texts",
+        "qafila.audit.collectors.prometheus_metrics",
+        "qafila.compare.embedders.candidates",
+        "qafila.embedders.careful",
+        "qafila.embedders.governor",
+        "qafila.inspect.layouts",
+        "qafila.routers.envoy.arms",
+        "qafila.routers.envoy.upstream_addresses",
+        "qafila.connections.qdrant_paths",
     ),
     "an answer of a server that we name, read whole by the JSON library with a bound on its size": (
-        "qafila.llm_eval.wire", "qafila.audit.collectors.kubernetes_cluster",
-        "qafila.audit.collectors.prometheus_server", "qafila.routers.envoy.admin",
-        "qafila.routers.gateway_api.objects", "qafila.validation.search_service", "qafila.sources.pgvector",
-        "qafila.sources.postgres", "qafila.connections.qdrant_faults", "qafila.stores.qdrant.raw",
+        "qafila.llm_eval.wire",
+        "qafila.audit.collectors.kubernetes_cluster",
+        "qafila.audit.collectors.prometheus_server",
+        "qafila.routers.envoy.admin",
+        "qafila.routers.gateway_api.objects",
+        "qafila.validation.search_service",
+        "qafila.sources.pgvector",
+        "qafila.sources.postgres",
+        "qafila.connections.qdrant_faults",
+        "qafila.stores.qdrant.raw",
     ),
     "what we wrote ourselves": (
-        "qafila.validation.checks.model_answers", "qafila.report.audit_export", "qafila.report.bundle_place",
-        "qafila.report.bundle", "qafila.compare.collection", "qafila.backfill.process", "qafila.backfill.supervisor",
-        "qafila.ledger.evidence_head", "qafila.live_sync.capture", "qafila.rollback.spool",
-        "qafila.routers.envoy.config", "qafila.routers.envoy.files", "qafila.ledger.secret_bindings",
-        "qafila.sources.spool", "tasks.starting", "qafila.stores.column.words",
-        "qafila.stores.pgvector.raw", "qafila.sources.postgres_witness", "qafila.stores.qdrant.marks",
+        "qafila.validation.checks.model_answers",
+        "qafila.report.audit_export",
+        "qafila.report.bundle_place",
+        "qafila.report.bundle",
+        "qafila.compare.collection",
+        "qafila.backfill.process",
+        "qafila.backfill.supervisor",
+        "qafila.ledger.evidence_head",
+        "qafila.live_sync.capture",
+        "qafila.rollback.spool",
+        "qafila.routers.envoy.config",
+        "qafila.routers.envoy.files",
+        "qafila.ledger.secret_bindings",
+        "qafila.sources.spool",
+        "tasks.starting",
+        "qafila.stores.column.words",
+        "qafila.stores.pgvector.raw",
+        "qafila.sources.postgres_witness",
+        "qafila.routers.envoy.log_rotation",
+        "qafila.stores.qdrant.marks",
     ),
-}  # fmt: skip
+}
+
+
+# rooms that read what this program wrote itself, or what a person typed
+OUR_OWN = (
+    *("cli", "connections", "demo", "report", "sql", "stack"),
+    *("home_keys.py", "session_name.py", "settings.py", "whole_file.py", "masked_output.py"),
+)
 
 
 def test_every_module_that_reads_text_is_tried_or_says_why_not() -> None:
-    reading_ = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for room in ("qafila/core", "tasks")
+    files = {
+        path.relative_to(ROOT): ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in ("qafila", "tasks")
         for path in (ROOT / room).rglob("*.py")
         if READS.search(path.read_text())
     }
+    reading_ = set(files.values())
+    own = {module for path, module in files.items() if path.parts[1] in OUR_OWN}
     tried = {parser.module for parser in PARSERS.values()}
     elsewhere = {module for modules in ELSEWHERE.values() for module in modules}
-    assert reading_ - tried - elsewhere == set(), "add an entry to PARSERS"
+    assert reading_ - tried - elsewhere - own == set(), "add an entry to PARSERS"
     assert elsewhere - reading_ == set(), "these read no text any more"
     known = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in ROOT.glob("*/**/*.py")}
-    assert tried <= known | {"qafila.core"}
+    assert tried <= known

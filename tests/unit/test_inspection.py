@@ -37,8 +37,9 @@ from qafila.report.page import render_inspection
 HNSW = Index("public.i", "hnsw", "cosine", "vector_cosine_ops", size_bytes=1 << 20, scans=5)
 
 
-def row(n: int, *, vector: Sequence[float] | None = (1.0, 0.0), text: str | None = None,
-        **more: Any) -> Row:  # fmt: skip
+def row(
+    n: int, *, vector: Sequence[float] | None = (1.0, 0.0), text: str | None = None, **more: Any
+) -> Row:
     made = None if vector is None else np.array(vector, np.float32)
     return Row(str(n), made, f"text {n}" if text is None else text, **more)
 
@@ -51,15 +52,26 @@ def facts(observed: Observed | None = None, **changed: Any) -> Facts:
     """Return the facts of a healthy table, some of them changed."""
     seen = observe(spread(100)) if observed is None else observed
     told: dict[str, Any] = {
-        "store": "pgvector", "name": "public.t", "vector": "v", "vector_type": "vector",
-        "declared_dimensions": 2, "server": "PostgreSQL 18, pgvector 0.8.5",
-        "store_version": (0, 8, 5), "rows": seen.rows, "rows_counted": True,
-        "look": Look(seen.rows, True, "every row"), "layout": Layout("its own", ("id",), "body"),
-        "observed": seen, "metric": "cosine", "indexes": (HNSW,),
+        "store": "pgvector",
+        "name": "public.t",
+        "vector": "v",
+        "vector_type": "vector",
+        "declared_dimensions": 2,
+        "server": "PostgreSQL 18, pgvector 0.8.5",
+        "store_version": (0, 8, 5),
+        "rows": seen.rows,
+        "rows_counted": True,
+        "look": Look(seen.rows, True, "every row"),
+        "layout": Layout("its own", ("id",), "body"),
+        "observed": seen,
+        "metric": "cosine",
+        "indexes": (HNSW,),
         "health": Health(dead_rows=0, live_rows=100, analysed=True, full_reads=3),
-        "unique_key": ("id",), "tracking": ("trigger t",), "memory_bytes": 128 << 20,
+        "unique_key": ("id",),
+        "tracking": ("trigger t",),
+        "memory_bytes": 128 << 20,
         **changed,
-    }  # fmt: skip
+    }
     return Facts(**told)
 
 
@@ -73,8 +85,13 @@ def test_a_healthy_index_has_no_finding() -> None:
 
 
 BROKEN = replace(HNSW, name="public.b", valid=False)
-QDRANT: dict[str, Any] = {"store": "qdrant", "kind": "collection", "indexes": (), "tracking": (),
-                          "store_version": None}  # fmt: skip
+QDRANT: dict[str, Any] = {
+    "store": "qdrant",
+    "kind": "collection",
+    "indexes": (),
+    "tracking": (),
+    "store_version": None,
+}
 
 
 @pytest.mark.parametrize(
@@ -94,28 +111,40 @@ QDRANT: dict[str, Any] = {"store": "qdrant", "kind": "collection", "indexes": ()
         ({"indexes": (BROKEN,)}, {"invalid-index": Severity.SERIOUS}),
         ({"indexes": (), "rows": 9_999}, {}),  # an exact search of so few is quick, and exact
         ({"indexes": (), "rows": 10_000}, {"no-index": Severity.WARNING}),
-        ({"indexes": (BROKEN,), "rows": 10_000},
-         {"invalid-index": Severity.SERIOUS, "no-index": Severity.WARNING}),
+        (
+            {"indexes": (BROKEN,), "rows": 10_000},
+            {"invalid-index": Severity.SERIOUS, "no-index": Severity.WARNING},
+        ),
         ({"memory_bytes": 1000}, {"index-over-memory": Severity.WARNING}),
         ({"health": Health(1001, 4005, True, 0)}, {}),  # 1001 of 5006 is just under a fifth
         ({"health": Health(1001, 4003, True, 0)}, {"dead-rows": Severity.WARNING}),
-        ({"health": Health(0, 100, False, 0), "rows": 10_000},
-         {"never-analysed": Severity.WARNING}),
-        ({"indexes": (replace(HNSW, scans=0),), "health": Health(0, 1, True, 100)},
-         {"unused-index": Severity.WARNING}),
+        (
+            {"health": Health(0, 100, False, 0), "rows": 10_000},
+            {"never-analysed": Severity.WARNING},
+        ),
+        (
+            {"indexes": (replace(HNSW, scans=0),), "health": Health(0, 1, True, 100)},
+            {"unused-index": Severity.WARNING},
+        ),
         ({"declared_dimensions": 2001}, {"too-wide-for-an-index": Severity.WARNING}),
         ({"declared_dimensions": 2001, "vector_type": "halfvec"}, {}),
         ({"vector_type": "sparsevec"}, {"vector-not-copied": Severity.SERIOUS}),
         ({"layout": Layout("its own", ("id",), None)}, {"no-text": Severity.SERIOUS}),
-        ({"access": (Access("tenant_id", False),), "rows": 10_000},
-         {"tenant-not-indexed": Severity.NOTE}),
-        ({**QDRANT, "access": (Access("tenant_id", True, False),)},
-         {"tenant-not-indexed": Severity.NOTE}),
+        (
+            {"access": (Access("tenant_id", False),), "rows": 10_000},
+            {"tenant-not-indexed": Severity.NOTE},
+        ),
+        (
+            {**QDRANT, "access": (Access("tenant_id", True, False),)},
+            {"tenant-not-indexed": Severity.NOTE},
+        ),
         ({**QDRANT, "access": (Access("tenant_id", True, True),)}, {}),
-        ({**QDRANT, "access": (Access("tenant_id", False),)},
-         {"tenant-not-indexed": Severity.WARNING}),
+        (
+            {**QDRANT, "access": (Access("tenant_id", False),)},
+            {"tenant-not-indexed": Severity.WARNING},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fact_becomes_its_finding(changed: dict[str, Any], expected: dict[str, Severity]) -> None:
     found = inspect(facts(**changed))
     assert codes(found) == expected
@@ -125,8 +154,12 @@ def test_a_fact_becomes_its_finding(changed: dict[str, Any], expected: dict[str,
 def test_the_most_serious_comes_first_and_of_those_the_whole_index() -> None:
     rows = [*spread(100), row(100, vector=None), row(101, vector=(0, 0)), row(102, vector=(0, 0))]
     found = inspect(facts(observe(rows), unique_key=(), tracking=())).findings
-    assert [f.code for f in found] == ["no-key", "zero-vectors", "null-vectors",
-                                       "untracked-changes"]  # fmt: skip
+    assert [f.code for f in found] == [
+        "no-key",
+        "zero-vectors",
+        "null-vectors",
+        "untracked-changes",
+    ]
     assert inspect(facts(observe(rows))).sentence == "2 serious findings."
     assert inspect(facts(tracking=())).sentence == "Nothing serious; 1 note."
 
@@ -239,8 +272,16 @@ def test_a_path_goes_through_a_json_string() -> None:
 
 
 def test_qafilas_own_layout_is_known_in_both_stores() -> None:
-    names = ["source_key", "chunk_number", "title", "text", "text_digest", "acl", "metadata",
-             "fingerprint"]  # fmt: skip
+    names = [
+        "source_key",
+        "chunk_number",
+        "title",
+        "text",
+        "text_digest",
+        "acl",
+        "metadata",
+        "fingerprint",
+    ]
     table = layout_of_table(dict.fromkeys(names, "text"), ("source_key", "chunk_number"), {})
     points = layout_of_payload([dict.fromkeys(names, "x")])
     assert (table.maker, points.maker) == ("Qafila", "Qafila")

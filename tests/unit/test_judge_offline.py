@@ -19,10 +19,22 @@ NAMES = [claim.name for claim in judge_offline.claims()]
 
 def test_every_claim_is_simulated_and_printed_with_its_own_error() -> None:
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.judge_offline", "--runs", "100",
-         "--seed", "3"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "benchmarks.judge_offline",
+            "--runs",
+            "100",
+            "--seed",
+            "3",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
     assert [row["name"] for row in found["rows"] + found["limits"]] == NAMES
@@ -50,10 +62,12 @@ def test_a_claim_that_is_not_kept_does_not_hold(
     broken: float, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = judge_offline.Claim(
-        "broken", "is not kept", 0.05 if name == "at_most" else 0.8,
+        "broken",
+        "is not kept",
+        0.05 if name == "at_most" else 0.8,
         lambda generator, runs: generator.random(runs) < broken,
         "at_most" if name == "at_most" else "at_least",
-    )  # fmt: skip
+    )
     monkeypatch.setattr(judge_offline, "claims", lambda: [claim])
     row, _ = judge_offline._simulate(500, 1, 0)
     assert not row["holds"]

@@ -140,8 +140,9 @@ def test_times_under_load_replace_those_of_the_closed_loop() -> None:
         ]
     )
     assert outcome.body()["systems"] == {
-        "baseline": {"ndcg_at_10": 0.6, "p95_ms": 9.0}, "vector_only": {"p95_ms": 7.0},
-    }  # fmt: skip
+        "baseline": {"ndcg_at_10": 0.6, "p95_ms": 9.0},
+        "vector_only": {"p95_ms": 7.0},
+    }
 
 
 def test_other_systems_are_judged_beside_and_never_decide() -> None:
@@ -149,8 +150,9 @@ def test_other_systems_are_judged_beside_and_never_decide() -> None:
     outcome = Outcome([finding(Rung.QUALITY, Verdict.PASS, others=others)])
     assert outcome.verdict is Verdict.PASS
     assert {n: j.verdict for n, j in outcome.verdicts.items()} == {
-        "vector_only": Verdict.FAIL, "candidate": Verdict.PASS,
-    }  # fmt: skip
+        "vector_only": Verdict.FAIL,
+        "candidate": Verdict.PASS,
+    }
 
 
 @given(st.lists(st.sampled_from(list(Verdict)), max_size=6))

@@ -27,8 +27,17 @@ OPEN = Judgement(Verdict.PASS, "the service is well.")
 
 
 def seen(**more: object) -> Seen:
-    return Seen(**{"reader": HR, "rows": 100, "allowed": 10, "searches": 6, "hits": 60,
-                   "shares": list(GOOD), **more})  # type: ignore[arg-type]  # fmt: skip
+    return Seen(
+        **{
+            "reader": HR,
+            "rows": 100,
+            "allowed": 10,
+            "searches": 6,
+            "hits": 60,
+            "shares": list(GOOD),
+            **more,
+        }
+    )  # type: ignore[arg-type]
 
 
 def test_readers_have_names() -> None:

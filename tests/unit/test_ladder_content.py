@@ -29,13 +29,17 @@ from qafila.workload.verdict import Verdict
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 SCALAR = (
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60)
-    | st.floats(allow_nan=False, allow_infinity=False) | st.text(st.characters(codec="utf-8"))
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"))
+)
 VALUE = st.recursive(
-    SCALAR, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=3), v, max_size=3),
+    SCALAR,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=3), v, max_size=3),
     max_leaves=5,
-)  # fmt: skip
+)
 METADATA = st.dictionaries(st.text(max_size=4), VALUE, max_size=4)
 GROUPS = st.lists(st.sampled_from(["everyone", "staff", "hr", "ops"]), unique=True)
 

@@ -63,8 +63,10 @@ def load(
 def judge(candidate: Load, baseline: Load, at_most: float = 1.25) -> latency.JudgedLoad:
     return latency.judge_load(
         {"baseline": baseline, "candidate": candidate},
-        at_most_ratio=at_most, at_most_errors=0.001, seed=7,
-    )  # fmt: skip
+        at_most_ratio=at_most,
+        at_most_errors=0.001,
+        seed=7,
+    )
 
 
 def verdict(candidate: Load, baseline: Load, at_most: float = 1.25) -> Verdict:
@@ -266,9 +268,12 @@ def test_a_real_rate_is_asked_once_twice_and_four_times() -> None:
 
 
 @given(
-    st.floats(0, 100_000), st.floats(1, 3600), st.floats(0.1, 5000), st.integers(1, 64),
+    st.floats(0, 100_000),
+    st.floats(1, 3600),
+    st.floats(0.1, 5000),
+    st.integers(1, 64),
     st.booleans(),
-)  # fmt: skip
+)
 def test_never_more_than_the_most_requests_nor_longer_than_was_asked(
     rate: float, seconds: float, mean_ms: float, users: int, fixed: bool
 ) -> None:
@@ -362,9 +367,14 @@ def test_a_further_look_is_an_even_share_or_half_as_long_again_as_would_just_do(
 
 
 @given(
-    st.floats(0.1, 1000), st.floats(0.1, 5), st.floats(0, 4000), st.floats(1, 3600),
-    st.integers(0, 20_000), st.floats(0, 30_000), st.integers(1, 3),
-)  # fmt: skip
+    st.floats(0.1, 1000),
+    st.floats(0.1, 5),
+    st.floats(0, 4000),
+    st.floats(1, 3600),
+    st.integers(0, 20_000),
+    st.floats(0, 30_000),
+    st.integers(1, 3),
+)
 def test_a_further_look_never_leaves_what_a_climb_may_send(
     rate: float, block_s: float, more: float, seconds: float, sent: int, longer: float, looks: int
 ) -> None:

@@ -123,9 +123,11 @@ def test_what_may_still_be_faulty() -> None:
 
 def rows_of(keys: list[bytes]) -> Witnesses:
     return Witnesses(
-        keys, np.zeros(len(keys), np.int64), np.ones(len(keys), np.bool_),
+        keys,
+        np.zeros(len(keys), np.int64),
+        np.ones(len(keys), np.bool_),
         digest_words([bytes(32)] * len(keys)),
-    )  # fmt: skip
+    )
 
 
 @given(st.sets(st.binary(max_size=4)), st.integers(1, 20), st.integers(0, 9), st.randoms())

@@ -43,12 +43,14 @@ def test_only_what_ties_do_not_explain_differs(
 
 @given(
     st.dictionaries(
-        st.tuples(st.text(min_size=1, max_size=3), st.just(0)), st.floats(-1, 1),
-        min_size=1, max_size=30,
+        st.tuples(st.text(min_size=1, max_size=3), st.just(0)),
+        st.floats(-1, 1),
+        min_size=1,
+        max_size=30,
     ),
     st.integers(1, 12),
     st.floats(-4e-6, 4e-6),
-)  # fmt: skip
+)
 def test_rounding_alone_never_fails(
     truth: dict[tuple[str, int], float], k: int, shift: float
 ) -> None:

@@ -145,8 +145,11 @@ def test_the_index_is_as_good_as_its_worst_real_filter() -> None:
     assert judged.verdict is Verdict.PASS
     assert "the least 0.983 for all rows" in judged.sentence
     assert "Not so sure, and not asked by anybody here: 1 % of the rows" in judged.sentence
-    bad = replace(good, reached=[Reached(ALL, GOOD), Reached(HR, POOR)],
-                  remedies={"readers of hr": "ef_search 400 reaches it."})  # fmt: skip
+    bad = replace(
+        good,
+        reached=[Reached(ALL, GOOD), Reached(HR, POOR)],
+        remedies={"readers of hr": "ef_search 400 reaches it."},
+    )
     judged = judge_index(bad, 0.9, seed=7)
     assert judged.verdict is Verdict.FAIL
     assert judged.sentence.startswith("readers of hr (10 rows, 1 %): recall@10 0.550")

@@ -139,7 +139,7 @@ def test_every_row_ends_as_chunks_or_is_set_aside(
         for r in rows
         if not is_blank(r.text)
         for span in split(r.text, workload.corpus.chunking)
-    }  # fmt: skip
+    }
     letters = {(key, number) for key, number, _ in aside}
     assert wanted == (set(chunks) | letters) - {(r.key_text, 0) for r in rows if is_blank(r.text)}
     assert not set(chunks) & letters
@@ -148,10 +148,13 @@ def test_every_row_ends_as_chunks_or_is_set_aside(
 
 @settings(max_examples=200)
 @given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4), TEXTS), max_size=12,
-             unique_by=lambda one: one[:2]),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 4), TEXTS),
+        max_size=12,
+        unique_by=lambda one: one[:2],
+    ),
     REFUSED,
-)  # fmt: skip
+)
 def test_every_piece_of_an_index_ends_as_a_chunk_or_is_set_aside(
     pieces: list[tuple[str, int, str]], refused: set[int]
 ) -> None:

@@ -43,9 +43,11 @@ def seen(folder: Path, source: str, name: str = "code.py") -> list[tuple[int, st
     ]
 
 
-MODEL_CALL = [(1, "model", "openai/openai", "import"),
-              (2, "model", "openai/openai", "OpenAI"),
-              (3, "model", "openai/openai", "chat.completions.create")]  # fmt: skip
+MODEL_CALL = [
+    (1, "model", "openai/openai", "import"),
+    (2, "model", "openai/openai", "OpenAI"),
+    (3, "model", "openai/openai", "chat.completions.create"),
+]
 
 
 @pytest.mark.parametrize(
@@ -55,47 +57,95 @@ MODEL_CALL = [(1, "model", "openai/openai", "import"),
         ("import openai as o\nc = o.OpenAI()\nc.chat.completions.create()", MODEL_CALL),
         ("from openai import OpenAI as M\nc = M()\nc.chat.completions.create()", MODEL_CALL),
         # the parameter's type says what it is, also as a string and in a union
-        ("from openai import OpenAI\ndef f(c: 'OpenAI | None'): return c.models.list()",
-         [MODEL_CALL[0], (2, "model", "openai/openai", "models.list")]),
+        (
+            "from openai import OpenAI\ndef f(c: 'OpenAI | None'): return c.models.list()",
+            [MODEL_CALL[0], (2, "model", "openai/openai", "models.list")],
+        ),
         # a name that a function gives to the whole file
-        ("c = None\ndef load():\n    global c\n    from boto3 import client as c\nx = c('sqs')",
-         [(4, "cloud", "aws/sdk", "import"), (5, "queue", "aws/sqs", "sqs")]),
-        ("from types_boto3_sqs import SQSClient\ndef f(q: SQSClient): q.send_message()",
-         [(1, "queue", "aws/sqs", "import"), (2, "queue", "aws/sqs", "send_message")]),
+        (
+            "c = None\ndef load():\n    global c\n    from boto3 import client as c\nx = c('sqs')",
+            [(4, "cloud", "aws/sdk", "import"), (5, "queue", "aws/sqs", "sqs")],
+        ),
+        (
+            "from types_boto3_sqs import SQSClient\ndef f(q: SQSClient): q.send_message()",
+            [(1, "queue", "aws/sqs", "import"), (2, "queue", "aws/sqs", "send_message")],
+        ),
         # another name for the same SDK's class of another provider
-        ("from openai import AzureOpenAI\nAzureOpenAI()",
-         [(1, "model", "azure/openai", "import"), (2, "model", "azure/openai", "AzureOpenAI")]),
-        ("import importlib\no = importlib.import_module('anthropic')\no.Anthropic()",
-         [(2, "model", "anthropic/anthropic", "import"),
-          (3, "model", "anthropic/anthropic", "Anthropic")]),
-        ("from google.cloud import storage, aiplatform",
-         [(1, "storage", "google/gcs", "import"), (1, "model", "google/vertex-ai", "import")]),
-        ("import google.cloud.storage\nb = google.cloud.storage.Client().bucket('b')\nb.blob('x')",
-         [(1, "storage", "google/gcs", "import"), (2, "storage", "google/gcs", "Client"),
-          (2, "storage", "google/gcs", "bucket"), (3, "storage", "google/gcs", "blob")]),
-        ("from azure.storage.blob import BlobServiceClient\n"
-         "s = BlobServiceClient.from_connection_string(x)\ns.get_blob_client('a').upload_blob(b'')",
-         [(1, "storage", "azure/blob", "import"),
-          (2, "storage", "azure/blob", "from_connection_string"),
-          (3, "storage", "azure/blob", "get_blob_client"),
-          (3, "storage", "azure/blob", "upload_blob")]),
-        ("import msal\nmsal.ConfidentialClientApplication('id').acquire_token_for_client([])",
-         [(1, "identity", "azure/entra", "import"),
-          (2, "identity", "azure/entra", "ConfidentialClientApplication"),
-          (2, "identity", "azure/entra", "acquire_token_for_client")]),
-        ("from qdrant_client import QdrantClient\nwith QdrantClient() as q:\n    q.scroll('c')",
-         [(1, "vector", "qdrant/qdrant", "import"), (2, "vector", "qdrant/qdrant", "QdrantClient"),
-          (3, "vector", "qdrant/qdrant", "scroll")]),
-        ("from celery import Celery\napp = Celery('x')\napp.send_task('y')",
-         [(1, "queue", "celery/celery", "import"), (2, "queue", "celery/celery", "Celery"),
-          (3, "queue", "celery/celery", "send_task")]),
-        ("SQL = 'CREATE EXTENSION IF NOT EXISTS vector'\nX = 'on t USING hnsw (v vector_l2_ops)'",
-         [(1, "vector", "pgvector/pgvector", "text"), (2, "vector", "pgvector/pgvector", "text")]),
-        ("URL = 'https://api.openai.com/v1'\nHOST = f'https://sqs.{region}.amazonaws.com/'",
-         [(1, "model", "openai/openai", "endpoint"), (2, "queue", "aws/sqs", "endpoint")]),
+        (
+            "from openai import AzureOpenAI\nAzureOpenAI()",
+            [(1, "model", "azure/openai", "import"), (2, "model", "azure/openai", "AzureOpenAI")],
+        ),
+        (
+            "import importlib\no = importlib.import_module('anthropic')\no.Anthropic()",
+            [
+                (2, "model", "anthropic/anthropic", "import"),
+                (3, "model", "anthropic/anthropic", "Anthropic"),
+            ],
+        ),
+        (
+            "from google.cloud import storage, aiplatform",
+            [(1, "storage", "google/gcs", "import"), (1, "model", "google/vertex-ai", "import")],
+        ),
+        (
+            "import google.cloud.storage\n"
+            "b = google.cloud.storage.Client().bucket('b')\nb.blob('x')",
+            [
+                (1, "storage", "google/gcs", "import"),
+                (2, "storage", "google/gcs", "Client"),
+                (2, "storage", "google/gcs", "bucket"),
+                (3, "storage", "google/gcs", "blob"),
+            ],
+        ),
+        (
+            "from azure.storage.blob import BlobServiceClient\n"
+            "s = BlobServiceClient.from_connection_string(x)\n"
+            "s.get_blob_client('a').upload_blob(b'')",
+            [
+                (1, "storage", "azure/blob", "import"),
+                (2, "storage", "azure/blob", "from_connection_string"),
+                (3, "storage", "azure/blob", "get_blob_client"),
+                (3, "storage", "azure/blob", "upload_blob"),
+            ],
+        ),
+        (
+            "import msal\nmsal.ConfidentialClientApplication('id').acquire_token_for_client([])",
+            [
+                (1, "identity", "azure/entra", "import"),
+                (2, "identity", "azure/entra", "ConfidentialClientApplication"),
+                (2, "identity", "azure/entra", "acquire_token_for_client"),
+            ],
+        ),
+        (
+            "from qdrant_client import QdrantClient\nwith QdrantClient() as q:\n    q.scroll('c')",
+            [
+                (1, "vector", "qdrant/qdrant", "import"),
+                (2, "vector", "qdrant/qdrant", "QdrantClient"),
+                (3, "vector", "qdrant/qdrant", "scroll"),
+            ],
+        ),
+        (
+            "from celery import Celery\napp = Celery('x')\napp.send_task('y')",
+            [
+                (1, "queue", "celery/celery", "import"),
+                (2, "queue", "celery/celery", "Celery"),
+                (3, "queue", "celery/celery", "send_task"),
+            ],
+        ),
+        (
+            "SQL = 'CREATE EXTENSION IF NOT EXISTS vector'\n"
+            "X = 'on t USING hnsw (v vector_l2_ops)'",
+            [
+                (1, "vector", "pgvector/pgvector", "text"),
+                (2, "vector", "pgvector/pgvector", "text"),
+            ],
+        ),
+        (
+            "URL = 'https://api.openai.com/v1'\nHOST = f'https://sqs.{region}.amazonaws.com/'",
+            [(1, "model", "openai/openai", "endpoint"), (2, "queue", "aws/sqs", "endpoint")],
+        ),
         ("P = f's3://{bucket}/{key}'", [(1, "storage", "aws/s3", "endpoint")]),
     ],
-)  # fmt: skip
+)
 def test_python(tmp_path: Path, source: str, hits: list[tuple[int, str, str, str]]) -> None:
     assert seen(tmp_path, source) == hits
 
@@ -150,8 +200,11 @@ class Other:
 
 def test_attributes_belong_to_their_class(tmp_path: Path) -> None:
     calls = [(line, api, form) for line, _, api, form in seen(tmp_path, CLASS) if line > 14]
-    assert calls == [(16, "aws/s3", "put_object"), (17, "aws/sqs", "send_message"),
-                     (18, "aws/sns", "publish")]  # fmt: skip
+    assert calls == [
+        (16, "aws/s3", "put_object"),
+        (17, "aws/sqs", "send_message"),
+        (18, "aws/sns", "publish"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -179,24 +232,42 @@ def test_what_is_no_hit(tmp_path: Path, source: str) -> None:
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("a.py", "import requests\nfrom sqlalchemy import create_engine\nimport redis, fsspec\n"
-                 "requests.get('https://example.org')\ncreate_engine(url)\nfsspec.open('x')\n"
-                 "class S3Client: ...\nS3Client().get_object()"),
-        ("b.py", "from azure_helpers import storage\nfrom google_utils import pubsub\n"
-                 "from app.aws import s3\nstorage.upload()\npubsub.publish()\ns3.put_object()"),
-        ("c.py", "from onelogin.saml2.auth import OneLogin_Saml2_Auth as A\nA(r).login()\n"
-                 "from authlib.jose import jwt\njwt.decode(t, k)\nimport litellm, moto, faiss"),
-        ("d.ts", "import { S3Client } from './aws'; import axios from 'axios';\n"
-                 "import { Queue } from '../queue'; import passport from 'passport';\n"
-                 "new S3Client({}).send(1); new Queue().publish(2); axios.get('/openai');"),
-        ("E.java", "import com.google.common.collect.Lists;\nimport com.auth0.jwt.JWT;\n"
-                   "import org.example.aws.S3Client;\nclass E { S3Client s; void f() {\n"
-                   "s.putObject(r); JWT.decode(t); Lists.newArrayList(); } }"),
-        ("f.go", 'package p\nimport (\n"net/http"\n"google.golang.org/grpc"\n'
-                 '"example.org/own/azure/storage"\n"golang.org/x/oauth2"\n)\n'
-                 "func f() { storage.New(); grpc.Dial(a); http.Get(u) }"),
+        (
+            "a.py",
+            "import requests\nfrom sqlalchemy import create_engine\nimport redis, fsspec\n"
+            "requests.get('https://example.org')\ncreate_engine(url)\nfsspec.open('x')\n"
+            "class S3Client: ...\nS3Client().get_object()",
+        ),
+        (
+            "b.py",
+            "from azure_helpers import storage\nfrom google_utils import pubsub\n"
+            "from app.aws import s3\nstorage.upload()\npubsub.publish()\ns3.put_object()",
+        ),
+        (
+            "c.py",
+            "from onelogin.saml2.auth import OneLogin_Saml2_Auth as A\nA(r).login()\n"
+            "from authlib.jose import jwt\njwt.decode(t, k)\nimport litellm, moto, faiss",
+        ),
+        (
+            "d.ts",
+            "import { S3Client } from './aws'; import axios from 'axios';\n"
+            "import { Queue } from '../queue'; import passport from 'passport';\n"
+            "new S3Client({}).send(1); new Queue().publish(2); axios.get('/openai');",
+        ),
+        (
+            "E.java",
+            "import com.google.common.collect.Lists;\nimport com.auth0.jwt.JWT;\n"
+            "import org.example.aws.S3Client;\nclass E { S3Client s; void f() {\n"
+            "s.putObject(r); JWT.decode(t); Lists.newArrayList(); } }",
+        ),
+        (
+            "f.go",
+            'package p\nimport (\n"net/http"\n"google.golang.org/grpc"\n'
+            '"example.org/own/azure/storage"\n"golang.org/x/oauth2"\n)\n'
+            "func f() { storage.New(); grpc.Dial(a); http.Get(u) }",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_serves_any_provider_is_no_hit(tmp_path: Path, name: str, source: str) -> None:
     assert seen(tmp_path, source, name) == []
 
@@ -210,27 +281,41 @@ def test_a_name_that_is_bound_again_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_namespace_is_shared_with_others(tmp_path: Path) -> None:
-    write(tmp_path, {
-        "google/adk/__init__.py": "", "google/adk/b.py": "",
-        "google/adk/a.py": "from google.adk import b\nfrom google.auth import default\ndefault()",
-    })  # fmt: skip
+    write(
+        tmp_path,
+        {
+            "google/adk/__init__.py": "",
+            "google/adk/b.py": "",
+            "google/adk/a.py": "from google.adk import b\n"
+            "from google.auth import default\ndefault()",
+        },
+    )
     assert [h.line for h in scan([tmp_path], workers=1).hits] == [2, 3]
 
 
 def test_a_declared_namespace_is_shared_with_others(tmp_path: Path) -> None:
     declared = '__path__ = __import__("pkgutil").extend_path(__path__, __name__)'
-    write(tmp_path, {
-        "azure/__init__.py": declared, "azure/tool/__init__.py": "", "azure/tool/b.py": "",
-        "azure/tool/a.py": "from azure.tool import b\nfrom azure.identity import X",
-    })  # fmt: skip
+    write(
+        tmp_path,
+        {
+            "azure/__init__.py": declared,
+            "azure/tool/__init__.py": "",
+            "azure/tool/b.py": "",
+            "azure/tool/a.py": "from azure.tool import b\nfrom azure.identity import X",
+        },
+    )
     assert [h.line for h in scan([tmp_path], workers=1).hits] == [2]
 
 
 def test_what_a_repository_puts_into_a_namespace_is_its_own(tmp_path: Path) -> None:
-    write(tmp_path, {
-        "google/auth/__init__.py": "", "google/oauth2/__init__.py": "",
-        "google/auth/a.py": "from google.oauth2 import x\nfrom google.cloud import storage",
-    })  # fmt: skip
+    write(
+        tmp_path,
+        {
+            "google/auth/__init__.py": "",
+            "google/oauth2/__init__.py": "",
+            "google/auth/a.py": "from google.oauth2 import x\nfrom google.cloud import storage",
+        },
+    )
     assert [h.line for h in scan([tmp_path], workers=1).hits] == [2]
 
 
@@ -242,20 +327,29 @@ def test_a_helper_inside_an_sdk_is_no_lock_in(tmp_path: Path) -> None:
 def test_a_platform_on_a_cloud_is_a_provider_of_its_own(tmp_path: Path) -> None:
     source = "import firebase_admin\nfrom firebase_admin import auth, storage\nauth.get_user('u')"
     assert {hit[:3] for hit in seen(tmp_path, source)} == {
-        (1, "cloud", "firebase/sdk"), (2, "identity", "firebase/auth"),
-        (2, "storage", "google/gcs"), (3, "identity", "firebase/auth"),
-    }  # fmt: skip
+        (1, "cloud", "firebase/sdk"),
+        (2, "identity", "firebase/auth"),
+        (2, "storage", "google/gcs"),
+        (3, "identity", "firebase/auth"),
+    }
 
 
 def test_own_packages_are_no_lock_in(tmp_path: Path) -> None:
-    write(tmp_path, {
-        "openai/__init__.py": "", "openai/x.py": "from openai.y import Z\nZ()",
-        "openai/tests/t.py": "import openai", "tests/t.py": "import openai\nopenai.OpenAI()",
-        "google/cloud/storage/c.py": "from google.cloud.storage import blob\nblob.Client()",
-        "scripts/run.py": "import pinecone\npinecone.Index()", "scripts/pinecone.py": "",
-        "app/__init__.py": "", "app/cohere.py": "import cohere\ncohere.Client()",
-        "plugin/google/cloud/x/__init__.py": "from google.cloud import storage",
-    })  # fmt: skip
+    write(
+        tmp_path,
+        {
+            "openai/__init__.py": "",
+            "openai/x.py": "from openai.y import Z\nZ()",
+            "openai/tests/t.py": "import openai",
+            "tests/t.py": "import openai\nopenai.OpenAI()",
+            "google/cloud/storage/c.py": "from google.cloud.storage import blob\nblob.Client()",
+            "scripts/run.py": "import pinecone\npinecone.Index()",
+            "scripts/pinecone.py": "",
+            "app/__init__.py": "",
+            "app/cohere.py": "import cohere\ncohere.Client()",
+            "plugin/google/cloud/x/__init__.py": "from google.cloud import storage",
+        },
+    )
     found = {h.file for h in scan([tmp_path], workers=1).hits}
     assert found == {"app/cohere.py", "plugin/google/cloud/x/__init__.py"}
     # in a folder of installed packages each is apart
@@ -455,9 +549,12 @@ def behind(found: LockIn) -> set[str]:
 
 
 def test_one_module_that_others_import_is_an_abstraction(tmp_path: Path) -> None:
-    files = {"app/__init__.py": "", "app/store.py": "import boto3\nboto3.client('s3')",
-             "app/main.py": "from app.store import put",
-             "tests/test_s.py": "import boto3"}  # fmt: skip
+    files = {
+        "app/__init__.py": "",
+        "app/store.py": "import boto3\nboto3.client('s3')",
+        "app/main.py": "from app.store import put",
+        "tests/test_s.py": "import boto3",
+    }
     assert behind(scan([write(tmp_path, files)], workers=1)) == {"app/store.py"}
     # a second module that touches the provider itself: no longer
     write(tmp_path, {"app/other.py": "import boto3\nboto3.resource('s3')"})
@@ -465,9 +562,13 @@ def test_one_module_that_others_import_is_an_abstraction(tmp_path: Path) -> None
 
 
 def test_one_package_that_others_import_is_an_abstraction(tmp_path: Path) -> None:
-    files = {"src/app/models/__init__.py": "", "src/app/models/a.py": "import openai",
-             "src/app/models/b.py": "import openai",
-             "src/app/__init__.py": "", "src/app/main.py": "from .models import a"}  # fmt: skip
+    files = {
+        "src/app/models/__init__.py": "",
+        "src/app/models/a.py": "import openai",
+        "src/app/models/b.py": "import openai",
+        "src/app/__init__.py": "",
+        "src/app/main.py": "from .models import a",
+    }
     found = scan([write(tmp_path, files)], workers=1)
     assert behind(found) == {"src/app/models/a.py", "src/app/models/b.py"}
 
@@ -477,35 +578,57 @@ def test_a_script_that_nobody_imports_is_no_abstraction(tmp_path: Path) -> None:
 
 
 def test_a_class_that_implements_an_own_port_is_behind_it(tmp_path: Path) -> None:
-    files = {"app/__init__.py": "",
-             "app/a.py": "import boto3\nfrom app.port import Store\nclass A(Store): ...",
-             "app/b.py": "import boto3\nfrom .errors import AppError\nclass B(AppError): ...",
-             "org/example/files/Files.java": JAVA,
-             "web/a.ts": 'import OpenAI from "openai"; import {P} from "./p"; '
-                         'class A implements P { x = new OpenAI(); }'}  # fmt: skip
+    files = {
+        "app/__init__.py": "",
+        "app/a.py": "import boto3\nfrom app.port import Store\nclass A(Store): ...",
+        "app/b.py": "import boto3\nfrom .errors import AppError\nclass B(AppError): ...",
+        "org/example/files/Files.java": JAVA,
+        "web/a.ts": 'import OpenAI from "openai"; import {P} from "./p"; '
+        "class A implements P { x = new OpenAI(); }",
+    }
     found = behind(scan([write(tmp_path, files)], workers=1))
     assert found == {"app/a.py", "org/example/files/Files.java", "web/a.ts"}
 
 
 def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     code = "import openai\n"
-    write(tmp_path, {
-        "a.py": code, "node_modules/x.js": 'require("openai")', ".git/x.py": code,
-        "vendor/x.go": "package x", "env/pyvenv.cfg": "", "env/lib/x.py": code,
-        "big.py": code * 1_000, "x_pb2.py": code, "made.py": "# Code generated by y. DO NOT EDIT.",
-        "lib.min.js": code, "packed.js": "x=1;" * 3_000, "bad.py": b"import openai\nx = '\xff'",
-        "latin.py": b"# -*- coding: latin-1 -*-\nimport openai\nx = '\xe9'",
-        "binary.py": b"import openai\0", "dist/x.js": 'require("openai")', "package.json": "{}",
-        "notes.txt": code,
-    })  # fmt: skip
+    write(
+        tmp_path,
+        {
+            "a.py": code,
+            "node_modules/x.js": 'require("openai")',
+            ".git/x.py": code,
+            "vendor/x.go": "package x",
+            "env/pyvenv.cfg": "",
+            "env/lib/x.py": code,
+            "big.py": code * 1_000,
+            "x_pb2.py": code,
+            "made.py": "# Code generated by y. DO NOT EDIT.",
+            "lib.min.js": code,
+            "packed.js": "x=1;" * 3_000,
+            "bad.py": b"import openai\nx = '\xff'",
+            "latin.py": b"# -*- coding: latin-1 -*-\nimport openai\nx = '\xe9'",
+            "binary.py": b"import openai\0",
+            "dist/x.js": 'require("openai")',
+            "package.json": "{}",
+            "notes.txt": code,
+        },
+    )
     (tmp_path / "link.py").symlink_to(tmp_path / "a.py")
     (tmp_path / "loop").symlink_to(tmp_path)
     found = scan([tmp_path], workers=1, limits=Limits(file_bytes=13_000))
     assert {h.file for h in found.hits} == {"a.py", "latin.py"}
     assert found.skipped == {
-        "vendored": 2, "hidden": 1, "virtual environment": 1, "too large": 1, "generated": 3,
-        "minified": 1, "undecodable": 2, "symlink": 2, "built": 1,
-    }  # fmt: skip
+        "vendored": 2,
+        "hidden": 1,
+        "virtual environment": 1,
+        "too large": 1,
+        "generated": 3,
+        "minified": 1,
+        "undecodable": 2,
+        "symlink": 2,
+        "built": 1,
+    }
     assert found.examples["undecodable"] == ("bad.py", "binary.py")
     assert found.lines == 4
 
@@ -529,8 +652,11 @@ def test_several_repositories_and_their_summary(tmp_path: Path) -> None:
     found = scan([one, two], workers=1)
     assert [h.repository for h in found.hits] == [str(one)] * 3 + [str(two)] * 2
     rows = [(s.kind, s.provider, s.hits, s.files, s.effort) for s in found.summary]
-    assert rows == [(Kind.MODEL, "openai", 3, 1, Effort.L), (Kind.QUEUE, "aws", 1, 1, Effort.M),
-                    (Kind.CLOUD, "aws", 1, 1, Effort.M)]  # fmt: skip
+    assert rows == [
+        (Kind.MODEL, "openai", 3, 1, Effort.L),
+        (Kind.QUEUE, "aws", 1, 1, Effort.M),
+        (Kind.CLOUD, "aws", 1, 1, Effort.M),
+    ]
     assert found.of(Kind.QUEUE)[0].site is Site.CLIENT
     assert found.as_data()["hits"][0]["kind"] == "model"
 
@@ -545,8 +671,13 @@ def test_processes_find_what_one_finds_and_write_nothing(tmp_path: Path) -> None
 
 def test_nothing_that_is_read_is_run(tmp_path: Path) -> None:
     marker = tmp_path / "ran"
-    write(tmp_path, {"conftest.py": f"import openai\nopen({str(marker)!r}, 'w')\n", "setup.py":
-                     f"import boto3\nopen({str(marker)!r}, 'w')\n"})  # fmt: skip
+    write(
+        tmp_path,
+        {
+            "conftest.py": f"import openai\nopen({str(marker)!r}, 'w')\n",
+            "setup.py": f"import boto3\nopen({str(marker)!r}, 'w')\n",
+        },
+    )
     assert len(scan([tmp_path], workers=1).hits) == 2
     assert not marker.exists()
 
@@ -558,10 +689,23 @@ def test_deep_code_does_no_harm(tmp_path: Path, source: str) -> None:
     assert seen(tmp_path, f"import openai\n{source}")[0][0] == 1
 
 
-LINES = ["import boto3", "from openai import OpenAI as O", "s = boto3.client('s3')", "o = O()",
-         "é = '😀'; s.get_object()", "o.chat.completions.create()", "u = 's3://b/k'",
-         "def f(s):", "    s.get_object()", "class K:", "    x = boto3.client('sqs')", "s = 1",
-         "'''", "(", "x = 'https://api.openai.com'  # 😀"]  # fmt: skip
+LINES = [
+    "import boto3",
+    "from openai import OpenAI as O",
+    "s = boto3.client('s3')",
+    "o = O()",
+    "é = '😀'; s.get_object()",
+    "o.chat.completions.create()",
+    "u = 's3://b/k'",
+    "def f(s):",
+    "    s.get_object()",
+    "class K:",
+    "    x = boto3.client('sqs')",
+    "s = 1",
+    "'''",
+    "(",
+    "x = 'https://api.openai.com'  # 😀",
+]
 
 
 @settings(max_examples=60, deadline=None)
@@ -594,16 +738,30 @@ def test_the_order_of_looking_does_not_matter(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from(["openai", "google.cloud", "qdrant_client"]), st.sampled_from([
-    "import {}", "import os, {}", "import os as o, {} as x", "from {} import a, b",
-    "x=1; import {}",
-    "try: import {}\nexcept: pass", "from {} import (  # why\n    a,\n)", "import os, \\\n  {}",
-    "from {} \\\n  import a", "\timport\t{}", "import_module('{}')", "__import__(\"{}\")",
-]))  # fmt: skip
+@given(
+    st.sampled_from(["openai", "google.cloud", "qdrant_client"]),
+    st.sampled_from(
+        [
+            "import {}",
+            "import os, {}",
+            "import os as o, {} as x",
+            "from {} import a, b",
+            "x=1; import {}",
+            "try: import {}\nexcept: pass",
+            "from {} import (  # why\n    a,\n)",
+            "import os, \\\n  {}",
+            "from {} \\\n  import a",
+            "\timport\t{}",
+            "import_module('{}')",
+            '__import__("{}")',
+        ]
+    ),
+)
 def test_the_quick_look_never_misses_an_import(module: str, form: str) -> None:
     found = imports_of("python", form.format(module).encode())
-    assert any(rules().module("python", f"{path}.storage" if path == module else path)
-               for path in found)  # fmt: skip
+    assert any(
+        rules().module("python", f"{path}.storage" if path == module else path) for path in found
+    )
 
 
 def test_the_rules_are_checked() -> None:

@@ -116,8 +116,12 @@ def test_a_service_named_to_google_s_general_client(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text(source)
     hits = scan([tmp_path / "a.py"], workers=1).hits
     assert {(h.line, h.kind.value) for h in hits} == {
-        (1, "cloud"), (2, "cloud"), (3, "queue"), (4, "identity"), (5, "cloud"),
-    }  # fmt: skip
+        (1, "cloud"),
+        (2, "cloud"),
+        (3, "queue"),
+        (4, "identity"),
+        (5, "cloud"),
+    }
 
 
 JAVA = """package org.example;

@@ -43,8 +43,10 @@ FORMS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {
         lambda s: json.dumps(json.dumps(s)[1:-1])[1:-1],
         lambda s: '{"sent": "{\\"api_key\\": \\"' + s + '\\"}"}',
     ),
-    "repr": (lambda s: s.replace("\\", "\\\\").replace("'", "\\'"),
-             lambda s: f"{{'client_secret': '{s}', 'n': 1}}"),
+    "repr": (
+        lambda s: s.replace("\\", "\\\\").replace("'", "\\'"),
+        lambda s: f"{{'client_secret': '{s}', 'n': 1}}",
+    ),
     "yaml": (BARE, lambda s: f"api-key: {s}\nnext: 1"),
     "environment": (BARE, lambda s: f"PGPASSWORD={s} psql"),
     "bearer": (TOKEN, lambda s: f"Authorization: Bearer {s}\r\nHost: h"),
@@ -52,12 +54,14 @@ FORMS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {
     "plain authorization": (TOKEN, lambda s: f"Authorization: {s}\r\nHost: h"),
     "x-api-key": (BARE, lambda s: f"x-api-key: {s}\r\nHost: h"),
     "api-key": (BARE, lambda s: f"api-key: {s}\r\nHost: h"),
-    "headers in JSON": (lambda s: json.dumps(s)[1:-1],
-                        lambda s: f'{{"Authorization": "Bearer {s}", "x": 1}}'),
+    "headers in JSON": (
+        lambda s: json.dumps(s)[1:-1],
+        lambda s: f'{{"Authorization": "Bearer {s}", "x": 1}}',
+    ),
     "aws secret": (TOKEN, lambda s: f"aws_secret_access_key = {s}"),
     "aws environment": (TOKEN, lambda s: f"AWS_SECRET_ACCESS_KEY={s} AWS_SESSION_TOKEN={s}"),
     "presigned": (lambda s: quote(s, safe=""), lambda s: f"https://b/k?X-Amz-Signature={s}&x=1"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -74,10 +78,11 @@ def test_a_secret_never_survives(form: str, secret: str, before: str, after: str
 
 NESTED = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner,
-                                                                 max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("name", ["password", "client_secret", "api-key", "Authorization"])
@@ -109,9 +114,33 @@ def test_masking_twice_is_masking_once(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    ["password", "token", "=", ":", " ", '"', "'", "\\", "authorization", "bearer ", "basic ", "a",
-     "://", "@", "/", "?", "&", "http", "api_key", MASK, "AKIA", "ABCDEFGH12345678", "\n", "{"]
-)  # fmt: skip
+    [
+        "password",
+        "token",
+        "=",
+        ":",
+        " ",
+        '"',
+        "'",
+        "\\",
+        "authorization",
+        "bearer ",
+        "basic ",
+        "a",
+        "://",
+        "@",
+        "/",
+        "?",
+        "&",
+        "http",
+        "api_key",
+        MASK,
+        "AKIA",
+        "ABCDEFGH12345678",
+        "\n",
+        "{",
+    ]
+)
 
 
 @given(st.lists(PIECES, max_size=14).map("".join))
@@ -127,11 +156,18 @@ def test_ordinary_text_is_left_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["about 12 tokens: 5, http://127.0.0.1:80/ and a@b.org", '{"has_secret": true, "n": 1}',
-     "a basic understanding of passwords", "postgresql://reader@db.example:5432/shop",
-     "tokens_per_s: 812, price_per_million_tokens: 0.02", "8.2 ms at 12:00:05; E = 812 ≥ 400",
-     "secret=None", '{"password": ""}', "qafila rollback docs --card FILE"],
-)  # fmt: skip
+    [
+        "about 12 tokens: 5, http://127.0.0.1:80/ and a@b.org",
+        '{"has_secret": true, "n": 1}',
+        "a basic understanding of passwords",
+        "postgresql://reader@db.example:5432/shop",
+        "tokens_per_s: 812, price_per_million_tokens: 0.02",
+        "8.2 ms at 12:00:05; E = 812 ≥ 400",
+        "secret=None",
+        '{"password": ""}',
+        "qafila rollback docs --card FILE",
+    ],
+)
 def test_ordinary_lines_are_left_as_they_are(text: str) -> None:
     assert mask_text(text) == text
     assert not holds_secret(text)
@@ -142,9 +178,26 @@ def test_an_access_key_of_aws_is_masked() -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "a.", "a ", "://a:", "password", "password=", '"password": "', "\\", "- ",
-              "?key=", "authorization: ", "basic ", "http://a:b", 'token="\\', "a@", "x:y@"]
-)  # fmt: skip
+    "piece",
+    [
+        "a",
+        "a.",
+        "a ",
+        "://a:",
+        "password",
+        "password=",
+        '"password": "',
+        "\\",
+        "- ",
+        "?key=",
+        "authorization: ",
+        "basic ",
+        "http://a:b",
+        'token="\\',
+        "a@",
+        "x:y@",
+    ],
+)
 @pytest.mark.parametrize("before", ["", "http://u:", "password='", "basic "])
 def test_time_grows_with_the_length_alone(before: str, piece: str) -> None:
     assert_linear(mask_text, lambda size: before + repeated(piece, size))
@@ -152,7 +205,11 @@ def test_time_grows_with_the_length_alone(before: str, piece: str) -> None:
 
 def test_places_of_secrets_are_named() -> None:
     found = places_of_secrets(
-        {"a": {"url": "https://h/v1?api_key=abc"}, "b": ["x", "host=h user=u password=abc"],
-         "c": "postgresql://me@h/x", "d": "the password = something that is said"}
-    )  # fmt: skip
+        {
+            "a": {"url": "https://h/v1?api_key=abc"},
+            "b": ["x", "host=h user=u password=abc"],
+            "c": "postgresql://me@h/x",
+            "d": "the password = something that is said",
+        }
+    )
     assert found == ["a.url", "b.1"]

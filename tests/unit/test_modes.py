@@ -24,9 +24,13 @@ PARTS = st.builds(
 
 @given(PARTS, st.none() | PARTS, st.booleans(), st.booleans(), st.booleans(), st.none() | PARTS)
 def test_a_vector_is_copied_only_when_everything_is_the_same(
-    wanted: VectorPart, held: VectorPart | None, whole: bool, sound: bool, cached: bool,
+    wanted: VectorPart,
+    held: VectorPart | None,
+    whole: bool,
+    sound: bool,
+    cached: bool,
     map_from: VectorPart | None,
-) -> None:  # fmt: skip
+) -> None:
     decision = mode_of(wanted, held, whole=whole, sound=sound, cached=cached, map_from=map_from)
     assert (decision.mode is Mode.COPY) == (held == wanted and whole and sound)
     if decision.mode is Mode.REUSE:
@@ -58,9 +62,7 @@ def test_any_difference_forbids_a_copy_and_is_named(change: dict[str, object], w
 
 
 def test_each_way_has_its_reason() -> None:
-    assert mode_of(WANTED, None).reason == (
-        "the row brings no vector; the cache has none either"
-    )  # fmt: skip
+    assert mode_of(WANTED, None).reason == ("the row brings no vector; the cache has none either")
     assert mode_of(WANTED, None, cached=True).mode is Mode.REUSE
     assert "not the text" in mode_of(WANTED, WANTED, whole=False).reason
     assert "zero or not finite" in mode_of(WANTED, WANTED, sound=False).reason

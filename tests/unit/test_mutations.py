@@ -41,9 +41,18 @@ def test_of_python_each_decision_is_changed_and_nothing_else(tmp_path: Path) -> 
     (tmp_path / "m.py").write_text(MODULE)
     found = list(python_mutations(tmp_path, "m.py"))
     assert [m.what for m in found if "→" in m.what and len(m.what) < 30] == [
-        "3 → 4", "3 → 2", "tell(age) → pass", "not age → age", "age < 10 → age <= 10",
-        "age < 10 → age >= 10", "10 → 11", "10 → 9", "age + 1 → age - 1", "1 → 2", "1 → 0",
-    ]  # fmt: skip
+        "3 → 4",
+        "3 → 2",
+        "tell(age) → pass",
+        "not age → age",
+        "age < 10 → age <= 10",
+        "age < 10 → age >= 10",
+        "10 → 11",
+        "10 → 9",
+        "age + 1 → age - 1",
+        "1 → 2",
+        "1 → 0",
+    ]
     assert len({m.text for m in found}) == len(found) == 16
     for one in found:
         ast.parse(one.text)
@@ -58,8 +67,16 @@ def test_of_sql_each_condition_is_changed_in_the_statement_that_was_named(tmp_pa
     assert len(set(texts)) == len(texts)
     assert all(t.endswith("-- name: two\nSELECT 1 WHERE f < 2;\n") for t in texts)
     assert all("-- Only a comment: WHERE nothing < 1.\n" in t for t in texts)
-    for changed in ("WHERE true\n", "OR false)\n", "b = b\n", "a + 0", "c < 3", "d IS NOT NULL",
-                    "OR e = 1);", "FOR UPDATE;"):  # fmt: skip
+    for changed in (
+        "WHERE true\n",
+        "OR false)\n",
+        "b = b\n",
+        "a + 0",
+        "c < 3",
+        "d IS NOT NULL",
+        "OR e = 1);",
+        "FOR UPDATE;",
+    ):
         assert any(changed in t for t in texts), changed
 
 

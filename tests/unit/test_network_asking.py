@@ -44,11 +44,23 @@ API, DB = instance("api", "eu-west-3a"), instance("db", "eu-west-3b")
 
 def line(kind: Kind, gigabytes: int, **changes: object) -> Charge:
     said: dict[str, object] = {
-        "currency": "USD", "start": MAY, "category": "Usage", "vendor": "AWS",
-        "service": "Amazon EC2", "region": "eu-west-3", "usage_type": None, "description": None,
-        "unit": "GB", "from_region": None, "to_region": None, "kind": kind,
-        "amount": Decimal(1), "quantity": Decimal(gigabytes), "measured": 1, "rows": 1,
-    }  # fmt: skip
+        "currency": "USD",
+        "start": MAY,
+        "category": "Usage",
+        "vendor": "AWS",
+        "service": "Amazon EC2",
+        "region": "eu-west-3",
+        "usage_type": None,
+        "description": None,
+        "unit": "GB",
+        "from_region": None,
+        "to_region": None,
+        "kind": kind,
+        "amount": Decimal(1),
+        "quantity": Decimal(gigabytes),
+        "measured": 1,
+        "rows": 1,
+    }
     return Charge(**(said | changes))  # type: ignore[arg-type]
 
 
@@ -87,12 +99,18 @@ def test_a_pair_in_two_regions_is_asked_about_a_third() -> None:
 
 
 def test_a_bill_alone_gives_routes_by_service_and_account_with_their_month() -> None:
-    ledger = ledger_of([
-        line(Kind.INTERNET_OUT, 1100, account="111"), line(Kind.INTERNET_OUT, 100, account="222"),
-        line(Kind.INTER_REGION, 50, usage_type="EUW3-USE1-AWS-Out-Bytes"),
-        line(Kind.CROSS_ZONE, 10), line(Kind.NAT_PROCESSING, 7), line(Kind.INTERNET_OUT, 0),
-        line(Kind.INTERNET_OUT, 5, region=None), line(Kind.INTERNET_OUT, 5, start=date(2026, 4, 1)),
-    ])  # fmt: skip
+    ledger = ledger_of(
+        [
+            line(Kind.INTERNET_OUT, 1100, account="111"),
+            line(Kind.INTERNET_OUT, 100, account="222"),
+            line(Kind.INTER_REGION, 50, usage_type="EUW3-USE1-AWS-Out-Bytes"),
+            line(Kind.CROSS_ZONE, 10),
+            line(Kind.NAT_PROCESSING, 7),
+            line(Kind.INTERNET_OUT, 0),
+            line(Kind.INTERNET_OUT, 5, region=None),
+            line(Kind.INTERNET_OUT, 5, start=date(2026, 4, 1)),
+        ]
+    )
     rows = ask_what_if([], [], [], ledger, MAY, TARIFFS)
     flows = {(r.flow.from_id, r.flow.to_id): r.flow for r in rows}
     assert {k: exchanged(f) for k, f in flows.items()} == {
@@ -129,9 +147,13 @@ def test_pairs_without_bytes_are_asked_about_together_alone_and_have_no_figure()
 
 def test_the_director_is_told_what_parting_would_cost() -> None:
     rows = ask_what_if(
-        [API, DB], [], [traffic("api", "db", 500, back=100), traffic("api", "internet", 9_000)],
-        Ledger(), None, TARIFFS,
-    )  # fmt: skip
+        [API, DB],
+        [],
+        [traffic("api", "db", 500, back=100), traffic("api", "internet", 9_000)],
+        Ledger(),
+        None,
+        TARIFFS,
+    )
     # db answers 200 GB from AWS: 100 · 0.09; api sends 1 000 from Google: 0.12; from Oracle: free
     expected = (
         "orders-api and db exchange 1,200.0 GB a month (flow logs of 15 days from 2026-05-01, ",

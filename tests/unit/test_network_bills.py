@@ -32,8 +32,10 @@ def shared(name: str) -> Path:
 
 def rows_of(path: Path) -> list[dict[str, str | None]]:
     with path.open(newline="", encoding="utf-8") as file:
-        return [{k: None if v in ("", "NULL") else v for k, v in row.items()}
-                for row in csv.DictReader(file)]  # fmt: skip
+        return [
+            {k: None if v in ("", "NULL") else v for k, v in row.items()}
+            for row in csv.DictReader(file)
+        ]
 
 
 def test_the_real_bills_541_data_transfer_lines_are_all_placed_and_exact() -> None:
@@ -59,10 +61,13 @@ def test_the_real_bills_ledger() -> None:
     ledger = bill.ledger
     aws = [t for t in ledger.transfers if t.vendor == "AWS"]
     found = {
-        kind: (sum((t.amount for t in aws if t.kind is kind), Decimal(0)),
-               sum(t.rows for t in aws if t.kind is kind))
-        for kind in Kind if any(t.kind is kind for t in aws)
-    }  # fmt: skip
+        kind: (
+            sum((t.amount for t in aws if t.kind is kind), Decimal(0)),
+            sum(t.rows for t in aws if t.kind is kind),
+        )
+        for kind in Kind
+        if any(t.kind is kind for t in aws)
+    }
     assert found == {
         Kind.INTERNET_OUT: (Decimal("0.3518730286"), 169),
         Kind.INTERNET_IN: (Decimal(0), 212),
@@ -79,21 +84,28 @@ def test_the_real_bills_ledger() -> None:
     nat = [t for t in aws if t.kind is Kind.NAT_PROCESSING]
     assert sum((t.gigabytes or 0 for t in nat), Decimal(0)) == Decimal("0.0469040983")
     assert {(t.origin, t.destination) for t in aws if t.kind is Kind.INTER_REGION} >= {
-        ("us-west-2", "us-east-1"), ("eu-central-1", "us-west-2"), ("us-east-1", "us-west-2"),
-        ("us-east-2", "eu-north-1"), ("af-south-1", "us-east-1"),
-    }  # fmt: skip
-    assert {s.subject for s in bill.network} == {
-        k.value for k in found if k.by_bytes
-    } | {Kind.LOAD_BALANCER.value}  # Azure's  # fmt: skip
+        ("us-west-2", "us-east-1"),
+        ("eu-central-1", "us-west-2"),
+        ("us-east-1", "us-west-2"),
+        ("us-east-2", "eu-north-1"),
+        ("af-south-1", "us-east-1"),
+    }
+    assert {s.subject for s in bill.network} == {k.value for k in found if k.by_bytes} | {
+        Kind.LOAD_BALANCER.value
+    }  # Azure's
 
 
 def test_aws_own_word_for_each_transfer_agrees_with_ours() -> None:
     words = {
-        "AWS Inbound": Kind.INTERNET_IN, "AWS Outbound": Kind.INTERNET_OUT,
-        "InterRegion Inbound": Kind.INTER_REGION, "InterRegion Outbound": Kind.INTER_REGION,
-        "IntraRegion": Kind.CROSS_ZONE, "IntraRegion-xAZ-In": Kind.CROSS_ZONE,
-        "IntraRegion-xAZ-Out": Kind.CROSS_ZONE, None: None,
-    }  # fmt: skip
+        "AWS Inbound": Kind.INTERNET_IN,
+        "AWS Outbound": Kind.INTERNET_OUT,
+        "InterRegion Inbound": Kind.INTER_REGION,
+        "InterRegion Outbound": Kind.INTER_REGION,
+        "IntraRegion": Kind.CROSS_ZONE,
+        "IntraRegion-xAZ-In": Kind.CROSS_ZONE,
+        "IntraRegion-xAZ-Out": Kind.CROSS_ZONE,
+        None: None,
+    }
     seen: Counter[str | None] = Counter()
     for row in rows_of(shared("aws_cur_anonymous_export.csv")):
         if row["lineItem/LineItemType"] != "Usage":
@@ -113,10 +125,16 @@ def test_the_direction_of_a_real_inbound_line() -> None:
 
 
 def test_the_demos_bill(tmp_path: Path) -> None:
-    estate = Estate("http://127.0.0.1", ("eu-west-3",), "k", "s", (
-        Seeded("i-01", "orders-api-1", "instance", "m6i.large", "orders"),
-        Seeded("i-02", "shop-web-1", "instance", "t3.medium", "shop"),
-    ))  # fmt: skip
+    estate = Estate(
+        "http://127.0.0.1",
+        ("eu-west-3",),
+        "k",
+        "s",
+        (
+            Seeded("i-01", "orders-api-1", "instance", "m6i.large", "orders"),
+            Seeded("i-02", "shop-web-1", "instance", "t3.medium", "shop"),
+        ),
+    )
     bill = read_bill(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 20)))
     october = date(2026, 10, 1)
     kinds = {t.kind: t for t in bill.ledger.of("USD", october)}
@@ -132,14 +150,21 @@ def test_the_demos_bill(tmp_path: Path) -> None:
 
 
 def test_who_talks_across_zones_is_named_where_the_bill_names_a_resource(tmp_path: Path) -> None:
-    estate = Estate("http://127.0.0.1", ("eu-west-3",), "k", "s", (
-        Seeded("i-01", "orders-api-1", "instance", "m6i.large", "orders"),
-        Seeded("i-02", "shop-web-1", "instance", "t3.medium", "shop"),
-    ))  # fmt: skip
+    estate = Estate(
+        "http://127.0.0.1",
+        ("eu-west-3",),
+        "k",
+        "s",
+        (
+            Seeded("i-01", "orders-api-1", "instance", "m6i.large", "orders"),
+            Seeded("i-02", "shop-web-1", "instance", "t3.medium", "shop"),
+        ),
+    )
     ledger = read_bill(write_bill(tmp_path / "bill.csv", estate, date(2026, 11, 20))).ledger
     october = date(2026, 10, 1)
-    talkers = {t.resource: t for t in ledger.talkers
-               if (t.start, t.kind) == (october, Kind.CROSS_ZONE)}  # fmt: skip
+    talkers = {
+        t.resource: t for t in ledger.talkers if (t.start, t.kind) == (october, Kind.CROSS_ZONE)
+    }
     assert set(talkers) == {"i-01", "i-02"}
     assert talkers["i-01"].amount > 10 * talkers["i-02"].amount  # the planted chatter
     assert sum((t.amount for t in talkers.values()), Decimal(0)) == ledger.amount(
@@ -162,8 +187,12 @@ OUT = "USD,2026-05-01,Usage,AWS,Amazon EC2,{},eu-west-3,data transfer out to the
 
 
 def test_one_route_of_several_accounts_is_told_apart(tmp_path: Path) -> None:
-    lines = ["0.1," + OUT.format("111", 1), "0.2," + OUT.format("111", 2),
-             "0.3," + OUT.format("222", 4), "0.7," + OUT.format("", 8)]  # fmt: skip
+    lines = [
+        "0.1," + OUT.format("111", 1),
+        "0.2," + OUT.format("111", 2),
+        "0.3," + OUT.format("222", 4),
+        "0.7," + OUT.format("", 8),
+    ]
     ledger = read_bill(written(tmp_path / "bill.csv", lines)).ledger
     found = {(t.account, t.kind, t.amount, t.gigabytes, t.rows) for t in ledger.transfers}
     assert found == {
@@ -199,18 +228,19 @@ def test_what_a_bill_costs_by_its_own_tags_adds_up(tmp_path: Path) -> None:
     lines = [
         '1.5,USD,2026-05-01,Usage,a,"{""App"": ""shop"", ""Team"": ""web""}"',
         '2.5,USD,2026-05-01,Usage,a,"{""user:application"": ""shop""}"',
-        '4,USD,2026-05-01,Tax,a,',
+        "4,USD,2026-05-01,Tax,a,",
         '8,USD,2026-05-01,Usage,a,"{broken"',
         '16,USD,2026-05-01,Usage,a,"{""app"": 7}"',
-    ]  # fmt: skip
+    ]
     path = tmp_path / "bill.csv"
     path.write_text("\n".join([head, *lines]) + "\n")
     tagged = [(s.key, s.state.value, s.value, s.amount, s.count) for s in read_bill(path).tagged]
     assert tagged == [
-        ("app", "untagged", "", Decimal(28), 3), ("app", "tagged", "shop", Decimal(4), 2),
+        ("app", "untagged", "", Decimal(28), 3),
+        ("app", "tagged", "shop", Decimal(4), 2),
         ("owner", "untagged", "", Decimal("30.5"), 4),
         ("owner", "tagged", "web", Decimal("1.5"), 1),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_real_bills_tags() -> None:

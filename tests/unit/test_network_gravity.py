@@ -36,23 +36,36 @@ DUBAI = Place("aws", "me-central-1", "me-central-1a")
 WHEN = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def flow(origin: Place | None = A, destination: Place | None = B, sent: str | None = "1000",
-         received: str | None = "0") -> Flow:  # fmt: skip
+def flow(
+    origin: Place | None = A,
+    destination: Place | None = B,
+    sent: str | None = "1000",
+    received: str | None = "0",
+) -> Flow:
     return Flow(
-        "api", "db", origin, destination, None if sent is None else Decimal(sent),
-        None if received is None else Decimal(received), "test",
-    )  # fmt: skip
+        "api",
+        "db",
+        origin,
+        destination,
+        None if sent is None else Decimal(sent),
+        None if received is None else Decimal(received),
+        "test",
+    )
 
 
 @pytest.mark.parametrize(
     ("origin", "destination", "route"),
     [
-        (A, A, Kind.WITHIN_REGION), (A, B, Kind.CROSS_ZONE), (A, FRANKFURT, Kind.INTER_REGION),
-        (A, GCP, Kind.CROSS_CLOUD), (A, THE_INTERNET, Kind.INTERNET_OUT),
-        (THE_INTERNET, A, Kind.INTERNET_IN), (A, Place("aws", "eu-west-3"), None),
+        (A, A, Kind.WITHIN_REGION),
+        (A, B, Kind.CROSS_ZONE),
+        (A, FRANKFURT, Kind.INTER_REGION),
+        (A, GCP, Kind.CROSS_CLOUD),
+        (A, THE_INTERNET, Kind.INTERNET_OUT),
+        (THE_INTERNET, A, Kind.INTERNET_IN),
+        (A, Place("aws", "eu-west-3"), None),
         (A, Place("aws", "eu-west-3", EVERY_ZONE), Kind.WITHIN_REGION),
     ],
-)  # fmt: skip
+)
 def test_a_route_is_told_by_its_places(
     origin: Place, destination: Place, route: Kind | None
 ) -> None:
@@ -83,11 +96,14 @@ def test_what_a_move_changes(given_flow: Flow, to: Place, before: str, after: st
         (flow(sent=None), A, "bytes of this pair were not measured"),
         (flow(received=None), A, "bytes of this pair were not measured"),
         (flow(destination=None), A, "it is not known where db stands"),
-        (flow(destination=Place("aws", "eu-west-3")), A,
-         "it is not known in which zone of eu-west-3 one end stands"),
+        (
+            flow(destination=Place("aws", "eu-west-3")),
+            A,
+            "it is not known in which zone of eu-west-3 one end stands",
+        ),
         (flow(DUBAI), A, "no price is known for inter-region from aws me-central-1a"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_known_has_no_figure(given_flow: Flow, to: Place, why: str) -> None:
     (row,) = what_if([given_flow], [Move("db", to)], TARIFFS)
     assert row.change is None
@@ -98,12 +114,22 @@ places = st.none() | st.sampled_from([A, B, FRANKFURT, OHIO, GCP, OCI, DUBAI, TH
 volumes = st.none() | st.decimals(0, 10**6, places=3)
 
 
-@given(places, places, volumes, volumes, st.sampled_from([A, B, FRANKFURT, OHIO, GCP, OCI]),
-       st.decimals(0, 10**6, places=0))  # fmt: skip
+@given(
+    places,
+    places,
+    volumes,
+    volumes,
+    st.sampled_from([A, B, FRANKFURT, OHIO, GCP, OCI]),
+    st.decimals(0, 10**6, places=0),
+)
 def test_a_figure_is_never_made_up(
-    origin: Place | None, destination: Place | None, sent: Decimal | None,
-    received: Decimal | None, to: Place, pooled: Decimal,
-) -> None:  # fmt: skip
+    origin: Place | None,
+    destination: Place | None,
+    sent: Decimal | None,
+    received: Decimal | None,
+    to: Place,
+    pooled: Decimal,
+) -> None:
     measured = Flow("api", "db", origin, destination, sent, received)
     pool = {(v, Kind.INTERNET_OUT): pooled for v in ("aws", "gcp", "oci")}
     for row in what_if([measured], [Move("db", to)], TARIFFS, pool):
@@ -140,8 +166,11 @@ def test_a_move_that_changes_neither_route_nor_price_changes_nothing(
     assert row.before.amount == row.after.amount
 
 
-@given(st.decimals(0, 10**6, places=3), st.decimals(0, 10**6, places=3),
-       st.decimals(0, 10**6, places=3))  # fmt: skip
+@given(
+    st.decimals(0, 10**6, places=3),
+    st.decimals(0, 10**6, places=3),
+    st.decimals(0, 10**6, places=3),
+)
 def test_more_bytes_never_cost_less_wherever_the_end_stands(
     few: Decimal, more: Decimal, besides: Decimal
 ) -> None:
@@ -159,11 +188,13 @@ def test_more_bytes_never_cost_less_wherever_the_end_stands(
 @pytest.mark.parametrize(
     ("end", "to", "asked"),
     [
-        ("db", A, Asked.TOGETHER), ("api", B, Asked.TOGETHER),
+        ("db", A, Asked.TOGETHER),
+        ("api", B, Asked.TOGETHER),
         ("db", Place("aws", "eu-west-3", "eu-west-3c"), Asked.ANOTHER_ZONE),
-        ("db", FRANKFURT, Asked.ANOTHER_REGION), ("api", GCP, Asked.ANOTHER_PROVIDER),
+        ("db", FRANKFURT, Asked.ANOTHER_REGION),
+        ("api", GCP, Asked.ANOTHER_PROVIDER),
     ],
-)  # fmt: skip
+)
 def test_a_row_says_where_the_end_is_put_and_what_is_taken_for_granted(
     end: str, to: Place, asked: Asked
 ) -> None:
@@ -209,16 +240,33 @@ def test_flows_come_from_what_was_seen_and_pairs_without_bytes_say_so() -> None:
     seen = Traffic("i-a", "i-b", 5432, 10 << 30, 20 << 30, WHEN, WHEN)
     flows = flows_of(resources, edges, [seen], observed_days=15)
     assert [(f.from_id, f.to_id, f.sent_gb, f.received_gb) for f in flows] == [
-        ("i-a", "i-b", 20, 40), ("i-a", "queue", None, None),
-    ]  # fmt: skip
+        ("i-a", "i-b", 20, 40),
+        ("i-a", "queue", None, None),
+    ]
     assert flows[0].source == "flow logs of 15 days from 2026-05-01, as a month of 30"
     assert place_of(resources[3]) is None
     assert flows[1].destination == Place("aws", "eu-west-3", EVERY_ZONE)
 
 
 def test_the_pool_is_the_ledgers() -> None:
-    line = Charge("USD", date(2026, 5, 1), "Usage", "AWS", "EC2", "eu-west-3", None, None, "GB",
-                  None, None, Kind.INTERNET_OUT, Decimal(9), Decimal(100), 1, 1)  # fmt: skip
+    line = Charge(
+        "USD",
+        date(2026, 5, 1),
+        "Usage",
+        "AWS",
+        "EC2",
+        "eu-west-3",
+        None,
+        None,
+        "GB",
+        None,
+        None,
+        Kind.INTERNET_OUT,
+        Decimal(9),
+        Decimal(100),
+        1,
+        1,
+    )
     pool = pool_of(ledger_of([line]), date(2026, 5, 1))
     assert pool == {("aws", Kind.INTERNET_OUT): Decimal(100)}
     assert pool_of(ledger_of([line]), date(2026, 6, 1)) == {}

@@ -21,11 +21,23 @@ MAY, JUNE = date(2026, 5, 1), date(2026, 6, 1)
 
 def charge(kind: Kind = Kind.INTERNET_OUT, **changes: object) -> Charge:
     values: dict[str, object] = {
-        "currency": "USD", "start": MAY, "category": "Usage", "vendor": "AWS",
-        "service": "AmazonEC2", "region": "eu-west-3", "usage_type": None, "description": None,
-        "unit": "GB", "from_region": None, "to_region": None, "kind": kind,
-        "amount": Decimal(9), "quantity": Decimal(100), "measured": 1, "rows": 1,
-    }  # fmt: skip
+        "currency": "USD",
+        "start": MAY,
+        "category": "Usage",
+        "vendor": "AWS",
+        "service": "AmazonEC2",
+        "region": "eu-west-3",
+        "usage_type": None,
+        "description": None,
+        "unit": "GB",
+        "from_region": None,
+        "to_region": None,
+        "kind": kind,
+        "amount": Decimal(9),
+        "quantity": Decimal(100),
+        "measured": 1,
+        "rows": 1,
+    }
     return Charge(**(values | changes))  # type: ignore[arg-type]
 
 
@@ -46,18 +58,26 @@ def test_a_usage_type_tells_the_direction(usage_type: str, pair: tuple[str, str]
 @pytest.mark.parametrize(
     ("text", "pair"),
     [
-        ("EC2 · $0.02 per GB - EU (London) data transfer to EU (Ireland)",
-         ("eu-west-2", "eu-west-1")),
-        ("$0.00 per GB - US West (Oregon) data transfer from EU (Germany)",
-         ("eu-central-1", "us-west-2")),
-        ("$0.02 per GB - US West (Oregon) data transfer to US East (Northern Virginia)",
-         ("us-west-2", "us-east-1")),
-        ("USD 0.147 per GB for USE1-AWS-Out-Bytes in Africa (Cape Town)",
-         ("af-south-1", "us-east-1")),
+        (
+            "EC2 · $0.02 per GB - EU (London) data transfer to EU (Ireland)",
+            ("eu-west-2", "eu-west-1"),
+        ),
+        (
+            "$0.00 per GB - US West (Oregon) data transfer from EU (Germany)",
+            ("eu-central-1", "us-west-2"),
+        ),
+        (
+            "$0.02 per GB - US West (Oregon) data transfer to US East (Northern Virginia)",
+            ("us-west-2", "us-east-1"),
+        ),
+        (
+            "USD 0.147 per GB for USE1-AWS-Out-Bytes in Africa (Cape Town)",
+            ("af-south-1", "us-east-1"),
+        ),
         ("USD 0.0 per GB for USE2-AWS-In-Bytes in EU (Stockholm)", ("us-east-2", "eu-north-1")),
         ("Bandwidth Inter-Region", None),
     ],
-)  # fmt: skip
+)
 def test_a_description_tells_the_direction(text: str, pair: tuple[str, str] | None) -> None:
     assert pair_of_text(text) == pair
 
@@ -77,19 +97,29 @@ def test_a_description_tells_the_direction(text: str, pair: tuple[str, str] | No
         (charge(region=None), ("not known", "internet")),
         # columns name the account's own region first, whichever way the bytes went
         (charge(Kind.INTER_REGION, from_region="a", to_region="b"), ("a", "b")),
-        (charge(Kind.INTER_REGION, usage_type="AWS-In-Bytes", from_region="a", to_region="b"),
-         ("b", "a")),
+        (
+            charge(Kind.INTER_REGION, usage_type="AWS-In-Bytes", from_region="a", to_region="b"),
+            ("b", "a"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_charge_has_two_ends(given_charge: Charge, ends: tuple[str, str]) -> None:
     assert ends_of(given_charge) == ends
 
 
 @pytest.mark.parametrize(
     ("quantity", "unit", "gigabytes"),
-    [("3", "GB", "3"), ("3", "1 GB", "3"), ("2", "TB", "2048"), ("1073741824", "Bytes", "1"),
-     ("512", "MiB", "0.5"), ("3", "100 GB", None), ("3", "Hrs", None), ("3", None, None)],
-)  # fmt: skip
+    [
+        ("3", "GB", "3"),
+        ("3", "1 GB", "3"),
+        ("2", "TB", "2048"),
+        ("1073741824", "Bytes", "1"),
+        ("512", "MiB", "0.5"),
+        ("3", "100 GB", None),
+        ("3", "Hrs", None),
+        ("3", None, None),
+    ],
+)
 def test_a_volume_is_read_or_not_known(
     quantity: str, unit: str | None, gigabytes: str | None
 ) -> None:
@@ -98,15 +128,17 @@ def test_a_volume_is_read_or_not_known(
 
 
 def test_a_ledger_holds_routes_volumes_and_what_stands_beside() -> None:
-    ledger = ledger_of([
-        charge(amount=Decimal("1.5"), quantity=Decimal(10), rows=2, measured=2),
-        charge(amount=Decimal("0.5"), quantity=None, measured=0, unit=None),
-        charge(Kind.NAT_HOURS, amount=Decimal(30), quantity=Decimal(720), unit="Hrs"),
-        charge(Kind.OTHER, amount=Decimal(2), usage_type="EUW3-S3RTC-Out-Bytes"),
-        charge(category="Credit", amount=Decimal(-1), usage_type="DataTransfer-Out-Bytes"),
-        charge(currency="EUR", amount=Decimal(7)),
-        charge(start=JUNE, amount=Decimal(8)),
-    ])  # fmt: skip
+    ledger = ledger_of(
+        [
+            charge(amount=Decimal("1.5"), quantity=Decimal(10), rows=2, measured=2),
+            charge(amount=Decimal("0.5"), quantity=None, measured=0, unit=None),
+            charge(Kind.NAT_HOURS, amount=Decimal(30), quantity=Decimal(720), unit="Hrs"),
+            charge(Kind.OTHER, amount=Decimal(2), usage_type="EUW3-S3RTC-Out-Bytes"),
+            charge(category="Credit", amount=Decimal(-1), usage_type="DataTransfer-Out-Bytes"),
+            charge(currency="EUR", amount=Decimal(7)),
+            charge(start=JUNE, amount=Decimal(8)),
+        ]
+    )
     out, other, hours = sorted(ledger.of("USD", MAY), key=lambda t: t.amount)
     assert (out.amount, out.gigabytes, out.rows, out.unmeasured) == (Decimal(2), Decimal(10), 3, 1)
     assert (other.kind, hours.kind, hours.gigabytes) == (Kind.OTHER, Kind.NAT_HOURS, None)

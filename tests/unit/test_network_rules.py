@@ -60,70 +60,167 @@ ELB, CLOUDFRONT = "AWSELB", "AmazonCloudFront"
     ],
 )
 def test_a_usage_type_tells_the_kind(usage_type: str, service: str, kind: Kind | None) -> None:
-    assert kind_of(usage_type, text_of(service, "as the price list says", None), service, "GB") \
-        is kind  # fmt: skip
+    assert (
+        kind_of(usage_type, text_of(service, "as the price list says", None), service, "GB") is kind
+    )
 
 
 @pytest.mark.parametrize(
     ("service", "description", "meter", "unit", "kind"),
     [
         # AWS price descriptions, all from a real bill
-        (EC2, "$0.010 per GB - regional data transfer - in/out/between EC2 AZs or using elastic"
-         " IPs or ELB", None, "GB", Kind.CROSS_ZONE),
-        (EC2, "$0.085 per GB - next 40 TB / month data transfer out", None, "GB",
-         Kind.INTERNET_OUT),
+        (
+            EC2,
+            "$0.010 per GB - regional data transfer - in/out/between EC2 AZs or using elastic"
+            " IPs or ELB",
+            None,
+            "GB",
+            Kind.CROSS_ZONE,
+        ),
+        (
+            EC2,
+            "$0.085 per GB - next 40 TB / month data transfer out",
+            None,
+            "GB",
+            Kind.INTERNET_OUT,
+        ),
         (EC2, "$0.000 per GB - data transfer in per month", None, "GB", Kind.INTERNET_IN),
-        (EC2, "$0.02 per GB - EU (London) data transfer to EU (Ireland)", None, "GB",
-         Kind.INTER_REGION),
-        (EC2, "$0.00 per GB data transfer in to EU (Germany) from CloudFront", None, "GB",
-         Kind.CDN),
-        ("Amazon CloudFront", "$0.085 per GB - first 10 TB / month data transfer out", None, "GB",
-         Kind.CDN),
+        (
+            EC2,
+            "$0.02 per GB - EU (London) data transfer to EU (Ireland)",
+            None,
+            "GB",
+            Kind.INTER_REGION,
+        ),
+        (
+            EC2,
+            "$0.00 per GB data transfer in to EU (Germany) from CloudFront",
+            None,
+            "GB",
+            Kind.CDN,
+        ),
+        (
+            "Amazon CloudFront",
+            "$0.085 per GB - first 10 TB / month data transfer out",
+            None,
+            "GB",
+            Kind.CDN,
+        ),
         ("Amazon CloudFront", "$0.0075 per 10,000 HTTP Requests", None, "Requests", None),
         (EC2, "$0.045 per GB Data Processed by NAT Gateways", None, "GB", Kind.NAT_PROCESSING),
         (EC2, "$0.045 per NAT Gateway Hour", None, "Hours", Kind.NAT_HOURS),
-        (EC2, "USD0.0 per GB for DataTransfer-Out-Bytes usage in  Africa (Cape Town)", None, "GB",
-         Kind.INTERNET_OUT),
-        (EC2, "USD 0.02 per GB for EUN1-AWS-Out-Bytes in EU (Stockholm)", None, "GB",
-         Kind.INTER_REGION),
-        ("Amazon Virtual Private Cloud", "$0.01 per GB Data Processed by VPC Endpoints", None,
-         "GB", Kind.ENDPOINT),
-        ("Amazon Virtual Private Cloud", "$0.02 per GB Data Processed by Transit Gateway", None,
-         "GB", Kind.CONNECTION),
-        ("Amazon Virtual Private Cloud", "$0.05 per Transit Gateway Attachment Hour", None,
-         "Hours", Kind.CONNECTION_HOURS),
+        (
+            EC2,
+            "USD0.0 per GB for DataTransfer-Out-Bytes usage in  Africa (Cape Town)",
+            None,
+            "GB",
+            Kind.INTERNET_OUT,
+        ),
+        (
+            EC2,
+            "USD 0.02 per GB for EUN1-AWS-Out-Bytes in EU (Stockholm)",
+            None,
+            "GB",
+            Kind.INTER_REGION,
+        ),
+        (
+            "Amazon Virtual Private Cloud",
+            "$0.01 per GB Data Processed by VPC Endpoints",
+            None,
+            "GB",
+            Kind.ENDPOINT,
+        ),
+        (
+            "Amazon Virtual Private Cloud",
+            "$0.02 per GB Data Processed by Transit Gateway",
+            None,
+            "GB",
+            Kind.CONNECTION,
+        ),
+        (
+            "Amazon Virtual Private Cloud",
+            "$0.05 per Transit Gateway Attachment Hour",
+            None,
+            "Hours",
+            Kind.CONNECTION_HOURS,
+        ),
         (EC2, "$0.096 per On Demand Linux m6i.large Instance Hour", None, "Hours", None),
         (S3, "$0.023 per GB - first 50 TB / month of storage used", None, "GB-Mo", None),
         # Azure meters
-        ("Bandwidth", "Bandwidth Inter-Region", "Intra Continent Data Transfer Out", "1 GB",
-         Kind.INTER_REGION),
-        ("Bandwidth", "Rtn Preference: MGN", "Standard Data Transfer Out", "1 GB",
-         Kind.INTERNET_OUT),
-        ("Bandwidth", "Rtn Preference: MGN",
-         "Standard Inter-Availability Zone Data Transfer Out", "1 GB", Kind.CROSS_ZONE),
+        (
+            "Bandwidth",
+            "Bandwidth Inter-Region",
+            "Intra Continent Data Transfer Out",
+            "1 GB",
+            Kind.INTER_REGION,
+        ),
+        (
+            "Bandwidth",
+            "Rtn Preference: MGN",
+            "Standard Data Transfer Out",
+            "1 GB",
+            Kind.INTERNET_OUT,
+        ),
+        (
+            "Bandwidth",
+            "Rtn Preference: MGN",
+            "Standard Inter-Availability Zone Data Transfer Out",
+            "1 GB",
+            Kind.CROSS_ZONE,
+        ),
         ("NAT Gateway", "NAT Gateway", "Standard Data Processed", "1 GB", Kind.NAT_PROCESSING),
         ("NAT Gateway", "NAT Gateway - Standard", "Standard Gateway", "1 Hour", Kind.NAT_HOURS),
-        ("Virtual Network", "Virtual Network Private Link",
-         "Standard Data Processed - Ingress", "1 GB", Kind.ENDPOINT),
-        ("Virtual Network", "Virtual Network Peering", "Intra-Region Ingress", "1 GB",
-         Kind.CONNECTION),
-        ("ExpressRoute", "ExpressRoute", "Standard Metered Data 1 Gbps Circuit", "1/Month",
-         Kind.CONNECTION_HOURS),
+        (
+            "Virtual Network",
+            "Virtual Network Private Link",
+            "Standard Data Processed - Ingress",
+            "1 GB",
+            Kind.ENDPOINT,
+        ),
+        (
+            "Virtual Network",
+            "Virtual Network Peering",
+            "Intra-Region Ingress",
+            "1 GB",
+            Kind.CONNECTION,
+        ),
+        (
+            "ExpressRoute",
+            "ExpressRoute",
+            "Standard Metered Data 1 Gbps Circuit",
+            "1/Month",
+            Kind.CONNECTION_HOURS,
+        ),
         ("Load Balancer", "Load Balancer", "Standard Data Processed", "1 GB", Kind.LOAD_BALANCER),
         ("Event Hubs", "Event Hubs", "Standard Ingress Events", "1M", None),  # events, not bytes
         # Oracle and Google
         ("NETWORK", "Outbound Data Transfer Zone 1", None, "GB Months", Kind.INTERNET_OUT),
-        ("Compute Engine", "Network Internet Data Transfer Out from EMEA to Seoul", None,
-         "gibibyte", Kind.INTERNET_OUT),
-        ("Compute Engine", "Network Inter Zone Data Transfer Out", None, "gibibyte",
-         Kind.CROSS_ZONE),
-        ("Compute Engine", "Network Inter Region Data Transfer In from APAC to Americas", None,
-         "gibibyte", Kind.INTER_REGION),
+        (
+            "Compute Engine",
+            "Network Internet Data Transfer Out from EMEA to Seoul",
+            None,
+            "gibibyte",
+            Kind.INTERNET_OUT,
+        ),
+        (
+            "Compute Engine",
+            "Network Inter Zone Data Transfer Out",
+            None,
+            "gibibyte",
+            Kind.CROSS_ZONE,
+        ),
+        (
+            "Compute Engine",
+            "Network Inter Region Data Transfer In from APAC to Americas",
+            None,
+            "gibibyte",
+            Kind.INTER_REGION,
+        ),
         # nothing fits: named, never dropped
         ("Some service", "data transfer of another sort", None, "GB", Kind.OTHER),
         ("Some service", None, "Bandwidth", None, Kind.OTHER),
     ],
-)  # fmt: skip
+)
 def test_words_tell_the_kind_where_there_is_no_usage_type(
     service: str, description: str | None, meter: str | None, unit: str, kind: Kind | None
 ) -> None:
@@ -177,9 +274,20 @@ def test_a_pattern_keeps_to_what_both_engines_read(rule: object) -> None:
 
 @pytest.mark.parametrize(
     ("unit", "sized"),
-    [("GB", True), ("1 GB", True), ("GiBy", True), ("GB Months", True), ("Bytes", True),
-     ("gibibyte", True), ("Gigabyte Outbound Data Transfer Per Month", True), ("Hrs", False),
-     ("1M", False), ("Requests", False), ("LCU-Hours", False), ("Mbps Per Hour", False)],
-)  # fmt: skip
+    [
+        ("GB", True),
+        ("1 GB", True),
+        ("GiBy", True),
+        ("GB Months", True),
+        ("Bytes", True),
+        ("gibibyte", True),
+        ("Gigabyte Outbound Data Transfer Per Month", True),
+        ("Hrs", False),
+        ("1M", False),
+        ("Requests", False),
+        ("LCU-Hours", False),
+        ("Mbps Per Hour", False),
+    ],
+)
 def test_a_unit_of_bytes(unit: str, sized: bool) -> None:
     assert bool(re.search(SIZED_UNIT, unit, re.ASCII | re.IGNORECASE)) is sized

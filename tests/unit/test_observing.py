@@ -36,15 +36,21 @@ def resource(
 
 def otlp_span(own: str, kind: int, parent: str = "", **said: Any) -> dict[str, Any]:
     return {
-        "traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": own, "parentSpanId": parent,
-        "name": "any", "kind": kind, "startTimeUnixNano": f"{T0}000000000",
+        "traceId": "5B8EFFF798038103D269B633813FC60C",
+        "spanId": own,
+        "parentSpanId": parent,
+        "name": "any",
+        "kind": kind,
+        "startTimeUnixNano": f"{T0}000000000",
         "endTimeUnixNano": f"{T0 + 1}000000000",
         "attributes": [
-            {"key": k.replace("_", "."),
-             "value": {"intValue": str(v)} if isinstance(v, int) else {"stringValue": v}}
+            {
+                "key": k.replace("_", "."),
+                "value": {"intValue": str(v)} if isinstance(v, int) else {"stringValue": v},
+            }
             for k, v in said.items()
         ],
-    }  # fmt: skip
+    }
 
 
 def otlp(service: str, *spans: Any) -> dict[str, Any]:
@@ -58,16 +64,26 @@ def otlp(service: str, *spans: Any) -> dict[str, Any]:
 SHOP = otlp(
     "shop",
     otlp_span("A1", 3, server_address="orders.internal.example.org", server_port=8080),
-    otlp_span("A2", 3, db_system="postgresql", server_address="DB.example.org",
-              db_statement="SELECT secret FROM card WHERE pan = '4111111111111111'"),
-    otlp_span("A3", 3, db_system_name="postgresql", server_address="db.example.org",
-              db_operation_name="INSERT"),
+    otlp_span(
+        "A2",
+        3,
+        db_system="postgresql",
+        server_address="DB.example.org",
+        db_statement="SELECT secret FROM card WHERE pan = '4111111111111111'",
+    ),
+    otlp_span(
+        "A3",
+        3,
+        db_system_name="postgresql",
+        server_address="db.example.org",
+        db_operation_name="INSERT",
+    ),
     otlp_span("A4", 4, messaging_destination_name="orders-new"),
     otlp_span("A5", 3, url_full="https://user:hunter2@api.example.org/v1?token=t0ken"),
     otlp_span("A6", 3, server_address="bedrock-runtime.eu-west-3.amazonaws.com"),
     otlp_span("A7", 3, server_address="localhost"),
     otlp_span("A8", 1),
-)  # fmt: skip
+)
 ORDERS = otlp(
     "orders",
     otlp_span("B1", 2, "A1"),
@@ -108,10 +124,12 @@ def test_otlp_shows_who_calls_whom(tmp_path: Path, form: str, packed: bool) -> N
         "pretty": json.dumps({"resourceSpans": [ORDERS, SHOP]}, indent=2),
         "lines": "".join(json.dumps({"resourceSpans": [r]}) + "\n" for r in (ORDERS, SHOP)),
         "snake": json.dumps({"resourceSpans": [SHOP, ORDERS]})
-        .replace("resourceSpans", "resource_spans").replace("scopeSpans", "scope_spans")
-        .replace("traceId", "trace_id").replace("parentSpanId", "parent_span_id"),
+        .replace("resourceSpans", "resource_spans")
+        .replace("scopeSpans", "scope_spans")
+        .replace("traceId", "trace_id")
+        .replace("parentSpanId", "parent_span_id"),
         "array": json.dumps([{"resourceSpans": [SHOP]}, {"resourceSpans": [ORDERS]}]),
-    }[form]  # fmt: skip
+    }[form]
     found = read_traces([write(tmp_path / "t.json", text, packed)], RESOURCES)
     assert links(found) == SEEN
     assert found.outcome is Outcome.COMPLETE
@@ -124,27 +142,45 @@ def test_otlp_shows_who_calls_whom(tmp_path: Path, form: str, packed: bool) -> N
 
 def jaeger(*spans: dict[str, Any]) -> str:
     processes = {"p1": {"serviceName": "shop", "tags": []}, "p2": {"serviceName": "orders"}}
-    return json.dumps({"data": [{"traceID": "t1", "spans": spans, "processes": processes}],
-                       "total": 0, "limit": 0, "errors": None})  # fmt: skip
+    return json.dumps(
+        {
+            "data": [{"traceID": "t1", "spans": spans, "processes": processes}],
+            "total": 0,
+            "limit": 0,
+            "errors": None,
+        }
+    )
 
 
 def jaeger_span(own: str, process: str, kind: str, parent: str = "", **tags: str) -> dict[str, Any]:
     said = [{"key": "span.kind", "type": "string", "value": kind}]
     said += [{"key": k.replace("_", "."), "type": "string", "value": v} for k, v in tags.items()]
     return {
-        "traceID": "t1", "spanID": own, "processID": process, "operationName": "any",
+        "traceID": "t1",
+        "spanID": own,
+        "processID": process,
+        "operationName": "any",
         "references": [{"refType": "CHILD_OF", "traceID": "t1", "spanID": parent}] * bool(parent),
-        "startTime": T0 * 1_000_000, "duration": 1_000_000, "tags": said, "logs": [],
-    }  # fmt: skip
+        "startTime": T0 * 1_000_000,
+        "duration": 1_000_000,
+        "tags": said,
+        "logs": [],
+    }
 
 
 def test_a_jaeger_export_shows_the_same(tmp_path: Path) -> None:
     text = jaeger(
         jaeger_span("1", "p1", "client", peer_service="orders"),
         jaeger_span("2", "p2", "server", parent="1"),
-        jaeger_span("3", "p2", "client", db_type="sql", peer_hostname="db.example.org",
-                    db_statement="update stock set n = 1"),
-    )  # fmt: skip
+        jaeger_span(
+            "3",
+            "p2",
+            "client",
+            db_type="sql",
+            peer_hostname="db.example.org",
+            db_statement="update stock set n = 1",
+        ),
+    )
     found = read_traces([write(tmp_path / "j.json", text)], RESOURCES)
     assert links(found) == {("service:shop", "fn-orders", "calls"), ("fn-orders", "db-1", "writes")}
     assert {e.last_seen for e in found.edges} == {ENDED}
@@ -153,31 +189,49 @@ def test_a_jaeger_export_shows_the_same(tmp_path: Path) -> None:
 
 def zipkin_span(own: str, kind: str, service: str, parent: str = "", **more: Any) -> dict[str, Any]:
     return {
-        "traceId": "T1", "id": own, "kind": kind, "name": "any",
-        "timestamp": T0 * 1_000_000, "duration": 1_000_000,
+        "traceId": "T1",
+        "id": own,
+        "kind": kind,
+        "name": "any",
+        "timestamp": T0 * 1_000_000,
+        "duration": 1_000_000,
         "localEndpoint": {"serviceName": service, "ipv4": "10.0.0.5"},
-        **({"parentId": parent} if parent else {}), **more,
-    }  # fmt: skip
+        **({"parentId": parent} if parent else {}),
+        **more,
+    }
 
 
 ZIPKIN = [
     zipkin_span("1", "CLIENT", "shop", remoteEndpoint={"serviceName": "gateway"}),
     zipkin_span("2", "SERVER", "orders", "1"),
-    zipkin_span("3", "CLIENT", "orders", "2", tags={"sql.query": "update card set pan = 4111"},
-                remoteEndpoint={"ipv4": "10.0.1.9", "serviceName": "db.example.org"}),
-    zipkin_span("4", "CLIENT", "shop", tags={"http.url": "https://u:hunter2@api.example.org/?t=t0"},
-                remoteEndpoint={"ipv4": "8.8.8.8"}),
+    zipkin_span(
+        "3",
+        "CLIENT",
+        "orders",
+        "2",
+        tags={"sql.query": "update card set pan = 4111"},
+        remoteEndpoint={"ipv4": "10.0.1.9", "serviceName": "db.example.org"},
+    ),
+    zipkin_span(
+        "4",
+        "CLIENT",
+        "shop",
+        tags={"http.url": "https://u:hunter2@api.example.org/?t=t0"},
+        remoteEndpoint={"ipv4": "8.8.8.8"},
+    ),
     zipkin_span("5", "PRODUCER", "shop", tags={"messaging.destination": "orders-new"}),
-    zipkin_span("7", "CLIENT", "shop"), zipkin_span("7", "SERVER", "stock", shared=True),
-]  # fmt: skip
+    zipkin_span("7", "CLIENT", "shop"),
+    zipkin_span("7", "SERVER", "stock", shared=True),
+]
 
 
 @pytest.mark.parametrize("form", ["spans", "traces", "lines"])
 def test_zipkin_shows_who_calls_whom(tmp_path: Path, form: str) -> None:
     text = {
-        "spans": json.dumps(ZIPKIN), "traces": json.dumps([ZIPKIN[:3], ZIPKIN[3:]], indent=1),
+        "spans": json.dumps(ZIPKIN),
+        "traces": json.dumps([ZIPKIN[:3], ZIPKIN[3:]], indent=1),
         "lines": "\n".join(map(json.dumps, ZIPKIN)),
-    }[form]  # fmt: skip
+    }[form]
     known = [*RESOURCES, resource("db-2", "rds:instance", "db.example.org")]
     found = read_traces([write(tmp_path / "z.json", text)], known)
     assert links(found) == {
@@ -193,45 +247,100 @@ def test_zipkin_shows_who_calls_whom(tmp_path: Path, form: str) -> None:
 
 
 def part(own: str, name: str, namespace: str = "", **more: Any) -> dict[str, Any]:
-    return {"id": own, "name": name, "start_time": T0 + 0.5, "end_time": T0 + 1.0,
-            **({"namespace": namespace} if namespace else {}), **more}  # fmt: skip
+    return {
+        "id": own,
+        "name": name,
+        "start_time": T0 + 0.5,
+        "end_time": T0 + 1.0,
+        **({"namespace": namespace} if namespace else {}),
+        **more,
+    }
 
 
 SEGMENTS = [
     {
-        "trace_id": "1-581cf771-a006649127e371903a2de979", "id": "a1", "name": "shop",
-        "start_time": T0, "end_time": T0 + 1.0,
+        "trace_id": "1-581cf771-a006649127e371903a2de979",
+        "id": "a1",
+        "name": "shop",
+        "start_time": T0,
+        "end_time": T0 + 1.0,
         "subsegments": [
-            part("a2", "orders.example.org", "remote",
-                 http={"request": {"url": "https://orders.example.org/x?t=t0ken"}}),
-            part("a3", "local work", subsegments=[
-                part("a4", "ebdb@db.example.org", "remote", sql={
-                    "url": "jdbc:postgresql://db.example.org:5432/ebdb",
-                    "database_type": "PostgreSQL", "user": "hunter2",
-                    "sanitized_query": "SELECT  *  FROM  customers  WHERE  pan=?;"}),
-            ]),
+            part(
+                "a2",
+                "orders.example.org",
+                "remote",
+                http={"request": {"url": "https://orders.example.org/x?t=t0ken"}},
+            ),
+            part(
+                "a3",
+                "local work",
+                subsegments=[
+                    part(
+                        "a4",
+                        "ebdb@db.example.org",
+                        "remote",
+                        sql={
+                            "url": "jdbc:postgresql://db.example.org:5432/ebdb",
+                            "database_type": "PostgreSQL",
+                            "user": "hunter2",
+                            "sanitized_query": "SELECT  *  FROM  customers  WHERE  pan=?;",
+                        },
+                    ),
+                ],
+            ),
             part("a5", "DynamoDB", "aws", aws={"operation": "PutItem", "table_name": "carts"}),
-            part("a6", "SQS", "aws", aws={"operation": "SendMessage",
-                 "queue_url": "https://sqs.eu-west-3.amazonaws.com/123456789012/orders-new"}),
+            part(
+                "a6",
+                "SQS",
+                "aws",
+                aws={
+                    "operation": "SendMessage",
+                    "queue_url": "https://sqs.eu-west-3.amazonaws.com/123456789012/orders-new",
+                },
+            ),
             part("a7", "S3", "aws", aws={"operation": "GetObject"}),
         ],
     },
-    {"trace_id": "1-581cf771-a006649127e371903a2de979", "id": "b1", "name": "orders",
-     "parent_id": "a2", "start_time": T0, "end_time": T0 + 1.0},
-    {"trace_id": "1-581cf771-a006649127e371903a2de979", "id": "c1", "name": "DynamoDB",
-     "parent_id": "a5", "start_time": T0, "end_time": T0 + 1.0, "inferred": True},
-]  # fmt: skip
+    {
+        "trace_id": "1-581cf771-a006649127e371903a2de979",
+        "id": "b1",
+        "name": "orders",
+        "parent_id": "a2",
+        "start_time": T0,
+        "end_time": T0 + 1.0,
+    },
+    {
+        "trace_id": "1-581cf771-a006649127e371903a2de979",
+        "id": "c1",
+        "name": "DynamoDB",
+        "parent_id": "a5",
+        "start_time": T0,
+        "end_time": T0 + 1.0,
+        "inferred": True,
+    },
+]
 
 
 @pytest.mark.parametrize("form", ["documents", "lines", "answer", "request"])
 def test_xray_shows_who_calls_whom(tmp_path: Path, form: str) -> None:
     documents = [json.dumps(s) for s in SEGMENTS]
     text = {
-        "documents": json.dumps(SEGMENTS), "lines": "\n".join(documents),
-        "answer": json.dumps({"Traces": [{"Id": "1-581cf771", "Duration": 1.0, "Segments": [
-            {"Id": "a1", "Document": d} for d in documents]}], "UnprocessedTraceIds": []}),
+        "documents": json.dumps(SEGMENTS),
+        "lines": "\n".join(documents),
+        "answer": json.dumps(
+            {
+                "Traces": [
+                    {
+                        "Id": "1-581cf771",
+                        "Duration": 1.0,
+                        "Segments": [{"Id": "a1", "Document": d} for d in documents],
+                    }
+                ],
+                "UnprocessedTraceIds": [],
+            }
+        ),
         "request": json.dumps({"TraceSegmentDocuments": documents}),
-    }[form]  # fmt: skip
+    }[form]
     found = read_traces([write(tmp_path / "x.json", text)], RESOURCES)
     assert links(found) == {
         ("service:shop", "fn-orders", "calls"),  # its own segment, not the host it was told
@@ -269,12 +378,18 @@ def test_what_is_in_no_form_is_one_refusal_that_names_what_is_read(
 
 def test_broken_lines_are_counted_and_named_and_the_rest_is_read(tmp_path: Path) -> None:
     good = json.dumps({"resourceSpans": [SHOP]})
-    text = "\n".join([
-        "garbage", good[: len(good) // 2], json.dumps({"resourceSpans": [7]}), '{"resourceSpans":[',
-        json.dumps({"resourceSpans": [otlp("", otlp_span("X", 2))]}),
-        json.dumps({"resourceSpans": [otlp("shop", {"spanId": "1"}, "no")]}),
-        json.dumps({"resourceSpans": [ORDERS]}), good,
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            "garbage",
+            good[: len(good) // 2],
+            json.dumps({"resourceSpans": [7]}),
+            '{"resourceSpans":[',
+            json.dumps({"resourceSpans": [otlp("", otlp_span("X", 2))]}),
+            json.dumps({"resourceSpans": [otlp("shop", {"spanId": "1"}, "no")]}),
+            json.dumps({"resourceSpans": [ORDERS]}),
+            good,
+        ]
+    )
     found = read_traces([write(tmp_path / "t.jsonl", text)], RESOURCES)
     assert links(found) == SEEN
     assert found.outcome is Outcome.TRUNCATED
@@ -298,11 +413,24 @@ def test_a_file_cut_off_keeps_what_came_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\x00\xff\xfe garbage", b"PAR1....PAR1", b"{}", b'{"resourceSpans": []}',
-     b'{"resourceSpans": null}', b"[1, 2]", b'{"a": ' * 200_000, b"[" * 200_000,
-     b'{"data": [{"spans": [{"traceID": 1}]}]}', gzip.compress(b"{}", mtime=0)[:12], b"null", b'"',
-     b'{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}', b'{"n": ' + b"9" * 5000 + b"}"],
-)  # fmt: skip
+    [
+        b"",
+        b"\x00\xff\xfe garbage",
+        b"PAR1....PAR1",
+        b"{}",
+        b'{"resourceSpans": []}',
+        b'{"resourceSpans": null}',
+        b"[1, 2]",
+        b'{"a": ' * 200_000,
+        b"[" * 200_000,
+        b'{"data": [{"spans": [{"traceID": 1}]}]}',
+        gzip.compress(b"{}", mtime=0)[:12],
+        b"null",
+        b'"',
+        b'{"resourceSpans": [{"scopeSpans": [{"spans": [{}]}]}]}',
+        b'{"n": ' + b"9" * 5000 + b"}",
+    ],
+)
 def test_nothing_readable_is_one_clear_refusal(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content)
@@ -359,7 +487,7 @@ _JSON = st.recursive(
         st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
     ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None)
@@ -382,17 +510,30 @@ def test_a_stream_gives_what_json_holds_however_it_is_cut(
     assert not any(isinstance(e, Broken) for e in found)
 
 
-_WORDS = st.sampled_from(sorted(
-    FORM_FIELDS | FORM_KEYS | {"Segments", "Document", "request", "url", "serviceName", "spans",
-                               "scopeSpans", "processes", "ipv4", "table_name", "queue_url"}
-))  # fmt: skip
+_WORDS = st.sampled_from(
+    sorted(
+        FORM_FIELDS
+        | FORM_KEYS
+        | {
+            "Segments",
+            "Document",
+            "request",
+            "url",
+            "serviceName",
+            "spans",
+            "scopeSpans",
+            "processes",
+            "ipv4",
+            "table_name",
+            "queue_url",
+        }
+    )
+)
 _RECORDS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "a", "{}"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=6)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_WORDS, inner, max_size=6),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @settings(deadline=None, max_examples=300)

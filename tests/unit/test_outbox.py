@@ -109,10 +109,14 @@ def _read(
     while position.window is not None:
         window = position.window
         page = sorted(
-            (c for x in committed for c in changes.get(x, [])
-             if window.shows(x) and position.due(c.xid, c.seq)),
+            (
+                c
+                for x in committed
+                for c in changes.get(x, [])
+                if window.shows(x) and position.due(c.xid, c.seq)
+            ),
             key=lambda c: c.place,
-        )[:most]  # fmt: skip
+        )[:most]
         applied += page
         position = position.past(page, most)
     return position

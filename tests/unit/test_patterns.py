@@ -16,10 +16,15 @@ from qafila.workload.fingerprint import canonical_json
 from tests.unit.price_book import BOOK
 
 SEARCH = Need(
-    documents=17_422, text_bytes=8_700_000, dimensions=256, queries_per_month=2_000_000,
-    growth_per_year=0.5, generated_tokens_per_query=0, hosting=("MA", "FR"),
+    documents=17_422,
+    text_bytes=8_700_000,
+    dimensions=256,
+    queries_per_month=2_000_000,
+    growth_per_year=0.5,
+    generated_tokens_per_query=0,
+    hosting=("MA", "FR"),
     monthly_budget=Decimal(800),
-)  # fmt: skip
+)
 WRITING = replace(SEARCH, generated_tokens_per_query=300)
 
 
@@ -69,9 +74,15 @@ def test_what_is_chosen_has_the_store_that_the_workload_fills(
     changes = what_would_change_our_mind(need, BOOK, choice, seed=1, samples=300)
     assert changes[0].startswith(f"Memory: {storage} ")
     body = evidence_body(
-        need, BOOK, assess_patterns(need, BOOK, seed=1, samples=300), choice, changes,
-        context={"measured": "counted", "audit": []}, seed=1, samples=300,
-    )  # fmt: skip
+        need,
+        BOOK,
+        assess_patterns(need, BOOK, seed=1, samples=300),
+        choice,
+        changes,
+        context={"measured": "counted", "audit": []},
+        seed=1,
+        samples=300,
+    )
     assert f"- The index is in {storage} (corpus.target).\n" in markdown("docs", 1, body)
     writing = replace(need, generated_tokens_per_query=300, monthly_budget=Decimal(9000))
     found = decide(writing).chosen
@@ -110,9 +121,10 @@ def test_a_corpus_that_no_machine_holds_does_not_fit() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    factor=st.floats(1.0, 1_000.0), seed=st.integers(0, 1000),
+    factor=st.floats(1.0, 1_000.0),
+    seed=st.integers(0, 1000),
     name=st.sampled_from([p.name for p in PATTERNS]),
-)  # fmt: skip
+)
 def test_more_queries_never_cost_less(factor: float, seed: int, name: str) -> None:
     less = assess_patterns(SEARCH, BOOK, seed=seed, samples=50)
     busy = with_volumes(SEARCH, queries=SEARCH.queries_per_month * factor)
@@ -129,9 +141,15 @@ def test_the_same_seed_gives_the_same_evidence_and_it_is_json() -> None:
         choice = choose(assessed, SEARCH)
         changes = what_would_change_our_mind(SEARCH, BOOK, choice, seed=3, samples=300)
         return evidence_body(
-            SEARCH, BOOK, assessed, choice, changes,
-            context={"measured": "counted", "audit": ["Audit: fine."]}, seed=3, samples=300,
-        )  # fmt: skip
+            SEARCH,
+            BOOK,
+            assessed,
+            choice,
+            changes,
+            context={"measured": "counted", "audit": ["Audit: fine."]},
+            seed=3,
+            samples=300,
+        )
 
     first = body()
     assert canonical_json(first) == canonical_json(body())
@@ -145,8 +163,15 @@ def test_the_same_seed_gives_the_same_evidence_and_it_is_json() -> None:
 def test_what_would_change_our_mind_is_computed() -> None:
     choice = decide(SEARCH)
     sentences = " ".join(what_would_change_our_mind(SEARCH, BOOK, choice, seed=1, samples=300))
-    for word in ("Qdrant becomes the cheaper store at about", "Memory:", "Load:", "Budget:",
-                 "Generated answers", "GPU against tokens", "Residency"):  # fmt: skip
+    for word in (
+        "Qdrant becomes the cheaper store at about",
+        "Memory:",
+        "Load:",
+        "Budget:",
+        "Generated answers",
+        "GPU against tokens",
+        "Residency",
+    ):
         assert word in sentences
     assert "no price in MA" in sentences
 

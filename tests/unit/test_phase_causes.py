@@ -11,8 +11,9 @@ from qafila.workload.phases import CAUSED_BY, TRANSITIONS, Event
 ROOT = Path(__file__).parents[2]
 PRODUCT = "\n".join(
     path.read_text()
-    for room in ("tasks", "flows", "qafila/cli")
+    for room in ("tasks", "flows", "qafila")
     for path in sorted((ROOT / room).rglob("*.py"))
+    if path.name != "phases.py"
 )
 
 

@@ -23,10 +23,15 @@ EMBED = Portion(Mode.RE_EMBED, 20, 40, 4000, 0.2, "new text")
 
 def plan_of(batches: Sequence[Sequence[Portion]], **changed: Any) -> BackfillPlan:
     given = {
-        "rows": 10_000, "shards": 10, "rows_per_shard": 1000, "workers": 2,
-        "sample": Sample.of(batches), "price_per_million_tokens": 2.0, "currency": "EUR",
+        "rows": 10_000,
+        "shards": 10,
+        "rows_per_shard": 1000,
+        "workers": 2,
+        "sample": Sample.of(batches),
+        "price_per_million_tokens": 2.0,
+        "currency": "EUR",
         "spend_cap": 10.0,
-    }  # fmt: skip
+    }
     return plan_backfill(**{**given, **changed})
 
 
@@ -64,14 +69,22 @@ def test_p95_comes_from_the_spread_of_the_batches_and_shrinks_with_more_of_them(
 
 
 PORTIONS = st.builds(
-    Portion, mode=st.sampled_from(Mode), rows=st.integers(0, 60), chunks=st.integers(0, 90),
-    tokens=st.integers(0, 9000), seconds=st.floats(0, 3),
-)  # fmt: skip
+    Portion,
+    mode=st.sampled_from(Mode),
+    rows=st.integers(0, 60),
+    chunks=st.integers(0, 90),
+    tokens=st.integers(0, 9000),
+    seconds=st.floats(0, 3),
+)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(PORTIONS, min_size=1, max_size=3), max_size=8), st.integers(0, 10**7),
-       st.integers(1, 8), st.integers(0, 99))  # fmt: skip
+@given(
+    st.lists(st.lists(PORTIONS, min_size=1, max_size=3), max_size=8),
+    st.integers(0, 10**7),
+    st.integers(1, 8),
+    st.integers(0, 99),
+)
 def test_a_plan_adds_up_whatever_was_sampled(
     batches: list[list[Portion]], rows: int, workers: int, seed: int
 ) -> None:
@@ -96,12 +109,15 @@ def test_a_plan_adds_up_whatever_was_sampled(
         # 800 000 tokens at 400 000 a minute
         (Limits(tokens_per_minute=400_000), 120.0, "the account's tokens a minute"),
         # 8 000 chunks, 16 a request: 500 requests, at 250 a minute
-        (Limits(requests_per_minute=250, texts_per_request=16), 120.0,
-         "the account's requests a minute"),
+        (
+            Limits(requests_per_minute=250, texts_per_request=16),
+            120.0,
+            "the account's requests a minute",
+        ),
         (Limits(source_rows_per_s=100), 100.0, "reading the source"),
         (Limits(source_rows_per_s=1e6, tokens_per_minute=1e9), 23.0, ""),
     ],
-)  # fmt: skip
+)
 def test_no_number_of_workers_goes_beyond_a_limit(
     limits: Limits, seconds: float, limited_by: str
 ) -> None:
@@ -117,10 +133,13 @@ def test_no_number_of_workers_goes_beyond_a_limit(
         ({"spend_cap": 0.0001}, 8, "1.60 EUR of embeddings is over the cap of 0.0001 EUR"),
         ({}, 2, "estimated from 2 batches only, which say little of the spread"),
         ({"rows_per_shard": 5}, 0, ""),
-        ({"index_memory_mb": 900, "index_memory_available_mb": 512}, 8,
-         "the index needs 900 MB while it is built and 512 MB are there"),
+        (
+            {"index_memory_mb": 900, "index_memory_available_mb": 512},
+            8,
+            "the index needs 900 MB while it is built and 512 MB are there",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_risk_is_a_sentence(changed: dict[str, Any], batches: int, risk: str) -> None:
     plan = plan_of([[COPY, REUSE, EMBED]] * batches, **changed)
     assert plan.risks == ((risk,) if risk else ())
@@ -143,9 +162,11 @@ def test_a_mapped_generation_says_that_it_is_a_bridge() -> None:
 
 def test_the_words_hold_all_that_an_operator_asks() -> None:
     plan = plan_of(
-        [[COPY, REUSE, EMBED]] * 8, index_memory_mb=120,
-        limits=Limits(source_rows_per_s=20_000), promises=("Rows are ordered by id.",),
-    )  # fmt: skip
+        [[COPY, REUSE, EMBED]] * 8,
+        index_memory_mb=120,
+        limits=Limits(source_rows_per_s=20_000),
+        promises=("Rows are ordered by id.",),
+    )
     assert (
         render(plan)
         == """\

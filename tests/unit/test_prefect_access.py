@@ -87,11 +87,28 @@ def test_a_run_gets_what_it_may_need_and_no_other_secret(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = [
-        "PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "PREFECT_LOGGING_LEVEL",
-        "QAFILA_SECRET_DOCS", "QAFILA_VAR_X", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE",
-        "https_proxy", "NO_PROXY", "AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "KUBECONFIG",
-        "KUBERNETES_SERVICE_HOST", "PGSSLMODE", "PGPASSFILE",
-    ]  # fmt: skip
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "TMPDIR",
+        "PYTHONPATH",
+        "PREFECT_LOGGING_LEVEL",
+        "QAFILA_SECRET_DOCS",
+        "QAFILA_VAR_X",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "https_proxy",
+        "NO_PROXY",
+        "AWS_PROFILE",
+        "AWS_SECRET_ACCESS_KEY",
+        "KUBECONFIG",
+        "KUBERNETES_SERVICE_HOST",
+        "PGSSLMODE",
+        "PGPASSFILE",
+    ]
     foreign = ["GITHUB_TOKEN", "OPENAI_API_KEY", "MY_PASSWORD", "SSH_AUTH_SOCK", "PREFECT_API_KEY"]
     for name in [*needed, *foreign]:
         monkeypatch.setenv(name, f"value of {name}")

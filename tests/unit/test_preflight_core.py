@@ -12,15 +12,23 @@ from qafila.workload.model import Workload
 from qafila.workload.verdict import Verdict
 
 SPEC: dict[str, Any] = {
-    "name": "docs", "owner": "search@example.org", "criticality": "low",
+    "name": "docs",
+    "owner": "search@example.org",
+    "criticality": "low",
     "corpus": {
-        "source": {"kind": "postgres", "block": "src", "table": "t", "key": ["id"],
-                   "text": ["body"]},
+        "source": {
+            "kind": "postgres",
+            "block": "src",
+            "table": "t",
+            "key": ["id"],
+            "text": ["body"],
+        },
         "embedder": {"kind": "wordllama"},
         "target": {"kind": "pgvector", "block": "dst"},
     },
     "service": {
-        "baseline": {"url": "http://127.0.0.1:1"}, "candidate": {"url": "http://127.0.0.1:2"},
+        "baseline": {"url": "http://127.0.0.1:1"},
+        "candidate": {"url": "http://127.0.0.1:2"},
         "router": {"kind": "envoy-file", "block": "edge"},
     },
     "queries": {"judged": {"kind": "table", "table": "q"}},
@@ -28,7 +36,7 @@ SPEC: dict[str, Any] = {
     "compliance": {"personal_data": "none", "hosting": ["MA", "FR"], "purpose": "search in docs"},
     "monitoring": {"traces": "langfuse", "metrics": "prometheus"},
     "skills": {"ai": ["search team"], "infrastructure": ["platform team"]},
-}  # fmt: skip
+}
 AUDIT = {
     "resources": 60,
     "collectors": {"ec2": "complete", "iam": "denied"},
@@ -74,34 +82,81 @@ def test_six_of_six() -> None:
     ("facts", "key", "because", "remedy"),
     [
         (replace(FACTS, audit=None), "workloads", "never audited", "qafila run inventory-audit"),
-        (replace(FACTS, audit={**AUDIT, "collectors": {"ec2": "denied"}}), "workloads",
-         "no collector saw everything", "grant read access"),
-        (replace(FACTS, way_back_is_fed=False), "rollback", "nobody said which model",
-         "qafila adopt docs --by NAME"),
+        (
+            replace(FACTS, audit={**AUDIT, "collectors": {"ec2": "denied"}}),
+            "workloads",
+            "no collector saw everything",
+            "grant read access",
+        ),
+        (
+            replace(FACTS, way_back_is_fed=False),
+            "rollback",
+            "nobody said which model",
+            "qafila adopt docs --by NAME",
+        ),
         (replace(FACTS, decision=None), "cost", "no architecture", "qafila run target-arch"),
-        (replace(FACTS, decision={"chosen": None, "patterns": []}), "cost", "no architecture",
-         "qafila run target-arch"),
-        (replace(FACTS, workload=spec(projection={"queries_per_month": 5})), "cost",
-         "the workload file now projects 5", "target-architecture docs"),
-        (replace(FACTS, workload=spec(monitoring={"metrics": "prometheus"})), "monitoring",
-         "monitoring.traces", "set monitoring.traces"),
-        (replace(FACTS, workload=spec(monitoring={})), "monitoring",
-         "monitoring.traces and monitoring.metrics", "qafila apply"),
-        (replace(FACTS, workload=spec(compliance={**SPEC["compliance"],
-                                                  "personal_data": "ordinary"})),
-         "compliance", "F211", "override"),
-        (replace(FACTS, workload=spec(compliance={**SPEC["compliance"],
-                                                  "personal_data": "sensitive"})),
-         "compliance", "F112", "override"),
-        (replace(FACTS, workload=spec(compliance={**SPEC["compliance"], "hosting": ["MA"]})),
-         "compliance", "puts data in FR", "compliance.hosting"),
+        (
+            replace(FACTS, decision={"chosen": None, "patterns": []}),
+            "cost",
+            "no architecture",
+            "qafila run target-arch",
+        ),
+        (
+            replace(FACTS, workload=spec(projection={"queries_per_month": 5})),
+            "cost",
+            "the workload file now projects 5",
+            "target-architecture docs",
+        ),
+        (
+            replace(FACTS, workload=spec(monitoring={"metrics": "prometheus"})),
+            "monitoring",
+            "monitoring.traces",
+            "set monitoring.traces",
+        ),
+        (
+            replace(FACTS, workload=spec(monitoring={})),
+            "monitoring",
+            "monitoring.traces and monitoring.metrics",
+            "qafila apply",
+        ),
+        (
+            replace(
+                FACTS, workload=spec(compliance={**SPEC["compliance"], "personal_data": "ordinary"})
+            ),
+            "compliance",
+            "F211",
+            "override",
+        ),
+        (
+            replace(
+                FACTS,
+                workload=spec(compliance={**SPEC["compliance"], "personal_data": "sensitive"}),
+            ),
+            "compliance",
+            "F112",
+            "override",
+        ),
+        (
+            replace(FACTS, workload=spec(compliance={**SPEC["compliance"], "hosting": ["MA"]})),
+            "compliance",
+            "puts data in FR",
+            "compliance.hosting",
+        ),
         (replace(FACTS, router_kind=None), "rollback", "'edge' was never recorded", "block 'edge'"),
-        (replace(FACTS, workload=spec(skills={"ai": ["a"], "infrastructure": []})), "skills",
-         "skills.infrastructure", "name who"),
-        (replace(FACTS, workload=spec(skills={**SPEC["skills"], "gaps": ["GPU operations"]})),
-         "skills", "'GPU operations' has no plan", "with its plan"),
+        (
+            replace(FACTS, workload=spec(skills={"ai": ["a"], "infrastructure": []})),
+            "skills",
+            "skills.infrastructure",
+            "name who",
+        ),
+        (
+            replace(FACTS, workload=spec(skills={**SPEC["skills"], "gaps": ["GPU operations"]})),
+            "skills",
+            "'GPU operations' has no plan",
+            "with its plan",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_no_names_the_way(facts: Facts, key: str, because: str, remedy: str) -> None:
     assert_only_no(facts, key, because, remedy)
 
@@ -124,9 +179,14 @@ def test_a_drill_is_named(valid: bool, says: str) -> None:
 
 def test_a_way_back_by_dns_is_never_said_to_be_faster_than_its_records_live() -> None:
     router = {
-        "kind": "route53", "block": "dns", "hosted_zone": "Z1", "record": "search.example.org",
-        "baseline_id": "old", "candidate_id": "new", "ttl_seconds": 120,
+        "kind": "route53",
+        "block": "dns",
+        "hosted_zone": "Z1",
+        "record": "search.example.org",
+        "baseline_id": "old",
+        "candidate_id": "new",
+        "ttl_seconds": 120,
         "entry_url": "https://search.example.org",
-    }  # fmt: skip
+    }
     by_dns = replace(FACTS, workload=spec(service={**SPEC["service"], "router": router}))
     assert "never sooner than 120 s" in ask(by_dns)["rollback"].because

@@ -42,9 +42,10 @@ def try_it(url: str, alias: str | None, monkeypatch: pytest.MonkeyPatch) -> None
     )
     candidate = SimpleNamespace(url=url)
     spec = SimpleNamespace(
-        name="docs", corpus=SimpleNamespace(target=None),
+        name="docs",
+        corpus=SimpleNamespace(target=None),
         service=SimpleNamespace(candidate=candidate, alias=alias),
-    )  # fmt: skip
+    )
     preconditions.put_on_trial(cast("Any", None), cast("Any", spec), cast("Any", None), 1)
 
 

@@ -27,9 +27,15 @@ def judge(
     errors: dict[str, Judgement] = FINE,
 ) -> JudgedQuality:
     return judge_system(
-        "candidate", candidate, baseline, groups or [], errors,
-        at_least_delta=delta, effect=0.05, seed=7,
-    )  # fmt: skip
+        "candidate",
+        candidate,
+        baseline,
+        groups or [],
+        errors,
+        at_least_delta=delta,
+        effect=0.05,
+        seed=7,
+    )
 
 
 def noise(n: int, seed: int = 1) -> np.ndarray:
@@ -154,8 +160,9 @@ def test_groups_are_derived_from_words_where_nobody_states_them() -> None:
         ("class one word, by its length", (0,)),
     ]
     assert [(g.value, g.members) for g in found if g.by == "language"] == [
-        ("english", (1, 2)), ("not told", (0,)),
-    ]  # fmt: skip
+        ("english", (1, 2)),
+        ("not told", (0,)),
+    ]
     assert length_class("") == "one word"
 
 
@@ -163,9 +170,11 @@ def test_stated_groups_win_and_a_kind_of_one_group_is_the_whole() -> None:
     stated = [*queries("a b", "c d", query_class="names", language="fr"), *queries("e f")]
     found = group_queries(stated)
     assert [(g.name, g.members) for g in found] == [
-        ("class names", (0, 1)), ("class not stated", (2,)),
-        ("language fr", (0, 1)), ("language not stated", (2,)),
-    ]  # fmt: skip
+        ("class names", (0, 1)),
+        ("class not stated", (2,)),
+        ("language fr", (0, 1)),
+        ("language not stated", (2,)),
+    ]
     assert group_queries(queries("a b", "c d")) == []
 
 

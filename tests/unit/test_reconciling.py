@@ -23,25 +23,46 @@ PARIS, ACCOUNT = "eu-west-3", "111111111111"
 EC2, RDS = "Amazon Elastic Compute Cloud", "Amazon Relational Database Service"
 
 
-def found(identifier: str, kind: str = "ec2:instance", *, account: str = "", tags: object = None,
-          **facts: object) -> Resource:  # fmt: skip
+def found(
+    identifier: str,
+    kind: str = "ec2:instance",
+    *,
+    account: str = "",
+    tags: object = None,
+    **facts: object,
+) -> Resource:
     return Resource(identifier, kind, identifier, PARIS, None, tags or {}, facts, account)  # type: ignore[arg-type]
 
 
-def item(identifier: str, amount: str = "5", *, service: str = EC2, currency: str = "USD",
-         region: str = PARIS) -> BilledItem:  # fmt: skip
+def item(
+    identifier: str,
+    amount: str = "5",
+    *,
+    service: str = EC2,
+    currency: str = "USD",
+    region: str = PARIS,
+) -> BilledItem:
     return BilledItem(identifier, service, region, currency, {MAY: Decimal(amount)})
 
 
-def bill(*items: BilledItem, total: str = "100", vendor: str = "AWS",
-         services: tuple[str, ...] = (EC2,),
-         currencies: tuple[str, ...] = ("USD",)) -> Bill:  # fmt: skip
+def bill(
+    *items: BilledItem,
+    total: str = "100",
+    vendor: str = "AWS",
+    services: tuple[str, ...] = (EC2,),
+    currencies: tuple[str, ...] = ("USD",),
+) -> Bill:
     return Bill(
-        "b", "FOCUS 1.2", 9, (),
+        "b",
+        "FOCUS 1.2",
+        9,
+        (),
         tuple(Period(c, MAY, Decimal(total), Decimal(total), 9, True) for c in currencies),
         tuple(Spend(c, MAY, s, Decimal(1), 1) for c in currencies for s in services),
-        tuple(Spend(c, MAY, vendor, Decimal(total), 9) for c in currencies), (), items,
-    )  # fmt: skip
+        tuple(Spend(c, MAY, vendor, Decimal(total), 9) for c in currencies),
+        (),
+        items,
+    )
 
 
 def complete(name: str, region: str = PARIS, account: str = "") -> Collected:
@@ -124,8 +145,11 @@ def test_a_resource_is_unbilled_only_where_the_bill_would_name_it(
 
 
 def test_a_bill_of_another_vendor_judges_nothing() -> None:
-    azure = bill(item("/subscriptions/0", service="Virtual Machines"), vendor="Microsoft",
-                 services=("Virtual Machines",))  # fmt: skip
+    azure = bill(
+        item("/subscriptions/0", service="Virtual Machines"),
+        vendor="Microsoft",
+        services=("Virtual Machines",),
+    )
     held = reconcile([found("i-0b", state="running")], [complete("ec2")], azure)
     assert held.found_not_billed == held.billed_not_found == ()
     assert [f.sentence for f in held.not_judged if f.resource == "i-0b"] == [
@@ -134,14 +158,18 @@ def test_a_bill_of_another_vendor_judges_nothing() -> None:
 
 
 def test_several_bills_and_currencies_stay_apart_and_count_together() -> None:
-    dollars, euros = bill(item("i-0a"), item("i-0dead", "7")), bill(
-        item("i-0b", currency="EUR"), item("i-0fade", "9", currency="EUR"), currencies=("EUR",)
-    )  # fmt: skip
+    dollars, euros = (
+        bill(item("i-0a"), item("i-0dead", "7")),
+        bill(
+            item("i-0b", currency="EUR"), item("i-0fade", "9", currency="EUR"), currencies=("EUR",)
+        ),
+    )
     resources = [found(i, state="running") for i in ("i-0a", "i-0b", "i-0c")]
     held = reconcile(resources, [complete("ec2")], [dollars, euros])
     assert [(f.resource, f.amount, f.currency) for f in held.billed_not_found] == [
-        ("i-0fade", 9, "EUR"), ("i-0dead", 7, "USD"),
-    ]  # fmt: skip
+        ("i-0fade", 9, "EUR"),
+        ("i-0dead", 7, "USD"),
+    ]
     assert [f.resource for f in held.found_not_billed] == ["i-0c"]
     only = reconcile(resources, [complete("ec2")], [dollars, euros], "USD")
     assert [f.resource for f in only.billed_not_found] == ["i-0dead"]
@@ -157,17 +185,21 @@ def test_tags_are_read_by_any_spelling() -> None:
 
 def test_a_month_by_tag_adds_up_with_what_nobody_owns() -> None:
     resources = [
-        found("i-0a", tags={"owner": "a", "app": "shop"}), found("i-0b", tags={"Name": "b"}),
+        found("i-0a", tags={"owner": "a", "app": "shop"}),
+        found("i-0b", tags={"Name": "b"}),
         found("i-0c", tags={"Owner": "a"}),
-    ]  # fmt: skip
+    ]
     rows = spend_by_tag(
-        resources, bill(item("i-0a", "10"), item("i-0b", "20"), item("i-0c", "5"),
-                        item("i-0dead", "3")), keys=("owner",),
-    )  # fmt: skip
+        resources,
+        bill(item("i-0a", "10"), item("i-0b", "20"), item("i-0c", "5"), item("i-0dead", "3")),
+        keys=("owner",),
+    )
     assert [(r.state, r.value, r.amount, r.count) for r in rows] == [
-        (Tagged.NO_RESOURCE, "", 62, 0), (Tagged.UNTAGGED, "", 20, 1), (Tagged.TAGGED, "a", 15, 2),
+        (Tagged.NO_RESOURCE, "", 62, 0),
+        (Tagged.UNTAGGED, "", 20, 1),
+        (Tagged.TAGGED, "a", 15, 2),
         (Tagged.NOT_FOUND, "", 3, 1),
-    ]  # fmt: skip
+    ]
 
 
 def test_without_an_account_the_bills_own_tags_are_taken() -> None:
@@ -194,8 +226,9 @@ names = st.sampled_from(["i-0a", "i-0b", "i-0c", "i-0d"])
 def test_spend_by_tag_always_adds_up_to_the_period(
     billed: list[tuple[str, str, str]], owned: list[tuple[str, str]], total: str
 ) -> None:
-    whole = bill(*(item(n, a, currency=c) for n, a, c in billed), total=total,
-                 currencies=("USD", "EUR"))  # fmt: skip
+    whole = bill(
+        *(item(n, a, currency=c) for n, a, c in billed), total=total, currencies=("USD", "EUR")
+    )
     rows = spend_by_tag([found(n, tags={"owner": o}) for n, o in owned], whole)
     for key in ("owner", "app"):
         for currency in ("USD", "EUR"):

@@ -196,8 +196,14 @@ def test_a_denied_collector_is_unknown_and_not_nothing() -> None:
         spend_total="10",
         period_closed=True,
     )
-    outcome = {"collector": "iam", "region": "", "outcome": "denied", "resources": 0, "calls": 1,
-               "missed": "iam: AccessDenied"}  # fmt: skip
+    outcome = {
+        "collector": "iam",
+        "region": "",
+        "outcome": "denied",
+        "resources": 0,
+        "calls": 1,
+        "missed": "iam: AccessDenied",
+    }
     lines = first_page.unseen(facts(audit, outcomes=(outcome,)))
     assert lines[0] == (
         "Audit of iam: denied (AccessDenied). What it holds is unknown, not nothing."
@@ -210,11 +216,24 @@ def test_a_denied_collector_is_unknown_and_not_nothing() -> None:
 def marked(word: str) -> Facts:
     """Return facts in which every free text is ``word``."""
     approval = ApprovalRow(word, word, "approved", word, word, NOON, NOON, NOON)
-    row = EvidenceRow(1, NOON, "audit", 1, "PASS", word, "ab" * 32, {
-        "collectors": {word: "denied"}, "notes": [word], "currency": word, "period": word,
-        "findings": [{"kind": word, "resource": word, "amount": "1", "sentence": word}],
-        "spend_by_service": {word: "1.5"}, "spend_total": "1.5",
-    })  # fmt: skip
+    row = EvidenceRow(
+        1,
+        NOON,
+        "audit",
+        1,
+        "PASS",
+        word,
+        "ab" * 32,
+        {
+            "collectors": {word: "denied"},
+            "notes": [word],
+            "currency": word,
+            "period": word,
+            "findings": [{"kind": word, "resource": word, "amount": "1", "sentence": word}],
+            "spend_by_service": {word: "1.5"},
+            "spend_total": "1.5",
+        },
+    )
     return facts(
         row,
         evidence(2, "preflight", questions=[{"question": word, "because": word, "remedy": word}]),

@@ -25,14 +25,21 @@ from qafila.workload.model import Objectives, Rollout
 from qafila.workload.timetable import Closed
 from qafila.workload.verdict import Judgement, Verdict
 
-ROLLOUT = Rollout(weights=[1, 5, 25, 50, 100], approve_above=25, minimum_requests=200,
-                  bake_seconds=10, deadline_minutes=10)  # fmt: skip
+ROLLOUT = Rollout(
+    weights=[1, 5, 25, 50, 100],
+    approve_above=25,
+    minimum_requests=200,
+    bake_seconds=10,
+    deadline_minutes=10,
+)
 STEPS = {step.weight: step for step in plan_steps(ROLLOUT)}
 NIGHT = Closed("outside business hours", datetime(2026, 11, 30, 7, tzinfo=UTC))
 ENOUGH = {
-    "step_requests": 500, "step_canary_requests": 20, "step_seconds": 30.0,
+    "step_requests": 500,
+    "step_canary_requests": 20,
+    "step_seconds": 30.0,
     "rollout_seconds": 60.0,
-}  # fmt: skip
+}
 
 
 def judged(verdict: Verdict) -> Judgement:
@@ -122,10 +129,15 @@ def test_decisions(
 
 
 situations = st.builds(
-    Situation, st.integers(0, 10_000), st.floats(0, 1e4), st.floats(0, 1e5),
-    st.integers(0, 9), st.integers(0, 9), st.sampled_from(Answered),
+    Situation,
+    st.integers(0, 10_000),
+    st.floats(0, 1e4),
+    st.floats(0, 1e5),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.sampled_from(Answered),
     st.sampled_from([None, NIGHT]),
-)  # fmt: skip
+)
 steps = st.sampled_from(list(STEPS.values()))
 
 
@@ -159,16 +171,19 @@ def test_the_deadline_stands_still_only_for_what_could_go_up(
         assert situation.closed is not None
         open_now = replace(situation, closed=None, rollout_seconds=0.0)
         assert decide(step, open_now, judged(verdict), ROLLOUT).action in (
-            Action.PASS, Action.ASK, Action.HOLD
-        )  # fmt: skip
+            Action.PASS,
+            Action.ASK,
+            Action.HOLD,
+        )
 
 
 @given(steps, situations, st.sampled_from(Verdict))
 def test_past_the_deadline_nothing_goes_on(
     step: Step, situation: Situation, verdict: Verdict
 ) -> None:
-    late = Situation(situation.step_requests, situation.step_seconds, 600.0,
-                     0, 5, situation.answered)  # fmt: skip
+    late = Situation(
+        situation.step_requests, situation.step_seconds, 600.0, 0, 5, situation.answered
+    )
     assert decide(step, late, judged(verdict), ROLLOUT).action is Action.ABORT
 
 
@@ -208,9 +223,10 @@ def test_a_plan_that_cannot_be_through_in_time_says_the_hours() -> None:
     none = forecast(steps, ROLLOUT, calibration=measured, requests_per_s=0, limits=Limits())
     assert "for ever" in (too_slow(none, ROLLOUT) or "")
     hopeless = replace(measured, bad_share=0.9)
-    assert forecast(
-        steps, ROLLOUT, calibration=hopeless, requests_per_s=80, limits=Limits()
-    ).likely >= quick.least  # fmt: skip
+    assert (
+        forecast(steps, ROLLOUT, calibration=hopeless, requests_per_s=80, limits=Limits()).likely
+        >= quick.least
+    )
 
 
 def test_the_limits_are_those_of_the_workload() -> None:

@@ -30,21 +30,35 @@ def cells(table: Table, column: str) -> list[str]:
 @pytest.mark.parametrize(
     ("facts", "verdict", "says"),
     [
-        (promoted(), "PASS",
-         "Promoted: 0 of 500 requests failed for users (3 saved by a retry); bad answers under "
-         "5.3 % proven."),
-        (taken_back(), "FAIL",
-         "Taken back from 50 %, on the baseline 12.1 ms after the decision. Why: errors: canary 9 "
-         "of 50, baseline 0 of 50 (E = 812 ≥ 400)."),
+        (
+            promoted(),
+            "PASS",
+            "Promoted: 0 of 500 requests failed for users (3 saved by a retry); bad answers under "
+            "5.3 % proven.",
+        ),
+        (
+            taken_back(),
+            "FAIL",
+            "Taken back from 50 %, on the baseline 12.1 ms after the decision. Why: errors: canary "
+            "9 of 50, baseline 0 of 50 (E = 812 ≥ 400).",
+        ),
         (rollout(), "INCONCLUSIVE", "It has not ended yet at 50 %: looks on."),
         (rollout(looks=()), "INCONCLUSIVE", "It has not ended yet"),
-        (rollout(row(7, "rollback", seconds_to_zero=4.5, why="lease lapsed")), "ERROR",
-         "Its process ended without a word; taken back from 50 %, on the baseline 4.5 s after the "
-         "decision. Why: lease lapsed."),
-        (rollout(row(9, "rollout", "INCONCLUSIVE", says="docs g1: too little traffic."), looks=()),
-         "INCONCLUSIVE", "Taken back before any user met it. Why: too little traffic."),
+        (
+            rollout(row(7, "rollback", seconds_to_zero=4.5, why="lease lapsed")),
+            "ERROR",
+            "Its process ended without a word; taken back from 50 %, on the baseline 4.5 s after "
+            "the decision. Why: lease lapsed.",
+        ),
+        (
+            rollout(
+                row(9, "rollout", "INCONCLUSIVE", says="docs g1: too little traffic."), looks=()
+            ),
+            "INCONCLUSIVE",
+            "Taken back before any user met it. Why: too little traffic.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_end_and_its_reason_are_one_sentence(
     facts: RolloutFacts, verdict: str, says: str
 ) -> None:
@@ -107,9 +121,16 @@ def test_each_person_who_answered_has_a_line() -> None:
 
 
 def test_a_way_back_without_a_ledger_stands_where_it_was_gone() -> None:
-    row_ = row(40, "rollback", seconds_to_zero=0.01, why="errors.", by="card",
-               done_at=at(7).isoformat(), old_side="every write is there.",
-               not_shown=["A DNS record shows no request."])  # fmt: skip
+    row_ = row(
+        40,
+        "rollback",
+        seconds_to_zero=0.01,
+        why="errors.",
+        by="card",
+        done_at=at(7).isoformat(),
+        old_side="every write is there.",
+        not_shown=["A DNS record shows no request."],
+    )
     facts = rollout(row_)
     assert [m.at for m in story.moments(facts) if m.kind == "back"] == [at(7)]
     table = tables.ways_back(facts)
@@ -132,12 +153,31 @@ def test_of_tenants_evidence_keeps_the_number_and_not_who_they_are() -> None:
 
 
 def test_the_plan_says_what_proof_was_to_take() -> None:
-    facts = rollout(row(9, "rollout", "PASS", plan=[
-        {"weight": 1, "must_prove": False, "requests_to_prove": None, "seconds_to_prove": None,
-         "requests_under_objectives": None, "hours_to_prove": None},
-        {"weight": 25, "must_prove": True, "requests_to_prove": 5000, "seconds_to_prove": 50.0,
-         "requests_under_objectives": 900, "hours_to_prove": 0.0025},
-    ]))  # fmt: skip
+    facts = rollout(
+        row(
+            9,
+            "rollout",
+            "PASS",
+            plan=[
+                {
+                    "weight": 1,
+                    "must_prove": False,
+                    "requests_to_prove": None,
+                    "seconds_to_prove": None,
+                    "requests_under_objectives": None,
+                    "hours_to_prove": None,
+                },
+                {
+                    "weight": 25,
+                    "must_prove": True,
+                    "requests_to_prove": 5000,
+                    "seconds_to_prove": 50.0,
+                    "requests_under_objectives": 900,
+                    "hours_to_prove": 0.0025,
+                },
+            ],
+        )
+    )
     plan = tables.plan(facts)
     assert cells(plan, "requests by ratio") == ["none are enough", "5,000"]
     assert cells(plan, "time") == ["–", "9.0 s"]
@@ -151,8 +191,9 @@ def test_what_could_not_be_seen_is_listed() -> None:
     )
     unseen = tables.unseen(facts)
     assert unseen[:2] == [
-        "A DNS record shows no request.", "1 of 2 looks saw nothing: the log is gone",
-    ]  # fmt: skip
+        "A DNS record shows no request.",
+        "1 of 2 looks saw nothing: the log is gone",
+    ]
     assert any("no drill" in line for line in unseen)
 
 
@@ -167,26 +208,70 @@ def test_the_timeline_tells_questions_answers_holds_and_the_way_back() -> None:
 
 def test_the_page_loads_nothing_and_runs_nothing() -> None:
     seen = Seen(render_rollout(promoted()))
-    assert not seen.tags.keys() & {"script", "link", "iframe", "object", "embed", "base", "form",
-                                   "img"}  # fmt: skip
+    assert not seen.tags.keys() & {
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "img",
+    }
     assert not [name for name in seen.attributes if name.startswith("on")]
     assert not seen.addresses
 
 
 def marked(word: str) -> RolloutFacts:
     """Return facts in which every free text is ``word``."""
-    asked = Asked(word, word, word, "approved", word, word, at(1), at(9), at(2), 1, word,
-                  (Answer(word, "approve", word, at(2)),))  # fmt: skip
+    asked = Asked(
+        word,
+        word,
+        word,
+        "approved",
+        word,
+        word,
+        at(1),
+        at(9),
+        at(2),
+        1,
+        word,
+        (Answer(word, "approve", word, at(2)),),
+    )
     steps = [{"step": word, "weight": 5, "verdict": word, "sentence": word, "requests": 1}]
-    end = row(8, "rollout", "FAIL", says=word, steps=steps, blind=[word], shadow={word: word},
-              calibration={"p95_ms": 2.0}, plan=[{"weight": 5, "must_prove": True}])  # fmt: skip
+    end = row(
+        8,
+        "rollout",
+        "FAIL",
+        says=word,
+        steps=steps,
+        blind=[word],
+        shadow={word: word},
+        calibration={"p95_ms": 2.0},
+        plan=[{"weight": 5, "must_prove": True}],
+    )
     return rollout(
-        end, row(9, "rollback", says=word, why=word), rollout=word, workload=word, owner=word,
-        criticality=word, approvals=(asked,), looks=[look(1, 5, word, sentence=word)],
-        holds=[Span(NOON, at(1), word)], others=[word],
-        costs=[{"what": word, "quantity": 1.0, "unit": word, "amount": "1", "currency": word,
-                "state": word}],
-    )  # fmt: skip
+        end,
+        row(9, "rollback", says=word, why=word),
+        rollout=word,
+        workload=word,
+        owner=word,
+        criticality=word,
+        approvals=(asked,),
+        looks=[look(1, 5, word, sentence=word)],
+        holds=[Span(NOON, at(1), word)],
+        others=[word],
+        costs=[
+            {
+                "what": word,
+                "quantity": 1.0,
+                "unit": word,
+                "amount": "1",
+                "currency": word,
+                "state": word,
+            }
+        ],
+    )
 
 
 @settings(max_examples=12, deadline=None)
@@ -220,8 +305,15 @@ def test_a_run_shows_the_same_sentence_steps_picture_and_the_next_command() -> N
 
 
 def test_a_table_of_markdown_holds_whatever_a_sentence_says() -> None:
-    facts = rollout(row(9, "rollout", "FAIL", says="a | b\n<img>", steps=[
-        {"step": "5 %", "weight": 5, "verdict": "FAIL", "sentence": "a | b\n<img>"}]))  # fmt: skip
+    facts = rollout(
+        row(
+            9,
+            "rollout",
+            "FAIL",
+            says="a | b\n<img>",
+            steps=[{"step": "5 %", "weight": 5, "verdict": "FAIL", "sentence": "a | b\n<img>"}],
+        )
+    )
     lines = Artifacts(facts).verdict.splitlines()
     row_line = next(line for line in lines if line.startswith("| 5 %"))
     assert row_line == r"| 5 % | 5 % | not measured | FAIL | a \| b &lt;img&gt; |"
@@ -229,8 +321,13 @@ def test_a_table_of_markdown_holds_whatever_a_sentence_says() -> None:
 
 def test_copies_of_a_shadow_stage_are_not_users_on_the_canary() -> None:
     copies = {"baseline": {}, "candidate": {"requests": 28, "bad": 0}}
-    shown = tables.weights(rollout(looks=(
-        look(1, 0, "A/A", counts={}), look(2, 0, "shadow", observed=0.0, counts=copies),
-        look(3, 50),
-    )))  # fmt: skip
+    shown = tables.weights(
+        rollout(
+            looks=(
+                look(1, 0, "A/A", counts={}),
+                look(2, 0, "shadow", observed=0.0, counts=copies),
+                look(3, 50),
+            )
+        )
+    )
     assert cells(shown, "seen") == ["–", "copies alone", "50.0 %"]

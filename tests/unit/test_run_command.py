@@ -47,9 +47,12 @@ def test_control_c_says_that_the_run_goes_on_and_where(
     ],
 )
 def test_a_rollback_that_is_not_proven_says_its_sentence_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verdict: Verdict,
-    acknowledged_s: float | None, error: type[QafilaError],
-) -> None:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verdict: Verdict,
+    acknowledged_s: float | None,
+    error: type[QafilaError],
+) -> None:
     sentence = "docs: all traffic is on the baseline, but the pointer row was not moved."
     outcome = RolledBack(
         "docs", (1,), False, 25, 0, 0.1, acknowledged_s, 0, 0, verdict, sentence, "why"

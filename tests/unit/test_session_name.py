@@ -53,10 +53,12 @@ def test_a_command_of_the_shell_names_its_sessions() -> None:
 
 
 @given(
-    what=st.text(max_size=80), workload=st.text(max_size=120),
-    generation=st.none() | st.integers(1, 10**9), worker=st.none() | st.integers(1, 64),
+    what=st.text(max_size=80),
+    workload=st.text(max_size=120),
+    generation=st.none() | st.integers(1, 10**9),
+    worker=st.none() | st.integers(1, 64),
     room=st.sampled_from(["", LEDGER]),
-)  # fmt: skip
+)
 def test_a_name_is_always_ours_and_never_cut_by_postgresql(
     what: str, workload: str, generation: int | None, worker: int | None, room: str
 ) -> None:

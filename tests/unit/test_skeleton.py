@@ -11,8 +11,22 @@ from qafila.ledger.approvers import person, refusal
 from qafila.text.skeleton import hidden_characters, look_alike
 
 NAMES = ("Amal", "Badr", "Chaima", "Driss", "Idris Hamdi", "Zoe", "Нина")
-FORMAT = ("\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u202e", "\u00ad", "\u061c", "\x00",
-          "\u180e", "\u3164", "\ufe0f", "\u034f", "\U000e0061")  # fmt: skip
+FORMAT = (
+    "\u200b",
+    "\u200c",
+    "\u200d",
+    "\u2060",
+    "\ufeff",
+    "\u202e",
+    "\u00ad",
+    "\u061c",
+    "\x00",
+    "\u180e",
+    "\u3164",
+    "\ufe0f",
+    "\u034f",
+    "\U000e0061",
+)
 MANY = 4  # a pair of the table with fewer is no evidence of what either looks like
 
 
@@ -23,12 +37,25 @@ def second(by: str, first: str) -> str | None:
 @pytest.mark.parametrize(
     ("by", "first"),
     [
-        ("Аmal", "Amal"), ("Amаl", "Amal"), ("Αmal", "Amal"), ("AmaI", "Amal"), ("Ama1", "Amal"),
-        ("Arnal", "Amal"), ("Ａｍａｌ", "Amal"), ("𝐀𝐦𝐚𝐥", "Amal"), ("ΗANA", "hana"),
-        ("Ηana", "Hana"), ("НИНА", "Нина"), ("AMAL", "Amal"), ("a m a l", "Amal"),
-        ("Z0e", "Zoe"), ("Ｚｏｅ", "ZOE"), ("Idrıs", "Idris"), ("Badг", "Badr"),
+        ("Аmal", "Amal"),
+        ("Amаl", "Amal"),
+        ("Αmal", "Amal"),
+        ("AmaI", "Amal"),
+        ("Ama1", "Amal"),
+        ("Arnal", "Amal"),
+        ("Ａｍａｌ", "Amal"),
+        ("𝐀𝐦𝐚𝐥", "Amal"),
+        ("ΗANA", "hana"),
+        ("Ηana", "Hana"),
+        ("НИНА", "Нина"),
+        ("AMAL", "Amal"),
+        ("a m a l", "Amal"),
+        ("Z0e", "Zoe"),
+        ("Ｚｏｅ", "ZOE"),
+        ("Idrıs", "Idris"),
+        ("Badг", "Badr"),
     ],
-)  # fmt: skip
+)
 def test_who_looks_the_same_does_not_approve_twice(by: str, first: str) -> None:
     assert "has approved already" in (second(by, first) or "")
     assert "has approved already" in (second(first, by) or "")

@@ -62,12 +62,16 @@ def test_a_table_on_a_narrow_terminal_loses_nothing(monkeypatch: pytest.MonkeyPa
 
 def test_an_audit_shows_what_costs_money_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(
-        capsys, "audit", "74 resources.",
-        billed_not_found=[{"amount": "142.848", "currency": "USD"},
-                          {"amount": "1", "currency": "EUR"}],
+        capsys,
+        "audit",
+        "74 resources.",
+        billed_not_found=[
+            {"amount": "142.848", "currency": "USD"},
+            {"amount": "1", "currency": "EUR"},
+        ],
         found_not_billed=[{}],
         findings=[{"kind": "untagged gpu"}, {"kind": "orphan disk"}, {"kind": "idle instance"}],
-    )  # fmt: skip
+    )
     assert lines[0].startswith("  1 audit         74 resources.")
     assert (
         lines[1].strip() == "! billed but not found: 142.85 USD + 1.00 EUR  "

@@ -20,19 +20,32 @@ from qafila.workload.model import Rollout
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ROLLOUT = Rollout(weights=[5, 25, 50, 100], approve_above=25, minimum_requests=200, bake_seconds=30)
 SO_FAR = SoFar(
-    rollout="docs-g1-e4", began_at=NOON, looked_at=NOON + timedelta(seconds=60), looks=60,
-    step="25 %", weight=25, verdict="INCONCLUSIVE", sentence="looks on.",
+    rollout="docs-g1-e4",
+    began_at=NOON,
+    looked_at=NOON + timedelta(seconds=60),
+    looks=60,
+    step="25 %",
+    weight=25,
+    verdict="INCONCLUSIVE",
+    sentence="looks on.",
     e_values={"errors": 1.2, "tenant": 3.4, "fine": 7.0, "under": 0.1},
-    baseline_requests=4500, baseline_bad=225, candidate_requests=1500, candidate_bad=75,
+    baseline_requests=4500,
+    baseline_bad=225,
+    candidate_requests=1500,
+    candidate_bad=75,
     requests_per_s=100.0,
-)  # fmt: skip
+)
 
 
 def stand(so_far: SoFar = SO_FAR, *, led: bool = True, held: bool = False) -> Standing:
     return standing(
-        so_far, led=led, held=held, steps=plan_steps(ROLLOUT, shadow=True), rollout=ROLLOUT,
+        so_far,
+        led=led,
+        held=held,
+        steps=plan_steps(ROLLOUT, shadow=True),
+        rollout=ROLLOUT,
         limits=Limits(),
-    )  # fmt: skip
+    )
 
 
 def test_a_quiet_canary_is_safe_and_its_next_weight_waits_for_a_person() -> None:
@@ -78,15 +91,23 @@ def test_without_traffic_nobody_knows_how_long() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(["errors", "tenant", "fine", "under"]),
-                    st.floats(0, 1e300), max_size=4),
-    st.integers(0, 10**9), st.floats(0, 1), st.none() | st.floats(1e-3, 1e6),
-)  # fmt: skip
+    st.dictionaries(
+        st.sampled_from(["errors", "tenant", "fine", "under"]), st.floats(0, 1e300), max_size=4
+    ),
+    st.integers(0, 10**9),
+    st.floats(0, 1),
+    st.none() | st.floats(1e-3, 1e6),
+)
 def test_harm_that_is_proven_is_never_called_safe(
     e: dict[str, float], requests: int, bad: float, pace: float | None
 ) -> None:
-    one = replace(SO_FAR, e_values=e, candidate_requests=requests,
-                  candidate_bad=int(requests * bad), requests_per_s=pace)  # fmt: skip
+    one = replace(
+        SO_FAR,
+        e_values=e,
+        candidate_requests=requests,
+        candidate_bad=int(requests * bad),
+        requests_per_s=pace,
+    )
     now = stand(one)
     assert (now.safety is Safety.SAFE) == (now.e_harm < now.promote_at)
     assert now.next.seconds is None or now.next.seconds >= 0
@@ -94,14 +115,25 @@ def test_harm_that_is_proven_is_never_called_safe(
 
 def status(**changes: Any) -> Any:
     given: dict[str, Any] = {
-        "workload": "docs", "owner": "search@example.org", "criticality": "low",
-        "generation": SimpleNamespace(number=1, phase="canary"), "candidate_percent": 25,
-        "router_problem": None, "waits_for": (), "last_look": None, "lease": None,
-        "drill_seconds": 0.012, "drilled_at": NOON - timedelta(hours=3),
-        "certificate_until": NOON + timedelta(days=7), "watchdog_age_s": 1.2, "canary": stand(),
-        "latest": None, "next_step": None, "held": None,
+        "workload": "docs",
+        "owner": "search@example.org",
+        "criticality": "low",
+        "generation": SimpleNamespace(number=1, phase="canary"),
+        "candidate_percent": 25,
+        "router_problem": None,
+        "waits_for": (),
+        "last_look": None,
+        "lease": None,
+        "drill_seconds": 0.012,
+        "drilled_at": NOON - timedelta(hours=3),
+        "certificate_until": NOON + timedelta(days=7),
+        "watchdog_age_s": 1.2,
+        "canary": stand(),
+        "latest": None,
+        "next_step": None,
+        "held": None,
         "settle_from": None,
-    }  # fmt: skip
+    }
     return SimpleNamespace(**{**given, **changes})
 
 
@@ -111,12 +143,20 @@ def lines(**changes: Any) -> dict[str, str]:
 
 def test_the_screen_as_an_operator_reads_it() -> None:
     question = SimpleNamespace(
-        id="canary-7", subject="docs above 25 %", expires_at=NOON + timedelta(minutes=41),
+        id="canary-7",
+        subject="docs above 25 %",
+        expires_at=NOON + timedelta(minutes=41),
         progress="2 different persons are needed: approved by Amal",
-    )  # fmt: skip
+    )
     shown = lines(waits_for=(question,))
-    assert list(shown) == ["docs", "waits for you", "since 12:00", "last look", "if it goes wrong",
-                           "next"]  # fmt: skip
+    assert list(shown) == [
+        "docs",
+        "waits for you",
+        "since 12:00",
+        "last look",
+        "if it goes wrong",
+        "next",
+    ]
     assert shown["docs"] == (
         "canary g1 25 %, judging, safe · low criticality · owner search@example.org"
     )
@@ -140,19 +180,41 @@ def test_the_screen_as_an_operator_reads_it() -> None:
     [
         ({"watchdog_age_s": None}, "if it goes wrong", "no watchdog has ever looked"),
         ({"watchdog_age_s": 400.0}, "if it goes wrong", "watchdog SILENT for 7 min"),
-        ({"certificate_until": None, "drill_seconds": None}, "if it goes wrong",
-         "rollback NOT drilled"),
+        (
+            {"certificate_until": None, "drill_seconds": None},
+            "if it goes wrong",
+            "rollback NOT drilled",
+        ),
         ({"held": "a freeze until Mon"}, "next", "not before it may rise: a freeze until Mon"),
         ({"canary": stand(led=False)}, "docs", "nobody leads it"),
-        ({"candidate_percent": None, "router_problem": "no answer"}, "docs",
-         "25 % (router: no answer)"),
-        ({"canary": stand(replace(SO_FAR, baseline_requests=0, candidate_requests=0,
-                                  baseline_bad=0, candidate_bad=0, requests_per_s=None))},
-         "next", "there is no traffic now"),
-        ({"canary": stand(replace(SO_FAR, step="bake at 100 %", weight=100))}, "next",
-         "the pointer row moves"),
+        (
+            {"candidate_percent": None, "router_problem": "no answer"},
+            "docs",
+            "25 % (router: no answer)",
+        ),
+        (
+            {
+                "canary": stand(
+                    replace(
+                        SO_FAR,
+                        baseline_requests=0,
+                        candidate_requests=0,
+                        baseline_bad=0,
+                        candidate_bad=0,
+                        requests_per_s=None,
+                    )
+                )
+            },
+            "next",
+            "there is no traffic now",
+        ),
+        (
+            {"canary": stand(replace(SO_FAR, step="bake at 100 %", weight=100))},
+            "next",
+            "the pointer row moves",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_well_is_said(changes: dict[str, Any], label: str, says: str) -> None:
     assert says in lines(**changes)[label]
 
@@ -160,9 +222,12 @@ def test_what_is_not_well_is_said(changes: dict[str, Any], label: str, says: str
 def test_without_a_canary_the_newest_result_and_the_next_command() -> None:
     latest = SimpleNamespace(recorded_at=NOON, sentence="drill is PASS.")
     shown = lines(
-        canary=None, generation=SimpleNamespace(number=1, phase="drilled"), candidate_percent=0,
-        latest=latest, next_step="canary-cutover",
-    )  # fmt: skip
+        canary=None,
+        generation=SimpleNamespace(number=1, phase="drilled"),
+        candidate_percent=0,
+        latest=latest,
+        next_step="canary-cutover",
+    )
     assert shown["docs"].startswith("drilled g1, candidate gets 0 %")
     assert shown["since 12:00"] == "drill is PASS."
     assert shown["next"] == "qafila run canary-cutover docs"
@@ -170,14 +235,18 @@ def test_without_a_canary_the_newest_result_and_the_next_command() -> None:
 
 @pytest.mark.parametrize(
     ("hours", "says"),
-    [(-1, "qafila settle docs --by NAME"),
-     (5, "from 24 Nov 17:00 UTC on: qafila settle docs --by NAME")],
-)  # fmt: skip
+    [
+        (-1, "qafila settle docs --by NAME"),
+        (5, "from 24 Nov 17:00 UTC on: qafila settle docs --by NAME"),
+    ],
+)
 def test_what_is_promoted_can_be_settled_and_from_when(hours: int, says: str) -> None:
     shown = lines(
-        canary=None, generation=SimpleNamespace(number=1, phase="promoted"), candidate_percent=100,
+        canary=None,
+        generation=SimpleNamespace(number=1, phase="promoted"),
+        candidate_percent=100,
         settle_from=NOON + timedelta(hours=hours),
-    )  # fmt: skip
+    )
     assert shown["next"] == says
     assert "qafila rollback docs" in shown["if it goes wrong"]
 
@@ -195,10 +264,15 @@ def test_after_a_rollback_the_next_generation_and_no_way_back_from_nothing() -> 
 
 def test_while_a_question_waits_the_phase_is_not_to_be_run_again() -> None:
     question = SimpleNamespace(
-        id="decision-docs-g1", subject="architecture", expires_at=NOON + timedelta(minutes=5),
+        id="decision-docs-g1",
+        subject="architecture",
+        expires_at=NOON + timedelta(minutes=5),
         progress="",
-    )  # fmt: skip
+    )
     assert "next" not in lines(
-        canary=None, generation=SimpleNamespace(number=1, phase="audited"),
-        candidate_percent=0, waits_for=(question,), next_step="target-architecture",
-    )  # fmt: skip
+        canary=None,
+        generation=SimpleNamespace(number=1, phase="audited"),
+        candidate_percent=0,
+        waits_for=(question,),
+        next_step="target-architecture",
+    )

@@ -123,8 +123,9 @@ def test_holm_calls_what_the_step_down_procedure_calls(raw: list[float], alpha: 
 def test_classes_are_compared_together() -> None:
     generator = np.random.default_rng(6)
     old = {name: generator.random(60) for name in "abcd"}
-    pairs = {n: (list(v + generator.normal(0.2 * (n == "a"), 0.2, 60)), list(v))
-             for n, v in old.items()}  # fmt: skip
+    pairs = {
+        n: (list(v + generator.normal(0.2 * (n == "a"), 0.2, 60)), list(v)) for n, v in old.items()
+    }
     found = compare_classes(pairs, seed=1)
     assert list(found) == list("abcd")
     assert found["a"].adjusted_p_value < 0.01

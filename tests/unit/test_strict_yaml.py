@@ -43,9 +43,14 @@ def test_every_repeated_key_is_named_with_its_path() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1: a\n0x1: b\n", "yes: a\ntrue: b\n", "a: 1\n'a': 2\n", "~: 1\nnull: 2\n",
-     "x: &x {a: 1}\ny:\n  <<: *x\n  <<: *x\n"],
-)  # fmt: skip
+    [
+        "1: a\n0x1: b\n",
+        "yes: a\ntrue: b\n",
+        "a: 1\n'a': 2\n",
+        "~: 1\nnull: 2\n",
+        "x: &x {a: 1}\ny:\n  <<: *x\n  <<: *x\n",
+    ],
+)
 def test_keys_that_are_equal_once_read_are_the_same_key(text: str) -> None:
     assert len(problems(text)) == 1
 
@@ -53,8 +58,10 @@ def test_keys_that_are_equal_once_read_are_the_same_key(text: str) -> None:
 def test_a_merged_key_may_be_overridden_and_an_alias_used_twice() -> None:
     text = "base: &b {a: 1, c: 2}\none: {<<: *b, a: 3}\ntwo: [*b, *b]\n"
     assert load_yaml(text, "x") == {
-        "base": {"a": 1, "c": 2}, "one": {"a": 3, "c": 2}, "two": [{"a": 1, "c": 2}] * 2,
-    }  # fmt: skip
+        "base": {"a": 1, "c": 2},
+        "one": {"a": 3, "c": 2},
+        "two": [{"a": 1, "c": 2}] * 2,
+    }
 
 
 def test_a_repeated_key_in_an_anchor_is_told_once() -> None:
@@ -72,11 +79,16 @@ def test_lines_count_from_where_the_text_begins() -> None:
         ("{a: " * 100_000, "nested more than 50 levels deep"),
         ("- " * 100_000 + "a", "nested more than 50 levels deep"),
         ("".join(" " * n + "a:\n" for n in range(1_000)), "is nested more than 50 levels deep"),
-        ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
-         "aliases unfold to more than 100000 values"),
-        ("a0: &a0 {k: v}\n"
-         + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60)),
-         "aliases unfold to more than 100000 values"),
+        (
+            "a0: &a0 [x]\n"
+            + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60)),
+            "aliases unfold to more than 100000 values",
+        ),
+        (
+            "a0: &a0 {k: v}\n"
+            + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60)),
+            "aliases unfold to more than 100000 values",
+        ),
         ("&a [*a]", "aliases unfold"),
         ("&a {k: *a}", "aliases unfold"),
         ("1" + ":5" * 500_000, "line 1 has a number of more than 400 characters"),
@@ -90,7 +102,7 @@ def test_lines_count_from_where_the_text_begins() -> None:
         ("a: !!python/object/apply:os.system [id]", "cannot be read as YAML"),
         ("a: \x07", "cannot be read as YAML"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_read_honestly_is_refused_at_once(text: str, words: str) -> None:
     began = time.monotonic()
     with pytest.raises(BadInput, match=re.escape(words)):

@@ -14,9 +14,13 @@ from qafila.workload.model import Rollout
 from qafila.workload.timetable import Closed, Freeze, Windows, after_open_time, closed
 
 CASABLANCA = Windows.model_validate(
-    {"timezone": "Africa/Casablanca", "days": ["mon", "tue", "wed", "thu", "fri"],
-     "from": "08:00", "to": "18:00"}
-)  # fmt: skip
+    {
+        "timezone": "Africa/Casablanca",
+        "days": ["mon", "tue", "wed", "thu", "fri"],
+        "from": "08:00",
+        "to": "18:00",
+    }
+)
 NIGHT = Windows.model_validate(
     {"timezone": "Europe/Paris", "days": ["sat"], "from": "22:00", "to": "04:00"}
 )
@@ -82,21 +86,25 @@ some_windows = st.builds(
     lambda zone, days, begin, end: Windows.model_validate(
         {"timezone": zone, "days": days, "from": begin, "to": end}
     ),
-    st.sampled_from(["UTC", "Africa/Casablanca", "Europe/Paris", "America/New_York",
-                     "Australia/Lord_Howe"]),
-    st.lists(st.sampled_from(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]), min_size=1,
-             unique=True),
-    clocks, clocks,
-)  # fmt: skip
+    st.sampled_from(
+        ["UTC", "Africa/Casablanca", "Europe/Paris", "America/New_York", "Australia/Lord_Howe"]
+    ),
+    st.lists(
+        st.sampled_from(["mon", "tue", "wed", "thu", "fri", "sat", "sun"]), min_size=1, unique=True
+    ),
+    clocks,
+    clocks,
+)
 some_freezes = st.lists(
     st.builds(
         lambda at, hours: Freeze.model_validate(
             {"from": at, "to": at + timedelta(hours=hours), "why": "frozen"}
         ),
-        moments, st.integers(1, 2000),
+        moments,
+        st.integers(1, 2000),
     ),
     max_size=3,
-)  # fmt: skip
+)
 
 
 @given(moments, some_windows, some_freezes)
@@ -156,12 +164,32 @@ def test_a_deadline_skips_the_night() -> None:
         ({"windows": {"from": "8 am"}}, "from"),
         ({"windows": {"days": []}}, "days"),
         ({"windows": {"opens": "08:00"}}, "opens"),
-        ({"freezes": [{"from": "2026-12-24T00:00:00", "to": "2026-12-26T00:00:00+01:00",
-                       "why": "no offset"}]}, "timezone"),
-        ({"freezes": [{"from": "2026-12-26T00:00:00+01:00", "to": "2026-12-24T00:00:00+01:00",
-                       "why": "back to front"}]}, "to must be after from"),
+        (
+            {
+                "freezes": [
+                    {
+                        "from": "2026-12-24T00:00:00",
+                        "to": "2026-12-26T00:00:00+01:00",
+                        "why": "no offset",
+                    }
+                ]
+            },
+            "timezone",
+        ),
+        (
+            {
+                "freezes": [
+                    {
+                        "from": "2026-12-26T00:00:00+01:00",
+                        "to": "2026-12-24T00:00:00+01:00",
+                        "why": "back to front",
+                    }
+                ]
+            },
+            "to must be after from",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_a_file_may_not_say(part: dict[str, object], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Rollout.model_validate(part)

@@ -93,8 +93,14 @@ def outcome(name: str = "night shift", text: str = "how long is a cache kept") -
     """Return a climb of all rungs; ``name`` stands wherever data names something, ``text`` says."""
     ok, unsure = Verdict.PASS, Verdict.INCONCLUSIVE
     found = judged(ok, f"all of it holds for {name}.")
-    pair = {"delta": 0.02, "ci_low": 0.01, "ci_high": 0.03, "p_value": 0.001, "pairs": 900,
-            "smallest_effect": 0.01}  # fmt: skip
+    pair = {
+        "delta": 0.02,
+        "ci_low": 0.01,
+        "ci_high": 0.03,
+        "p_value": 0.001,
+        "pairs": 900,
+        "smallest_effect": 0.01,
+    }
     lost = {
         "query": text,
         "known answer": f"1. a: {text}; 2. b: other",
@@ -102,83 +108,215 @@ def outcome(name: str = "night shift", text: str = "how long is a cache kept") -
         "baseline's first three": f"1. a: {text}; 2. c: third",
         "candidate's first three": "none",
     }
-    asked = {"prompt": name, "class": name, "asked": text, "baseline": text, "candidate": "no",
-             "why": text, "format": ""}  # fmt: skip
-    reader = {"rows": 900, "allowed": 90, "shown": 0, "hidden": 0, "searches": 20, "hits": 200,
-              "returned": 0, "recall_at_10": 0.98, "ci_low": 0.95, "ci_high": 1.0}  # fmt: skip
-    recall = {"rows": 90, "of": 900, "kind": "group", "recall_at_10": 0.97, "ci_low": 0.94,
-              "ci_high": 0.99, "queries": 60, "p50_ms": 1.5, "exact_p50_ms": 9.0,
-              "at_least": 0.9}  # fmt: skip
+    asked = {
+        "prompt": name,
+        "class": name,
+        "asked": text,
+        "baseline": text,
+        "candidate": "no",
+        "why": text,
+        "format": "",
+    }
+    reader = {
+        "rows": 900,
+        "allowed": 90,
+        "shown": 0,
+        "hidden": 0,
+        "searches": 20,
+        "hits": 200,
+        "returned": 0,
+        "recall_at_10": 0.98,
+        "ci_low": 0.95,
+        "ci_high": 1.0,
+    }
+    recall = {
+        "rows": 90,
+        "of": 900,
+        "kind": "group",
+        "recall_at_10": 0.97,
+        "ci_low": 0.94,
+        "ci_high": 0.99,
+        "queries": 60,
+        "p50_ms": 1.5,
+        "exact_p50_ms": 9.0,
+        "at_least": 0.9,
+    }
 
     def finding(kind: Rung, **more: Any) -> Finding:
         given = {"judgement": found, "compared": f"{kind} with {name}", "on": "900 rows", **more}
         return Finding(kind, **{"smallest_effect": f"one {name}", "seconds": 1.5, **given})
 
-    return Outcome([
-        finding(Rung.KEYS, parts={f"readers: {name}": found},
+    return Outcome(
+        [
+            finding(
+                Rung.KEYS,
+                parts={f"readers: {name}": found},
                 details=[Detail("What differs", [{"document": name, "fault": "stale"}])],
-                figures={"keys": {"rows": 900}}),
-        finding(Rung.CONTENT),
-        finding(Rung.MEANING, figures={"meaning": {"tolerance": 1e-4}},
-                series={"distance": [{"share": 0.5, "distance": 0.0},
-                                     {"share": 1.0, "distance": 0.3}]}),
-        NotApplicable(Rung.NEIGHBOURS, f"there is no old index: {text}"),
-        finding(Rung.INDEX, parts={f"readers of {name}": found, "all rows": found},
-                figures={"recall_at_10": 0.99, "recall_ci": [0.97, 1.0], "recall_queries": 60,
-                         "index": {"filters": {"all rows": recall, f"readers of {name}": recall}}},
-                series={"recall_by_share": [{"filter": "all rows", "share": 1.0, "recall": 0.99}]}),
-        finding(Rung.QUALITY,
+                figures={"keys": {"rows": 900}},
+            ),
+            finding(Rung.CONTENT),
+            finding(
+                Rung.MEANING,
+                figures={"meaning": {"tolerance": 1e-4}},
+                series={
+                    "distance": [{"share": 0.5, "distance": 0.0}, {"share": 1.0, "distance": 0.3}]
+                },
+            ),
+            NotApplicable(Rung.NEIGHBOURS, f"there is no old index: {text}"),
+            finding(
+                Rung.INDEX,
+                parts={f"readers of {name}": found, "all rows": found},
+                figures={
+                    "recall_at_10": 0.99,
+                    "recall_ci": [0.97, 1.0],
+                    "recall_queries": 60,
+                    "index": {"filters": {"all rows": recall, f"readers of {name}": recall}},
+                },
+                series={"recall_by_share": [{"filter": "all rows", "share": 1.0, "recall": 0.99}]},
+            ),
+            finding(
+                Rung.QUALITY,
                 parts={"nDCG@10": found, f"class {name}": judged(unsure, f"{name}: too few.")},
                 others={"vector_only": judged(Verdict.FAIL, "worse.")},
-                details=[Detail("Where the candidate lost most", [lost] * 15),
-                         Detail("By class", [{"queries of": name, "number": 900}])],
+                details=[
+                    Detail("Where the candidate lost most", [lost] * 15),
+                    Detail("By class", [{"queries of": name, "number": 900}]),
+                ],
                 figures={
                     "queries": 900,
-                    "systems": {s: {"ndcg_at_10": 0.7, "mrr": 0.6, "p50_ms": 9.0, "p95_ms": 30.0,
-                                    "errors": 0} for s in ("baseline", "vector_only", "candidate")},
+                    "systems": {
+                        s: {
+                            "ndcg_at_10": 0.7,
+                            "mrr": 0.6,
+                            "p50_ms": 9.0,
+                            "p95_ms": 30.0,
+                            "errors": 0,
+                        }
+                        for s in ("baseline", "vector_only", "candidate")
+                    },
                     "paired": {"candidate": pair, "vector_only": {**pair, "delta": None}},
-                    "quality": {"judged_by": "judged queries", "groups": [
-                        {"by": "class", "value": name, "queries": 800, "delta": 0.01,
-                         "ci": [-0.01, 0.03], "verdict": "INCONCLUSIVE"},
-                        {"by": "class", "value": "few", "queries": 3, "delta": None, "ci": None,
-                         "verdict": "INCONCLUSIVE"}]},
-                }),
-        finding(Rung.CHANGE, figures={"change": {"queries": 900}},
-                series={"overlap_at_10": [{"queries": n, "mean": 0.7, "low": 0.5, "high": 0.9}
-                                          for n in (1, 9)]}),
-        finding(Rung.LATENCY,
-                figures={"latency": {"levels": [{"rate": 10.0, "multiple": 1.0},
-                                                {"rate": 20.0, "multiple": 2.0}]}},
-                series={"percentiles": [
-                    {"system": s, "rate": f"{rate:g}/s", "share": share,
-                     "ms": 5 + 90 * share * (rate + len(s))}
-                    for s in ("baseline", "candidate") for rate in (10.0, 20.0)
-                    for share in (0.0, 0.5, 0.99, 0.9999)]}),
-        finding(Rung.COST, figures={
-            "cost_per_1000_queries": {"baseline": "0.000237", "currency": "USD"},
-            "cost": {"prices": [{"item": name, "amount": "0.1", "unit": "hour",
-                                 "as_of": "2026-11-01", "source": text}]}}),
-        finding(Rung.ACCESS, parts={f"a reader of {name}": found},
-                figures={"access": {"by_reader": {f"a reader of {name}": reader}}}),
-        finding(Rung.ANSWERS, details=[Detail("What the candidate lost", [asked])],
-                figures={"answers": {"paired": {f"class {name}": pair},
-                                     "parts": {f"class {name}": {"verdict": "PASS"}}}}),
-    ])  # fmt: skip
+                    "quality": {
+                        "judged_by": "judged queries",
+                        "groups": [
+                            {
+                                "by": "class",
+                                "value": name,
+                                "queries": 800,
+                                "delta": 0.01,
+                                "ci": [-0.01, 0.03],
+                                "verdict": "INCONCLUSIVE",
+                            },
+                            {
+                                "by": "class",
+                                "value": "few",
+                                "queries": 3,
+                                "delta": None,
+                                "ci": None,
+                                "verdict": "INCONCLUSIVE",
+                            },
+                        ],
+                    },
+                },
+            ),
+            finding(
+                Rung.CHANGE,
+                figures={"change": {"queries": 900}},
+                series={
+                    "overlap_at_10": [
+                        {"queries": n, "mean": 0.7, "low": 0.5, "high": 0.9} for n in (1, 9)
+                    ]
+                },
+            ),
+            finding(
+                Rung.LATENCY,
+                figures={
+                    "latency": {
+                        "levels": [{"rate": 10.0, "multiple": 1.0}, {"rate": 20.0, "multiple": 2.0}]
+                    }
+                },
+                series={
+                    "percentiles": [
+                        {
+                            "system": s,
+                            "rate": f"{rate:g}/s",
+                            "share": share,
+                            "ms": 5 + 90 * share * (rate + len(s)),
+                        }
+                        for s in ("baseline", "candidate")
+                        for rate in (10.0, 20.0)
+                        for share in (0.0, 0.5, 0.99, 0.9999)
+                    ]
+                },
+            ),
+            finding(
+                Rung.COST,
+                figures={
+                    "cost_per_1000_queries": {"baseline": "0.000237", "currency": "USD"},
+                    "cost": {
+                        "prices": [
+                            {
+                                "item": name,
+                                "amount": "0.1",
+                                "unit": "hour",
+                                "as_of": "2026-11-01",
+                                "source": text,
+                            }
+                        ]
+                    },
+                },
+            ),
+            finding(
+                Rung.ACCESS,
+                parts={f"a reader of {name}": found},
+                figures={"access": {"by_reader": {f"a reader of {name}": reader}}},
+            ),
+            finding(
+                Rung.ANSWERS,
+                details=[Detail("What the candidate lost", [asked])],
+                figures={
+                    "answers": {
+                        "paired": {f"class {name}": pair},
+                        "parts": {f"class {name}": {"verdict": "PASS"}},
+                    }
+                },
+            ),
+        ]
+    )
 
 
 REHEARSAL: Mapping[str, Any] = {
-    "faults": 2, "caught": 1, "missed": ["swapped vectors"], "elsewhere": [],
-    "skipped": {"lost ACL": "there are no readers"}, "documents": 2491, "clean": "PASS",
+    "faults": 2,
+    "caught": 1,
+    "missed": ["swapped vectors"],
+    "elsewhere": [],
+    "skipped": {"lost ACL": "there are no readers"},
+    "documents": 2491,
+    "clean": "PASS",
     "seconds": 65.0,
     "trials": [
-        {"fault": "stale row", "what was broken": "an older text", "dose": "2 documents",
-         "caught at": "keys", "what the ladder said": "2 stale"},
-        {"fault": "swapped vectors", "what was broken": "each other's vector",
-         "dose": "10 documents", "caught at": "MISSED", "what the ladder said": "all holds"},
-        {"fault": "lost ACL", "what was broken": "nobody may read", "dose": "0.1 %",
-         "caught at": "there are no readers", "what the ladder said": ""},
+        {
+            "fault": "stale row",
+            "what was broken": "an older text",
+            "dose": "2 documents",
+            "caught at": "keys",
+            "what the ladder said": "2 stale",
+        },
+        {
+            "fault": "swapped vectors",
+            "what was broken": "each other's vector",
+            "dose": "10 documents",
+            "caught at": "MISSED",
+            "what the ladder said": "all holds",
+        },
+        {
+            "fault": "lost ACL",
+            "what was broken": "nobody may read",
+            "dose": "0.1 %",
+            "caught at": "there are no readers",
+            "what the ladder said": "",
+        },
     ],
-}  # fmt: skip
+}
 
 
 def as_kept(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -293,14 +431,20 @@ def test_a_rehearsal_alone_has_a_page_and_nothing_at_all_has_none() -> None:
         {},
         {"rungs": {}, "systems": {}, "paired": {}, "verdicts": {}},
         {
-            "queries": 60, "recall_at_10": 0.98, "recall_ci": [0.97, 0.99], "recall_queries": 40,
-            "systems": {"baseline": {"ndcg_at_10": None}}, "paired": {"candidate": {}},
-            "rungs": {"index": {"verdict": "PASS", "sentence": "recall holds."},
-                      "completeness": {"verdict": "FAIL", "sentence": "1 missing."}},
+            "queries": 60,
+            "recall_at_10": 0.98,
+            "recall_ci": [0.97, 0.99],
+            "recall_queries": 40,
+            "systems": {"baseline": {"ndcg_at_10": None}},
+            "paired": {"candidate": {}},
+            "rungs": {
+                "index": {"verdict": "PASS", "sentence": "recall holds."},
+                "completeness": {"verdict": "FAIL", "sentence": "1 missing."},
+            },
         },
         {"rungs": {r.value: {"verdict": "ERROR", "sentence": "broken"} for r in Rung}},
     ],
-)  # fmt: skip
+)
 def test_evidence_of_an_earlier_version_still_has_a_page(body: Mapping[str, Any]) -> None:
     read = page_of(told(body, "FAIL"))
     assert "0.000" not in read.text  # what was not measured is a dash, never zero
@@ -356,8 +500,10 @@ def test_tables_that_compare_nothing_are_no_comparison() -> None:
 
 
 def test_columns_come_in_the_order_that_was_kept_and_figures_flush_right() -> None:
-    rows = [{"p95": "1,037.5 ms", "document": "k", "of": 7, "gain": "0.631 → 0.723", "x": "–"},
-            {"p95": "–", "document": "4 rows", "of": None, "gain": "–", "x": "–"}]  # fmt: skip
+    rows = [
+        {"p95": "1,037.5 ms", "document": "k", "of": 7, "gain": "0.631 → 0.723", "x": "–"},
+        {"p95": "–", "document": "4 rows", "of": None, "gain": "–", "x": "–"},
+    ]
     shown = of_detail({"caption": "c", "columns": ["document", "p95"], "rows": rows, "of": 9})
     assert shown.headings == ("document", "p95", "of", "gain", "x")
     assert shown.figures == {1, 2, 3}
@@ -367,10 +513,22 @@ def test_columns_come_in_the_order_that_was_kept_and_figures_flush_right() -> No
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(None, "–"), ("", "–"), (True, "yes"), (False, "no"), (12345, "12,345"), (0.123456, "0.1235"),
-     (123456.7, "123,457"), (1234.5, "1,234"), (9999.9, "10,000"),
-     ([1, "a"], "1, a"), ({"a": 1}, "a: 1"), ([], "–"), (0, "0")],
-)  # fmt: skip
+    [
+        (None, "–"),
+        ("", "–"),
+        (True, "yes"),
+        (False, "no"),
+        (12345, "12,345"),
+        (0.123456, "0.1235"),
+        (123456.7, "123,457"),
+        (1234.5, "1,234"),
+        (9999.9, "10,000"),
+        ([1, "a"], "1, a"),
+        ({"a": 1}, "a: 1"),
+        ([], "–"),
+        (0, "0"),
+    ],
+)
 def test_any_value_of_the_evidence_has_a_text(value: Any, expected: str) -> None:
     assert cell(value) == expected
 

@@ -17,11 +17,17 @@ SECRET = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:orders/db-AbCdEf"
 @pytest.mark.parametrize(
     ("name", "value", "host"),
     [
-        ("DATABASE_HOST", "orders-db.abc.eu-west-3.rds.amazonaws.com", "orders-db.abc.eu-west-3."
-         "rds.amazonaws.com"),
+        (
+            "DATABASE_HOST",
+            "orders-db.abc.eu-west-3.rds.amazonaws.com",
+            "orders-db.abc.eu-west-3.rds.amazonaws.com",
+        ),
         ("DATABASE_HOST", "Postgres", "postgres"),
-        ("DATABASE_URL", "postgresql://u:p%40ss@db.internal:5432/shop?sslmode=require",
-         "db.internal"),
+        (
+            "DATABASE_URL",
+            "postgresql://u:p%40ss@db.internal:5432/shop?sslmode=require",
+            "db.internal",
+        ),
         ("DATABASE_URL", "jdbc:postgresql://db.internal/shop", "db.internal"),
         ("TOKEN_URL", "https://auth.example.org/token", "auth.example.org"),
         ("DSN", "dbname=shop host=10.0.0.7 password=hunter2.x.y", "10.0.0.7"),
@@ -39,7 +45,7 @@ SECRET = "arn:aws:secretsmanager:eu-west-3:123456789012:secret:orders/db-AbCdEf"
         ("URL", "http://[broken", None),
         ("EMPTY_HOST", "", None),
     ],
-)  # fmt: skip
+)
 def test_the_host_that_a_value_names(name: str, value: str, host: str | None) -> None:
     assert host_in(name, value) == host
 
@@ -64,8 +70,10 @@ def test_an_arn_is_an_edge_and_a_secret_is_named_without_its_version() -> None:
 
 def test_partitions() -> None:
     assert [partition_of(r) for r in ("cn-north-1", "us-gov-west-1", "eu-west-3")] == [
-        "aws-cn", "aws-us-gov", "aws",
-    ]  # fmt: skip
+        "aws-cn",
+        "aws-us-gov",
+        "aws",
+    ]
 
 
 @given(

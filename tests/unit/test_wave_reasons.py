@@ -31,9 +31,13 @@ class Facts:
     """What a sentence may be held against, found anew from resources and edges."""
 
     def __init__(
-        self, plan: WavePlan, resources: list[Resource], edges: list[Edge], threshold: float,
+        self,
+        plan: WavePlan,
+        resources: list[Resource],
+        edges: list[Edge],
+        threshold: float,
         by_app: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.threshold = threshold
         self.tags = {r.id: dict(r.tags) for r in resources}
         self.wave = {m: w.number for w in plan.waves for m in w.members}
@@ -76,8 +80,11 @@ def circle(facts: Facts, node: str, found: re.Match[str]) -> None:
 
 
 def attached(facts: Facts, node: str, found: re.Match[str]) -> None:
-    ends = {e.to_id if e.from_id == node else e.from_id for e in facts.binding
-            if e.kind == "attaches" and node in (e.from_id, e.to_id)}  # fmt: skip
+    ends = {
+        e.to_id if e.from_id == node else e.from_id
+        for e in facts.binding
+        if e.kind == "attaches" and node in (e.from_id, e.to_id)
+    }
     named, counted = ids(found["names"])
     assert named <= ends
     assert len(named) + counted == len(ends)
@@ -145,22 +152,37 @@ def weak(facts: Facts, node: str, found: re.Match[str]) -> None:
 
 
 CLAUSES: tuple[tuple[str, Callable[[Facts, str, re.Match[str]], None]], ...] = (
-    (rf"goes with {_NAMES}: they (call|need) each other( \((?P<kinds>[\w, -]+)\))?"
-     r"(?P<around>, directly or around a circle)?", circle),
+    (
+        rf"goes with {_NAMES}: they (call|need) each other( \((?P<kinds>[\w, -]+)\))?"
+        r"(?P<around>, directly or around a circle)?",
+        circle,
+    ),
     (rf"goes with {_NAMES}: one is attached to the other", attached),
     (rf"goes with {_NAMES}: all of application (?P<app>\w+) moves together", one_application),
     (rf"goes with {_NAMES}: none can move without the others", inseparable),
-    (rf"after wave (?P<wave>\d+): {_TOLD}, which stands there"
-     r"(, as (?P<more>\d+) more of what it needs do there or earlier)?", after),
+    (
+        rf"after wave (?P<wave>\d+): {_TOLD}, which stands there"
+        r"(, as (?P<more>\d+) more of what it needs do there or earlier)?",
+        after,
+    ),
     (rf"with {_NAMES}: {_TOLD}", beside),
-    (rf"before what needs it: {_TOLD}, across the border until wave (?P<wave>\d+)"
-     r"(, as (?P<more>\d+) more do until then or earlier)?", before),
+    (
+        rf"before what needs it: {_TOLD}, across the border until wave (?P<wave>\d+)"
+        r"(, as (?P<more>\d+) more do until then or earlier)?",
+        before,
+    ),
     (r"alone: nothing depends on it", alone),
-    (r"alone: nothing that moves depends on it "
-     r"\((?P<told>.+?)( and (?P<more>\d+) more)?\)", alone_but),
-    (r"known but (not binding below (?P<below>[\d.]+)|of a kind that never binds): "
-     r"(?P<signs>.+)", weak),
-)  # fmt: skip
+    (
+        r"alone: nothing that moves depends on it "
+        r"\((?P<told>.+?)( and (?P<more>\d+) more)?\)",
+        alone_but,
+    ),
+    (
+        r"known but (not binding below (?P<below>[\d.]+)|of a kind that never binds): "
+        r"(?P<signs>.+)",
+        weak,
+    ),
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -174,9 +196,10 @@ def test_every_reason_of_a_position_is_a_true_sentence(estate) -> None:  # type:
         for position in wave.positions:
             for clause in position.reason.split("; "):
                 [(found, check), *_] = [
-                    (match, check) for pattern, check in CLAUSES
+                    (match, check)
+                    for pattern, check in CLAUSES
                     if (match := re.fullmatch(pattern, clause))
-                ]  # fmt: skip
+                ]
                 check(facts, position.id, found)
 
 
@@ -203,12 +226,17 @@ def test_every_reason_of_a_wave_is_a_true_sentence(estate) -> None:  # type: ign
         needed = {facts.wave[n] for m in members for n in facts.needs(m)} - {wave.number}
         stays = {e.to_id for e in facts.outward if e.from_id in members}
         assert ("nothing outside itself" in found["what"]) == (not needed)
-        assert {int(n) for n in re.findall(r"waves? (.+?)(?: and what|$)", found["what"])
-                for n in re.findall(r"\d+", n)} == needed or len(needed) > 5  # fmt: skip
+        assert {
+            int(n)
+            for n in re.findall(r"waves? (.+?)(?: and what|$)", found["what"])
+            for n in re.findall(r"\d+", n)
+        } == needed or len(needed) > 5
         assert ("what stays (" in found["what"]) == bool(stays)
         until = [c.until for c in wave.crossing]
-        told = re.findall(r"(\d+) edges? goe?s? across (the border until wave (\d+)|it for good)",
-                          found["crossing"])  # fmt: skip
+        told = re.findall(
+            r"(\d+) edges? goe?s? across (the border until wave (\d+)|it for good)",
+            found["crossing"],
+        )
         assert sum(int(n) for n, _, _ in told) == len(until)
         timed = [u for u in until if u is not None]
         assert [int(w) for _, _, w in told if w] == ([max(timed)] if timed else [])

@@ -37,14 +37,22 @@ def reasons(plan: WavePlan) -> dict[str, str]:
 
 def test_the_least_critical_goes_first_and_islands_stay_whole() -> None:
     plan = plan_waves(
-        [thing("shop-api", app="shop"), thing("shop-db", app="shop"), thing("dev-box", env="dev"),
-         thing("wiki", criticality="low"), thing("orders", criticality="high")],
+        [
+            thing("shop-api", app="shop"),
+            thing("shop-db", app="shop"),
+            thing("dev-box", env="dev"),
+            thing("wiki", criticality="low"),
+            thing("orders", criticality="high"),
+        ],
         [calls("shop-api", "shop-db")],
-    )  # fmt: skip
+    )
     assert members(plan) == [("dev-box",), ("wiki",), ("shop-api", "shop-db"), ("orders",)]
     assert [w.criticality for w in plan.waves] == [
-        Criticality.LOW, Criticality.LOW, Criticality.MEDIUM, Criticality.HIGH,
-    ]  # fmt: skip
+        Criticality.LOW,
+        Criticality.LOW,
+        Criticality.MEDIUM,
+        Criticality.HIGH,
+    ]
     assert all(not wave.crossing for wave in plan.waves)
     assert reasons(plan) == {
         "dev-box": "alone: nothing depends on it",
@@ -124,9 +132,10 @@ def test_five_dependents_make_a_thing_critical_unless_somebody_says_otherwise() 
 
 def test_the_workload_file_says_how_critical_an_application_is() -> None:
     plan = plan_waves(
-        [thing("a", app="docs"), thing("b", app="shop")], [],
+        [thing("a", app="docs"), thing("b", app="shop")],
+        [],
         criticality_of={"docs": "high", "shop": "low"},
-    )  # fmt: skip
+    )
     assert members(plan) == [("b",), ("a",)]
     assert "b: workload shop" in plan.waves[0].reason
 
@@ -156,8 +165,12 @@ def test_applications_move_whole_when_asked() -> None:
 
 
 def test_a_reason_speaks_of_the_thing_it_is_about() -> None:
-    hub = [thing("hub", criticality="low"), thing("r1", criticality="medium"), thing("r2"),
-           thing("r3", criticality="high")]  # fmt: skip
+    hub = [
+        thing("hub", criticality="low"),
+        thing("r1", criticality="medium"),
+        thing("r2"),
+        thing("r3", criticality="high"),
+    ]
     plan = plan_waves(hub, [calls(r.id, "hub") for r in hub[1:]])
     assert reasons(plan)["hub"] == (
         "before what needs it: r3 calls hub, across the border until wave 3, as 2 more do until "
@@ -177,9 +190,12 @@ def test_a_reason_speaks_of_the_thing_it_is_about() -> None:
 def test_what_stays_is_told_where_it_calls_or_is_needed() -> None:
     plan = plan_waves(
         [thing("api", criticality="low")],
-        [calls("internet", "api", 0.9), calls("api", "host:bank.example.org"),
-         calls("stack:s", "api", 0.9, "deploys")],
-    )  # fmt: skip
+        [
+            calls("internet", "api", 0.9),
+            calls("api", "host:bank.example.org"),
+            calls("stack:s", "api", 0.9, "deploys"),
+        ],
+    )
     assert reasons(plan)["api"] == (
         "alone: nothing that moves depends on it (api calls bank.example.org, internet calls api); "
         "known but of a kind that never binds: deploys from s (0.90)"
@@ -192,9 +208,13 @@ def test_what_stays_is_told_where_it_calls_or_is_needed() -> None:
 def test_what_is_not_ours_stays_and_is_told() -> None:
     plan = plan_waves(
         [thing("api"), thing("sg-1", "ec2:security-group"), thing("role", "iam:role")],
-        [calls("service:checkout", "api"), calls("api", "host:api.example.org"),
-         calls("internet", "api", 0.9), calls("stack:s", "api", 0.9, "deploys")],
-    )  # fmt: skip
+        [
+            calls("service:checkout", "api"),
+            calls("api", "host:api.example.org"),
+            calls("internet", "api", 0.9),
+            calls("stack:s", "api", 0.9, "deploys"),
+        ],
+    )
     assert members(plan) == [("api", "service:checkout")]
     assert {p.id: p.reason for p in plan.staying} == {
         "host:api.example.org": "not ours: it stays where it is",
@@ -282,10 +302,13 @@ def test_of_every_estate(estate, shuffled) -> None:  # type: ignore[no-untyped-d
 
     wave_of = {m: wave.number for wave in plan.waves for m in wave.members}
     binding = [
-        e for e in combine(edges)
-        if e.confidence >= threshold and e.kind not in ("same-tag", "deploys")
-        and e.from_id in wave_of and e.to_id in wave_of
-    ]  # fmt: skip
+        e
+        for e in combine(edges)
+        if e.confidence >= threshold
+        and e.kind not in ("same-tag", "deploys")
+        and e.from_id in wave_of
+        and e.to_id in wave_of
+    ]
     assert all(wave_of[e.from_id] >= wave_of[e.to_id] for e in binding)
     # the first wave needs nothing that moves later
     assert all(wave_of[e.to_id] == 1 for e in binding if wave_of[e.from_id] == 1)

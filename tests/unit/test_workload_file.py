@@ -62,9 +62,12 @@ def test_a_variable_that_is_not_for_workload_files_is_refused(
 
 @pytest.mark.parametrize(
     "url",
-    ["http://me:hunter22@127.0.0.1:18081", "http://sk-token@127.0.0.1:18081",
-     "http://127.0.0.1:18081/v1?api_key=hunter22"],
-)  # fmt: skip
+    [
+        "http://me:hunter22@127.0.0.1:18081",
+        "http://sk-token@127.0.0.1:18081",
+        "http://127.0.0.1:18081/v1?api_key=hunter22",
+    ],
+)
 def test_a_secret_in_an_address_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
     text = FILE.read_text().replace("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", url)
     (problem,) = refused(tmp_path, text)
@@ -80,10 +83,12 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(tmp_path: Path, url:
         (("weights: [1, 5, 25, 50, 100]", "weights: [5, 1, 100]"), "weights must rise"),
         (("kind: pgvector", "kind: faiss"), "corpus.target"),
         (("table: operation", "table: drop table x"), "corpus.source.table"),
-        (("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "${QAFILA_VAR_NOWHERE}"),
-         "the variable QAFILA_VAR_NOWHERE is not set"),
+        (
+            ("${QAFILA_VAR_DEMO_BASELINE_URL:-http://127.0.0.1:18081}", "${QAFILA_VAR_NOWHERE}"),
+            "the variable QAFILA_VAR_NOWHERE is not set",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_mistake_is_named(tmp_path: Path, change: tuple[str, str], expected: str) -> None:
     problems = refused(tmp_path, FILE.read_text().replace(*change))
     assert any(expected in p for p in problems), problems
@@ -92,23 +97,37 @@ def test_one_mistake_is_named(tmp_path: Path, change: tuple[str, str], expected:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("  approve_above: 25", "  approve_over: 25"),
-         "rollout.approve_over is not a field (did you mean approve_above?)."),
-        (("index: hnsw", "indx: hnsw"),
-         "corpus.target.indx is not a field (did you mean index?)."),
-        (("kind: envoy-file", "kind: envoy-file, membrs: []"),  # the chosen kind is not in the file
-         "service.router.membrs is not a field (did you mean members?)."),
-        (("table: known_item_query", "table: known_item_query, tabel: x"),
-         "queries.judged.tabel is not a field (did you mean table?)."),
-        (("error_rate: {at_most: 0.001}", "error_rate: {at_most: 0.001, zzz: 1}"),
-         "objectives.error_rate.zzz is not a field (known here: at_most)."),
-        (("budget: {", "budget: {zzz: 1, "),
-         "budget.zzz is not a field (known here: currency, spend_cap, monthly"),
-        (("  drill_weight: 1", "  freezes: [{form: 2026-12-24T00:00:00Z}]"),
-         "rollout.freezes.0.form is not a field (did you mean from?)."),
+        (
+            ("  approve_above: 25", "  approve_over: 25"),
+            "rollout.approve_over is not a field (did you mean approve_above?).",
+        ),
+        (("index: hnsw", "indx: hnsw"), "corpus.target.indx is not a field (did you mean index?)."),
+        (
+            (
+                "kind: envoy-file",
+                "kind: envoy-file, membrs: []",
+            ),  # the chosen kind is not in the file
+            "service.router.membrs is not a field (did you mean members?).",
+        ),
+        (
+            ("table: known_item_query", "table: known_item_query, tabel: x"),
+            "queries.judged.tabel is not a field (did you mean table?).",
+        ),
+        (
+            ("error_rate: {at_most: 0.001}", "error_rate: {at_most: 0.001, zzz: 1}"),
+            "objectives.error_rate.zzz is not a field (known here: at_most).",
+        ),
+        (
+            ("budget: {", "budget: {zzz: 1, "),
+            "budget.zzz is not a field (known here: currency, spend_cap, monthly",
+        ),
+        (
+            ("  drill_weight: 1", "  freezes: [{form: 2026-12-24T00:00:00Z}]"),
+            "rollout.freezes.0.form is not a field (did you mean from?).",
+        ),
         (("approve_above: 25", "approve_above: x"), "rollout.approve_above: input should be"),
     ],
-)  # fmt: skip
+)
 def test_an_unknown_field_is_named_with_its_place_and_what_is_known_there(
     tmp_path: Path, change: tuple[str, str], expected: str
 ) -> None:

@@ -58,40 +58,59 @@ def assess_workload(
         workload.owner,
         (
             Signal(
-                "text corpus", 4, None if corpus is None else corpus.rows > 0,
-                "it could not be measured" if corpus is None
+                "text corpus",
+                4,
+                None if corpus is None else corpus.rows > 0,
+                "it could not be measured"
+                if corpus is None
                 else f"{corpus.rows} documents, {corpus.size_bytes} bytes of text, counted in "
                 f"{workload.corpus.source.name}",
                 "how much text does it hold?",
             ),
             Signal(
-                "people search it", 4, asked > 0,
-                f"{asked} queries a month, from the workload file", "", Need.SEARCH,
+                "people search it",
+                4,
+                asked > 0,
+                f"{asked} queries a month, from the workload file",
+                "",
+                Need.SEARCH,
                 HORIZON_MONTHS,
             ),
             Signal(
-                "judged queries", 1, workload.judged_table is not None,
-                "none, from the workload file" if workload.judged_table is None
+                "judged queries",
+                1,
+                workload.judged_table is not None,
+                "none, from the workload file"
+                if workload.judged_table is None
                 else f"table {workload.judged_table[1]}, from the workload file",
             ),
             Signal(
-                "writes answers with a model", 2, tokens > 0,
-                f"{tokens} generated tokens a query, from the workload file", "",
-                Need.ASSISTANT, HORIZON_MONTHS,
+                "writes answers with a model",
+                2,
+                tokens > 0,
+                f"{tokens} generated tokens a query, from the workload file",
+                "",
+                Need.ASSISTANT,
+                HORIZON_MONTHS,
             ),
             Signal(
-                "grows", 1, projection.growth_per_year > 0,
+                "grows",
+                1,
+                projection.growth_per_year > 0,
                 f"{projection.growth_per_year:+.0%} a year, from the workload file",
             ),
             _planned(2, workload.audit.plans or None),
             _calls(1, uses, None if model_uses is None else False),
         ),
-    )  # fmt: skip
+    )
     texts = [] if corpus is None else [Texts(corpus.rows or None, corpus.size_bytes)]
     return _with_takes(
-        candidate, texts, serving, dimensions=workload.corpus.embedder.dimensions,
+        candidate,
+        texts,
+        serving,
+        dimensions=workload.corpus.embedder.dimensions,
         generated=asked * tokens if tokens else None,
-    )  # fmt: skip
+    )
 
 
 def assess_estate(
@@ -127,17 +146,30 @@ def assess_estate(
         members = sorted(groups[subject], key=lambda r: r.id)
         owner = min(owners[subject], default=_whoever(subject))
         looked = model_uses is not None
-        found = _candidate(subject, owner, members, outcomes, uses[subject], looked=looked,
-                           plans=(plans or {}).get(subject))  # fmt: skip
+        found = _candidate(
+            subject,
+            owner,
+            members,
+            outcomes,
+            uses[subject],
+            looked=looked,
+            plans=(plans or {}).get(subject),
+        )
         if any(s.found for s in found.signals):
             candidates.append(_with_takes(found, texts_in(members), serving))
     return tuple(candidates)
 
 
 def _candidate(
-    subject: str, owner: str, members: Sequence[Resource], outcomes: Mapping[str, str],
-    uses: Sequence[ModelUse], *, looked: bool, plans: Sequence[ProductPlan] | None,
-) -> Candidate:  # fmt: skip
+    subject: str,
+    owner: str,
+    members: Sequence[Resource],
+    outcomes: Mapping[str, str],
+    uses: Sequence[ModelUse],
+    *,
+    looked: bool,
+    plans: Sequence[ProductPlan] | None,
+) -> Candidate:
     text, where = showing.text_evidence(members)
     gpu, machines = showing.gpu_evidence(members)
     endpoint, served, answers = showing.endpoint_evidence(members)
@@ -148,22 +180,58 @@ def _candidate(
         subject,
         owner,
         (
-            _seen(Signal("text corpus", 3, text, where, "where does its text live?"),
-                  outcomes, _TEXT),
-            _seen(Signal("GPU in use", 2, gpu, machines, "does it use a GPU elsewhere?",
-                         Need.GENERATION, 0), outcomes, _GPU),
-            _seen(Signal("search endpoint", 2, endpoint, served, "do people search in it?",
-                         Need.ASSISTANT if answers else Need.SEARCH), outcomes, _ENDPOINT),
-            _seen(Signal("tickets, chats or mails", 2, talk, tables,
-                         "does a database of it hold tickets, chats or mails?", Need.ASSISTANT),
-                  outcomes, _TALK),
-            _seen(Signal("vectors", 1, vectors, kept, "does it keep vectors somewhere?",
-                         Need.SEARCH, 0), outcomes, _VECTORS),
+            _seen(
+                Signal("text corpus", 3, text, where, "where does its text live?"), outcomes, _TEXT
+            ),
+            _seen(
+                Signal(
+                    "GPU in use",
+                    2,
+                    gpu,
+                    machines,
+                    "does it use a GPU elsewhere?",
+                    Need.GENERATION,
+                    0,
+                ),
+                outcomes,
+                _GPU,
+            ),
+            _seen(
+                Signal(
+                    "search endpoint",
+                    2,
+                    endpoint,
+                    served,
+                    "do people search in it?",
+                    Need.ASSISTANT if answers else Need.SEARCH,
+                ),
+                outcomes,
+                _ENDPOINT,
+            ),
+            _seen(
+                Signal(
+                    "tickets, chats or mails",
+                    2,
+                    talk,
+                    tables,
+                    "does a database of it hold tickets, chats or mails?",
+                    Need.ASSISTANT,
+                ),
+                outcomes,
+                _TALK,
+            ),
+            _seen(
+                Signal(
+                    "vectors", 1, vectors, kept, "does it keep vectors somewhere?", Need.SEARCH, 0
+                ),
+                outcomes,
+                _VECTORS,
+            ),
             _calls(3, uses, no_use),
             Signal("people search it", 3, None, "", "how many queries a month?", Need.SEARCH),
             _planned(4, plans),
         ),
-    )  # fmt: skip
+    )
 
 
 def _whoever(subject: str) -> str:
@@ -185,10 +253,13 @@ def _subject(resource: Resource, apps: set[str]) -> str:
 
 
 def _planned(weight: int, plans: Sequence[ProductPlan] | None) -> Signal:
-    name, ask = "planned within 12 months", (
-        "is a search, an assistant or another use of a model planned, and by when? "
-        "(audit.plans in the workload file)"
-    )  # fmt: skip
+    name, ask = (
+        "planned within 12 months",
+        (
+            "is a search, an assistant or another use of a model planned, and by when? "
+            "(audit.plans in the workload file)"
+        ),
+    )
     if plans is None:
         return Signal(name, weight, None, "", ask)
     near = sorted(
@@ -209,9 +280,14 @@ def _calls(weight: int, uses: Sequence[ModelUse], otherwise: bool | None) -> Sig
     found = True if uses else otherwise
     evidence = "" if found is None else listed(f"{u.what} ({u.source})" for u in uses)
     return Signal(
-        "calls a model today", weight, found, evidence, "does it call a model today, and which?",
-        Need.GENERATION, 0,
-    )  # fmt: skip
+        "calls a model today",
+        weight,
+        found,
+        evidence,
+        "does it call a model today, and which?",
+        Need.GENERATION,
+        0,
+    )
 
 
 def _answer(
@@ -238,9 +314,13 @@ def _seen(signal: Signal, outcomes: Mapping[str, str], collectors: Sequence[str]
 
 
 def _with_takes(
-    candidate: Candidate, texts: Sequence[Texts], serving: Serving | None,
-    *, dimensions: int | None = None, generated: int | None = None,
-) -> Candidate:  # fmt: skip
+    candidate: Candidate,
+    texts: Sequence[Texts],
+    serving: Serving | None,
+    *,
+    dimensions: int | None = None,
+    generated: int | None = None,
+) -> Candidate:
     points = candidate.points_to
     if points is Need.NONE:
         return candidate
@@ -248,7 +328,10 @@ def _with_takes(
     return replace(
         candidate,
         takes=takes_of(
-            texts, writes=points in _WRITES, serving=serving,
-            generated_tokens_per_month=generated, **sizes,
+            texts,
+            writes=points in _WRITES,
+            serving=serving,
+            generated_tokens_per_month=generated,
+            **sizes,
         ),
-    )  # fmt: skip
+    )

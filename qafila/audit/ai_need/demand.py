@@ -120,12 +120,19 @@ class Takes:
     def as_row(self) -> dict[str, Any]:
         """Return everything JSON-able, the sentence too."""
         return {
-            "texts": self.texts, "text_bytes": self.text_bytes, "tokens": self.tokens,
-            "vectors": self.vectors, "dimensions": self.dimensions,
-            "table_bytes": self.table_bytes, "index_bytes": self.index_bytes,
-            "languages": dict(self.languages), "model_bytes": self.model_bytes, "gpu": self.gpu,
-            "by_token": self.by_token, "sentence": self.sentence,
-        }  # fmt: skip
+            "texts": self.texts,
+            "text_bytes": self.text_bytes,
+            "tokens": self.tokens,
+            "vectors": self.vectors,
+            "dimensions": self.dimensions,
+            "table_bytes": self.table_bytes,
+            "index_bytes": self.index_bytes,
+            "languages": dict(self.languages),
+            "model_bytes": self.model_bytes,
+            "gpu": self.gpu,
+            "by_token": self.by_token,
+            "sentence": self.sentence,
+        }
 
 
 def _size(size_bytes: int) -> str:

@@ -10,11 +10,21 @@ from qafila.audit.ai_need import names
 from qafila.audit.ai_need.demand import Texts
 from qafila.audit.estate import Resource, has_gpu
 
-_SERVES = frozenset({
-    "ec2:instance", "elb:load-balancer", "elb:target-group", "lambda:function", "ecs:service",
-    "api-gateway:api", "opensearch:domain", "kubernetes:service", "kubernetes:ingress",
-    "kubernetes:deployment", "kubernetes:statefulset",
-})  # fmt: skip
+_SERVES = frozenset(
+    {
+        "ec2:instance",
+        "elb:load-balancer",
+        "elb:target-group",
+        "lambda:function",
+        "ecs:service",
+        "api-gateway:api",
+        "opensearch:domain",
+        "kubernetes:service",
+        "kubernetes:ingress",
+        "kubernetes:deployment",
+        "kubernetes:statefulset",
+    }
+)
 _MODELS = ("bedrock:", "sagemaker:endpoint")
 _TALK = frozenset({"tickets", "chats", "mail"})
 _LISTED = 6

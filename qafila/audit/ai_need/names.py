@@ -12,17 +12,40 @@ _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _TABLES = {
     "tickets": ("ticket", "case", "incident", "helpdesk", "support", "complaint", "claim"),
     "chats": ("chat", "message", "conversation", "thread", "transcript", "dialog", "dialogue"),
-    "knowledge": ("article", "faq", "document", "doc", "page", "manual", "wiki", "knowledge",
-                  "kb", "post"),
+    "knowledge": (
+        "article",
+        "faq",
+        "document",
+        "doc",
+        "page",
+        "manual",
+        "wiki",
+        "knowledge",
+        "kb",
+        "post",
+    ),
     "feedback": ("review", "comment", "feedback", "survey", "note", "answer", "question"),
     "mail": ("mail", "email", "letter"),
-}  # fmt: skip
-_SEARCH = frozenset({
-    "search", "searcher", "finder", "query", "suggest", "autocomplete", "elasticsearch",
-    "opensearch", "solr", "meilisearch", "typesense", "algolia",
-})  # fmt: skip
-_ASSISTANT = frozenset({"assistant", "chat", "chatbot", "copilot", "bot", "helpdesk", "answer",
-                        "answers"})  # fmt: skip
+}
+_SEARCH = frozenset(
+    {
+        "search",
+        "searcher",
+        "finder",
+        "query",
+        "suggest",
+        "autocomplete",
+        "elasticsearch",
+        "opensearch",
+        "solr",
+        "meilisearch",
+        "typesense",
+        "algolia",
+    }
+)
+_ASSISTANT = frozenset(
+    {"assistant", "chat", "chatbot", "copilot", "bot", "helpdesk", "answer", "answers"}
+)
 _MODEL_HOST = re.compile(
     r"(^|\.)(api\.openai\.com|openai\.azure\.com|api\.anthropic\.com|api\.mistral\.ai|"
     r"generativelanguage\.googleapis\.com|aiplatform\.googleapis\.com|api\.cohere\.(ai|com)|"

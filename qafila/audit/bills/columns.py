@@ -71,8 +71,20 @@ class Columns:
         if column is None:
             return "NULL"
         kind = self.types[column]
-        if kind.startswith(("DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT",
-                            "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")):  # fmt: skip
+        if kind.startswith(
+            (
+                "DECIMAL",
+                "TINYINT",
+                "SMALLINT",
+                "INTEGER",
+                "BIGINT",
+                "HUGEINT",
+                "UTINYINT",
+                "USMALLINT",
+                "UINTEGER",
+                "UBIGINT",
+            )
+        ):
             return f"TRY_CAST({quoted(column)} AS {AMOUNT})"
         text = self.digits(*names)
         return f"CASE WHEN NOT contains({text}, '_') THEN TRY_CAST({text} AS {AMOUNT}) END"
@@ -154,9 +166,10 @@ class Columns:
         if column is None:
             return "NULL"
         text = (
-            self._text(column) if self.types[column].startswith("VARCHAR")
+            self._text(column)
+            if self.types[column].startswith("VARCHAR")
             else f"CAST(to_json({quoted(column)}) AS VARCHAR)"
-        )  # fmt: skip
+        )
         return (
             f"CASE WHEN length({text}) < 8 AND replace({text}, ' ', '') IN ('{{}}', '[]') THEN NULL"
             f" WHEN {text}[1] IN ('{{', '[') THEN {text} ELSE '{{' || {text} || '}}' END"
@@ -167,9 +180,7 @@ class Columns:
         columns = self.starting(prefix)
         if not columns:
             return "NULL"
-        pairs = ", ".join(
-            f"{_literal(c[len(prefix):])}, {self._text(c)}" for c in columns
-        )  # fmt: skip
+        pairs = ", ".join(f"{_literal(c[len(prefix) :])}, {self._text(c)}" for c in columns)
         merged = f"json_merge_patch('{{}}', json_object({pairs}))"
         return f"nullif(CAST({merged} AS VARCHAR), '{{}}')"
 

@@ -38,8 +38,10 @@ def fetched(paths: Sequence[str | Path], room: Path, s3: Any = None) -> list[Fet
             found.append(Fetched(Path(path).resolve(), Path(path).name))
     twice = sorted({f.name for f in found if sum(o.path == f.path for o in found) > 1})
     if twice:
-        raise BadInput(f"the same file is named twice: {', '.join(twice)}.",
-                       remedy="name each file once, or its lines would count double.")  # fmt: skip
+        raise BadInput(
+            f"the same file is named twice: {', '.join(twice)}.",
+            remedy="name each file once, or its lines would count double.",
+        )
     for longer in (_with_folder, _in_full):
         names = [f.name for f in found]
         found = [f if names.count(f.name) == 1 else longer(f) for f in found]

@@ -16,42 +16,90 @@ from qafila.errors import BadInput
 
 # Columns without which an amount cannot be placed; all three FOCUS versions have them.
 REQUIRED = (
-    "BilledCost", "BillingCurrency", "BillingPeriodStart", "ChargeCategory", "ServiceName",
-)  # fmt: skip
+    "BilledCost",
+    "BillingCurrency",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ServiceName",
+)
 
 # What each FOCUS version asks for in every row or on every bill (feature level "Mandatory").
 MANDATORY = (
-    *REQUIRED, "BillingAccountId", "BillingAccountName", "BillingPeriodEnd", "ChargeClass",
-    "ChargeDescription", "ChargePeriodEnd", "ChargePeriodStart", "ContractedCost",
-    "EffectiveCost", "InvoiceIssuerName", "ListCost", "PricingQuantity", "PricingUnit",
-    "ProviderName", "PublisherName", "ServiceCategory",
-)  # fmt: skip
+    *REQUIRED,
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingPeriodEnd",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ContractedCost",
+    "EffectiveCost",
+    "InvoiceIssuerName",
+    "ListCost",
+    "PricingQuantity",
+    "PricingUnit",
+    "ProviderName",
+    "PublisherName",
+    "ServiceCategory",
+)
 _CONDITIONAL = (
-    "AvailabilityZone", "ChargeFrequency", "CommitmentDiscountCategory", "CommitmentDiscountId",
-    "CommitmentDiscountName", "CommitmentDiscountStatus", "CommitmentDiscountType",
-    "ConsumedQuantity", "ConsumedUnit", "ContractedUnitPrice", "ListUnitPrice",
-    "PricingCategory", "RegionId", "RegionName", "ResourceId", "ResourceName", "ResourceType",
-    "SkuId", "SkuPriceId", "SubAccountId", "SubAccountName", "Tags",
-)  # fmt: skip
+    "AvailabilityZone",
+    "ChargeFrequency",
+    "CommitmentDiscountCategory",
+    "CommitmentDiscountId",
+    "CommitmentDiscountName",
+    "CommitmentDiscountStatus",
+    "CommitmentDiscountType",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "ContractedUnitPrice",
+    "ListUnitPrice",
+    "PricingCategory",
+    "RegionId",
+    "RegionName",
+    "ResourceId",
+    "ResourceName",
+    "ResourceType",
+    "SkuId",
+    "SkuPriceId",
+    "SubAccountId",
+    "SubAccountName",
+    "Tags",
+)
 _NEW_IN_1_1 = (
-    "CapacityReservationId", "CapacityReservationStatus", "CommitmentDiscountQuantity",
-    "CommitmentDiscountUnit", "ServiceSubcategory", "SkuMeter", "SkuPriceDetails",
-)  # fmt: skip
+    "CapacityReservationId",
+    "CapacityReservationStatus",
+    "CommitmentDiscountQuantity",
+    "CommitmentDiscountUnit",
+    "ServiceSubcategory",
+    "SkuMeter",
+    "SkuPriceDetails",
+)
 _NEW_IN_1_2 = (
-    "BillingAccountType", "InvoiceId", "PricingCurrency", "PricingCurrencyContractedUnitPrice",
-    "PricingCurrencyEffectiveCost", "PricingCurrencyListUnitPrice", "SubAccountType",
-)  # fmt: skip
+    "BillingAccountType",
+    "InvoiceId",
+    "PricingCurrency",
+    "PricingCurrencyContractedUnitPrice",
+    "PricingCurrencyEffectiveCost",
+    "PricingCurrencyListUnitPrice",
+    "SubAccountType",
+)
 FOCUS_COLUMNS = (*MANDATORY, *_CONDITIONAL, *_NEW_IN_1_1, *_NEW_IN_1_2)
 # Later versions are read as well: what they added is no defect of a bill. 1.3 names who provides a
 # service in columns of its own, and 1.4 does without the two older ones.
 _NEW_IN_1_3 = (
-    "AllocatedMethodDetails", "AllocatedMethodId", "AllocatedResourceId",
-    "AllocatedResourceName", "AllocatedTags", "ContractApplied", "HostProviderName",
+    "AllocatedMethodDetails",
+    "AllocatedMethodId",
+    "AllocatedResourceId",
+    "AllocatedResourceName",
+    "AllocatedTags",
+    "ContractApplied",
+    "HostProviderName",
     "ServiceProviderName",
-)  # fmt: skip
+)
 _NEW_IN_1_4 = ("CommitmentProgramEligibilityDetails", "InvoiceDetailId")
-_VERSIONS = (("1.4", _NEW_IN_1_4), ("1.3", _NEW_IN_1_3), ("1.2", _NEW_IN_1_2),
-             ("1.1", _NEW_IN_1_1))  # fmt: skip
+_VERSIONS = (("1.4", _NEW_IN_1_4), ("1.3", _NEW_IN_1_3), ("1.2", _NEW_IN_1_2), ("1.1", _NEW_IN_1_1))
 _REPLACED = {"ProviderName": "ServiceProviderName", "PublisherName": "ServiceProviderName"}
 _KNOWN = frozenset(c.lower() for c in (*FOCUS_COLUMNS, *_NEW_IN_1_3, *_NEW_IN_1_4))
 
@@ -71,43 +119,91 @@ class _Family:
 
 _FAMILIES = (
     _Family(
-        "FOCUS", tuple((c,) for c in REQUIRED), tuple(c for c in FOCUS_COLUMNS if c != "Tags"),
+        "FOCUS",
+        tuple((c,) for c in REQUIRED),
+        tuple(c for c in FOCUS_COLUMNS if c != "Tags"),
         "export the bill as FOCUS 1.0, 1.1 or 1.2, CSV or Parquet.",
     ),
     _Family(
         CUR_1,
-        (("lineItem/UnblendedCost",), ("lineItem/CurrencyCode",),
-         ("bill/BillingPeriodStartDate",), ("lineItem/LineItemType",),
-         ("lineItem/ProductCode",)),
-        ("identity/LineItemId", "identity/TimeInterval", "bill/PayerAccountId", "bill/InvoiceId",
-         "lineItem/UsageAccountId", "lineItem/UsageStartDate", "lineItem/UsageType",
-         "lineItem/UsageAmount", "lineItem/Operation", "lineItem/LineItemDescription",
-         "bill/BillingPeriodEndDate", "lineItem/UsageEndDate", "lineItem/UnblendedRate",
-         "lineItem/BlendedCost", "lineItem/BlendedRate", "lineItem/NetUnblendedCost"),
+        (
+            ("lineItem/UnblendedCost",),
+            ("lineItem/CurrencyCode",),
+            ("bill/BillingPeriodStartDate",),
+            ("lineItem/LineItemType",),
+            ("lineItem/ProductCode",),
+        ),
+        (
+            "identity/LineItemId",
+            "identity/TimeInterval",
+            "bill/PayerAccountId",
+            "bill/InvoiceId",
+            "lineItem/UsageAccountId",
+            "lineItem/UsageStartDate",
+            "lineItem/UsageType",
+            "lineItem/UsageAmount",
+            "lineItem/Operation",
+            "lineItem/LineItemDescription",
+            "bill/BillingPeriodEndDate",
+            "lineItem/UsageEndDate",
+            "lineItem/UnblendedRate",
+            "lineItem/BlendedCost",
+            "lineItem/BlendedRate",
+            "lineItem/NetUnblendedCost",
+        ),
         "export the Cost and Usage Report again with its standard columns.",
     ),
     _Family(
         AZURE,
-        (("CostInBillingCurrency", "Cost", "PreTaxCost"),
-         ("BillingCurrencyCode", "BillingCurrency", "Currency"),
-         ("BillingPeriodStartDate", "Date", "UsageDateTime"), ("ChargeType",),
-         ("MeterCategory", "ConsumedService")),
-        ("MeterId", "MeterName", "MeterSubCategory", "MeterRegion", "SubscriptionId",
-         "SubscriptionGuid", "ResourceGroup", "UnitOfMeasure", "EffectivePrice", "PricingModel",
-         "CostCenter", "BillingPeriodEndDate", "PricingCurrency", "costInPricingCurrency",
-         "costInUsd"),
+        (
+            ("CostInBillingCurrency", "Cost", "PreTaxCost"),
+            ("BillingCurrencyCode", "BillingCurrency", "Currency"),
+            ("BillingPeriodStartDate", "Date", "UsageDateTime"),
+            ("ChargeType",),
+            ("MeterCategory", "ConsumedService"),
+        ),
+        (
+            "MeterId",
+            "MeterName",
+            "MeterSubCategory",
+            "MeterRegion",
+            "SubscriptionId",
+            "SubscriptionGuid",
+            "ResourceGroup",
+            "UnitOfMeasure",
+            "EffectivePrice",
+            "PricingModel",
+            "CostCenter",
+            "BillingPeriodEndDate",
+            "PricingCurrency",
+            "costInPricingCurrency",
+            "costInUsd",
+        ),
         "export the cost and usage details again from Cost Management, actual cost.",
     ),
     _Family(
         OCI,
-        (("cost/myCost",), ("cost/currencyCode",), ("lineItem/intervalUsageStart",),
-         ("product/service",)),
-        ("lineItem/referenceNo", "lineItem/tenantId", "lineItem/intervalUsageEnd",
-         "product/compartmentId", "usage/billedQuantity", "cost/productSku", "cost/unitPrice",
-         "lineItem/isCorrection", "product/resourceId", "cost/myCostOverage"),
+        (
+            ("cost/myCost",),
+            ("cost/currencyCode",),
+            ("lineItem/intervalUsageStart",),
+            ("product/service",),
+        ),
+        (
+            "lineItem/referenceNo",
+            "lineItem/tenantId",
+            "lineItem/intervalUsageEnd",
+            "product/compartmentId",
+            "usage/billedQuantity",
+            "cost/productSku",
+            "cost/unitPrice",
+            "lineItem/isCorrection",
+            "product/resourceId",
+            "cost/myCostOverage",
+        ),
         "take the file from the folder of cost reports, not from that of usage reports.",
     ),
-)  # fmt: skip
+)
 
 
 def plain(column: str) -> str:
@@ -137,9 +233,10 @@ def recognise(columns: Sequence[str], name: str) -> str:
     focus = family.name == "FOCUS"
     present = {c.lower() for c in columns} if focus else {plain(c) for c in columns}
     missing = [
-        names for names in _required(family, present)
+        names
+        for names in _required(family, present)
         if not any((n.lower() if focus else plain(n)) in present for n in names)
-    ]  # fmt: skip
+    ]
     if missing:
         raise _refusal(family, columns, name, missing, close=close)
     if focus:
@@ -169,19 +266,22 @@ def _refusal(
 ) -> BadInput:
     known = [n for names in (*family.required, family.telling) for n in names]
     strangers = (
-        _strangers(columns, [*known, *FOCUS_COLUMNS], str.lower) if family.name == "FOCUS"
+        _strangers(columns, [*known, *FOCUS_COLUMNS], str.lower)
+        if family.name == "FOCUS"
         else _strangers(columns, known, plain)
-    )  # fmt: skip
+    )
     form = _cur(columns, {plain(c) for c in columns}) if family.name == CUR_1 else family.name
     written = _snake if form == CUR_2 or (form == CUR_1 and not _slashes(columns)) else str
     article = "a" if form == "FOCUS" else "an"
     return BadInput(
         f"{name} is not {article} {form} bill we can read"
         f"{':' if close else ', nor an AWS, Azure or OCI one:'}",
-        [f"the column {' or '.join(map(written, names))} is missing{_renamed(names, strangers)}"
-         for names in missing],
+        [
+            f"the column {' or '.join(map(written, names))} is missing{_renamed(names, strangers)}"
+            for names in missing
+        ],
         remedy=family.remedy,
-    )  # fmt: skip
+    )
 
 
 def _refuse_googles_own(columns: Sequence[str], name: str) -> None:
@@ -261,9 +361,10 @@ def lacking(columns: Sequence[str]) -> list[str]:
     """
     present = {c.lower() for c in columns}
     return [
-        c for c in MANDATORY
+        c
+        for c in MANDATORY
         if c.lower() not in present and _REPLACED.get(c, c).lower() not in present
-    ]  # fmt: skip
+    ]
 
 
 def _first_word(column: str) -> str:

@@ -9,17 +9,43 @@ from qafila.audit.bills.formats import AZURE, CUR_1, CUR_2, OCI
 
 # Name and type of each column of the relation ``line``; see qafila/audit/bills/relation.py.
 LINE: Mapping[str, str] = {
-    "amount": AMOUNT, "currency": "VARCHAR", "period_start": "DATE", "category": "VARCHAR",
-    "service": "VARCHAR", "description": "VARCHAR", "invoice": "VARCHAR", "issuer": "VARCHAR",
-    "vendor": "VARCHAR", "region": "VARCHAR", "resource": "VARCHAR", "meter": "VARCHAR",
-    "usage_type": "VARCHAR", "operation": "VARCHAR", "quantity": AMOUNT, "unit": "VARCHAR",
-    "account": "VARCHAR", "tags": "VARCHAR", "charge_start": "TIMESTAMP",
-    "charge_end": "TIMESTAMP", "list_cost": AMOUNT, "contracted_cost": AMOUNT,
-    "effective_cost": AMOUNT, "from_region": "VARCHAR", "to_region": "VARCHAR",
-    "commitment": "VARCHAR", "kind": "VARCHAR", "class": "VARCHAR", "line_id": "VARCHAR",
-    "unit_price": AMOUNT, "priced_quantity": AMOUNT, "priced_cost": AMOUNT, "zone": "VARCHAR",
-    "decimals": "USMALLINT", "literal_nulls": "UTINYINT", "fingerprint": "UBIGINT",
-}  # fmt: skip
+    "amount": AMOUNT,
+    "currency": "VARCHAR",
+    "period_start": "DATE",
+    "category": "VARCHAR",
+    "service": "VARCHAR",
+    "description": "VARCHAR",
+    "invoice": "VARCHAR",
+    "issuer": "VARCHAR",
+    "vendor": "VARCHAR",
+    "region": "VARCHAR",
+    "resource": "VARCHAR",
+    "meter": "VARCHAR",
+    "usage_type": "VARCHAR",
+    "operation": "VARCHAR",
+    "quantity": AMOUNT,
+    "unit": "VARCHAR",
+    "account": "VARCHAR",
+    "tags": "VARCHAR",
+    "charge_start": "TIMESTAMP",
+    "charge_end": "TIMESTAMP",
+    "list_cost": AMOUNT,
+    "contracted_cost": AMOUNT,
+    "effective_cost": AMOUNT,
+    "from_region": "VARCHAR",
+    "to_region": "VARCHAR",
+    "commitment": "VARCHAR",
+    "kind": "VARCHAR",
+    "class": "VARCHAR",
+    "line_id": "VARCHAR",
+    "unit_price": AMOUNT,
+    "priced_quantity": AMOUNT,
+    "priced_cost": AMOUNT,
+    "zone": "VARCHAR",
+    "decimals": "USMALLINT",
+    "literal_nulls": "UTINYINT",
+    "fingerprint": "UBIGINT",
+}
 
 
 def expressions(form: str, columns: Columns) -> dict[str, str]:
@@ -140,7 +166,8 @@ def _cur(c: Columns) -> dict[str, str]:
         "quantity": c.number("lineItem/UsageAmount"),
         "unit": c.text("pricing/unit"),
         "account": c.text("lineItem/UsageAccountId", "bill/PayerAccountId"),
-        "tags": c.tags("resource_tags") if c.find("resource_tags")
+        "tags": c.tags("resource_tags")
+        if c.find("resource_tags")
         else c.tags_of_columns("resourceTags/"),
         "charge_start": c.moment("lineItem/UsageStartDate"),
         "charge_end": c.moment("lineItem/UsageEndDate"),
@@ -163,14 +190,15 @@ def _cur(c: Columns) -> dict[str, str]:
         "commitment": c.text("reservation/ReservationARN", "savingsPlan/SavingsPlanARN"),
         "line_id": "concat_ws('|', "
         f"{c.text('identity/LineItemId')}, {c.text('identity/TimeInterval')})"
-        if c.find("identity/LineItemId") else "NULL",
+        if c.find("identity/LineItemId")
+        else "NULL",
         "unit_price": c.number("lineItem/UnblendedRate"),
         "priced_quantity": c.number("lineItem/UsageAmount"),
         "priced_cost": f"CASE WHEN {kind} = 'Usage' THEN {amount} END",
         # The data dictionary says that all times are UTC, so one without a zone is no doubt.
         "zone": f"nullif({c.zone('lineItem/UsageStartDate')}, 'none')",
         "decimals": c.decimals("lineItem/UnblendedCost"),
-    }  # fmt: skip
+    }
 
 
 def _azure(c: Columns) -> dict[str, str]:
@@ -180,14 +208,16 @@ def _azure(c: Columns) -> dict[str, str]:
     kind = c.text("ChargeType") if c.find("ChargeType") else "'Usage'"
     covered = f"coalesce({c.text('PricingModel')} IN ('Reservation', 'SavingsPlan'), FALSE)"
     period = (
-        "BillingPeriodStartDate" if c.find("BillingPeriodStartDate")
+        "BillingPeriodStartDate"
+        if c.find("BillingPeriodStartDate")
         else c.find("Date", "UsageDateTime") or ""
-    )  # fmt: skip
+    )
     started = c.day(period, month_first=True)
     when = c.moment("Date", "UsageDateTime", month_first=True)
     return {
         "amount": c.amount(*amount),
-        "period_start": started if period == "BillingPeriodStartDate"
+        "period_start": started
+        if period == "BillingPeriodStartDate"
         else f"date_trunc('month', {started})",
         # Usage that a commitment covers costs nothing in an actual-cost file (Microsoft, "cost
         # and usage details": its effective price is 0 there), its share in an amortised one.
@@ -219,14 +249,18 @@ def _azure(c: Columns) -> dict[str, str]:
         "list_cost": c.number("paygCostInBillingCurrency"),
         "commitment": c.text("ReservationId", "benefitId"),
         # In the pricing currency the price does not multiply to the cost in billing currency.
-        **({} if c.find("PricingCurrency", "PricingCurrencyCode") else {
-            "unit_price": c.number("EffectivePrice"),
-            "priced_quantity": c.number("Quantity"),
-            "priced_cost": c.number(*amount),
-        }),
+        **(
+            {}
+            if c.find("PricingCurrency", "PricingCurrencyCode")
+            else {
+                "unit_price": c.number("EffectivePrice"),
+                "priced_quantity": c.number("Quantity"),
+                "priced_cost": c.number(*amount),
+            }
+        ),
         "zone": c.zone("Date", "UsageDateTime"),
         "decimals": c.decimals(*amount),
-    }  # fmt: skip
+    }
 
 
 def _oci(c: Columns) -> dict[str, str]:

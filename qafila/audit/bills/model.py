@@ -138,8 +138,9 @@ class Bill:
 
     def newest_period(self, currency: str) -> Period | None:
         """Return the last month of the bill, open or not."""
-        return max((p for p in self.periods if p.currency == currency), default=None,
-                   key=lambda p: p.start)  # fmt: skip
+        return max(
+            (p for p in self.periods if p.currency == currency), default=None, key=lambda p: p.start
+        )
 
     def reference_period(self, currency: str) -> Period | None:
         """Return the last month that can be taken for whole, else the last month.
@@ -156,9 +157,10 @@ class Bill:
         if period.usage <= 0:
             return None
         network = add_up(
-            s.amount for s in self.network
+            s.amount
+            for s in self.network
             if s.currency == period.currency and s.start == period.start
-        )  # fmt: skip
+        )
         return float(network / period.usage)
 
     def spend_of(self, spends: Sequence[Spend], period: Period) -> list[Spend]:

@@ -41,18 +41,48 @@ def read_ledger(bill: OpenBill) -> Ledger:
         return Ledger()
     ledger = ledger_of(
         Charge(
-            currency, start, category or "not named", vendor or "not named", service, region,
-            usage_type, text, unit, from_region, to_region, Kind(kind), amount, quantity,
-            measured, lines, account,
+            currency,
+            start,
+            category or "not named",
+            vendor or "not named",
+            service,
+            region,
+            usage_type,
+            text,
+            unit,
+            from_region,
+            to_region,
+            Kind(kind),
+            amount,
+            quantity,
+            measured,
+            lines,
+            account,
         )
         for (
-            currency, start, category, vendor, account, service, region, usage_type, text, unit,
-            from_region, to_region, kind, amount, quantity, measured, lines,
+            currency,
+            start,
+            category,
+            vendor,
+            account,
+            service,
+            region,
+            usage_type,
+            text,
+            unit,
+            from_region,
+            to_region,
+            kind,
+            amount,
+            quantity,
+            measured,
+            lines,
         ) in bill.query(
             statement("network", "transfers")
-            .replace("$most", str(MOST_ACCOUNTS)).replace("$others", OTHER_ACCOUNTS)
+            .replace("$most", str(MOST_ACCOUNTS))
+            .replace("$others", OTHER_ACCOUNTS)
         )
-    )  # fmt: skip
+    )
     return replace(ledger, talkers=_talkers(bill))
 
 

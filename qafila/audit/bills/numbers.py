@@ -12,10 +12,22 @@ from qafila.errors import BadInput
 _COMMA = r"^[+-]?([0-9]*|[0-9]{1,3}([.][0-9]{3})+),[0-9]+([eE][+-]?[0-9]+)?$"  # 1.234,5
 _THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+([.][0-9]+)?$"  # 1,234.5
 _GROUPS = r"^[+-]?[1-9][0-9]{0,2}([.][0-9]{3})+$"  # 1.234
-_NUMBERS = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost", "ConsumedQuantity",
-            "PricingQuantity", "ListUnitPrice", "Quantity", "UnitPrice", "EffectivePrice",
-            "lineItem/UsageAmount", "lineItem/UnblendedRate", "usage/billedQuantity",
-            "cost/unitPrice")  # fmt: skip
+_NUMBERS = (
+    "BilledCost",
+    "EffectiveCost",
+    "ListCost",
+    "ContractedCost",
+    "ConsumedQuantity",
+    "PricingQuantity",
+    "ListUnitPrice",
+    "Quantity",
+    "UnitPrice",
+    "EffectivePrice",
+    "lineItem/UsageAmount",
+    "lineItem/UnblendedRate",
+    "usage/billedQuantity",
+    "cost/unitPrice",
+)
 
 
 def has_decimal_comma(
@@ -53,10 +65,12 @@ def has_decimal_comma(
     if decimal == commas and not points and thousands < commas:
         return True
     why = (
-        f"{commas} have a comma and {points} a decimal point" if points
-        else f"each could be read in two ways, such as {example}" if thousands == commas
+        f"{commas} have a comma and {points} a decimal point"
+        if points
+        else f"each could be read in two ways, such as {example}"
+        if thousands == commas
         else f"{commas - decimal} of {commas} with a comma are no numbers"
-    )  # fmt: skip
+    )
     raise BadInput(
         f"the numbers of {name} cannot be told: {why}.",
         remedy="export the bill with decimal points and without separators of thousands.",

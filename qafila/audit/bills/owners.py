@@ -55,8 +55,7 @@ def _by_account(
                     amount = item.in_period(period.start)
                     if item.currency != currency or not amount:
                         continue
-                    row = (key, *_state(found, item, key), currency,
-                           period.start)  # fmt: skip
+                    row = (key, *_state(found, item, key), currency, period.start)
                     sums[row] = add_up((sums[row], amount))
                     counts[row].add(item.resource_id)
                     left = add_up((left, amount.copy_negate()))  # "-" would round

@@ -26,24 +26,44 @@ def as_data(bill: Bill) -> dict[str, Any]:
         "billed_total": {c: exact(bill.total(c)) for c in bill.currencies},
         "currencies": {c: _currency(bill, c) for c in bill.currencies},
         "periods": [
-            {"period": p.month, "start": p.start.isoformat(), "currency": p.currency,
-             "billed_total": exact(p.amount), "usage": exact(p.usage), "rows": p.rows,
-             "state": p.state, "closed": p.closed}
+            {
+                "period": p.month,
+                "start": p.start.isoformat(),
+                "currency": p.currency,
+                "billed_total": exact(p.amount),
+                "usage": exact(p.usage),
+                "rows": p.rows,
+                "state": p.state,
+                "closed": p.closed,
+            }
             for p in bill.periods
         ],
         "commitments": [
-            {"period": f"{c.start:%Y-%m}", "currency": c.currency, "billed": exact(c.billed),
-             "amortised": _known(c.amortised), "purchased": exact(c.purchased),
-             "used": _known(c.used), "rows": c.rows}
+            {
+                "period": f"{c.start:%Y-%m}",
+                "currency": c.currency,
+                "billed": exact(c.billed),
+                "amortised": _known(c.amortised),
+                "purchased": exact(c.purchased),
+                "used": _known(c.used),
+                "rows": c.rows,
+            }
             for c in bill.commitments
         ],
         "defects": [
-            {"kind": d.kind, "count": d.count, "of": d.of, "subject": d.subject,
-             "amount": _known(d.amount), "currency": d.currency, "sentence": d.sentence}
+            {
+                "kind": d.kind,
+                "count": d.count,
+                "of": d.of,
+                "subject": d.subject,
+                "amount": _known(d.amount),
+                "currency": d.currency,
+                "sentence": d.sentence,
+            }
             for d in bill.defects
         ],
         "issuers": list(bill.issuers),
-    }  # fmt: skip
+    }
 
 
 def _currency(bill: Bill, currency: str) -> dict[str, Any]:
@@ -53,10 +73,11 @@ def _currency(bill: Bill, currency: str) -> dict[str, Any]:
             month = months.setdefault(f"{spend.start:%Y-%m}", {})
             month[spend.subject] = add_up((month.get(spend.subject, Decimal(0)), spend.amount))
     parts = {
-        "vendor": bill.vendors, "service": bill.services, "category": bill.categories,
-        "month": tuple(Spend(p.currency, p.start, p.month, p.amount, p.rows)
-                       for p in bill.periods),
-    }  # fmt: skip
+        "vendor": bill.vendors,
+        "service": bill.services,
+        "category": bill.categories,
+        "month": tuple(Spend(p.currency, p.start, p.month, p.amount, p.rows) for p in bill.periods),
+    }
     sums = {name: bill.sums(spends, currency) for name, spends in parts.items()}
     return {
         "billed_total": exact(bill.total(currency)),
@@ -81,8 +102,10 @@ def as_lines(bill: Bill) -> list[tuple[str, str]]:
             for n, p in enumerate(p for p in bill.periods if p.currency == currency)
         ]
         for label, spends in (
-            ("vendors", bill.vendors), ("services", bill.services), ("charges", bill.categories),
-        ):  # fmt: skip
+            ("vendors", bill.vendors),
+            ("services", bill.services),
+            ("charges", bill.categories),
+        ):
             lines += _largest(bill, label, spends, currency)
         for c in bill.commitments:
             if c.currency == currency and c.rows:
@@ -91,11 +114,13 @@ def as_lines(bill: Bill) -> list[tuple[str, str]]:
                     if c.amortised is None
                     else f"{money(c.amortised, currency)} amortised"
                 )
-                lines.append((
-                    "commitments",
-                    f"{c.start:%Y-%m}  {money(c.billed, currency)} billed, {amortised}; "
-                    f"{money(c.purchased, currency)} paid for commitments",
-                ))  # fmt: skip
+                lines.append(
+                    (
+                        "commitments",
+                        f"{c.start:%Y-%m}  {money(c.billed, currency)} billed, {amortised}; "
+                        f"{money(c.purchased, currency)} paid for commitments",
+                    )
+                )
     lines += [
         ("" if n else "defects", ("! " if d.kind in _GRAVE else "  ") + d.sentence)
         for n, d in enumerate(bill.defects)
@@ -104,10 +129,18 @@ def as_lines(bill: Bill) -> list[tuple[str, str]]:
 
 
 # Those that change a sum, or what may be concluded from one.
-_GRAVE = frozenset({
-    "rounded-amounts", "rounded-column", "duplicate-lines", "missing-days", "amortised-export",
-    "renamed-column", "unknown-category", "negative-usage",
-})  # fmt: skip
+_GRAVE = frozenset(
+    {
+        "rounded-amounts",
+        "rounded-column",
+        "duplicate-lines",
+        "missing-days",
+        "amortised-export",
+        "renamed-column",
+        "unknown-category",
+        "negative-usage",
+    }
+)
 
 
 def _largest(

@@ -42,15 +42,17 @@ def _of_joining(bill: OpenBill) -> Iterator[Defect]:
             "mixed-line-ends",
             f"{ends.crlf:,} lines of {name} end in CR LF and {ends.lf:,} in LF, as in exports "
             "that were joined by hand: all were read",
-            min(ends.crlf, ends.lf), name, ends.crlf + ends.lf,
-        )  # fmt: skip
+            min(ends.crlf, ends.lf),
+            name,
+            ends.crlf + ends.lf,
+        )
     if bill.head_lines:
         yield Defect(
             "repeated-head",
             f"{bill.head_lines:,} {'line is' if bill.head_lines == 1 else 'lines are'} the names "
             "of the columns again, as in exports that were joined by hand: left out",
             bill.head_lines,
-        )  # fmt: skip
+        )
 
 
 def _of_columns(bill: OpenBill) -> Iterator[Defect]:
@@ -61,9 +63,10 @@ def _of_columns(bill: OpenBill) -> Iterator[Defect]:
         if source.format.startswith("FOCUS"):
             for column, meant in misplaced(columns):
                 stands = (
-                    f"stands where {meant} belongs" if meant
+                    f"stands where {meant} belongs"
+                    if meant
                     else f"is not of {source.format} and does not begin with x_"
-                )  # fmt: skip
+                )
                 yield Defect(
                     "renamed-column", f"the column {column} of {names} {stands}", 1, column
                 )
@@ -72,8 +75,9 @@ def _of_columns(bill: OpenBill) -> Iterator[Defect]:
                     "missing-columns",
                     f"{len(missing)} columns that FOCUS asks for are missing in {names}: "
                     f"{', '.join(missing)}",
-                    len(missing), missing[0],
-                )  # fmt: skip
+                    len(missing),
+                    missing[0],
+                )
         if not _has_tags(source):
             yield Defect(
                 "no-tags", f"{names} has no tags: what is untagged is not known", 1, "Tags"
@@ -101,8 +105,9 @@ def _rounded(bill: OpenBill, places: int) -> Iterator[Defect]:
         "rounded-amounts",
         f"{long:,} amounts have more than {places} decimals and were rounded: no total is off by "
         f"more than {most}",
-        long, of=rows,
-    )  # fmt: skip
+        long,
+        of=rows,
+    )
 
 
 def _of_wording(bill: OpenBill) -> Iterator[Defect]:
@@ -112,21 +117,24 @@ def _of_wording(bill: OpenBill) -> Iterator[Defect]:
             "literal-null",
             f"{nulls:,} cells on {lines_of(null_rows, rows, '')} hold the word NULL instead of "
             "nothing",
-            nulls, of=rows,
-        )  # fmt: skip
+            nulls,
+            of=rows,
+        )
     if zoneless:
         yield Defect(
             "time-without-zone",
             f"{lines_of(zoneless, rows, '')} name no time zone: their times were read as UTC",
-            zoneless, of=rows,
-        )  # fmt: skip
+            zoneless,
+            of=rows,
+        )
     if offsets:
         yield Defect(
             "local-time",
             f"{lines_of(offsets, rows, '')} are in local time: they belong to the month as "
             "written, their times were converted to UTC",
-            offsets, of=rows,
-        )  # fmt: skip
+            offsets,
+            of=rows,
+        )
     if any(s.format == AZURE for s in bill.sources):
         unused = int(bill.rows("unused_commitments")[0][0])
         if unused:
@@ -134,8 +142,9 @@ def _of_wording(bill: OpenBill) -> Iterator[Defect]:
                 "amortised-export",
                 f"{lines_of(unused, rows, 'Azure')} are unused commitments, or usage at a "
                 "commitment's price: the export is amortised, its total is not what was invoiced",
-                unused, of=rows,
-            )  # fmt: skip
+                unused,
+                of=rows,
+            )
 
 
 def _has_tags(source: Source) -> bool:
@@ -151,11 +160,26 @@ class _Doubt:
     """One vendor's counts in one currency."""
 
     def __init__(self, bill: OpenBill, row: tuple[Any, ...]) -> None:
-        (self.vendor, self.currency, self.rows, self.amount, self.fractions,
-         effective, listed, contracted, self.not_bought,
-         self.untagged, self.untagged_amount, self.unnamed, self.unnamed_amount,
-         self.without_account, self.negatives, self.negative_amount,
-         self.strange, self.no_service) = row  # fmt: skip
+        (
+            self.vendor,
+            self.currency,
+            self.rows,
+            self.amount,
+            self.fractions,
+            effective,
+            listed,
+            contracted,
+            self.not_bought,
+            self.untagged,
+            self.untagged_amount,
+            self.unnamed,
+            self.unnamed_amount,
+            self.without_account,
+            self.negatives,
+            self.negative_amount,
+            self.strange,
+            self.no_service,
+        ) = row
         self.whole = (effective, listed, contracted)
         if self.fractions and any(self.whole):
             values = [self.vendor, self.currency]
@@ -171,24 +195,30 @@ class _Doubt:
             for column, whole in zip(names, self.whole, strict=True):
                 if whole:
                     yield self._of(
-                        "rounded-column", column, self.not_bought,
+                        "rounded-column",
+                        column,
+                        self.not_bought,
                         f"{column} of {self._lines(self.not_bought)} is rounded to whole "
                         f"{self.currency}",
                         None,
-                    )  # fmt: skip
+                    )
         if self.untagged and any(_has_tags(s) for s in bill.sources):
             yield self._of(
-                "untagged", self.vendor, self.untagged,
+                "untagged",
+                self.vendor,
+                self.untagged,
                 f"{self._lines(self.untagged)} have no tag: {self._money(self.untagged_amount)}",
                 self.untagged_amount,
-            )  # fmt: skip
+            )
         if self.unnamed:
             yield self._of(
-                "no-resource-id", self.vendor, self.unnamed,
+                "no-resource-id",
+                self.vendor,
+                self.unnamed,
                 f"{self._lines(self.unnamed)} are usage without a resource id: "
                 f"{self._money(self.unnamed_amount)}",
                 self.unnamed_amount,
-            )  # fmt: skip
+            )
         if self.without_account:
             said = f"{self._lines(self.without_account)} name no account"
             yield self._of("no-account-id", self.vendor, self.without_account, said, None)
@@ -197,17 +227,21 @@ class _Doubt:
             yield self._of("no-service-name", self.vendor, self.no_service, said, None)
         if self.negatives:
             yield self._of(
-                "negative-usage", self.vendor, self.negatives,
+                "negative-usage",
+                self.vendor,
+                self.negatives,
                 f"{self._lines(self.negatives)} are usage below zero, neither credit nor refund: "
                 f"{self._money(self.negative_amount)}",
                 self.negative_amount,
-            )  # fmt: skip
+            )
         if self.strange:
             yield self._of(
-                "unknown-category", self.vendor, self.strange,
+                "unknown-category",
+                self.vendor,
+                self.strange,
                 f"{self._lines(self.strange)} have a charge category that FOCUS does not know",
                 None,
-            )  # fmt: skip
+            )
 
     def _lines(self, count: int) -> str:
         return lines_of(count, self.rows, self.vendor)
@@ -228,8 +262,12 @@ def _mismatches(bill: OpenBill) -> Iterator[Defect]:
             "sum-mismatch",
             f"on {lines_of(apart, compared, vendor)} that were multiplied out, price times "
             f"quantity is not the cost, by more than 1 %: {money(amount, currency)}",
-            apart, vendor, compared, amount, currency,
-        )  # fmt: skip
+            apart,
+            vendor,
+            compared,
+            amount,
+            currency,
+        )
 
 
 def _copies(bill: OpenBill) -> Iterator[Defect]:
@@ -239,8 +277,10 @@ def _copies(bill: OpenBill) -> Iterator[Defect]:
         yield Defect(
             "duplicate-lines",
             f"{copies:,} lines are copies of another to the last digit: {money(amount, currency)}",
-            copies, amount=amount, currency=currency,
-        )  # fmt: skip
+            copies,
+            amount=amount,
+            currency=currency,
+        )
 
 
 def _gaps(bill: OpenBill) -> Iterator[Defect]:
@@ -249,8 +289,9 @@ def _gaps(bill: OpenBill) -> Iterator[Defect]:
             yield Defect(
                 "missing-days",
                 f"{vendor} has no usage on {len(days)} days of {start:%Y-%m}: {day_list(days)}",
-                len(days), vendor,
-            )  # fmt: skip
+                len(days),
+                vendor,
+            )
 
 
 def _partly_invoiced(bill: OpenBill) -> Iterator[Defect]:
@@ -259,5 +300,7 @@ def _partly_invoiced(bill: OpenBill) -> Iterator[Defect]:
             "partly-invoiced",
             f"{lines_of(without, rows, vendor)} of {start:%Y-%m} have no invoice id, the others "
             "have one: the month counts as open",
-            without, vendor, rows,
-        )  # fmt: skip
+            without,
+            vendor,
+            rows,
+        )

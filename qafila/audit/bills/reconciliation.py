@@ -36,16 +36,20 @@ class Reconciliation:
 # A resource of these kinds costs something for every hour that it exists. The words are those by
 # which bills name the service, to tell "costs nothing" from "billed without naming resources".
 _BILLED_BY_EXISTENCE = {
-    "ec2:instance": r"ec2|elastic compute", "ec2:volume": r"ec2|elastic compute|block store",
+    "ec2:instance": r"ec2|elastic compute",
+    "ec2:volume": r"ec2|elastic compute|block store",
     "ec2:nat-gateway": r"ec2|elastic compute|vpc|virtual private",
     "ec2:vpc-endpoint": r"ec2|elastic compute|vpc|virtual private",
     "ec2:address": r"ec2|elastic compute|vpc|virtual private",
     "rds:instance": r"rds|relational database|docdb|neptune",
     "elb:load-balancer": r"elb|load balancing|ec2|elastic compute",
-    "eks:cluster": r"eks|kubernetes", "elasticache:cluster": r"elasticache",
-    "elasticache:serverless": r"elasticache", "opensearch:domain": r"opensearch|amazones",
-    "sagemaker:endpoint": r"sagemaker", "sagemaker:notebook": r"sagemaker",
-}  # fmt: skip
+    "eks:cluster": r"eks|kubernetes",
+    "elasticache:cluster": r"elasticache",
+    "elasticache:serverless": r"elasticache",
+    "opensearch:domain": r"opensearch|amazones",
+    "sagemaker:endpoint": r"sagemaker",
+    "sagemaker:notebook": r"sagemaker",
+}
 _NOT_RUNNING = frozenset({"stopped", "stopping", "terminated", "deleting", "deleted", "failed"})
 _AWS = re.compile(r"aws|amazon", re.IGNORECASE)
 

@@ -149,8 +149,11 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
             for number, file in enumerate(given_files)
         ]
         names = [f.name for f in files]
-        size = sum(f.path.stat().st_size * (10 if f.compressed else 1)
-                   for f in looked if isinstance(f, TextFile))  # fmt: skip
+        size = sum(
+            f.path.stat().st_size * (10 if f.compressed else 1)
+            for f in looked
+            if isinstance(f, TextFile)
+        )
         database = "bill.duckdb" if size > _LARGE_BYTES else ""
         name = files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1} more"
         with locked_duckdb(room, database=database, memory=_MEMORY, threads=2) as connection:
@@ -170,8 +173,15 @@ def open_bill(paths: str | Path | Sequence[str | Path], *, s3: Any = None) -> It
 
             sources, head_lines = load(PLACES)
             yield OpenBill(
-                connection, name, tuple(sources), load, line_ends, head_lines, tuple(names), room,
-            )  # fmt: skip
+                connection,
+                name,
+                tuple(sources),
+                load,
+                line_ends,
+                head_lines,
+                tuple(names),
+                room,
+            )
 
 
 def _even_out(
@@ -211,9 +221,11 @@ def _load(
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        raise BadInput("these bills cannot be read:",
-                       [f"{e.what.splitlines()[0]} {'; '.join(e.problems)}" for e in problems],
-                       remedy=problems[0].remedy)  # fmt: skip
+        raise BadInput(
+            "these bills cannot be read:",
+            [f"{e.what.splitlines()[0]} {'; '.join(e.problems)}" for e in problems],
+            remedy=problems[0].remedy,
+        )
     for form, numbers, types, reader in groups.values():
         paths = [str(looked[n].path) for n in numbers]
         raw = reader.replace("{files}", f"[{', '.join(map(_text, paths))}]")
@@ -224,10 +236,15 @@ def _load(
         )
         typed = reader.startswith("read_parquet")
         columns = Columns(types, typed=typed, comma=comma, places=places)
-        sources.append(Source(
-            form, tuple(names[n] for n in numbers), columns,
-            columns.is_floating(*amount_columns(form)), names_invoices(form, columns),
-        ))  # fmt: skip
+        sources.append(
+            Source(
+                form,
+                tuple(names[n] for n in numbers),
+                columns,
+                columns.is_floating(*amount_columns(form)),
+                names_invoices(form, columns),
+            )
+        )
         select = _select(sources[-1], raw, dict(zip(paths, numbers, strict=True)))
         (once if reader.startswith("read_csv") else in_place).append(select)
     head_lines = 0
@@ -235,9 +252,9 @@ def _load(
         connection.execute(f"CREATE OR REPLACE TABLE text_line AS {' UNION ALL '.join(once)}")
         in_place.append("FROM text_line")
         texts = [s for s in sources if not s.columns.typed]
-        head_lines = drop_head_lines(connection, {
-            s.columns.find(*currency_columns(s.format)) or "" for s in texts
-        })  # fmt: skip
+        head_lines = drop_head_lines(
+            connection, {s.columns.find(*currency_columns(s.format)) or "" for s in texts}
+        )
     connection.execute(f"CREATE OR REPLACE VIEW line AS {' UNION ALL '.join(in_place)}")
     return sources, head_lines
 

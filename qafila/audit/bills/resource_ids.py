@@ -21,49 +21,70 @@ _PARTS = {
 }
 # Prefix of a plain id, or resource type of an EC2 ARN: our kind, and the collector that sees it.
 _EC2 = {
-    "i": ("ec2:instance", "ec2"), "instance": ("ec2:instance", "ec2"),
-    "vol": ("ec2:volume", "ec2"), "volume": ("ec2:volume", "ec2"),
-    "snap": ("ec2:snapshot", "ec2"), "snapshot": ("ec2:snapshot", "ec2"),
-    "eipalloc": ("ec2:address", "ec2"), "elastic-ip": ("ec2:address", "ec2"),
+    "i": ("ec2:instance", "ec2"),
+    "instance": ("ec2:instance", "ec2"),
+    "vol": ("ec2:volume", "ec2"),
+    "volume": ("ec2:volume", "ec2"),
+    "snap": ("ec2:snapshot", "ec2"),
+    "snapshot": ("ec2:snapshot", "ec2"),
+    "eipalloc": ("ec2:address", "ec2"),
+    "elastic-ip": ("ec2:address", "ec2"),
     "sg": ("ec2:security-group", "security-groups"),
     "security-group": ("ec2:security-group", "security-groups"),
-    "nat": ("ec2:nat-gateway", "vpc"), "natgateway": ("ec2:nat-gateway", "vpc"),
-    "vpce": ("ec2:vpc-endpoint", "vpc"), "vpc-endpoint": ("ec2:vpc-endpoint", "vpc"),
+    "nat": ("ec2:nat-gateway", "vpc"),
+    "natgateway": ("ec2:nat-gateway", "vpc"),
+    "vpce": ("ec2:vpc-endpoint", "vpc"),
+    "vpc-endpoint": ("ec2:vpc-endpoint", "vpc"),
     "pcx": ("ec2:vpc-peering-connection", "vpc"),
     "vpc-peering-connection": ("ec2:vpc-peering-connection", "vpc"),
-    "vpc": ("ec2:vpc", "vpc"), "subnet": ("ec2:subnet", "vpc"),
+    "vpc": ("ec2:vpc", "vpc"),
+    "subnet": ("ec2:subnet", "vpc"),
     "eni": ("ec2:network-interface", "vpc"),
     "network-interface": ("ec2:network-interface", "vpc"),
     "fs": ("efs:file-system", "efs"),
-}  # fmt: skip
+}
 # Service of an ARN: collector, and our kind by the ARN's resource type ("" for any).
 _SERVICES: dict[str, tuple[str, dict[str, str]]] = {
     "rds": ("rds", {"db": "rds:instance", "cluster": "rds:cluster"}),
     "s3": ("s3", {"": "s3:bucket"}),
-    "elasticloadbalancing": ("elb", {"loadbalancer": "elb:load-balancer",
-                                     "targetgroup": "elb:target-group"}),
+    "elasticloadbalancing": (
+        "elb",
+        {"loadbalancer": "elb:load-balancer", "targetgroup": "elb:target-group"},
+    ),
     "lambda": ("lambda", {"function": "lambda:function"}),
     "dynamodb": ("dynamodb", {"table": "dynamodb:table"}),
     # A type of "" is that of an id that names the thing and no type: a bucket, a queue, a topic.
     "sqs": ("sqs", {"": "sqs:queue"}),
     "sns": ("sns", {"": "sns:topic"}),
     "elasticfilesystem": ("efs", {"file-system": "efs:file-system"}),
-    "elasticache": ("elasticache", {"cluster": "elasticache:cluster",
-                                    "replicationgroup": "elasticache:replication-group",
-                                    "serverlesscache": "elasticache:serverless"}),
+    "elasticache": (
+        "elasticache",
+        {
+            "cluster": "elasticache:cluster",
+            "replicationgroup": "elasticache:replication-group",
+            "serverlesscache": "elasticache:serverless",
+        },
+    ),
     "es": ("opensearch", {"domain": "opensearch:domain"}),
     "aoss": ("opensearch", {"collection": "opensearch:collection"}),
     "eks": ("eks", {"cluster": "eks:cluster", "nodegroup": "eks:node-group"}),
     "ecs": ("ecs", {"cluster": "ecs:cluster", "service": "ecs:service"}),
-    "sagemaker": ("sagemaker", {"endpoint": "sagemaker:endpoint",
-                                "notebook-instance": "sagemaker:notebook"}),
+    "sagemaker": (
+        "sagemaker",
+        {"endpoint": "sagemaker:endpoint", "notebook-instance": "sagemaker:notebook"},
+    ),
     "apigateway": ("api-gateway", {"restapis": "api-gateway:api", "apis": "api-gateway:api"}),
-    "bedrock": ("bedrock", {"provisioned-model": "bedrock:provisioned-throughput",
-                            "custom-model": "bedrock:custom-model",
-                            "imported-model": "bedrock:imported-model"}),
+    "bedrock": (
+        "bedrock",
+        {
+            "provisioned-model": "bedrock:provisioned-throughput",
+            "custom-model": "bedrock:custom-model",
+            "imported-model": "bedrock:imported-model",
+        },
+    ),
     "cloudfront": ("cloudfront", {"distribution": "cloudfront:distribution"}),
     "route53": ("route53", {"hostedzone": "route53:zone"}),
-}  # fmt: skip
+}
 
 
 def collector_of(billed_id: str, service: str = "") -> str | None:

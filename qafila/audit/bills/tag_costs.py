@@ -41,6 +41,9 @@ def _tags(text: str | None) -> dict[str, str]:
     except (ValueError, RecursionError):
         return {}
     if isinstance(read, list):  # Google Cloud: [{"key": …, "value": …}]
-        read = {t["key"]: t.get("value") for t in read
-                if isinstance(t, dict) and isinstance(t.get("key"), str)}  # fmt: skip
+        read = {
+            t["key"]: t.get("value")
+            for t in read
+            if isinstance(t, dict) and isinstance(t.get("key"), str)
+        }
     return {k: v for k, v in read.items() if isinstance(v, str)} if isinstance(read, dict) else {}

@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from qafila.audit.code_scan.matches import Sighting
 from qafila.audit.code_scan.model import Kind
 
-_TEST = re.compile(r"(?:^|/)(?:tests?|testing|__tests__|spec|conftest\.py$|test_[^/]*$)"
-                   r"|(?:_test\.(?:py|go)|\.(?:test|spec)\.\w+|Test\.java)$")  # fmt: skip
+_TEST = re.compile(
+    r"(?:^|/)(?:tests?|testing|__tests__|spec|conftest\.py$|test_[^/]*$)"
+    r"|(?:_test\.(?:py|go)|\.(?:test|spec)\.\w+|Test\.java)$"
+)
 _NO_PORT = re.compile(
     r"(?:Error|Exception|Warning|Config|Settings|Enum|Model|TestCase|Mixin|Dict)$"
 )

@@ -1,9 +1,9 @@
 """What one source file says, whatever its language: imports, bindings, calls and strings.
 
-A reader of a language (``qafila.audit.code_scan.scan``) turns a syntax tree into these; ``matching`` turns these
-and the rules into sightings. Names are resolved by scope: scope 0 is the file, and every function
-or class is a scope with a parent. Attributes of the object that a method belongs to are one name,
-``self.client``, bound in the scope of the class.
+A reader of a language (``python``, ``go``, ...) turns a syntax tree into these; ``matches`` turns
+these and the rules into sightings. Names are resolved by scope: scope 0 is the file, and every
+function or class is a scope with a parent. Attributes of the object that a method belongs to are
+one name, ``self.client``, bound in the scope of the class.
 """
 
 from __future__ import annotations

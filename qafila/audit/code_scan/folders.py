@@ -11,9 +11,20 @@ from pathlib import Path
 
 from qafila.audit.code_scan.light import language_of
 
-_VENDORED = frozenset({"node_modules", "bower_components", "jspm_packages", "vendor", "_vendor",
-                       "vendored", "third_party", "3rdparty", "__pycache__",
-                       "site-packages"})  # fmt: skip
+_VENDORED = frozenset(
+    {
+        "node_modules",
+        "bower_components",
+        "jspm_packages",
+        "vendor",
+        "_vendor",
+        "vendored",
+        "third_party",
+        "3rdparty",
+        "__pycache__",
+        "site-packages",
+    }
+)
 _BUILT = frozenset({"dist", "build", "out", "target"})
 _MANIFESTS = frozenset({"package.json", "pyproject.toml", "setup.py", "pom.xml", "build.gradle"})
 _GENERATED_NAME = re.compile(

@@ -18,8 +18,16 @@ from qafila.audit.code_scan.facts import (
 from qafila.audit.code_scan.tree import Links, Tree, chain_parts, line, named, spot
 
 _SCOPES = {"function_declaration": False, "method_declaration": False, "func_literal": False}
-_KINDS = (*_SCOPES, "import_spec", "call_expression", "short_var_declaration", "var_spec",
-          "assignment_statement", "parameter_declaration", "field_declaration")  # fmt: skip
+_KINDS = (
+    *_SCOPES,
+    "import_spec",
+    "call_expression",
+    "short_var_declaration",
+    "var_spec",
+    "assignment_statement",
+    "parameter_declaration",
+    "field_declaration",
+)
 _LINKS = Links(
     names=frozenset({"identifier"}),
     members={"selector_expression": ("field", "operand")},
@@ -98,9 +106,16 @@ def _binding(facts: Facts, node: SgNode, scope: int) -> None:
         elif kind == "field_declaration":
             bound, owner = f".{bound}", 0
         facts.bindings.append(
-            Binding(bound, owner, line(node), chains, None, made,
-                    seen_from=scope if owner != scope else -1)
-        )  # fmt: skip
+            Binding(
+                bound,
+                owner,
+                line(node),
+                chains,
+                None,
+                made,
+                seen_from=scope if owner != scope else -1,
+            )
+        )
 
 
 def _returned(facts: Facts, node: SgNode, kind: str, scope: int) -> None:

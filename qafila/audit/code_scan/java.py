@@ -17,13 +17,28 @@ from qafila.audit.code_scan.facts import (
 )
 from qafila.audit.code_scan.tree import Scopes, Tree, inner, line, named, spot
 
-_SCOPES = {"class_declaration": True, "interface_declaration": True, "record_declaration": True,
-           "enum_declaration": True, "method_declaration": False, "constructor_declaration": False,
-           "lambda_expression": False}  # fmt: skip
-_KINDS = (*_SCOPES, "import_declaration", "method_invocation", "object_creation_expression",
-          "field_declaration", "local_variable_declaration", "assignment_expression",
-          "formal_parameter", "resource", "enhanced_for_statement",
-          "instanceof_expression")  # fmt: skip
+_SCOPES = {
+    "class_declaration": True,
+    "interface_declaration": True,
+    "record_declaration": True,
+    "enum_declaration": True,
+    "method_declaration": False,
+    "constructor_declaration": False,
+    "lambda_expression": False,
+}
+_KINDS = (
+    *_SCOPES,
+    "import_declaration",
+    "method_invocation",
+    "object_creation_expression",
+    "field_declaration",
+    "local_variable_declaration",
+    "assignment_expression",
+    "formal_parameter",
+    "resource",
+    "enhanced_for_statement",
+    "instanceof_expression",
+)
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
@@ -38,8 +53,11 @@ def read(source: str, wanted: str | None, *, names: bool = True) -> Facts:
             tree.scopes.open(node, is_class=_SCOPES[kind])
             for heritage in named(node):
                 if heritage.kind() in ("superclass", "super_interfaces"):
-                    facts.implements += [n for n in _NAME.findall(heritage.text())
-                                         if n not in ("extends", "implements")]  # fmt: skip
+                    facts.implements += [
+                        n
+                        for n in _NAME.findall(heritage.text())
+                        if n not in ("extends", "implements")
+                    ]
             if kind == "method_declaration" and (name := node.field("name")) is not None:
                 _bind(facts, f"{name.text()}()", scope, node, None, _declared(node), scope)
         elif kind == "import_declaration":
@@ -94,9 +112,14 @@ def _declared(node: SgNode) -> tuple[Chain, ...]:
 
 
 def _bind(
-    facts: Facts, name: str, owner: int, node: SgNode, chain: Chain | None,
-    declared: tuple[Chain, ...], scope: int,
-) -> None:  # fmt: skip
+    facts: Facts,
+    name: str,
+    owner: int,
+    node: SgNode,
+    chain: Chain | None,
+    declared: tuple[Chain, ...],
+    scope: int,
+) -> None:
     chains = (chain,) if chain is not None else ()
     seen_from = scope if owner != scope else -1
     facts.bindings.append(

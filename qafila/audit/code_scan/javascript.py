@@ -26,15 +26,30 @@ from qafila.audit.code_scan.tree import (
     spot,
 )
 
-_SCOPES = {"function_declaration": False, "function_expression": False, "arrow_function": False,
-           "method_definition": False, "generator_function_declaration": False,
-           "class_declaration": True, "class": True,
-           "abstract_class_declaration": True}  # fmt: skip
-_KINDS = (*_SCOPES, "import_statement", "export_statement", "call_expression", "new_expression",
-          "variable_declarator", "assignment_expression", "public_field_definition",
-          "return_statement")  # fmt: skip
-_BRACKETS = frozenset({"await_expression", "parenthesized_expression", "as_expression",
-                       "non_null_expression"})  # fmt: skip
+_SCOPES = {
+    "function_declaration": False,
+    "function_expression": False,
+    "arrow_function": False,
+    "method_definition": False,
+    "generator_function_declaration": False,
+    "class_declaration": True,
+    "class": True,
+    "abstract_class_declaration": True,
+}
+_KINDS = (
+    *_SCOPES,
+    "import_statement",
+    "export_statement",
+    "call_expression",
+    "new_expression",
+    "variable_declarator",
+    "assignment_expression",
+    "public_field_definition",
+    "return_statement",
+)
+_BRACKETS = frozenset(
+    {"await_expression", "parenthesized_expression", "as_expression", "non_null_expression"}
+)
 _LINKS = Links(
     names=frozenset({"identifier", "this", "import"}),
     members={"member_expression": ("property", "object")},
@@ -102,8 +117,12 @@ def _open(facts: Facts, scopes: Scopes, node: SgNode, around: int) -> None:
     if _SCOPES[kind]:
         heritage = next((c for c in named(node) if c.kind() == "class_heritage"), None)
         if heritage is not None:
-            facts.implements += [n.text() for c in named(heritage) for n in named(c)
-                                 if n.kind() in ("identifier", "type_identifier")]  # fmt: skip
+            facts.implements += [
+                n.text()
+                for c in named(heritage)
+                for n in named(c)
+                if n.kind() in ("identifier", "type_identifier")
+            ]
         return
     if (bound := _returned_name(node)) is not None and (declared := _declared(node)):
         facts.bindings.append(Binding(bound, around, line(node), declared=declared))
@@ -199,9 +218,16 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
     literal = value.text()[1:-1] if value is not None and value.kind() == "string" else None
     owner = scopes.of_class() if name.startswith("self.") else scope
     facts.bindings.append(
-        Binding(name, owner, line(node), (chain,) if chain else (), literal, declared,
-                scope if owner != scope else -1)
-    )  # fmt: skip
+        Binding(
+            name,
+            owner,
+            line(node),
+            (chain,) if chain else (),
+            literal,
+            declared,
+            scope if owner != scope else -1,
+        )
+    )
 
 
 def _asserted(value: SgNode) -> tuple[Chain, ...]:

@@ -11,9 +11,20 @@ import re
 import sys
 from pathlib import PurePosixPath
 
-LANGUAGE = {".py": "python", ".pyi": "python", ".js": "javascript", ".jsx": "javascript",
-            ".mjs": "javascript", ".cjs": "javascript", ".ts": "javascript", ".mts": "javascript",
-            ".cts": "javascript", ".tsx": "javascript", ".java": "java", ".go": "go"}  # fmt: skip
+LANGUAGE = {
+    ".py": "python",
+    ".pyi": "python",
+    ".js": "javascript",
+    ".jsx": "javascript",
+    ".mjs": "javascript",
+    ".cjs": "javascript",
+    ".ts": "javascript",
+    ".mts": "javascript",
+    ".cts": "javascript",
+    ".tsx": "javascript",
+    ".java": "java",
+    ".go": "go",
+}
 
 _PYTHON = re.compile(
     rb"\b(?:from[ \t]+([\w.]+)(?:[ \t]|\\\r?\n)+import[ \t]*"

@@ -54,9 +54,18 @@ def match(facts: Facts, rules: Rules, own: Own = Own()) -> list[Sighting]:  # no
 def _seen(spot: Spot, api: Api, site: Site, operation: str) -> Sighting:
     effort, reason = api.effort_of(operation)
     return Sighting(
-        spot.line, spot.column, api.kind, api.provider, api.api, operation, api.rule, site,
-        spot.text, effort, reason,
-    )  # fmt: skip
+        spot.line,
+        spot.column,
+        api.kind,
+        api.provider,
+        api.api,
+        operation,
+        api.rule,
+        site,
+        spot.text,
+        effort,
+        reason,
+    )
 
 
 def _once(found: list[Sighting]) -> list[Sighting]:

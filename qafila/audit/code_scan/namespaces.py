@@ -106,9 +106,12 @@ class Members:
             return known
         service = _service_of(names)
         return replace(
-            api, kind=self.kind_of(names), api=service, effort=Effort.M,
+            api,
+            kind=self.kind_of(names),
+            api=service,
+            effort=Effort.M,
             reason=f"{service} is a service of this cloud: another one needs an adapter at least.",
-        )  # fmt: skip
+        )
 
     def at_host(self, host: str, api: Api) -> Api:
         """Return the row of the service that a host of a cloud names; the cloud's if none does."""

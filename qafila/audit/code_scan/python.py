@@ -26,9 +26,18 @@ from qafila.audit.code_scan.python_values import (
 from qafila.audit.code_scan.tree import Scopes, Tree, inner, line, named, spot
 
 _SCOPES = {"function_definition": False, "class_definition": True, "lambda": False}
-_KINDS = (*_SCOPES, "import_statement", "import_from_statement", "call", "assignment",
-          "global_statement", "named_expression", "as_pattern", "for_statement",
-          "return_statement")  # fmt: skip
+_KINDS = (
+    *_SCOPES,
+    "import_statement",
+    "import_from_statement",
+    "call",
+    "assignment",
+    "global_statement",
+    "named_expression",
+    "as_pattern",
+    "for_statement",
+    "return_statement",
+)
 _LISTS = frozenset({"expression_list", "tuple"})
 _EMPTY = 1_000_000
 _DYNAMIC = ("importlib.import_module", "import_module", "__import__")
@@ -126,8 +135,11 @@ def _open(facts: Facts, scopes: Scopes, node: SgNode, around: int) -> None:
         return
     parameters = node.field("parameters")
     for parameter in named(parameters) if parameters else []:
-        name = parameter if parameter.kind() == "identifier" else (
-            parameter.field("name") or inner(parameter))  # fmt: skip
+        name = (
+            parameter
+            if parameter.kind() == "identifier"
+            else (parameter.field("name") or inner(parameter))
+        )
         if name is not None and name.kind() == "identifier" and name.text() not in ("self", "cls"):
             declared = declared_type(parameter.field("type"))
             default = parameter.field("value")
@@ -146,8 +158,11 @@ def _returned_name(function: SgNode, name: str, in_class: bool) -> str:
     if not in_class:
         return f"{name}()"
     parent = function.parent()
-    decorators = [] if parent is None or parent.kind() != "decorated_definition" else [
-        c.text() for c in named(parent) if c.kind() == "decorator"]  # fmt: skip
+    decorators = (
+        []
+        if parent is None or parent.kind() != "decorated_definition"
+        else [c.text() for c in named(parent) if c.kind() == "decorator"]
+    )
     is_property = any("property" in d for d in decorators)
     return f"self.{name}" if is_property else f"self.{name}()"
 
@@ -214,9 +229,11 @@ def _binding(facts: Facts, scopes: Scopes, node: SgNode, scope: int) -> None:
         return
     in_class_body = scope != 0 and scope == scopes.of_class()
     literal = None
-    if value is not None and value.kind() == "string" and "interpolation" not in {
-        c.kind() for c in named(value)
-    }:  # fmt: skip
+    if (
+        value is not None
+        and value.kind() == "string"
+        and "interpolation" not in {c.kind() for c in named(value)}
+    ):
         literal = string_value(value.text())
     chains = chains_of(value) if value is not None else ()
     if value is not None and not declared:

@@ -16,10 +16,25 @@ _LINKS = Links(
     through=frozenset({"await", "parenthesized_expression"}),
 )
 _QUOTES = re.compile(r"""[A-Za-z]{0,3}("{3}|'{3}|"|')""")
-_THROUGH = frozenset({"Optional", "Union", "Annotated", "Final", "ClassVar", "Awaitable",
-                      "Coroutine", "Generator", "AsyncGenerator", "Iterator", "AsyncIterator",
-                      "ContextManager", "AsyncContextManager", "AbstractContextManager",
-                      "AbstractAsyncContextManager"})  # fmt: skip
+_THROUGH = frozenset(
+    {
+        "Optional",
+        "Union",
+        "Annotated",
+        "Final",
+        "ClassVar",
+        "Awaitable",
+        "Coroutine",
+        "Generator",
+        "AsyncGenerator",
+        "Iterator",
+        "AsyncIterator",
+        "ContextManager",
+        "AsyncContextManager",
+        "AbstractContextManager",
+        "AbstractAsyncContextManager",
+    }
+)
 """What a context manager yields is written as an iterator of it."""
 _NAMING = frozenset({"client", "resource", "create_client", "build", "import_module", "__import__"})
 _CASTS = frozenset({"cast", "typing.cast", "t.cast", "typing_extensions.cast"})

@@ -18,11 +18,32 @@ from qafila.audit.code_scan.rules import ANY, LANGUAGES, Rules
 from qafila.errors import BadInput
 from qafila.text.strict_toml import load_toml
 
-_FIELDS = frozenset({*LANGUAGES, "rule", "kind", "provider", "api", "effort", "reason", "services",
-                     "hosts", "schemes", "texts", "clients", "handles", "sessions", "factories",
-                     "special", "stubs", "generic", "names"})  # fmt: skip
-_NAMESPACE_FIELDS = frozenset({*LANGUAGES, "rule", "depth", "general", "strip", "classes",
-                               "effort", "reason"})  # fmt: skip
+_FIELDS = frozenset(
+    {
+        *LANGUAGES,
+        "rule",
+        "kind",
+        "provider",
+        "api",
+        "effort",
+        "reason",
+        "services",
+        "hosts",
+        "schemes",
+        "texts",
+        "clients",
+        "handles",
+        "sessions",
+        "factories",
+        "special",
+        "stubs",
+        "generic",
+        "names",
+    }
+)
+_NAMESPACE_FIELDS = frozenset(
+    {*LANGUAGES, "rule", "depth", "general", "strip", "classes", "effort", "reason"}
+)
 
 
 def parse_rules(*texts: str) -> Rules:

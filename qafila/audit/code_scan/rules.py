@@ -16,7 +16,9 @@ from qafila.audit.code_scan.namespaces import Members
 
 LANGUAGES = ("python", "javascript", "java", "go")
 _HOLE = re.compile(r"\$?\{[^{}]*\}|%s|%\(\w+\)s")
-_ADDRESS = re.compile(r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$")  # fmt: skip  # noqa: E501
+_ADDRESS = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*://)?(?:[^@/\s]*@)?([a-z0-9_*-]+(?:\.[a-z0-9_*-]+)+)(?::\w+)?(?:[/?#]\S*)?$"
+)
 ANY = r"[\w.-]*"  # what a star of a host becomes
 
 

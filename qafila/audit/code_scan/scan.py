@@ -28,8 +28,11 @@ _WORTH_PROCESSES = 1_500  # files; below, starting processes takes longer than r
 
 
 def scan(
-    paths: Sequence[Path], *, workers: int | None = None, limits: Limits = Limits()  # noqa: B008 - a value
-) -> LockIn:  # fmt: skip
+    paths: Sequence[Path],
+    *,
+    workers: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008 - a value
+) -> LockIn:
     """Return every place in some repositories (folders or single files) that touches a provider.
 
     ``workers`` None: as many processes as there are cores, when there is enough to read.
@@ -41,8 +44,11 @@ def scan(
     _check(paths)
     skipped, hits, total = Skipped(), list[Hit](), Batch()
     for path in dict.fromkeys(paths):
-        root, names = (path.parent, iter([path.name])) if path.is_file() else (
-            path, walk(path, skipped, limits))  # fmt: skip
+        root, names = (
+            (path.parent, iter([path.name]))
+            if path.is_file()
+            else (path, walk(path, skipped, limits))
+        )
         whole = Batch()
         for batch in _batches(root, names, limits, workers):
             whole.seen += batch.seen
@@ -111,9 +117,10 @@ def _batches(
             yield from (f.result() for f in waiting)
         except BrokenProcessPool as error:
             raise BadInput(
-                f"a file below {root} stopped the process that read it.", [],
+                f"a file below {root} stopped the process that read it.",
+                [],
                 remedy="scan the folders below it one by one to find it, and leave it out",
-            ) from error  # fmt: skip
+            ) from error
 
 
 def _chained(first: list[str], rest: Iterable[str]) -> Iterator[str]:
@@ -142,6 +149,18 @@ def _hits(repository: str, batch: Batch) -> Iterator[Hit]:
 def _of_file(repository: str, one: Seen, kept: set[tuple[str, Kind, str]]) -> Iterator[Hit]:
     for s in one.sightings:
         yield Hit(
-            repository, one.file, s.line, s.column, s.kind, s.provider, s.api, s.operation, s.rule,
-            s.site, s.text, (one.file, s.kind, s.provider) in kept, s.effort, s.reason,
-        )  # fmt: skip
+            repository,
+            one.file,
+            s.line,
+            s.column,
+            s.kind,
+            s.provider,
+            s.api,
+            s.operation,
+            s.rule,
+            s.site,
+            s.text,
+            (one.file, s.kind, s.provider) in kept,
+            s.effort,
+            s.reason,
+        )

@@ -172,9 +172,15 @@ class Account(Look):
     def _one(self, work: Callable[[Account, T], None], item: T) -> tuple[Account, Exception | None]:
         """Work on one item; an error is handed over, since what was found before it is kept."""
         look = Account(
-            self._session, self.region, account=self.account, endpoint_url=self._endpoint_url,
-            limits=self._limits, pacing=self._pacing, standing=self._standing, now=self._now,
-        )  # fmt: skip
+            self._session,
+            self.region,
+            account=self.account,
+            endpoint_url=self._endpoint_url,
+            limits=self._limits,
+            pacing=self._pacing,
+            standing=self._standing,
+            now=self._now,
+        )
         look._clients, look._tally, look._depth = self._clients, self._tally, self._depth
         try:
             work(look, item)

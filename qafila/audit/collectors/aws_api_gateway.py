@@ -40,13 +40,19 @@ def _rest(account: Account) -> None:
                     if integration is None and "httpMethod" not in method:
                         continue  # listed without its definition: nothing is said of it
                     _connect(account, arn, integration or {}, f"{verb} {resource.get('path', '')}")
-        _add(account, arn, api["name"], api.get("tags", {}), {
-            "type": "REST",
-            "stages": stages,
-            "address": f"{identifier}.execute-api.{account.region}.amazonaws.com",
-            "endpoints": api.get("endpointConfiguration", {}).get("types", []),
-            "created": api["createdDate"].isoformat() if "createdDate" in api else None,
-        })  # fmt: skip
+        _add(
+            account,
+            arn,
+            api["name"],
+            api.get("tags", {}),
+            {
+                "type": "REST",
+                "stages": stages,
+                "address": f"{identifier}.execute-api.{account.region}.amazonaws.com",
+                "endpoints": api.get("endpointConfiguration", {}).get("types", []),
+                "created": api["createdDate"].isoformat() if "createdDate" in api else None,
+            },
+        )
 
 
 def _http(account: Account) -> None:
@@ -57,24 +63,31 @@ def _http(account: Account) -> None:
         with account.tolerating(f"api-gateway integrations of {api['Name']}"):
             for integration in account.pages(client, "get_integrations", "Items", ApiId=identifier):
                 _connect(
-                    account, arn,
+                    account,
+                    arn,
                     {
                         "uri": integration.get("IntegrationUri"),
                         "connectionId": integration.get("ConnectionId"),
                     },
                     str(integration.get("IntegrationId", "")),
-                )  # fmt: skip
+                )
         stages: list[str] | None = None
         with account.tolerating(f"api-gateway stages of {api['Name']}"):
             stages = [
                 s["StageName"]
                 for s in account.pages(client, "get_stages", "Items", ApiId=identifier)
             ]
-        _add(account, arn, api["Name"], api.get("Tags", {}), {
-            "type": api.get("ProtocolType"),
-            "stages": stages,
-            "address": host_in("endpoint", api.get("ApiEndpoint", "")),
-        })  # fmt: skip
+        _add(
+            account,
+            arn,
+            api["Name"],
+            api.get("Tags", {}),
+            {
+                "type": api.get("ProtocolType"),
+                "stages": stages,
+                "address": host_in("endpoint", api.get("ApiEndpoint", "")),
+            },
+        )
 
 
 def _arn(account: Account, path: str) -> str:

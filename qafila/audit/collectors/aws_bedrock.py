@@ -13,11 +13,15 @@ from qafila.audit.collectors.variables import partition_of
 from qafila.audit.estate import Edge, Resource
 
 ACTIONS = (
-    "bedrock:ListCustomModels", "bedrock:ListImportedModels",
-    "bedrock:ListProvisionedModelThroughputs", "bedrock:ListTagsForResource",
-    "bedrock:ListAgents", "bedrock:ListKnowledgeBases", "bedrock:GetKnowledgeBase",
+    "bedrock:ListCustomModels",
+    "bedrock:ListImportedModels",
+    "bedrock:ListProvisionedModelThroughputs",
+    "bedrock:ListTagsForResource",
+    "bedrock:ListAgents",
+    "bedrock:ListKnowledgeBases",
+    "bedrock:GetKnowledgeBase",
     *metrics.ACTIONS,
-)  # fmt: skip
+)
 _ASKED = (
     ("Invocations", "invocations"),
     ("InputTokenCount", "input_tokens"),
@@ -64,14 +68,18 @@ def _add(
 def _add_throughput(account: Account, client: Any, bought: dict[str, Any]) -> None:
     arn = bought["provisionedModelArn"]
     _add(
-        account, client, "provisioned-throughput", arn, bought["provisionedModelName"],
+        account,
+        client,
+        "provisioned-throughput",
+        arn,
+        bought["provisionedModelName"],
         {
             "model": bought["modelArn"],
             "units": bought["modelUnits"],
             "state": bought.get("status"),
             "commitment": bought.get("commitmentDuration"),
         },
-    )  # fmt: skip
+    )
     account.edges.append(Edge(arn, bought["modelArn"], "calls", "bedrock throughput", 1.0))
 
 
@@ -83,10 +91,15 @@ def _agents(account: Account) -> None:
         identifier = agent["agentId"]
         account.found.append(
             Resource(
-                f"arn:{place}:agent/{identifier}", "bedrock:agent", agent["agentName"],
-                account.region, None, {}, {"state": agent.get("agentStatus")},
+                f"arn:{place}:agent/{identifier}",
+                "bedrock:agent",
+                agent["agentName"],
+                account.region,
+                None,
+                {},
+                {"state": agent.get("agentStatus")},
             )
-        )  # fmt: skip
+        )
 
 
 def _knowledge_bases(account: Account) -> None:
@@ -102,14 +115,19 @@ def _knowledge_bases(account: Account) -> None:
             )
             account.found.append(
                 Resource(
-                    arn, "bedrock:knowledge-base", name, account.region, None, {},
+                    arn,
+                    "bedrock:knowledge-base",
+                    name,
+                    account.region,
+                    None,
+                    {},
                     {
                         "state": described.get("status"),
                         "storage": storage.get("type"),
                         "embedding_model": vectors.get("embeddingModelArn"),
                     },
                 )
-            )  # fmt: skip
+            )
             account.edges += [
                 Edge(arn, to, "reads", "bedrock knowledge base storage", 1.0)
                 for to in _stores(storage)
@@ -142,8 +160,12 @@ def _use(account: Account) -> None:
     for model, numbers in sorted(models.items()):
         account.found.append(
             Resource(
-                f"bedrock-use:{account.account}:{account.region}:{model}", "bedrock:model-use",
-                model.rsplit("/", 1)[-1], account.region, None, {},
+                f"bedrock-use:{account.account}:{account.region}:{model}",
+                "bedrock:model-use",
+                model.rsplit("/", 1)[-1],
+                account.region,
+                None,
+                {},
                 {"model": model, "days": DAYS} | numbers,
             )
-        )  # fmt: skip
+        )

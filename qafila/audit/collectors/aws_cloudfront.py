@@ -24,7 +24,12 @@ def read(account: Account) -> None:
         origins = distribution.get("Origins", {}).get("Items", [])
         account.found.append(
             Resource(
-                arn, "cloudfront:distribution", tags.get("Name", name), "", None, tags,
+                arn,
+                "cloudfront:distribution",
+                tags.get("Name", name),
+                "",
+                None,
+                tags,
                 {
                     "state": distribution.get("Status"),
                     "enabled": distribution.get("Enabled"),
@@ -34,7 +39,7 @@ def read(account: Account) -> None:
                     "origins": sorted({o["DomainName"] for o in origins if "DomainName" in o}),
                 },
             )
-        )  # fmt: skip
+        )
         account.edges += [_to_origin(arn, o) for o in origins if "DomainName" in o]
 
 
@@ -42,6 +47,9 @@ def _to_origin(distribution: str, origin: dict[str, Any]) -> Edge:
     host = origin["DomainName"].lower().rstrip(".")
     bucket = _BUCKET.fullmatch(host)
     return Edge(
-        distribution, bucket[1] if bucket else host, "routes",
-        f"cloudfront origin {origin.get('Id', '')}".strip(), 1.0,
-    )  # fmt: skip
+        distribution,
+        bucket[1] if bucket else host,
+        "routes",
+        f"cloudfront origin {origin.get('Id', '')}".strip(),
+        1.0,
+    )

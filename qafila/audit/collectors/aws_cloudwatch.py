@@ -11,17 +11,32 @@ from qafila.audit.collectors.metrics import DAYS, Metric, list_metrics, read_day
 from qafila.audit.estate import Resource
 
 # kind of the resource, namespace, dimension that names it: metric, statistic, fact
-_CPU = (("CPUUtilization", "Average", "cpu_average_percent"),
-        ("CPUUtilization", "Maximum", "cpu_maximum_percent"))  # fmt: skip
+_CPU = (
+    ("CPUUtilization", "Average", "cpu_average_percent"),
+    ("CPUUtilization", "Maximum", "cpu_maximum_percent"),
+)
 _WATCHED = (
-    ("ec2:instance", "AWS/EC2", "InstanceId", (
-        *_CPU, ("NetworkIn", "Sum", "network_in_bytes"), ("NetworkOut", "Sum", "network_out_bytes"),
-    )),
-    ("rds:instance", "AWS/RDS", "DBInstanceIdentifier", (
-        *_CPU, ("DatabaseConnections", "Maximum", "connections_maximum"),
-    )),
+    (
+        "ec2:instance",
+        "AWS/EC2",
+        "InstanceId",
+        (
+            *_CPU,
+            ("NetworkIn", "Sum", "network_in_bytes"),
+            ("NetworkOut", "Sum", "network_out_bytes"),
+        ),
+    ),
+    (
+        "rds:instance",
+        "AWS/RDS",
+        "DBInstanceIdentifier",
+        (
+            *_CPU,
+            ("DatabaseConnections", "Maximum", "connections_maximum"),
+        ),
+    ),
     ("elasticache:cluster", "AWS/ElastiCache", "CacheClusterId", _CPU),
-)  # fmt: skip
+)
 
 
 def read(account: Account) -> None:
@@ -38,18 +53,25 @@ def read(account: Account) -> None:
                 metric
                 for name in dict.fromkeys(n for n, _, _ in metrics)
                 for metric in list_metrics(
-                    account, client, namespace, name, {dimension},
+                    account,
+                    client,
+                    namespace,
+                    name,
+                    {dimension},
                     *(s for n, s, _ in metrics if n == name),
                 )
-            ]  # fmt: skip
+            ]
             facts = {(name, statistic): fact for name, statistic, fact in metrics}
             _add(account, kind, dimension, facts, read_days(account, client, wanted))
 
 
 def _add(
-    account: Account, kind: str, dimension: str, facts: dict[tuple[str, str], str],
+    account: Account,
+    kind: str,
+    dimension: str,
+    facts: dict[tuple[str, str], str],
     days: dict[Metric, list[float]],
-) -> None:  # fmt: skip
+) -> None:
     measured: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for metric, values in days.items():
         thing = measured[metric.of(dimension)]
@@ -59,10 +81,14 @@ def _add(
         account.found.append(
             Resource(
                 ":".join(["utilisation", account.account, account.region, kind, name]),
-                "cloudwatch:utilisation", name, account.region, None, {},
+                "cloudwatch:utilisation",
+                name,
+                account.region,
+                None,
+                {},
                 {"of": name, "of_kind": kind, "days": DAYS} | thing,
             )
-        )  # fmt: skip
+        )
 
 
 def _over(statistic: str, values: list[float]) -> float:

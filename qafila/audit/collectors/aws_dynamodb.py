@@ -27,23 +27,29 @@ def _read_table(account: Account, name: str) -> None:
     tags: dict[str, str] = {}
     with account.tolerating(f"dynamodb table {name}"):
         table = client.describe_table(TableName=name)["Table"]
-        tags = tags_of(list(account.pages(
-            client, "list_tags_of_resource", "Tags", ResourceArn=table["TableArn"]
-        )))  # fmt: skip
+        tags = tags_of(
+            list(
+                account.pages(
+                    client, "list_tags_of_resource", "Tags", ResourceArn=table["TableArn"]
+                )
+            )
+        )
     items, size = table.get("ItemCount"), table.get("TableSizeBytes")
     region = account.region
     place = f"arn:{partition_of(region)}:dynamodb:{region}:{account.account}"
     arn = table.get("TableArn", f"{place}:table/{name}")
     account.found.append(
         Resource(
-            arn, "dynamodb:table", name, account.region, None if items and not size else size,
+            arn,
+            "dynamodb:table",
+            name,
+            account.region,
+            None if items and not size else size,
             tags,
             {
                 "state": table.get("TableStatus"),
                 "items": items,
-                "billing": table.get("BillingModeSummary", {}).get(
-                    "BillingMode", "PROVISIONED"
-                ),
+                "billing": table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"),
                 "indexes": len(table.get("GlobalSecondaryIndexes", [])),
                 "stream": table.get("StreamSpecification", {}).get("StreamEnabled", False),
                 "size_is": "counted by the service, up to six hours ago",
@@ -51,12 +57,15 @@ def _read_table(account: Account, name: str) -> None:
             if table
             else {},
         )
-    )  # fmt: skip
+    )
     account.edges += [
         Edge(
-            arn, arn.replace(f":{account.region}:", f":{replica['RegionName']}:"), "writes",
-            "dynamodb global table", 1.0,
+            arn,
+            arn.replace(f":{account.region}:", f":{replica['RegionName']}:"),
+            "writes",
+            "dynamodb global table",
+            1.0,
         )
         for replica in table.get("Replicas", [])
         if replica.get("RegionName") not in (None, account.region)
-    ]  # fmt: skip
+    ]

@@ -12,9 +12,12 @@ from qafila.audit.collectors.variables import partition_of
 from qafila.audit.estate import Edge, Resource
 
 ACTIONS = (
-    "ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeVolumes",
-    "ec2:DescribeSnapshots", "ec2:DescribeAddresses",
-)  # fmt: skip
+    "ec2:DescribeInstances",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeVolumes",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeAddresses",
+)
 _TYPES_A_CALL = 100  # limit of DescribeInstanceTypes
 
 
@@ -63,10 +66,15 @@ def _instances(account: Account, ec2: Any) -> str | None:
             }
             account.found.append(
                 Resource(
-                    identifier, "ec2:instance", tags.get("Name", identifier), account.region, None,
-                    tags, facts,
+                    identifier,
+                    "ec2:instance",
+                    tags.get("Name", identifier),
+                    account.region,
+                    None,
+                    tags,
+                    facts,
                 )
-            )  # fmt: skip
+            )
             by_type[instance["InstanceType"]].append(account.found[-1])
     with account.tolerating("ec2 instance types"):
         for described in _types(account, ec2, sorted(by_type)):
@@ -79,9 +87,11 @@ def _instances(account: Account, ec2: Any) -> str | None:
 def _types(account: Account, ec2: Any, names: list[str]) -> Iterable[dict[str, Any]]:
     for start in range(0, len(names), _TYPES_A_CALL):
         yield from account.pages(
-            ec2, "describe_instance_types", "InstanceTypes",
+            ec2,
+            "describe_instance_types",
+            "InstanceTypes",
             InstanceTypes=names[start : start + _TYPES_A_CALL],
-        )  # fmt: skip
+        )
 
 
 def _hardware(described: dict[str, Any]) -> dict[str, Any]:
@@ -107,8 +117,12 @@ def _volumes(account: Account, ec2: Any) -> None:
         tags = tags_of(volume.get("Tags"))
         account.found.append(
             Resource(
-                volume["VolumeId"], "ec2:volume", tags.get("Name", volume["VolumeId"]),
-                account.region, volume["Size"] << 30, tags,
+                volume["VolumeId"],
+                "ec2:volume",
+                tags.get("Name", volume["VolumeId"]),
+                account.region,
+                volume["Size"] << 30,
+                tags,
                 {
                     "type": volume["VolumeType"],
                     "state": volume["State"],
@@ -118,7 +132,7 @@ def _volumes(account: Account, ec2: Any) -> None:
                     "snapshot": volume.get("SnapshotId") or None,
                 },
             )
-        )  # fmt: skip
+        )
         account.edges += [
             Edge(a["InstanceId"], volume["VolumeId"], "attaches", "ec2 volume attachment", 1.0)
             for a in volume.get("Attachments", [])
@@ -137,8 +151,12 @@ def _snapshots(account: Account, ec2: Any, owner: str | None) -> None:
         identifier, tags = snapshot["SnapshotId"], tags_of(snapshot.get("Tags"))
         account.found.append(
             Resource(
-                identifier, "ec2:snapshot", tags.get("Name", identifier), account.region,
-                snapshot["VolumeSize"] << 30, tags,
+                identifier,
+                "ec2:snapshot",
+                tags.get("Name", identifier),
+                account.region,
+                snapshot["VolumeSize"] << 30,
+                tags,
                 {
                     "arn": _arn(account, "snapshot", identifier, snapshot.get("OwnerId", "")),
                     "volume": snapshot.get("VolumeId"),
@@ -148,7 +166,7 @@ def _snapshots(account: Account, ec2: Any, owner: str | None) -> None:
                     "size_is": "size of the disk",
                 },
             )
-        )  # fmt: skip
+        )
 
 
 def _addresses(account: Account, ec2: Any) -> None:
@@ -157,11 +175,15 @@ def _addresses(account: Account, ec2: Any) -> None:
         tags = tags_of(address.get("Tags"))
         account.found.append(
             Resource(
-                identifier, "ec2:address", tags.get("Name", address["PublicIp"]), account.region,
-                None, tags,
+                identifier,
+                "ec2:address",
+                tags.get("Name", address["PublicIp"]),
+                account.region,
+                None,
+                tags,
                 {"in_use": "AssociationId" in address, "public_ip": address["PublicIp"]},
             )
-        )  # fmt: skip
+        )
         if address.get("InstanceId"):
             account.edges.append(
                 Edge(address["InstanceId"], identifier, "attaches", "ec2 address", 1.0)

@@ -9,9 +9,13 @@ from qafila.audit.collectors.variables import named_by
 from qafila.audit.estate import Edge, Outcome, Resource
 
 ACTIONS = (
-    "ecs:ListClusters", "ecs:DescribeClusters", "ecs:ListServices", "ecs:DescribeServices",
-    "ecs:ListTaskDefinitionFamilies", "ecs:DescribeTaskDefinition",
-)  # fmt: skip
+    "ecs:ListClusters",
+    "ecs:DescribeClusters",
+    "ecs:ListServices",
+    "ecs:DescribeServices",
+    "ecs:ListTaskDefinitionFamilies",
+    "ecs:DescribeTaskDefinition",
+)
 _CLUSTERS_A_CALL, _SERVICES_A_CALL = 100, 10  # limits of DescribeClusters, DescribeServices
 
 
@@ -50,7 +54,11 @@ def _failures(account: Account, answer: dict[str, Any]) -> None:
 def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
     account.found.append(
         Resource(
-            cluster["clusterArn"], "ecs:cluster", cluster["clusterName"], account.region, None,
+            cluster["clusterArn"],
+            "ecs:cluster",
+            cluster["clusterName"],
+            account.region,
+            None,
             tags_of(cluster.get("tags")),
             {
                 "state": cluster.get("status"),
@@ -59,7 +67,7 @@ def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
                 "capacity_providers": cluster.get("capacityProviders", []),
             },
         )
-    )  # fmt: skip
+    )
 
 
 def _services(account: Account, ecs: Any, cluster: str) -> set[str]:
@@ -81,7 +89,11 @@ def _add_service(account: Account, cluster: str, service: dict[str, Any]) -> set
     network = service.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
     account.found.append(
         Resource(
-            arn, "ecs:service", service["serviceName"], account.region, None,
+            arn,
+            "ecs:service",
+            service["serviceName"],
+            account.region,
+            None,
             tags_of(service.get("tags")),
             {
                 "state": service.get("status"),
@@ -92,7 +104,7 @@ def _add_service(account: Account, cluster: str, service: dict[str, Any]) -> set
                 "security_groups": network.get("securityGroups", []),
             },
         )
-    )  # fmt: skip
+    )
     account.edges.append(Edge(cluster, arn, "deploys", "ecs service", 1.0))
     for balancer in service.get("loadBalancers", []):
         front = balancer.get("targetGroupArn") or balancer.get("loadBalancerName")
@@ -123,8 +135,12 @@ def _add_definition(account: Account, answer: dict[str, Any]) -> None:
             named.take_secret(secret["name"], secret["valueFrom"])
     account.found.append(
         Resource(
-            arn, "ecs:task-definition", f"{definition['family']}:{definition['revision']}",
-            account.region, None, tags_of(answer.get("tags")),
+            arn,
+            "ecs:task-definition",
+            f"{definition['family']}:{definition['revision']}",
+            account.region,
+            None,
+            tags_of(answer.get("tags")),
             {
                 "images": sorted({c["image"] for c in containers if c.get("image")}),
                 "cpu": definition.get("cpu"),
@@ -138,7 +154,7 @@ def _add_definition(account: Account, answer: dict[str, Any]) -> None:
             }
             | named.facts(),
         )
-    )  # fmt: skip
+    )
     account.edges += named.edges(arn)
     account.edges += [
         Edge(arn, system, "attaches", f"ecs volume {volume.get('name', '')}".strip(), 1.0)

@@ -8,9 +8,10 @@ from qafila.audit.collectors.aws_account import Account, tags_of
 from qafila.audit.estate import Resource
 
 ACTIONS = (
-    "elasticfilesystem:DescribeFileSystems", "elasticfilesystem:DescribeMountTargets",
+    "elasticfilesystem:DescribeFileSystems",
+    "elasticfilesystem:DescribeMountTargets",
     "elasticfilesystem:DescribeMountTargetSecurityGroups",
-)  # fmt: skip
+)
 
 
 def read(account: Account) -> None:
@@ -30,11 +31,15 @@ def read(account: Account) -> None:
             facts |= _mounts(account, efs, identifier)
         account.found.append(
             Resource(
-                identifier, "efs:file-system",
-                system.get("Name") or tags.get("Name", identifier), account.region,
-                system.get("SizeInBytes", {}).get("Value"), tags, facts,
+                identifier,
+                "efs:file-system",
+                system.get("Name") or tags.get("Name", identifier),
+                account.region,
+                system.get("SizeInBytes", {}).get("Value"),
+                tags,
+                facts,
             )
-        )  # fmt: skip
+        )
 
 
 def _mounts(account: Account, efs: Any, identifier: str) -> dict[str, Any]:
@@ -51,4 +56,4 @@ def _mounts(account: Account, efs: Any, identifier: str) -> dict[str, Any]:
         "vpc": next((t["VpcId"] for t in targets if "VpcId" in t), None),
         "private_ips": [t["IpAddress"] for t in targets if "IpAddress" in t],
         "security_groups": sorted(groups),
-    }  # fmt: skip
+    }

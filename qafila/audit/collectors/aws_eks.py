@@ -9,9 +9,12 @@ from qafila.audit.collectors.variables import host_in
 from qafila.audit.estate import Edge, Resource, has_gpu
 
 ACTIONS = (
-    "eks:ListClusters", "eks:DescribeCluster", "eks:ListNodegroups", "eks:DescribeNodegroup",
+    "eks:ListClusters",
+    "eks:DescribeCluster",
+    "eks:ListNodegroups",
+    "eks:DescribeNodegroup",
     "eks:ListFargateProfiles",
-)  # fmt: skip
+)
 
 
 def read(account: Account) -> None:
@@ -42,7 +45,11 @@ def _add_cluster(account: Account, cluster: dict[str, Any], profiles: list[str] 
     groups = [*network.get("securityGroupIds", []), network.get("clusterSecurityGroupId")]
     account.found.append(
         Resource(
-            cluster["arn"], "eks:cluster", cluster["name"], account.region, None,
+            cluster["arn"],
+            "eks:cluster",
+            cluster["name"],
+            account.region,
+            None,
             cluster.get("tags", {}),
             {
                 "version": cluster.get("version"),
@@ -54,14 +61,18 @@ def _add_cluster(account: Account, cluster: dict[str, Any], profiles: list[str] 
                 "fargate_profiles": profiles,
             },
         )
-    )  # fmt: skip
+    )
 
 
 def _add_group(account: Account, cluster: str, group: dict[str, Any]) -> None:
     scaling = group.get("scalingConfig", {})
     account.found.append(
         Resource(
-            group["nodegroupArn"], "eks:node-group", group["nodegroupName"], account.region, None,
+            group["nodegroupArn"],
+            "eks:node-group",
+            group["nodegroupName"],
+            account.region,
+            None,
             group.get("tags", {}),
             {
                 "state": group.get("status"),
@@ -82,5 +93,5 @@ def _add_group(account: Account, cluster: str, group: dict[str, Any]) -> None:
                 ],
             },
         )
-    )  # fmt: skip
+    )
     account.edges.append(Edge(cluster, group["nodegroupArn"], "deploys", "eks node group", 1.0))

@@ -8,9 +8,11 @@ from qafila.audit.collectors.aws_account import Account, tags_of
 from qafila.audit.estate import Edge, Resource
 
 ACTIONS = (
-    "elasticache:DescribeCacheClusters", "elasticache:DescribeReplicationGroups",
-    "elasticache:DescribeServerlessCaches", "elasticache:ListTagsForResource",
-)  # fmt: skip
+    "elasticache:DescribeCacheClusters",
+    "elasticache:DescribeReplicationGroups",
+    "elasticache:DescribeServerlessCaches",
+    "elasticache:ListTagsForResource",
+)
 
 
 def read(account: Account) -> None:
@@ -45,7 +47,11 @@ def _add_cluster(account: Account, client: Any, cluster: dict[str, Any]) -> None
     nodes = cluster.get("CacheNodes", [])
     account.found.append(
         Resource(
-            cluster["ARN"], "elasticache:cluster", cluster["CacheClusterId"], account.region, None,
+            cluster["ARN"],
+            "elasticache:cluster",
+            cluster["CacheClusterId"],
+            account.region,
+            None,
             _tags(account, client, cluster["ARN"]),
             {
                 "engine": cluster.get("Engine"),
@@ -63,7 +69,7 @@ def _add_cluster(account: Account, client: Any, cluster: dict[str, Any]) -> None
                 ],
             },
         )
-    )  # fmt: skip
+    )
 
 
 def _add_group(account: Account, client: Any, group: dict[str, Any], arns: dict[str, str]) -> None:
@@ -72,7 +78,11 @@ def _add_group(account: Account, client: Any, group: dict[str, Any], arns: dict[
     shards = group.get("NodeGroups", [])
     account.found.append(
         Resource(
-            arn, "elasticache:replication-group", name, account.region, None,
+            arn,
+            "elasticache:replication-group",
+            name,
+            account.region,
+            None,
             _tags(account, client, arn),
             {
                 "engine": group.get("Engine"),
@@ -91,7 +101,7 @@ def _add_group(account: Account, client: Any, group: dict[str, Any], arns: dict[
                 "shards": len(shards),
             },
         )
-    )  # fmt: skip
+    )
     account.edges += [
         Edge(arn, arns[member], "routes", "elasticache member", 1.0)
         for member in group.get("MemberClusters", [])
@@ -102,8 +112,12 @@ def _add_group(account: Account, client: Any, group: dict[str, Any], arns: dict[
 def _add_serverless(account: Account, client: Any, cache: dict[str, Any]) -> None:
     account.found.append(
         Resource(
-            cache["ARN"], "elasticache:serverless", cache["ServerlessCacheName"], account.region,
-            None, _tags(account, client, cache["ARN"]),
+            cache["ARN"],
+            "elasticache:serverless",
+            cache["ServerlessCacheName"],
+            account.region,
+            None,
+            _tags(account, client, cache["ARN"]),
             {
                 "engine": cache.get("Engine"),
                 "state": cache.get("Status"),
@@ -118,4 +132,4 @@ def _add_serverless(account: Account, client: Any, cache: dict[str, Any]) -> Non
                 "security_groups": cache.get("SecurityGroupIds", []),
             },
         )
-    )  # fmt: skip
+    )

@@ -9,9 +9,11 @@ from qafila.audit.collectors.variables import partition_of
 from qafila.audit.estate import Edge, Resource
 
 ACTIONS = (
-    "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroups",
-    "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeTags",
-)  # fmt: skip
+    "elasticloadbalancing:DescribeLoadBalancers",
+    "elasticloadbalancing:DescribeTargetGroups",
+    "elasticloadbalancing:DescribeTargetHealth",
+    "elasticloadbalancing:DescribeTags",
+)
 _TAGS_A_CALL = 20  # limit of DescribeTags
 
 
@@ -37,8 +39,12 @@ def _second_generation(account: Account) -> None:
         zones = balancer.get("AvailabilityZones", [])
         account.found.append(
             Resource(
-                balancer["LoadBalancerArn"], "elb:load-balancer", balancer["LoadBalancerName"],
-                account.region, None, tags.get(balancer["LoadBalancerArn"], {}),
+                balancer["LoadBalancerArn"],
+                "elb:load-balancer",
+                balancer["LoadBalancerName"],
+                account.region,
+                None,
+                tags.get(balancer["LoadBalancerArn"], {}),
                 {
                     "type": balancer["Type"],
                     "scheme": balancer.get("Scheme"),
@@ -49,12 +55,16 @@ def _second_generation(account: Account) -> None:
                     "security_groups": list(balancer.get("SecurityGroups", [])),
                 },
             )
-        )  # fmt: skip
+        )
     for group in groups:
         arn = group["TargetGroupArn"]
         account.found.append(
             Resource(
-                arn, "elb:target-group", group["TargetGroupName"], account.region, None,
+                arn,
+                "elb:target-group",
+                group["TargetGroupName"],
+                account.region,
+                None,
                 tags.get(arn, {}),
                 {
                     "port": group.get("Port"),
@@ -63,7 +73,7 @@ def _second_generation(account: Account) -> None:
                     "vpc": group.get("VpcId"),
                 },
             )
-        )  # fmt: skip
+        )
         account.edges += [
             Edge(balancer, arn, "routes", "elb target group", 1.0)
             for balancer in group.get("LoadBalancerArns", [])
@@ -101,7 +111,12 @@ def _classic(account: Account) -> None:
         )
         account.found.append(
             Resource(
-                identifier, "elb:load-balancer", name, account.region, None, tags.get(name, {}),
+                identifier,
+                "elb:load-balancer",
+                name,
+                account.region,
+                None,
+                tags.get(name, {}),
                 {
                     "type": "classic",
                     "scheme": balancer.get("Scheme"),
@@ -112,7 +127,7 @@ def _classic(account: Account) -> None:
                     "security_groups": list(balancer.get("SecurityGroups", [])),
                 },
             )
-        )  # fmt: skip
+        )
         account.edges += [
             Edge(identifier, i["InstanceId"], "routes", "elb registered instance", 1.0)
             for i in balancer.get("Instances", [])

@@ -35,8 +35,12 @@ def _add(account: Account, function: dict[str, Any], tags: dict[str, str]) -> No
     network = function.get("VpcConfig", {})
     account.found.append(
         Resource(
-            arn, "lambda:function", function["FunctionName"], account.region,
-            function.get("CodeSize"), tags,
+            arn,
+            "lambda:function",
+            function["FunctionName"],
+            account.region,
+            function.get("CodeSize"),
+            tags,
             {
                 "runtime": function.get("Runtime"),
                 "package": function.get("PackageType", "Zip"),
@@ -48,7 +52,7 @@ def _add(account: Account, function: dict[str, Any], tags: dict[str, str]) -> No
             }
             | named.facts(),
         )
-    )  # fmt: skip
+    )
     account.edges += named.edges(arn)
     dead_letters = function.get("DeadLetterConfig", {}).get("TargetArn")
     if dead_letters:

@@ -9,9 +9,13 @@ from qafila.audit.collectors.variables import host_in
 from qafila.audit.estate import Outcome, Resource
 
 ACTIONS = (
-    "es:ListDomainNames", "es:DescribeDomains", "es:ListTags",
-    "aoss:ListCollections", "aoss:BatchGetCollection", "aoss:ListTagsForResource",
-)  # fmt: skip
+    "es:ListDomainNames",
+    "es:DescribeDomains",
+    "es:ListTags",
+    "aoss:ListCollections",
+    "aoss:BatchGetCollection",
+    "aoss:ListTagsForResource",
+)
 _DOMAINS_A_CALL = 5  # limit of DescribeDomains
 _COLLECTIONS_A_CALL = 100  # limit of BatchGetCollection
 _PAGES = 200
@@ -41,7 +45,12 @@ def _add_domain(account: Account, client: Any, domain: dict[str, Any]) -> None:
     allocated = (disks.get("VolumeSize") or 0) * (machines.get("InstanceCount") or 0)
     account.found.append(
         Resource(
-            arn, "opensearch:domain", name, account.region, allocated << 30 or None, tags,
+            arn,
+            "opensearch:domain",
+            name,
+            account.region,
+            allocated << 30 or None,
+            tags,
             {
                 "version": domain.get("EngineVersion"),
                 "type": machines.get("InstanceType"),
@@ -55,7 +64,7 @@ def _add_domain(account: Account, client: Any, domain: dict[str, Any]) -> None:
                 "security_groups": network.get("SecurityGroupIds", []),
             },
         )
-    )  # fmt: skip
+    )
 
 
 def _collections(account: Account) -> None:
@@ -74,9 +83,10 @@ def _collections(account: Account) -> None:
         answer = client.batch_get_collection(ids=ids[start : start + _COLLECTIONS_A_CALL])
         for failed in answer.get("collectionErrorDetails", []):
             account.missed(
-                Outcome.UNSUPPORTED, f"BatchGetCollection said {failed.get('errorCode')}",
+                Outcome.UNSUPPORTED,
+                f"BatchGetCollection said {failed.get('errorCode')}",
                 f"opensearch collection {failed.get('id')}",
-            )  # fmt: skip
+            )
         for collection in answer["collectionDetails"]:
             tags: dict[str, str] = {}
             with account.tolerating(f"opensearch tags of {collection['name']}"):
@@ -86,12 +96,16 @@ def _collections(account: Account) -> None:
             endpoint = collection.get("collectionEndpoint", "")
             account.found.append(
                 Resource(
-                    collection["arn"], "opensearch:collection", collection["name"],
-                    account.region, None, tags,
+                    collection["arn"],
+                    "opensearch:collection",
+                    collection["name"],
+                    account.region,
+                    None,
+                    tags,
                     {
                         "collection_type": collection.get("type"),
                         "state": collection.get("status"),
                         "address": host_in("endpoint", endpoint),
                     },
                 )
-            )  # fmt: skip
+            )

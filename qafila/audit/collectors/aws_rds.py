@@ -37,12 +37,15 @@ def read(account: Account) -> None:
     for cluster in clusters:
         account.edges += [
             Edge(
-                cluster["DBClusterArn"], arns[m["DBInstanceIdentifier"]], "routes",
-                f"rds cluster {_role(m)}", 1.0,
+                cluster["DBClusterArn"],
+                arns[m["DBInstanceIdentifier"]],
+                "routes",
+                f"rds cluster {_role(m)}",
+                1.0,
             )
             for m in _members(cluster)
             if m["DBInstanceIdentifier"] in arns
-        ]  # fmt: skip
+        ]
 
 
 def _add_instance(account: Account, database: dict[str, Any], roles: dict[str, str]) -> None:
@@ -53,7 +56,10 @@ def _add_instance(account: Account, database: dict[str, Any], roles: dict[str, s
     source = database.get("ReadReplicaSourceDBInstanceIdentifier")
     account.found.append(
         Resource(
-            database["DBInstanceArn"], "rds:instance", name, account.region,
+            database["DBInstanceArn"],
+            "rds:instance",
+            name,
+            account.region,
             None if shared or not allocated else allocated << 30,
             tags_of(database.get("TagList")),
             {
@@ -76,7 +82,7 @@ def _add_instance(account: Account, database: dict[str, Any], roles: dict[str, s
                 "security_groups": _groups(database),
             },
         )
-    )  # fmt: skip
+    )
 
 
 def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
@@ -84,8 +90,11 @@ def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
     shared = cluster["Engine"].startswith(_SHARED_STORAGE)
     account.found.append(
         Resource(
-            cluster["DBClusterArn"], "rds:cluster", cluster["DBClusterIdentifier"],
-            account.region, None if shared or not allocated else allocated << 30,
+            cluster["DBClusterArn"],
+            "rds:cluster",
+            cluster["DBClusterIdentifier"],
+            account.region,
+            None if shared or not allocated else allocated << 30,
             tags_of(cluster.get("TagList")),
             {
                 "engine": cluster["Engine"],
@@ -94,9 +103,8 @@ def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
                 "state": cluster.get("Status"),
                 "address": cluster.get("Endpoint"),
                 "reader_address": cluster.get("ReaderEndpoint"),
-                "addresses": [
-                    e for k in ("Endpoint", "ReaderEndpoint") if (e := cluster.get(k))
-                ] + cluster.get("CustomEndpoints", []),
+                "addresses": [e for k in ("Endpoint", "ReaderEndpoint") if (e := cluster.get(k))]
+                + cluster.get("CustomEndpoints", []),
                 "port": cluster.get("Port"),
                 "size_is": "not told by the service" if shared else "allocated",
                 "writers": [m["DBInstanceIdentifier"] for m in _members(cluster, writer=True)],
@@ -106,7 +114,7 @@ def _add_cluster(account: Account, cluster: dict[str, Any]) -> None:
                 "security_groups": _groups(cluster),
             },
         )
-    )  # fmt: skip
+    )
 
 
 def _members(cluster: dict[str, Any], *, writer: bool | None = None) -> list[dict[str, Any]]:

@@ -25,18 +25,34 @@ from qafila.audit.estate import Outcome, outcome_of_error
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 _SKEWED = frozenset({"RequestTimeTooSkewed"})
 # Either of the two, or a wrong key: the server's own clock tells.
-_SIGNED = frozenset({
-    "SignatureDoesNotMatch", "InvalidSignatureException", "RequestExpired", "AuthFailure",
-    *_EXPIRED, *_SKEWED,
-})  # fmt: skip
-_UNKNOWN_KEY = frozenset({
-    "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "AuthFailure",
-})  # fmt: skip
+_SIGNED = frozenset(
+    {
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        "RequestExpired",
+        "AuthFailure",
+        *_EXPIRED,
+        *_SKEWED,
+    }
+)
+_UNKNOWN_KEY = frozenset(
+    {
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidAccessKeyId",
+        "AuthFailure",
+    }
+)
 _NOT_ENABLED = frozenset({"OptInRequired", "RegionDisabledException"})
 _NO_KEYS = (
-    NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError,
-    NoAuthTokenError, SSOError, ProfileNotFound,
-)  # fmt: skip
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    NoAuthTokenError,
+    SSOError,
+    ProfileNotFound,
+)
 _TOLERATED = timedelta(minutes=5)  # what AWS lets a signature's time be off
 
 

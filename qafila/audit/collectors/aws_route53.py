@@ -10,8 +10,10 @@ from qafila.audit.collectors.aws_account import Account, tags_of
 from qafila.audit.estate import Edge, Resource
 
 ACTIONS = (
-    "route53:ListHostedZones", "route53:ListResourceRecordSets", "route53:ListTagsForResource",
-)  # fmt: skip
+    "route53:ListHostedZones",
+    "route53:ListResourceRecordSets",
+    "route53:ListTagsForResource",
+)
 _RESOLVE = frozenset({"A", "AAAA", "CNAME"})  # texts may hold secrets and are not read further
 
 
@@ -33,14 +35,19 @@ def read(account: Account) -> None:
             types = _records(account, client, identifier, name)
         account.found.append(
             Resource(
-                f"arn:aws:route53:::hostedzone/{identifier}", "route53:zone", name, "", None, tags,
+                f"arn:aws:route53:::hostedzone/{identifier}",
+                "route53:zone",
+                name,
+                "",
+                None,
+                tags,
                 {
                     "private": zone.get("Config", {}).get("PrivateZone", False),
                     "records": zone.get("ResourceRecordSetCount"),
                     "types": None if types is None else dict(sorted(types.items())),
                 },
             )
-        )  # fmt: skip
+        )
 
 
 def _records(account: Account, client: Any, zone: str, name: str) -> Counter[str]:

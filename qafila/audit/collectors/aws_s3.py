@@ -18,9 +18,13 @@ from qafila.audit.collectors.metrics import list_metrics, read_days
 from qafila.audit.estate import Outcome, Resource
 
 ACTIONS = (
-    "s3:ListAllMyBuckets", "s3:ListBucket", "s3:GetBucketLocation", "s3:GetBucketTagging",
-    *aws_s3_inventory.ACTIONS, *metrics.ACTIONS,
-)  # fmt: skip
+    "s3:ListAllMyBuckets",
+    "s3:ListBucket",
+    "s3:GetBucketLocation",
+    "s3:GetBucketTagging",
+    *aws_s3_inventory.ACTIONS,
+    *metrics.ACTIONS,
+)
 TEXT = frozenset(
     {".txt", ".md", ".rst", ".html", ".htm", ".json", ".jsonl", ".csv", ".xml", ".pdf", ".docx"}
 )
@@ -115,10 +119,12 @@ def _bucket(
 ) -> Resource:
     size: int | None = listed.size if listed.whole or listed.objects else None
     facts: dict[str, Any] = {
-        "arn": f"arn:aws:s3:::{name}", "objects": listed.objects,
+        "arn": f"arn:aws:s3:::{name}",
+        "objects": listed.objects,
         "size_is": "listed" if listed.whole else "listed, a lower bound",
-        "text_objects": listed.text_objects, "text_bytes": listed.text_bytes,
-    }  # fmt: skip
+        "text_objects": listed.text_objects,
+        "text_bytes": listed.text_bytes,
+    }
     if elsewhere.stock is not None:
         size = elsewhere.stock.size + elsewhere.stock.old_size
         facts |= _facts_of(elsewhere.stock)
@@ -138,12 +144,15 @@ def _facts_of(stock: Stock) -> dict[str, Any]:
     """Return what an inventory report says. The age is of the moment that it began to look."""
     age = datetime.now(UTC) - stock.begun
     return {
-        "objects": stock.objects, "size_is": "inventory report",
+        "objects": stock.objects,
+        "size_is": "inventory report",
         "measured_at": stock.begun.isoformat(),
         "age_hours": round(age / timedelta(hours=1), 1),
-        "earlier_objects": stock.old_objects, "earlier_measured_bytes": stock.old_size,
-        "text_objects": stock.text_objects, "text_bytes": stock.text_bytes,
-    }  # fmt: skip
+        "earlier_objects": stock.old_objects,
+        "earlier_measured_bytes": stock.old_size,
+        "text_objects": stock.text_objects,
+        "text_bytes": stock.text_bytes,
+    }
 
 
 def _count(listed: _Listed, item: dict[str, Any]) -> None:

@@ -72,9 +72,10 @@ def stock_of(account: Account, bucket: str, texts: frozenset[str]) -> Stock | st
         if told is None or account.over:
             raise
         account.missed(
-            Outcome.COMPLETE, f"{told[1]}; sizes are taken from elsewhere",
+            Outcome.COMPLETE,
+            f"{told[1]}; sizes are taken from elsewhere",
             f"s3 inventory of {bucket}",
-        )  # fmt: skip
+        )
         return told[1]
 
 
@@ -126,9 +127,14 @@ def _newest(account: Account, s3: Any, bucket: str, configured: Any) -> tuple[Ma
     folder = folder_of(destination, bucket, str(configured["Id"]))
     since = f"{datetime.now(UTC) - OLDEST:%Y-%m-%dT%H-%M}Z"
     listed = account.pages(
-        s3, "list_objects_v2", "CommonPrefixes", Bucket=place, Prefix=folder, Delimiter="/",
+        s3,
+        "list_objects_v2",
+        "CommonPrefixes",
+        Bucket=place,
+        Prefix=folder,
+        Delimiter="/",
         StartAfter=f"{folder}{since}",
-    )  # fmt: skip
+    )
     dates = [m[1] for p in listed if (m := _DATE.fullmatch(p["Prefix"].removeprefix(folder)))]
     why = Unusable(f"it has no inventory report of the last {OLDEST.days} days")
     for date in sorted((d for d in dates if d >= since), reverse=True)[:_TRIED]:

@@ -92,8 +92,9 @@ def manifest_of(content: bytes, checksum: bytes, bucket: str, folder: str) -> Ma
     ) as error:
         raise Unusable("its manifest is not in the published form") from error
     if file_format not in READ:
-        raise Unusable(f"it is in {'ORC' if file_format == 'ORC' else 'another format'}, which is "
-                       "not read")  # fmt: skip
+        raise Unusable(
+            f"it is in {'ORC' if file_format == 'ORC' else 'another format'}, which is not read"
+        )
     columns = _columns(file_format, schema)
     if not {"bucket", "key", "size"} <= set(columns):
         raise Unusable("it does not hold sizes")

@@ -8,9 +8,13 @@ from qafila.audit.collectors.aws_account import Account, tags_of
 from qafila.audit.estate import Edge, Resource, has_gpu
 
 ACTIONS = (
-    "sagemaker:ListEndpoints", "sagemaker:DescribeEndpoint", "sagemaker:DescribeEndpointConfig",
-    "sagemaker:ListNotebookInstances", "sagemaker:DescribeNotebookInstance", "sagemaker:ListTags",
-)  # fmt: skip
+    "sagemaker:ListEndpoints",
+    "sagemaker:DescribeEndpoint",
+    "sagemaker:DescribeEndpointConfig",
+    "sagemaker:ListNotebookInstances",
+    "sagemaker:DescribeNotebookInstance",
+    "sagemaker:ListTags",
+)
 
 
 def read(account: Account) -> None:
@@ -63,10 +67,15 @@ def _add_endpoint(account: Account, endpoint: dict[str, Any]) -> None:
             facts["type"] = facts["types"][0]
     account.found.append(
         Resource(
-            arn, "sagemaker:endpoint", name, account.region, None, _tags(account, arn),
+            arn,
+            "sagemaker:endpoint",
+            name,
+            account.region,
+            None,
+            _tags(account, arn),
             facts,
         )
-    )  # fmt: skip
+    )
     place = arn.split(":endpoint/")[0]
     account.edges += [
         Edge(arn, f"{place}:model/{model}", "deploys", "sagemaker endpoint variant", 1.0)
@@ -91,7 +100,12 @@ def _add_notebook(account: Account, notebook: dict[str, Any]) -> None:
         }
     account.found.append(
         Resource(
-            arn, "sagemaker:notebook", name, account.region, None, _tags(account, arn),
+            arn,
+            "sagemaker:notebook",
+            name,
+            account.region,
+            None,
+            _tags(account, arn),
             facts,
         )
-    )  # fmt: skip
+    )

@@ -33,7 +33,11 @@ def read(account: Account) -> None:
         place = f"{partition_of(account.region)}:ec2:{account.region}:{group.get('OwnerId', '')}"
         account.found.append(
             Resource(
-                group["GroupId"], "ec2:security-group", group["GroupName"], account.region, None,
+                group["GroupId"],
+                "ec2:security-group",
+                group["GroupName"],
+                account.region,
+                None,
                 tags_of(group.get("Tags")),
                 {
                     "arn": f"arn:{place}:security-group/{group['GroupId']}",
@@ -42,4 +46,4 @@ def read(account: Account) -> None:
                     "allows_ranges": others,
                 },
             )
-        )  # fmt: skip
+        )

@@ -49,7 +49,10 @@ def _connect(account: Account, subscription: dict[str, Any]) -> None:
     if to:
         account.edges.append(
             Edge(
-                subscription["TopicArn"], to, _DELIVERS.get(protocol, "calls"),
-                f"sns subscription over {protocol}", 1.0,
+                subscription["TopicArn"],
+                to,
+                _DELIVERS.get(protocol, "calls"),
+                f"sns subscription over {protocol}",
+                1.0,
             )
-        )  # fmt: skip
+        )

@@ -37,13 +37,18 @@ def _read_queue(account: Account, url: str) -> None:
     arn = attributes.get("QueueArn", arn)
     account.found.append(
         Resource(
-            arn, "sqs:queue", name, account.region, None, tags,
+            arn,
+            "sqs:queue",
+            name,
+            account.region,
+            None,
+            tags,
             {
                 "messages": None if waiting is None else int(waiting),
                 "fifo": attributes.get("FifoQueue") == "true",
             },
         )
-    )  # fmt: skip
+    )
     if "RedrivePolicy" in attributes:
         dead = json.loads(attributes["RedrivePolicy"]).get("deadLetterTargetArn")
         if dead:

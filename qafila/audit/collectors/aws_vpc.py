@@ -11,16 +11,24 @@ from qafila.audit.collectors.variables import partition_of
 from qafila.audit.estate import Edge, Resource
 
 ACTIONS = (
-    "ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeVpcPeeringConnections",
-    "ec2:DescribeVpcEndpoints", "ec2:DescribeNatGateways", "ec2:DescribeRouteTables",
+    "ec2:DescribeVpcs",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcPeeringConnections",
+    "ec2:DescribeVpcEndpoints",
+    "ec2:DescribeNatGateways",
+    "ec2:DescribeRouteTables",
     "ec2:DescribeNetworkInterfaces",
-)  # fmt: skip
+)
 _GONE = frozenset({"deleted", "deleting", "rejected", "failed", "expired"})
 _PERMITTED = 0.4  # a peering lets traffic through; whether any flows is not known
 _DESCRIBED = 0.9  # the service wrote whose interface it is, as words
 _TARGETS = (
-    "NatGatewayId", "VpcPeeringConnectionId", "GatewayId", "TransitGatewayId", "NetworkInterfaceId",
-)  # fmt: skip
+    "NatGatewayId",
+    "VpcPeeringConnectionId",
+    "GatewayId",
+    "TransitGatewayId",
+    "NetworkInterfaceId",
+)
 
 
 def read(account: Account) -> None:
@@ -40,20 +48,29 @@ def read(account: Account) -> None:
 
 
 def _add(
-    account: Account, kind: str, identifier: str, thing: dict[str, Any], facts: dict[str, Any],
+    account: Account,
+    kind: str,
+    identifier: str,
+    thing: dict[str, Any],
+    facts: dict[str, Any],
     owner: str = "",
-) -> None:  # fmt: skip
+) -> None:
     tags = tags_of(thing.get("Tags") or thing.get("TagSet"))
     owner = thing.get("OwnerId", owner)
     place = f"{partition_of(account.region)}:ec2:{account.region}:{owner}"
     account.found.append(
         Resource(
-            identifier, f"ec2:{kind}", tags.get("Name", identifier), account.region, None, tags,
+            identifier,
+            f"ec2:{kind}",
+            tags.get("Name", identifier),
+            account.region,
+            None,
+            tags,
             {"arn": f"arn:{place}:{kind.replace('nat-gateway', 'natgateway')}/{identifier}"} | facts
             if owner
             else facts,
         )
-    )  # fmt: skip
+    )
 
 
 def _networks(account: Account, ec2: Any) -> None:
@@ -65,7 +82,10 @@ def _networks(account: Account, ec2: Any) -> None:
 def _subnets(account: Account, ec2: Any) -> None:
     for subnet in account.pages(ec2, "describe_subnets", "Subnets"):
         _add(
-            account, "subnet", subnet["SubnetId"], subnet,
+            account,
+            "subnet",
+            subnet["SubnetId"],
+            subnet,
             {
                 "vpc": subnet["VpcId"],
                 "zone": subnet.get("AvailabilityZone"),
@@ -73,7 +93,7 @@ def _subnets(account: Account, ec2: Any) -> None:
                 "free_addresses": subnet.get("AvailableIpAddressCount"),
                 "public": subnet.get("MapPublicIpOnLaunch", False),
             },
-        )  # fmt: skip
+        )
 
 
 def _peerings(account: Account, ec2: Any) -> None:
@@ -85,7 +105,10 @@ def _peerings(account: Account, ec2: Any) -> None:
         sides = [peering.get(side) or {} for side in ("RequesterVpcInfo", "AccepterVpcInfo")]
         here, there = (s.get("VpcId") for s in sides)
         _add(
-            account, "vpc-peering-connection", peering["VpcPeeringConnectionId"], peering,
+            account,
+            "vpc-peering-connection",
+            peering["VpcPeeringConnectionId"],
+            peering,
             {
                 "state": state,
                 "requester": here,
@@ -94,7 +117,7 @@ def _peerings(account: Account, ec2: Any) -> None:
                 "accounts": sorted({s["OwnerId"] for s in sides if s.get("OwnerId")}),
             },
             sides[0].get("OwnerId", ""),
-        )  # fmt: skip
+        )
         if state == "active" and here and there:
             what = f"vpc peering {peering['VpcPeeringConnectionId']}"
             account.edges += [
@@ -110,7 +133,10 @@ def _endpoints(account: Account, ec2: Any) -> None:
             continue
         identifier = endpoint["VpcEndpointId"]
         _add(
-            account, "vpc-endpoint", identifier, endpoint,
+            account,
+            "vpc-endpoint",
+            identifier,
+            endpoint,
             {
                 "type": endpoint.get("VpcEndpointType"),
                 "service": endpoint["ServiceName"],
@@ -120,7 +146,7 @@ def _endpoints(account: Account, ec2: Any) -> None:
                 "security_groups": [g["GroupId"] for g in endpoint.get("Groups", [])],
                 "hosts_served": [d["DnsName"] for d in endpoint.get("DnsEntries", [])],
             },
-        )  # fmt: skip
+        )
         if endpoint.get("VpcId"):
             account.edges.append(
                 Edge(endpoint["VpcId"], identifier, "attaches", "vpc endpoint", 1.0)
@@ -134,7 +160,10 @@ def _nat_gateways(account: Account, ec2: Any) -> None:
             continue
         addresses = gateway.get("NatGatewayAddresses", [])
         _add(
-            account, "nat-gateway", gateway["NatGatewayId"], gateway,
+            account,
+            "nat-gateway",
+            gateway["NatGatewayId"],
+            gateway,
             {
                 "state": gateway.get("State"),
                 "vpc": gateway.get("VpcId"),
@@ -144,7 +173,7 @@ def _nat_gateways(account: Account, ec2: Any) -> None:
                 "public_ip": next((a["PublicIp"] for a in addresses if "PublicIp" in a), None),
             },
             owners.get(gateway.get("VpcId", ""), ""),
-        )  # fmt: skip
+        )
 
 
 def _routes(account: Account, ec2: Any) -> None:
@@ -185,7 +214,10 @@ def _interfaces(account: Account, ec2: Any) -> None:
             description, partition_of(region), region, interface.get("OwnerId", "")
         )
         _add(
-            account, "network-interface", identifier, interface,
+            account,
+            "network-interface",
+            identifier,
+            interface,
             {
                 "type": interface.get("InterfaceType"),
                 "description": description,
@@ -201,7 +233,7 @@ def _interfaces(account: Account, ec2: Any) -> None:
                 "public_ip": (interface.get("Association") or {}).get("PublicIp"),
                 "groups": [g["GroupId"] for g in interface.get("Groups", [])],
             },
-        )  # fmt: skip
+        )
         if owner:
             source = "ec2 network interface" + ("" if instance else ", by its description")
             account.edges.append(

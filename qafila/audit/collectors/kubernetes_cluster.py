@@ -188,9 +188,11 @@ class Cluster(Look):
             self._pacing.wait("", self.name, "kubernetes", "list")
             try:
                 answer = getattr(api, name)(
-                    **given, limit=self._limits.page_size, _preload_content=False,
+                    **given,
+                    limit=self._limits.page_size,
+                    _preload_content=False,
                     _request_timeout=self._limits.timeout_s,
-                )  # fmt: skip
+                )
             except kubernetes.client.ApiException as error:
                 if error.status != 429:
                     raise

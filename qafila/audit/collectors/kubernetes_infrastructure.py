@@ -24,8 +24,12 @@ def read_nodes(cluster: Cluster) -> None:
         )
         cluster.found.append(
             Resource(
-                cluster.identifier("Node", "", metadata["name"]), "kubernetes:node",
-                metadata["name"], cluster.region, None, tags_of(labels),
+                cluster.identifier("Node", "", metadata["name"]),
+                "kubernetes:node",
+                metadata["name"],
+                cluster.region,
+                None,
+                tags_of(labels),
                 {
                     "type": next((labels[k] for k in _TYPE if labels.get(k)), None),
                     "zone": next((labels[k] for k in _ZONE if labels.get(k)), None),
@@ -38,7 +42,7 @@ def read_nodes(cluster: Cluster) -> None:
                     "version": (status.get("nodeInfo") or {}).get("kubeletVersion"),
                 },
             )
-        )  # fmt: skip
+        )
 
 
 def read_storage(cluster: Cluster) -> None:
@@ -48,28 +52,35 @@ def read_storage(cluster: Cluster) -> None:
             name = item["metadata"]["name"]
             cluster.found.append(
                 Resource(
-                    cluster.identifier("StorageClass", "", name), "kubernetes:storageclass", name,
-                    cluster.region, None, tags_of(item["metadata"].get("labels")),
-                    {"provisioner": item.get("provisioner"),
-                     "reclaims": item.get("reclaimPolicy")},
+                    cluster.identifier("StorageClass", "", name),
+                    "kubernetes:storageclass",
+                    name,
+                    cluster.region,
+                    None,
+                    tags_of(item["metadata"].get("labels")),
+                    {"provisioner": item.get("provisioner"), "reclaims": item.get("reclaimPolicy")},
                 )
-            )  # fmt: skip
+            )
     with cluster.tolerating("persistentvolumes"):
         for item in cluster.objects("persistentvolumes"):
             name, spec = item["metadata"]["name"], item.get("spec") or {}
             cluster.found.append(
                 Resource(
                     cluster.identifier("PersistentVolume", "", name),
-                    "kubernetes:persistentvolume", name, cluster.region,
+                    "kubernetes:persistentvolume",
+                    name,
+                    cluster.region,
                     _bytes((spec.get("capacity") or {}).get("storage")),
                     tags_of(item["metadata"].get("labels")),
-                    {"state": (item.get("status") or {}).get("phase"),
-                     "class": spec.get("storageClassName"),
-                     "driver": (spec.get("csi") or {}).get("driver"),
-                     "handle": (spec.get("csi") or {}).get("volumeHandle"),
-                     "size_is": "capacity"},
+                    {
+                        "state": (item.get("status") or {}).get("phase"),
+                        "class": spec.get("storageClassName"),
+                        "driver": (spec.get("csi") or {}).get("driver"),
+                        "handle": (spec.get("csi") or {}).get("volumeHandle"),
+                        "size_is": "capacity",
+                    },
                 )
-            )  # fmt: skip
+            )
     with cluster.tolerating("persistentvolumeclaims"):
         for item in cluster.objects("persistentvolumeclaims"):
             metadata, spec = item["metadata"], item.get("spec") or {}
@@ -80,13 +91,20 @@ def read_storage(cluster: Cluster) -> None:
             identifier = cluster.identifier("PersistentVolumeClaim", namespace, name)
             cluster.found.append(
                 Resource(
-                    identifier, "kubernetes:persistentvolumeclaim", name, cluster.region,
-                    _bytes(granted or asked), tags_of(metadata.get("labels")),
-                    {"namespace": namespace, "state": status.get("phase"),
-                     "class": spec.get("storageClassName"),
-                     "size_is": "granted" if granted else "asked for"},
+                    identifier,
+                    "kubernetes:persistentvolumeclaim",
+                    name,
+                    cluster.region,
+                    _bytes(granted or asked),
+                    tags_of(metadata.get("labels")),
+                    {
+                        "namespace": namespace,
+                        "state": status.get("phase"),
+                        "class": spec.get("storageClassName"),
+                        "size_is": "granted" if granted else "asked for",
+                    },
                 )
-            )  # fmt: skip
+            )
             if volume := spec.get("volumeName"):
                 to = cluster.identifier("PersistentVolume", "", volume)
                 cluster.edges.append(

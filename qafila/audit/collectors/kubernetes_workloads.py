@@ -22,9 +22,13 @@ from qafila.audit.collectors.kubernetes_objects import (
 from qafila.audit.estate import Edge, Resource
 
 _KINDS = {
-    "deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet",
-    "jobs": "Job", "cronjobs": "CronJob", "pods": "Pod",
-}  # fmt: skip
+    "deployments": "Deployment",
+    "statefulsets": "StatefulSet",
+    "daemonsets": "DaemonSet",
+    "jobs": "Job",
+    "cronjobs": "CronJob",
+    "pods": "Pod",
+}
 _OURS = frozenset({"ReplicaSet", "StatefulSet", "DaemonSet", "Job"})
 
 
@@ -70,13 +74,22 @@ def read(cluster: Cluster) -> None:
 
 
 def _add(
-    cluster: Cluster, kind: str, namespace: str, name: str,
-    tags: Mapping[str, str], facts: Mapping[str, Any],
-) -> Resource:  # fmt: skip
+    cluster: Cluster,
+    kind: str,
+    namespace: str,
+    name: str,
+    tags: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> Resource:
     found = Resource(
-        cluster.identifier(kind, namespace, name), f"kubernetes:{kind.lower()}", name,
-        cluster.region, None, tags, {"namespace": namespace, **facts} if namespace else facts,
-    )  # fmt: skip
+        cluster.identifier(kind, namespace, name),
+        f"kubernetes:{kind.lower()}",
+        name,
+        cluster.region,
+        None,
+        tags,
+        {"namespace": namespace, **facts} if namespace else facts,
+    )
     cluster.found.append(found)
     return found
 
@@ -124,9 +137,12 @@ def _workload(
         "pod_labels": dict(pod_labels),
         "pod_ips_seen": [],
         **({"schedule": spec.get("schedule")} if kind == "CronJob" else {}),
-        **({"made_by": [o.get("kind") for o in metadata.get("ownerReferences") or []]}
-           if kind == "Pod" else {}),
-    }  # fmt: skip
+        **(
+            {"made_by": [o.get("kind") for o in metadata.get("ownerReferences") or []]}
+            if kind == "Pod"
+            else {}
+        ),
+    }
     namespace = metadata.get("namespace", "")
     tags = tags_of(metadata.get("labels"), pod_labels, of_namespace)
     added = _add(cluster, kind, namespace, metadata["name"], tags, facts)

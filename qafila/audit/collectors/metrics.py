@@ -62,10 +62,14 @@ def read_days(
     for start in range(0, len(metrics), _QUERIES_A_CALL):
         batch = metrics[start : start + _QUERIES_A_CALL]
         pages = account.pages(
-            client, "get_metric_data", "MetricDataResults",
-            StartTime=end - timedelta(days=days), EndTime=end, ScanBy="TimestampAscending",
+            client,
+            "get_metric_data",
+            "MetricDataResults",
+            StartTime=end - timedelta(days=days),
+            EndTime=end,
+            ScanBy="TimestampAscending",
             MetricDataQueries=[_query(number, metric) for number, metric in enumerate(batch)],
-        )  # fmt: skip
+        )
         partial: dict[str, str] = {}
         for result in pages:
             metric = batch[int(result["Id"].removeprefix("m"))]

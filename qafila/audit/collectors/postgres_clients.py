@@ -14,9 +14,10 @@ def read(server: Server) -> None:
     with server.database() as opened:
         if not opened.rows("server")[0]["sees_all"]:
             server.missed(
-                Outcome.DENIED, "pg_stat_activity shows our own sessions alone: "
+                Outcome.DENIED,
+                "pg_stat_activity shows our own sessions alone: "
                 "GRANT pg_read_all_stats was not given to us",
-            )  # fmt: skip
+            )
             return
         sessions = opened.rows("clients", limit=server.limits.clients + 1)
     if len(sessions) > server.limits.clients:
@@ -27,15 +28,29 @@ def read(server: Server) -> None:
         identifier = server.identifier("client", address, f"{row['role']}", f"{row['application']}")
         server.found.append(
             Resource(
-                f"{identifier}@{row['database']}", "postgres:client", name, server.region, None, {},
-                {"client_address": address, "application": row["application"],
-                 "role": row["role"], "database": row["database"],
-                 "sessions": row["sessions"], "active": row["active"]},
+                f"{identifier}@{row['database']}",
+                "postgres:client",
+                name,
+                server.region,
+                None,
+                {},
+                {
+                    "client_address": address,
+                    "application": row["application"],
+                    "role": row["role"],
+                    "database": row["database"],
+                    "sessions": row["sessions"],
+                    "active": row["active"],
+                },
             )
-        )  # fmt: skip
+        )
         server.edges.append(
             Edge(
-                f"{identifier}@{row['database']}", server.identifier(row["database"]), "calls",
-                "pg_stat_activity", 0.9, row["last_seen"],
+                f"{identifier}@{row['database']}",
+                server.identifier(row["database"]),
+                "calls",
+                "pg_stat_activity",
+                0.9,
+                row["last_seen"],
             )
-        )  # fmt: skip
+        )

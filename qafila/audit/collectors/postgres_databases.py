@@ -19,29 +19,46 @@ def read(server: Server) -> None:
         about = opened.rows("server")[0]
     server.found.append(
         Resource(
-            server.identifier(), "postgres:server", server.name, server.region, None, {},
-            {"engine": "postgres", "version": about["version"], "replica": about["replica"],
-             "address": server.address, "port": server.port,
-             "max_connections": about["max_connections"]},
+            server.identifier(),
+            "postgres:server",
+            server.name,
+            server.region,
+            None,
+            {},
+            {
+                "engine": "postgres",
+                "version": about["version"],
+                "replica": about["replica"],
+                "address": server.address,
+                "port": server.port,
+                "max_connections": about["max_connections"],
+            },
         )
-    )  # fmt: skip
+    )
     for row in databases:
         server.found.append(_database(server, row, {}))
         server.edges.append(
             Edge(
-                server.identifier(row["name"]), server.identifier(), "resolves",
-                "postgres catalogue", 1.0,
+                server.identifier(row["name"]),
+                server.identifier(),
+                "resolves",
+                "postgres catalogue",
+                1.0,
             )
-        )  # fmt: skip
+        )
     server.visit(databases, lambda row, opened: _inside(server, row, opened))
 
 
 def _database(server: Server, row: Row, inside: dict[str, Any]) -> Resource:
     return Resource(
-        server.identifier(row["name"]), "postgres:database", row["name"], server.region,
-        row["size_bytes"], {},
+        server.identifier(row["name"]),
+        "postgres:database",
+        row["name"],
+        server.region,
+        row["size_bytes"],
+        {},
         {"encoding": row["encoding"], "looked_into": bool(inside), **inside},
-    )  # fmt: skip
+    )
 
 
 def _inside(server: Server, row: Row, opened: Database) -> None:
@@ -50,20 +67,25 @@ def _inside(server: Server, row: Row, opened: Database) -> None:
     tables = largest_tables(server, row["name"], opened)
     server.found.append(  # in place of what was known from outside
         _database(
-            server, row,
+            server,
+            row,
             {
                 "extensions": {e["name"]: e["version"] for e in extensions if e["version"]},
                 "pgvector_available": any(e["name"] == "vector" for e in extensions),
                 "tables": len(tables),
             },
         )
-    )  # fmt: skip
+    )
     for table in tables:
         name = f"{table['schema']}.{table['name']}"
         server.found.append(
             Resource(
-                server.identifier(row["name"], name), "postgres:table", name, server.region,
-                table["total_bytes"], {},
+                server.identifier(row["name"], name),
+                "postgres:table",
+                name,
+                server.region,
+                table["total_bytes"],
+                {},
                 {
                     "database": row["name"],
                     "is": _KINDS[table["kind"]],
@@ -73,7 +95,7 @@ def _inside(server: Server, row: Row, opened: Database) -> None:
                     **_growth(table, began),
                 },
             )
-        )  # fmt: skip
+        )
 
 
 def largest_tables(server: Server, database: str, opened: Database) -> list[Row]:

@@ -180,7 +180,9 @@ class Database:
             cur.execute("SET TRANSACTION READ ONLY")
             cur.execute(
                 statement("postgres_server", "limit"),
-                {"statement_ms": f"{limits.statement_s * 1000:.0f}",
-                 "lock_ms": f"{limits.lock_s * 1000:.0f}"},
-            )  # fmt: skip
+                {
+                    "statement_ms": f"{limits.statement_s * 1000:.0f}",
+                    "lock_ms": f"{limits.lock_s * 1000:.0f}",
+                },
+            )
             return cur.execute(query, values or None).fetchall()

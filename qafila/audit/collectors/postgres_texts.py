@@ -76,13 +76,18 @@ def _inside(server: Server, database: str, opened: Database) -> None:
 def _name_what_is_closed(server: Server, database: str, tables: Sequence[Row]) -> None:
     """Note the tables that we may not read, and those the planner knows nothing of."""
     notes = (
-        (Outcome.DENIED, "SELECT was not granted to us",
-         [t for t in tables if not t["may"]]),
-        (Outcome.DENIED, "row security hides its rows from us",
-         [t for t in tables if t["may"] and t["hidden"]]),
-        (Outcome.TRUNCATED, "never analysed, so its volume is not known: run ANALYZE",
-         [t for t in tables if t["may"] and not t["hidden"] and t["unknown"]]),
-    )  # fmt: skip
+        (Outcome.DENIED, "SELECT was not granted to us", [t for t in tables if not t["may"]]),
+        (
+            Outcome.DENIED,
+            "row security hides its rows from us",
+            [t for t in tables if t["may"] and t["hidden"]],
+        ),
+        (
+            Outcome.TRUNCATED,
+            "never analysed, so its volume is not known: run ANALYZE",
+            [t for t in tables if t["may"] and not t["hidden"] and t["unknown"]],
+        ),
+    )
     for outcome, why, found in notes:
         if found:
             named = ", ".join(_name(t) for t in found[:20])
@@ -109,9 +114,13 @@ def _add_corpus(server: Server, database: str, table: Row, column: Row, opened: 
     rows, empty = rows_of(table), column["null_share"]
     filled = None if rows is None else round(rows * (1 - (empty or 0.0)))
     facts: dict[str, Any] = {
-        "database": database, "table": _name(table), "column": column["name"],
-        "type": column["type"], "rows": filled, "meaning": meaning_of_table(table["name"]),
-    }  # fmt: skip
+        "database": database,
+        "table": _name(table),
+        "column": column["name"],
+        "type": column["type"],
+        "rows": filled,
+        "meaning": meaning_of_table(table["name"]),
+    }
     average: float | None
     if server.limits.sample_rows:
         sample = _sample(server, table, column, opened)
@@ -120,14 +129,19 @@ def _add_corpus(server: Server, database: str, table: Row, column: Row, opened: 
         told = Counter(detect_language(text) or "not told" for text, _ in sample)
         average = sum(size for _, size in sample) / len(sample)
         facts |= {
-            "average_bytes": round(average, 1), "average_is": f"of {len(sample)} sampled rows",
+            "average_bytes": round(average, 1),
+            "average_is": f"of {len(sample)} sampled rows",
             "sampled": len(sample),
             "languages": {k: round(n / len(sample), 3) for k, n in sorted(told.items())},
-        }  # fmt: skip
+        }
     else:
         average = column["width"]
-        facts |= {"average_bytes": average, "average_is": "the planner's: a lower bound",
-                  "sampled": 0, "languages": {}}  # fmt: skip
+        facts |= {
+            "average_bytes": average,
+            "average_is": "the planner's: a lower bound",
+            "sampled": 0,
+            "languages": {},
+        }
     size = None if filled is None or average is None else round(filled * average)
     facts["text_bytes"] = size
     _add(server, "postgres:text", database, table, column["name"], size, facts)
@@ -150,11 +164,14 @@ def _sample(server: Server, table: Row, column: Row, opened: Database) -> list[t
     for share in sorted({percent, 100.0 if pages <= 1000 else percent}):
         found = opened.ask(
             query.format(
-                name, sql.Literal(server.limits.sample_characters), relation, sql.Literal(share),
+                name,
+                sql.Literal(server.limits.sample_characters),
+                relation,
+                sql.Literal(share),
                 sql.Literal(limit),
             ),
             {},
-        )  # fmt: skip
+        )
         if found:
             break
     return [(_decoded(r["start"]), int(r["bytes"])) for r in found]
@@ -184,24 +201,37 @@ def _add_vectors(
     ]
     known = column["type"] in _VECTORS and column["modifier"] > 0
     facts = {
-        "database": database, "table": _name(table), "column": column["name"],
+        "database": database,
+        "table": _name(table),
+        "column": column["name"],
         "type": _TYPES.get(column["type"], column["type"]),
-        "rows": rows_of(table), "dimensions": column["modifier"] if known else None,
+        "rows": rows_of(table),
+        "dimensions": column["modifier"] if known else None,
         "indexes": by,
-    }  # fmt: skip
+    }
     _add(server, "postgres:vectors", database, table, column["name"], None, facts)
 
 
 def _add_words(server: Server, database: str, table: Row, column: str, how: str) -> None:
-    facts = {"database": database, "table": _name(table), "column": column, "how": how,
-             "rows": rows_of(table)}  # fmt: skip
+    facts = {
+        "database": database,
+        "table": _name(table),
+        "column": column,
+        "how": how,
+        "rows": rows_of(table),
+    }
     _add(server, "postgres:fulltext", database, table, f"{column} ({how})", None, facts)
 
 
 def _add(
-    server: Server, kind: str, database: str, table: Row, part: str, size: int | None,
+    server: Server,
+    kind: str,
+    database: str,
+    table: Row,
+    part: str,
+    size: int | None,
     facts: dict[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     name = f"{_name(table)}.{part}"
     server.found.append(
         Resource(f"{server.identifier(database, name)}", kind, name, server.region, size, {}, facts)

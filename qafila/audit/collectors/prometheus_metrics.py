@@ -47,17 +47,33 @@ def read_targets(metrics: Metrics) -> None:
         identifier = metrics.identifier(job, instance)
         metrics.found.append(
             Resource(
-                identifier, "prometheus:target", instance, metrics.region, None,
+                identifier,
+                "prometheus:target",
+                instance,
+                metrics.region,
+                None,
                 {"app": labels["service"]} if labels.get("service") else {},
-                {**labels, "health": target.get("health"), "pool": target.get("scrapePool"),
-                 "path": parts.path, "target_host": parts.hostname},
+                {
+                    **labels,
+                    "health": target.get("health"),
+                    "pool": target.get("scrapePool"),
+                    "path": parts.path,
+                    "target_host": parts.hostname,
+                },
             )
-        )  # fmt: skip
+        )
         metrics.edges.append(Edge(server, identifier, "reads", "prometheus targets", 1.0))
     metrics.found.append(
-        Resource(server, "prometheus:server", metrics.region, metrics.region, None, {},
-                 {"targets_seen": len(targets or [])})
-    )  # fmt: skip
+        Resource(
+            server,
+            "prometheus:server",
+            metrics.region,
+            metrics.region,
+            None,
+            {},
+            {"targets_seen": len(targets or [])},
+        )
+    )
 
 
 def read_utilisation(metrics: Metrics) -> None:
@@ -75,19 +91,29 @@ def read_utilisation(metrics: Metrics) -> None:
             instance = series.labels.get("instance", "no instance")
             metrics.found.append(
                 Resource(
-                    metrics.identifier("machine", instance), "prometheus:machine", instance,
-                    metrics.region, None, {}, {"cpu_percent": round(series.value, 2), **window},
+                    metrics.identifier("machine", instance),
+                    "prometheus:machine",
+                    instance,
+                    metrics.region,
+                    None,
+                    {},
+                    {"cpu_percent": round(series.value, 2), **window},
                 )
-            )  # fmt: skip
+            )
     with metrics.tolerating("containers"):
         for series in metrics.query(CONTAINERS):
             parts = [series.labels.get(k, "") for k in ("namespace", "pod", "container")]
             metrics.found.append(
                 Resource(
-                    metrics.identifier("container", *parts), "prometheus:container", parts[2],
-                    metrics.region, None, {}, {"namespace": parts[0], "pod": parts[1]},
+                    metrics.identifier("container", *parts),
+                    "prometheus:container",
+                    parts[2],
+                    metrics.region,
+                    None,
+                    {},
+                    {"namespace": parts[0], "pod": parts[1]},
                 )
-            )  # fmt: skip
+            )
 
 
 def _gpus(metrics: Metrics, window: dict[str, Any]) -> None:
@@ -101,13 +127,22 @@ def _gpus(metrics: Metrics, window: dict[str, Any]) -> None:
         host, number = _gpu(series.labels)
         metrics.found.append(
             Resource(
-                metrics.identifier("gpu", host, number), "prometheus:gpu", f"{host} GPU {number}",
-                metrics.region, None, {},
-                {"gpus": 1, "gpu": series.labels.get("modelName"), "host": host,
-                 "utilisation_percent": round(series.value, 2),
-                 "memory_used_bytes": used.get((host, number)), **window},
+                metrics.identifier("gpu", host, number),
+                "prometheus:gpu",
+                f"{host} GPU {number}",
+                metrics.region,
+                None,
+                {},
+                {
+                    "gpus": 1,
+                    "gpu": series.labels.get("modelName"),
+                    "host": host,
+                    "utilisation_percent": round(series.value, 2),
+                    "memory_used_bytes": used.get((host, number)),
+                    **window,
+                },
             )
-        )  # fmt: skip
+        )
 
 
 def _gpu(labels: dict[str, str]) -> tuple[str, str]:

@@ -93,9 +93,11 @@ class Metrics(Look):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Close the connections."""
         self._http.close()
 
@@ -130,8 +132,10 @@ class Metrics(Look):
         if not isinstance(answer, dict) or answer.get("status") != "success":
             raise _Refused(Outcome.UNSUPPORTED, "the answer is not one of Prometheus' API")
         if warnings := answer.get("warnings"):
-            self.missed(Outcome.TRUNCATED, f"{path}: the server warns of {len(warnings)} things "
-                        "that it did not see")  # fmt: skip
+            self.missed(
+                Outcome.TRUNCATED,
+                f"{path}: the server warns of {len(warnings)} things that it did not see",
+            )
         return answer.get("data")
 
     def query(self, expression: str) -> list[Series]:

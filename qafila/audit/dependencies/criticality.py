@@ -26,10 +26,25 @@ class Criticality(IntEnum):
 MANY_DEPENDENTS = 5
 
 _ENVIRONMENT_TAGS = ("env", "environment", "stage", "tier")
-_BEFORE_PRODUCTION = frozenset({
-    "dev", "develop", "development", "test", "testing", "qa", "sandbox", "staging", "stage",
-    "preprod", "pre-production", "uat", "demo", "review", "ci",
-})  # fmt: skip
+_BEFORE_PRODUCTION = frozenset(
+    {
+        "dev",
+        "develop",
+        "development",
+        "test",
+        "testing",
+        "qa",
+        "sandbox",
+        "staging",
+        "stage",
+        "preprod",
+        "pre-production",
+        "uat",
+        "demo",
+        "review",
+        "ci",
+    }
+)
 _PRODUCTION = frozenset({"prod", "production", "prd", "live"})
 
 

@@ -22,8 +22,14 @@ from qafila.audit.dependencies.kinds import (
 from qafila.audit.dependencies.ranges import Ranges
 from qafila.audit.estate import Edge, Resource
 
-APP_TAGS = ("app", "application", "service", "project", "app.kubernetes.io/part-of",
-            "app.kubernetes.io/name")  # fmt: skip
+APP_TAGS = (
+    "app",
+    "application",
+    "service",
+    "project",
+    "app.kubernetes.io/part-of",
+    "app.kubernetes.io/name",
+)
 _STACK_TAG = "aws:cloudformation:stack-name"
 _MOST_PAIRS = 1_000
 
@@ -128,15 +134,19 @@ def _permitted(resources: Sequence[Resource]) -> Iterator[Edge]:
         if not inside:
             continue
         let_in: list[tuple[str, Sequence[str]]] = [
-            (f"{group.name} port {rule['port']}",
-             [INTERNET] if rule["from"] == INTERNET else wearers.get(rule["from"], []))
+            (
+                f"{group.name} port {rule['port']}",
+                [INTERNET] if rule["from"] == INTERNET else wearers.get(rule["from"], []),
+            )
             for rule in group.facts.get("allows_from", ())
-        ]  # fmt: skip
+        ]
         let_in += [
-            (f"{group.name} port {rule['port']} from {rule['range']}",
-             ranges.inside(rule["range"], str(group.facts.get("vpc") or "")))
+            (
+                f"{group.name} port {rule['port']} from {rule['range']}",
+                ranges.inside(rule["range"], str(group.facts.get("vpc") or "")),
+            )
             for rule in group.facts.get("allows_ranges", ())
-        ]  # fmt: skip
+        ]
         for what, outside in let_in:
             if len(inside) * len(outside) > _MOST_PAIRS:
                 pairs = [*((o, group.id) for o in outside), *((group.id, i) for i in inside)]

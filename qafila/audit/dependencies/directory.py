@@ -8,19 +8,42 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 
 from qafila.audit.estate import Resource
 
-_HOST_FACTS = ("address", "addresses", "dns_name", "domain", "endpoint", "endpoints", "aliases",
-               "host", "hostname", "private_dns")  # fmt: skip
-_IP_FACTS = ("private_ip", "private_ips", "public_ip", "public_ips", "ip", "ips",
-             "pod_ips_seen")  # fmt: skip
+_HOST_FACTS = (
+    "address",
+    "addresses",
+    "dns_name",
+    "domain",
+    "endpoint",
+    "endpoints",
+    "aliases",
+    "host",
+    "hostname",
+    "private_dns",
+)
+_IP_FACTS = ("private_ip", "private_ips", "public_ip", "public_ips", "ip", "ips", "pod_ips_seen")
 _BUCKET_HOST = re.compile(
     r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3[.-](?:[a-z0-9-]+\.)*amazonaws\.com$"
 )
 _VIEWS = ("postgres:", "prometheus:", "cloudwatch:")
 # Only things that run or serve may be meant by a bare name: a group or a disk never is.
 _NOT_BY_NAME = (
-    "security-group", "volume", "snapshot", "subnet", "vpc", "target-group", "policy", "role",
-    "user", "network-interface", "record", "image", "storage", "table", "claim", "configmap",
-)  # fmt: skip
+    "security-group",
+    "volume",
+    "snapshot",
+    "subnet",
+    "vpc",
+    "target-group",
+    "policy",
+    "role",
+    "user",
+    "network-interface",
+    "record",
+    "image",
+    "storage",
+    "table",
+    "claim",
+    "configmap",
+)
 # What runs is meant before what stands in front of it under the same name.
 _RUNS = ("deployment", "statefulset", "daemonset", "function", "ecs:service", "instance")
 

@@ -33,8 +33,10 @@ _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://(.*)$", re.IGNORECASE | re.DOTALL)
 _ORACLE = re.compile(
     r"^oracle:\w+:.*@(?://)?([^@:/]+)(?::(\d{1,5}))?(?:[:/]([^@:/?]+))?$", re.DOTALL
 )
-_HOST = re.compile(r"^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
-                   r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?$")  # fmt: skip
+_HOST = re.compile(
+    r"^(?=.{1,253}$)[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+    r"(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*\.?$"
+)
 _FULL_HOST = re.compile(
     r"^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){2,}[a-z]{2,24}\.?(?::(\d{1,5}))?$"
 )
@@ -46,22 +48,118 @@ _PAIRS = re.compile(
     r"(\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|\{(?:[^}]|\}\})*\}|(?:[^;\"'{][^;]*?)?)\s*(?:;|$)",
     re.DOTALL,
 )
-_DATABASES = frozenset({
-    "postgres", "postgresql", "mysql", "mariadb", "mongodb", "mongodb+srv", "sqlserver", "mssql",
-    "redis", "rediss", "oracle", "cockroachdb", "clickhouse", "redshift", "db2", "amqp", "amqps",
-})  # fmt: skip
+_DATABASES = frozenset(
+    {
+        "postgres",
+        "postgresql",
+        "mysql",
+        "mariadb",
+        "mongodb",
+        "mongodb+srv",
+        "sqlserver",
+        "mssql",
+        "redis",
+        "rediss",
+        "oracle",
+        "cockroachdb",
+        "clickhouse",
+        "redshift",
+        "db2",
+        "amqp",
+        "amqps",
+    }
+)
 # Of connections between services, most of them from IANA's list of URI schemes.
-_SCHEMES = _DATABASES | frozenset({
-    "http", "https", "h2c", "ws", "wss", "grpc", "grpcs", "tcp", "tls", "ssl", "udp",
-    "ftp", "ftps", "sftp", "ssh", "smb", "nfs", "cifs", "git", "svn",
-    "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "wasb", "wasbs", "hdfs", "swift",
-    "kafka", "nats", "stomp", "mqtt", "mqtts", "pulsar", "sqs", "sns", "zk", "zookeeper", "etcd",
-    "consul", "ldap", "ldaps", "smtp", "smtps", "imap", "imaps", "pop3", "dns", "syslog", "statsd",
-    "memcache", "memcached", "valkey", "valkeys", "elasticsearch", "opensearch", "qdrant",
-    "milvus", "weaviate", "neo4j", "bolt", "cassandra", "scylla", "couchbase", "couchdb",
-    "influxdb", "firebird", "hive", "hive2", "presto", "trino", "snowflake", "vertica", "teradata",
-    "sap", "hana", "duckdb", "tidb", "singlestore", "edgedb", "surrealdb", "otlp", "jaeger",
-})  # fmt: skip
+_SCHEMES = _DATABASES | frozenset(
+    {
+        "http",
+        "https",
+        "h2c",
+        "ws",
+        "wss",
+        "grpc",
+        "grpcs",
+        "tcp",
+        "tls",
+        "ssl",
+        "udp",
+        "ftp",
+        "ftps",
+        "sftp",
+        "ssh",
+        "smb",
+        "nfs",
+        "cifs",
+        "git",
+        "svn",
+        "s3",
+        "s3a",
+        "gs",
+        "gcs",
+        "az",
+        "abfs",
+        "abfss",
+        "wasb",
+        "wasbs",
+        "hdfs",
+        "swift",
+        "kafka",
+        "nats",
+        "stomp",
+        "mqtt",
+        "mqtts",
+        "pulsar",
+        "sqs",
+        "sns",
+        "zk",
+        "zookeeper",
+        "etcd",
+        "consul",
+        "ldap",
+        "ldaps",
+        "smtp",
+        "smtps",
+        "imap",
+        "imaps",
+        "pop3",
+        "dns",
+        "syslog",
+        "statsd",
+        "memcache",
+        "memcached",
+        "valkey",
+        "valkeys",
+        "elasticsearch",
+        "opensearch",
+        "qdrant",
+        "milvus",
+        "weaviate",
+        "neo4j",
+        "bolt",
+        "cassandra",
+        "scylla",
+        "couchbase",
+        "couchdb",
+        "influxdb",
+        "firebird",
+        "hive",
+        "hive2",
+        "presto",
+        "trino",
+        "snowflake",
+        "vertica",
+        "teradata",
+        "sap",
+        "hana",
+        "duckdb",
+        "tidb",
+        "singlestore",
+        "edgedb",
+        "surrealdb",
+        "otlp",
+        "jaeger",
+    }
+)
 _HOST_KEYS = ("host", "hostaddr", "server", "data source", "address", "addr", "network address")
 _DATABASE_KEYS = ("dbname", "database", "databasename", "initial catalog")
 

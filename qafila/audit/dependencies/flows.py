@@ -141,11 +141,15 @@ class FlowSums:
             last[pair] = max(last.get(pair, 0), added.last)
         return tuple(
             Edge(
-                start, end, EdgeKind.CALLS, f"flow logs, {_named(ports[start, end])}",
-                SEEN_FROM_START if sure[start, end] else SEEN_BY_PORT, _time(last[start, end]),
+                start,
+                end,
+                EdgeKind.CALLS,
+                f"flow logs, {_named(ports[start, end])}",
+                SEEN_FROM_START if sure[start, end] else SEEN_BY_PORT,
+                _time(last[start, end]),
             )
             for start, end in sorted(ports)
-        )  # fmt: skip
+        )
 
     def _by_node(self) -> Iterator[tuple[tuple[str, str, int], _Sum, bool]]:
         """Yield each sum with its nodes; False where its start and end changed places.

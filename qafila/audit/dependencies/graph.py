@@ -17,12 +17,28 @@ from qafila.audit.dependencies.kinds import FOREIGN, INTERNET, NEVER_BINDS, Edge
 from qafila.audit.estate import Edge, Resource
 
 # What a target has its own of: described there again, not moved.
-_MADE_ANEW = frozenset({
-    "vpc", "subnet", "security-group", "route-table", "network-acl", "internet-gateway",
-    "nat-gateway", "vpc-peering-connection", "vpc-endpoint", "network-interface", "address",
-    "ecs:cluster", "eks:cluster", "eks:node-group", "key-pair", "kubernetes:node",
-    "kubernetes:storageclass", "kubernetes:namespace",
-})  # fmt: skip
+_MADE_ANEW = frozenset(
+    {
+        "vpc",
+        "subnet",
+        "security-group",
+        "route-table",
+        "network-acl",
+        "internet-gateway",
+        "nat-gateway",
+        "vpc-peering-connection",
+        "vpc-endpoint",
+        "network-interface",
+        "address",
+        "ecs:cluster",
+        "eks:cluster",
+        "eks:node-group",
+        "key-pair",
+        "kubernetes:node",
+        "kubernetes:storageclass",
+        "kubernetes:namespace",
+    }
+)
 _OTHER_NODES = {
     "stack:": "describes resources; made anew in the target",
     "name:": "a name: pointed at the target once what it leads to stands there",

@@ -92,12 +92,14 @@ class Reasons:
 
     def _needed_by(self, number: int, members: Sequence[str]) -> str:
         """Say what a wave needs: earlier waves, and what stays where it is."""
-        waves = sorted({
-            wave
-            for m in members
-            for e in self._needs[m]
-            if (wave := self._places[e.to_id].wave) != number
-        })  # fmt: skip
+        waves = sorted(
+            {
+                wave
+                for m in members
+                for e in self._needs[m]
+                if (wave := self._places[e.to_id].wave) != number
+            }
+        )
         stays = sorted({e.to_id for m in members for e in self._outward[m] if e.from_id == m})
         named = f"what stays ({self._listed(stays)})" if stays else ""
         if waves:
@@ -174,8 +176,10 @@ class Reasons:
         signs.sort(key=lambda e: (-e.confidence, e.from_id, e.to_id, e.kind))
         below = [e for e in signs if e.confidence < self._threshold]
         never = [e for e in signs if e.confidence >= self._threshold]
-        said = [(f"known but not binding below {self._threshold:.2f}: ", below),
-                ("known but of a kind that never binds: ", never)]  # fmt: skip
+        said = [
+            (f"known but not binding below {self._threshold:.2f}: ", below),
+            ("known but of a kind that never binds: ", never),
+        ]
         return [words + self._signs(node, found) for words, found in said if found]
 
     def _signs(self, node: str, signs: Sequence[Edge]) -> str:

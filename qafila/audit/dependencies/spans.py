@@ -17,8 +17,16 @@ from qafila.audit.dependencies.directory import Directory
 from qafila.audit.dependencies.kinds import SEEN, EdgeKind
 from qafila.audit.estate import Edge
 
-_HOST_KEYS = ("server.address", "net.peer.name", "peer.hostname", "peer.address",
-              "network.peer.address", "net.peer.ip", "net.sock.peer.addr", "peer.ipv4")  # fmt: skip
+_HOST_KEYS = (
+    "server.address",
+    "net.peer.name",
+    "peer.hostname",
+    "peer.address",
+    "network.peer.address",
+    "net.peer.ip",
+    "net.sock.peer.addr",
+    "peer.ipv4",
+)
 _URL_KEYS = ("url.full", "http.url")
 _SYSTEM_KEYS = ("db.system.name", "db.system", "db.type")
 _DATABASE_KEYS = ("db.namespace", "db.name", "db.instance")
@@ -27,20 +35,82 @@ _QUEUE_KEYS = ("messaging.destination.name", "messaging.destination", "message_b
 _BUCKET_KEYS = ("aws.s3.bucket",)
 _PEER_KEYS = ("peer.service", "service.peer.name")
 
-WANTED = frozenset((*_HOST_KEYS, *_URL_KEYS, *_SYSTEM_KEYS, *_DATABASE_KEYS, *_OPERATION_KEYS,
-                    *_QUEUE_KEYS, *_BUCKET_KEYS, *_PEER_KEYS))  # fmt: skip
+WANTED = frozenset(
+    (
+        *_HOST_KEYS,
+        *_URL_KEYS,
+        *_SYSTEM_KEYS,
+        *_DATABASE_KEYS,
+        *_OPERATION_KEYS,
+        *_QUEUE_KEYS,
+        *_BUCKET_KEYS,
+        *_PEER_KEYS,
+    )
+)
 
-_READS = frozenset({
-    "select", "get", "mget", "hget", "hgetall", "exists", "find", "findone", "aggregate", "count",
-    "scan", "query", "batchgetitem", "getitem", "search", "msearch", "show", "with", "smembers",
-    "lrange", "zrange", "keys",
-})  # fmt: skip
-_WRITES = frozenset({
-    "insert", "update", "delete", "upsert", "merge", "replace", "put", "set", "setex", "hset",
-    "mset", "del", "incr", "decr", "expire", "lpush", "rpush", "sadd", "zadd", "create", "alter",
-    "drop", "truncate", "putitem", "updateitem", "deleteitem", "batchwriteitem", "index", "bulk",
-    "insertone", "updateone", "deleteone", "findandmodify",
-})  # fmt: skip
+_READS = frozenset(
+    {
+        "select",
+        "get",
+        "mget",
+        "hget",
+        "hgetall",
+        "exists",
+        "find",
+        "findone",
+        "aggregate",
+        "count",
+        "scan",
+        "query",
+        "batchgetitem",
+        "getitem",
+        "search",
+        "msearch",
+        "show",
+        "with",
+        "smembers",
+        "lrange",
+        "zrange",
+        "keys",
+    }
+)
+_WRITES = frozenset(
+    {
+        "insert",
+        "update",
+        "delete",
+        "upsert",
+        "merge",
+        "replace",
+        "put",
+        "set",
+        "setex",
+        "hset",
+        "mset",
+        "del",
+        "incr",
+        "decr",
+        "expire",
+        "lpush",
+        "rpush",
+        "sadd",
+        "zadd",
+        "create",
+        "alter",
+        "drop",
+        "truncate",
+        "putitem",
+        "updateitem",
+        "deleteitem",
+        "batchwriteitem",
+        "index",
+        "bulk",
+        "insertone",
+        "updateone",
+        "deleteone",
+        "findandmodify",
+    }
+)
 _MOST = 100_000
 
 

@@ -83,11 +83,16 @@ class WavePlan:
     def as_rows(self) -> list[dict[str, Any]]:
         """Return one row for each thing that moves: wave, criticality, name, reason, id."""
         return [
-            {"wave": w.number, "criticality": w.criticality.word, "name": p.name,
-             "reason": p.reason, "id": p.id}
+            {
+                "wave": w.number,
+                "criticality": w.criticality.word,
+                "name": p.name,
+                "reason": p.reason,
+                "id": p.id,
+            }
             for w in self.waves
             for p in w.positions
-        ]  # fmt: skip
+        ]
 
 
 def plan_waves(

@@ -28,16 +28,15 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
         "edges": len(found.edges),
         "collectors": outcomes_by_collector(found.collected),
         "read": outcomes_by_collector(found.read),
-        "bills": [] if bill is None else [
-            {"name": bill.name, "format": bill.format, "rows": bill.rows}
-        ],
+        "bills": []
+        if bill is None
+        else [{"name": bill.name, "format": bill.format, "rows": bill.rows}],
         "spend_total": None if period is None else exact(period.amount),
         "currency": found.currency,
         "period": None if period is None else period.month,
         "period_closed": bool(period and period.closed),
         "periods": [
-            {"period": p.month, "currency": p.currency, "amount": exact(p.amount),
-             "state": p.state}
+            {"period": p.month, "currency": p.currency, "amount": exact(p.amount), "state": p.state}
             for p in (bill.periods if bill else ())
         ],
         "spend_by_service": {
@@ -51,7 +50,9 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
         "waves": _waves(found),
         "lock_in": _lock_in(found),
         "volumes": {
-            "corpus": None if corpus is None else {
+            "corpus": None
+            if corpus is None
+            else {
                 "rows": corpus.rows,
                 "bytes": corpus.size_bytes,
                 "average_bytes": corpus.average_bytes,
@@ -69,7 +70,7 @@ def evidence_body(inventory: Inventory, audit_id: int) -> dict[str, Any]:
         },
         "ai_need": [c.as_row() for c in _first(found.candidates)],
         "notes": _first(found.notes()),
-    }  # fmt: skip
+    }
     kept: dict[str, Any] = storable(body)
     return kept
 
@@ -82,11 +83,13 @@ def _network(found: Inventory) -> list[dict[str, str]]:
     transfers = found.network.of(period.currency, period.start)
     kinds = {t.kind for t in transfers}
     rows = [
-        {"route": kind.value,
-         "amount": exact(found.network.amount(period.currency, period.start, kind)),
-         "currency": period.currency}
+        {
+            "route": kind.value,
+            "amount": exact(found.network.amount(period.currency, period.start, kind)),
+            "currency": period.currency,
+        }
         for kind in kinds
-    ]  # fmt: skip
+    ]
     return sorted(rows, key=lambda r: (-Decimal(r["amount"]), r["route"]))
 
 
@@ -94,21 +97,31 @@ def _gravity(found: Inventory) -> Sequence[Mapping[str, Any]]:
     """Return the moves that would save most, and how many were priced at all."""
     names = {r.id: r.name for r in found.resources}
     return [
-        {"from": name_of_node(w.flow.from_id, names), "to": name_of_node(w.flow.to_id, names),
-         "moved": name_of_node(w.move.id, names), "where": str(w.move.to),
-         "change": exact(round(w.change, 6)), "currency": w.before.currency or w.after.currency}
+        {
+            "from": name_of_node(w.flow.from_id, names),
+            "to": name_of_node(w.flow.to_id, names),
+            "moved": name_of_node(w.move.id, names),
+            "where": str(w.move.to),
+            "change": exact(round(w.change, 6)),
+            "currency": w.before.currency or w.after.currency,
+        }
         for w in found.gravity
         if w.change is not None and w.change < 0
-    ][:20]  # fmt: skip
+    ][:20]
 
 
 def _waves(found: Inventory) -> list[Mapping[str, Any]]:
     return [
-        {"wave": w.number, "criticality": w.criticality.word, "things": len(w.positions),
-         "names": [p.name for p in w.positions[:10]], "reason": w.reason,
-         "crossing": len(w.crossing)}
+        {
+            "wave": w.number,
+            "criticality": w.criticality.word,
+            "things": len(w.positions),
+            "names": [p.name for p in w.positions[:10]],
+            "reason": w.reason,
+            "crossing": len(w.crossing),
+        }
         for w in (found.waves.waves[:50] if found.waves else ())
-    ]  # fmt: skip
+    ]
 
 
 def _lock_in(found: Inventory) -> Mapping[str, Any] | None:
@@ -116,13 +129,22 @@ def _lock_in(found: Inventory) -> Mapping[str, Any] | None:
     if scanned is None:
         return None
     return {
-        "files": scanned.files, "lines": scanned.lines, "hits": len(scanned.hits),
+        "files": scanned.files,
+        "lines": scanned.lines,
+        "hits": len(scanned.hits),
         "summary": [
-            {"kind": s.kind.value, "provider": s.provider, "hits": s.hits, "files": s.files,
-             "behind": s.behind, "effort": s.effort.value, "reason": s.reason}
+            {
+                "kind": s.kind.value,
+                "provider": s.provider,
+                "hits": s.hits,
+                "files": s.files,
+                "behind": s.behind,
+                "effort": s.effort.value,
+                "reason": s.reason,
+            }
             for s in _first(scanned.summary)
         ],
-    }  # fmt: skip
+    }
 
 
 def finding_row(finding: Finding) -> Mapping[str, str | None]:

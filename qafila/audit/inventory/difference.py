@@ -20,9 +20,20 @@ _AGAIN = re.compile(r" \(\d+\)$")  # the second look at one place; see Snapshot.
 NEW, GONE, CHANGED, NOT_JUDGED = "new", "gone", "changed", "not judged"
 # Facts that a service measures anew each time; a change of them is no change of the thing.
 _MEASURED = (
-    "cpu", "utilisation", "requests", "growth", "calls", "rows", "objects", "text_bytes",
-    "measured", "seen", "messages", "items", "age",
-)  # fmt: skip
+    "cpu",
+    "utilisation",
+    "requests",
+    "growth",
+    "calls",
+    "rows",
+    "objects",
+    "text_bytes",
+    "measured",
+    "seen",
+    "messages",
+    "items",
+    "age",
+)
 
 
 @dataclass(frozen=True)
@@ -141,8 +152,9 @@ def compare(before: Snapshot, now: Snapshot) -> Difference:
         at=before.at,
         resources=tuple(_resources(before, now)),
         outcomes=tuple(
-            OutcomeChange(*key, before.outcomes.get(key, "not asked"),
-                          now.outcomes.get(key, "not asked"))
+            OutcomeChange(
+                *key, before.outcomes.get(key, "not asked"), now.outcomes.get(key, "not asked")
+            )
             for key in sorted({**before.outcomes, **now.outcomes})
             if before.outcomes.get(key) != now.outcomes.get(key)
         ),
@@ -150,7 +162,7 @@ def compare(before: Snapshot, now: Snapshot) -> Difference:
         spend_total=total,
         currency=now.currency if total is not None else None,
         spend_note=note,
-    )  # fmt: skip
+    )
 
 
 def _resources(before: Snapshot, now: Snapshot) -> Iterable[Change]:
@@ -243,10 +255,14 @@ def _spend(
         which = "the last audit" if before.period is None else "this audit"
         return (), None, f"spend is not compared: {which} read no bill"
     if before.currency != now.currency:
-        return (), None, (
-            f"spend is not compared: {before.currency} then, {now.currency} now; "
-            "currencies are never added or subtracted"
-        )  # fmt: skip
+        return (
+            (),
+            None,
+            (
+                f"spend is not compared: {before.currency} then, {now.currency} now; "
+                "currencies are never added or subtracted"
+            ),
+        )
     old, new = {s.service: s for s in before.spend}, {s.service: s for s in now.spend}
     changes = []
     for service in sorted(old.keys() | new.keys()):

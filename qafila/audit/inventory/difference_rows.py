@@ -15,10 +15,18 @@ Row = dict[str, Any]
 def difference_rows(difference: Difference) -> list[Row]:
     """Return all changes as rows: things, spend by service and why, outcomes."""
     rows: list[Row] = [
-        {"about": c.kind, "what": c.what, "name": c.name, "id": c.id, "detail": c.detail,
-         "before": None, "after": None, "currency": None}
+        {
+            "about": c.kind,
+            "what": c.what,
+            "name": c.name,
+            "id": c.id,
+            "detail": c.detail,
+            "before": None,
+            "after": None,
+            "currency": None,
+        }
         for c in difference.resources
-    ]  # fmt: skip
+    ]
     for change in difference.spend:
         parts = [
             f"{WORDS[part]} {exact(amount)}"
@@ -26,22 +34,41 @@ def difference_rows(difference: Difference) -> list[Row]:
             if amount
         ]
         rows.append(
-            {"about": "spend", "what": "changed", "name": change.service, "id": "",
-             "detail": "; ".join(parts), "before": exact(change.before),
-             "after": exact(change.after), "currency": difference.currency}
-        )  # fmt: skip
+            {
+                "about": "spend",
+                "what": "changed",
+                "name": change.service,
+                "id": "",
+                "detail": "; ".join(parts),
+                "before": exact(change.before),
+                "after": exact(change.after),
+                "currency": difference.currency,
+            }
+        )
     rows += [
-        {"about": "collector", "what": "changed", "name": o.collector, "id": o.place,
-         "detail": f"{o.before} → {o.now}", "before": None, "after": None, "currency": None}
+        {
+            "about": "collector",
+            "what": "changed",
+            "name": o.collector,
+            "id": o.place,
+            "detail": f"{o.before} → {o.now}",
+            "before": None,
+            "after": None,
+            "currency": None,
+        }
         for o in difference.outcomes
-    ]  # fmt: skip
+    ]
     return rows
 
 
 WORDS = {
-    "price": "price", "volume": "volume", "mix": "mix", "new_items": "new items",
-    "gone_items": "items gone", "unexplained": "without quantities",
-}  # fmt: skip
+    "price": "price",
+    "volume": "volume",
+    "mix": "mix",
+    "new_items": "new items",
+    "gone_items": "items gone",
+    "unexplained": "without quantities",
+}
 
 
 def parts_of(why: Decomposition) -> dict[str, Decimal | None]:
@@ -52,9 +79,13 @@ def parts_of(why: Decomposition) -> dict[str, Decimal | None]:
         price, volume = round(price, 6), round(volume, 6)
         mix = round(rest - price - volume, 20)
     return {
-        "price": price, "volume": volume, "mix": mix, "new_items": why.new_items,
-        "gone_items": why.gone_items, "unexplained": why.unexplained,
-    }  # fmt: skip
+        "price": price,
+        "volume": volume,
+        "mix": mix,
+        "new_items": why.new_items,
+        "gone_items": why.gone_items,
+        "unexplained": why.unexplained,
+    }
 
 
 def difference_body(difference: Difference) -> Row:
@@ -63,18 +94,24 @@ def difference_body(difference: Difference) -> Row:
     return {
         "audit_id": difference.audit_id,
         "at": difference.at,
-        **{what.replace(" ", "_"): difference.count(what)
-           for what in ("new", "gone", "changed", "not judged")},
+        **{
+            what.replace(" ", "_"): difference.count(what)
+            for what in ("new", "gone", "changed", "not judged")
+        },
         "outcomes": [
             {"collector": o.collector, "region": o.place, "before": o.before, "now": o.now}
             for o in difference.outcomes[:50]
         ],
         "spend_note": difference.spend_note,
         "currency": difference.currency,
-        "spend": None if total is None else {
+        "spend": None
+        if total is None
+        else {
             key: None if amount is None else exact(amount)
             for key, amount in (
-                ("before", total.before), ("after", total.after), *parts_of(total).items()
+                ("before", total.before),
+                ("after", total.after),
+                *parts_of(total).items(),
             )
         },
-    }  # fmt: skip
+    }

@@ -48,11 +48,13 @@ def _finding(row: WhatIf, names: Mapping[str, str]) -> Finding:
     assert before is not None
     assert after is not None
     return Finding(
-        "cross-AZ pair", f"{start} → {end}",
+        "cross-AZ pair",
+        f"{start} → {end}",
         f"{start} and {end} talk across availability zones: {money(before, currency)} a month by "
         f"flow logs and list price; with {moved} in {_where(row)}: {money(after, currency)}",
-        round(before, 6), currency,
-    )  # fmt: skip
+        round(before, 6),
+        currency,
+    )
 
 
 def _where(row: WhatIf) -> str:

@@ -48,12 +48,15 @@ def gaps(looked: Iterable[Collected]) -> list[str]:
         place = f"{part.region}{whose}".strip()
         places.setdefault((part.outcome, part.collector, told), []).append(place)
     severity = list(reversed(Outcome))
-    return [*_limits(looked), *(
-        f"{collector}{_in([w for w in where if w])} is {outcome.value}: {told}"
-        for (outcome, collector, told), where in sorted(
-            places.items(), key=lambda p: severity.index(p[0][0])
-        )
-    )]  # fmt: skip
+    return [
+        *_limits(looked),
+        *(
+            f"{collector}{_in([w for w in where if w])} is {outcome.value}: {told}"
+            for (outcome, collector, told), where in sorted(
+                places.items(), key=lambda p: severity.index(p[0][0])
+            )
+        ),
+    ]
 
 
 def _limits(looked: Iterable[Collected]) -> list[str]:

@@ -80,34 +80,55 @@ def _spend(inventory: Inventory) -> list[Row]:
         return []
     states = {(p.currency, p.start): p.state for p in bill.periods}
     return [
-        {"month": f"{s.start:%Y-%m}", "state": states.get((s.currency, s.start), "not known"),
-         "what": what, "name": s.subject, "amount": exact(s.amount), "currency": s.currency,
-         "lines": s.rows}
+        {
+            "month": f"{s.start:%Y-%m}",
+            "state": states.get((s.currency, s.start), "not known"),
+            "what": what,
+            "name": s.subject,
+            "amount": exact(s.amount),
+            "currency": s.currency,
+            "lines": s.rows,
+        }
         for what, spends in (("service", bill.services), ("vendor", bill.vendors))
         for s in sorted(spends, key=lambda s: (s.start, s.amount), reverse=True)
-    ]  # fmt: skip
+    ]
 
 
 def _spend_items(inventory: Inventory) -> list[Row]:
     items = [(s.service, i) for s in inventory.spend_items for i in s.items]
     return [
-        {"service": service, "item": i.item, "amount": exact(i.cost),
-         "currency": inventory.currency,
-         "quantity": None if i.quantity is None else exact(i.quantity), "unit": i.unit}
+        {
+            "service": service,
+            "item": i.item,
+            "amount": exact(i.cost),
+            "currency": inventory.currency,
+            "quantity": None if i.quantity is None else exact(i.quantity),
+            "unit": i.unit,
+        }
         for service, i in sorted(items, key=lambda x: (-x[1].cost, x[0], x[1].item))
-    ]  # fmt: skip
+    ]
 
 
 def _network(inventory: Inventory) -> list[Row]:
     return [
-        {"month": f"{t.start:%Y-%m}", "vendor": t.vendor, "account": t.account,
-         "service": t.service, "route": t.kind.value, "from": t.origin, "to": t.destination,
-         "amount": exact(t.amount), "currency": t.currency,
-         "gigabytes": None if t.gigabytes is None else exact(round(t.gigabytes, 6)),
-         "lines": t.rows, "unmeasured": t.unmeasured}
-        for t in sorted(inventory.network.transfers, key=lambda t: (t.start, t.amount),
-                        reverse=True)
-    ]  # fmt: skip
+        {
+            "month": f"{t.start:%Y-%m}",
+            "vendor": t.vendor,
+            "account": t.account,
+            "service": t.service,
+            "route": t.kind.value,
+            "from": t.origin,
+            "to": t.destination,
+            "amount": exact(t.amount),
+            "currency": t.currency,
+            "gigabytes": None if t.gigabytes is None else exact(round(t.gigabytes, 6)),
+            "lines": t.rows,
+            "unmeasured": t.unmeasured,
+        }
+        for t in sorted(
+            inventory.network.transfers, key=lambda t: (t.start, t.amount), reverse=True
+        )
+    ]
 
 
 def _gravity(inventory: Inventory) -> list[Row]:
@@ -133,10 +154,17 @@ def _reconciliation(inventory: Inventory) -> list[Row]:
 def _ownership(inventory: Inventory) -> list[Row]:
     bill = inventory.bill
     return [
-        {"tag": s.key, "state": s.state.value, "value": s.value, "month": f"{s.start:%Y-%m}",
-         "amount": exact(s.amount), "currency": s.currency, "count": s.count}
+        {
+            "tag": s.key,
+            "state": s.state.value,
+            "value": s.value,
+            "month": f"{s.start:%Y-%m}",
+            "amount": exact(s.amount),
+            "currency": s.currency,
+            "count": s.count,
+        }
         for s in ([] if bill is None else spend_by_tag(inventory.resources, bill))
-    ]  # fmt: skip
+    ]
 
 
 def _named(inventory: Inventory, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -147,32 +175,52 @@ def _named(inventory: Inventory, rows: Sequence[Mapping[str, Any]]) -> list[Row]
         return f"{names[match[0]]} ({match[0]})" if match[0] in names else match[0]
 
     return [
-        {"kind": row["kind"], "name": names.get(str(row["resource"]), ""), **row,
-         "sentence": _WORD.sub(told, str(row["sentence"]))}
+        {
+            "kind": row["kind"],
+            "name": names.get(str(row["resource"]), ""),
+            **row,
+            "sentence": _WORD.sub(told, str(row["sentence"])),
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _resources(inventory: Inventory) -> list[Row]:
     seen_by = {r.id: part.collector for part in inventory.collected for r in part.resources}
     return [
-        {"kind": r.kind, "name": r.name, "account": r.account, "region": r.region or "all",
-         "app": r.tags.get("app", ""), "owner": r.tags.get("owner", ""),
-         "size_bytes": r.size_bytes, "type": str(r.facts.get("type", "")), "id": r.id,
-         "collector": seen_by.get(r.id, ""), "tags": dict(r.tags), "facts": dict(r.facts)}
+        {
+            "kind": r.kind,
+            "name": r.name,
+            "account": r.account,
+            "region": r.region or "all",
+            "app": r.tags.get("app", ""),
+            "owner": r.tags.get("owner", ""),
+            "size_bytes": r.size_bytes,
+            "type": str(r.facts.get("type", "")),
+            "id": r.id,
+            "collector": seen_by.get(r.id, ""),
+            "tags": dict(r.tags),
+            "facts": dict(r.facts),
+        }
         for r in sorted(inventory.resources, key=lambda r: (r.kind, r.name, r.id))
-    ]  # fmt: skip
+    ]
 
 
 def _edges(inventory: Inventory) -> list[Row]:
     names = {r.id: r.name for r in inventory.resources}
     return [
-        {"from": name_of_node(e.from_id, names), "to": name_of_node(e.to_id, names),
-         "kind": str(e.kind), "source": e.source, "confidence": e.confidence,
-         "last_seen": None if e.last_seen is None else e.last_seen.isoformat(),
-         "from_id": e.from_id, "to_id": e.to_id}
+        {
+            "from": name_of_node(e.from_id, names),
+            "to": name_of_node(e.to_id, names),
+            "kind": str(e.kind),
+            "source": e.source,
+            "confidence": e.confidence,
+            "last_seen": None if e.last_seen is None else e.last_seen.isoformat(),
+            "from_id": e.from_id,
+            "to_id": e.to_id,
+        }
         for e in inventory.edges
-    ]  # fmt: skip
+    ]
 
 
 def _waves(inventory: Inventory) -> list[Row]:
@@ -202,42 +250,70 @@ def _waves(inventory: Inventory) -> list[Row]:
         }
         for p in plan.staying
     ]
-    return [*moving, *staying]  # fmt: skip
+    return [*moving, *staying]
 
 
 def _lock_in(inventory: Inventory) -> list[Row]:
     return [
-        {"kind": h.kind.value, "provider": h.provider, "api": h.api, "repository": h.repository,
-         "file": h.file, "line": h.line, "site": h.site.value, "behind": h.behind,
-         "effort": h.effort.value, "reason": h.reason, "text": h.text}
+        {
+            "kind": h.kind.value,
+            "provider": h.provider,
+            "api": h.api,
+            "repository": h.repository,
+            "file": h.file,
+            "line": h.line,
+            "site": h.site.value,
+            "behind": h.behind,
+            "effort": h.effort.value,
+            "reason": h.reason,
+            "text": h.text,
+        }
         for h in (inventory.lock_in.hits if inventory.lock_in else ())
-    ]  # fmt: skip
+    ]
 
 
 def _ai_need(inventory: Inventory) -> list[Row]:
     return [
-        {"subject": c.subject, "owner": c.owner,
-         "score": None if c.score is None else round(c.score, 4),
-         "coverage": round(c.coverage, 4), "signal": s.name, "found": s.found,
-         "evidence": s.evidence, "ask": "" if s.found is not None else s.ask}
+        {
+            "subject": c.subject,
+            "owner": c.owner,
+            "score": None if c.score is None else round(c.score, 4),
+            "coverage": round(c.coverage, 4),
+            "signal": s.name,
+            "found": s.found,
+            "evidence": s.evidence,
+            "ask": "" if s.found is not None else s.ask,
+        }
         for c in inventory.candidates
         for s in c.signals
-    ]  # fmt: skip
+    ]
 
 
 def _bill_quality(inventory: Inventory) -> list[Row]:
     return [
-        {"kind": d.kind, "subject": d.subject, "lines": d.count, "of": d.of,
-         "amount": None if d.amount is None else exact(d.amount), "currency": d.currency,
-         "sentence": d.sentence}
+        {
+            "kind": d.kind,
+            "subject": d.subject,
+            "lines": d.count,
+            "of": d.of,
+            "amount": None if d.amount is None else exact(d.amount),
+            "currency": d.currency,
+            "sentence": d.sentence,
+        }
         for d in (inventory.bill.defects if inventory.bill else ())
-    ]  # fmt: skip
+    ]
 
 
 def _collectors(inventory: Inventory) -> list[Row]:
     return [
-        {"collector": c.collector, "account": c.account, "region": c.region or "all",
-         "outcome": c.outcome.value, "resources": len(c.resources), "calls": c.calls,
-         "not_seen": c.missed}
+        {
+            "collector": c.collector,
+            "account": c.account,
+            "region": c.region or "all",
+            "outcome": c.outcome.value,
+            "resources": len(c.resources),
+            "calls": c.calls,
+            "not_seen": c.missed,
+        }
         for c in inventory.looked
-    ]  # fmt: skip
+    ]

@@ -72,9 +72,10 @@ class Inventory:
     def to_look_at(self) -> tuple[Finding, ...]:
         """Return all findings, what costs most first."""
         together = (
-            *self.reconciliation.billed_not_found, *self.reconciliation.found_not_billed,
+            *self.reconciliation.billed_not_found,
+            *self.reconciliation.found_not_billed,
             *self.findings,
-        )  # fmt: skip
+        )
         return tuple(sorted(together, key=lambda f: (-(f.amount or Decimal(0)), f.resource)))
 
     def judgement(self) -> Judgement:
@@ -113,8 +114,9 @@ class Inventory:
     def _doubts(self, bill: Bill) -> list[str]:
         period, notes = self.period, []
         if period is not None and period.closed is None:
-            notes.append(f"{bill.format} has no invoice ids: whether a month is closed "
-                         "is not known")  # fmt: skip
+            notes.append(
+                f"{bill.format} has no invoice ids: whether a month is closed is not known"
+            )
         elif period is not None and not period.closed:
             notes.append(f"{period.month} is open: its total will still rise")
         notes += [
@@ -128,10 +130,14 @@ class Inventory:
         billed = sum(f.kind == "billed not found" for f in doubtful)
         if billed:
             one = billed == 1
-            notes.append(f"{billed:,} billed resource{' lies' if one else 's lie'} where no "
-                         f"collector saw everything: whether {'it exists' if one else 'they exist'}"
-                         " is not known")  # fmt: skip
+            notes.append(
+                f"{billed:,} billed resource{' lies' if one else 's lie'} where no "
+                f"collector saw everything: whether {'it exists' if one else 'they exist'}"
+                " is not known"
+            )
         if found := len(doubtful) - billed:
-            notes.append(f"whether {found:,} of the resources {'is' if found == 1 else 'are'} "
-                         "billed is not known: the bill does not name their kind")  # fmt: skip
+            notes.append(
+                f"whether {found:,} of the resources {'is' if found == 1 else 'are'} "
+                "billed is not known: the bill does not name their kind"
+            )
         return [*notes, *(str(d) for d in bill.defects)]

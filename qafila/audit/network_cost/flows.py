@@ -23,10 +23,17 @@ _AWS_REGION = re.compile(r"^[a-z]{2}(-gov|-iso[a-z]?)?-[a-z]+-\d$")
 # AWS Global Network FAQ: data between EC2 and these in the same region is free of charge.
 _WHOLE_REGION = ("s3:", "dynamodb:", "sqs:", "sns:", "ecr:", "kinesis:", "ses:")
 _TARIFF_OF_VENDOR = {
-    "aws": "aws", "amazon": "aws", "amazon web services": "aws",
-    "microsoft": "azure", "azure": "azure", "oracle": "oci", "oci": "oci",
-    "google": "gcp", "google cloud": "gcp", "gcp": "gcp",
-}  # fmt: skip
+    "aws": "aws",
+    "amazon": "aws",
+    "amazon web services": "aws",
+    "microsoft": "azure",
+    "azure": "azure",
+    "oracle": "oci",
+    "oci": "oci",
+    "google": "gcp",
+    "google cloud": "gcp",
+    "gcp": "gcp",
+}
 
 
 def place_of(resource: Resource) -> Place | None:
@@ -84,10 +91,9 @@ def flows_of(
     since = f" from {min(t.first_seen for t in traffic):%Y-%m-%d}" if traffic else ""
     how = f"flow logs of {observed_days:g} days{since}, as a month of {DAYS_A_MONTH}"
     flows = [
-        Flow(a, b, *places.of(a, b), sent[a, b] / _GIB * month,
-             received[a, b] / _GIB * month, how)
+        Flow(a, b, *places.of(a, b), sent[a, b] / _GIB * month, received[a, b] / _GIB * month, how)
         for a, b in sorted(sent)
-    ]  # fmt: skip
+    ]
     unmeasured = {
         (e.from_id, e.to_id): e.source
         for e in edges
@@ -130,13 +136,21 @@ def _route(transfer: Transfer) -> Flow | None:
         case Kind.INTER_REGION:
             region = transfer.destination
             there = Place(vendor, region, f"{ONE_ZONE}{region}")
-            return Flow(start, f"its other end in {region}", origin, there, volume, Decimal(0),
-                        source)  # fmt: skip
+            return Flow(
+                start, f"its other end in {region}", origin, there, volume, Decimal(0), source
+            )
         case Kind.CROSS_ZONE:
             there = Place(vendor, transfer.origin, f"another zone of {transfer.origin}")
             sent = volume / 2 if vendor == "aws" else volume
-            return Flow(start, f"its other end in another zone of {transfer.origin}", origin,
-                        there, sent, Decimal(0), source)  # fmt: skip
+            return Flow(
+                start,
+                f"its other end in another zone of {transfer.origin}",
+                origin,
+                there,
+                sent,
+                Decimal(0),
+                source,
+            )
         case _:
             return None
 

@@ -130,6 +130,12 @@ def price_moves(
         ]
     return sorted(
         rows,
-        key=lambda r: (r.change is None, r.change or 0, r.flow.from_id, r.flow.to_id, r.move.id,
-                       str(r.move.to)),
-    )  # fmt: skip
+        key=lambda r: (
+            r.change is None,
+            r.change or 0,
+            r.flow.from_id,
+            r.flow.to_id,
+            r.move.id,
+            str(r.move.to),
+        ),
+    )

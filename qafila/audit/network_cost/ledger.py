@@ -22,21 +22,37 @@ OTHER_ACCOUNTS = "other accounts"
 _USAGE = "Usage"
 _GIB = Decimal(2**30)
 _UNITS = {
-    "gb": Decimal(1), "gib": Decimal(1), "gigabyte": Decimal(1), "gigabytes": Decimal(1),
-    "gibibyte": Decimal(1), "gibibytes": Decimal(1), "gb months": Decimal(1),
-    "gb month": Decimal(1), "gb-mo": Decimal(1), "gb/month": Decimal(1),
+    "gb": Decimal(1),
+    "gib": Decimal(1),
+    "gigabyte": Decimal(1),
+    "gigabytes": Decimal(1),
+    "gibibyte": Decimal(1),
+    "gibibytes": Decimal(1),
+    "gb months": Decimal(1),
+    "gb month": Decimal(1),
+    "gb-mo": Decimal(1),
+    "gb/month": Decimal(1),
     "gigabyte outbound data transfer per month": Decimal(1),
-    "gigabyte of data transferred": Decimal(1), "gigabyte (gb) of data processed": Decimal(1),
-    "tb": Decimal(1024), "tib": Decimal(1024), "mb": 1 / Decimal(1024), "mib": 1 / Decimal(1024),
-    "byte": 1 / _GIB, "bytes": 1 / _GIB,
-}  # fmt: skip
+    "gigabyte of data transferred": Decimal(1),
+    "gigabyte (gb) of data processed": Decimal(1),
+    "tb": Decimal(1024),
+    "tib": Decimal(1024),
+    "mb": 1 / Decimal(1024),
+    "mib": 1 / Decimal(1024),
+    "byte": 1 / _GIB,
+    "bytes": 1 / _GIB,
+}
 _ENDS = {
-    Kind.NAT_PROCESSING: "NAT gateway", Kind.NAT_HOURS: "NAT gateway",
-    Kind.ENDPOINT: "endpoint", Kind.ENDPOINT_HOURS: "endpoint",
+    Kind.NAT_PROCESSING: "NAT gateway",
+    Kind.NAT_HOURS: "NAT gateway",
+    Kind.ENDPOINT: "endpoint",
+    Kind.ENDPOINT_HOURS: "endpoint",
     Kind.LOAD_BALANCER: "load balancer",
-    Kind.CONNECTION: "private connection", Kind.CONNECTION_HOURS: "private connection",
-    Kind.CROSS_CLOUD: "another cloud", Kind.INTERNET_OUT: INTERNET,
-}  # fmt: skip
+    Kind.CONNECTION: "private connection",
+    Kind.CONNECTION_HOURS: "private connection",
+    Kind.CROSS_CLOUD: "another cloud",
+    Kind.INTERNET_OUT: INTERNET,
+}
 
 
 @dataclass(frozen=True)
@@ -177,17 +193,26 @@ def ledger_of(charges: Iterable[Charge]) -> Ledger:
             by_words[*key, said].append(charge)
         origin, destination = ends_of(charge)
         route = (
-            charge.currency, charge.start, charge.vendor, charge.service, charge.kind, origin,
+            charge.currency,
+            charge.start,
+            charge.vendor,
+            charge.service,
+            charge.kind,
+            origin,
             destination,
-        )  # fmt: skip
+        )
         by_route[route, charge.account].append(charge)
     transfers = [
         Transfer(
-            *route, add_up(c.amount for c in group), _volume(group),
-            sum(c.rows for c in group), sum(_unmeasured(c) for c in group), account,
+            *route,
+            add_up(c.amount for c in group),
+            _volume(group),
+            sum(c.rows for c in group),
+            sum(_unmeasured(c) for c in group),
+            account,
         )
         for (route, account), group in by_route.items()
-    ]  # fmt: skip
+    ]
     return Ledger(
         tuple(sorted(transfers, key=lambda t: (t.currency, t.start, t.kind, t.vendor, *_words(t)))),
         _listed(by_words),
@@ -197,8 +222,14 @@ def ledger_of(charges: Iterable[Charge]) -> Ledger:
 
 def _words(transfer: Transfer) -> tuple[str, ...]:
     """Return what tells a route from another of the same kind and month, to sort by."""
-    return (transfer.service, transfer.kind, transfer.origin, transfer.destination,
-            transfer.vendor, transfer.account or "")  # fmt: skip
+    return (
+        transfer.service,
+        transfer.kind,
+        transfer.origin,
+        transfer.destination,
+        transfer.vendor,
+        transfer.account or "",
+    )
 
 
 def ends_of(charge: Charge) -> tuple[str, str]:

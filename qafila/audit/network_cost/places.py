@@ -73,11 +73,14 @@ def route_between(origin: Place, destination: Place) -> Kind | None:
 def moved(flow: Flow, move: Move) -> Flow:
     """Return the flow with the moved end in its new place."""
     return Flow(
-        flow.from_id, flow.to_id,
+        flow.from_id,
+        flow.to_id,
         move.to if flow.from_id == move.id else flow.origin,
         move.to if flow.to_id == move.id else flow.destination,
-        flow.sent_gb, flow.received_gb, flow.source,
-    )  # fmt: skip
+        flow.sent_gb,
+        flow.received_gb,
+        flow.source,
+    )
 
 
 def moves_together(flows: Iterable[Flow], elsewhere: Sequence[Place] = ()) -> list[Move]:

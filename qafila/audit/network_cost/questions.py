@@ -29,9 +29,25 @@ _LEAST = timedelta(hours=1)  # logs of less are taken as of that long
 # Chosen by us: large regions of the same part of the world that the price table knows.
 _AREAS: tuple[tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]], ...] = (
     (
-        ("eu-*", "europe-*", "uk-*", "france*", "germany*", "italynorth", "northeurope",
-         "norway*", "polandcentral", "spaincentral", "sweden*", "switzerland*", "uk*",
-         "westeurope", "af-*", "me-*", "il-*"),
+        (
+            "eu-*",
+            "europe-*",
+            "uk-*",
+            "france*",
+            "germany*",
+            "italynorth",
+            "northeurope",
+            "norway*",
+            "polandcentral",
+            "spaincentral",
+            "sweden*",
+            "switzerland*",
+            "uk*",
+            "westeurope",
+            "af-*",
+            "me-*",
+            "il-*",
+        ),
         {
             "aws": ("eu-central-1", "eu-west-1", "eu-west-3"),
             "azure": ("germanywestcentral", "westeurope", "northeurope"),
@@ -55,7 +71,7 @@ _AREAS: tuple[tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]], ...] = (
             "oci": ("ap-tokyo-1", "ap-singapore-1", "ap-sydney-1"),
         },
     ),
-)  # fmt: skip
+)
 
 
 def ask_what_if(
@@ -85,11 +101,15 @@ def ask_what_if(
     together = _by_id(moves_together(flows))
     parted = _most(flows) | _most(billed)
     asked = [
-        *((f, [*_of_ends(f, together), *(_elsewhere(f, tariffs) if f in parted else ())])
-          for f in flows),
-        *((f, [*moves_together([f]), *(_elsewhere(f, tariffs) if f in parted else ())])
-          for f in billed),
-    ]  # fmt: skip
+        *(
+            (f, [*_of_ends(f, together), *(_elsewhere(f, tariffs) if f in parted else ())])
+            for f in flows
+        ),
+        *(
+            (f, [*moves_together([f]), *(_elsewhere(f, tariffs) if f in parted else ())])
+            for f in billed
+        ),
+    ]
     return tuple(price_moves(asked, tariffs, pool, period))
 
 
@@ -140,9 +160,8 @@ def parting(gravity: Iterable[WhatIf], names: Mapping[str, str]) -> list[str]:
     apart = {
         f: told
         for f, rows in by_flow.items()
-        if (told := [*_cheapest(rows, Asked.ANOTHER_REGION),
-                     *_range(rows, Asked.ANOTHER_PROVIDER)])
-    }  # fmt: skip
+        if (told := [*_cheapest(rows, Asked.ANOTHER_REGION), *_range(rows, Asked.ANOTHER_PROVIDER)])
+    }
     ranked = sorted(apart, key=lambda f: (-exchanged(f), f.from_id, f.to_id))
     return [
         f"{name_of_node(f.from_id, names)} and {name_of_node(f.to_id, names)} exchange "

@@ -106,7 +106,8 @@ def files(paths: Sequence[Path | str], what: str) -> list[Path]:
         problems = ["no file was given"]
     if problems:
         raise BadInput(
-            f"these {what} cannot be read:", problems,
+            f"these {what} cannot be read:",
+            problems,
             remedy="give paths of files that are there, or leave them out",
-        )  # fmt: skip
+        )
     return found

@@ -12,12 +12,26 @@ from qafila.audit.dependencies.flows import Flow
 
 # By the version that brought them; a record may have any of them in any order.
 FIELDS = {
-    2: ("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport",
-        "protocol", "packets", "bytes", "start", "end", "action", "log-status"),
+    2: (
+        "version",
+        "account-id",
+        "interface-id",
+        "srcaddr",
+        "dstaddr",
+        "srcport",
+        "dstport",
+        "protocol",
+        "packets",
+        "bytes",
+        "start",
+        "end",
+        "action",
+        "log-status",
+    ),
     3: ("vpc-id", "subnet-id", "instance-id", "tcp-flags", "type", "pkt-srcaddr", "pkt-dstaddr"),
     4: ("region", "az-id", "sublocation-type", "sublocation-id"),
     5: ("pkt-src-aws-service", "pkt-dst-aws-service", "flow-direction", "traffic-path"),
-}  # fmt: skip
+}
 DEFAULT = FIELDS[2]
 _EITHER = (
     ("srcaddr", ("srcaddr", "pkt-srcaddr")),
@@ -63,12 +77,18 @@ class Columns:
         if size < 0 or not 0 <= start <= end <= _LATEST:
             raise ValueError("bytes or times are out of range")
         return Flow(
-            _known(parts, self.source), _known(parts, self.destination),
-            _number(parts[self.ports[0]]), _number(parts[self.ports[1]]), size,
-            "" if self.interface is None else parts[self.interface], start, end,
+            _known(parts, self.source),
+            _known(parts, self.destination),
+            _number(parts[self.ports[0]]),
+            _number(parts[self.ports[1]]),
+            size,
+            "" if self.interface is None else parts[self.interface],
+            start,
+            end,
             0 if self.flags is None else _number(parts[self.flags]),
-            _service(parts, self.services[0]), _service(parts, self.services[1]),
-        )  # fmt: skip
+            _service(parts, self.services[0]),
+            _service(parts, self.services[1]),
+        )
 
 
 def _known(parts: Sequence[str], places: Sequence[int]) -> str:

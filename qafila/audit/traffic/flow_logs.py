@@ -67,7 +67,7 @@ def read_flow_logs(paths: Sequence[Path | str], resources: Sequence[Resource]) -
             gaps.examples or [why for _, why in gaps.noted] or ["the files are empty"],
             remedy="give flow logs as text, plain or gzip, in the default format or with the "
             "header line that S3 delivery writes, or as Parquet",
-        )  # fmt: skip
+        )
     _note(sums, gaps, told)
     collected = Collected(NAME, "", gaps.outcome, (), sums.edges(), 0, gaps.missed)
     return FlowLogs(collected, sums.traffic(), dict(told.records))

@@ -132,8 +132,11 @@ class _Text:
         """Take one sign that must come next."""
         found = self.peek()
         if found != sign:
-            raise _Malformed(f"ends in the middle, before {sign}" if not found else
-                             f"{sign} expected, not {found!r}")  # fmt: skip
+            raise _Malformed(
+                f"ends in the middle, before {sign}"
+                if not found
+                else f"{sign} expected, not {found!r}"
+            )
         self._place += 1
 
     def value(self) -> Any:

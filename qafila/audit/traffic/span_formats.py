@@ -23,10 +23,15 @@ READ = (
     "BatchGetTraces answers them)"
 )
 _KINDS = {
-    2: "server", 3: "client", 4: "producer", 5: "consumer",
-    "SPAN_KIND_SERVER": "server", "SPAN_KIND_CLIENT": "client",
-    "SPAN_KIND_PRODUCER": "producer", "SPAN_KIND_CONSUMER": "consumer",
-}  # fmt: skip
+    2: "server",
+    3: "client",
+    4: "producer",
+    5: "consumer",
+    "SPAN_KIND_SERVER": "server",
+    "SPAN_KIND_CLIENT": "client",
+    "SPAN_KIND_PRODUCER": "producer",
+    "SPAN_KIND_CONSUMER": "consumer",
+}
 _SPAN_KINDS = frozenset({"client", "server", "producer", "consumer"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -62,8 +67,10 @@ def _object(key: str, record: Any) -> Iterator[Span | str]:
 
 def _otlp(record: Mapping[str, Any]) -> Iterator[Span | str]:
     resource = record.get("resource")
-    said = _attributes(resource.get("attributes") if isinstance(resource, dict) else None,
-                       frozenset({"service.name"}))  # fmt: skip
+    said = _attributes(
+        resource.get("attributes") if isinstance(resource, dict) else None,
+        frozenset({"service.name"}),
+    )
     service = said.get("service.name", "")
     for scope in _list(
         record.get("scopeSpans")

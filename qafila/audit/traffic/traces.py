@@ -35,9 +35,10 @@ def read_traces(paths: Sequence[Path | str], resources: Sequence[Resource]) -> C
             gaps.wrong(path, 1, "holds no span")
     if not join.spans:
         raise BadInput(
-            "no span could be read:", gaps.examples,
+            "no span could be read:",
+            gaps.examples,
             remedy=f"give {READ}; each may be gzip",
-        )  # fmt: skip
+        )
     edges = join.edges()
     if join.lost or join.left_out:
         gaps.note(

@@ -14,10 +14,23 @@ from typing import Any
 from qafila.audit.dependencies.endpoints import endpoint_of
 from qafila.audit.dependencies.spans import Span
 
-FIELDS = frozenset({
-    "trace_id", "id", "parent_id", "name", "type", "start_time", "end_time", "namespace", "http",
-    "sql", "aws", "inferred", "subsegments",
-})  # fmt: skip
+FIELDS = frozenset(
+    {
+        "trace_id",
+        "id",
+        "parent_id",
+        "name",
+        "type",
+        "start_time",
+        "end_time",
+        "namespace",
+        "http",
+        "sql",
+        "aws",
+        "inferred",
+        "subsegments",
+    }
+)
 KEYS = frozenset({"Traces", "TraceSegmentDocuments"})
 _DEEPEST = 50  # subsegments inside each other; a document has at most 64 kB
 _LONGEST = 2_000
@@ -48,9 +61,14 @@ def xray_spans(record: Any) -> Iterator[Span | str]:
     elif record.get("inferred") is not True:
         trace, service = _text(record, "trace_id"), _text(record, "name")
         yield Span(
-            trace, _text(record, "id"), _text(record, "parent_id"), service, "server",
-            _time(record.get("end_time")), {},
-        )  # fmt: skip
+            trace,
+            _text(record, "id"),
+            _text(record, "parent_id"),
+            service,
+            "server",
+            _time(record.get("end_time")),
+            {},
+        )
         yield from _inside(record, trace, service, _DEEPEST)
 
 
@@ -61,9 +79,14 @@ def _inside(record: Mapping[str, Any], trace: str, service: str, deep: int) -> I
             continue
         kind, said = _call(part)
         yield Span(
-            trace, _text(part, "id"), _text(record, "id"), service, kind,
-            _time(part.get("end_time")), said,
-        )  # fmt: skip
+            trace,
+            _text(part, "id"),
+            _text(record, "id"),
+            service,
+            kind,
+            _time(part.get("end_time")),
+            said,
+        )
         if deep > 0:
             yield from _inside(part, trace, service, deep - 1)
 

@@ -12,10 +12,20 @@ from typing import Any
 
 from qafila.audit.dependencies.spans import WANTED, Span
 
-FIELDS = frozenset({
-    "traceId", "id", "parentId", "kind", "timestamp", "duration", "localEndpoint",
-    "remoteEndpoint", "tags", "shared",
-})  # fmt: skip
+FIELDS = frozenset(
+    {
+        "traceId",
+        "id",
+        "parentId",
+        "kind",
+        "timestamp",
+        "duration",
+        "localEndpoint",
+        "remoteEndpoint",
+        "tags",
+        "shared",
+    }
+)
 _KINDS = frozenset({"client", "server", "producer", "consumer"})
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST = 2_000  # characters of a tag

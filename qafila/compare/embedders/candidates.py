@@ -29,15 +29,21 @@ IN_PROCESS: Mapping[str, WordLlamaEmbedder] = {
     f"wordllama-{width}{'' if lower else '-cased'}": WordLlamaEmbedder.model_validate(
         {"kind": "wordllama", "dimensions": width, "lowercase": lower}
     )
-    for width in _WIDTHS for lower in (True, False)
-}  # fmt: skip
+    for width in _WIDTHS
+    for lower in (True, False)
+}
 BLOCK = "block:"
 _TIMEOUT_SECONDS = 30.0
 _NEEDED = ("model", "dimensions", "price_per_million_tokens")
 _OPTIONAL = (
-    "revision", "ask_dimensions", "requests_per_minute", "tokens_per_minute", "batch_texts",
-    "batch_tokens", "text_tokens",
-)  # fmt: skip
+    "revision",
+    "ask_dimensions",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "batch_texts",
+    "batch_tokens",
+    "text_tokens",
+)
 _OURS = ("key_env", "timeout_seconds")
 
 Connection = Mapping[str, Any]

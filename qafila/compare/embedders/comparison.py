@@ -143,12 +143,16 @@ def _figures(
     served = SYSTEMS if sample.full_text != "none" else SYSTEMS[:1]
     ranked = {
         s: rank(
-            [Scored(c.name, scores[c.name][s]["ndcg_at_10"], prices[c.name][0])
-             for c in candidates],
-            reference, languages, seed=seed,
+            [
+                Scored(c.name, scores[c.name][s]["ndcg_at_10"], prices[c.name][0])
+                for c in candidates
+            ],
+            reference,
+            languages,
+            seed=seed,
         )
         for s in served
-    }  # fmt: skip
+    }
     order = ranked[by if by in served else "vector"]
     named = {c.name: c for c in candidates}
     rows = []
@@ -156,13 +160,16 @@ def _figures(
         name = place.candidate.name
         by_system = {s: next(r for r in ranked[s] if r.candidate.name == name) for s in served}
         row = {
-            "name": name, "place": place.place, "tied": place.tied,
+            "name": name,
+            "place": place.place,
+            "tied": place.tied,
             "reference": name == reference,
             **_system(by_system["vector"], scores[name]["vector"], seed),
             "hybrid": _system(by_system["hybrid"], scores[name]["hybrid"], seed)
-            if "hybrid" in by_system else None,
+            if "hybrid" in by_system
+            else None,
             **_cost(named[name], made[name], prices[name], sample, means.currency),
-        }  # fmt: skip
+        }
         rows.append(row)
     asked = f"{len(sample.queries)} {sample.judged_by}"
     if order is not ranked["vector"]:
@@ -177,23 +184,34 @@ def _figures(
         "judged_by": sample.judged_by,
         "languages": {x: languages.count(x) for x in sorted(set(languages))},
         "sample": {
-            "documents": sample.documents, "relevant": sample.relevant,
-            "others": sample.documents - sample.relevant, "chunks": len(sample.chunks),
-            "of_documents": sample.of_documents, "of_chunks": sample.of_chunks,
+            "documents": sample.documents,
+            "relevant": sample.relevant,
+            "others": sample.documents - sample.relevant,
+            "chunks": len(sample.chunks),
+            "of_documents": sample.of_documents,
+            "of_chunks": sample.of_chunks,
             "note": NOTE if sample.documents < sample.of_documents else WHOLE,
         },
         "search": "exact",
         "hybrid_by": f"PostgreSQL full-text search ({sample.full_text}) and vectors, fused by "
-        f"score, vectors with a weight of {VECTOR_WEIGHT:g}" if "hybrid" in served else None,
+        f"score, vectors with a weight of {VECTOR_WEIGHT:g}"
+        if "hybrid" in served
+        else None,
         "queries_without_judgement": list(sample.unjudged[:_LISTED]),
         "unknown_documents": list(sample.unknown[:_LISTED]),
-        "machine_price": None if machine is None else {
-            "item": machine.item, "amount": str(machine.amount), "currency": machine.currency,
-            "unit": machine.unit, "source": machine.source, "as_of": machine.as_of.isoformat(),
+        "machine_price": None
+        if machine is None
+        else {
+            "item": machine.item,
+            "amount": str(machine.amount),
+            "currency": machine.currency,
+            "unit": machine.unit,
+            "source": machine.source,
+            "as_of": machine.as_of.isoformat(),
         },
         "spent": str(sum((m.spent for m in made.values()), Decimal(0))),
         "currency": means.currency,
-    }  # fmt: skip
+    }
 
 
 def _system(ranked: Ranked, scores: Mapping[str, list[float]], seed: int) -> Body:
@@ -205,10 +223,11 @@ def _system(ranked: Ranked, scores: Mapping[str, list[float]], seed: int) -> Bod
         "mrr_ci": _ends(*mean_share(scores["mrr"], seed=seed)),
         "recall_at_100_ci": _ends(*mean_share(scores["recall_at_100"], seed=seed)),
         "behind": None if ranked.behind is None else round(ranked.behind.delta, 4),
-        "behind_ci": None if ranked.behind is None
+        "behind_ci": None
+        if ranked.behind is None
         else _ends(ranked.behind.ci_low, ranked.behind.ci_high),
         "by_language": {s.language: _language(s) for s in ranked.languages},
-    }  # fmt: skip
+    }
 
 
 def _language(score: LanguageScore) -> Body:

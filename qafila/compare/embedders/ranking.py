@@ -103,18 +103,34 @@ def rank(
             low, high = mean_share(c.scores, seed=seed)
             ranked.append(
                 Ranked(
-                    c, place, len(together) > 1, means[c.name], low, high,
-                    None if c is left[0] else behind[c.name], against.get(c.name), [],
+                    c,
+                    place,
+                    len(together) > 1,
+                    means[c.name],
+                    low,
+                    high,
+                    None if c is left[0] else behind[c.name],
+                    against.get(c.name),
+                    [],
                 )
-            )  # fmt: skip
+            )
         left = [c for c in left if c not in together]
         place += len(together)
     by_language = _by_language(candidates, reference, languages, seed)
     return [
-        Ranked(r.candidate, r.place, r.tied, r.mean, r.low, r.high, r.behind, r.against,
-               by_language[r.candidate.name])
+        Ranked(
+            r.candidate,
+            r.place,
+            r.tied,
+            r.mean,
+            r.low,
+            r.high,
+            r.behind,
+            r.against,
+            by_language[r.candidate.name],
+        )
         for r in ranked
-    ]  # fmt: skip
+    ]
 
 
 def price_step(candidate: Candidate) -> tuple[bool, Decimal]:
@@ -174,9 +190,10 @@ def _by_language(
             scores = [c.scores[n] for n in places]
             low, high = mean_share(scores, seed=seed)
             found[c.name].append(
-                LanguageScore(language, len(places), sum(scores) / len(scores), low, high,
-                              against.get(c.name))
-            )  # fmt: skip
+                LanguageScore(
+                    language, len(places), sum(scores) / len(scores), low, high, against.get(c.name)
+                )
+            )
     return found
 
 

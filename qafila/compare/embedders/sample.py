@@ -92,10 +92,18 @@ def sample_collection(folder: Path, *, queries: int, documents: int, seed: int) 
     chosen = _fill_up([k for k in relevant if k in by_key], list(by_key), documents, generator)
     chunks = [_whole(by_key[k]) for k in sorted(chosen)]
     return Sample(
-        name, chunks, asked, by, len(chunks), sum(k in by_key for k in relevant),
-        len(found), len(found), unjudged, [k for k in relevant if k in set(empty)],
+        name,
+        chunks,
+        asked,
+        by,
+        len(chunks),
+        sum(k in by_key for k in relevant),
+        len(found),
+        len(found),
+        unjudged,
+        [k for k in relevant if k in set(empty)],
         common_language(c.text for c in chunks) or "simple",
-    )  # fmt: skip
+    )
 
 
 def _whole(document: CollectedDocument) -> Chunk:
@@ -137,15 +145,20 @@ def sample_workload(
     chunks.sort(key=lambda c: (c.source_key, c.number))
     target, known = workload.corpus.target, {c.source_key for c in chunks}
     return Sample(
-        workload.name, chunks, asked,
+        workload.name,
+        chunks,
+        asked,
         LABEL if workload.judged_table is None else JUDGED,
-        len(known), sum(k in known for k in relevant), volume.rows,
+        len(known),
+        sum(k in known for k in relevant),
+        volume.rows,
         round(volume.rows * len(chunks) / max(1, len(kept))),
         [q.query_id for q in every if not q.judged],
         [k for k in relevant if k not in there],
-        target.full_text if isinstance(target, PgvectorTarget)
+        target.full_text
+        if isinstance(target, PgvectorTarget)
         else common_language(c.text for c in chunks) or "simple",
-    )  # fmt: skip
+    )
 
 
 def _some(

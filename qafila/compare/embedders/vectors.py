@@ -136,11 +136,13 @@ def embed_over_network(
         entries = {
             d: Entry(
                 None if n in made.rejected else made.vectors[n].astype("<f4").tobytes(),
-                made.rejected.get(n, ""), shares[n] * each if made.tokens else None, seconds,
+                made.rejected.get(n, ""),
+                shares[n] * each if made.tokens else None,
+                seconds,
                 len(digests) == 1,
             )
             for n, d in enumerate(digests)
-        }  # fmt: skip
+        }
         cache.put(entries)
         found |= entries
     return _assembled(embedder.dimensions, documents, queries, found, spent, len(missing))

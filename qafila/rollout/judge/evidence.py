@@ -163,9 +163,11 @@ class Splits:
         """Return the bad answers expected on either arm in this look."""
         past, look = self.calibration.tenants, self.look
         mean, _ = own_rate(
-            column(self.everyone, past, "requests"), column(self.everyone, past, what),
-            rate, weight,
-        )  # fmt: skip
+            column(self.everyone, past, "requests"),
+            column(self.everyone, past, what),
+            rate,
+            weight,
+        )
         on = []
         for arm, by in ((look.candidate, look.of_candidate), (look.baseline, look.of_baseline)):
             requests = column(self.everyone, by, "requests")
@@ -187,9 +189,12 @@ def _tenants(
     trouble = base.wrong(watched) > _TROUBLE * base.requests
     wrong = {t: c.wrong(watched) for t, c in look.of_candidate.items()}
     seen = add_seen(
-        state.tenants, calibration.tenants, look.of_baseline, look.of_candidate,
+        state.tenants,
+        calibration.tenants,
+        look.of_baseline,
+        look.of_candidate,
         None if trouble else wrong,
-    )  # fmt: skip
+    )
     names = tuple(t for t, s in seen.items() if s.judged)
     if not names:
         return seen, 0.0, None, 0.0

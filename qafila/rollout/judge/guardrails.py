@@ -190,8 +190,9 @@ def count(
         arm = tallies[answer.arm == trial]
         tally = arm.setdefault(answer.tenant, [0] * 8)
         bad = any(happened[g] for g in guardrails)
-        for place, one in enumerate((True, *(happened[g] for g in ALWAYS), bad,
-                                     *(happened[g] for g in DECLARED))):  # fmt: skip
+        for place, one in enumerate(
+            (True, *(happened[g] for g in ALWAYS), bad, *(happened[g] for g in DECLARED))
+        ):
             tally[place] += one
     arms = [{tenant: ArmCounts(*tally) for tenant, tally in arm.items()} for arm in tallies]
     whole = [sum(arm.values(), ArmCounts()) for arm in arms]

@@ -88,8 +88,10 @@ class Shadow:
         judged = [_against(gain, self.at_least_delta - self.margin)]
         if self.overlap_at_least is not None:
             judged.append(_against(overlap, self.overlap_at_least))
-        told = [f"nDCG@10 candidate − baseline {_told(gain, '+.3f')}, "
-                f"at least {self.at_least_delta:+.3f} (margin {self.margin:g})"]  # fmt: skip
+        told = [
+            f"nDCG@10 candidate − baseline {_told(gain, '+.3f')}, "
+            f"at least {self.at_least_delta:+.3f} (margin {self.margin:g})"
+        ]
         held = "" if self.overlap_at_least is None else f", at least {self.overlap_at_least:g}"
         told.append(f"overlap@10 {_told(overlap, '.2f')}{held or ', not judged'}")
         numbers = {"gain": _numbers(gain), "overlap_at_10": _numbers(overlap)}

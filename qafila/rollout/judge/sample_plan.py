@@ -97,10 +97,13 @@ def plan_proof(
         under = requests_to_stay_under(share, rate, most, limits)
         rows.append(
             Proof(
-                weight, _whole(ratio), _whole(under),
-                hours_to_prove(min(ratio, under), requests_per_s), spread,
+                weight,
+                _whole(ratio),
+                _whole(under),
+                hours_to_prove(min(ratio, under), requests_per_s),
+                spread,
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 

@@ -64,9 +64,13 @@ def carrier(
     if len(on_canary) * float(bdtrc(bad - 1, of_all, share)) > _CHANCE:
         return None
     return Carrier(
-        tenant, bad, own.requests, of_all - bad, whole.requests - own.requests,
+        tenant,
+        bad,
+        own.requests,
+        of_all - bad,
+        whole.requests - own.requests,
         _without(state, tenant, guardrail, calibration, limits, alone=alone),
-    )  # fmt: skip
+    )
 
 
 def _share(state: State, tenant: str, guardrail: Guardrail, calibration: Calibration) -> float:

@@ -34,9 +34,12 @@ def cut_over(trial: Trial) -> None:
     if isinstance(target, PgvectorTarget):
         with connection(trial.ledger, target.block, PostgresConnection).connect() as database:
             move_alias(
-                database, trial.spec.name, trial.generation.number, trial.heart.epoch,
+                database,
+                trial.spec.name,
+                trial.generation.number,
+                trial.heart.epoch,
                 ledger=ledger_identity(trial.ledger),
-            )  # fmt: skip
+            )
     trial.generation = move_phase(trial.ledger, trial.generation, Event.BAKE_PASS)
 
 

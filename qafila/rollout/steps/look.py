@@ -32,9 +32,12 @@ def set_weights(
     """
     trial.pause(0.0)
     version = trial.router.write(
-        percent, epoch=trial.heart.epoch, why=why, twin_percent=twin_percent,
+        percent,
+        epoch=trial.heart.epoch,
+        why=why,
+        twin_percent=twin_percent,
         mirror_percent=mirror_percent,
-    )  # fmt: skip
+    )
     _await(trial, version)
     trial.weighed_at = trial.read_at = trial.clock()
     _, trial.cursor = trial.router.observed(None)

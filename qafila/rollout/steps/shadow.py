@@ -127,8 +127,9 @@ def bake_shadow(
         list(queries),
         "" if queries else why_not,
     )
-    version = set_weights(trial, 0, why="copies to the candidate",
-                          mirror_percent=rules.shadow_percent)  # fmt: skip
+    version = set_weights(
+        trial, 0, why="copies to the candidate", mirror_percent=rules.shadow_percent
+    )
     begun, before, state = trial.clock(), Shadowed(0, 0, 0), State()
     with ExitStack() as stack:
         asking = ask_both or _arms(trial, stack)

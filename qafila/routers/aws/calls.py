@@ -11,9 +11,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from qafila.errors import Refused, Unavailable
 
 _DENIED = frozenset(
-    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "InvalidClientTokenId",
-     "SignatureDoesNotMatch", "ExpiredToken", "UnrecognizedClientException"}
-)  # fmt: skip
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "InvalidClientTokenId",
+        "SignatureDoesNotMatch",
+        "ExpiredToken",
+        "UnrecognizedClientException",
+    }
+)
 # An answer that botocore cannot read has no code: a gateway's or a proxy's page.
 _WORDLESS_DENIED = frozenset({"HTTP 401", "HTTP 403"})
 

@@ -248,9 +248,11 @@ class GatewayApiRouter(CopiesNothing):
         with self._calling(f"read {self._place}"):
             try:
                 found: dict[str, Any] = self._api.get_namespaced_custom_object(
-                    **_KIND, namespace=self._settings.namespace, name=self._settings.route,
+                    **_KIND,
+                    namespace=self._settings.namespace,
+                    name=self._settings.route,
                     _request_timeout=self._timeout,
-                )  # fmt: skip
+                )
             except kubernetes.client.ApiException as error:
                 if error.status != 404:
                     raise
@@ -266,9 +268,13 @@ class GatewayApiRouter(CopiesNothing):
         with self._calling(f"change {self._place}"):
             try:
                 self._api.replace_namespaced_custom_object(
-                    **_KIND, namespace=self._settings.namespace, name=self._settings.route,
-                    body=route, field_manager="qafila", _request_timeout=self._timeout,
-                )  # fmt: skip
+                    **_KIND,
+                    namespace=self._settings.namespace,
+                    name=self._settings.route,
+                    body=route,
+                    field_manager="qafila",
+                    _request_timeout=self._timeout,
+                )
             except kubernetes.client.ApiException as error:
                 if error.status == 409:
                     return False

@@ -29,9 +29,14 @@ def own_column(connection: Connection, words: Words) -> HeldColumn:
     layout, here = words.settings.column, words.described
     assert layout is not None
     mine = HeldColumn(
-        words.place.generation, here.schema, here.name, layout.column, layout.column,
-        words.place.fingerprint, required=False,
-    )  # fmt: skip
+        words.place.generation,
+        here.schema,
+        here.name,
+        layout.column,
+        layout.column,
+        words.place.fingerprint,
+        required=False,
+    )
     serving = [c for c in list_columns(connection, words.place.workload) if c.serves]
     if serving and serving[0].generation not in (ORIGINAL, mine.generation):
         raise Refused(
@@ -77,10 +82,15 @@ def adopt_column(connection: Connection, words: Words, patience: Patience) -> No
         require_free_names(connection, words)
         connection.execute(
             statement("column", "adopt_column"),
-            {"workload": words.place.workload, "generation": mine.generation,
-             "schema": mine.table_schema, "name": mine.table_name, "column": mine.serving_name,
-             "fingerprint": words.place.fingerprint},
-        )  # fmt: skip
+            {
+                "workload": words.place.workload,
+                "generation": mine.generation,
+                "schema": mine.table_schema,
+                "name": mine.table_name,
+                "column": mine.serving_name,
+                "fingerprint": words.place.fingerprint,
+            },
+        )
         connection.execute(words.statement("add_digest", mine))
         owned = read_ownership(connection, words, described_now(connection, words))
         put_marks(connection, owned, [Part.DIGESTS])

@@ -183,12 +183,16 @@ def put_marks(connection: Connection, owned: ColumnOwnership, parts: Sequence[Pa
         column = record.held_as if part is Part.VECTORS else owned.digest
         connection.execute(
             sql.SQL(statement("column", "mark_column")).format(
-                table=record.table, column=sql.Identifier(column),
+                table=record.table,
+                column=sql.Identifier(column),
                 mark=sql.Literal(mark_of(place, part)),
             )
-        )  # fmt: skip
+        )
     connection.execute(
         statement("column", "note_marks"),
-        {"workload": place.workload, "generation": place.generation,
-         "marked": [p.value for p in parts]},
-    )  # fmt: skip
+        {
+            "workload": place.workload,
+            "generation": place.generation,
+            "marked": [p.value for p in parts],
+        },
+    )

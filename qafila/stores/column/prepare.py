@@ -26,11 +26,16 @@ def note_columns(connection: psycopg.Connection[Any], words: Words) -> None:
         for generation, name, fingerprint in _to_be_known(connection, words):
             connection.execute(
                 statement("column", "put_column"),
-                {"workload": words.place.workload, "generation": generation,
-                 "schema": words.described.schema, "name": words.described.name,
-                 "column": words.serving_name, "held_as": name,
-                 "fingerprint": fingerprint},
-            )  # fmt: skip
+                {
+                    "workload": words.place.workload,
+                    "generation": generation,
+                    "schema": words.described.schema,
+                    "name": words.described.name,
+                    "column": words.serving_name,
+                    "held_as": name,
+                    "fingerprint": fingerprint,
+                },
+            )
 
 
 def make_columns(connection: psycopg.Connection[Any], words: Words) -> None:

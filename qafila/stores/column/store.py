@@ -83,10 +83,12 @@ class ColumnStore(ColumnWriter, ColumnSearch, ColumnWitness):
         if complete:
             return
         change_briefly(
-            self._connection, self._words.described.table,
+            self._connection,
+            self._words.described.table,
             lambda: make_columns(self._connection, self._words),
-            what=f"adding column {self._words.own!r}", patience=self._patience,
-        )  # fmt: skip
+            what=f"adding column {self._words.own!r}",
+            patience=self._patience,
+        )
 
     @property
     def connection(self) -> psycopg.Connection[Any]:

@@ -109,9 +109,12 @@ def move_with_column(
         return moved
 
     return change_briefly(
-        target, held[0].table, both,
-        what=f"swapping {held[0].serving_name!r} of {workload}", patience=patience,
-    )  # fmt: skip
+        target,
+        held[0].table,
+        both,
+        what=f"swapping {held[0].serving_name!r} of {workload}",
+        patience=patience,
+    )
 
 
 def _serve(target: psycopg.Connection[Any], workload: str, generation: int) -> None:
@@ -152,9 +155,13 @@ def _serve(target: psycopg.Connection[Any], workload: str, generation: int) -> N
     ):
         target.execute(
             statement("column", "hold_as"),
-            {"workload": workload, "generation": column.generation, "held_as": name,
-             "required": needed},
-        )  # fmt: skip
+            {
+                "workload": workload,
+                "generation": column.generation,
+                "held_as": name,
+                "required": needed,
+            },
+        )
     parts = {
         "table": leaves.table,
         "serving": sql.Identifier(leaves.serving_name),

@@ -78,9 +78,12 @@ def table_of(corpus: Corpus) -> AppTable:
     layout = target.column
     if not isinstance(source, PostgresSource | PgvectorSource):
         return AppTable(
-            (), problems=(f"corpus.target.column fills the table that is read; a source of kind "
-                          f"{source.kind} is not in it",),
-        )  # fmt: skip
+            (),
+            problems=(
+                f"corpus.target.column fills the table that is read; a source of kind "
+                f"{source.kind} is not in it",
+            ),
+        )
     problems = []
     if source.block != target.block:
         problems.append(
@@ -105,8 +108,9 @@ def table_of(corpus: Corpus) -> AppTable:
     if isinstance(source, PgvectorSource):
         if len(source.key) > 1:
             problems.append("a pgvector source of several key columns: use kind postgres instead")
-        return AppTable((source.text,), source.title, source.acl, tuple(source.metadata),
-                        tuple(problems))  # fmt: skip
+        return AppTable(
+            (source.text,), source.title, source.acl, tuple(source.metadata), tuple(problems)
+        )
     title = source.text[0] if len(source.text) > 1 else None
     return AppTable(tuple(source.text), title, source.acl, tuple(source.metadata), tuple(problems))
 

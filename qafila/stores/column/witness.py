@@ -50,13 +50,21 @@ class ColumnWitness(ColumnHeld):
                 return
             yield (
                 [
-                    Chunk(key_text(key), 0, 0, len(text), title or "", text,
-                          bytes(digest or b""), acl,
-                          metadata or {})
+                    Chunk(
+                        key_text(key),
+                        0,
+                        0,
+                        len(text),
+                        title or "",
+                        text,
+                        bytes(digest or b""),
+                        acl,
+                        metadata or {},
+                    )
                     for key, title, text, digest, acl, metadata, _ in rows
                 ],
                 np.array([row[6].to_numpy() for row in rows], np.float32),
-            )  # fmt: skip
+            )
             after = list(rows[-1][0])
             key = self._words.described.key_parts()
             beyond = sql.SQL("({}) > ({})").format(key["columns"], key["places"])
@@ -68,10 +76,11 @@ class ColumnWitness(ColumnHeld):
         while True:
             with self._reading() as held:
                 rows = self._connection.execute(
-                    self._asked("column_witnesses", held, beyond=beyond,
-                                limit=sql.Literal(batch_rows)),
+                    self._asked(
+                        "column_witnesses", held, beyond=beyond, limit=sql.Literal(batch_rows)
+                    ),
                     after or None,
-                ).fetchall()  # fmt: skip
+                ).fetchall()
             if not rows:
                 return
             yield Witnesses(
@@ -99,15 +108,24 @@ class ColumnWitness(ColumnHeld):
         objects = objects_of([row[5] for row in rows])
         return Stored(
             [
-                Chunk(key_text(key), 0, 0, len(text), title or "", text, bytes(digest or b""),
-                      acl, metadata)
+                Chunk(
+                    key_text(key),
+                    0,
+                    0,
+                    len(text),
+                    title or "",
+                    text,
+                    bytes(digest or b""),
+                    acl,
+                    metadata,
+                )
                 for (key, title, text, digest, acl, _, _), metadata in zip(
                     rows, objects, strict=True
                 )
             ],
             [self._place.fingerprint] * len(rows),
             matrix_of([row[6] for row in rows], self._place.dimensions),
-        )  # fmt: skip
+        )
 
     def _asked(self, name: str, held: HeldColumn, **parts: sql.Composable) -> sql.Composed:
         return self._words.filled(statement("compare", name), held, **parts)

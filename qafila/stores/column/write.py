@@ -22,8 +22,11 @@ _WHILE_WRITING = {
     "qafila.own_write": "on",  # the outbox of live sync is for the application's writes
     "lock_timeout": f"{_ROW_WAIT_MS}ms",
     # a batch is found by the key's index; a table that is scanned for each is never done
-    "enable_hashjoin": "off", "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
-}  # fmt: skip
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
 
 
 class ColumnWriter(ColumnHeld):

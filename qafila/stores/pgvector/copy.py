@@ -20,8 +20,20 @@ from pydantic_core import to_json
 from qafila.stores.port import Chunk, Vectors
 
 # the order of the stream; the statements of pgvector.sql name the same
-COLUMNS = ("embedding", "text_digest", "generation", "fingerprint", "chunk_number", "start_offset",
-           "end_offset", "source_key", "title", "text", "acl", "metadata")  # fmt: skip
+COLUMNS = (
+    "embedding",
+    "text_digest",
+    "generation",
+    "fingerprint",
+    "chunk_number",
+    "start_offset",
+    "end_offset",
+    "source_key",
+    "title",
+    "text",
+    "acl",
+    "metadata",
+)
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER = b"\xff\xff"
 PIECE_BYTES = 112_000  # half of what a socket holds
@@ -46,17 +58,27 @@ class Packer:
         mark = fingerprint.encode()
         number, size = ("f4", 4) if vector_type == "vector" else ("f2", 2)
         layout = np.dtype(
-            [("fields", ">i2"),
-             ("n_embedding", ">i4"), ("dimensions", ">i2"), ("reserved", ">i2"),
-             ("embedding", f">{number}", (dimensions,)),
-             ("n_digest", ">i4"), ("digest", _DIGEST),
-             ("n_generation", ">i4"), ("generation", ">i4"),
-             ("n_fingerprint", ">i4"), ("fingerprint", f"V{len(mark)}"),
-             ("n_number", ">i4"), ("number", ">i4"),
-             ("n_start", ">i4"), ("start", ">i4"),
-             ("n_end", ">i4"), ("end", ">i4"),
-             ("n_key", ">i4")]
-        )  # fmt: skip
+            [
+                ("fields", ">i2"),
+                ("n_embedding", ">i4"),
+                ("dimensions", ">i2"),
+                ("reserved", ">i2"),
+                ("embedding", f">{number}", (dimensions,)),
+                ("n_digest", ">i4"),
+                ("digest", _DIGEST),
+                ("n_generation", ">i4"),
+                ("generation", ">i4"),
+                ("n_fingerprint", ">i4"),
+                ("fingerprint", f"V{len(mark)}"),
+                ("n_number", ">i4"),
+                ("number", ">i4"),
+                ("n_start", ">i4"),
+                ("start", ">i4"),
+                ("n_end", ">i4"),
+                ("end", ">i4"),
+                ("n_key", ">i4"),
+            ]
+        )
         # below 128 kB psycopg sends a piece on without cutting it up
         self.rows_a_piece = max(32, min(128, PIECE_BYTES // (layout.itemsize + _OTHER_BYTES)))
         rows = np.zeros(self.rows_a_piece, layout)
@@ -102,10 +124,15 @@ class Packer:
         self._key_length[:n] = [len(k) for k in keys]
         columns: tuple[Sequence[bytes | memoryview], ...] = (
             self._fixed if n == len(self._fixed) else self._fixed[:n],
-            keys, _length_words(titles), titles, _length_words(texts), texts,
+            keys,
+            _length_words(titles),
+            titles,
+            _length_words(texts),
+            texts,
             [acls.get(tuple(c.acl)) or self._acl(c.acl) for c in chunks],
-            _json_heads(metadata), metadata,
-        )  # fmt: skip
+            _json_heads(metadata),
+            metadata,
+        )
         # woven by slices: half the time of chain(zip())
         woven: list[bytes | memoryview] = [b""] * (n * len(columns))
         for place, column in enumerate(columns):

@@ -56,10 +56,13 @@ def build_indexes(
         builder.build("lexemes", "lexeme_index", building)
     if settings.index == "hnsw":
         builder.build(
-            "hnsw", "vector_index", building,
+            "hnsw",
+            "vector_index",
+            building,
             opclass=sql.Identifier(f"{settings.vector_type}_cosine_ops"),
-            m=sql.Literal(settings.m), ef_construction=sql.Literal(settings.ef_construction),
-        )  # fmt: skip
+            m=sql.Literal(settings.m),
+            ef_construction=sql.Literal(settings.ef_construction),
+        )
 
 
 def plan_building(

@@ -67,9 +67,13 @@ class Marks:
         if mark.finished:
             self._connection.execute(statement("pgvector", "wait_for_disk"))
         values = {
-            "shard": mark.shard, "epoch": mark.epoch, "last_key": Jsonb(mark.last_key),
-            "rows": mark.rows, "chunks": mark.chunks, "finished": mark.finished,
-        }  # fmt: skip
+            "shard": mark.shard,
+            "epoch": mark.epoch,
+            "last_key": Jsonb(mark.last_key),
+            "rows": mark.rows,
+            "chunks": mark.chunks,
+            "finished": mark.finished,
+        }
         if self._one("move_checkpoint", values) is None:
             raise _taken(mark)
 

@@ -46,9 +46,13 @@ def put_owner(target: Target, place: Place, claimant: Claimant) -> None:
     """Write who owns the generation, where nobody does."""
     target.execute(
         statement("owner", "put_owner"),
-        {"workload": place.workload, "generation": place.generation, "ledger": claimant.ledger,
-         "fingerprint": place.fingerprint},
-    )  # fmt: skip
+        {
+            "workload": place.workload,
+            "generation": place.generation,
+            "ledger": claimant.ledger,
+            "fingerprint": place.fingerprint,
+        },
+    )
 
 
 def ownership_problems(target: Target, place: Place) -> list[str]:

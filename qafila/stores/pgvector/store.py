@@ -99,10 +99,13 @@ class PgvectorStore(TableWitness, TableSearch):
         """Copy bytes as they are; of a batch that was fenced off, nothing is kept."""
         place = self._place
         raw = RawSource(
-            source, settings, fingerprint=place.fingerprint, generation=place.generation,
+            source,
+            settings,
+            fingerprint=place.fingerprint,
+            generation=place.generation,
             vector_type=self._settings.vector_type,
             limits=limits_of(self._settings, place.dimensions),
-        )  # fmt: skip
+        )
         mark = checkpoint
         while not mark.finished:
             with raw.reading(mark.last_key or low, high, batch_rows) as reading:
@@ -193,9 +196,12 @@ class PgvectorStore(TableWitness, TableSearch):
         with self._connection.transaction():
             take_ownership(self._connection, self._place)
         build_indexes(
-            self._connection, self._place.name, self._settings,
-            rows=self.count(), dimensions=self._place.dimensions,
-        )  # fmt: skip
+            self._connection,
+            self._place.name,
+            self._settings,
+            rows=self.count(),
+            dimensions=self._place.dimensions,
+        )
         self._connection.execute(sql.SQL("ANALYZE {}").format(self._table))
         if self._settings.full_text != "none":
             write_lexeme_shares(self._connection, self._searchable)

@@ -193,9 +193,10 @@ def _rejected(row: Row) -> Rejected:
     fields = fields_of(row)
     number = fields["chunk_number"]
     return Rejected(
-        text_of(fields["source_key"]), 0 if number is None else int4_at(number)[0],
+        text_of(fields["source_key"]),
+        0 if number is None else int4_at(number)[0],
         text_of(fields["title"]),
-    )  # fmt: skip
+    )
 
 
 def fields_of(row: Row) -> dict[str, bytes | None]:

@@ -214,9 +214,12 @@ def _raise_epoch(client: QdrantClient, workload: str, epoch: int) -> int:
         lower = models.FieldCondition(key="epoch", range=models.Range(lt=epoch))
         point = models.PointStruct(id=_POINT, vector=[1.0], payload={"epoch": epoch})
         result = client.upsert(
-            _beside(workload), [point], wait=True, ordering=models.WriteOrdering.STRONG,
+            _beside(workload),
+            [point],
+            wait=True,
+            ordering=models.WriteOrdering.STRONG,
             update_filter=models.Filter(must=[lower]),
-        )  # fmt: skip
+        )
         require_completed(result, doing, kept=_KEPT)
     now = _read_epoch(client, workload)
     assert now is not None
@@ -228,9 +231,11 @@ def _read_epoch(client: QdrantClient, workload: str) -> int | None:
         if not client.collection_exists(_beside(workload)):
             return None
         points = client.retrieve(
-            _beside(workload), [_POINT], with_payload=True,
+            _beside(workload),
+            [_POINT],
+            with_payload=True,
             consistency=models.ReadConsistencyType.MAJORITY,
-        )  # fmt: skip
+        )
     return int((points[0].payload or {})["epoch"]) if points else None
 
 

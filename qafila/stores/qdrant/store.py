@@ -111,9 +111,13 @@ class QdrantStore(PointWitness, PointSearch):
         if mark.finished:
             return mark
         raw = RawSource(
-            source, settings, fingerprint=place.fingerprint, generation=place.generation,
-            vector_type="vector", limits=limits_of(self._settings, place.dimensions),
-        )  # fmt: skip
+            source,
+            settings,
+            fingerprint=place.fingerprint,
+            generation=place.generation,
+            vector_type="vector",
+            limits=limits_of(self._settings, place.dimensions),
+        )
         begin = mark.last_key or low
         with closing(read_ahead(raw, place, begin, high, batch_rows)) as ahead:
             for batch in ahead:

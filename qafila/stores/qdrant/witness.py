@@ -99,6 +99,13 @@ class PointWitness(PointPages):
 def chunk_of(p: Mapping[str, Any]) -> Chunk:
     """Return the chunk that a payload of ours describes."""
     return Chunk(
-        p["source_key"], p["chunk_number"], p["start_offset"], p["end_offset"], p["title"],
-        p["text"], bytes.fromhex(p["text_digest"]), p["acl"], p["metadata"],
-    )  # fmt: skip
+        p["source_key"],
+        p["chunk_number"],
+        p["start_offset"],
+        p["end_offset"],
+        p["title"],
+        p["text"],
+        bytes.fromhex(p["text_digest"]),
+        p["acl"],
+        p["metadata"],
+    )

@@ -226,6 +226,8 @@ def _details(seen: Sequence[Seen], asked: Service) -> list[Detail]:
 
 def _row(reader: str, key: str, number: int | None, what: str) -> Mapping[str, object]:
     return {
-        "reader": reader, "document": key, "chunk": "any" if number is None else number,
+        "reader": reader,
+        "document": key,
+        "chunk": "any" if number is None else number,
         "what happened": what,
-    }  # fmt: skip
+    }

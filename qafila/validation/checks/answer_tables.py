@@ -25,12 +25,16 @@ def lost_prompts(
             (
                 new.score - old.score,
                 {
-                    "prompt": prompt.id, "class": prompt.group, "asked": _short(prompt.asked),
-                    "baseline": _short(old.text), "candidate": _short(new.text),
-                    "why": _short(why), "format": new.graded.format_break,
+                    "prompt": prompt.id,
+                    "class": prompt.group,
+                    "asked": _short(prompt.asked),
+                    "baseline": _short(old.text),
+                    "candidate": _short(new.text),
+                    "why": _short(why),
+                    "format": new.graded.format_break,
                 },
             )
-        )  # fmt: skip
+        )
     return [row for _, row in sorted(rows, key=lambda r: (r[0], str(r[1]["prompt"])))[:_SHOWN]]
 
 

@@ -77,9 +77,15 @@ def ask_models(
     """Ask both, each call paid from the generation's purse."""
     budget, generation = climb.workload.budget, climb.original
     purse = Purse(
-        climb.workload.name, generation.number, climb.run_id, Decimal(repr(budget.spend_cap)),
-        budget.currency, Decimal(0), what="answers", run="benchmark-validation",
-    )  # fmt: skip
+        climb.workload.name,
+        generation.number,
+        climb.run_id,
+        Decimal(repr(budget.spend_cap)),
+        budget.currency,
+        Decimal(0),
+        what="answers",
+        run="benchmark-validation",
+    )
     with ExitStack() as stack:
 
         def opened(settings: LanguageModel) -> LanguageModelService:

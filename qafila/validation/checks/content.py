@@ -116,20 +116,27 @@ def _compare(looked: _Looked, pairs: _Pairs, climb: Climb) -> None:
     stored, fingerprints, vectors = pairs.stored, pairs.fingerprints, pairs.vectors
     looked.rows += len(stored)
     for wanted, found in zip(pairs.expected, stored, strict=True):
-        looked.say([
-            RowFault(found.source_key, found.number, fault, told)
-            for fault, told in compare_row(wanted, found)
-        ])  # fmt: skip
+        looked.say(
+            [
+                RowFault(found.source_key, found.number, fault, told)
+                for fault, told in compare_row(wanted, found)
+            ]
+        )
     mark = climb.generation.fingerprint
-    looked.say([
-        RowFault(c.source_key, c.number, "fingerprint", f"{other}, the generation's is {mark}")
-        for c, other in zip(stored, fingerprints, strict=True) if other != mark
-    ])  # fmt: skip
+    looked.say(
+        [
+            RowFault(c.source_key, c.number, "fingerprint", f"{other}, the generation's is {mark}")
+            for c, other in zip(stored, fingerprints, strict=True)
+            if other != mark
+        ]
+    )
     for fault, places in vector_faults(vectors, climb.workload.corpus.embedder.dimensions).items():
-        looked.say([
-            RowFault(stored[n].source_key, stored[n].number, fault, told)
-            for n, told in places.items()
-        ])  # fmt: skip
+        looked.say(
+            [
+                RowFault(stored[n].source_key, stored[n].number, fault, told)
+                for n, told in places.items()
+            ]
+        )
 
 
 def _read_ahead(source: Source, store: VectorStore, workload: Workload) -> Iterator[_Pairs]:
@@ -221,10 +228,17 @@ def _ask(
         if apart <= _ALIKE + made.spread:
             continue
         (key, number), (twin, chunk) = sharing.places
-        looked.say([
-            RowFault(key, number, "shared", f"it is that of {twin} (chunk {chunk}) too, and "
-                     f"stands {sharing.rows:,} times; the model puts them {apart:.2f} apart")
-        ])  # fmt: skip
+        looked.say(
+            [
+                RowFault(
+                    key,
+                    number,
+                    "shared",
+                    f"it is that of {twin} (chunk {chunk}) too, and "
+                    f"stands {sharing.rows:,} times; the model puts them {apart:.2f} apart",
+                )
+            ]
+        )
     return made.cost_words
 
 

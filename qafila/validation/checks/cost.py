@@ -34,12 +34,16 @@ def judge_cost(climb: Climb) -> Climbed:
     usages = usages_of(climb, book)
     costs = {
         s: core.cost_of(
-            usage, volume, machine, book.prices.get(_STORAGE), seed=climb.options.seed,
+            usage,
+            volume,
+            machine,
+            book.prices.get(_STORAGE),
+            seed=climb.options.seed,
             dearer=climb.dearer if s == "candidate" else 1.0,
         )
         for s, usage in usages.items()
         if usage.ms
-    }  # fmt: skip
+    }
     if "candidate" not in costs:
         return nothing_priced(climb, "no query was answered")
     ratio = compared(climb, machine, usages)
@@ -69,19 +73,27 @@ def judge_cost(climb: Climb) -> Climbed:
                 "budget": str(budget.monthly),
                 "ratio": None if ratio is None else asdict(ratio),
                 "prices": [
-                    {"item": p.item, "amount": str(p.amount), "unit": p.unit, "source": p.source,
-                     "as_of": p.as_of.isoformat()}
-                    for p in (machine, book.prices.get(_STORAGE)) if p is not None
+                    {
+                        "item": p.item,
+                        "amount": str(p.amount),
+                        "unit": p.unit,
+                        "source": p.source,
+                        "as_of": p.as_of.isoformat(),
+                    }
+                    for p in (machine, book.prices.get(_STORAGE))
+                    if p is not None
                 ],
                 "systems": {
-                    s: {"machine_per_1000": str(c.machine),
+                    s: {
+                        "machine_per_1000": str(c.machine),
                         "embedding_per_1000": None if c.embedding is None else str(c.embedding),
-                        "month": {k: None if v is None else str(v) for k, v in c.month.items()}}
+                        "month": {k: None if v is None else str(v) for k, v in c.month.items()},
+                    }
                     for s, c in costs.items()
                 },
             },
         },
-    )  # fmt: skip
+    )
 
 
 def unusable(book: PriceBook, machine: Price | None, climb: Climb) -> str:
@@ -119,11 +131,13 @@ def usages_of(climb: Climb, book: PriceBook) -> dict[str, core.Usage]:
     had_vectors = isinstance(source, PgvectorSource | QdrantSource)
     new = embedding_price(workload, texts)
     old = Decimal(0)
-    found = {"baseline": core.Usage(
-        answered_ms(climb.answers["baseline"]),
-        _old_embedding(workload, texts, book) if had_vectors else old,
-        None if had_vectors else 0,
-    )}  # fmt: skip
+    found = {
+        "baseline": core.Usage(
+            answered_ms(climb.answers["baseline"]),
+            _old_embedding(workload, texts, book) if had_vectors else old,
+            None if had_vectors else 0,
+        )
+    }
     for system in SYSTEMS[1:]:
         found[system] = core.Usage(answered_ms(climb.answers[system]), new, stored)
     return found
@@ -167,10 +181,15 @@ def compared(
 ) -> core.CostRatio | None:
     """Return the ratio of the cost of a query, on those that both systems answered."""
     each = {
-        s: (float(machine.amount) * (climb.dearer if s == "candidate" else 1.0)
-            / 3_600_000 / machine.vcpus, usages[s].embedding)
+        s: (
+            float(machine.amount)
+            * (climb.dearer if s == "candidate" else 1.0)
+            / 3_600_000
+            / machine.vcpus,
+            usages[s].embedding,
+        )
         for s in ("candidate", "baseline")
-    }  # fmt: skip
+    }
     if any(embedding is None for _, embedding in each.values()):
         return None
     both = [
@@ -191,10 +210,11 @@ def cost_rows(costs: Mapping[str, core.SystemCost], currency: str) -> list[dict[
     return [
         {
             "system": system,
-            f"{currency} per 1,000 queries": "–" if cost.per_thousand is None
+            f"{currency} per 1,000 queries": "–"
+            if cost.per_thousand is None
             else f"{cost.per_thousand:.6f}",
             **{part: "not known" if v is None else f"{v:.4f}" for part, v in cost.month.items()},
             f"{currency} a month": "–" if cost.total is None else f"{cost.total:.2f}",
         }
         for system, cost in costs.items()
-    ]  # fmt: skip
+    ]

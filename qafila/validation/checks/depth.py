@@ -41,17 +41,25 @@ def ask_deep(climb: Climb) -> Deep | None:
         return None
     answers = {}
     with ExitStack() as stack:
-        arms = dict(zip(_BOTH, (stack.enter_context(climb.baseline()),
-                                stack.enter_context(climb.candidate())), strict=True))  # fmt: skip
+        arms = dict(
+            zip(
+                _BOTH,
+                (stack.enter_context(climb.baseline()), stack.enter_context(climb.candidate())),
+                strict=True,
+            )
+        )
         k = DEEP if all(_goes_deep(arm, chosen[:3]) for arm in arms.values()) else SHALLOW
         for name, arm in arms.items():
             answers[name] = [arm.ask(q.text, k) for q in chosen]
     recalls = {name: _recalls(chosen, answers[name], k) for name in _BOTH}
     pair = both_measured(recalls["candidate"], recalls["baseline"])
     return Deep(
-        k, len(pair[0]), mean(recalls["baseline"]), mean(recalls["candidate"]),
+        k,
+        len(pair[0]),
+        mean(recalls["baseline"]),
+        mean(recalls["candidate"]),
         compare_paired(*pair, seed=climb.options.seed) if len(pair[0]) > 1 else None,
-    )  # fmt: skip
+    )
 
 
 def _goes_deep(arm: Arm, queries: Sequence[JudgedQuery]) -> bool:
@@ -74,8 +82,10 @@ def look_for_caches(climb: Climb) -> dict[str, Caching]:
     chosen = random.Random(climb.options.seed).sample(turned, min(_REPEATED, len(turned)))
     found = {}
     with ExitStack() as stack:
-        for name, arm in (("baseline", stack.enter_context(climb.baseline())),
-                          ("candidate", stack.enter_context(climb.candidate()))):  # fmt: skip
+        for name, arm in (
+            ("baseline", stack.enter_context(climb.baseline())),
+            ("candidate", stack.enter_context(climb.candidate())),
+        ):
             repeated, fresh = [], []
             for number, (old, new) in enumerate(chosen):
                 arm.ask(old, SHALLOW)  # in any case asked before, and the pages are in memory

@@ -104,7 +104,7 @@ def _mapped(ledger: Connection, climb: Climb, chunks: Sequence[Chunk]) -> Remade
         place = places.get((chunk.source_key, chunk.number))
         if place is not None:
             vectors[n], known[n] = made.vectors[place], True
-    asked = made.spent.embedded if not isinstance(
-        workload.corpus.embedder, WordLlamaEmbedder
-    ) else 0  # fmt: skip
+    asked = (
+        made.spent.embedded if not isinstance(workload.corpus.embedder, WordLlamaEmbedder) else 0
+    )
     return Remade(vectors, known, mapped=True, texts=asked, cost=made.spent.cost)

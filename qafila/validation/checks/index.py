@@ -148,13 +148,19 @@ def _finding(climb: Climb, found: IndexFound, tried: dict[str, Sequence[Setting]
         },
         series={
             "recall_by_share": [
-                {"filter": r.filter.name, "kind": r.filter.kind, "rows": r.filter.rows,
-                 "share": r.filter.rows / r.filter.of if r.filter.of else 0.0, "recall": r.recall,
-                 "p50_ms": r.p50_ms, "exact_p50_ms": r.exact_p50_ms}
+                {
+                    "filter": r.filter.name,
+                    "kind": r.filter.kind,
+                    "rows": r.filter.rows,
+                    "share": r.filter.rows / r.filter.of if r.filter.of else 0.0,
+                    "recall": r.recall,
+                    "p50_ms": r.p50_ms,
+                    "exact_p50_ms": r.exact_p50_ms,
+                }
                 for r in found.reached
             ]
         },
-    )  # fmt: skip
+    )
 
 
 def _details(found: IndexFound, tried: dict[str, Sequence[Setting]]) -> list[Detail]:

@@ -96,10 +96,16 @@ def judge_reader(seen: Seen, at_least: float, *, of: int, seed: int) -> Judgemen
     """
     name = seen.reader.name
     numbers: dict[str, object] = {
-        "groups": list(seen.reader.groups), "rows": seen.rows, "allowed": seen.allowed,
-        "searches": seen.searches, "hits": seen.hits, "shown": seen.shown, "hidden": seen.hidden,
-        "returned": seen.returned, "recall_at_10": mean(seen.shares),
-    }  # fmt: skip
+        "groups": list(seen.reader.groups),
+        "rows": seen.rows,
+        "allowed": seen.allowed,
+        "searches": seen.searches,
+        "hits": seen.hits,
+        "shown": seen.shown,
+        "hidden": seen.hidden,
+        "returned": seen.returned,
+        "recall_at_10": mean(seen.shares),
+    }
     wrong = []
     if seen.returned:
         (place, query), *_ = seen.returned_for
@@ -181,9 +187,12 @@ def judge_access(
     found = interval_of(shares, of=1, seed=seed)
     checks = sum(s.rows + s.hits for s in readers)
     numbers: dict[str, object] = {
-        "readers": len(readers), "checks": checks, "recall_at_10": found and found.mean,
-        "searches": sum(s.searches for s in readers), "at_least": at_least,
-    }  # fmt: skip
+        "readers": len(readers),
+        "checks": checks,
+        "recall_at_10": found and found.mean,
+        "searches": sum(s.searches for s in readers),
+        "at_least": at_least,
+    }
     if service is not None and service.verdict is Verdict.FAIL:
         failed.insert(0, f"{service.sentence[0].upper()}{service.sentence[1:]}")
     low = found is not None and found.high < at_least

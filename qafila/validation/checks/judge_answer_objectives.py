@@ -40,15 +40,19 @@ def compare_scores(
         effect = smallest_effect(np.asarray(differences)) if len(differences) > 1 else 1.0
         return PairedComparison(
             shares.pairs, shares.delta, shares.ci_low, shares.ci_high, shares.p_value, effect
-        )  # fmt: skip
+        )
     found = compare_paired(candidate, baseline, seed=seed, confidence=confidence)
     if len(set(differences)) > 1:
         return found
     unseen = wilson(0, len(differences), confidence=confidence)[1]
     return PairedComparison(
-        found.pairs, found.delta, max(-1.0, found.delta - unseen),
-        min(1.0, found.delta + unseen), found.p_value, found.smallest_effect,
-    )  # fmt: skip
+        found.pairs,
+        found.delta,
+        max(-1.0, found.delta - unseen),
+        min(1.0, found.delta + unseen),
+        found.p_value,
+        found.smallest_effect,
+    )
 
 
 def prompts_needed(differences: Sequence[float], at: float, seen: int) -> int | None:
@@ -154,9 +158,12 @@ def judge_times(
             f"{len(logs):,} prompts"
         )
         numbers = {
-            "ratio": ratio, "ci_low": low, "ci_high": high, "at_most": at_most,
+            "ratio": ratio,
+            "ci_low": low,
+            "ci_high": high,
+            "at_most": at_most,
             "pairs": len(logs),
-        }  # fmt: skip
+        }
         if high <= at_most:
             found[name] = Judgement(Verdict.PASS, f"{said}, at most {at_most:g}.", numbers)
         elif low > at_most:
@@ -180,6 +187,7 @@ def _undecided(
         else f"some {needed:,} prompts like these would decide, {needed - len(differences):,} more"
     )
     return Judgement(
-        Verdict.INCONCLUSIVE, f"{said}, on both sides of {limit}: {advice}.",
+        Verdict.INCONCLUSIVE,
+        f"{said}, on both sides of {limit}: {advice}.",
         {**numbers, "needed": needed},
-    )  # fmt: skip
+    )

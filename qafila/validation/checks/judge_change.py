@@ -75,9 +75,13 @@ def judge_change(found: Sequence[Overlap], at_least: float | None) -> JudgedChan
         f"one looks) on {len(found):,} queries, rank-biased overlap {biased:.3f}"
     )
     numbers = {
-        "overlap_at_10": mean, "ci_low": low, "ci_high": high, "rank_biased_overlap": biased,
-        "queries": len(found), "at_least": at_least,
-    }  # fmt: skip
+        "overlap_at_10": mean,
+        "ci_low": low,
+        "ci_high": high,
+        "rank_biased_overlap": biased,
+        "queries": len(found),
+        "at_least": at_least,
+    }
     if at_least is None:
         judgement = Judgement(Verdict.PASS, f"{said}. Change, not quality.", numbers)
     elif low >= at_least:
@@ -112,7 +116,11 @@ def _series(
     means = np.cumsum(values) / np.arange(1, len(values) + 1)
     places = np.unique(np.linspace(0, len(values) - 1, min(_POINTS, len(values))).astype(int))
     return [
-        {"queries": int(n) + 1, "mean": round(float(means[n]), 4),
-         "low": round(float(lows[n]), 4), "high": round(float(highs[n]), 4)}
+        {
+            "queries": int(n) + 1,
+            "mean": round(float(means[n]), 4),
+            "low": round(float(lows[n]), 4),
+            "high": round(float(highs[n]), 4),
+        }
         for n in places
-    ]  # fmt: skip
+    ]

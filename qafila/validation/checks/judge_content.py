@@ -104,9 +104,10 @@ def metadata_differences(expected: Mapping[str, Any], stored: Mapping[str, Any])
     return [
         f"{field} is {_value(found, field)}, by the source {_value(wanted, field)}"
         for field in sorted({*wanted, *found})
-        if field not in wanted or field not in found
+        if field not in wanted
+        or field not in found
         or _canonical(wanted[field]) != _canonical(found[field])
-    ]  # fmt: skip
+    ]
 
 
 def _as_json(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,9 +129,14 @@ def _plain(value: Any) -> Any:
 
 
 _TYPES: Mapping[type, str] = {
-    str: "text", bool: "true or false", int: "number", float: "number", list: "list",
-    dict: "object", type(None): "null",
-}  # fmt: skip
+    str: "text",
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    list: "list",
+    dict: "object",
+    type(None): "null",
+}
 
 
 def _value(fields: Mapping[str, Any], field: str) -> str:
@@ -221,10 +227,12 @@ def judge_content(looked: ContentCount) -> Judgement:
     """
     counts = Counter(looked.counts)
     numbers: dict[str, object] = {
-        "rows": looked.rows, "faults": {f: counts[f] for f in FAULTS if counts[f]},
+        "rows": looked.rows,
+        "faults": {f: counts[f] for f in FAULTS if counts[f]},
         "examples": [f"{r.key} (chunk {r.number}): {r.fault}, {r.told}" for r in looked.named[:10]],
-        "shared_vectors": looked.shared, "shared_vectors_checked": looked.shared_checked,
-    }  # fmt: skip
+        "shared_vectors": looked.shared,
+        "shared_vectors_checked": looked.shared_checked,
+    }
     if not looked.rows:
         return Judgement(
             Verdict.INCONCLUSIVE,
@@ -249,9 +257,10 @@ def judge_content(looked: ContentCount) -> Judgement:
     told = ", ".join(f"{counts[f]} {words}" for f, words in FAULTS.items() if counts[f])
     first = "; ".join(f"{r.key} (chunk {r.number}): {r.fault}, {r.told}" for r in looked.named[:3])
     return Judgement(
-        Verdict.FAIL, f"of {looked.rows:,} rows {told}. First: {first}.{shared and ' ' + shared}",
+        Verdict.FAIL,
+        f"of {looked.rows:,} rows {told}. First: {first}.{shared and ' ' + shared}",
         numbers,
-    )  # fmt: skip
+    )
 
 
 def _shared(looked: ContentCount) -> str:

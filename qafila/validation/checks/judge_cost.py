@@ -195,8 +195,12 @@ def judge_cost_ratio(ratio: CostRatio | None, at_most: float | None) -> Judgemen
         return Judgement(
             Verdict.INCONCLUSIVE, "the candidate's cost cannot be compared with the baseline's."
         )
-    numbers = {"ratio": ratio.ratio, "ci_low": ratio.ci_low, "ci_high": ratio.ci_high,
-               "at_most_ratio": at_most}  # fmt: skip
+    numbers = {
+        "ratio": ratio.ratio,
+        "ci_low": ratio.ci_low,
+        "ci_high": ratio.ci_high,
+        "at_most_ratio": at_most,
+    }
     said = f"{ratio_said(ratio)}; at most {at_most:g} times is allowed"
     if ratio.ci_high <= at_most:
         return Judgement(Verdict.PASS, f"{said}.", numbers)

@@ -79,10 +79,13 @@ def judge_load(
         parts["throughput"] = Judgement(
             Verdict.INCONCLUSIVE if both else Verdict.FAIL,
             f"at {at} only a part of what arrives is answered ({shares}): "
-            + ("measure where the baseline keeps up (latency_rate)." if both
-               else "the candidate falls behind where the baseline keeps up."),
+            + (
+                "measure where the baseline keeps up (latency_rate)."
+                if both
+                else "the candidate falls behind where the baseline keeps up."
+            ),
             {s: loads[s].throughput for s in loads},
-        )  # fmt: skip
+        )
         return JudgedLoad(parts["throughput"], parts)
     ratio = compare_p95(loads["candidate"], loads["baseline"], seed=seed)
     judged = parts["95th percentile"] = judge_ratio(
@@ -147,11 +150,17 @@ def compare_p95(candidate: Load, baseline: Load, *, seed: int) -> PercentileRati
         blocks = max(2, round(candidate.level.rate * candidate.level.block_s))
         short, long = (
             ratio_of_percentiles(
-                new, old, share=SHARE, seed=seed, confidence=_OF_EACH_LOOK, resamples=_RESAMPLES,
-                paired=True, block=min(size, len(new) // _FEWEST_RUNS),
+                new,
+                old,
+                share=SHARE,
+                seed=seed,
+                confidence=_OF_EACH_LOOK,
+                resamples=_RESAMPLES,
+                paired=True,
+                block=min(size, len(new) // _FEWEST_RUNS),
             )
             for size in (runs, blocks)
-        )  # fmt: skip
+        )
         return replace(
             short,
             ci_low=min(short.ci_low, long.ci_low),

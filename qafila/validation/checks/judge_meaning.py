@@ -143,12 +143,14 @@ class Lot:
         """Take some rows in."""
         self.population += len(rows.keys)
         drawn = np.frombuffer(
-            b"".join([
-                hashlib.blake2b(b"%d:%b" % place, digest_size=8, key=self._secret).digest()
-                for place in zip(rows.numbers.tolist(), rows.keys, strict=True)
-            ]),
+            b"".join(
+                [
+                    hashlib.blake2b(b"%d:%b" % place, digest_size=8, key=self._secret).digest()
+                    for place in zip(rows.numbers.tolist(), rows.keys, strict=True)
+                ]
+            ),
             np.uint64,
-        )  # fmt: skip
+        )
         if len(self._drawn) >= self._most:
             chosen = np.flatnonzero(drawn < self._drawn.max())
         else:
@@ -177,10 +179,13 @@ def judge_meaning(
     rows, faulty = len(met.places), met.worst(tolerance)
     most = most_faulty(len(faulty), rows, met.population, confidence)
     numbers: dict[str, object] = {
-        "rows": rows, "population": met.population, "faulty": len(faulty),
-        "most_faulty_share": most, "tolerance": tolerance.distance,
+        "rows": rows,
+        "population": met.population,
+        "faulty": len(faulty),
+        "most_faulty_share": most,
+        "tolerance": tolerance.distance,
         "examples": [_told(met, n) for n in faulty[:10]],
-    }  # fmt: skip
+    }
     if not rows:
         return Judgement(Verdict.INCONCLUSIVE, "the generation has no row to embed anew.", numbers)
     if tolerance.distance > MOST_TOLERANCE:

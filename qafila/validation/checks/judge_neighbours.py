@@ -91,9 +91,10 @@ def judge_other(compared: Sequence[Compared], why: str, *, seed: int) -> Judgeme
     numbers: dict[str, object] = {"queries": len(compared)}
     if found is None:
         return Judgement(
-            Verdict.PASS, f"neighbours: nothing could be asked, and nothing is at stake: {why}.",
+            Verdict.PASS,
+            f"neighbours: nothing could be asked, and nothing is at stake: {why}.",
             numbers,
-        )  # fmt: skip
+        )
     numbers |= {"overlap_at_10": found.mean, "ci_low": found.low, "ci_high": found.high}
     return Judgement(
         Verdict.PASS,

@@ -49,12 +49,16 @@ class JudgedGroup:
         """Return what the evidence keeps."""
         c = self.comparison
         return {
-            "by": self.group.by, "value": self.group.value, "derived": self.group.derived,
-            "queries": self.pairs, "verdict": self.judgement.verdict.value,
+            "by": self.group.by,
+            "value": self.group.value,
+            "derived": self.group.derived,
+            "queries": self.pairs,
+            "verdict": self.judgement.verdict.value,
             "delta": None if c is None else c.delta,
             "ci": None if c is None else [c.ci_low, c.ci_high],
-            "adjusted_p_value": self.adjusted_p_value, "needed": self.needed,
-        }  # fmt: skip
+            "adjusted_p_value": self.adjusted_p_value,
+            "needed": self.needed,
+        }
 
 
 @dataclass(frozen=True)
@@ -189,9 +193,13 @@ def judge_groups(
         c, p = found.comparison, found.adjusted_p_value
         # the effect that shows at the level of one among several
         c = PairedComparison(
-            c.pairs, c.delta, c.ci_low, c.ci_high, c.p_value,
+            c.pairs,
+            c.delta,
+            c.ci_low,
+            c.ci_high,
+            c.p_value,
             smallest_effect(difference, alpha=1 - simultaneous_confidence(1 - ALPHA, len(large))),
-        )  # fmt: skip
+        )
         short = needed if c.pairs < needed else None
         judged.append(
             JudgedGroup(group, c.pairs, _judge_group(group, c, p, tolerated, short), c, p, short)
@@ -203,10 +211,15 @@ def _judge_group(
     group: QueryGroup, c: PairedComparison, p: float, tolerated: float, needed: int | None
 ) -> Judgement:
     numbers = {
-        "pairs": c.pairs, "delta": c.delta, "ci_low": c.ci_low, "ci_high": c.ci_high,
-        "adjusted_p_value": p, "smallest_effect": c.smallest_effect, "tolerated": tolerated,
+        "pairs": c.pairs,
+        "delta": c.delta,
+        "ci_low": c.ci_low,
+        "ci_high": c.ci_high,
+        "adjusted_p_value": p,
+        "smallest_effect": c.smallest_effect,
+        "tolerated": tolerated,
         "needed": needed,
-    }  # fmt: skip
+    }
     said = (
         f"{group.name}: nDCG@10 minus the baseline's is {c.delta:+.3f} "
         f"({c.ci_low:+.3f}…{c.ci_high:+.3f}, Holm's p {_p(p)}) on {c.pairs:,} queries"

@@ -148,10 +148,15 @@ def judge_filter(reached: Reached, at_least: float, *, of: int, seed: int) -> Ju
     """
     what, found = reached.filter, interval_of(reached.shares, of=of, seed=seed)
     numbers: dict[str, object] = {
-        "rows": what.rows, "of": what.of, "kind": what.kind, "scanned": reached.scanned,
-        "p50_ms": reached.p50_ms, "exact_p50_ms": reached.exact_p50_ms, "at_least": at_least,
+        "rows": what.rows,
+        "of": what.of,
+        "kind": what.kind,
+        "scanned": reached.scanned,
+        "p50_ms": reached.p50_ms,
+        "exact_p50_ms": reached.exact_p50_ms,
+        "at_least": at_least,
         "queries": len(reached.shares),
-    }  # fmt: skip
+    }
     if reached.foreign:
         shown = ", ".join(f"{key} ({number})" for key, number in reached.foreign[:3])
         return Judgement(
@@ -256,9 +261,10 @@ def judge_index(found: IndexFound, at_least: float, *, seed: int) -> Judgement:
             return Judgement(verdict, " ".join(bad[:3]) + more, numbers)
     if not deciding:
         return Judgement(
-            Verdict.INCONCLUSIVE, "recall@10: no query could be compared with exact search.",
+            Verdict.INCONCLUSIVE,
+            "recall@10: no query could be compared with exact search.",
             numbers,
-        )  # fmt: skip
+        )
     least = min(
         (r for r in found.reached if r.filter.kind != "drawn" and r.recall is not None),
         key=lambda r: r.recall or 0.0,

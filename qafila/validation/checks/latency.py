@@ -282,8 +282,9 @@ def latency_finding(
         compared="the 95th percentile with the baseline's, in blocks that take turns, from the "
         "moment each request was due",
         on=f"{sum(x.sent for level in loads for x in level.values()):,} requests at "
-        f"{len(loads)} rates" if len(loads) > 1 else
-        f"{sum(x.sent for x in lowest.values()):,} requests",
+        f"{len(loads)} rates"
+        if len(loads) > 1
+        else f"{sum(x.sent for x in lowest.values()):,} requests",
         smallest_effect="" if least is None else f"a p95 {least:.2f} times the baseline's",
         parts=judged.parts,
         details=[Detail("Milliseconds from when a request was due", load_rows(loads))],
@@ -297,17 +298,21 @@ def latency_finding(
                 "cached": {s: r.cached for s, r in repeats.items()},
                 "systems": {
                     s: {"p50_ms": load.percentile(0.5), "p95_ms": load.percentile(0.95)}
-                    for s, load in lowest.items() if load.ms
+                    for s, load in lowest.items()
+                    if load.ms
                 },
                 "levels": [
-                    {"rate": lo["candidate"].level.rate, "multiple": lo["candidate"].level.multiple,
-                     "systems": {s: load.summary() for s, load in lo.items()}}
+                    {
+                        "rate": lo["candidate"].level.rate,
+                        "multiple": lo["candidate"].level.multiple,
+                        "systems": {s: load.summary() for s, load in lo.items()},
+                    }
                     for lo in loads
                 ],
             }
         },
         series={"percentiles": percentile_points(loads)},
-    )  # fmt: skip
+    )
 
 
 def is_late(loads: Sequence[Mapping[str, Load]]) -> bool:

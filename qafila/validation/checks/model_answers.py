@@ -56,10 +56,17 @@ class Compared:
     ) -> JudgedAnswers:
         """Judge the candidate."""
         return judge_answers(
-            self.prompts, self.baseline, self.candidate, objectives,
-            errors_at_most=errors_at_most, seed=seed, planned=self.planned, broken=self.broken,
-            capped=self.capped, calibration=self.calibration,
-        )  # fmt: skip
+            self.prompts,
+            self.baseline,
+            self.candidate,
+            objectives,
+            errors_at_most=errors_at_most,
+            seed=seed,
+            planned=self.planned,
+            broken=self.broken,
+            capped=self.capped,
+            calibration=self.calibration,
+        )
 
 
 class Broken(Exception):
@@ -111,9 +118,14 @@ def compare_models(
         capped = error.what
     both_have = min(len(side) for side in found.values())
     return Compared(
-        prompts[:both_have], found["baseline"][:both_have], found["candidate"][:both_have],
-        len(prompts), broken, capped, calibration,
-    )  # fmt: skip
+        prompts[:both_have],
+        found["baseline"][:both_have],
+        found["candidate"][:both_have],
+        len(prompts),
+        broken,
+        capped,
+        calibration,
+    )
 
 
 def load_refusals() -> list[str]:

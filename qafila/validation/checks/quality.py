@@ -39,13 +39,17 @@ def judge_quality(climb: Climb) -> Climbed:
     groups = group_queries(queries)
     judged = {
         name: judge_system(
-            name, scores[name].ndcg_at_10, scores["baseline"].ndcg_at_10, groups,
+            name,
+            scores[name].ndcg_at_10,
+            scores["baseline"].ndcg_at_10,
+            groups,
             {f"errors of {s}": errors[s] for s in ("baseline", name)},
             at_least_delta=objectives.ndcg_at_10.at_least_delta,
-            effect=climb.options.quality_effect, seed=climb.options.seed,
+            effect=climb.options.quality_effect,
+            seed=climb.options.seed,
         )
         for name in CHALLENGERS
-    }  # fmt: skip
+    }
     unjudged = [q.query_id for q in queries if not q.judged]
     with open_ledger() as ledger, open_source(ledger, climb.workload) as source:
         documents = sorted({d for q in queries for d in q.grades})
@@ -119,8 +123,9 @@ def _with_notes(
     notes += [
         f"The {system} seems to keep its answers: asked again it took "
         f"{c.repeated_ms:.1f} ms, asked anew {c.fresh_ms:.1f} ms."
-        for system, c in caches.items() if c.cached
-    ]  # fmt: skip
+        for system, c in caches.items()
+        if c.cached
+    ]
     verdict = judged.verdict
     if documents and len(unknown) == len(documents) and verdict is Verdict.PASS:
         verdict = Verdict.INCONCLUSIVE
@@ -141,9 +146,10 @@ def _metrics(scores: Mapping[str, QueryScores], seed: int) -> dict[str, dict[str
             )
             for metric in ("mrr", "recall_at_10")
         }
-        for base in [scores["baseline"]] for name in CHALLENGERS
+        for base in [scores["baseline"]]
+        for name in CHALLENGERS
         if len(both_measured(scores[name].mrr, base.mrr)[0]) > 1
-    }  # fmt: skip
+    }
 
 
 def _group_table(

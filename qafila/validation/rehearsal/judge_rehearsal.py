@@ -37,8 +37,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault("dropped shard", "a run of neighbouring documents is missing", (Rung.KEYS,), 0.005),
     Fault("duplicated chunk", "a chunk is there a second time, by another number", _ROWS, 0.001),
     Fault("off-by-one chunk", "a chunk begins one character late", _TEXT, 0.001),
-    Fault("truncated text", "a vector was made of the first third of its text",
-          (Rung.MEANING,), 0.01),
+    Fault(
+        "truncated text", "a vector was made of the first third of its text", (Rung.MEANING,), 0.01
+    ),
     Fault("stale row", "a chunk holds an older text of its document", _ROWS, 0.001),
     Fault("wrong model", "vectors of another model with as many dimensions", (Rung.MEANING,), 0.01),
     Fault("other revision", "vectors of another revision of the model", (Rung.MEANING,), 0.02),
@@ -55,7 +56,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("metadata type change", "a value became a string", (Rung.CONTENT,), 0.001),
     Fault("latency +50 %", "every answer takes half as long again", (Rung.LATENCY,)),
     Fault("cost +30 %", "the machine costs 30 % more", (Rung.COST,)),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

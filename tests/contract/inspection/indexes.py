@@ -37,9 +37,11 @@ def text(n: int) -> str:
 
 
 def healthy(
-    database: psycopg.Connection[Any], vectors: np.ndarray | None = None, kind: str = "vector(16)",
+    database: psycopg.Connection[Any],
+    vectors: np.ndarray | None = None,
+    kind: str = "vector(16)",
     operators: str = "vector_cosine_ops",
-) -> None:  # fmt: skip
+) -> None:
     """Make a table that has nothing wrong with it."""
     database.execute(
         f"CREATE TABLE item (id bigint PRIMARY KEY, body text, model text, embedding {kind},"
@@ -48,9 +50,11 @@ def healthy(
     with database.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO item (id, body, embedding) VALUES (%s, %s, %s)",
-            [(n, text(n), written(v)) for n, v in enumerate(unit(ROWS) if vectors is None
-                                                            else vectors)],
-        )  # fmt: skip
+            [
+                (n, text(n), written(v))
+                for n, v in enumerate(unit(ROWS) if vectors is None else vectors)
+            ],
+        )
     if operators:
         database.execute(f"CREATE INDEX item_hnsw ON item USING hnsw (embedding {operators})")
     database.execute("ANALYZE item")
@@ -95,8 +99,10 @@ def points(**changed: Mapping[int, Any]) -> list[models.PointStruct]:
     """Return a healthy collection's points, with fields replaced by id."""
     made = []
     for n, v in enumerate(unit(ROWS)):
-        payload = {"page_content": changed.get("text", {}).get(n, text(n)),
-                   "metadata": changed.get("metadata", {}).get(n, {})}  # fmt: skip
+        payload = {
+            "page_content": changed.get("text", {}).get(n, text(n)),
+            "metadata": changed.get("metadata", {}).get(n, {}),
+        }
         vector = changed.get("vector", {}).get(n, v.tolist())
         made.append(models.PointStruct(id=n, vector=vector, payload=payload))
     return made

@@ -58,10 +58,13 @@ def test_the_checkpoints_of_a_generation_are_no_index_to_look_at() -> None:
         ("missing-text", {"text": {7: ""}}, ("7",)),
         ("duplicate-vectors", {"vector": {8: unit(ROWS)[9].tolist()}}, ("8", "9")),
         ("same-text-other-vector", {"text": {11: text(10)}}, ("11",)),
-        ("mixed-models",
-         {"metadata": {n: {"embedding_model": "a" if n else "b"} for n in range(ROWS)}}, ("0",)),
+        (
+            "mixed-models",
+            {"metadata": {n: {"embedding_model": "a" if n else "b"} for n in range(ROWS)}},
+            ("0",),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_in_points_is_found(
     code: str, changed: Mapping[str, Any], keys: tuple[str, ...]
 ) -> None:
@@ -82,18 +85,30 @@ def test_points_of_a_large_collection_are_drawn() -> None:
 def info(**changed: Any) -> models.CollectionInfo:
     """Return what a server says of a collection; local mode says nothing of the kind."""
     hnsw = {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000, **changed.pop("hnsw", {})}
-    optimizer = {"deleted_threshold": 0.2, "vacuum_min_vector_number": 1000,
-                 "default_segment_number": 0, "flush_interval_sec": 5, "indexing_threshold": 20_000,
-                 **changed.pop("optimizer", {})}  # fmt: skip
+    optimizer = {
+        "deleted_threshold": 0.2,
+        "vacuum_min_vector_number": 1000,
+        "default_segment_number": 0,
+        "flush_interval_sec": 5,
+        "indexing_threshold": 20_000,
+        **changed.pop("optimizer", {}),
+    }
     return models.CollectionInfo.model_validate(
         {
-            "status": "green", "optimizer_status": "ok", "indexed_vectors_count": 1_000_000,
-            "points_count": 1_000_000, "segments_count": 4, "payload_schema": {},
-            "config": {"params": {"vectors": {"size": 256, "distance": "Cosine"}},
-                       "hnsw_config": hnsw, "optimizer_config": optimizer},
+            "status": "green",
+            "optimizer_status": "ok",
+            "indexed_vectors_count": 1_000_000,
+            "points_count": 1_000_000,
+            "segments_count": 4,
+            "payload_schema": {},
+            "config": {
+                "params": {"vectors": {"size": 256, "distance": "Cosine"}},
+                "hnsw_config": hnsw,
+                "optimizer_config": optimizer,
+            },
             **changed,
         }
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,9 +131,12 @@ def test_what_a_server_says_of_its_index_is_judged(
     facts = look_in(collection(points())).facts
     said = info(**changed)
     facts = replace(
-        facts, rows=1_000_000, declared_dimensions=256, health=health_of(said, local=False),
+        facts,
+        rows=1_000_000,
+        declared_dimensions=256,
+        health=health_of(said, local=False),
         settings=settings_of(said, said.config.params.vectors),
-    )  # fmt: skip
+    )
     assert codes(inspect(facts)) == ([code] if code else [])
 
 
@@ -131,13 +149,19 @@ def node(content: Mapping[str, Any]) -> dict[str, Any]:
     [
         ({"page_content": "one", "metadata": {}}, "LangChain (QdrantVectorStore)", "page_content"),
         (node({"text": "one"}), "LlamaIndex (QdrantVectorStore)", "_node_content.text"),
-        (node({"text_resource": {"text": "one"}}), "LlamaIndex (QdrantVectorStore)",
-         "_node_content.text_resource.text"),
-        ({"id": "a", "content": "one", "blob": None, "meta": {}}, "Haystack (QdrantDocumentStore)",
-         "content"),
+        (
+            node({"text_resource": {"text": "one"}}),
+            "LlamaIndex (QdrantVectorStore)",
+            "_node_content.text_resource.text",
+        ),
+        (
+            {"id": "a", "content": "one", "blob": None, "meta": {}},
+            "Haystack (QdrantDocumentStore)",
+            "content",
+        ),
         ({"lang": "fr", "words": "a long text of its own kind"}, "its own", "words"),
     ],
-)  # fmt: skip
+)
 def test_a_payload_is_recognised_and_its_source_can_be_pasted(
     payload: dict[str, Any], maker: str, path: str
 ) -> None:
@@ -163,9 +187,16 @@ def test_named_sparse_and_tenant_are_told() -> None:
         vectors_config={"text-dense": models.VectorParams(size=2, distance=models.Distance.COSINE)},
         sparse_vectors_config={"words": models.SparseVectorParams()},
     )
-    client.upsert("docs", [models.PointStruct(
-        id=1, vector={"text-dense": [1.0, 0.0]},
-        payload={"page_content": "one", "metadata": {"tenant_id": "x"}})])  # fmt: skip
+    client.upsert(
+        "docs",
+        [
+            models.PointStruct(
+                id=1,
+                vector={"text-dense": [1.0, 0.0]},
+                payload={"page_content": "one", "metadata": {"tenant_id": "x"}},
+            )
+        ],
+    )
     seen = look_in(client)
     assert seen.facts.vector == "text-dense"
     assert "words (sparse)" in the(seen, "other-vectors").sentence
@@ -181,14 +212,21 @@ def test_several_vectors_a_point_are_told_and_not_taken_for_none() -> None:
     client.create_collection(
         "docs",
         vectors_config=models.VectorParams(
-            size=2, distance=models.Distance.COSINE,
+            size=2,
+            distance=models.Distance.COSINE,
             multivector_config=models.MultiVectorConfig(
                 comparator=models.MultiVectorComparator.MAX_SIM
             ),
         ),
-    )  # fmt: skip
-    client.upsert("docs", [models.PointStruct(
-        id=1, vector=[[1.0, 0.0], [0.0, 1.0]], payload={"page_content": "one"})])  # fmt: skip
+    )
+    client.upsert(
+        "docs",
+        [
+            models.PointStruct(
+                id=1, vector=[[1.0, 0.0], [0.0, 1.0]], payload={"page_content": "one"}
+            )
+        ],
+    )
     seen = look_in(client)
     assert "null-vectors" not in codes(seen)
     assert any(f.sentence.startswith("the unnamed vector holds multi") for f in seen.findings)
@@ -200,10 +238,14 @@ def test_odd_payloads_are_looked_at_all_the_same() -> None:
         "docs", vectors_config=models.VectorParams(size=2, distance=models.Distance.DOT)
     )
     odd: list[Any] = [[1, {"a": 1}], None, 1.5, {"b": "x"}, "s" * 5000, "a\0b\ud83d"]
-    client.upsert("docs", [
-        models.PointStruct(id=n, vector=[1.0, n], payload={"id": v, "content": v, "meta": v})
-        for n, v in enumerate(odd)
-    ] + [models.PointStruct(id=99, vector=[0.0, 1.0], payload=None)])  # fmt: skip
+    client.upsert(
+        "docs",
+        [
+            models.PointStruct(id=n, vector=[1.0, n], payload={"id": v, "content": v, "meta": v})
+            for n, v in enumerate(odd)
+        ]
+        + [models.PointStruct(id=99, vector=[0.0, 1.0], payload=None)],
+    )
     seen = look_in(client)
     assert seen.facts.rows == 7
     assert the(seen, "missing-text").count == 5

@@ -31,7 +31,8 @@ PG_LAYOUTS: Mapping[str, tuple[str, str, str, list[str], str]] = {
         " embedding vector, document varchar, cmetadata json, custom_id varchar)",
         "INSERT INTO langchain_pg_embedding (embedding, document, cmetadata, custom_id)"
         " VALUES ('[0,1]', 'text one', '{}', 'a')",
-        ["uuid"], "document",
+        ["uuid"],
+        "document",
     ),
     "LangChain (langchain-postgres PGVector)": (
         "langchain_pg_embedding",
@@ -42,14 +43,16 @@ PG_LAYOUTS: Mapping[str, tuple[str, str, str, list[str], str]] = {
         " embedding vector, document varchar, cmetadata jsonb)",
         "INSERT INTO langchain_pg_embedding (id, embedding, document, cmetadata)"
         " VALUES ('a', '[0,1]', 'text one', '{\"embedding_model\": \"m\"}')",
-        ["id"], "document",
+        ["id"],
+        "document",
     ),
     "LangChain (langchain-postgres PGVectorStore)": (
         "docs",
         'CREATE TABLE docs ("langchain_id" UUID PRIMARY KEY, "content" TEXT NOT NULL,'
         ' "embedding" vector(2) NOT NULL, "langchain_metadata" JSON)',
         "INSERT INTO docs VALUES (gen_random_uuid(), 'text one', '[0,1]', '{}')",
-        ["langchain_id"], "content",
+        ["langchain_id"],
+        "content",
     ),
     "LlamaIndex (PGVectorStore)": (
         "data_docs",
@@ -57,8 +60,9 @@ PG_LAYOUTS: Mapping[str, tuple[str, str, str, list[str], str]] = {
         " node_id varchar, embedding vector(2));"
         "CREATE INDEX docs_idx_1 ON data_docs ((metadata_ ->> 'ref_doc_id'))",
         "INSERT INTO data_docs (text, metadata_, node_id, embedding) VALUES ('text one',"
-        " '{\"_node_content\": \"{}\", \"_node_type\": \"TextNode\"}', 'n1', '[0,1]')",
-        ["id"], "text",
+        ' \'{"_node_content": "{}", "_node_type": "TextNode"}\', \'n1\', \'[0,1]\')',
+        ["id"],
+        "text",
     ),
     "Haystack (PgvectorDocumentStore)": (
         "haystack_documents",
@@ -66,16 +70,18 @@ PG_LAYOUTS: Mapping[str, tuple[str, str, str, list[str], str]] = {
         " content TEXT, blob_data BYTEA, blob_meta JSONB, blob_mime_type VARCHAR(255), meta JSONB)",
         "INSERT INTO haystack_documents (id, embedding, content, meta)"
         " VALUES ('a', '[0,1]', 'text one', '{}')",
-        ["id"], "content",
+        ["id"],
+        "content",
     ),
     "its own": (
         '"Odd Name"',
         'CREATE TABLE "Odd Name" (id int PRIMARY KEY, author text, "Body" text, v vector(2));',
         "INSERT INTO \"Odd Name\" VALUES (1, 'me', repeat('long text ', 30), '[0,1]');"
         'ANALYZE "Odd Name"',
-        ["id"], "Body",
+        ["id"],
+        "Body",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("maker", PG_LAYOUTS)

@@ -37,9 +37,16 @@ from tests.openai_service import in_a_thread
 
 def test_the_plan_gets_its_risks(database: psycopg.Connection[Any]) -> None:
     healthy(database)
-    source = PgvectorSource.model_validate({
-        "kind": "pgvector", "block": "old-index", "table": "item", "key": ["id"], "text": "body",
-        "vectors": {"model": "m"}})  # fmt: skip
+    source = PgvectorSource.model_validate(
+        {
+            "kind": "pgvector",
+            "block": "old-index",
+            "table": "item",
+            "key": ["id"],
+            "text": "body",
+            "vectors": {"model": "m"},
+        }
+    )
     reach = {"url": database.info.dsn}
     assert risks(inspect_source(source, reach)) == []
     database.execute("UPDATE item SET embedding = NULL WHERE id = 3")
@@ -56,9 +63,17 @@ def test_the_plan_of_a_collection_reads_the_fields_that_the_workload_names(
     )
     client.upsert("docs", points(text={3: ""}))
     client.close()
-    source = QdrantSource.model_validate({
-        "kind": "qdrant", "block": "old-index", "collection": "docs", "text": "page_content",
-        "key": None, "number": None, "vectors": {"model": "m"}})  # fmt: skip
+    source = QdrantSource.model_validate(
+        {
+            "kind": "qdrant",
+            "block": "old-index",
+            "collection": "docs",
+            "text": "page_content",
+            "key": None,
+            "number": None,
+            "vectors": {"model": "m"},
+        }
+    )
     seen = inspect_source(source, {"path": str(tmp_path / "q")})
     assert codes(seen) == ["missing-text"]
 
@@ -81,9 +96,12 @@ sys.exit(code)
 def ask(*arguments: str, **environment: str) -> tuple[int, str]:
     """Run the command in a process of its own; return its exit code and all that it said."""
     done = subprocess.run(
-        [sys.executable, "-c", ASKED, *arguments], capture_output=True, text=True,
-        env={**os.environ, **environment}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", ASKED, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
 

@@ -37,23 +37,51 @@ def test_a_healthy_table_has_no_finding(database: psycopg.Connection[Any]) -> No
 
 
 ROW_FAULTS: Mapping[str, tuple[str, Severity, tuple[str, ...]]] = {
-    "null-vectors": ("UPDATE item SET embedding = NULL WHERE id IN (3, 5)", Severity.SERIOUS,
-                     ("3", "5")),
-    "zero-vectors": ("UPDATE item SET embedding = (SELECT array_agg(0)::vector FROM"
-                     " generate_series(1, 16)) WHERE id IN (4, 9)", Severity.SERIOUS, ("4", "9")),
-    "unnormalised-vectors": ("UPDATE item SET embedding = embedding * (SELECT array_agg(3)::vector"
-                             " FROM generate_series(1, 16)) WHERE id = 8", Severity.NOTE, ("8",)),
-    "duplicate-vectors": ("UPDATE item SET embedding = (SELECT embedding FROM item WHERE id = 1)"
-                          " WHERE id = 2", Severity.SERIOUS, ("1", "2")),
-    "duplicate-texts": ("UPDATE item SET (body, embedding) = (SELECT upper(body), embedding FROM"
-                        " item WHERE id = 1) WHERE id = 2", Severity.WARNING, ("2",)),
-    "same-text-other-vector": ("UPDATE item SET body = (SELECT body FROM item WHERE id = 1)"
-                               " WHERE id = 2", Severity.SERIOUS, ("2",)),
-    "missing-text": ("UPDATE item SET body = CASE id WHEN 6 THEN NULL ELSE '  ' END"
-                     " WHERE id IN (6, 7)", Severity.SERIOUS, ("6", "7")),
-    "mixed-models": ("UPDATE item SET model = CASE WHEN id = 11 THEN 'text-embedding-ada-002'"
-                     " ELSE 'text-embedding-3-small' END", Severity.SERIOUS, ("11",)),
-}  # fmt: skip
+    "null-vectors": (
+        "UPDATE item SET embedding = NULL WHERE id IN (3, 5)",
+        Severity.SERIOUS,
+        ("3", "5"),
+    ),
+    "zero-vectors": (
+        "UPDATE item SET embedding = (SELECT array_agg(0)::vector FROM"
+        " generate_series(1, 16)) WHERE id IN (4, 9)",
+        Severity.SERIOUS,
+        ("4", "9"),
+    ),
+    "unnormalised-vectors": (
+        "UPDATE item SET embedding = embedding * (SELECT array_agg(3)::vector"
+        " FROM generate_series(1, 16)) WHERE id = 8",
+        Severity.NOTE,
+        ("8",),
+    ),
+    "duplicate-vectors": (
+        "UPDATE item SET embedding = (SELECT embedding FROM item WHERE id = 1) WHERE id = 2",
+        Severity.SERIOUS,
+        ("1", "2"),
+    ),
+    "duplicate-texts": (
+        "UPDATE item SET (body, embedding) = (SELECT upper(body), embedding FROM"
+        " item WHERE id = 1) WHERE id = 2",
+        Severity.WARNING,
+        ("2",),
+    ),
+    "same-text-other-vector": (
+        "UPDATE item SET body = (SELECT body FROM item WHERE id = 1) WHERE id = 2",
+        Severity.SERIOUS,
+        ("2",),
+    ),
+    "missing-text": (
+        "UPDATE item SET body = CASE id WHEN 6 THEN NULL ELSE '  ' END WHERE id IN (6, 7)",
+        Severity.SERIOUS,
+        ("6", "7"),
+    ),
+    "mixed-models": (
+        "UPDATE item SET model = CASE WHEN id = 11 THEN 'text-embedding-ada-002'"
+        " ELSE 'text-embedding-3-small' END",
+        Severity.SERIOUS,
+        ("11",),
+    ),
+}
 
 
 @pytest.mark.parametrize("code", ROW_FAULTS)
@@ -110,9 +138,12 @@ def test_texts_cut_at_one_length_are_found(database: psycopg.Connection[Any]) ->
 
 @pytest.mark.parametrize(
     ("operators", "severity"),
-    [("vector_ip_ops", Severity.SERIOUS), ("vector_l2_ops", Severity.WARNING),
-     ("vector_cosine_ops", Severity.NOTE)],
-)  # fmt: skip
+    [
+        ("vector_ip_ops", Severity.SERIOUS),
+        ("vector_l2_ops", Severity.WARNING),
+        ("vector_cosine_ops", Severity.NOTE),
+    ],
+)
 def test_length_matters_by_operator_class(
     database: psycopg.Connection[Any], operators: str, severity: Severity
 ) -> None:
@@ -164,10 +195,14 @@ def test_what_cannot_be_counted_in_time_is_never_read_whole(
     database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Neither a table that was never analysed nor a view has rows in the catalogue."""
-    database.execute("CREATE TABLE item (id int PRIMARY KEY, body text, embedding vector(2))"
-                     " WITH (autovacuum_enabled = false)")  # fmt: skip
-    database.execute("INSERT INTO item SELECT n, 'text ' || n, ARRAY[cos(n), sin(n)]::vector"
-                     " FROM generate_series(1, 5000) AS n")  # fmt: skip
+    database.execute(
+        "CREATE TABLE item (id int PRIMARY KEY, body text, embedding vector(2))"
+        " WITH (autovacuum_enabled = false)"
+    )
+    database.execute(
+        "INSERT INTO item SELECT n, 'text ' || n, ARRAY[cos(n), sin(n)]::vector"
+        " FROM generate_series(1, 5000) AS n"
+    )
     database.execute("CREATE VIEW shown AS SELECT * FROM item WHERE id % 2 = 0 OR id % 3 > 0")
     monkeypatch.setattr(PgvectorInspector, "_count", lambda *_: (None, None, None))
     seen = look(database, name, sample_rows=200).facts

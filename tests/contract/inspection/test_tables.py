@@ -26,8 +26,9 @@ from tests.contract.inspection.indexes import (
 
 def test_an_index_whose_build_was_broken_off_is_found(database: psycopg.Connection[Any]) -> None:
     healthy(database, operators="")
-    database.execute("INSERT INTO item (id, body) SELECT n, 'x' || n FROM generate_series(1000,"
-                     " 40000) AS n")  # fmt: skip
+    database.execute(
+        "INSERT INTO item (id, body) SELECT n, 'x' || n FROM generate_series(1000, 40000) AS n"
+    )
     database.execute("UPDATE item SET embedding = (SELECT embedding FROM item WHERE id = 1)")
     database.execute("SET statement_timeout = 30")
     with pytest.raises(psycopg.errors.QueryCanceled):
@@ -59,8 +60,9 @@ def test_a_table_without_key_index_tracking_and_analyse_is_told_so(
 def test_an_index_that_no_query_uses_is_found(database: psycopg.Connection[Any]) -> None:
     healthy(database)
     for _ in range(120):
-        database.execute("SELECT id FROM item ORDER BY embedding <#> '[1,0,0,0,0,0,0,0,0,0,0,0,0,0"
-                         ",0,0]' LIMIT 1").fetchone()  # fmt: skip
+        database.execute(
+            "SELECT id FROM item ORDER BY embedding <#> '[1,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]' LIMIT 1"
+        ).fetchone()
     database.execute("SELECT pg_stat_force_next_flush()")
     assert "unused-index" in codes(look(database))
 

@@ -18,9 +18,12 @@ def source_url(pg_server: postgres.Postgres) -> str:
 
 @pytest.fixture
 def planned(
-    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str,
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> Live:  # fmt: skip
+) -> Live:
     """Captured and planned; nothing is loaded yet."""
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     return followed(ledger, source_url, target_url)

@@ -46,9 +46,12 @@ def state_of(url: str) -> dict[str, list[Any]]:
 
 
 def test_removing_it_leaves_the_source_as_it_was(
-    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str,
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     make_source(source_url, 5)
     workload = demo_workload(live_sync=True)
@@ -83,15 +86,21 @@ def test_it_is_not_removed_while_a_generation_needs_it(live: Live) -> None:
         ("CREATE VIEW v AS SELECT * FROM operation", "v", "a view"),
         ("CREATE UNLOGGED TABLE u (operation_id text PRIMARY KEY)", "u", "unlogged"),
         ("CREATE TABLE n (operation_id text)", "n", "no index keeps"),
-        ("CREATE TABLE p (operation_id text PRIMARY KEY); CREATE TABLE c () INHERITS (p)", "p",
-         "inherit"),
+        (
+            "CREATE TABLE p (operation_id text PRIMARY KEY); CREATE TABLE c () INHERITS (p)",
+            "p",
+            "inherit",
+        ),
         ("SELECT 1", "nowhere", "has no table"),
         ("CREATE PUBLICATION everything FOR ALL TABLES", "operation", "FOR ALL TABLES"),
-        ("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
-         "CREATE TRIGGER qafila_outbox_w AFTER INSERT ON operation EXECUTE FUNCTION f()",
-         "operation", "has a trigger"),
+        (
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+            "CREATE TRIGGER qafila_outbox_w AFTER INSERT ON operation EXECUTE FUNCTION f()",
+            "operation",
+            "has a trigger",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_captured_is_refused(
     source_url: str, prepare: str, table: str, told: str
 ) -> None:
@@ -118,9 +127,12 @@ def test_who_may_not_install_is_told_everything_at_once(source_url: str) -> None
 
 
 def test_another_ledgers_capture_is_left_alone(
-    ledger: psycopg.Connection, planned: Live, ledger_url: str, pg_server: postgres.Postgres,
+    ledger: psycopg.Connection,
+    planned: Live,
+    ledger_url: str,
+    pg_server: postgres.Postgres,
     target_url: str,
-) -> None:  # fmt: skip
+) -> None:
     from qafila.sql import apply_schema
 
     other = postgres.ensure_database(pg_server, f"ledger_{uuid.uuid4().hex[:8]}")

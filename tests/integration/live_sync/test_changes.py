@@ -59,8 +59,9 @@ def test_every_kind_of_write_arrives(live: Live) -> None:
 def test_truncate_empties_the_target_too(live: Live) -> None:
     live.write(
         "BEGIN; TRUNCATE operation; INSERT INTO operation VALUES ('op-000001', 'T', 'again');"
-        " COMMIT", put("op-000002", "later"),
-    )  # fmt: skip
+        " COMMIT",
+        put("op-000002", "later"),
+    )
     drain(live.ledger, live.workload, live.generation)
     assert live.texts() == {"op-000001": "T\nagain", "op-000002": "T\nlater"}
 
@@ -70,10 +71,12 @@ def test_what_changes_during_the_load_is_carried_over(planned: Live) -> None:
 
     backfill.load_shard.fn(planned.generation, 0, 2, 50, None)
     planned.write(
-        put("op-000001", "changed behind the loader"), put("op-000119", "changed before it"),
-        "DELETE FROM operation WHERE operation_id = 'op-000002'", put("op-000000", "below"),
+        put("op-000001", "changed behind the loader"),
+        put("op-000119", "changed before it"),
+        "DELETE FROM operation WHERE operation_id = 'op-000002'",
+        put("op-000000", "below"),
         "UPDATE operation SET operation_id = 'zz' WHERE operation_id = 'op-000003'",
-    )  # fmt: skip
+    )
     with pytest.raises(Refused, match="still being loaded"):
         drain(planned.ledger, planned.workload, planned.generation)
     assert feed_all(planned.ledger, planned.workload) == []
@@ -129,27 +132,41 @@ def test_a_transaction_that_stays_open_holds_up_nobody_but_the_pruning(live: Liv
 
 @pytest.mark.parametrize("kind", ["numeric", "timestamptz", "uuid", "bytea", "char(9)"])
 def test_a_key_is_written_as_the_reader_writes_it(
-    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str, kind: str,
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
+    kind: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     value = {
-        "numeric": "1.50", "timestamptz": "2026-03-01 10:00:00.123+00", "bytea": "\\x0a0b",
-        "uuid": "7d0f4c1e-6c1b-5f0e-9a55-3f2c8f3f0d11", "char(9)": "a b",
-    }[kind]  # fmt: skip
+        "numeric": "1.50",
+        "timestamptz": "2026-03-01 10:00:00.123+00",
+        "bytea": "\\x0a0b",
+        "uuid": "7d0f4c1e-6c1b-5f0e-9a55-3f2c8f3f0d11",
+        "char(9)": "a b",
+    }[kind]
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute(
             f"CREATE TABLE doc (a {kind}, b bigint, text text, PRIMARY KEY (a, b))"  # type: ignore[arg-type]
         )
-    spec = {"kind": "postgres", "block": "demo-source", "table": "doc", "key": ["a", "b"],
-            "text": ["text"]}  # fmt: skip
+    spec = {
+        "kind": "postgres",
+        "block": "demo-source",
+        "table": "doc",
+        "key": ["a", "b"],
+        "text": ["text"],
+    }
     workload = demo_workload(live_sync=True, source=spec)
     ready_generation(ledger, workload, source_url, target_url)
     capture = ensure_capture(ledger, workload)
     assert capture
     with psycopg.connect(source_url, autocommit=True) as writer:
-        writer.execute("SET TimeZone = 'Africa/Casablanca'; SET bytea_output = 'escape';"
-                       "SET DateStyle = 'German'; SET extra_float_digits = 0")  # fmt: skip
+        writer.execute(
+            "SET TimeZone = 'Africa/Casablanca'; SET bytea_output = 'escape';"
+            "SET DateStyle = 'German'; SET extra_float_digits = 0"
+        )
         writer.execute("INSERT INTO doc VALUES (%s, 7, 'x')", [value])
     from qafila.endpoints import open_source, reach_of
 
@@ -178,8 +195,10 @@ def test_a_partitioned_table_is_followed_through_its_partitions(source_url: str)
             "INSERT INTO part VALUES (1, 'a'); INSERT INTO part_b VALUES (11, 'b');"
             "UPDATE part SET id = 12 WHERE id = 1"
         )
-        d.execute("SET session_replication_role = replica; DELETE FROM part_a; DELETE FROM part_b;"
-                  "RESET session_replication_role")  # fmt: skip
+        d.execute(
+            "SET session_replication_role = replica; DELETE FROM part_a; DELETE FROM part_b;"
+            "RESET session_replication_role"
+        )
         now, line = Outbox(d, capture).moment()
         changes = Outbox(d, capture).read(Position.parse(f"{line} 1:1: {now} -"), 50)
         assert {c.key for c in changes} == {("1",), ("11",), ("12",)}

@@ -83,8 +83,10 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_twice(
         wanted = before + chance.randrange(20, 200)
         worker = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-c", LOADER, generation.workload],
-            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, env=dict(os.environ),
-        )  # fmt: skip
+            cwd=Path(__file__).parents[3],
+            stdout=subprocess.PIPE,
+            env=dict(os.environ),
+        )
         deadline = time.monotonic() + 60
         while True:
             assert time.monotonic() < deadline
@@ -180,8 +182,10 @@ def test_a_reload_cuts_its_shards_from_the_source_as_it_is_now(
     ledger.execute("UPDATE qafila.shard SET tokens = 10, cost = 0.5")
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute("DELETE FROM operation WHERE operation_id <= 'op-000300'")
-        source.execute("INSERT INTO operation SELECT 'zz-' || to_char(n, 'FM000000'), 'New',"
-                       " 'b' || n FROM generate_series(1, 800) AS n")  # fmt: skip
+        source.execute(
+            "INSERT INTO operation SELECT 'zz-' || to_char(n, 'FM000000'), 'New',"
+            " 'b' || n FROM generate_series(1, 800) AS n"
+        )
     reload(generation, 500)
     shards = list_shards(ledger, generation)
     assert [s.rows_planned for s in shards] == [500] * 4
@@ -279,12 +283,19 @@ def test_a_text_without_a_vector_is_set_aside_with_its_reason(
 
 
 def test_everything_wrong_with_the_source_is_said_at_once(
-    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str,
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
-    source = {**demo_workload().corpus.source.model_dump(), "key": ["id"], "text": ["heading"],
-              "acl": "title"}  # fmt: skip
+    source = {
+        **demo_workload().corpus.source.model_dump(),
+        "key": ["id"],
+        "text": ["heading"],
+        "acl": "title",
+    }
     workload: Workload = demo_workload(source=source)
     generation = ready_generation(ledger, workload, source_url, target_url)
     with pytest.raises(BadInput) as refused:
@@ -293,9 +304,13 @@ def test_everything_wrong_with_the_source_is_said_at_once(
 
 
 def test_the_same_port_fills_qdrant(
-    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str, tmp_path: Path,
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     from blocks import QdrantServer
     from qafila.ledger.connections import record_connection
 

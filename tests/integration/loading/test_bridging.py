@@ -21,10 +21,13 @@ from tests.integration.loading.conftest import ROWS
 
 def bridged(old: Generation, model: str, revision: str) -> Workload:
     source = {
-        "kind": "pgvector", "block": "demo-target", "title": "title", "acl": "acl",
+        "kind": "pgvector",
+        "block": "demo-target",
+        "title": "title",
+        "acl": "acl",
         "table": f"qafila.chunk_aws_docs_search_g{old.number}",
         "vectors": {"model": model, "revision": revision},
-    }  # fmt: skip
+    }
     target = {"kind": "pgvector", "block": "demo-target", "full_text": "none"}
     bridge = {"calibration_texts": 400, "least_overlap": 0}
     workload = demo_workload(source=source, target=target, bridge=bridge)
@@ -32,9 +35,12 @@ def bridged(old: Generation, model: str, revision: str) -> Workload:
 
 
 def test_a_bridge_is_filled_with_mapped_vectors(
-    ledger: psycopg.Connection[Any], ledger_url: str, source_url: str, target_url: str,
+    ledger: psycopg.Connection[Any],
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     small = demo_workload(embedder={"kind": "wordllama", "dimensions": 64, "lowercase": True})
     old = ready_generation(ledger, small, source_url, target_url)

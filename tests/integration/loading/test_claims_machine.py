@@ -161,9 +161,11 @@ class Claims(RuleBasedStateMachine):
         start, number = worker.mark.rows, worker.shard.number
         keys = range(start, min(ROWS, start + rows))
         mark = replace(
-            worker.mark, last_key=[f"{number}-{keys[-1]}"] if keys else worker.mark.last_key,
-            rows=start + len(keys), chunks=start + len(keys),
-        )  # fmt: skip
+            worker.mark,
+            last_key=[f"{number}-{keys[-1]}"] if keys else worker.mark.last_key,
+            rows=start + len(keys),
+            chunks=start + len(keys),
+        )
         return [chunk(number, k) for k in keys], mark
 
     def commit(self, chunks: list[Chunk], mark: Checkpoint) -> None:
@@ -197,16 +199,19 @@ def machine(
             [generation.workload, generation.number, ROWS, SHARDS - 1],
         )
         yield type(
-            "BoundClaims", (Claims,),
+            "BoundClaims",
+            (Claims,),
             {"ledger": ledger, "target": target, "generation": generation},
-        )  # fmt: skip
+        )
 
 
 def test_any_interleaving_ends_with_each_row_once(machine: type[Claims]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None,
+            max_examples=60,
+            stateful_step_count=30,
+            deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
-    )  # fmt: skip
+    )

@@ -84,9 +84,15 @@ def held_up(target_url: str, then: Callable[[psycopg.Connection, int], object]) 
     [("pg_cancel_backend", Inconclusive, False), ("pg_terminate_backend", Unavailable, True)],
 )
 def test_what_the_server_says_is_told_as_ours(
-    ledger: psycopg.Connection, target_url: str, generation: Generation,
-    stopped_by: str, kind: type[QafilaError], away: bool, compare: Compare, phase: str,
-) -> None:  # fmt: skip
+    ledger: psycopg.Connection,
+    target_url: str,
+    generation: Generation,
+    stopped_by: str,
+    kind: type[QafilaError],
+    away: bool,
+    compare: Compare,
+    phase: str,
+) -> None:
     def stop(looking: psycopg.Connection, pid: int) -> None:
         looking.execute(f"SELECT {stopped_by}(%s)", [pid])  # type: ignore[arg-type]
 

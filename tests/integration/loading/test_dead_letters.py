@@ -30,9 +30,15 @@ from tests.embedding_provider import KEY, MODEL, Provider, serving
 from tests.integration.loading.conftest import ROWS
 
 PLAN = plan_backfill(
-    rows=ROWS, shards=4, rows_per_shard=400, workers=1, sample=Sample(0, 0, 0, 0, 1, ()),
-    price_per_million_tokens=1, currency="USD", spend_cap=5,
-)  # fmt: skip
+    rows=ROWS,
+    shards=4,
+    rows_per_shard=400,
+    workers=1,
+    sample=Sample(0, 0, 0, 0, 1, ()),
+    price_per_million_tokens=1,
+    currency="USD",
+    spend_cap=5,
+)
 BAD = ("op-000007", "op-000400", "op-001500")
 
 
@@ -62,9 +68,12 @@ def over_http(
     endpoint = EmbeddingEndpoint(url=provider.url, api_key=KEY)
     record_connection(ledger, "provider", endpoint)
     embedder = {
-        "kind": "openai", "block": "provider", "model": MODEL, "dimensions": 64,
+        "kind": "openai",
+        "block": "provider",
+        "model": MODEL,
+        "dimensions": 64,
         "price_per_million_tokens": 1,
-    }  # fmt: skip
+    }
     workload = demo_workload(embedder=embedder)
     generation = ready_generation(ledger, workload, source_url, target_url)
     with open_source(ledger, workload) as source_rows:
@@ -197,9 +206,16 @@ def test_a_load_stops_before_the_cap_and_goes_on_when_it_is_raised(
             **workload.model_dump(),
             "budget": {**workload.budget.model_dump(), "spend_cap": cap},
         }
-        corpus = {**raw["corpus"], "embedder": {
-            "kind": "openai", "block": "provider", "model": MODEL, "dimensions": 64,
-            "price_per_million_tokens": 1}}  # fmt: skip
+        corpus = {
+            **raw["corpus"],
+            "embedder": {
+                "kind": "openai",
+                "block": "provider",
+                "model": MODEL,
+                "dimensions": 64,
+                "price_per_million_tokens": 1,
+            },
+        }
         apply_workload(ledger, type(workload).model_validate({**raw, "corpus": corpus}))
 
     capped(0.02)

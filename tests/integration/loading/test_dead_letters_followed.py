@@ -34,9 +34,15 @@ from tests.qdrant_ways import engine_behind_rest
 ROWS = 60
 BAD = ("op-000007", "op-000020", "op-000060")
 PLAN = plan_backfill(
-    rows=ROWS, shards=2, rows_per_shard=40, workers=1, sample=Sample(0, 0, 0, 0, 1, ()),
-    price_per_million_tokens=1, currency="USD", spend_cap=5,
-)  # fmt: skip
+    rows=ROWS,
+    shards=2,
+    rows_per_shard=40,
+    workers=1,
+    sample=Sample(0, 0, 0, 0, 1, ()),
+    price_per_million_tokens=1,
+    currency="USD",
+    spend_cap=5,
+)
 
 
 @dataclass
@@ -90,10 +96,16 @@ def begin(
             record_connection(ledger, "qdrant", QdrantServer(url=stub.url))
             target = {"kind": "qdrant", "block": "qdrant"}
             workload = demo_workload(
-                embedder={"kind": "openai", "block": "provider", "model": MODEL, "dimensions": 64,
-                          "price_per_million_tokens": 1},
-                live_sync=live_sync, **({"target": target} if request.param == "qdrant" else {}),
-            )  # fmt: skip
+                embedder={
+                    "kind": "openai",
+                    "block": "provider",
+                    "model": MODEL,
+                    "dimensions": 64,
+                    "price_per_million_tokens": 1,
+                },
+                live_sync=live_sync,
+                **({"target": target} if request.param == "qdrant" else {}),
+            )
             generation = ready_generation(ledger, workload, source_url, target_url)
             world = World(ledger, workload, generation, source_url, provider)
             for key in BAD:

@@ -261,16 +261,21 @@ def test_a_worker_process_dies_with_whoever_started_it(generation: Generation) -
     import sys
 
     child = subprocess.Popen(
-        [sys.executable, "-m", "qafila.backfill.process"], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "qafila.backfill.process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdin
     assert child.stdout
     told = {
         "assignment": {"workload": generation.workload, "generation": 1, "batch_rows": 10},
-        "reach": {"source": {"url": "postgresql://127.0.0.1:9/nowhere"},
-                  "target": {"url": "postgresql://127.0.0.1:9/nowhere"}, "embedder": None},
-    }  # fmt: skip
+        "reach": {
+            "source": {"url": "postgresql://127.0.0.1:9/nowhere"},
+            "target": {"url": "postgresql://127.0.0.1:9/nowhere"},
+            "embedder": None,
+        },
+    }
     child.stdin.write(json.dumps(told) + "\n")
     child.stdin.flush()
     assert "begun" in child.stdout.readline()
@@ -280,9 +285,13 @@ def test_a_worker_process_dies_with_whoever_started_it(generation: Generation) -
 
 
 def test_servers_that_restart_are_waited_for(
-    generation: Generation, assignment: Assignment, ledger: Ledger, source_url: str,
-    target_url: str, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    generation: Generation,
+    assignment: Assignment,
+    ledger: Ledger,
+    source_url: str,
+    target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     real, cut = Vectorise.__call__, []
     ours = [conninfo_to_dict(url)["dbname"] for url in (ledger.info.dsn, source_url, target_url)]
 

@@ -37,9 +37,11 @@ def routed(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -
 
 def route(ledger: psycopg.Connection, generation: Generation, tmp_path: Path) -> Generation:
     edge = EnvoyEdge(
-        directory=str(tmp_path), admin_url="http://127.0.0.1:9", listen_url="http://127.0.0.1:9",
+        directory=str(tmp_path),
+        admin_url="http://127.0.0.1:9",
+        listen_url="http://127.0.0.1:9",
         allowed_loopback=["any"],
-    )  # fmt: skip
+    )
     record_connection(ledger, "demo-edge", edge)
     workload, _ = read_workload(ledger, generation.workload)
     install_routes(ledger, workload).close()
@@ -92,8 +94,10 @@ def test_a_reload_finds_what_came_since_and_shares_it_among_its_shards(
     request = EmbeddingBackfill(workload=routed.workload, engine="threads", workers=1)
     assert embedding_backfill(request)["rows_target"] == ROWS
     with psycopg.connect(source_url, autocommit=True) as source:
-        source.execute("INSERT INTO operation SELECT 'zz-' || n, 'New', 'b' || n"
-                       " FROM generate_series(1, 900) AS n")  # fmt: skip
+        source.execute(
+            "INSERT INTO operation SELECT 'zz-' || n, 'New', 'b' || n"
+            " FROM generate_series(1, 900) AS n"
+        )
     with pytest.raises(VerificationFailed, match="900"):
         embedding_backfill(request)
     again = request.model_copy(update={"reload": True, "rows_per_shard": 300})
@@ -111,9 +115,15 @@ def test_a_speed_is_a_share(routed: Generation) -> None:
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("engine", ["processes", "threads"])
 def test_a_folder_of_qdrant_is_loaded_by_the_one_process_that_can_open_it(
-    ledger: psycopg.Connection, ledger_url: str, source_url: str, target_url: str, tmp_path: Path,
-    engine: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    source_url: str,
+    target_url: str,
+    tmp_path: Path,
+    engine: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     record_connection(ledger, "points", QdrantServer(path=str(tmp_path / "qdrant")))
     workload = demo_workload(target={"kind": "qdrant", "block": "points"})

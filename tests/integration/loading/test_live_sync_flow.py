@@ -39,8 +39,9 @@ def bar() -> object:
     with get_client(sync_client=True) as client:
         newest, *_ = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["progress"])),
-            sort=ArtifactSort.CREATED_DESC, limit=1,
-        )  # fmt: skip
+            sort=ArtifactSort.CREATED_DESC,
+            limit=1,
+        )
     return newest.data
 
 

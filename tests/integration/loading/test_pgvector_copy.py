@@ -63,16 +63,22 @@ def origin_table(source: Target) -> PgvectorSource:
         [ROWS],
     )
     return PgvectorSource.model_validate(
-        {"kind": "pgvector", "block": "s", "table": "item", "key": ["tenant", "code"],
-         "text": "body", "title": "headline", "acl": "readers", "metadata": ["topic", "year"],
-         "vectors": {"model": "m"}}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "s",
+            "table": "item",
+            "key": ["tenant", "code"],
+            "text": "body",
+            "title": "headline",
+            "acl": "readers",
+            "metadata": ["topic", "year"],
+            "vectors": {"model": "m"},
+        }
+    )
 
 
 def rows_of(store: VectorStore) -> list[tuple[Chunk, list[float]]]:
-    return [
-        (c, v.tolist()) for part, vs in store.scan(50) for c, v in zip(part, vs, strict=True)
-    ]  # fmt: skip
+    return [(c, v.tolist()) for part, vs in store.scan(50) for c, v in zip(part, vs, strict=True)]
 
 
 def digest_of(store: VectorStore) -> str:
@@ -94,8 +100,17 @@ def expected_rows(source: Target, settings: PgvectorSource) -> list[tuple[Chunk,
             assert row.piece is not None
             assert row.vector is not None
             piece = row.piece
-            chunk = Chunk(piece.source_key, piece.number, piece.start, piece.end, row.title,
-                          row.text, text_digest(row.text), list(row.acl), row.metadata)  # fmt: skip
+            chunk = Chunk(
+                piece.source_key,
+                piece.number,
+                piece.start,
+                piece.end,
+                row.title,
+                row.text,
+                text_digest(row.text),
+                list(row.acl),
+                row.metadata,
+            )
             made.append((chunk, row.vector.tolist()))
     return sorted(made, key=lambda m: (m[0].source_key, m[0].number))
 
@@ -127,9 +142,15 @@ def test_more_columns_than_a_function_takes_are_copied(
         "INSERT INTO wide SELECT n, 'text ' || n, '[1,0,0,0]' FROM generate_series(1, 9) n"
     )
     settings = PgvectorSource.model_validate(
-        {"kind": "pgvector", "block": "s", "table": "wide", "key": ["id"], "metadata": names,
-         "vectors": {"model": "m"}}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "s",
+            "table": "wide",
+            "key": ["id"],
+            "metadata": names,
+            "vectors": {"model": "m"},
+        }
+    )
     store.copy_from(source, settings, None, store.claim(0, 1), 4, nothing_left)
     assert rows_of(store) == expected_rows(source, settings)
     assert len(rows_of(store)[0][0].metadata) == 120
@@ -138,26 +159,41 @@ def test_more_columns_than_a_function_takes_are_copied(
 @pytest.mark.parametrize("metadata", [["m"], ["m", "n"]])
 @pytest.mark.parametrize("version", [None, 150_000])
 def test_json_that_jsonb_cannot_hold_sets_its_row_aside_and_no_other(
-    source: Target, store: PgvectorStore, monkeypatch: pytest.MonkeyPatch,
-    metadata: list[str], version: int | None,
-) -> None:  # fmt: skip
+    source: Target,
+    store: PgvectorStore,
+    monkeypatch: pytest.MonkeyPatch,
+    metadata: list[str],
+    version: int | None,
+) -> None:
     """A server before 16 cannot be asked whether a text is jsonb; there a NUL is looked for."""
     if version is not None:
         monkeypatch.setattr(psycopg.ConnectionInfo, "server_version", version)
-    source.execute("CREATE TABLE t (id int PRIMARY KEY, text text, embedding vector(4), m json,"
-                   " n json)")  # fmt: skip
+    source.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, text text, embedding vector(4), m json, n json)"
+    )
     held = [
-        r'{"a": "\u0000"}', r'{"a": "\\u0000"}', r'{"a": [1, {"b": "x\\\u0000"}]}', "[1]", "null",
-        None, r'{"a": "\ud83d\ude00"}',
-    ]  # fmt: skip
+        r'{"a": "\u0000"}',
+        r'{"a": "\\u0000"}',
+        r'{"a": [1, {"b": "x\\\u0000"}]}',
+        "[1]",
+        "null",
+        None,
+        r'{"a": "\ud83d\ude00"}',
+    ]
     if version is None:
         held += [r'{"a": "\ud800"}', '{"a": 1e400000}']
     for n, value in enumerate(held, 1):
         source.execute("INSERT INTO t VALUES (%s, 'text', '[1,0,0,0]', %s, '{}')", [n, value])
     settings = PgvectorSource.model_validate(
-        {"kind": "pgvector", "block": "s", "table": "t", "key": ["id"], "metadata": metadata,
-         "vectors": {"model": "m"}}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "s",
+            "table": "t",
+            "key": ["id"],
+            "metadata": metadata,
+            "vectors": {"model": "m"},
+        }
+    )
     aside: list[Rejected] = []
     mark = store.copy_from(source, settings, None, store.claim(0, 1), 4, aside.extend)
     bad = ["1", "3"] if version else ["1", "3", "8", "9"]
@@ -188,16 +224,32 @@ def test_our_own_generation_arrives_with_places_and_metadata(
     origin.prepare()
     origin.claim(0, 1)
     chunks = [
-        Chunk(f"d{n // 3}", n % 3, n, n + 4, "T", f"text {n}", text_digest(f"text {n}"), ["x"],
-              {"page": n})
+        Chunk(
+            f"d{n // 3}",
+            n % 3,
+            n,
+            n + 4,
+            "T",
+            f"text {n}",
+            text_digest(f"text {n}"),
+            ["x"],
+            {"page": n},
+        )
         for n in range(90)
-    ]  # fmt: skip
+    ]
     vectors = np.eye(4, dtype=np.float32)[np.arange(90) % 4]
     origin.write(chunks, vectors, Checkpoint(0, 1, ["d29", "2"], 90, 90, True))
     settings = PgvectorSource.model_validate(
-        {"kind": "pgvector", "block": "s", "table": "qafila.chunk_docs_g1", "title": "title",
-         "acl": "acl", "metadata": ["metadata"], "vectors": {"model": "m"}}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "s",
+            "table": "qafila.chunk_docs_g1",
+            "title": "title",
+            "acl": "acl",
+            "metadata": ["metadata"],
+            "vectors": {"model": "m"},
+        }
+    )
     with psycopg.connect(target.info.dsn, autocommit=True) as source:
         store.copy_from(source, settings, None, store.claim(0, 1), 25, nothing_left)
     assert rows_of(store) == rows_of(origin)
@@ -222,9 +274,12 @@ def test_rows_that_cannot_be_copied_are_set_aside_with_their_reason(
     mark = store.copy_from(source, settings, None, store.claim(0, 1), 25, aside.extend)
     assert '["t1", "0.4"]' in {r.source_key for r in aside}
     assert sorted(r.reason for r in aside) == [
-        *["it has no text"] * 5, "it has no vector", "its key has 2811 bytes",
-        "its vector has 3 dimensions", "its vector is zero, which no cosine search can find",
-    ]  # fmt: skip
+        *["it has no text"] * 5,
+        "it has no vector",
+        "its key has 2811 bytes",
+        "its vector has 3 dimensions",
+        "its vector is zero, which no cosine search can find",
+    ]
     assert (mark.rows, mark.chunks, store.count()) == (ROWS, ROWS - 9, ROWS - 9)
 
 

@@ -34,9 +34,15 @@ def target(target_url: str) -> Iterator[Target]:
 
 def settings(**changes: Any) -> PgvectorTarget:
     return PgvectorTarget.model_validate(
-        {"kind": "pgvector", "block": "t", "full_text": "none", "m": 4, "ef_construction": 10,
-         **changes}
-    )  # fmt: skip
+        {
+            "kind": "pgvector",
+            "block": "t",
+            "full_text": "none",
+            "m": 4,
+            "ef_construction": 10,
+            **changes,
+        }
+    )
 
 
 def units(rows: int, dimensions: int = DIMENSIONS) -> Vectors:
@@ -110,8 +116,9 @@ def test_a_build_that_is_killed_leaves_nothing_half_built_and_is_repeated(
             for _ in range(2_000):
                 row = other.execute(
                     "SELECT 1 FROM pg_stat_progress_create_index WHERE pid = %s"
-                    " AND phase = 'building index: loading tuples'", [pid]  # of HNSW, not B-tree
-                ).fetchone()  # fmt: skip
+                    " AND phase = 'building index: loading tuples'",
+                    [pid],  # of HNSW, not B-tree
+                ).fetchone()
                 if row is not None:
                     other.execute(f"SELECT pg_{by}_backend(%s)", [pid])
                     return

@@ -175,18 +175,24 @@ def test_lexemes_of_a_whole_text_would_be_too_long(target: Target) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text()
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.text()
     | st.floats(-1e9, 1e9, allow_nan=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
-)  # fmt: skip
+)
 any_chunk = st.builds(
     lambda title, text, number, acl, metadata: Chunk(
         "", number, 3, 3 + len(text), title, text, text_digest(text), acl, metadata
     ),
-    st.text(), st.text(), st.integers(0, 2**31 - 1), st.lists(st.text(), max_size=3),
+    st.text(),
+    st.text(),
+    st.integers(0, 2**31 - 1),
+    st.lists(st.text(), max_size=3),
     st.dictionaries(st.text(), json_values, max_size=3),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("kind", ["vector", "halfvec"])

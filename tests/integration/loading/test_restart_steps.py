@@ -180,9 +180,12 @@ def test_what_has_never_answered_is_not_waited_for() -> None:
 
 @pytest.mark.usefixtures("hurried", "ledger_named")
 def test_a_qdrant_that_is_silent_is_one_outage_however_often_it_is_asked(
-    ledger: psycopg.Connection, source_url: str, target_url: str, told: list[str],
+    ledger: psycopg.Connection,
+    source_url: str,
+    target_url: str,
+    told: list[str],
     monkeypatch: Patch,
-) -> None:  # fmt: skip
+) -> None:
     """A connection to it is none until it is asked: opening one proves nothing."""
     monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
     workload = demo_workload(target={"kind": "qdrant", "block": "points"})

@@ -50,10 +50,13 @@ def test_an_empty_document_beside_one_of_two_chunks_is_set_aside(
 ) -> None:
     """In their batch are as many chunks as rows, which says nothing."""
     with psycopg.connect(source_url, autocommit=True) as source:
-        source.execute("UPDATE operation SET title = NULL, body = NULL"
-                       " WHERE operation_id = 'op-000007'")  # fmt: skip
-        source.execute("UPDATE operation SET body = repeat('A sentence is here. ', 6)"
-                       " WHERE operation_id = 'op-000008'")  # fmt: skip
+        source.execute(
+            "UPDATE operation SET title = NULL, body = NULL WHERE operation_id = 'op-000007'"
+        )
+        source.execute(
+            "UPDATE operation SET body = repeat('A sentence is here. ', 6)"
+            " WHERE operation_id = 'op-000008'"
+        )
     generation = load(ledger, demo_workload(chunking=WINDOWS), source_url, target_url)
     assert letters(ledger, generation) == [("op-000007", 0, NO_TEXT)]
     compared = verify_generation(ledger, generation)
@@ -77,10 +80,14 @@ def test_an_empty_chunk_of_an_index_is_set_aside_by_its_own_number(
     with psycopg.connect(target_url, autocommit=True) as target:
         fill_index(PgvectorStore(target, Place("old", 1, "0" * 16, 256)))
     source = {
-        "kind": "pgvector", "block": "demo-target", "table": "qafila.chunk_old_g1",
-        "vectors": {"model": made.model if model == "copied" else "other",
-                    "revision": made.model_revision},
-    }  # fmt: skip
+        "kind": "pgvector",
+        "block": "demo-target",
+        "table": "qafila.chunk_old_g1",
+        "vectors": {
+            "model": made.model if model == "copied" else "other",
+            "revision": made.model_revision,
+        },
+    }
     generation = load(ledger, demo_workload(source=source), source_url, target_url)
     (letter,) = letters(ledger, generation)
     assert letter[:2] == ("d1", 1)

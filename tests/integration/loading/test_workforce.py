@@ -95,9 +95,11 @@ def test_runs_on_a_work_pool_are_told_their_numbers(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("given", [3, None])
 def test_each_worker_run_has_a_name_of_its_own(
-    client: SyncPrefectClient, generation: Generation, given: int | None,
+    client: SyncPrefectClient,
+    generation: Generation,
+    given: int | None,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     """In the list of runs, in that of tasks, and in PostgreSQL's list of sessions."""
     sessions: list[str] = []
 

@@ -99,10 +99,14 @@ def test_it_is_brought_back_for_the_right_reason(
     with (
         psycopg.connect(demo.ledger_url, autocommit=True) as ledger,
         held_lease(
-            ledger, spec.name, "test", generation=1, ledger_address=demo.ledger_url,
+            ledger,
+            spec.name,
+            "test",
+            generation=1,
+            ledger_address=demo.ledger_url,
             above=edge.router.read().epoch,
         ) as heart,
-    ):  # fmt: skip
+    ):
         ledger.execute("UPDATE qafila.generation SET phase = 'drilled'")
         generation = newest_generation(ledger, spec.name)
         assert generation is not None

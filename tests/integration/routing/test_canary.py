@@ -32,8 +32,13 @@ from qafila.workload.verdict import Verdict
 from tests.edges import Edge
 
 NAME = "aws-docs-search"
-QUICK = Rollout(weights=[5, 25, 50, 100], approve_above=25, minimum_requests=40, bake_seconds=1,
-                deadline_minutes=3)  # fmt: skip
+QUICK = Rollout(
+    weights=[5, 25, 50, 100],
+    approve_above=25,
+    minimum_requests=40,
+    bake_seconds=1,
+    deadline_minutes=3,
+)
 Run = Callable[..., Trial]
 
 

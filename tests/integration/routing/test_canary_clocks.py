@@ -56,8 +56,12 @@ def test_a_rollout_goes_up_and_keeps_every_look(
     assert [look["number"] for look in looks] == list(range(1, trial.looks + 1))
     assert {look["acknowledged"] == look["weight"] for look in looks} == {True}
     assert {g for look in looks if look["weight"] for g in look["e_values"]} >= {
-        "errors", "latency", "empty", "fine", "under",
-    }  # fmt: skip
+        "errors",
+        "latency",
+        "empty",
+        "fine",
+        "under",
+    }
     assert trial.approvals == 1
     assert trial.heart.marks >= trial.looks  # type: ignore[attr-defined]
 
@@ -125,10 +129,17 @@ def test_outside_the_hours_it_holds_and_the_deadline_stands_still(
     # 09:00 UTC is 10:00 in Casablanca; closing at 10:01 leaves one minute, opening is tomorrow
     world.rate = 10.0
     trial = begin(
-        ledger, world, minimum_requests=50, deadline_minutes=10,
-        windows={"timezone": "Africa/Casablanca", "days": ["wed", "thu"], "from": "08:00",
-                 "to": "10:01"},
-    )  # fmt: skip
+        ledger,
+        world,
+        minimum_requests=50,
+        deadline_minutes=10,
+        windows={
+            "timezone": "Africa/Casablanca",
+            "days": ["wed", "thu"],
+            "from": "08:00",
+            "to": "10:01",
+        },
+    )
     go_up_hourly(trial, world)
     held = [line for line in world.lines if "holds: outside business hours until Thu" in line]
     assert held
@@ -146,10 +157,16 @@ def test_a_freeze_holds_at_its_weight_and_harm_still_brings_it_down(
     ledger: psycopg.Connection[Any], world: World
 ) -> None:
     trial = begin(
-        ledger, world,
-        freezes=[{"from": "2026-11-25T09:00:11+00:00", "to": "2026-11-25T12:00:00+00:00",
-                  "why": "the sale"}],
-    )  # fmt: skip
+        ledger,
+        world,
+        freezes=[
+            {
+                "from": "2026-11-25T09:00:11+00:00",
+                "to": "2026-11-25T12:00:00+00:00",
+                "why": "the sale",
+            }
+        ],
+    )
 
     def go_bad() -> None:
         world.router.candidate_fails = True
@@ -164,10 +181,16 @@ def test_before_the_first_weight_the_hours_count_too(
     ledger: psycopg.Connection[Any], world: World
 ) -> None:
     trial = begin(
-        ledger, world,
-        freezes=[{"from": "2026-11-25T09:00:02+00:00", "to": "2026-11-25T09:01:00+00:00",
-                  "why": "month end"}],
-    )  # fmt: skip
+        ledger,
+        world,
+        freezes=[
+            {
+                "from": "2026-11-25T09:00:02+00:00",
+                "to": "2026-11-25T09:01:00+00:00",
+                "why": "month end",
+            }
+        ],
+    )
     canary.bake_aa(trial, _first(trial), 8.0, 1.0, world.tell, world.ask)
     assert world.time_of_day() >= datetime(2026, 11, 25, 9, 1, tzinfo=UTC)
     assert world.router.read().candidate_percent == 0
@@ -178,10 +201,13 @@ def test_a_question_lives_as_long_as_the_deadline_in_open_hours(
     ledger: psycopg.Connection[Any], world: World
 ) -> None:
     trial = begin(
-        ledger, world, deadline_minutes=10,
-        freezes=[{"from": "2026-11-25T09:05:00+00:00", "to": "2026-11-25T11:05:00+00:00",
-                  "why": "lunch"}],
-    )  # fmt: skip
+        ledger,
+        world,
+        deadline_minutes=10,
+        freezes=[
+            {"from": "2026-11-25T09:05:00+00:00", "to": "2026-11-25T11:05:00+00:00", "why": "lunch"}
+        ],
+    )
     assert trial.answer_seconds() == pytest.approx(7200 + 600)
     world.seconds += 4 * 60
     assert trial.answer_seconds() == pytest.approx(7200 + 6 * 60)
@@ -211,9 +237,10 @@ def test_a_burst_of_errors_during_the_wait_aborts_at_the_look_that_sees_it(
     assert "errors" in aborted.decision.sentence
     assert trial.answered is Answered.PENDING
     seeing = [
-        look for look in canary.looks_of(ledger, trial.name)
+        look
+        for look in canary.looks_of(ledger, trial.name)
         if look["number"] > planted[0] and look["counts"]["candidate"]["errors"]
-    ]  # fmt: skip
+    ]
     assert len(seeing) == 1  # the first look with an error of the burst is the last look
     assert seeing[0]["number"] == trial.looks
 

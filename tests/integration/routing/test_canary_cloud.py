@@ -43,10 +43,16 @@ def gateway(cluster: Cluster, tmp_path: Path) -> Iterator[Gateway]:
 @pytest.fixture
 def spec(cluster: Cluster, gateway: Gateway, tmp_path: Path) -> Workload:
     router = {
-        "kind": "gateway-api", "block": "cluster", "namespace": "shop", "route": "search",
-        "rule": 1, "baseline_backend": "old", "candidate_backend": "new",
-        "entry_url": gateway.url, "log": str(tmp_path / "service.jsonl"),
-    }  # fmt: skip
+        "kind": "gateway-api",
+        "block": "cluster",
+        "namespace": "shop",
+        "route": "search",
+        "rule": 1,
+        "baseline_backend": "old",
+        "candidate_backend": "new",
+        "entry_url": gateway.url,
+        "log": str(tmp_path / "service.jsonl"),
+    }
     service = Service.model_validate(
         {"baseline": {"url": gateway.url}, "candidate": {"url": gateway.url}, "router": router}
     )
@@ -66,14 +72,19 @@ def trial(
 
     (tmp_path / "token").write_text(TOKEN)
     record_connection(
-        ledger, "cluster",
+        ledger,
+        "cluster",
         KubernetesCluster(api_url=cluster.url, token_file=str(tmp_path / "token")),
-    )  # fmt: skip
+    )
     ledger.execute(
         statement("ledger", "put_connection"),
-        {"name": spec.corpus.target.block, "kind": "qafila-postgres",
-         "settings": Jsonb({"url": target_url}), "has_secret": False},
-    )  # fmt: skip
+        {
+            "name": spec.corpus.target.block,
+            "kind": "qafila-postgres",
+            "settings": Jsonb({"url": target_url}),
+            "has_secret": False,
+        },
+    )
     router = install_routes(ledger, spec)
     apply_workload(ledger, spec)
     open_generation(ledger, spec, FINGERPRINT)
@@ -108,9 +119,14 @@ def test_a_router_that_takes_its_time_costs_the_holder_no_lease(
     cluster.accepts = False
     timer = threading.Timer(2.5, cluster.accept)
     with held_lease(
-        ledger, NAME, "test", generation=1, ledger_address=ledger_url, must_mark=True,
+        ledger,
+        NAME,
+        "test",
+        generation=1,
+        ledger_address=ledger_url,
+        must_mark=True,
         mark_within_s=1.0,
-    ) as heart:  # fmt: skip
+    ) as heart:
         slow = Trial(ledger, trial.spec, trial.generation, trial.router, heart, "slow")
         timer.start()
         version = set_weights(slow, 5, why="test")

@@ -35,14 +35,24 @@ def ready(
     assert generation is not None
     if drilled:
         drilling.issue_certificate(
-            ledger, generation, spec, drilling.judge_flips([GOOD], 1.0),
-            versions_of(edge.router, revision), valid_hours=1, run_id=None,
-        )  # fmt: skip
+            ledger,
+            generation,
+            spec,
+            drilling.judge_flips([GOOD], 1.0),
+            versions_of(edge.router, revision),
+            valid_hours=1,
+            run_id=None,
+        )
     return revision
 
 
-def problems(ledger: psycopg.Connection[Any], spec: Workload, edge: Edge, revision: int,
-             by: str | None = None) -> list[str]:  # fmt: skip
+def problems(
+    ledger: psycopg.Connection[Any],
+    spec: Workload,
+    edge: Edge,
+    revision: int,
+    by: str | None = None,
+) -> list[str]:
     try:
         require_canary(ledger, spec, revision, edge.router, requested_by=by)
     except NotReady as error:
@@ -75,9 +85,16 @@ def test_everything_that_is_missing_is_named_at_once(
     ledger: psycopg.Connection[Any], ledger_url: str, workload: Workload, edge: Edge
 ) -> None:
     frozen = Rollout.model_validate(
-        {"freezes": [{"from": "2020-01-01T00:00:00+00:00", "to": "2099-01-01T00:00:00+00:00",
-                      "why": "for the test"}]}
-    )  # fmt: skip
+        {
+            "freezes": [
+                {
+                    "from": "2020-01-01T00:00:00+00:00",
+                    "to": "2099-01-01T00:00:00+00:00",
+                    "why": "for the test",
+                }
+            ]
+        }
+    )
     spec = workload.model_copy(update={"rollout": frozen, "criticality": "high"})
     revision = ready(ledger, spec, edge, drilled=False)
     ledger.execute("UPDATE qafila.generation SET phase = 'validated'")
@@ -85,10 +102,13 @@ def test_everything_that_is_missing_is_named_at_once(
         found = problems(ledger, spec, edge, revision)
     said = "\n".join(found)
     for each in (
-        "this step needs 'drilled'", "never drilled",
+        "this step needs 'drilled'",
+        "never drilled",
         "frozen (for the test) until Thu 01 Jan 00:00",
-        "of low or medium criticality has settled", "who asks for the rollout", "somebody holds",
-    ):  # fmt: skip
+        "of low or medium criticality has settled",
+        "who asks for the rollout",
+        "somebody holds",
+    ):
         assert each in said, said
     assert len(found) == 6
     with pytest.raises(NotReady) as raised:

@@ -174,9 +174,13 @@ def test_with_the_target_down_the_weights_fall_all_the_same(
     def reach(url: str) -> None:
         ledger.execute(
             statement("ledger", "put_connection"),
-            {"name": workload.corpus.target.block, "kind": "qafila-postgres",
-             "settings": Jsonb({"url": url}), "has_secret": False},
-        )  # fmt: skip
+            {
+                "name": workload.corpus.target.block,
+                "kind": "qafila-postgres",
+                "settings": Jsonb({"url": url}),
+                "has_secret": False,
+            },
+        )
 
     with psycopg.connect(target_url, autocommit=True) as target:
         set_trial(target, NAME, 1, 1)
@@ -229,20 +233,30 @@ def test_a_lapsed_lease_without_weight_is_only_released(
 def test_the_command_and_the_watchdog_work_in_fresh_processes(
     edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, tmp_path: Path
 ) -> None:
-    environment = {**os.environ, "QAFILA_LEDGER_URL": ledger_url, "QAFILA_HOME": str(tmp_path),
-                   "PREFECT_API_URL": "http://127.0.0.1:9/api"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "QAFILA_LEDGER_URL": ledger_url,
+        "QAFILA_HOME": str(tmp_path),
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+    }
     dog = subprocess.Popen(
         [sys.executable, "-m", "qafila.cli", "watchdog"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert dog.stdout is not None
         assert "watching" in dog.stdout.readline()
         stand(ledger, Phase.CANARY)
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(edge.router.read().epoch)],
-            cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert holder.stdout is not None
         weigh(edge, 25, int(holder.stdout.readline()))
         time.sleep(3)  # longer than the lease: its heart beats
@@ -264,8 +278,12 @@ def test_the_command_and_the_watchdog_work_in_fresh_processes(
     weigh(edge, 25, 1)
     done = subprocess.run(
         [sys.executable, "-m", "qafila.cli", "rollback", NAME, "--why", "drill of the page"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "is on its baseline" in done.stdout
     assert edge.router.read().candidate_percent == 0

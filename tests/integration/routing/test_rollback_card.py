@@ -27,9 +27,12 @@ NAME = "aws-docs-search"
 
 @pytest.fixture
 def card(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, tmp_path: Path,
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Path:  # fmt: skip
+) -> Path:
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path / "home"))
     generation = newest_generation(ledger, NAME)
     assert generation is not None
@@ -65,9 +68,13 @@ def test_no_secret_gets_onto_a_card(
     assert "hush" in with_password
     ledger.execute(
         statement("ledger", "put_connection"),
-        {"name": workload.corpus.target.block, "kind": "qafila-postgres",
-         "settings": Jsonb({"url": with_password}), "has_secret": False},
-    )  # fmt: skip
+        {
+            "name": workload.corpus.target.block,
+            "kind": "qafila-postgres",
+            "settings": Jsonb({"url": with_password}),
+            "has_secret": False,
+        },
+    )
     generation = newest_generation(ledger, NAME)
     assert generation is not None
     text = write_card(ledger, workload, generation, edge.router, 8).read_text()
@@ -89,9 +96,12 @@ def test_a_card_that_was_changed_is_refused(card: Path) -> None:
 
 
 def test_with_a_key_only_its_seals_count(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, card: Path,
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    card: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv(KEY_VARIABLE, "k")
     with pytest.raises(Refused, match="another key"):
         read_card(card)
@@ -164,9 +174,13 @@ def test_no_card_is_written_that_nobody_could_go_back_by(
     before = card.read_text()
     ledger.execute(
         statement("ledger", "put_connection"),
-        {"name": workload.corpus.target.block, "kind": "qafila-postgres",
-         "settings": Jsonb({"url": "postgresql://u@127.0.0.1:9/none"}), "has_secret": False},
-    )  # fmt: skip
+        {
+            "name": workload.corpus.target.block,
+            "kind": "qafila-postgres",
+            "settings": Jsonb({"url": "postgresql://u@127.0.0.1:9/none"}),
+            "has_secret": False,
+        },
+    )
     generation = newest_generation(ledger, NAME)
     assert generation is not None
     with pytest.raises(Unavailable):

@@ -52,17 +52,24 @@ def promoted(
 ) -> Workload:
     """Generation 1 serves under the application's name; the application's own is ``_g0``."""
     block = workload.corpus.target.block
-    spec = Workload.model_validate({
-        **workload.model_dump(),
-        "name": NAME,
-        "corpus": {
-            **workload.corpus.model_dump(),
-            "source": {"kind": "postgres", "block": block, "table": "item", "key": ["id"],
-                       "text": ["body"]},
-            "chunking": {"method": "whole"},
-            "target": {**TARGET.model_dump(), "block": block},
-        },
-    })  # fmt: skip
+    spec = Workload.model_validate(
+        {
+            **workload.model_dump(),
+            "name": NAME,
+            "corpus": {
+                **workload.corpus.model_dump(),
+                "source": {
+                    "kind": "postgres",
+                    "block": block,
+                    "table": "item",
+                    "key": ["id"],
+                    "text": ["body"],
+                },
+                "chunking": {"method": "whole"},
+                "target": {**TARGET.model_dump(), "block": block},
+            },
+        }
+    )
     apply_workload(ledger, spec)
     target = connect()
     make_item_table(target, OLD)

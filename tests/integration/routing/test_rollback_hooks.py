@@ -57,10 +57,17 @@ def test_a_cancel_in_the_ui_takes_everything_back(
     script.write_text(RUN.format(root=str(ROOT)))
     with running_prefect(tmp_path) as api, (tmp_path / "serve.log").open("w") as log:
         serving = subprocess.Popen(
-            [sys.executable, str(script)], cwd=ROOT, stdout=log, stderr=log,
-            env={**environment(tmp_path, api), "QAFILA_LEDGER_URL": ledger_url,
-                 "QAFILA_HOME": str(tmp_path), "PREFECT_RUNNER_POLL_FREQUENCY": "1"},
-        )  # fmt: skip
+            [sys.executable, str(script)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            env={
+                **environment(tmp_path, api),
+                "QAFILA_LEDGER_URL": ledger_url,
+                "QAFILA_HOME": str(tmp_path),
+                "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            },
+        )
         try:
             deadline = time.monotonic() + 240
             path = "/deployments/name/canary-cutover/canary-cutover"
@@ -69,17 +76,23 @@ def test_a_cancel_in_the_ui_takes_everything_back(
                 assert time.monotonic() < deadline
                 time.sleep(0.5)
             run = asked(
-                api, "POST", f"/deployments/{reply.json()['id']}/create_flow_run",
+                api,
+                "POST",
+                f"/deployments/{reply.json()['id']}/create_flow_run",
                 {"parameters": {"request": {"workload": NAME}}},
-            )  # fmt: skip
+            )
             while edge.router.read().candidate_percent != 25:
                 assert time.monotonic() < deadline, (tmp_path / "serve.log").read_text()
                 time.sleep(0.1)
             lease = read_lease(ledger, NAME)
             assert lease is not None
             assert lease.holder_run == run["id"]
-            asked(api, "POST", f"/flow_runs/{run['id']}/set_state",
-                  {"state": {"type": "CANCELLING", "name": "Cancelling"}})  # fmt: skip
+            asked(
+                api,
+                "POST",
+                f"/flow_runs/{run['id']}/set_state",
+                {"state": {"type": "CANCELLING", "name": "Cancelling"}},
+            )
             while (kept := latest_evidence(ledger, NAME, "rollback")) is None:
                 assert time.monotonic() < deadline, (tmp_path / "serve.log").read_text()
                 time.sleep(0.1)

@@ -34,9 +34,13 @@ PUT = "INSERT INTO operation VALUES ('new', 'T', 'written since the promotion')"
 
 @pytest.fixture
 def promoted(
-    edge: Edge, ledger: psycopg.Connection, ledger_url: str, target_url: str,
-    pg_server: postgres.Postgres, monkeypatch: pytest.MonkeyPatch,
-) -> Live:  # fmt: skip
+    edge: Edge,
+    ledger: psycopg.Connection,
+    ledger_url: str,
+    target_url: str,
+    pg_server: postgres.Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Live:
     """Generation 2 serves, generation 1 is warm behind it; a write only the source knows of."""
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     source_url = postgres.ensure_database(pg_server, f"source_{uuid.uuid4().hex[:8]}")
@@ -59,9 +63,13 @@ def promoted(
         live.generation = move_phase(ledger, live.generation, event)
     ledger.execute(
         statement("ledger", "put_connection"),
-        {"name": live.workload.service.router.block, "kind": "qafila-envoy",
-         "settings": Jsonb(edge.settings()), "has_secret": False},
-    )  # fmt: skip
+        {
+            "name": live.workload.service.router.block,
+            "kind": "qafila-envoy",
+            "settings": Jsonb(edge.settings()),
+            "has_secret": False,
+        },
+    )
     with psycopg.connect(target_url, autocommit=True) as target:
         move_alias(target, NAME, 1, 0)
         move_alias(target, NAME, 2, 0)

@@ -21,17 +21,28 @@ NAME = "aws-docs-search"
 
 @pytest.fixture
 def entry(
-    ledger: psycopg.Connection[Any], workload: Workload, tmp_path: Path,
+    ledger: psycopg.Connection[Any],
+    workload: Workload,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Spooled:  # fmt: skip
+) -> Spooled:
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path / "home"))
     generation = newest_generation(ledger, workload.name)
     assert generation is not None
     return Spooled(
-        id="1", workload=NAME, generation=1, fingerprint=generation.fingerprint, epoch=1007,
-        at="2026-11-27T14:11:01+00:00", run_id=None, event="rollback", moved=False,
-        verdict="PASS", sentence="back by the card", body={"counts": {"10": 1, "9": 2.5}},
-    )  # fmt: skip
+        id="1",
+        workload=NAME,
+        generation=1,
+        fingerprint=generation.fingerprint,
+        epoch=1007,
+        at="2026-11-27T14:11:01+00:00",
+        run_id=None,
+        event="rollback",
+        moved=False,
+        verdict="PASS",
+        sentence="back by the card",
+        body={"counts": {"10": 1, "9": 2.5}},
+    )
 
 
 def test_a_sealed_line_becomes_evidence(ledger: psycopg.Connection[Any], entry: Spooled) -> None:

@@ -95,12 +95,21 @@ def command(
     home: Path, ledger_url: str, *arguments: str
 ) -> tuple[subprocess.CompletedProcess[str], bool]:
     """Run a command in a fresh process; return it, and whether it imported Prefect."""
-    environment = {**os.environ, "QAFILA_LEDGER_URL": ledger_url, "QAFILA_HOME": str(home),
-                   "PREFECT_API_URL": "http://127.0.0.1:9/api"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "QAFILA_LEDGER_URL": ledger_url,
+        "QAFILA_HOME": str(home),
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+    }
     done = subprocess.run(
         [sys.executable, "-c", COMMAND, *arguments],
-        cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     *lines, imported = done.stdout.splitlines() or [done.stderr]
     done.stdout = "\n".join(lines)
     return done, imported == "True"
@@ -108,9 +117,14 @@ def command(
 
 @pytest.mark.usefixtures("traffic")
 def test_back_by_the_card_and_the_ledger_catches_up(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, target_url: str,
-    own: Setting, home: Path,
-) -> None:  # fmt: skip
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    ledger_url: str,
+    target_url: str,
+    own: Setting,
+    home: Path,
+) -> None:
     epoch = at_a_weight(edge, ledger, workload, target_url)
     kill(own)
     try:
@@ -155,9 +169,14 @@ def test_back_by_the_card_and_the_ledger_catches_up(
 
 @pytest.mark.usefixtures("traffic")
 def test_on_another_machine_the_card_beside_the_routers_files_is_enough(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str, tmp_path: Path,
-    home: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    target_url: str,
+    tmp_path: Path,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     at_a_weight(edge, ledger, workload, target_url)
     empty, nowhere = tmp_path / "elsewhere", "postgresql://u@127.0.0.1:9/none"
     done, _ = command(empty, nowhere, "rollback", NAME)
@@ -180,9 +199,14 @@ def test_on_another_machine_the_card_beside_the_routers_files_is_enough(
 
 @pytest.mark.usefixtures("traffic")
 def test_on_another_machine_the_ledger_alone_is_enough(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, target_url: str,
-    tmp_path: Path, home: Path,
-) -> None:  # fmt: skip
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    ledger_url: str,
+    target_url: str,
+    tmp_path: Path,
+    home: Path,
+) -> None:
     """An empty home, no card, a Prefect server that does not answer, and Prefect not imported."""
     at_a_weight(edge, ledger, workload, target_url)
     card_path(NAME).unlink()
@@ -195,9 +219,13 @@ def test_on_another_machine_the_ledger_alone_is_enough(
 
 
 def test_a_ledger_that_was_led_on_meanwhile_keeps_its_newer_rollout(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, target_url: str,
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    ledger_url: str,
+    target_url: str,
     home: Path,
-) -> None:  # fmt: skip
+) -> None:
     """The card's rollback is evidence all the same; what is newer than it is left alone."""
     at_a_weight(edge, ledger, workload, target_url)
     done, _ = command(home, "postgresql://u@127.0.0.1:9/none", "rollback", NAME)
@@ -214,16 +242,24 @@ def test_a_ledger_that_was_led_on_meanwhile_keeps_its_newer_rollout(
 
 
 def test_with_controller_and_ledger_dead_the_watchdog_goes_back_by_the_card(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, ledger_url: str, target_url: str,
-    own: Setting, home: Path,
-) -> None:  # fmt: skip
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    ledger_url: str,
+    target_url: str,
+    own: Setting,
+    home: Path,
+) -> None:
     at_a_weight(edge, ledger, workload, target_url)
     ledger.execute("UPDATE qafila.lease SET ttl_seconds = 3600")  # it cannot lapse meanwhile
     environment = {**os.environ, "QAFILA_LEDGER_URL": ledger_url}
     dog = subprocess.Popen(
         [sys.executable, "-m", "qafila.cli", "watchdog", "--ledger-down-seconds", "6"],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert dog.stdout is not None
     try:
         assert "watching" in dog.stdout.readline()

@@ -29,26 +29,38 @@ def drill(trial: Trial, edge: Edge) -> None:
         edge.router, 1, epoch=trial.heart.epoch, path="/health", rate=100, hold_s=0.4
     )
     drilling.issue_certificate(
-        trial.ledger, trial.generation, trial.spec, drilling.judge_flips([flip], 5.0),
-        versions_of(edge.router, trial.generation.revision), valid_hours=1, run_id=None,
-    )  # fmt: skip
+        trial.ledger,
+        trial.generation,
+        trial.spec,
+        drilling.judge_flips([flip], 5.0),
+        versions_of(edge.router, trial.generation.revision),
+        valid_hours=1,
+        run_id=None,
+    )
 
 
 def record(trial: Trial, verdict: Verdict, sentence: str) -> None:
     """Keep the end as the flow does."""
     counts = trial.seen
     record_evidence(
-        trial.ledger, "rollout", f"{NAME} g1: {sentence}", workload=NAME, generation=1,
+        trial.ledger,
+        "rollout",
+        f"{NAME} g1: {sentence}",
+        workload=NAME,
+        generation=1,
         verdict=verdict,
         body={
-            "rollout": trial.name, "requests": counts.requests, "failed_requests": trial.failed,
+            "rollout": trial.name,
+            "requests": counts.requests,
+            "failed_requests": trial.failed,
             "saved_by_retry": counts.baseline.errors + counts.candidate.errors - trial.failed,
-            "steps": [asdict(s) for s in trial.steps], "blind": [*trial.router.abilities.blind],
+            "steps": [asdict(s) for s in trial.steps],
+            "blind": [*trial.router.abilities.blind],
             "calibration": kept_calibration(trial.calibration),
             "p95_ms": trial.calibration.p95_ms if trial.calibration else None,
             "final_weight": trial.router.read().candidate_percent,
         },
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.usefixtures("traffic")

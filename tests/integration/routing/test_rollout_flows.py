@@ -29,16 +29,26 @@ from qafila.workload.phases import Phase
 from tests.edges import Edge
 from tests.rollouts import rules
 
-QUICK = {"weights": [25, 50, 100], "minimum_requests": 60, "bake_seconds": 1,
-         "deadline_minutes": 5, "shadow_percent": 20, "shadow_seconds": 2}  # fmt: skip
+QUICK = {
+    "weights": [25, 50, 100],
+    "minimum_requests": 60,
+    "bake_seconds": 1,
+    "deadline_minutes": 5,
+    "shadow_percent": 20,
+    "shadow_seconds": 2,
+}
 FLIP = drilling.Flip(0.01, 0.002, 100, 20, 0, 50, 0, 0)
 
 
 @pytest.fixture
 def spec(
-    ledger: psycopg.Connection[Any], ledger_url: str, workload: Workload, edge: Edge,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> Workload:  # fmt: skip
+    ledger: psycopg.Connection[Any],
+    ledger_url: str,
+    workload: Workload,
+    edge: Edge,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Workload:
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     edge.candidate.errors = edge.candidate.empties = edge.candidate.delay_s = 0.0
@@ -48,9 +58,14 @@ def spec(
     generation = newest_generation(ledger, spec.name)
     assert generation is not None
     drilling.issue_certificate(
-        ledger, generation, spec, drilling.judge_flips([FLIP], 1.0),
-        versions_of(edge.router, revision), valid_hours=1, run_id=None,
-    )  # fmt: skip
+        ledger,
+        generation,
+        spec,
+        drilling.judge_flips([FLIP], 1.0),
+        versions_of(edge.router, revision),
+        valid_hours=1,
+        run_id=None,
+    )
     return spec
 
 
@@ -110,9 +125,13 @@ def test_a_run_that_was_cancelled_leaves_no_weight(
     run = SimpleNamespace(id="run-1", parameters={"request": {"workload": spec.name}})
     state = SimpleNamespace(name="Cancelling")
     epoch = take_lease(
-        ledger, spec.name, "canary-cutover", generation=1, run_id="run-1",
+        ledger,
+        spec.name,
+        "canary-cutover",
+        generation=1,
+        run_id="run-1",
         above=edge.router.read().epoch,
-    )  # fmt: skip
+    )
     ledger.execute("UPDATE qafila.generation SET phase = 'canary'")
     edge.router.acknowledged(edge.router.write(25, epoch=epoch, why="test"))
     stranger = SimpleNamespace(id="run-2", parameters=run.parameters)

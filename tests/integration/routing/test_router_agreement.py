@@ -36,10 +36,21 @@ def weigh(edge: Edge, percent: int, **more: int) -> None:
 def look(ledger: psycopg.Connection, weight: int) -> None:
     ledger.execute(
         statement("canary", "put_look"),
-        {"workload": NAME, "generation": 1, "rollout": "r", "number": 1, "step": "s",
-         "weight": weight, "acknowledged": weight, "observed": None, "counts": Jsonb({}),
-         "e_values": Jsonb({}), "verdict": "PASS", "sentence": ""},
-    )  # fmt: skip
+        {
+            "workload": NAME,
+            "generation": 1,
+            "rollout": "r",
+            "number": 1,
+            "step": "s",
+            "weight": weight,
+            "acknowledged": weight,
+            "observed": None,
+            "counts": Jsonb({}),
+            "e_values": Jsonb({}),
+            "verdict": "PASS",
+            "sentence": "",
+        },
+    )
 
 
 def test_in_agreement_nothing_is_said(
@@ -48,8 +59,10 @@ def test_in_agreement_nothing_is_said(
     stand(ledger, Phase.DRILLED)
     found = require_agreement(ledger, workload, edge.router)
     assert (found.expected, found.written, found.reported) == (
-        0, edge.router.read(), edge.router.read(),
-    )  # fmt: skip
+        0,
+        edge.router.read(),
+        edge.router.read(),
+    )
     stand(ledger, Phase.PROMOTED)
     weigh(edge, 100)
     assert require_agreement(ledger, workload, edge.router).expected == 100
@@ -64,9 +77,14 @@ def test_in_agreement_nothing_is_said(
     ],
 )
 def test_another_weight_than_the_ledgers_stops_and_shows_both(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, phase: Phase,
-    looked_at: int | None, percent: int, says: str,
-) -> None:  # fmt: skip
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    phase: Phase,
+    looked_at: int | None,
+    percent: int,
+    says: str,
+) -> None:
     stand(ledger, phase)
     if looked_at is not None:
         look(ledger, looked_at)
@@ -158,8 +176,12 @@ def test_the_commands_show_and_settle_it(
     def router(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "qafila.cli", "router", *arguments],
-            cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     shown = router("show", NAME)
     assert shown.returncode == 4, shown.stderr

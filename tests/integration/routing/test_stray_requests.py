@@ -51,8 +51,15 @@ def liar(edge: Edge, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def go_down(router: Router, seconds: float = 1.0) -> tuple[Verdict, str, int]:
     epoch = router.read().epoch + 1
-    down = descend(router, "w", epoch=epoch, why="test", put_back=lambda: None, beside=False,
-                   proof_seconds=seconds)  # fmt: skip
+    down = descend(
+        router,
+        "w",
+        epoch=epoch,
+        why="test",
+        put_back=lambda: None,
+        beside=False,
+        proof_seconds=seconds,
+    )
     return down.verdict, down.sentence, down.canary_requests_after
 
 
@@ -122,14 +129,26 @@ def test_each_member_of_a_fleet_is_asked(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("workload")
 def test_own_probes_are_no_users_and_are_counted_once(edge: Edge) -> None:
     weigh(edge, 50)
-    down = descend(edge.router, "w", epoch=edge.router.read().epoch + 1, why="test",
-                   put_back=lambda: None, beside=False)  # fmt: skip
+    down = descend(
+        edge.router,
+        "w",
+        epoch=edge.router.read().epoch + 1,
+        why="test",
+        put_back=lambda: None,
+        beside=False,
+    )
     assert down.verdict is Verdict.PASS
     assert (down.requests_after, down.canary_requests_after) == (0, 0)
     assert 20 <= down.probes <= 400
     weigh(edge, 50)
-    down = descend(stale(edge.router, 100), "w", epoch=edge.router.read().epoch + 1, why="test",
-                   put_back=lambda: None, beside=False)  # fmt: skip
+    down = descend(
+        stale(edge.router, 100),
+        "w",
+        epoch=edge.router.read().epoch + 1,
+        why="test",
+        put_back=lambda: None,
+        beside=False,
+    )
     assert down.canary_requests_after == down.probes
 
 

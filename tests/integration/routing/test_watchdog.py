@@ -32,9 +32,13 @@ class Clock:
 
 @pytest.fixture
 def epoch(
-    edge: Edge, ledger: psycopg.Connection, workload: Workload, target_url: str, tmp_path: Path,
+    edge: Edge,
+    ledger: psycopg.Connection,
+    workload: Workload,
+    target_url: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> int:  # fmt: skip
+) -> int:
     """A canary at 25 % with its card, its lease held by nobody who lives; return its epoch."""
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path / "home"))
     ledger.execute("UPDATE qafila.generation SET phase = %s", [Phase.CANARY.value])

@@ -136,10 +136,14 @@ def new_filled(
     if folder is not None:
         target = {"kind": "qdrant", "block": "points"}
     source: dict[str, Any] = {
-        "kind": "postgres", "block": "demo-source", "table": "operation",
-        "key": ["operation_id"], "text": ["title", "body"], "acl": "readers",
+        "kind": "postgres",
+        "block": "demo-source",
+        "table": "operation",
+        "key": ["operation_id"],
+        "text": ["title", "body"],
+        "acl": "readers",
         "metadata": ["page", "score", "language", "tags"],
-    }  # fmt: skip
+    }
     workload = demo_workload(**{"source": source, "target": target, **corpus})
     make_table(source_url, rows)
     with ledger_of(ledger_url), open_ledger() as ledger:
@@ -174,10 +178,17 @@ def make_table(url: str, rows: int) -> None:
         with source.cursor().copy("COPY operation FROM STDIN") as copy:
             for n, o in enumerate(operations[:rows]):
                 copy.write_row(
-                    (f"op-{n:04}", o.title, f"Nº {n}: {o.body}", readers_of(n), n,
-                     1e22 if n % 7 == 0 else n / 4, None if n % 5 == 0 else "fr",
-                     '{"a": [1, 2.50, null, true, {"b": "é"}]}')
-                )  # fmt: skip
+                    (
+                        f"op-{n:04}",
+                        o.title,
+                        f"Nº {n}: {o.body}",
+                        readers_of(n),
+                        n,
+                        1e22 if n % 7 == 0 else n / 4,
+                        None if n % 5 == 0 else "fr",
+                        '{"a": [1, 2.50, null, true, {"b": "é"}]}',
+                    )
+                )
 
 
 def readers_of(n: int) -> list[str]:

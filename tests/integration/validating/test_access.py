@@ -55,10 +55,15 @@ def test_everybody_sees_what_is_theirs_and_nothing_else(world: World) -> None:
     found = measured(world)
     assert found.judgement.verdict is Verdict.PASS, found.judgement.sentence
     assert list(found.parts) == [
-        "a stranger", "a reader of everyone", "a reader of hr", "a reader of ops",
-        "a reader of everyone and hr", "a reader of everyone and ops", "a reader of hr and ops",
+        "a stranger",
+        "a reader of everyone",
+        "a reader of hr",
+        "a reader of ops",
+        "a reader of everyone and hr",
+        "a reader of everyone and ops",
+        "a reader of hr and ops",
         "the service",
-    ]  # fmt: skip
+    ]
     assert found.parts["a reader of hr"].numbers["allowed"] == 300
     assert found.parts["a stranger"].numbers["allowed"] == 0
     assert found.figures["access"]["forbidden"] == 0
@@ -89,8 +94,12 @@ def test_a_stale_acl_shows_a_row_that_was_closed_since(world: World) -> None:
     assert "as k000000 for 'question 0'" in parts["the service"].sentence
     assert found.figures["access"]["forbidden"] > 0
     rows = [r for d in found.details for r in d.rows]
-    assert {"reader": "a reader of ops", "document": "k000000", "chunk": "any",
-            "what happened": "hidden"} in rows  # fmt: skip
+    assert {
+        "reader": "a reader of ops",
+        "document": "k000000",
+        "chunk": "any",
+        "what happened": "hidden",
+    } in rows
 
 
 class Unfiltered:

@@ -39,8 +39,9 @@ class World:
     purse: Purse = field(default_factory=lambda: Purse(Decimal(100), "USD"))
     slept: list[float] = field(default_factory=list)
 
-    def model(self, service: ChatService | str, key: str = KEY, timeout: float = 5.0,
-              **settings: Any) -> LanguageModelService:  # fmt: skip
+    def model(
+        self, service: ChatService | str, key: str = KEY, timeout: float = 5.0, **settings: Any
+    ) -> LanguageModelService:
         url = service if isinstance(service, str) else service.url
         return self.stack.enter_context(
             LanguageModelService(
@@ -69,10 +70,15 @@ def world() -> Iterator[World]:
 
 def golden(n: int, **more: Any) -> list[Prompt]:
     lines = [
-        {"id": f"p{i}", "prompt": f"Say it. => {i} ok", "class": "even" if i % 2 == 0 else "odd",
-         "grader": {"kind": "exact", "expected": f"{i} ok"}, **more}
+        {
+            "id": f"p{i}",
+            "prompt": f"Say it. => {i} ok",
+            "class": "even" if i % 2 == 0 else "odd",
+            "grader": {"kind": "exact", "expected": f"{i} ok"},
+            **more,
+        }
         for i in range(n)
-    ]  # fmt: skip
+    ]
     return read_prompts("test", [(str(i), line) for i, line in enumerate(lines)])
 
 
@@ -225,8 +231,9 @@ def test_a_limit_of_the_account_paces_the_questions(world: World) -> None:
 
 def test_a_model_against_itself_passes_and_against_a_worse_one_fails(world: World) -> None:
     prompts = golden(90)
-    same = world.compare(prompts).judge(AnswerObjectives(first_token=100, per_token=100),
-                                        errors_at_most=0.001, seed=7)  # fmt: skip
+    same = world.compare(prompts).judge(
+        AnswerObjectives(first_token=100, per_token=100), errors_at_most=0.001, seed=7
+    )
     assert same.judgement.verdict is Verdict.PASS, same.judgement.sentence
     world.candidate.answer = lambda text: last_words(text) if "3" not in text else "no idea"
     worse = world.compare(prompts).judge(AnswerObjectives(), errors_at_most=0.001, seed=7)
@@ -264,9 +271,11 @@ def test_the_spend_cap_ends_it_as_too_few(world: World) -> None:
     world.purse.cap = Decimal(0)
     prices = {"input_price_per_million": 1, "output_price_per_million": 1}
     compared = compare_models(
-        golden(40), world.model(world.baseline, **prices), world.model(world.candidate),
+        golden(40),
+        world.model(world.baseline, **prices),
+        world.model(world.candidate),
         refusals=(),
-    )  # fmt: skip
+    )
     judged = compared.judge(AnswerObjectives(), errors_at_most=0.001, seed=7)
     assert judged.judgement.verdict is Verdict.INCONCLUSIVE
     assert "The spend cap ended it" in judged.judgement.sentence
@@ -295,8 +304,9 @@ def test_a_grading_model_is_held_against_people_first(world: World) -> None:
         assert not deaf.calibration.usable
         assert deaf.calibration.ungraded == 40
         assert len(grader.asked) == 40  # grades that decide nothing are not paid for
-        judged = deaf.judge(AnswerObjectives(first_token=100, per_token=100),
-                            errors_at_most=0.001, seed=7)  # fmt: skip
+        judged = deaf.judge(
+            AnswerObjectives(first_token=100, per_token=100), errors_at_most=0.001, seed=7
+        )
         assert judged.judgement.verdict is Verdict.PASS
         assert "decide nothing" in judged.parts["grade by a model"].sentence
     alone = world.compare(prompts)
@@ -312,10 +322,22 @@ def test_the_shell_prints_tables_and_one_json_object(
     prompts.write_text("\n".join(json.dumps(line) for line in lines))
     monkeypatch.setenv("MODEL_KEY", KEY)
     command = [
-        "answers", "--prompts", str(prompts), "--model", MODEL, "--baseline", world.baseline.url,
-        "--baseline-key", "MODEL_KEY", "--candidate", world.candidate.url,
-        "--first-token", "100", "--per-token", "100",
-    ]  # fmt: skip
+        "answers",
+        "--prompts",
+        str(prompts),
+        "--model",
+        MODEL,
+        "--baseline",
+        world.baseline.url,
+        "--baseline-key",
+        "MODEL_KEY",
+        "--candidate",
+        world.candidate.url,
+        "--first-token",
+        "100",
+        "--per-token",
+        "100",
+    ]
 
     def run(*more: str) -> tuple[int, dict[str, Any], str]:
         monkeypatch.setattr(sys, "argv", [*command, *more])

@@ -68,9 +68,13 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("QAFILA_HOME", str(tmp_path))
     lines = [
-        {"id": f"p{i}", "prompt": f"Say it. => {i} ok", "grader": {"kind": "exact", "expected":
-         f"{i} ok"}} for i in range(80)
-    ]  # fmt: skip
+        {
+            "id": f"p{i}",
+            "prompt": f"Say it. => {i} ok",
+            "grader": {"kind": "exact", "expected": f"{i} ok"},
+        }
+        for i in range(80)
+    ]
     (tmp_path / "golden.jsonl").write_text("\n".join(json.dumps(one) for one in lines))
     return tmp_path
 
@@ -181,8 +185,9 @@ def test_what_is_not_there_is_refused(
 def test_the_section_in_a_file(tmp_path: Path) -> None:
     one = workload()
     assert {n for n, kind in blocks_of(one) if kind is LanguageModelConnection} == {
-        "old-model", "new-model",
-    }  # fmt: skip
+        "old-model",
+        "new-model",
+    }
     section = Inference.model_validate(one.model_dump()["inference"])
     assert section.prompts.kind == "file"
     file = tmp_path / "w.yaml"

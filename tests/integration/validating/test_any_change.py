@@ -22,9 +22,10 @@ CHANGES = {
     "acl": st.lists(st.sampled_from(["everyone", "staff", "editors", "hr"]), unique=True),
     "metadata": st.dictionaries(
         st.sampled_from(["page", "score", "language", "tags", "more"]),
-        st.none() | st.booleans() | st.integers(-5, 50) | TEXT, max_size=4,
+        st.none() | st.booleans() | st.integers(-5, 50) | TEXT,
+        max_size=4,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ def test_a_service_that_keeps_answers_is_reported_and_not_failed(demo: Demo) -> 
     found = quality(climb(demo, candidate=slow_when_new))
     caching = found.figures["quality"]["caching"]
     assert {system: told["cached"] for system, told in caching.items()} == {
-        "baseline": False, "candidate": True,
-    }  # fmt: skip
+        "baseline": False,
+        "candidate": True,
+    }
     assert "The candidate seems to keep its answers" in found.judgement.sentence
     assert found.judgement.verdict is not Verdict.ERROR

@@ -24,9 +24,12 @@ KEY = "op-0007"
 def filled(
     request: pytest.FixtureRequest, pg_server: postgres.Postgres, tmp_path_factory: Any
 ) -> Filled:
-    corpus: dict[str, Any] = {"window": {"chunking": WINDOW}, "halfvec": {
-        "target": {"kind": "pgvector", "block": "demo-target", "vector_type": "halfvec"}}
-    }.get(request.param, {})  # fmt: skip
+    corpus: dict[str, Any] = {
+        "window": {"chunking": WINDOW},
+        "halfvec": {
+            "target": {"kind": "pgvector", "block": "demo-target", "vector_type": "halfvec"}
+        },
+    }.get(request.param, {})
     folder: Path | None = None
     if request.param == "qdrant":
         folder = tmp_path_factory.mktemp("points")
@@ -97,8 +100,11 @@ def test_a_missing_a_stale_and_an_extra_document_are_named_with_their_shard(
         held = store.stored([KEY, "op-0150"])
     stale = [replace(c, digest=text_digest("x")) for c in held.chunks if c.source_key == KEY]
     extra = [replace(c, source_key="op-9999") for c in stale]
-    filled.put([KEY, "op-0150", "op-9999"], [*stale, *extra],
-               np.concatenate([held.vectors[: len(stale)]] * 2))  # fmt: skip
+    filled.put(
+        [KEY, "op-0150", "op-9999"],
+        [*stale, *extra],
+        np.concatenate([held.vectors[: len(stale)]] * 2),
+    )
     found = filled.find(compare_keys)
     filled.put([KEY, "op-0150", "op-9999"], held.chunks, held.vectors)
     told = {(r["document"], r["fault"], r["shard"]) for r in found.details[0].rows}
@@ -180,8 +186,21 @@ def test_the_servers_hash_as_we_do(pg_server: postgres.Postgres, target_url: str
     from qafila.stores.port import witnesses_of
     from tests.corpus import demo_workload
 
-    odd = ["", None, " ", "\n", "100 %", "%s", "é", "e\u0301", "😀", "\\x00", "a\r\nb", "\ufeff",
-           "\u3000 \u200b"]  # fmt: skip
+    odd = [
+        "",
+        None,
+        " ",
+        "\n",
+        "100 %",
+        "%s",
+        "é",
+        "e\u0301",
+        "😀",
+        "\\x00",
+        "a\r\nb",
+        "\ufeff",
+        "\u3000 \u200b",
+    ]
     workload = demo_workload()
     with psycopg.connect(target_url, autocommit=True) as connection:
         connection.execute(

@@ -53,8 +53,12 @@ def test_a_whole_index_passes_under_every_filter(world: World) -> None:
     found = measured(world, world.climb())
     assert found.judgement.verdict is Verdict.PASS, found.judgement.sentence
     assert list(found.parts) == [
-        "all rows", "readers of everyone", "readers of hr", "readers of ops", "kind = 'rare'"
-    ]  # fmt: skip
+        "all rows",
+        "readers of everyone",
+        "readers of hr",
+        "readers of ops",
+        "kind = 'rare'",
+    ]
     assert "0.1 %" in found.parts["kind = 'rare'"].sentence
     assert found.figures["recall_at_10"] >= 0.9
     low, high = found.figures["recall_ci"]
@@ -80,10 +84,12 @@ def test_a_lower_ef_search_fails_and_the_setting_that_reaches_is_named(world: Wo
     [
         (None, "has no HNSW index on embedding"),
         (f"{BY_COSINE} WHERE source_key < 'k000100'", "holds a part of the rows only"),
-        (" USING hnsw (embedding vector_l2_ops) WITH (m = 2, ef_construction = 4)",
-         "is built with vector_l2_ops"),
+        (
+            " USING hnsw (embedding vector_l2_ops) WITH (m = 2, ef_construction = 4)",
+            "is built with vector_l2_ops",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_index_that_does_not_serve_fails_though_nothing_is_missed(
     world: World, built: str | None, said: str
 ) -> None:

@@ -27,8 +27,9 @@ from tests.corpus import demo_workload
 
 pytestmark = pytest.mark.timing
 
-QUERIES = [JudgedQuery(str(n), f"list the {n} buckets of account {n}", {"x": 1.0})
-           for n in range(200)]  # fmt: skip
+QUERIES = [
+    JudgedQuery(str(n), f"list the {n} buckets of account {n}", {"x": 1.0}) for n in range(200)
+]
 QUICK = {"latency_rate": 50.0, "latency_seconds": 7.0}
 
 

@@ -71,8 +71,11 @@ def test_the_cost_of_the_demo_is_priced_and_a_dearer_machine_is_seen(demo: Demo)
     assert float(month["embedding of queries"]) == 0
     assert float(month["storage of vectors"]) > 0
     assert set(found.figures["cost_per_1000_queries"]) == {
-        "baseline", "vector_only", "candidate", "currency",
-    }  # fmt: skip
+        "baseline",
+        "vector_only",
+        "candidate",
+        "currency",
+    }
 
     ratio = found.figures["cost"]["ratio"]["ratio"]
     started.dearer = 1.3

@@ -28,8 +28,12 @@ def filled(
     if request.param == "qdrant":
         folder: Path = tmp_path_factory.mktemp("points")
         return new_filled(pg_server, folder)
-    kind = {"kind": "pgvector", "block": "demo-target", "full_text": "none",
-            "vector_type": "vector" if request.param == "pgvector" else "halfvec"}  # fmt: skip
+    kind = {
+        "kind": "pgvector",
+        "block": "demo-target",
+        "full_text": "none",
+        "vector_type": "vector" if request.param == "pgvector" else "halfvec",
+    }
     return new_filled(pg_server, target=kind)
 
 
@@ -111,8 +115,13 @@ def test_a_service_is_asked_for_the_sample_and_a_few_texts_twice(
     monkeypatch.setenv("QAFILA_SECRET_PROVIDER", SECRET)
     with serving(Provider()) as provider:
         endpoint = EmbeddingEndpoint(url=provider.url, api_key=SECRET)
-        embedder = {"kind": "openai", "block": "provider", "model": MODEL, "dimensions": 64,
-                    "price_per_million_tokens": 1}  # fmt: skip
+        embedder = {
+            "kind": "openai",
+            "block": "provider",
+            "model": MODEL,
+            "dimensions": 64,
+            "price_per_million_tokens": 1,
+        }
         filled = new_filled(pg_server, rows=60, provider=endpoint, embedder=embedder)
         provider.asked.clear()
         found = filled.assert_passes(compare_meaning, detect_share=0.2)

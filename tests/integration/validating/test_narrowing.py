@@ -52,8 +52,12 @@ def names(found: Sequence[Narrowed]) -> list[str]:
 def test_real_filters_come_first_and_every_selectivity_has_one() -> None:
     found, missing = filters_of(store(made_rows(ROWS)), 8, 7)
     assert names(found) == [
-        "all rows", "readers of everyone", "readers of hr", "readers of ops", "kind = 'rare'"
-    ]  # fmt: skip
+        "all rows",
+        "readers of everyone",
+        "readers of hr",
+        "readers of ops",
+        "kind = 'rare'",
+    ]
     assert [n.filter.rows for n in found] == [3000, 2670, 300, 30, 3]
     assert missing == []
 
@@ -62,8 +66,10 @@ def test_where_nobody_filters_parts_are_drawn() -> None:
     plain = [dataclasses.replace(c, acl=["everyone"], metadata={}) for c in made_rows(ROWS)]
     found, missing = filters_of(store(plain), 8, 7)
     assert names(found) == [
-        "all rows", "10 % of the rows, drawn at random", "1 % of the rows, drawn at random"
-    ]  # fmt: skip
+        "all rows",
+        "10 % of the rows, drawn at random",
+        "1 % of the rows, drawn at random",
+    ]
     assert [n.filter.kind for n in found] == ["all", "drawn", "drawn"]
     assert 200 <= found[1].filter.rows <= 400
     assert missing == ["0.1 % of the rows: of 3000 they are fewer than 10"]

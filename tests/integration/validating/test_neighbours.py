@@ -38,13 +38,21 @@ def old_index(kind: str = "vector", **vectors: Any) -> dict[str, Any]:
     model, revision = model_of(demo_workload().corpus.embedder)
     return {
         "source": {
-            "kind": "pgvector", "block": "demo-source", "table": "old", "acl": "acl",
+            "kind": "pgvector",
+            "block": "demo-source",
+            "table": "old",
+            "acl": "acl",
             "vectors": {"model": model, "revision": revision, **vectors},
         },
         "embedder": {"kind": "wordllama", "dimensions": DIMENSIONS},
-        "target": {"kind": "pgvector", "block": "demo-target", "full_text": "none",
-                   "index": "none", "vector_type": kind},
-    }  # fmt: skip
+        "target": {
+            "kind": "pgvector",
+            "block": "demo-target",
+            "full_text": "none",
+            "index": "none",
+            "vector_type": kind,
+        },
+    }
 
 
 def index_world(server: postgres.Postgres, kind: str, **vectors: Any) -> World:

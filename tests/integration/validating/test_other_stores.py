@@ -94,16 +94,26 @@ def test_a_column_is_narrowed_by_the_columns_beside_it(item: psycopg.Connection[
         cursor.executemany(
             "INSERT INTO item VALUES (%s, %s, %s, %s, %s, %s)",
             [
-                (c.source_key, c.text, list(c.acl), "50%" if n % 50 == 0 else "x", 2000 + n % 3,
-                 ["a", "b"] if n % 100 == 1 else [])
+                (
+                    c.source_key,
+                    c.text,
+                    list(c.acl),
+                    "50%" if n % 50 == 0 else "x",
+                    2000 + n % 3,
+                    ["a", "b"] if n % 100 == 1 else [],
+                )
                 for n, c in enumerate(chunks)
             ],
-        )  # fmt: skip
+        )
     store = ColumnStore(item, PLACE, TARGET, APP, patience=HASTY)
     fill(store, chunks, some_vectors(ROWS, seed=2))
     query = some_vectors(1, seed=9)[0]
-    for where, rows in ((Holds("kind", "50%"), 10), (Holds("labels", "b"), 6),
-                        (Holds("year", 2001), 200), (Holds("year", "2001"), 0)):  # fmt: skip
+    for where, rows in (
+        (Holds("kind", "50%"), 10),
+        (Holds("labels", "b"), 6),
+        (Holds("year", 2001), 200),
+        (Holds("year", "2001"), 0),
+    ):
         everyone = store.matching(["everyone", "hr", "ops"], where)
         assert everyone == (12 if where.value == "50%" else rows)
         for found in (

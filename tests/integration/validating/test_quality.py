@@ -63,10 +63,13 @@ def climb(
         return partial(SearchService, url) if spoil is None else partial(through, url, spoil)
 
     return Climb(
-        workload or started.workload, started.generation, started.options,
+        workload or started.workload,
+        started.generation,
+        started.options,
         list(started.queries) if queries is None else queries,
-        arm(demo.baseline_url, baseline), arm(demo.candidate_url, candidate),
-    )  # fmt: skip
+        arm(demo.baseline_url, baseline),
+        arm(demo.candidate_url, candidate),
+    )
 
 
 def quality(started: Climb) -> Finding:
@@ -114,8 +117,10 @@ def test_a_class_without_answers_is_a_fail_that_names_it(demo: Demo) -> None:
 
 def test_judged_documents_that_the_source_lacks_are_named(demo: Demo) -> None:
     queries = list(climb(demo).queries)
-    some = [replace(q, grades={**q.grades, f"gone-{n}": 1.0}) if n < 3 else q
-            for n, q in enumerate(queries)]  # fmt: skip
+    some = [
+        replace(q, grades={**q.grades, f"gone-{n}": 1.0}) if n < 3 else q
+        for n, q in enumerate(queries)
+    ]
     found = quality(climb(demo, [*some, JudgedQuery("zz", "nobody knows", {})]))
     assert "3 of" in found.judgement.sentence
     assert "gone-0" in found.judgement.sentence
@@ -140,9 +145,12 @@ def test_queries_of_nobody_are_made_from_the_corpus_and_say_so(demo: Demo) -> No
     unjudged = Workload.model_validate(
         {**demo.workload.model_dump(), "queries": {"judged": {"kind": "generated", "queries": 60}}}
     )
-    assert Workload.model_validate(
-        {k: v for k, v in demo.workload.model_dump().items() if k != "queries"}
-    ).judged_table is None  # fmt: skip
+    assert (
+        Workload.model_validate(
+            {k: v for k, v in demo.workload.model_dump().items() if k != "queries"}
+        ).judged_table
+        is None
+    )
     with open_ledger() as ledger:
         queries = read_queries(ledger, unjudged, None, 7)
         assert queries == read_queries(ledger, unjudged, None, 7)

@@ -54,9 +54,11 @@ def rehearsing(filled: Filled) -> Iterator[subprocess.Popen[str]]:
     """A process whose copy stands; it is killed at the end at the latest."""
     with subprocess.Popen(
         [sys.executable, "-c", REHEARSING, filled.workload.name],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "QAFILA_LEDGER_URL": filled.ledger_url},
-    ) as child:  # fmt: skip
+    ) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline() == "stands\n"

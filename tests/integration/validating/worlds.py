@@ -146,10 +146,19 @@ def made_rows(rows: int) -> list[Chunk]:
     """Return the chunks that the source's rows become."""
     texts = [f"title {n}\nbody {n}" for n in range(rows)]
     return [
-        Chunk(f"k{n:06}", 0, 0, len(t), f"title {n}", t, text_digest(t), readers_of(n),
-              {"kind": "rare" if n % 1000 == 5 else "common"})
+        Chunk(
+            f"k{n:06}",
+            0,
+            0,
+            len(t),
+            f"title {n}",
+            t,
+            text_digest(t),
+            readers_of(n),
+            {"kind": "rare" if n % 1000 == 5 else "common"},
+        )
         for n, t in enumerate(texts)
-    ]  # fmt: skip
+    ]
 
 
 def fill(store: VectorStore, chunks: Sequence[Chunk], vectors: Vectors) -> None:
