@@ -180,7 +180,8 @@ def test_another_kind_is_refused_before_anybody_is_asked(monkeypatch: pytest.Mon
 
 PROGRAM = f"""
 import sys
-from tasks import edges, opening
+from qafila import endpoints
+from qafila.routers import lookup
 from qafila.ledger.connections import Recorded, secret_of
 print(secret_of(Recorded("shop", "qafila-postgres", {{"url": {URL!r}}}, True)))
 print(sorted(name for name in sys.modules if name.split(".")[0] in ("prefect", "blocks")))

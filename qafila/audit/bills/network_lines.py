@@ -1,4 +1,4 @@
-"""Read the network ledger of a bill: classified by the database, added up in the core."""
+"""Read the network ledger of a bill: classified by the database, added up in ``network_cost``."""
 
 from __future__ import annotations
 
