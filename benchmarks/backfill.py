@@ -297,17 +297,17 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
 
 def flow_part(given: argparse.Namespace) -> None:
     """Run the flow in this process and time our steps in it; print what it took."""
-    from flows import embedding_backfill as runbook
     from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
     from tasks import backfill
+    from tasks import embedding_backfill as steps
 
     spans: list[tuple[str, float, float]] = []
     for room, name in (
-        (runbook, "find_generation"),
+        (steps, "find_generation"),
         (backfill, "plan_load"),
         (backfill, "apply_plan"),
         (backfill, "start_capture"),
-        (runbook, "begin"),
+        (steps, "begin"),
         (backfill, "load_in_process"),
         (backfill, "build_index"),
         (backfill, "compare"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from pydantic import Field
@@ -16,15 +15,12 @@ from flows.inventory_audit import AuditRequest, inventory_audit
 from flows.preflight import Preflight, preflight
 from flows.rollback_drill import RollbackDrill, rollback_drill
 from flows.target_architecture import Architecture, target_architecture
-from qafila.backfill.generations import open_for
 from qafila.errors import Refused
-from qafila.ledger.evidence import evidence_of
-from qafila.ledger.ledger import Generation, newest_generation, open_ledger, read_workload
+from qafila.ledger.ledger import Generation, newest_generation, open_ledger
 from qafila.ledger.preflight_record import latest_preflight
-from qafila.text.foreign_text import markdown_row
 from qafila.workload.parameters import ForWorkload
 from qafila.workload.phases import Phase, next_step
-from tasks.artifact_tables import show_markdown
+from tasks.migrate_workload import open_generation, summarise
 from tasks.runs import operator_told
 
 # Phases that only read, or that last seconds. The load and the canary run alone: each may be
@@ -74,14 +70,6 @@ def migrate_workload(request: MigrateWorkload) -> dict[str, Any]:
             run_step(step, request)
             done.append(step)
         return summarise(generation, done)
-
-
-@task(task_run_name="open generation of {name}", cache_policy=NO_CACHE)
-def open_generation(name: str) -> Generation:
-    """Return the generation in migration, or open the next one."""
-    with open_ledger() as ledger:
-        workload, _ = read_workload(ledger, name)
-        return open_for(ledger, workload)
 
 
 def find_step(generation: Generation) -> str | None:
@@ -139,28 +127,3 @@ def run_on_pool(step: str, request: MigrateWorkload) -> None:
             kept="everything that the phases before it did; traffic is where the router has it.",
             remedy=f"qafila status {request.workload}",
         )
-
-
-@task(task_run_name="summarise {generation.workload}", cache_policy=NO_CACHE)
-def summarise(generation: Generation, done: list[str]) -> dict[str, Any]:
-    """Write one page on what happened, from evidence."""
-    with open_ledger() as ledger:
-        rows = evidence_of(ledger, generation.workload, generation=generation.number)
-        now = newest_generation(ledger, generation.workload)
-    phase = now.phase if now else "unknown"
-    lines = "\n".join(
-        markdown_row((f"{r.recorded_at:%H:%M:%S}", r.kind, r.verdict or "", r.sentence))
-        for r in reversed(rows)
-    )
-    show_markdown(
-        key="migration",
-        markdown=f"# {generation.workload} g{generation.number}: {phase}\n\n"
-        f"| when (UTC) | what | verdict | sentence |\n|---|---|---|---|\n{lines}\n\n"
-        f"One word brings it back: `qafila rollback {generation.workload}`",
-    )
-    return {
-        "workload": generation.workload,
-        "generation": generation.number,
-        "phase": phase,
-        "ran": done,
-    }

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow, get_run_logger, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from pydantic import BaseModel, ConfigDict, Field
 
-from qafila.rollback.rollback import RolledBack
-from qafila.rollback.watchdog import LEDGER_DOWN_SECONDS, watch
-from tasks.artifact_tables import show_table
+from qafila.rollback.watchdog import LEDGER_DOWN_SECONDS
 from tasks.runs import operator_told
+from tasks.watchdog import look
 
 
 class Watchdog(BaseModel):
@@ -41,27 +39,3 @@ def watchdog(request: Watchdog) -> dict[str, Any]:
     with operator_told():
         done = look(request.seconds, request.ledger_down_seconds)
         return {"taken_back": [one.body() for one in done]}
-
-
-@task(task_run_name="watch the leases for {seconds} s", cache_policy=NO_CACHE)
-def look(seconds: float, ledger_down_seconds: float) -> list[RolledBack]:
-    """Watch, and show what was taken back."""
-    log = get_run_logger()
-    done = watch(
-        lambda line: log.info("%s", line), seconds=seconds, ledger_down_s=ledger_down_seconds
-    )
-    if done:
-        show_table(
-            key="taken-back",
-            rows=[
-                {
-                    "workload": one.workload,
-                    "verdict": one.verdict.value,
-                    "why": one.why,
-                    "what": one.sentence,
-                }
-                for one in done
-            ],
-            description="What the watchdog gave back to its baseline.",
-        )
-    return done

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import approval as form
 from qafila.errors import Refused
 from qafila.ledger import approvals
 from qafila.ledger.approvals import Question
 from qafila.ledger.evidence import check_chain, evidence_of
 from qafila.ledger.ledger import Connection, apply_workload
+from tasks import approval as form
 from tasks.asking import ask_person
 from tests.integration.applied import apply_demo
 
@@ -113,7 +113,7 @@ def test_the_form_keeps_an_answer_once_and_says_what_does_not_count(
     assert form.write_answer.fn("q", filled).still_needed == 1
     assert form.write_answer.fn("q", filled).still_needed == 1  # the run starts from its top
     assert len(said) == 1
-    shown = form._shown(approvals.read_approval(ledger, "q"))
+    shown = form.shown(approvals.read_approval(ledger, "q"))
     assert shown.startswith("go on?")
     assert "approved by Badr; asked for by Amal" in shown
     assert form.Answer.model_fields["decision"].default == "reject"

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-import flows.embedding_backfill as flow
+import tasks.embedding_backfill as steps
 from qafila.backfill import patience
 from qafila.backfill.plan import Comparison
 from qafila.errors import VerificationFailed
@@ -32,8 +32,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         if len(count) == 1:
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(flow, "open_ledger", breaks_at_its_end)
-    monkeypatch.setattr(flow, "show_markdown", lambda *_, **__: None)
+    monkeypatch.setattr(steps, "open_ledger", breaks_at_its_end)
+    monkeypatch.setattr(steps, "show_markdown", lambda *_, **__: None)
     monkeypatch.setattr(lasting, "get_run_logger", lambda: SimpleNamespace(warning=lambda *_: None))
     monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.001)
     return count
@@ -42,11 +42,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_an_attempt_is_noted_once_and_the_next_one_too(
     ledger: psycopg.Connection, generation: Generation, opened: list[int]
 ) -> None:
-    now = flow.begin.fn(generation)
+    now = steps.begin.fn(generation)
     assert len(opened) == 2
     assert now.phase == "backfilling"
     assert len(evidence_of(ledger, generation.workload, "backfill-attempt")) == 1
-    flow.begin.fn(now)
+    steps.begin.fn(now)
     assert len(evidence_of(ledger, generation.workload, "backfill-attempt")) == 2
     assert check_chain(ledger).intact
 
@@ -57,7 +57,7 @@ def test_a_verdict_is_written_once(
     differs = Comparison(10, 9, 9, 1, 0, 0, 0, 0, ("missing op-1",))
     for times in (1, 2):
         with pytest.raises(VerificationFailed):
-            flow.accept.fn(generation, differs, 10, 1.0, 0.0)
+            steps.accept.fn(generation, differs, 10, 1.0, 0.0)
         assert len(evidence_of(ledger, generation.workload, "backfill")) == times
     assert len(opened) == 3
     assert check_chain(ledger).intact

@@ -10,12 +10,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 
-from flows.live_sync import LiveSync, live_sync, share_applied
+from flows.live_sync import LiveSync, live_sync
 from qafila.live_sync.apply import Applied, Applier
 from qafila.live_sync.drain import drain
 from qafila.live_sync.feeder import Fed, feed_all, follow
 from qafila.live_sync.outbox_reader import Lag
 from qafila.stack import postgres
+from tasks.live_sync import share_applied
 from tests.live import Live, followed
 
 

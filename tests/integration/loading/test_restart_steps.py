@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-import flows.embedding_backfill as flow
 import qafila.backfill.verify as verifying
+import tasks.embedding_backfill as steps
 from blocks import QdrantServer
 from qafila.backfill import patience
 from qafila.backfill.patience import MOST_OUTAGES, is_away, outlast
@@ -74,7 +74,7 @@ def told(monkeypatch: Patch) -> list[str]:
     [
         (backfill, "shard_rows"),  # planning: source and target are open
         (backfill, "sample_apart"),  # planning: a process of its own finds nobody
-        (flow, "record_evidence"),  # the first attempt is noted
+        (steps, "record_evidence"),  # the first attempt is noted
         (verifying, "compare_whole"),  # comparing: source and target are open
     ],
     ids=["planning", "sampling", "beginning", "comparing"],

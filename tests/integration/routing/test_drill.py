@@ -8,13 +8,14 @@ import psycopg
 import pytest
 import yaml
 
-from flows.rollback_drill import RollbackDrill, find_way
+from flows.rollback_drill import RollbackDrill
 from qafila.errors import Refused, Unavailable
 from qafila.ledger.ledger import newest_generation
 from qafila.rollout import drill as drilling
 from qafila.rollout.drill import way_of
 from qafila.workload.model import Workload
 from qafila.workload.verdict import Verdict
+from tasks.rollback_drill import find_way
 from tests.edges import Edge
 
 
