@@ -357,7 +357,7 @@ def test_a_second_process_is_told_that_local_mode_takes_one(tmp_path: Any) -> No
 
 HOLDER = """
 import sys
-from qafila.connections import connect_qdrant
+from qafila.connections.qdrant import connect_qdrant
 client = connect_qdrant(path=sys.argv[1])
 print("open", flush=True)
 sys.stdin.read()

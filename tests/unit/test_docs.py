@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,3 +117,12 @@ def test_a_test_that_a_page_names_exists(page: Path) -> None:
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", page.read_text(encoding="utf-8")))
     sources = "".join(f.read_text() for f in (ROOT / "tests").rglob("test_*.py"))
     assert {name for name in named if f"def {name}(" not in sources} == set()
+
+
+IMPORTED = re.compile(r"^from ((?:qafila|tasks|flows|blocks)[\w.]*) import (\w+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=place)
+def test_what_a_page_imports_exists(page: Path) -> None:
+    for module, name in IMPORTED.findall(page.read_text(encoding="utf-8")):
+        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"
