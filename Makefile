@@ -43,12 +43,12 @@ demo: $(VENV)/run.stamp
 # three files, which are one story on one stack.
 REPORT  := -r fE
 WORKERS ?= $(shell $(BIN)/python -c 'import os; print(min(6, (os.cpu_count() or 1) + 1))')
-ROUTING := $(addprefix tests/integration/routing/test_,rollout_bundle.py canary_cloud.py \
-  rollback.py rollback_live_sync.py rollback_without_ledger.py rollback_column.py drill.py \
-  rollout_flows.py bad_candidates.py)
-WAITING := $(addprefix tests/,acceptance/test_chaos.py acceptance/test_inference_rollout.py \
-  integration/routing/test_canary.py) $(ROUTING) \
-  $(addprefix tests/integration/,loading/test_engine.py test_column_layout.py)
+ROLLOUT := $(addprefix tests/integration/rollout/test_,canary.py rollout_bundle.py canary_cloud.py)
+ROLLBACK := $(addprefix tests/integration/rollback/test_rollback,.py _live_sync.py \
+  _without_ledger.py _column.py)
+TRIALS  := $(addprefix tests/integration/rollout/test_,drill.py rollout_flows.py bad_candidates.py)
+WAITING := $(addprefix tests/acceptance/test_,chaos.py inference_rollout.py) $(ROLLOUT) $(ROLLBACK) \
+  $(TRIALS) $(addprefix tests/integration/,backfill/test_engine.py stores/test_column_layout.py)
 ALONE   := $(addprefix tests/acceptance/test_,crossing.py bad_candidates.py down.py)
 SHARED  := tests/acceptance tests/integration tests/contract tests/unit \
   $(addprefix --ignore=,$(WAITING) $(ALONE))

@@ -315,7 +315,7 @@ def _engines() -> dict[str, Callable[[], Any]]:
 
 @contextmanager
 def _edge() -> Iterator[Any]:
-    from tests.qdrant_edge import EdgeClient
+    from tests.support.qdrant_edge import EdgeClient
 
     with closing(EdgeClient()) as client:
         yield client

@@ -28,8 +28,8 @@ from qafila.embedders.governor import Governor, Purse
 from qafila.embedders.limit_arithmetic import Limits
 from qafila.embedders.openai_compatible import OpenAIEmbedder
 from qafila.workload.corpus import OpenAIEmbedder as Settings
-from tests.edges import free_port
-from tests.embedding_provider import KEY, MODEL
+from tests.support.edges import free_port
+from tests.support.embedding_provider import KEY, MODEL
 
 WINDOW_SECONDS = 60.0
 _WARM_SECONDS = 3.0  # until the ratio of tokens is learned
@@ -112,7 +112,7 @@ def _measure(
                 "-W",
                 "ignore",
                 "-m",
-                "tests.embedding_provider",
+                "tests.support.embedding_provider",
                 "--port",
                 str(port),
                 "--kind",

@@ -37,11 +37,11 @@ AREAS = {
             ("qafila/sql/ledger/0010_evidence_guard.sql", None),
         ),
         (
-            "tests/unit/test_evidence.py",
-            "tests/integration/test_evidence_rows.py",
-            "tests/integration/test_ledger.py",
-            "tests/integration/test_counted_by_evidence.py",
-            "tests/integration/test_evidence_chain.py",
+            "tests/unit/ledger/test_evidence.py",
+            "tests/integration/ledger/test_evidence_rows.py",
+            "tests/integration/ledger/test_ledger.py",
+            "tests/integration/ledger/test_counted_by_evidence.py",
+            "tests/integration/ledger/test_evidence_chain.py",
         ),
     ),
     "leases": Area(
@@ -60,9 +60,9 @@ AREAS = {
             ),
         ),
         (
-            "tests/unit/test_lease.py",
-            "tests/integration/test_leases_and_claims.py",
-            "tests/integration/test_leases.py",
+            "tests/unit/ledger/test_lease.py",
+            "tests/integration/backfill/test_leases_and_claims.py",
+            "tests/integration/ledger/test_leases.py",
         ),
     ),
     "claims": Area(
@@ -84,9 +84,9 @@ AREAS = {
             ),
         ),
         (
-            "tests/integration/test_claim_rows.py",
-            "tests/integration/test_leases_and_claims.py",
-            "tests/integration/loading/test_claims_machine.py",
+            "tests/integration/backfill/test_claim_rows.py",
+            "tests/integration/backfill/test_leases_and_claims.py",
+            "tests/integration/backfill/test_claims_machine.py",
         ),
     ),
     "rollback": Area(
@@ -96,8 +96,8 @@ AREAS = {
             (_CANARY, ("generations_on_the_road", "returned_to")),
         ),
         (
-            "tests/unit/test_descent.py",
-            "tests/integration/test_way_back_rows.py",
+            "tests/unit/rollback/test_descent.py",
+            "tests/integration/rollback/test_way_back_rows.py",
         ),
     ),
     "judge": Area(
@@ -117,17 +117,19 @@ AREAS = {
             )
         ),
         (),
-        tuple(
-            f"tests/unit/test_{name}.py"
-            for name in (
-                "analysis",
-                "analysis_e_values",
-                "analysis_tenants",
-                "analysis_planning",
-                "judgements",
-                "judge_thresholds",
-                "analysis_naming",
-            )
+        (
+            *(
+                f"tests/unit/rollout/judge/test_{name}.py"
+                for name in (
+                    "analysis",
+                    "analysis_e_values",
+                    "analysis_tenants",
+                    "analysis_planning",
+                )
+            ),
+            "tests/unit/validation/test_judgements.py",
+            "tests/unit/rollout/judge/test_judge_thresholds.py",
+            "tests/unit/rollout/judge/test_analysis_naming.py",
         ),
     ),
 }

@@ -38,7 +38,7 @@ from qafila.stores.pointer_row import set_trial
 from qafila.validation.judged import both_measured, measure_arm, ndcg_scores
 from qafila.validation.questions import CHALLENGERS, SYSTEMS, ask_all, read_judged_queries
 from qafila.validation.search_service import SearchService
-from tests.demo_services import Demo, running_demo
+from tests.support.demo_services import Demo, running_demo
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ from qafila.validation.rehearsal.record import trial_rows
 from qafila.validation.rehearsal.rehearsal import rehearse
 from qafila.validation.suite import begin_climb
 from qafila.workload.verdict import Verdict
-from tests.demo_services import Demo, ledger_of, running_demo
+from tests.support.demo_services import Demo, ledger_of, running_demo
 
 ALPHA = 0.05  # of a whole climb: what the ladder states
 

@@ -7,7 +7,7 @@ certificate holds for the others.
 The whole demo is played for each of its ways to break a candidate: faults asked for over HTTP, the
 tenant who is looked for in the users' log, the process that is killed. Candidates that are slow or
 empty differ from the one with errors in what the same request asks for: the same services and the
-same faults are judged by tests/integration/routing/test_bad_candidates.py, in seconds.
+same faults are judged by tests/integration/rollout/test_bad_candidates.py, in seconds.
 """
 
 from __future__ import annotations

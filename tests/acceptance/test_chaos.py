@@ -11,7 +11,7 @@ from benchmarks.chaos_scenarios import SCENARIOS
 from benchmarks.chaos_world import World, chaos_world
 
 # Killing the controller elsewhere is the same with another weight; slow and empty candidates are in
-# tests/integration/routing, the one that is wrong for one tenant is a whole demo in
+# tests/integration/rollout, the one that is wrong for one tenant is a whole demo in
 # test_bad_candidates.py. `qafila bench chaos` plays them all.
 LEFT_TO_THE_BENCHMARK = {
     *(f"controller killed: {stage}" for stage in ("A/A", "shadow", "5 %", "25 %", "50 %", "bake")),

@@ -27,8 +27,8 @@ from qafila.workload.fingerprint import rows_digest, text_digest
 from qafila.workload.model import Workload
 from qafila.workload.phases import Event
 from tasks import backfill
-from tests.corpus import demo_workload
-from tests.qdrant_ways import SERVER, delete_collections, engine_behind_rest, own_workload
+from tests.support.corpus import demo_workload
+from tests.support.qdrant_ways import SERVER, delete_collections, engine_behind_rest, own_workload
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
 EMPTY = {"cranfield": 2, "piaf-fr": 0}  # documents without a word, set aside with that reason

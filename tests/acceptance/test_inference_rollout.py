@@ -36,9 +36,9 @@ from qafila.workload.model import Workload
 from qafila.workload.phases import Phase
 from qafila.workload.verdict import Verdict
 from tests.acceptance.crossing import wait_for as wait_until
-from tests.demo_services import Demo, ledger_of, running_demo, wait_for
-from tests.edges import Edge, free_port, running_edge
-from tests.routes import install_routes
+from tests.support.demo_services import Demo, ledger_of, running_demo, wait_for
+from tests.support.edges import Edge, free_port, running_edge
+from tests.support.routes import install_routes
 
 pytestmark = pytest.mark.slow
 

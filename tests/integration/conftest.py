@@ -10,7 +10,7 @@ import pytest
 
 from qafila.stack import postgres
 from qafila.stores.pointer_row import set_trial
-from tests.demo_services import Demo, ledger_of, running_demo
+from tests.support.demo_services import Demo, ledger_of, running_demo
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ from qafila.audit.traffic.flow_parquet import opened_parquet
 from qafila.errors import BadInput
 from qafila.locked_duckdb import link_into, locked_duckdb
 from qafila.report.audit_export import RECORD, export_audit
-from tests.unit.bill_files import HEAD
-from tests.unit.test_audit_export import named
+from tests.support.bill_files import HEAD
+from tests.unit.audit.test_audit_export import named
 
 ROOT = Path(__file__).parents[2]
 RIGHT, DECOY = Decimal(3), Decimal(1000)

@@ -63,7 +63,7 @@ from qafila.text.blanks import is_blank
 from qafila.validation import language
 from qafila.workload.corpus import Chunking
 from qafila.workload_file import check_file
-from tests.hostile_input import HOSTILE, MEBIBYTE, assert_linear, seconds
+from tests.support.hostile_input import HOSTILE, MEBIBYTE, assert_linear, seconds
 
 
 def b(text: str) -> bytes:

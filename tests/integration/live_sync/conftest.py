@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from qafila.stack import postgres
-from tests.live import Live, followed
+from tests.support.live import Live, followed
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from qafila.live_sync.feeds import forget_feed
 from qafila.live_sync.lifecycle import ensure_capture, plan_capture, remove_capture
 from qafila.stack import postgres
 from qafila.stores.brief_lock import Patience
-from tests.corpus import demo_workload, make_source, ready_generation
-from tests.live import Live
+from tests.support.corpus import demo_workload, make_source, ready_generation
+from tests.support.live import Live
 
 CATALOGS = {
     "schemas": "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_(temp|toast)' ORDER BY 1",

@@ -21,8 +21,8 @@ from qafila.live_sync.outbox import Position
 from qafila.live_sync.outbox_reader import Outbox
 from qafila.live_sync.status import read_live_sync
 from qafila.live_sync.verify import verify_live
-from tests.corpus import demo_workload, ready_generation
-from tests.live import Live, assert_in_step, put
+from tests.support.corpus import demo_workload, ready_generation
+from tests.support.live import Live, assert_in_step, put
 
 OUTBOX = "qafila_outbox_aws_docs_search.outbox"
 

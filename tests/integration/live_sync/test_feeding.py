@@ -23,9 +23,9 @@ from qafila.live_sync.verify import verify_live
 from qafila.stores.port import SyncMark
 from qafila.workload.corpus import WordLlamaEmbedder
 from qafila.workload.phases import Event
-from tests.corpus import demo_workload
-from tests.live import ROWS, SHARD_ROWS, Live, assert_in_step, put
-from tests.planning import plan_here
+from tests.support.corpus import demo_workload
+from tests.support.live import ROWS, SHARD_ROWS, Live, assert_in_step, put
+from tests.support.planning import plan_here
 
 OUTBOX = "qafila_outbox_aws_docs_search.outbox"
 

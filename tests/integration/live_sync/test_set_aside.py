@@ -12,7 +12,7 @@ from qafila.live_sync.drain import drain
 from qafila.live_sync.verify import verify_live
 from qafila.stores.pgvector.store import PgvectorStore
 from qafila.stores.port import Chunk, SyncMark
-from tests.live import Live, assert_in_step, put
+from tests.support.live import Live, assert_in_step, put
 
 
 def test_a_rejected_text_is_set_aside_and_its_former_text_is_not_served(

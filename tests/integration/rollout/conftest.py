@@ -1,0 +1,5 @@
+"""The edge, the workload behind it and its users, for tests of a rollout."""
+
+from tests.support.routed_workload import edge, traffic, workload
+
+__all__ = ["edge", "traffic", "workload"]
