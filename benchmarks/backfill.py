@@ -298,19 +298,20 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
 def flow_part(given: argparse.Namespace) -> None:
     """Run the flow in this process and time our steps in it; print what it took."""
     from flows.embedding_backfill import EmbeddingBackfill, embedding_backfill
-    from tasks import backfill
+    from tasks import backfill_workers
     from tasks import embedding_backfill as steps
 
     spans: list[tuple[str, float, float]] = []
     for room, name in (
         (steps, "find_generation"),
-        (backfill, "plan_load"),
-        (backfill, "apply_plan"),
-        (backfill, "start_capture"),
+        (steps, "check_source_and_target"),
+        (steps, "plan_load"),
+        (steps, "apply_plan"),
+        (steps, "start_capture"),
         (steps, "begin"),
-        (backfill, "load_in_process"),
-        (backfill, "build_index"),
-        (backfill, "compare"),
+        (backfill_workers, "load_in_process"),
+        (steps, "build_index"),
+        (steps, "compare"),
     ):
         step = getattr(room, name)
         step.fn = _timed(name, step.fn, spans)

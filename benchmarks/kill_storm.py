@@ -34,7 +34,9 @@ from benchmarks.machine import NotMeasured, show
 from benchmarks.setting import Setting, fill_source, ready, setting
 from benchmarks.storm_victims import AWAY, at_work, most_redone, start
 from benchmarks.storm_world import Application, compare
+from qafila.backfill.attempt import build_index
 from qafila.backfill.claims import left_to_load, let_go_of_the_dead, list_shards
+from qafila.backfill.load_plan import apply_plan, plan_load
 from qafila.backfill.worker import Assignment
 from qafila.endpoints import reach_of
 from qafila.errors import QafilaError
@@ -42,7 +44,6 @@ from qafila.ledger.ledger import Generation
 from qafila.live_sync.drain import drain
 from qafila.live_sync.lifecycle import ensure_capture
 from qafila.workload.model import Workload
-from tasks import backfill
 
 ROLES = ("load", "index", "feed", "compare")
 
@@ -119,8 +120,8 @@ class Storm:
         self.log.touch()
         with self.here.ledger() as ledger:
             ensure_capture(ledger, self.workload, self.generation)
-        plan = backfill.plan_load.fn(self.workload.name, self.generation, 1000, 2)
-        backfill.apply_plan.fn(self.generation, *plan)
+            plan = plan_load(ledger, self.generation, 1000, 2)
+            apply_plan(ledger, self.generation, *plan)
         # the key that live sync replaces by; the flow builds it with the index, after the load
 
     def rage(self, kills: Mapping[str, int], stops: int, rows: int) -> None:
@@ -239,7 +240,8 @@ class Storm:
     def _build_index(self) -> None:
         for _ in range(50):
             try:
-                backfill.build_index.fn(self.generation)
+                with self.here.ledger() as ledger:
+                    build_index(ledger, self.generation)
             except (*AWAY, QafilaError):
                 time.sleep(0.2)
             else:

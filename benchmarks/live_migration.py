@@ -21,8 +21,10 @@ from pgvector.psycopg import register_vector
 from benchmarks.live_application import Layout
 from benchmarks.machine import NotMeasured
 from benchmarks.setting import Setting, ready
+from qafila.backfill.attempt import build_index
 from qafila.backfill.control import ask_of_load, holding
 from qafila.backfill.load import chunks_of
+from qafila.backfill.load_plan import apply_plan, plan_load
 from qafila.backfill.patience import PatientLedger
 from qafila.backfill.supervisor import run_worker
 from qafila.backfill.verify import verify_generation
@@ -43,7 +45,6 @@ from qafila.workload.corpus import WordLlamaEmbedder
 from qafila.workload.fingerprint import text_digest
 from qafila.workload.model import Workload
 from qafila.workload.phases import Event
-from tasks import backfill
 
 OLD = WordLlamaEmbedder(kind="wordllama", dimensions=64)
 NEW = WordLlamaEmbedder(kind="wordllama", dimensions=256)
@@ -229,8 +230,8 @@ class Moving:
     def load(self, speed: float) -> None:
         """Plan, freeze and load, by one worker process at a share of its full speed."""
         generation = self._stage.generation
-        plan, ranges, shape = backfill.plan_load.fn(generation.workload, generation, 10_000, 1)
-        backfill.apply_plan.fn(generation, plan, ranges, shape)
+        plan = plan_load(self._ledger, generation, 10_000, 1)
+        apply_plan(self._ledger, generation, *plan)
         assignment = Assignment(generation.workload, generation.number, BATCH_ROWS, led=False)
         with (
             PatientLedger(generation.workload) as ledger,
@@ -240,7 +241,7 @@ class Moving:
             run_worker(assignment, reach_of(self._ledger, self._stage.workload), note=_worker_died)
 
     def build_index(self) -> None:
-        backfill.build_index.fn(self._stage.generation)
+        build_index(self._ledger, self._stage.generation)
 
     def follow(self, stop: threading.Event) -> None:
         """Feed every generation that is alive until ``stop`` is set, as the flow live-sync does."""

@@ -152,8 +152,8 @@ def again_and_again(work: Callable[[Any, Any, Any], object], *, pause_seconds: f
 
 def index(ledger: Any, workload: Any, generation: Any) -> None:
     """Drop the index for vectors where there is one, and build it as a flow does."""
+    from qafila.backfill.attempt import build_index
     from qafila.stores.port import Place
-    from tasks import backfill
 
     place = Place(generation.workload, generation.number, generation.fingerprint, 256)
     with psycopg.connect(os.environ["QAFILA_STORM_TARGET"], autocommit=True) as target:
@@ -165,7 +165,7 @@ def index(ledger: Any, workload: Any, generation: Any) -> None:
         ).fetchall()
         for (name,) in names:
             target.execute(f"DROP INDEX {name}")
-    backfill.build_index.fn(generation)
+    build_index(ledger, generation)
 
 
 def compare(ledger: Any, workload: Any, generation: Any) -> None:

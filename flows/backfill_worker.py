@@ -9,9 +9,8 @@ from pydantic import Field
 
 from qafila.backfill.worker import Assignment
 from qafila.workload.parameters import ForWorkload
-from tasks.backfill import load_here
+from tasks.backfill_workers import HIGHEST_NUMBER, load_here, number_of_worker
 from tasks.runs import about_generation, current_run_id, operator_told
-from tasks.workforce import HIGHEST_NUMBER, number_of_worker
 
 
 class BackfillWorker(ForWorkload):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
+from uuid import uuid4
 
 from prefect import flow, get_run_logger
 from pydantic import Field
@@ -12,17 +13,24 @@ from qafila.backfill.plan import money
 from qafila.errors import Refused
 from qafila.workload.parameters import ForWorkload
 from qafila.workload.phases import Phase
-from tasks import backfill
+from tasks.backfill_workers import Engine
 from tasks.embedding_backfill import (
     MOST_WORKERS,
     accept,
+    apply_plan,
     begin,
+    build_index,
+    check_source_and_target,
+    compare,
+    empty_generation,
     find_generation,
     load_shards,
+    plan_load,
+    replay,
     show_plan,
+    start_capture,
 )
 from tasks.runs import about_generation, operator_told
-from tasks.workforce import Engine
 
 
 class EmbeddingBackfill(ForWorkload):
@@ -71,15 +79,16 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
     """Fills the next generation of the index: plan, load, index, compare.
 
     You see the plan, then a task a worker and a line a shard, then the comparison of every row.
+    While a server is away, for up to two minutes, the step that needs it awaits its retry.
     Only the target is changed, in a table that nobody reads yet. The command "load" pauses it,
     slows it down or stops it. Killed or cancelled at any moment, start it again: it goes on at its
     checkpoints, and no row is there twice. To undo, drop the generation.
     """
+    this_attempt = str(uuid4())  # the same in each retry of a step, so evidence is written once
     with operator_told():
         generation = find_generation(request.workload, request.dry_run, request.reload)
-        plan, ranges, shape = backfill.plan_load(
-            request.workload, generation, request.rows_per_shard, request.workers
-        )
+        check_source_and_target(generation)
+        plan, ranges, shape = plan_load(generation, request.rows_per_shard, request.workers)
         show_plan(generation, plan)
         if request.dry_run:
             return {"dry_run": True, **asdict(plan)}
@@ -91,16 +100,16 @@ def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
                 remedy="raise budget.spend_cap in the workload file, then: qafila apply FILE",
             )
         if request.reload:
-            generation = backfill.empty_generation(generation, plan, ranges, shape)
-        backfill.start_capture(generation, request.reload)
+            generation = empty_generation(generation, plan, ranges, shape)
+        start_capture(generation, request.reload)
         if generation.phase != Phase.BACKFILLED:
-            backfill.apply_plan(generation, plan, ranges, shape)
-            generation = begin(generation)
+            apply_plan(generation, plan, ranges, shape)
+            generation = begin(generation, this_attempt)
         rows, seconds = load_shards(
             generation, request.engine, plan.workers, request.batch_rows, request.speed / 100
         )
-        index_seconds = backfill.build_index(generation)
+        index_seconds = build_index(generation)
         if request.replay_dead_letters:
-            get_run_logger().info(backfill.replay(generation).sentence())
-        comparison = backfill.compare(generation)
-        return accept(generation, comparison, rows, seconds, index_seconds)
+            get_run_logger().info(replay(generation).sentence())
+        comparison = compare(generation)
+        return accept(generation, comparison, rows, seconds, index_seconds, this_attempt)

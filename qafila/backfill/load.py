@@ -51,6 +51,12 @@ class Loaded:
             resumed_at=first.rows,
         )
 
+    def sentence(self) -> str:
+        """Return one line: the shard, its rows, and how fast they were loaded."""
+        rate = self.rows / self.seconds if self.seconds else 0.0
+        resumed = f", resumed at {self.resumed_at}" if self.resumed_at else ""
+        return f"shard {self.shard}: {self.rows} rows at {rate:.0f} rows/s{resumed}"
+
 
 @dataclass(frozen=True)
 class Vectored:

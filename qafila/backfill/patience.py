@@ -1,4 +1,4 @@
-"""Wait out a server that went away: every step of a backfill with the same patience."""
+"""Servers that go away: how they are told from those that refuse, and how long to wait for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from qafila.settings import ledger_url
 PATIENCE_SECONDS = 120.0  # how long servers may be away before somebody gives up
 PAUSE_SECONDS = 0.5  # before they are asked again
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, Unavailable)
-MOST_OUTAGES = 3  # in one step: a server that falls over what the step does would do so for ever
 _WENT_AWAY = ("57P01", "57P02", "57P03", "57P05")  # stopped, crashed, starting, session too idle
 
 T = TypeVar("T")
@@ -81,52 +80,17 @@ def is_away(error: BaseException | None) -> bool:
     return False
 
 
-def outlast(
-    workload: str,
-    step: str,
-    doing: Callable[[Callable[[], None]], T],
-    note: Callable[[str], None] = lambda _: None,
-    *,
-    known: bool = True,
-) -> T:
-    """Return what ``doing`` returns, called again from its start when a server went away meanwhile.
-
-    ``doing`` opens its connections itself and calls its argument once all of them are open. It may
-    be called again after it had done all and before that was known. With ``known`` False, servers
-    that have never answered are not waited for: an address may be wrong.
-
-    Raises:
-        Unavailable: a server was away for longer than two minutes.
-        BackfillHalted: it went away four times in this step.
-    """
-    outage, outages, away, met = Outage(workload, note, PATIENCE_SECONDS), 0, False, known
-
-    def answered() -> None:
-        nonlocal away, met
-        away, met = False, True
-        outage.over()
-
-    while True:
-        try:
-            done = doing(answered)
-        except Exception as error:
-            if not met or not is_away(error):
-                raise
-            if not away:
-                away, outages = True, outages + 1
-            if outages > MOST_OUTAGES:
-                raise BackfillHalted(
-                    f"a server went away {outages} times during: {step}. The last: "
-                    f"{first_line(error)}",
-                    kept="all rows that are loaded, and every checkpoint.",
-                    remedy="look into the server's log for what stops it (memory?), then: "
-                    f"qafila run embedding-backfill {workload}",
-                ) from error
-            outage.bear(error)
-            time.sleep(PAUSE_SECONDS)
-        else:
-            outage.over()
-            return done
+def as_told(error: BaseException, workload: str) -> QafilaError:
+    """Return what an operator is told of an error that ``is_away``, once nobody waits any more."""
+    if isinstance(error, BackfillHalted):
+        return error  # it says itself what was kept
+    gone = Unavailable(
+        f"a server is away: {first_line(error)}",
+        kept="everything up to the last checkpoints.",
+        remedy=f"qafila doctor; then: qafila run embedding-backfill {workload}",
+    )
+    gone.__cause__ = error if isinstance(error, psycopg.Error) else error.__cause__
+    return gone
 
 
 class PatientLedger:

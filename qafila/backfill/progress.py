@@ -40,6 +40,11 @@ class Progress:
             return 1.0
         return min(1.0, self.rows_loaded / self.rows_planned) if self.rows_planned else 0.0
 
+    @property
+    def percent(self) -> float:
+        """Return the share in percent, with one decimal place."""
+        return round(100 * self.share, 1)
+
 
 def read_progress(ledger: Connection, generation: Generation) -> Progress:
     """Return how far the load of a generation is."""

@@ -15,13 +15,14 @@ from typing import Any
 
 from qafila import errors
 from qafila.backfill.load import Loaded
+from qafila.backfill.patience import PatientLedger
 from qafila.backfill.pulse import stopped
 from qafila.backfill.source_sample import from_told
-from qafila.backfill.worker import Assignment
-from qafila.endpoints import Reach
+from qafila.backfill.worker import Assignment, working_as
+from qafila.endpoints import Reach, reach_of
 from qafila.errors import BackfillHalted, QafilaError, Unavailable
 from qafila.inspect.spread import Sample
-from qafila.ledger.ledger import Generation
+from qafila.ledger.ledger import Connection, Generation, read_workload
 from qafila.sources.port import KeyRange
 
 MOST_RESTARTS = 5
@@ -30,12 +31,14 @@ _ROOT = Path(__file__).parents[2]
 
 def run_worker(
     assignment: Assignment,
-    reach: Reach,
+    reach: Reach | None = None,
     *,
     tell: Callable[[Loaded], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> list[Loaded]:
     """Run one worker process to its end; return what it loaded.
+
+    Connections that are not given are looked up; a ledger that is away is waited for.
 
     A worker that is killed is started again, five times at most: its rows are in the target up to
     its last checkpoint, and its shard is claimed again.
@@ -45,6 +48,7 @@ def run_worker(
         BackfillHalted: it died too often, or of a fault of ours.
     """
     loaded: list[Loaded] = []
+    reach = reach or _reach(assignment, note)
     for attempt in range(MOST_RESTARTS + 1):
         code = _run_once(assignment, reach, loaded, tell)
         if code == 0:
@@ -64,6 +68,15 @@ def run_worker(
         remedy="look for what kills it (memory?), then: "
         f"qafila run embedding-backfill {assignment.workload}",
     )
+
+
+def _reach(assignment: Assignment, note: Callable[[str], None]) -> Reach:
+    def read(ledger: Connection) -> Reach:
+        workload, _ = read_workload(ledger, assignment.workload)
+        return reach_of(ledger, workload)
+
+    with working_as(assignment), PatientLedger(assignment.workload, note) as ledger:
+        return ledger.ask(read)
 
 
 def sample_apart(

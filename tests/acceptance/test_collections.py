@@ -26,8 +26,9 @@ from qafila.stores.port import Place
 from qafila.workload.fingerprint import rows_digest, text_digest
 from qafila.workload.model import Workload
 from qafila.workload.phases import Event
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload
+from tests.support.loading import load_all
 from tests.support.qdrant_ways import SERVER, delete_collections, engine_behind_rest, own_workload
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "retrieval"
@@ -106,12 +107,11 @@ def move(road: Road, workload: Workload) -> tuple[str, int, int, int]:
     generation = open_for(road.ledger, workload)
     for event in (Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED):
         generation = move_phase(road.ledger, generation, event)
-    plan, ranges, shape = backfill.plan_load.fn(workload.name, generation, SHARD_ROWS, 1)
-    backfill.apply_plan.fn(generation, plan, ranges, shape)
-    for number in range(len(ranges)):
-        assert backfill.load_shard.fn(generation, number, len(ranges), BATCH_ROWS, None)
-    backfill.build_index.fn(generation)
-    compared = backfill.compare.fn(generation)
+    plan, ranges, shape = steps.plan_load.fn(generation, SHARD_ROWS, 1)
+    steps.apply_plan.fn(generation, plan, ranges, shape)
+    load_all(generation, BATCH_ROWS)
+    steps.build_index.fn(generation)
+    compared = steps.compare.fn(generation)
     assert compared.complete, compared
     row = road.ledger.execute(
         "SELECT sum(copied) FROM qafila.shard WHERE workload = %s", [workload.name]

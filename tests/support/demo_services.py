@@ -15,16 +15,16 @@ from typing import Any
 
 import psycopg
 
-from qafila.backfill.claims import list_shards
 from qafila.demo.corpus import CorpusCounts, Scale, load_corpus
 from qafila.ledger.ledger import Generation, move_phase, open_ledger
 from qafila.sql import apply_schema
 from qafila.stack import postgres
 from qafila.workload.model import Workload
 from qafila.workload.phases import Event
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.edges import free_port
+from tests.support.loading import load_all
 from tests.support.planning import plan_here
 
 
@@ -100,11 +100,9 @@ def running_demo(server: postgres.Postgres, *, scale: Scale = "small") -> Iterat
 def _fill(workload: Workload, source: str, target: str) -> Generation:
     with open_ledger() as ledger:
         generation = ready_generation(ledger, workload, source, target)
-        plan, ranges, shape = plan_here(generation, 5000, 1)
-        backfill.apply_plan.fn(generation, plan, ranges, shape)
-        for shard in list_shards(ledger, generation):
-            backfill.load_shard.fn(generation, shard.number, len(ranges), 500, None)
-        backfill.build_index.fn(generation)
+        steps.apply_plan.fn(generation, *plan_here(generation, 5000, 1))
+        load_all(generation, 500)
+        steps.build_index.fn(generation)
         return move_phase(ledger, generation, Event.ALL_LOADED)
 
 

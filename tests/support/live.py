@@ -11,8 +11,9 @@ from qafila.ledger.ledger import Generation, move_phase
 from qafila.live_sync.lifecycle import ensure_capture
 from qafila.workload.model import Workload
 from qafila.workload.phases import Event
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload, make_source, ready_generation
+from tests.support.loading import load_all
 from tests.support.planning import plan_here
 
 ROWS = 120
@@ -37,10 +38,8 @@ class Live:
 
     def load(self) -> None:
         """Load every shard of the generation, build its index, and call it backfilled."""
-        count = -(-ROWS // SHARD_ROWS)
-        for number in range(count):
-            backfill.load_shard.fn(self.generation, number, count, 50, None)
-        backfill.build_index.fn(self.generation)
+        load_all(self.generation, 50)
+        steps.build_index.fn(self.generation)
         self.generation = move_phase(self.ledger, self.generation, Event.ALL_LOADED)
 
     def texts(self, number: int | None = None) -> dict[str, str]:
@@ -62,7 +61,7 @@ def followed(
     workload = demo_workload(live_sync=True, **corpus)
     generation = ready_generation(ledger, workload, source_url, target_url)
     ensure_capture(ledger, workload, generation)
-    backfill.apply_plan.fn(generation, *plan_here(generation, SHARD_ROWS, 1))
+    steps.apply_plan.fn(generation, *plan_here(generation, SHARD_ROWS, 1))
     return Live(ledger, workload, generation, source_url, target_url)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from qafila.backfill import load_plan
 from qafila.backfill.plan import BackfillPlan
 from qafila.backfill.source_sample import as_told, from_told, take_sample
 from qafila.endpoints import Reach
 from qafila.inspect.spread import Sample
 from qafila.ledger.ledger import Generation, open_ledger, read_workload
 from qafila.sources.port import KeyRange
-from tasks import backfill
+from tasks import embedding_backfill as steps
 
 
 def plan_here(
@@ -24,8 +25,8 @@ def plan_here(
     is met by the tests of the plan, of the flow and of what it does while servers restart.
     """
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(backfill, "sample_apart", _sample_here)
-        return backfill.plan_load.fn(generation.workload, generation, rows_per_shard, workers)
+        patched.setattr(load_plan, "sample_apart", _sample_here)
+        return steps.plan_load.fn(generation, rows_per_shard, workers)
 
 
 def _sample_here(

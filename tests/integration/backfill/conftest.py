@@ -12,7 +12,7 @@ import pytest
 from benchmarks.setting import fill_source, ready, setting
 from qafila.ledger.ledger import Generation
 from qafila.stack import postgres
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.integration.backfill import restarting
 from tests.support.corpus import demo_workload, make_source, ready_generation
 from tests.support.planning import plan_here
@@ -39,7 +39,7 @@ def generation(
     generation = ready_generation(ledger, demo_workload(), source_url, target_url)
     _, ranges, _ = plan = plan_here(generation, 200, 2)
     assert [r.rows for r in ranges] == [200] * 7 + [100]
-    backfill.apply_plan.fn(generation, *plan)
+    steps.apply_plan.fn(generation, *plan)
     return generation
 
 

@@ -19,6 +19,7 @@ import pytest
 from qafila.backfill.claims import claim_shard, let_go_of_the_dead, list_shards
 from qafila.backfill.generations import meaning_of
 from qafila.backfill.load import Vectored
+from qafila.backfill.load_plan import check_source_and_target
 from qafila.backfill.progress import read_progress
 from qafila.backfill.pulse import Pulse
 from qafila.backfill.vectors import Vectorise
@@ -32,23 +33,19 @@ from qafila.stores.pgvector.store import PgvectorStore
 from qafila.stores.pointer_row import Alias, move_alias, read_alias, set_trial
 from qafila.stores.port import Checkpoint, Vectors
 from qafila.workload.model import Workload
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.integration.backfill.conftest import ROWS
 from tests.support.corpus import demo_workload, ready_generation
+from tests.support.loading import load_all, load_shard
 from tests.support.planning import plan_here
-
-
-def load_all(generation: Generation) -> int:
-    loaded = [backfill.load_shard.fn(generation, n, 8, 50, None) for n in range(8)]
-    return sum(part.rows for part in loaded if part)
 
 
 def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
     ledger: psycopg.Connection, generation: Generation
 ) -> None:
-    assert load_all(generation) == ROWS
-    assert load_all(generation) == 0
-    backfill.build_index.fn(generation)
+    assert load_all(generation, 50) == ROWS
+    assert load_all(generation, 50) == 0
+    steps.build_index.fn(generation)
     compared = verify_generation(ledger, generation)
     assert compared.complete
     assert (compared.rows_source, compared.rows_target, compared.chunks_target) == (ROWS,) * 3
@@ -56,8 +53,8 @@ def test_every_row_arrives_once_and_a_second_pass_loads_nothing(
 
 LOADER = """
 import sys, time
-from tasks import backfill
 from qafila.backfill.vectors import Vectorise
+from qafila.backfill.worker import Assignment, work
 vectorise = Vectorise.__call__
 def slowly(self, *batch):  # some 60 batches of 25 rows: long enough to be met by five kills
     time.sleep(0.03)
@@ -68,8 +65,7 @@ from qafila.ledger.ledger import newest_generation, open_ledger
 with open_ledger() as ledger:
     generation = newest_generation(ledger, sys.argv[1])
     let_go_of_the_dead(ledger, generation)
-for number in range(8):
-    backfill.load_shard.fn(generation, number, 8, 25, None)
+work(Assignment(generation.workload, generation.number, 25, led=False))
 print("done", flush=True)
 """
 
@@ -106,8 +102,8 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_is_twice(
     assert at_each_kill == sorted(set(at_each_kill))
     assert 0 < at_each_kill[0] < at_each_kill[-1] < ROWS
     let_go_of_the_dead(ledger, generation)
-    load_all(generation)
-    backfill.build_index.fn(generation)
+    load_all(generation, 50)
+    steps.build_index.fn(generation)
     compared = verify_generation(ledger, generation)
     assert compared.complete, compared
     assert compared.rows_target == ROWS
@@ -125,13 +121,13 @@ def test_a_worker_whose_shard_was_taken_cannot_commit(
     def steal_then_embed(self: Vectorise, *batch: Any) -> Vectored:
         ledger.execute("UPDATE qafila.shard SET heartbeat = '-infinity' WHERE number = 0")
         monkeypatch.setattr(Vectorise, "__call__", real)
-        assert backfill.load_shard.fn(generation, 0, 8, 50, None).rows == 200  # type: ignore[union-attr]
+        assert load_shard(generation, 0, 50).rows == 200
         return real(self, *batch)
 
     monkeypatch.setattr(Vectorise, "__call__", steal_then_embed)
     with pytest.raises(StaleEpoch):
-        backfill.load_shard.fn(generation, 0, 8, 50, None)
-    load_all(generation)
+        load_shard(generation, 0, 50)
+    load_all(generation, 50)
     assert verify_generation(ledger, generation).complete
 
 
@@ -150,7 +146,7 @@ def test_a_source_that_changed_is_found_out(
     change: str,
     expected: dict[str, int],
 ) -> None:
-    load_all(generation)
+    load_all(generation, 50)
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute(change)
     compared = verify_generation(ledger, generation)
@@ -162,23 +158,23 @@ def test_a_source_that_changed_is_found_out(
 def test_a_generation_that_differs_is_emptied_and_loaded_anew(
     ledger: psycopg.Connection, generation: Generation, source_url: str
 ) -> None:
-    load_all(generation)
+    load_all(generation, 50)
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute("UPDATE operation SET body = 'other' WHERE operation_id = 'op-000007'")
     assert not verify_generation(ledger, generation).complete
     assert reload(generation, 200).phase == "backfilling"
-    assert load_all(generation) == ROWS
+    assert load_all(generation, 50) == ROWS
     assert verify_generation(ledger, generation).complete
 
 
 def reload(generation: Generation, rows_per_shard: int) -> Generation:
-    return backfill.empty_generation.fn(generation, *plan_here(generation, rows_per_shard, 2))
+    return steps.empty_generation.fn(generation, *plan_here(generation, rows_per_shard, 2))
 
 
 def test_a_reload_cuts_its_shards_from_the_source_as_it_is_now(
     ledger: psycopg.Connection, generation: Generation, source_url: str
 ) -> None:
-    load_all(generation)
+    load_all(generation, 50)
     ledger.execute("UPDATE qafila.shard SET tokens = 10, cost = 0.5")
     with psycopg.connect(source_url, autocommit=True) as source:
         source.execute("DELETE FROM operation WHERE operation_id <= 'op-000300'")
@@ -196,7 +192,7 @@ def test_a_reload_cuts_its_shards_from_the_source_as_it_is_now(
     # what was paid for the first load is paid
     assert (progress.tokens, progress.cost) == (80, Decimal("4.0"))
 
-    assert load_all(generation) == 2000
+    assert load_all(generation, 50) == 2000
     assert [s.rows_loaded for s in list_shards(ledger, generation)] == [500] * 4
     assert verify_generation(ledger, generation).complete
 
@@ -204,13 +200,13 @@ def test_a_reload_cuts_its_shards_from_the_source_as_it_is_now(
 def test_a_reload_ends_the_trial_first_and_is_refused_for_what_serves(
     generation: Generation, target_url: str
 ) -> None:
-    load_all(generation)
+    load_all(generation, 50)
     name, number = generation.workload, generation.number
     with psycopg.connect(target_url, autocommit=True) as target:
         set_trial(target, name, number, 1)
         reload(generation, 500)
         assert read_alias(target, name) == Alias(name, None, None, None, 1)
-        assert load_all(generation) == ROWS
+        assert load_all(generation, 50) == ROWS
         move_alias(target, name, number, 1)
         with pytest.raises(Refused, match="it serves"):
             reload(generation, 500)
@@ -235,14 +231,14 @@ def test_a_worker_that_claimed_before_a_reload_is_fenced_off_after_it(
             assert shard is not None
             with pytest.raises(StaleEpoch):
                 load_one(desk, workload, generation, shard, 50, pulse)
-    assert load_all(generation) == ROWS
+    assert load_all(generation, 50) == ROWS
     assert verify_generation(ledger, generation).complete
 
 
 def test_a_worker_that_writes_while_the_target_is_emptied_leaves_nothing(
     ledger: psycopg.Connection, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load_all(generation)
+    load_all(generation, 50)
     epoch = list_shards(ledger, generation)[1].epoch + 1
     real, left = PgvectorStore.prepare, [Checkpoint(1, epoch, ["op-000390"], 190, 0)]
 
@@ -257,7 +253,7 @@ def test_a_worker_that_writes_while_the_target_is_emptied_leaves_nothing(
     ledger.execute("UPDATE qafila.shard SET epoch = %s WHERE number = 1", [epoch])
     reload(generation, 500)
     assert left == []
-    assert load_all(generation) == ROWS
+    assert load_all(generation, 50) == ROWS
     assert verify_generation(ledger, generation).complete
 
 
@@ -273,7 +269,7 @@ def test_a_text_without_a_vector_is_set_aside_with_its_reason(
         return vectors
 
     monkeypatch.setattr(WordLlamaEmbedder, "embed", forgetful)
-    load_all(generation)
+    load_all(generation, 50)
     compared = verify_generation(ledger, generation)
     assert (compared.complete, compared.dead_letters, compared.chunks_target) == (True, 1, ROWS - 1)
     row = ledger.execute("SELECT source_key, reason FROM qafila.dead_letter").fetchone()
@@ -299,7 +295,7 @@ def test_everything_wrong_with_the_source_is_said_at_once(
     workload: Workload = demo_workload(source=source)
     generation = ready_generation(ledger, workload, source_url, target_url)
     with pytest.raises(BadInput) as refused:
-        backfill.plan_load.fn(workload.name, generation, 200, 2)
+        check_source_and_target(ledger, generation)
     assert len(refused.value.problems) == 3
 
 
@@ -318,7 +314,7 @@ def test_the_same_port_fills_qdrant(
     record_connection(ledger, "local-qdrant", QdrantServer(path=str(tmp_path / "qdrant")))
     workload = demo_workload(target={"kind": "qdrant", "block": "local-qdrant"})
     generation = ready_generation(ledger, workload, source_url, target_url)
-    plan = backfill.plan_load.fn(workload.name, generation, 200, 2)
-    backfill.apply_plan.fn(generation, *plan)
-    assert load_all(generation) == ROWS
+    plan = steps.plan_load.fn(generation, 200, 2)
+    steps.apply_plan.fn(generation, *plan)
+    assert load_all(generation, 50) == ROWS
     assert verify_generation(ledger, generation).complete

@@ -14,7 +14,7 @@ from qafila.backfill.worker import Assignment, work
 from qafila.errors import Refused
 from qafila.ledger.ledger import Generation, apply_workload
 from qafila.workload.model import Workload
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.integration.backfill.conftest import ROWS
 from tests.support.corpus import demo_workload, ready_generation
 
@@ -44,9 +44,9 @@ def test_a_bridge_is_filled_with_mapped_vectors(
     monkeypatch.setenv("QAFILA_LEDGER_URL", ledger_url)
     small = demo_workload(embedder={"kind": "wordllama", "dimensions": 64, "lowercase": True})
     old = ready_generation(ledger, small, source_url, target_url)
-    backfill.apply_plan.fn(old, *backfill.plan_load.fn(old.workload, old, 500, 1))
+    steps.apply_plan.fn(old, *steps.plan_load.fn(old, 500, 1))
     work(Assignment(old.workload, old.number, 500, led=False))
-    backfill.build_index.fn(old)
+    steps.build_index.fn(old)
 
     made = fingerprint_of(small)
     workload = bridged(old, made.model, made.model_revision)
@@ -59,9 +59,7 @@ def test_a_bridge_is_filled_with_mapped_vectors(
     assert quality.overlap_at_10 > 0
     generation = ready_generation(ledger, workload, source_url, target_url)
     assert generation.fingerprint == fingerprint_of(workload, digest).digest
-    backfill.apply_plan.fn(
-        generation, *backfill.plan_load.fn(generation.workload, generation, 500, 1)
-    )
+    steps.apply_plan.fn(generation, *steps.plan_load.fn(generation, 500, 1))
     work(Assignment(generation.workload, generation.number, 500, led=False))
     loaded = read_progress(ledger, generation)
     assert (loaded.rows_loaded, loaded.copied, loaded.embedded) == (ROWS, ROWS, 0)

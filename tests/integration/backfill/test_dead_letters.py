@@ -24,7 +24,7 @@ from qafila.ledger.connections import record_connection
 from qafila.ledger.ledger import Generation, apply_workload
 from qafila.stores.pgvector.store import PgvectorStore
 from qafila.stores.port import Chunk
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.integration.backfill.conftest import ROWS
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.embedding_provider import KEY, MODEL, Provider, serving
@@ -78,7 +78,7 @@ def over_http(
     generation = ready_generation(ledger, workload, source_url, target_url)
     with open_source(ledger, workload) as source_rows:
         ranges, shape = source_rows.freeze(400), source_rows.shape()
-    backfill.apply_plan.fn(generation, PLAN, ranges, shape)
+    steps.apply_plan.fn(generation, PLAN, ranges, shape)
     return generation
 
 

@@ -26,7 +26,7 @@ from qafila.live_sync.lifecycle import ensure_capture
 from qafila.live_sync.verify import verify_live
 from qafila.stack import postgres
 from qafila.workload.model import Workload
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload, make_source, ready_generation
 from tests.support.embedding_provider import KEY, MODEL, Provider, serving
 from tests.support.qdrant_ways import engine_behind_rest
@@ -113,9 +113,9 @@ def begin(
             ensure_capture(ledger, workload, generation)
             with open_source(ledger, workload) as rows:
                 ranges, shape = rows.freeze(40), rows.shape()
-            backfill.apply_plan.fn(generation, PLAN, ranges, shape)
+            steps.apply_plan.fn(generation, PLAN, ranges, shape)
             work(Assignment(workload.name, generation.number, 20, led=False))
-            backfill.build_index.fn(generation)
+            steps.build_index.fn(generation)
             assert world.letters() == list(BAD)
             return world
 
@@ -211,10 +211,10 @@ def test_a_replay_before_live_sync_began_does_not_keep_it_from_feeding(begin: Be
     apply_workload(world.ledger, world.workload)
     with open_source(world.ledger, world.workload) as rows:
         ranges, shape = rows.freeze(40), rows.shape()
-    world.generation = backfill.empty_generation.fn(world.generation, PLAN, ranges, shape)
+    world.generation = steps.empty_generation.fn(world.generation, PLAN, ranges, shape)
     ensure_capture(world.ledger, world.workload, world.generation, emptied=True)
     work(Assignment(world.workload.name, world.generation.number, 20, led=False))
-    backfill.build_index.fn(world.generation)
+    steps.build_index.fn(world.generation)
     world.write(set_body("op-000001", "changed"))
     (fed,) = feed_all(world.ledger, world.workload)
     assert (fed.applied.changes, fed.problem) == (1, "")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
+from prefect import flow
+from prefect.runtime import flow_run
 
 import qafila.backfill.verify as verifying
 import tasks.embedding_backfill as steps
 from blocks import QdrantServer
-from qafila.backfill import patience
-from qafila.backfill.patience import MOST_OUTAGES, is_away, outlast
+from qafila.backfill import attempt, load_plan
+from qafila.backfill.patience import is_away
 from qafila.errors import BackfillHalted, Unavailable
 from qafila.ledger.connections import record_connection
 from qafila.ledger.ledger import open_ledger
 from qafila.session_name import working_on
 from qafila.stores.pgvector import index as pgvector_index
-from tasks import backfill, lasting
 from tests.integration.backfill.restarting import ROWS, World, load, until
 from tests.support.corpus import demo_workload, ready_generation
+from tests.support.task_states import states_of
 
 Patch = pytest.MonkeyPatch
 
@@ -55,58 +58,53 @@ def blink_while_the_graph_grows(world: World) -> None:
     world.blink()
 
 
-@pytest.fixture
-def told(monkeypatch: Patch) -> list[str]:
-    """What the run says in its status line of servers that are away."""
-    heard: list[str] = []
-
-    class Log:
-        def __getattr__(self, _: str) -> Callable[..., None]:
-            return lambda text, *_: heard.append(text) if "server is" in text else None
-
-    monkeypatch.setattr(lasting, "get_run_logger", Log)
-    return heard
+def states_in_run(world: World, step: str) -> list[str]:
+    """Return the states of a step of the run that wrote the verdict."""
+    with world.here.ledger() as ledger:
+        row = ledger.execute(
+            "SELECT run_id FROM qafila.evidence WHERE kind = 'backfill'"
+        ).fetchone()
+    assert row
+    return states_of(UUID(row[0]), step)
 
 
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize(
-    ("room", "name"),
+    ("room", "name", "step"),
     [
-        (backfill, "shard_rows"),  # planning: source and target are open
-        (backfill, "sample_apart"),  # planning: a process of its own finds nobody
-        (steps, "record_evidence"),  # the first attempt is noted
-        (verifying, "compare_whole"),  # comparing: source and target are open
+        (load_plan, "shard_rows", "plan backfill of"),  # source and ledger are open
+        (load_plan, "sample_apart", "plan backfill of"),  # a process of its own finds nobody
+        (attempt, "record_evidence", "begin g1"),  # the first attempt is noted
+        (verifying, "compare_whole", "compare source with"),  # source and target are open
     ],
     ids=["planning", "sampling", "beginning", "comparing"],
 )
-def test_a_step_outlives_its_postgresql(
-    world: World, monkeypatch: Patch, told: list[str], room: Any, name: str
+def test_a_step_outlives_its_postgresql_and_is_seen_to_await_its_retry(
+    world: World, monkeypatch: Patch, room: Any, name: str, step: str
 ) -> None:
     once_before(monkeypatch, room, name, world.blink)
     body = load(world, rows_per_shard=None, batch_rows=None)
     assert (body["verdict"], body["rows_target"], body["attempts"]) == ("PASS", ROWS, 1)
     assert len(world.returning) == 1
-    assert [line.split(",")[0].split(" after")[0] for line in told] == [
-        "a server is away",
-        "the server is back",
-    ]
     world.assert_each_row_is_there_once()
     with world.here.ledger() as ledger:
         assert ledger.execute("SELECT phase FROM qafila.generation").fetchone() == ("backfilled",)
+    states = states_in_run(world, step)
+    assert states[-1] == "Completed"
+    assert 1 <= states.count("AwaitingRetry") <= 4, states
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_an_index_build_outlives_its_postgresql(
-    world: World, monkeypatch: Patch, told: list[str]
-) -> None:
+def test_an_index_build_outlives_its_postgresql(world: World, monkeypatch: Patch) -> None:
     def later() -> None:
         threading.Thread(target=blink_while_the_graph_grows, args=[world]).start()
 
     once_before(monkeypatch, pgvector_index, "plan_building", later)
+    monkeypatch.setattr(steps.build_index, "retry_delay_seconds", [2.0, 2.0, 2.0])
     body = load(world, batch_rows=None)
     assert (body["verdict"], body["attempts"]) == ("PASS", 1)
     assert len(world.returning) == 1
-    assert len(told) == 2
+    assert "AwaitingRetry" in states_in_run(world, "build index of")
     with world.here.target() as target:
         valid = target.execute(
             "SELECT count(*), bool_and(indisvalid) FROM pg_index"
@@ -156,63 +154,92 @@ def test_a_name_that_the_operator_chose_stays(ledger_url: str, monkeypatch: Patc
     assert name(ledger_url) == "from-outside"
 
 
-@pytest.fixture
-def hurried(monkeypatch: Patch) -> Iterator[None]:
-    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.001)
-    return
+def in_a_run(step: Callable[[], object]) -> UUID:
+    """Call a step that fails in a flow run; return the run's id."""
+
+    @flow(name="one-step")
+    def one_step() -> None:
+        run_ids.append(UUID(str(flow_run.id)))
+        step()
+
+    run_ids: list[UUID] = []
+    with pytest.raises((Unavailable, BackfillHalted)):
+        one_step()
+    return run_ids[0]
 
 
-@pytest.mark.usefixtures("hurried")
-def test_what_has_never_answered_is_not_waited_for() -> None:
-    gone = Unavailable("the database does not answer")
-    gone.__cause__ = psycopg.OperationalError("no route")
-    calls: list[int] = []
-
-    def doing(_: Callable[[], None]) -> None:
-        calls.append(1)
-        raise gone
-
-    with pytest.raises(Unavailable) as raised:
-        outlast("docs", "plan", doing, known=False)
-    assert raised.value is gone
-    assert len(calls) == 1
-
-
-@pytest.mark.usefixtures("hurried", "ledger_named")
-def test_a_qdrant_that_is_silent_is_one_outage_however_often_it_is_asked(
-    ledger: psycopg.Connection,
-    source_url: str,
-    target_url: str,
-    told: list[str],
-    monkeypatch: Patch,
+@pytest.mark.usefixtures("prefect_server", "ledger_named")
+def test_a_qdrant_that_is_silent_is_waited_for_unless_it_has_never_answered(
+    ledger: psycopg.Connection, source_url: str, target_url: str
 ) -> None:
-    """A connection to it is none until it is asked: opening one proves nothing."""
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
     workload = demo_workload(target={"kind": "qdrant", "block": "points"})
     record_connection(ledger, "points", QdrantServer(url="http://127.0.0.1:9"))
     generation = ready_generation(ledger, workload, source_url, target_url)
-    with pytest.raises(Unavailable, match="a server was away for"):
-        backfill.build_index.fn(generation)
-    assert len(told) == 1
-    told.clear()
     with pytest.raises(Unavailable, match="Qdrant gave no answer"):
-        backfill.plan_load.fn(generation.workload, generation, None, 1)
-    assert told == []
+        steps.check_source_and_target.fn(generation)
+    run_id = in_a_run(lambda: steps.check_source_and_target(generation))
+    assert "AwaitingRetry" not in states_of(run_id, "check source and target")
+    build_index = steps.build_index.with_options(retry_delay_seconds=0.01)
+    run_id = in_a_run(lambda: build_index(generation))
+    states = states_of(run_id, "build index of")
+    assert (states.count("AwaitingRetry"), states[-1]) == (3, "Failed")
+    with pytest.raises(Unavailable, match="a server is away: Qdrant gave no") as gone:
+        steps.build_index.fn(generation)
+    assert (
+        gone.value.remedy == f"qafila doctor; then: qafila run embedding-backfill {workload.name}"
+    )
 
 
-@pytest.mark.usefixtures("hurried")
-def test_a_server_that_goes_away_again_and_again_ends_the_step() -> None:
-    """As when the step itself is what it dies of: out of memory, for instance."""
-    heard: list[str] = []
+@pytest.mark.usefixtures("prefect_server", "ledger_named")
+def test_a_server_that_goes_away_again_and_again_ends_the_build(
+    ledger: psycopg.Connection, source_url: str, target_url: str, monkeypatch: Patch
+) -> None:
+    """As when the build itself is what it dies of: out of memory, for instance."""
+    built: list[int] = []
 
-    def doing(answered: Callable[[], None]) -> None:
-        answered()
-        raise psycopg.OperationalError("server closed the connection unexpectedly")
+    def cut_off(*_: object) -> None:
+        built.append(1)
+        halted = BackfillHalted("the server ended the build")
+        raise halted from psycopg.errors.AdminShutdown("terminating connection")
 
-    with pytest.raises(BackfillHalted, match="went away 4 times during: index") as halted:
-        outlast("docs", "index", doing, heard.append)
-    assert halted.value.remedy.endswith("qafila run embedding-backfill docs")
-    assert len(heard) == 2 * MOST_OUTAGES
+    monkeypatch.setattr(attempt, "build_index", cut_off)
+    generation = ready_generation(ledger, demo_workload(), source_url, target_url)
+    build_index = steps.build_index.with_options(retry_delay_seconds=0.01)
+    run_id = in_a_run(lambda: build_index(generation))
+    assert len(built) == 4
+    assert states_of(run_id, "build index of").count("AwaitingRetry") == 3
+
+
+def test_the_delays_outlast_two_minutes() -> None:
+    for step in (
+        steps.plan_load,
+        steps.empty_generation,
+        steps.start_capture,
+        steps.apply_plan,
+        steps.begin,
+        steps.build_index,
+        steps.replay,
+        steps.compare,
+        steps.accept,
+    ):
+        delays = step.retry_delay_seconds
+        assert isinstance(delays, list)
+        assert len(delays) == step.retries
+        assert sum(delays) >= 120
+        assert step.retry_condition_fn is steps.server_is_away
+
+
+@pytest.mark.usefixtures("prefect_server", "ledger_named")
+def test_an_answer_that_says_no_is_not_asked_for_again(
+    ledger: psycopg.Connection, source_url: str, target_url: str, monkeypatch: Patch
+) -> None:
+    def cancelled(*_: object) -> None:
+        raise BackfillHalted("cancelled") from psycopg.errors.QueryCanceled("by somebody")
+
+    monkeypatch.setattr(attempt, "build_index", cancelled)
+    generation = ready_generation(ledger, demo_workload(), source_url, target_url)
+    run_id = in_a_run(lambda: steps.build_index(generation))
+    assert states_of(run_id, "build index of") == ["Pending", "Running", "Failed"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from qafila.backfill.verify import verify_generation
 from qafila.backfill.worker import Assignment, work
 from qafila.errors import BadInput
 from qafila.ledger.ledger import Generation
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.support.corpus import ready_generation, workload_from
 
 Ledger = psycopg.Connection[Any]
@@ -35,8 +35,8 @@ def a_generation(ledger: Ledger, file: Path, target_url: str) -> Generation:
 
 def load(generation: Generation) -> tuple[str, ...]:
     """Load a generation; return the risks that its plan names."""
-    plan, ranges, shape = backfill.plan_load.fn(generation.workload, generation, 100, 1)
-    backfill.apply_plan.fn(generation, plan, ranges, shape)
+    plan, ranges, shape = steps.plan_load.fn(generation, 100, 1)
+    steps.apply_plan.fn(generation, plan, ranges, shape)
     work(Assignment(generation.workload, generation.number, 50, led=False))
     return plan.risks
 

@@ -18,7 +18,7 @@ from qafila.stores.pgvector.store import PgvectorStore
 from qafila.stores.port import Checkpoint, Chunk, Place
 from qafila.workload.fingerprint import text_digest
 from qafila.workload.model import Workload
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.integration.backfill.conftest import ROWS
 from tests.support.corpus import demo_workload, ready_generation
 
@@ -33,9 +33,7 @@ def known_ledger(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def load(ledger: Ledger, workload: Workload, source_url: str, target_url: str) -> Generation:
     generation = ready_generation(ledger, workload, source_url, target_url)
-    backfill.apply_plan.fn(
-        generation, *backfill.plan_load.fn(generation.workload, generation, 500, 1)
-    )
+    steps.apply_plan.fn(generation, *steps.plan_load.fn(generation, 500, 1))
     work(Assignment(generation.workload, generation.number, 50, led=False))
     return generation
 

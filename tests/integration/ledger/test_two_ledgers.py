@@ -18,6 +18,7 @@ from blocks import PostgresDatabase, QdrantServer
 from qafila.backfill.abandon import abandon_generation
 from qafila.backfill.adopt_target import adopt_target, look_at_target
 from qafila.backfill.generations import open_for
+from qafila.backfill.load_plan import empty_target
 from qafila.cli import app
 from qafila.endpoints import open_store
 from qafila.errors import QafilaError, Refused, StaleEpoch
@@ -39,7 +40,6 @@ from qafila.workload.corpus import PgvectorTarget
 from qafila.workload.fingerprint import text_digest
 from qafila.workload.model import Workload
 from qafila.workload.phases import Phase
-from tasks.backfill import _empty
 from tests.support.columns import LAYOUT, make_item_table
 from tests.support.corpus import demo_workload
 
@@ -167,7 +167,7 @@ def test_a_second_ledger_cannot_empty_what_serves(both: TwoLedgers) -> None:
                 store.prepare,
                 lambda: store.claim(0, 9),
                 lambda: store.claim_sync(9),
-                lambda: _empty(store, 1, 9),
+                lambda: empty_target(store, 1, 9),
                 store.build_index,
                 store.drop,
             ):
@@ -353,7 +353,7 @@ def reload(both: TwoLedgers, ledger: Ledger, target: Ledger, chance: random.Rand
     with open_pointer(ledger, both.workload) as pointer:
         pointer.end_trial(generation.number)
     with open_store(ledger, both.workload, generation) as store:
-        _empty(store, 1, 1)
+        empty_target(store, 1, 1)
     both.filled(ledger, generation)
 
 

@@ -23,6 +23,7 @@ from qafila.live_sync.status import read_live_sync
 from qafila.live_sync.verify import verify_live
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.live import Live, assert_in_step, put
+from tests.support.loading import load_shard
 
 OUTBOX = "qafila_outbox_aws_docs_search.outbox"
 
@@ -67,9 +68,7 @@ def test_truncate_empties_the_target_too(live: Live) -> None:
 
 
 def test_what_changes_during_the_load_is_carried_over(planned: Live) -> None:
-    from tasks import backfill
-
-    backfill.load_shard.fn(planned.generation, 0, 2, 50, None)
+    load_shard(planned.generation, 0, 50)
     planned.write(
         put("op-000001", "changed behind the loader"),
         put("op-000119", "changed before it"),

@@ -58,7 +58,7 @@ def test_the_generation_before_is_fed_until_its_successor_is_settled(
     """With another model: each generation gets its own vectors, and going back loses no write."""
     from qafila.backfill.generations import open_for
     from qafila.ledger.ledger import apply_workload
-    from tasks import backfill
+    from tasks import embedding_backfill as steps
 
     ledger, first = live.ledger, live.generation
     for event in (Event.LADDER_PASS, Event.DRILL_PASS, Event.FIRST_WEIGHT, Event.BAKE_PASS):
@@ -71,7 +71,7 @@ def test_the_generation_before_is_fed_until_its_successor_is_settled(
         second = move_phase(ledger, second, event)
     live.write(put("op-000001", "before the second"))
     ensure_capture(ledger, second_meaning, second)
-    backfill.apply_plan.fn(second, *backfill.plan_load.fn(second.workload, second, 100, 1))
+    steps.apply_plan.fn(second, *steps.plan_load.fn(second, 100, 1))
     live.write(put("op-000002", "while it is loaded"))
     live.generation, live.workload = second, second_meaning
     assert [f.generation for f in feed_all(ledger, second_meaning)] == [1]
@@ -118,12 +118,12 @@ def test_on_another_timeline_everything_is_applied_again(live: Live) -> None:
 
 
 def test_a_reload_begins_anew(live: Live) -> None:
-    from tasks import backfill
+    from tasks import embedding_backfill as steps
 
     live.write(put("op-000001", "before"))
     feed_all(live.ledger, live.workload)
     plan = plan_here(live.generation, SHARD_ROWS, 1)
-    live.generation = backfill.empty_generation.fn(live.generation, *plan)
+    live.generation = steps.empty_generation.fn(live.generation, *plan)
     ensure_capture(live.ledger, live.workload, live.generation, emptied=True)
     live.write(put("op-000001", "after"))
     live.load()

@@ -23,7 +23,7 @@ from qafila.stores.pointer_row import move_alias, read_alias
 from qafila.workload.corpus import WordLlamaEmbedder
 from qafila.workload.phases import Event, Phase
 from qafila.workload.verdict import Verdict
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload
 from tests.support.edges import Edge
 from tests.support.live import Live, followed
@@ -56,7 +56,7 @@ def promoted(
     for event in (Event.AUDIT_ACCEPTED, Event.DECISION_APPROVED, Event.PLAN_APPLIED):
         second = move_phase(ledger, second, event)
     ensure_capture(ledger, live.workload, second)
-    backfill.apply_plan.fn(second, *backfill.plan_load.fn(second.workload, second, 100, 1))
+    steps.apply_plan.fn(second, *steps.plan_load.fn(second, 100, 1))
     live.generation = second
     live.load()
     for event in ups:

@@ -14,7 +14,6 @@ import psycopg
 
 from benchmarks.setting import operations_of_the_demo
 from blocks import EmbeddingEndpoint, QdrantServer
-from qafila.backfill.claims import list_shards
 from qafila.endpoints import embedder_of, open_store
 from qafila.ledger.connections import record_connection
 from qafila.ledger.ledger import Generation, open_ledger
@@ -27,10 +26,11 @@ from qafila.validation.suite import Check, Climb
 from qafila.workload.corpus import WordLlamaEmbedder
 from qafila.workload.model import Workload
 from qafila.workload.verdict import Verdict
-from tasks import backfill
+from tasks import embedding_backfill as steps
 from tests.integration.validation.worlds import nobody
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.demo_services import ledger_of
+from tests.support.loading import load_all
 from tests.support.planning import plan_here
 
 ROWS = 300
@@ -158,13 +158,9 @@ def new_filled(
 
 def fill(generation: Generation) -> None:
     """Load all shards and build the index, as the backfill does."""
-    plan, ranges, shape = plan_here(generation, 100, 1)
-    backfill.apply_plan.fn(generation, plan, ranges, shape)
-    with open_ledger() as ledger:
-        shards = list_shards(ledger, generation)
-    for shard in shards:
-        backfill.load_shard.fn(generation, shard.number, len(ranges), 100, None)
-    backfill.build_index.fn(generation)
+    steps.apply_plan.fn(generation, *plan_here(generation, 100, 1))
+    load_all(generation, 100)
+    steps.build_index.fn(generation)
 
 
 def make_table(url: str, rows: int) -> None:

@@ -20,8 +20,8 @@ from qafila.backfill.worker import Assignment, working_as
 from qafila.errors import BackfillHalted
 from qafila.ledger.ledger import Generation
 from qafila.session_name import session_name
-from tasks import backfill, workforce
-from tasks.workforce import FlowWorker
+from tasks import backfill_workers
+from tasks.backfill_workers import FlowWorker
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -61,12 +61,12 @@ def test_the_server_is_asked_at_most_once_a_second(
         time.sleep(0.05)
     assert 1 <= len(questions) <= 2
     client.set_flow_run_state(run.id, Completed(), force=True)
-    until = time.monotonic() + workforce.ASK_SECONDS + 1.0
+    until = time.monotonic() + backfill_workers.ASK_SECONDS + 1.0
     while not worker.ended():
         assert time.monotonic() < until
         time.sleep(0.05)
     asked = len(questions)
-    time.sleep(workforce.ASK_SECONDS)
+    time.sleep(backfill_workers.ASK_SECONDS)
     assert worker.ended()
     assert len(questions) == asked  # an end is for good
     worker.result()
@@ -87,8 +87,8 @@ def test_runs_on_a_work_pool_are_told_their_numbers(monkeypatch: pytest.MonkeyPa
         asked.append(parameters["request"])
         return SimpleNamespace(id=uuid4())
 
-    monkeypatch.setattr(workforce, "run_deployment", noted)
-    with workforce.at_work("work-pool", Assignment("docs", 2, 500), 3) as workers:
+    monkeypatch.setattr(backfill_workers, "run_deployment", noted)
+    with backfill_workers.at_work("work-pool", Assignment("docs", 2, 500), 3) as workers:
         assert len(workers) == 3
     assert [BackfillWorker.model_validate(request).number for request in asked] == [1, 2, 3]
 
@@ -108,7 +108,7 @@ def test_each_worker_run_has_a_name_of_its_own(
             sessions.append(session_name())
         return []
 
-    monkeypatch.setattr(backfill, "work", work)
+    monkeypatch.setattr(backfill_workers, "work", work)
     request = BackfillWorker(workload=generation.workload, generation=1, number=given)
     runs = [backfill_worker(request, return_state=True).state_details for _ in range(2)]
     names, tasks = set(), set()

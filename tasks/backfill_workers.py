@@ -1,6 +1,7 @@
-"""Put workers to work, in whatever a deployment has: processes, threads, Dask, Ray, a work pool.
+"""Workers of a load, in whatever a deployment has: processes, threads, Dask, Ray, a work pool.
 
-All of them run the same loop over the same claims, so that they may even be mixed.
+All of them run the same loop over the same claims, so that they may even be mixed. Their tasks have
+no retries: a worker waits for servers itself, and holds its shard meanwhile.
 """
 
 from __future__ import annotations
@@ -9,25 +10,46 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from uuid import UUID
 
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from qafila.backfill.worker import Assignment
+from qafila.backfill.load import Loaded
+from qafila.backfill.supervisor import run_worker
+from qafila.backfill.worker import Assignment, work
 from qafila.errors import BackfillHalted, BadInput
-from tasks.backfill import load_here, load_in_process
 
 Engine = Literal["processes", "threads", "dask", "ray", "work-pool"]
 
 HIGHEST_NUMBER = 9_999
 _BY_HAND = 1_000  # the lowest number of a worker that nobody gave one: above any that is given
 ASK_SECONDS = 1.0  # between two questions about a run elsewhere
+
+
+@task(task_run_name="load shards, worker {number} of {of}", cache_policy=NO_CACHE)
+def load_in_process(assignment: Assignment, number: int, of: int) -> list[Loaded]:
+    """Load shards in a process of its own until none is left."""
+    log = get_run_logger()
+    return run_worker(
+        replace(assignment, number=number),
+        tell=lambda done: log.info(done.sentence()),
+        note=log.warning,
+    )
+
+
+@task(task_run_name="load shards, worker {number} of {of}", cache_policy=NO_CACHE)
+def load_here(assignment: Assignment, number: int, of: int) -> list[Loaded]:
+    """Load shards in this very process until none is left: in a thread, a Dask or a Ray worker."""
+    log = get_run_logger()
+    return work(replace(assignment, number=number), tell=lambda done: log.info(done.sentence()))
 
 
 @dataclass(frozen=True)
@@ -94,12 +116,12 @@ def at_work(
     if engine == "work-pool":
         yield [_on_pool(assignment, number) for number in range(1, workers + 1)]
         return
-    task = load_in_process if engine == "processes" else load_here
+    step = load_in_process if engine == "processes" else load_here
     with _runner(engine, workers) as runner:
         yield [
             TaskWorker(
                 runner.submit(
-                    task,
+                    step,
                     parameters={"assignment": assignment, "number": n, "of": workers},
                 )
             )

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from prefect import get_run_logger
-
 from qafila.backfill.control import FULL, Load, beat_load, read_load
 from qafila.backfill.health import HealthProbe
 from qafila.backfill.patience import PatientLedger
@@ -21,11 +19,10 @@ from qafila.endpoints import Reach
 from qafila.errors import StaleEpoch
 from qafila.ledger.ledger import Connection, Generation
 from qafila.workload.model import Workload
-from tasks.runs import progress_bar
 
 _LOOK_SECONDS = 0.5
 _HEALTH_SECONDS = 2.0
-_ARTIFACT_SECONDS = 3.0
+_SHOW_SECONDS = 3.0
 _LINE_SECONDS = 10.0
 _RATE_WINDOW_SECONDS = 15.0
 
@@ -59,8 +56,14 @@ def coordinate(
     epoch: int,
     reach: Reach,
     workers: Sequence[Worker],
+    *,
+    note: Callable[[str], None],
+    show: Callable[[float], None],
 ) -> Progress:
-    """Watch until every worker has ended: sign of life, speed, progress artifact, one steady line.
+    """Watch until every worker has ended: give the sign of life, set the speed, tell the progress.
+
+    Return the progress at the end. ``note`` gets one line every few seconds, ``show`` the
+    percentage that is loaded.
 
     A ledger that goes away is waited for, as workers do. Nothing is lost by that: what was asked
     of the load stands in its row.
@@ -69,11 +72,9 @@ def coordinate(
         StaleEpoch: another run coordinates this load by now.
         Unavailable: the ledger was away for longer than two minutes.
     """
-    log, currency = get_run_logger(), workload.budget.currency
-    progress = ledger.ask(lambda connection: read_progress(connection, generation))
-    move_bar = progress_bar(_percent(progress))
+    currency = workload.budget.currency
     rate, speed = Rate(), FULL
-    next_health = next_artifact = 0.0
+    next_health = next_show = 0.0
     next_line = time.monotonic() + _LINE_SECONDS
     before = ("", "")
     with _probes(workload, reach) as look:
@@ -89,11 +90,11 @@ def coordinate(
             state = load.sentence() if load else ""
             held_by = (state, progress.waits_for)
             current = rate.note(progress.rows_loaded, time.monotonic())
-            if now >= next_artifact or over:
-                move_bar(_percent(progress))
-                next_artifact = now + _ARTIFACT_SECONDS
+            if now >= next_show or over:
+                show(progress.percent)
+                next_show = now + _SHOW_SECONDS
             if now >= next_line or held_by != before or over:
-                log.info(tell(progress, current, state, currency))
+                note(tell(progress, current, state, currency))
                 next_line, before = now + _LINE_SECONDS, held_by
             if over:
                 return progress
@@ -132,7 +133,3 @@ def _probes(workload: Workload, reach: Reach) -> Iterator[Callable[[], list[Any]
             if settings is not None and part.kind in ("postgres", "pgvector")
         ]
         yield lambda: [probe.look() for probe in probes]
-
-
-def _percent(progress: Progress) -> float:
-    return round(100 * progress.share, 1)
