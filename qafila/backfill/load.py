@@ -84,7 +84,8 @@ def chunks_of(
     chunking = workload.corpus.chunking
     if chunking.method == "whole":
         return [_whole(row) for row in rows if not is_blank(row.text)]
-    tokenizer = tokenizer_of(chunking, workload.corpus.embedder)
+    by_tokens = chunking.method == "tokens"
+    tokenizer = tokenizer_of(workload.corpus.embedder) if by_tokens else None
     return [chunk for row in rows for chunk in _split(row, chunking, tokenizer, failures)]
 
 

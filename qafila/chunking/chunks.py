@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from qafila.chunking import graphemes, sections
-from qafila.chunking.graphemes import around, is_boundary, trimmed
-from qafila.chunking.sentences import sentences
+from qafila.chunking import boundaries, sections
+from qafila.chunking.boundaries import around, is_boundary, sentences, trimmed
 from qafila.workload.corpus import Chunking
 
 Tokenizer = Callable[[str], Sequence[tuple[int, int]]]
@@ -46,7 +45,7 @@ def version_of(chunking: Chunking, tokenizer: str = "") -> int | str:
     rules = _RULES[chunking.method]
     if chunking.method == "whole":
         return rules
-    parts = [str(rules), graphemes.LIBRARY]
+    parts = [str(rules), boundaries.LIBRARY]
     if chunking.method == "headings":
         parts.append(sections.LIBRARY)
     if chunking.method == "tokens":

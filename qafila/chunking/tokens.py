@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qafila.chunking.chunks import Tokenizer
-from qafila.workload.corpus import Chunking, Embedder, WordLlamaEmbedder
+from qafila.workload.corpus import Embedder, WordLlamaEmbedder
 
 _FILE = "l2_supercat_tokenizer_config.json"
 
@@ -33,10 +33,8 @@ def llama_tokenizer() -> Any:
     return tokenizer
 
 
-def tokenizer_of(chunking: Chunking, embedder: Embedder) -> Tokenizer | None:
-    """Return what finds tokens for this chunking; None when it does not count tokens."""
-    if chunking.method != "tokens":
-        return None
+def tokenizer_of(embedder: Embedder) -> Tokenizer:
+    """Return what finds the tokens that a chunk of an embedder's is counted in."""
     return _lower_case_ranges if _lower_cases(embedder) else _ranges
 
 

@@ -28,7 +28,7 @@ from qafila.workload.model import Workload
 from qafila.workload.phases import Event
 from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload
-from tests.support.loading import load_all
+from tests.support.loads import load_all
 from tests.support.qdrant_ways import SERVER, delete_collections, engine_behind_rest, own_workload
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "retrieval"

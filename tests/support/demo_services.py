@@ -24,7 +24,7 @@ from qafila.workload.phases import Event
 from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.edges import free_port
-from tests.support.loading import load_all
+from tests.support.loads import load_all
 from tests.support.planning import plan_here
 
 

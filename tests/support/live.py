@@ -13,7 +13,7 @@ from qafila.workload.model import Workload
 from qafila.workload.phases import Event
 from tasks import embedding_backfill as steps
 from tests.support.corpus import demo_workload, make_source, ready_generation
-from tests.support.loading import load_all
+from tests.support.loads import load_all
 from tests.support.planning import plan_here
 
 ROWS = 120

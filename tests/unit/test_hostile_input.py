@@ -35,7 +35,7 @@ from qafila.audit.collectors import interfaces, kubernetes_objects, variables
 from qafila.audit.dependencies import directory, endpoints, ranges
 from qafila.audit.network_cost import regions
 from qafila.audit.traffic import flow_logs, json_stream, traces
-from qafila.chunking import graphemes, sections, sentences
+from qafila.chunking import boundaries, sections
 from qafila.chunking.chunks import split
 from qafila.decision.prices import parse_price_book
 from qafila.embedders import request_rate
@@ -153,17 +153,17 @@ class Parser:
 
 
 PARSERS: dict[str, Parser] = {
-    "sentences": Parser("qafila.chunking.sentences", plain(all_of(sentences.sentences))),
+    "sentences": Parser("qafila.chunking.boundaries", plain(all_of(boundaries.sentences))),
     "sections": Parser("qafila.chunking.sections", plain(sections.sections)),
     **{
         f"chunks by {method}": Parser("qafila.chunking.chunks", chunks(method))
         for method in ("window", "sentences", "headings")
     },
     "graphemes": Parser(
-        "qafila.chunking.graphemes", plain(lambda text: graphemes.around(text, len(text) // 2))
+        "qafila.chunking.boundaries", plain(lambda text: boundaries.around(text, len(text) // 2))
     ),
     "trimmed graphemes": Parser(
-        "qafila.chunking.graphemes", plain(lambda text: graphemes.trimmed(text, 0, len(text)))
+        "qafila.chunking.boundaries", plain(lambda text: boundaries.trimmed(text, 0, len(text)))
     ),
     "blanks": Parser("qafila.text.blanks", plain(is_blank)),
     "cut text": Parser("qafila.audit.bounds", plain(cut_text)),

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qafila.audit.code_scan import light
-from qafila.chunking import sections, sentences
+from qafila.chunking import boundaries, sections
 from qafila.chunking.chunks import split
 from qafila.sources import documents
 from qafila.workload.corpus import Chunking
@@ -125,12 +125,12 @@ def test_chunks_are_where_they_were(text: str, method: str, overlap: int) -> Non
         {"method": method, "max_characters": 100, "overlap_characters": overlap}
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sentences, "_END", FORMER_END)
-        former_sentences = list(sentences.sentences(text))
+        patch.setattr(boundaries, "_SENTENCE_END", FORMER_END)
+        former_sentences = list(boundaries.sentences(text))
         if text.count("\r\n") < 12:  # a text of more may take the former pattern for ever
             patch.setattr(sections, "_FRONT_MATTER", FORMER_FRONT_MATTER)
         former = split(text, chunking)
-    assert list(sentences.sentences(text)) == former_sentences
+    assert list(boundaries.sentences(text)) == former_sentences
     assert split(text, chunking) == former
 
 
@@ -140,9 +140,9 @@ def test_sentences_of_a_part_are_where_they_were(text: str, start: int, length: 
     start = min(start, len(text))
     end = min(start + length, len(text))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sentences, "_END", FORMER_END)
-        former = list(sentences.sentences(text, start, end))
-    assert list(sentences.sentences(text, start, end)) == former
+        patch.setattr(boundaries, "_SENTENCE_END", FORMER_END)
+        former = list(boundaries.sentences(text, start, end))
+    assert list(boundaries.sentences(text, start, end)) == former
 
 
 @settings(max_examples=500, deadline=None)
@@ -172,8 +172,8 @@ def _markdown(text: str, tmp_path_factory: pytest.TempPathFactory) -> documents.
 @pytest.mark.parametrize(
     ("before", "unit", "after", "run"),
     [
-        ("", ".", "a", lambda t: list(sentences.sentences(t))),
-        ("", ".)", "a", lambda t: list(sentences.sentences(t))),
+        ("", ".", "a", lambda t: list(boundaries.sentences(t))),
+        ("", ".)", "a", lambda t: list(boundaries.sentences(t))),
         ("---\r\n", "a\r\n", "# x\r\n", sections.sections),
         ("import", "\n", "x", lambda t: light.imports_of("javascript", t.encode())),
         ("", "\u200b", "", lambda t: split(t, WINDOWS)),

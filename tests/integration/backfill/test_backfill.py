@@ -36,7 +36,7 @@ from qafila.workload.model import Workload
 from tasks import embedding_backfill as steps
 from tests.integration.backfill.conftest import ROWS
 from tests.support.corpus import demo_workload, ready_generation
-from tests.support.loading import load_all, load_shard
+from tests.support.loads import load_all, load_shard
 from tests.support.planning import plan_here
 
 

@@ -170,7 +170,7 @@ def test_parts_of_a_corpus_that_do_not_fit_are_all_named() -> None:
 def test_tokens_are_the_model_s_and_lie_in_the_text_as_it_is(lowercase: bool) -> None:
     settings = WordLlama(kind="wordllama", lowercase=lowercase)
     chunking = Chunking(method="tokens", max_tokens=32, overlap_tokens=4)
-    find = tokenizer_of(chunking, settings)
+    find = tokenizer_of(settings)
     assert find is not None
     text = "İstanbul ÉTÉ مَرْحَبًا 👩\u200d💻 Le Modèle lit. " * 20
     assert all(0 <= start <= end <= len(text) for start, end in find(text))
@@ -178,5 +178,4 @@ def test_tokens_are_the_model_s_and_lie_in_the_text_as_it_is(lowercase: bool) ->
     assert len(find(text)) == pytest.approx(model.count_tokens([text]), abs=40)  # İ becomes two
     for span in split(text, chunking, find):
         assert model.count_tokens([text[span.start : span.end]]) <= 34
-    assert tokenizer_of(Chunking(), settings) is None
     assert tokenizer_name(settings).endswith("+lower") == lowercase

@@ -23,7 +23,7 @@ from qafila.live_sync.status import read_live_sync
 from qafila.live_sync.verify import verify_live
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.live import Live, assert_in_step, put
-from tests.support.loading import load_shard
+from tests.support.loads import load_shard
 
 OUTBOX = "qafila_outbox_aws_docs_search.outbox"
 

@@ -30,7 +30,7 @@ from tasks import embedding_backfill as steps
 from tests.integration.validation.worlds import nobody
 from tests.support.corpus import demo_workload, ready_generation
 from tests.support.demo_services import ledger_of
-from tests.support.loading import load_all
+from tests.support.loads import load_all
 from tests.support.planning import plan_here
 
 ROWS = 300

@@ -12,9 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qafila.chunking import chunks as chunks
+from qafila.chunking.boundaries import around, is_boundary, sentences, trimmed
 from qafila.chunking.chunks import Span, split
-from qafila.chunking.graphemes import around, is_boundary, trimmed
-from qafila.chunking.sentences import sentences
 from qafila.workload.corpus import Chunking
 
 # letters in both scripts, accents and harakat, joiners, flags, skin tones, Hangul and Devanagari
