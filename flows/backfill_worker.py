@@ -1,4 +1,4 @@
-"""Load shards of a load that another run coordinates: one worker of several, on any machine."""
+"""Load shards for a backfill that another run coordinates; one of several workers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from tasks.runs import about_generation, current_run_id, operator_told
 
 
 class BackfillWorker(ForWorkload):
-    """Which load to help."""
+    """Load to work for."""
 
-    generation: int = Field(ge=1, description="Generation that is being loaded.")
-    batch_rows: int = Field(500, ge=16, le=10_000, description="Rows a transaction writes.")
+    generation: int = Field(ge=1, description="Number of the generation that is being loaded.")
+    batch_rows: int = Field(
+        500, ge=16, le=10_000, description="Number of rows that a transaction writes."
+    )
     number: int | None = Field(
         None,
         ge=1,
         le=HIGHEST_NUMBER,
-        description="What it is called: w1, w2 … None: a number from 1 000 on, by the run's id.",
+        description="Number of the worker, shown as w1, w2 and so on (if empty, a number from "
+        "1,000 up, derived from the id of the run).",
     )
 
 
 def called() -> str:
-    """Return what names a run: "worker N for WORKLOAD gN"."""
+    """Return the name of a run: "worker N for WORKLOAD gN"."""
     return about_generation(f"worker {number_of_worker()} for")()
 
 
@@ -35,10 +38,10 @@ def called() -> str:
 def backfill_worker(request: BackfillWorker) -> dict[str, Any]:
     """Claims shards and loads them until none is left; embedding-backfill starts it.
 
-    You see a line a shard; PostgreSQL's list of sessions has it as w1, w2 … Only the target is
-    changed, in a table that nobody reads yet. It stops by itself when nobody coordinates the load
-    any more. Start more of them at any time: each claims what is free. Killed, what it loaded
-    stays, and others go on with its shard.
+    You see one line for each shard; in PostgreSQL's list of sessions the worker is w1, w2 and so
+    on. It changes only the target, in a table that nobody reads yet. It stops by itself when no run
+    coordinates the load any more. You may start more workers at any time: each claims shards that
+    are free. If a worker is killed, what it loaded stays, and another one continues its shard.
     """
     with operator_told():
         assignment = Assignment(

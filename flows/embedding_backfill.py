@@ -34,55 +34,57 @@ from tasks.runs import about_generation, operator_told
 
 
 class EmbeddingBackfill(ForWorkload):
-    """What to fill, and how."""
+    """Workload whose index to fill, and how to load it."""
 
-    dry_run: bool = Field(False, description="Only compute and show the plan; change nothing.")
+    dry_run: bool = Field(False, description="Compute and show the plan only; change nothing.")
     reload: bool = Field(
         False,
-        description="Empty this generation and plan its shards anew first: when source and target "
-        "differ. Not while it is on its way to users.",
+        description="Empty the generation and plan its shards again before the load. Use it when "
+        "source and target differ. Refused once the generation gets traffic.",
     )
     replay_dead_letters: bool = Field(
-        False, description="Give rows that were set aside another chance, after the load."
+        False, description="After the load, try again to load the dead letters."
     )
-    workers: int = Field(2, ge=1, le=MOST_WORKERS, description="Shards loaded at the same time.")
+    workers: int = Field(
+        2, ge=1, le=MOST_WORKERS, description="Number of shards to load at the same time."
+    )
     engine: Engine = Field(
         "processes",
-        description="Where workers run: processes or threads of this run, Dask, Ray, or runs of "
-        "backfill-worker on the work pool.",
+        description="Where the workers run: in processes or threads of this run, on Dask, on Ray, "
+        "or as runs of backfill-worker on the work pool.",
     )
     rows_per_shard: int | None = Field(
         None,
         ge=100,
         le=1_000_000,
-        description="None: some 64 shards. Only before a plan is frozen and on a reload; "
-        "else ignored.",
+        description="Number of rows in a shard (if empty, as many as give about 64 shards). It is "
+        "ignored once the plan is frozen, unless the generation is reloaded.",
     )
     batch_rows: int | None = Field(
         None,
         ge=16,
         le=10_000,
-        description="Rows a transaction writes, and at most what a killed worker does anew. None: "
-        "2 000, or 256 where each text is paid for.",
+        description="Number of rows that a transaction writes; a worker that is killed repeats at "
+        "most this many. If empty: 2,000, or 256 if the embedder charges for each text.",
     )
     speed: int = Field(
         100,
         ge=1,
         le=100,
-        description="Percent of full speed from the start, for databases that users are waiting "
-        "for; the command load throttle changes it on the way.",
+        description="Percentage of full speed to start with, for databases that also serve users. "
+        'The command "load throttle" changes it during the load.',
     )
 
 
 @flow(name="embedding-backfill", flow_run_name=about_generation("backfill"))
 def embedding_backfill(request: EmbeddingBackfill) -> dict[str, Any]:
-    """Fills the next generation of the index: plan, load, index, compare.
+    """Fills the next generation of the index: plan, load, build the index, compare.
 
-    You see the plan, then a task a worker and a line a shard, then the comparison of every row.
-    While a server is away, for up to two minutes, the step that needs it awaits its retry.
-    Only the target is changed, in a table that nobody reads yet. The command "load" pauses it,
-    slows it down or stops it. Killed or cancelled at any moment, start it again: it goes on at its
-    checkpoints, and no row is there twice. To undo, drop the generation.
+    You see the plan, then one task for each worker and one line for each shard, then the comparison
+    of every row. While a server is away, for up to two minutes, the step that needs it awaits its
+    retry. The run changes only the target, in a table that nobody reads yet. The command "load"
+    pauses it, slows it down or stops it. If the run is killed or cancelled, start it again: it
+    continues from its checkpoints, and loads no row twice. To undo it, drop the generation.
     """
     this_attempt = str(uuid4())  # the same in each retry of a step, so evidence is written once
     with operator_told():

@@ -16,7 +16,7 @@ from tasks.runs import current_run_id, progress_bar
 
 @task(task_run_name="feed every living generation of {name}", cache_policy=NO_CACHE)
 def feed(name: str, minutes: float, every: float = POLL_SECONDS) -> list[Fed]:
-    """Feed them once, or for so many minutes; idempotent by the marks in the targets."""
+    """Feed them once, or for ``minutes``; idempotent by the marks in the targets."""
     log, run_id = get_run_logger(), current_run_id()
     move_bar = progress_bar(0.0)
 
@@ -26,7 +26,7 @@ def feed(name: str, minutes: float, every: float = POLL_SECONDS) -> list[Fed]:
             move_bar(round(100 * share, 1))
 
     def tell(fed: list[Fed]) -> None:
-        log.info("%s", "; ".join(map(sentence, fed)) or "nobody is fed")
+        log.info("%s", "; ".join(map(sentence, fed)) or "no generation is fed")
         show_share(fed)
 
     with open_ledger() as ledger:
@@ -43,7 +43,7 @@ def feed(name: str, minutes: float, every: float = POLL_SECONDS) -> list[Fed]:
 
 @task(task_run_name="show live sync of {name}", cache_policy=NO_CACHE)
 def show(name: str, fed: list[Fed]) -> None:
-    """Log a line a generation and keep the table as an artifact."""
+    """Log one line for each generation, and keep the table as an artifact."""
     log = get_run_logger()
     for one in fed:
         log.log(logging.WARNING if one.note else logging.INFO, "%s", sentence(one))
@@ -65,21 +65,21 @@ def show(name: str, fed: list[Fed]) -> None:
 
 
 def sentence(fed: Fed) -> str:
-    """Return one steady line about a generation."""
+    """Return one line about a generation."""
     done = fed.applied
-    told = (
+    counts = (
         f"g{fed.generation}: {done.changes} changes, {done.documents} documents, "
-        f"{done.rejected} set aside"
+        f"{done.rejected} dead letters"
     )
     if fed.lag is not None:
-        told += f", {fed.lag.changes} changes ({fed.lag.seconds:.1f} s) behind"
-    return "; ".join(part for part in (told, fed.problem, fed.note) if part)
+        counts += f", {fed.lag.changes} changes ({fed.lag.seconds:.1f} s) behind"
+    return "; ".join(part for part in (counts, fed.problem, fed.note) if part)
 
 
 def share_applied(fed: list[Fed]) -> float | None:
-    """Return the share of the changes known by now that is applied, 0 to 1.
+    """Return the share of the known changes that is applied, from 0 to 1.
 
-    None while it is not known of a generation how far behind it is, since something is amiss.
+    None while the lag of a generation is not known, because it cannot be fed.
     """
     mine = [one for one in fed if not one.elsewhere]
     if any(one.lag is None or one.problem for one in mine):

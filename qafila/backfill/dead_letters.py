@@ -62,7 +62,8 @@ class Replayed:
         """Return what was done as an operator reads it."""
         return (
             f"{self.documents} documents with dead letters were read again, {self.gone} of them "
-            f"are gone from the source; {self.chunks} chunks written, {self.set_aside} set aside."
+            f"are gone from the source; {self.chunks} chunks were written, {self.set_aside} are "
+            "dead letters again."
         )
 
 

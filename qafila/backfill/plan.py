@@ -285,5 +285,5 @@ class Comparison:
         return (
             f"{self.rows_source} rows in, {self.rows_target} rows out: {self.missing} missing, "
             f"{self.duplicates} twice, {self.stale} stale, {self.extra} extra, "
-            f"{self.dead_letters} set aside; {state}."
+            f"{self.dead_letters} dead letters; {state}."
         )

@@ -71,7 +71,7 @@ def tell(progress: Progress, rate: float | None, state: str, currency: str) -> s
     if progress.cost:
         parts.append(f"{progress.tokens} tokens, {progress.cost:.2f} {currency}")
     if progress.dead_letters:
-        parts.append(f"{progress.dead_letters} set aside")
+        parts.append(f"{progress.dead_letters} dead letters")
     parts.append(state)
     if progress.waits_for:
         parts.append(f"waits for {progress.waits_for}")

@@ -105,7 +105,7 @@ def line_of(one: GenerationSync) -> str:
     if one.fed:
         told += f"; {one.applied_by or 'nobody applies now'}"
     if one.documents:
-        told += f"; {one.documents} documents so far, {one.rejected} chunks set aside"
+        told += f"; {one.documents} documents so far, {one.rejected} dead letters"
     return f"{told}; {one.problem}" if one.problem else told
 
 

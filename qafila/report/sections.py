@@ -210,7 +210,7 @@ def _backfill(facts: Facts) -> Section:
             ("twice", number(body.get("duplicates"))),
             ("stale", number(body.get("stale"))),
             ("extra", number(body.get("extra"))),
-            ("set aside", number(body.get("dead_letters"))),
+            ("dead letters", number(body.get("dead_letters"))),
             ("digests equal", text(body.get("digests_equal"))),
             ("runs that loaded", f"{number(attempts)}{resumed}"),
             ("rows loaded by the last run", number(body.get("rows_loaded_by_this_run"))),
