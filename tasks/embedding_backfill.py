@@ -23,7 +23,7 @@ from qafila.backfill.control import ask_of_load, holding
 from qafila.backfill.coordinator import coordinate
 from qafila.backfill.dead_letters import Replayed, replay_dead_letters
 from qafila.backfill.generations import meaning_of
-from qafila.backfill.patience import PatientLedger, as_told, first_line, is_away
+from qafila.backfill.patience import PatientLedger, first_line, is_away, outage_error
 from qafila.backfill.plan import BackfillPlan, Comparison, batch_rows_for, render
 from qafila.backfill.progress import Progress, read_progress
 from qafila.backfill.worker import Assignment
@@ -66,8 +66,8 @@ def _ledger(generation: Generation, step: str) -> Iterator[Connection]:
                 yield ledger
         except Exception as error:
             if is_away(error):
-                told = as_told(error, generation.workload)
-                raise told from told.__cause__
+                outage = outage_error(error, generation.workload)
+                raise outage from outage.__cause__
             raise
 
 

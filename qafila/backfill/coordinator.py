@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+import psycopg
+
 from qafila.backfill.control import FULL, Load, beat_load, read_load
-from qafila.backfill.health import HealthProbe
 from qafila.backfill.patience import PatientLedger
 from qafila.backfill.progress import Progress, read_progress, tell
-from qafila.backfill.throttle import Speed, decide_speed
+from qafila.backfill.throttle import Health, Speed, decide_speed
+from qafila.connections.postgres import connect_postgres
 from qafila.endpoints import Reach
-from qafila.errors import StaleEpoch
+from qafila.errors import StaleEpoch, Unavailable
 from qafila.ledger.ledger import Connection, Generation
+from qafila.sql import statement
 from qafila.workload.model import Workload
 
 _LOOK_SECONDS = 0.5
@@ -25,6 +28,7 @@ _HEALTH_SECONDS = 2.0
 _SHOW_SECONDS = 3.0
 _LINE_SECONDS = 10.0
 _RATE_WINDOW_SECONDS = 15.0
+_PROBE_QUERIES = 5
 
 
 class Worker(Protocol):
@@ -133,3 +137,39 @@ def _probes(workload: Workload, reach: Reach) -> Iterator[Callable[[], list[Any]
             if settings is not None and part.kind in ("postgres", "pgvector")
         ]
         yield lambda: [probe.look() for probe in probes]
+
+
+class HealthProbe:
+    """Watches one PostgreSQL through a connection of its own; use it as a context manager.
+
+    A server that is away is "not measured": a worker that cannot reach it says so itself.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        self.name = name
+        self._settings = settings
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def __enter__(self) -> HealthProbe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def look(self) -> Health:
+        """Return the health of the server now; takes a few milliseconds of its time."""
+        try:
+            if self._connection is None or self._connection.closed:
+                self._connection = connect_postgres(**self._settings)
+            took = []
+            for _ in range(_PROBE_QUERIES):
+                began = time.perf_counter()
+                self._connection.execute("SELECT 1")
+                took.append((time.perf_counter() - began) * 1e3)
+            row = self._connection.execute(statement("health", "look")).fetchone()
+        except (psycopg.Error, Unavailable):
+            self._connection = None
+            return Health(self.name)
+        assert row is not None
+        return Health(self.name, max(took), int(row[0]), None if row[1] is None else float(row[1]))

@@ -45,7 +45,7 @@ class Copier:
         """
         assert isinstance(store, CopyingStore)
         started = time.perf_counter()
-        first = told = store.claim(shard.number, shard.epoch)
+        first = noted = store.claim(shard.number, shard.epoch)
         beaten, dead = started, 0
 
         def set_aside(rejected: Sequence[Rejected]) -> None:
@@ -55,10 +55,10 @@ class Copier:
                 put_dead_letter(ledger, generation, row.source_key, row.number, row.reason)
 
         def on_batch(mark: Checkpoint) -> None:
-            nonlocal beaten, told
+            nonlocal beaten, noted
             if time.perf_counter() - beaten > BEAT_SECONDS:
-                beat(ledger, generation, mark, Spent(copied=mark.chunks - told.chunks))
-                beaten, told = time.perf_counter(), mark
+                beat(ledger, generation, mark, Spent(copied=mark.chunks - noted.chunks))
+                beaten, noted = time.perf_counter(), mark
             if not mark.finished:
                 check()
 
@@ -73,7 +73,7 @@ class Copier:
             low=shard.low_key,
             on_batch=on_batch,
         )
-        beat(ledger, generation, mark, Spent(copied=mark.chunks - told.chunks))
+        beat(ledger, generation, mark, Spent(copied=mark.chunks - noted.chunks))
         return Loaded.between(first, mark, dead, time.perf_counter() - started)
 
 

@@ -67,9 +67,9 @@ def is_away(error: BaseException | None) -> bool:
     password, but PostgreSQL's driver does not tell that from a server that is silent.
     """
     if isinstance(error, psycopg.Error):
-        told = error.sqlstate  # none: the connection itself is gone
+        state = error.sqlstate  # none: the connection itself is gone
         silent = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        return silent if told is None else told in _WENT_AWAY or told.startswith("08")
+        return silent if state is None else state in _WENT_AWAY or state.startswith("08")
     if isinstance(error, BackfillHalted):
         return isinstance(error.__cause__, psycopg.Error) and is_away(error.__cause__)
     if isinstance(error, Unavailable):
@@ -80,8 +80,8 @@ def is_away(error: BaseException | None) -> bool:
     return False
 
 
-def as_told(error: BaseException, workload: str) -> QafilaError:
-    """Return what an operator is told of an error that ``is_away``, once nobody waits any more."""
+def outage_error(error: BaseException, workload: str) -> QafilaError:
+    """Return the error that tells an operator of a server that ``is_away`` and how to go on."""
     if isinstance(error, BackfillHalted):
         return error  # it says itself what was kept
     gone = Unavailable(

@@ -50,9 +50,9 @@ def read_progress(ledger: Connection, generation: Generation) -> Progress:
     """Return how far the load of a generation is."""
     key = {"workload": generation.workload, "generation": generation.number}
     with ledger.cursor(row_factory=class_row(Progress)) as cursor:
-        found = cursor.execute(statement("backfill", "load_progress"), key).fetchone()
-    assert found is not None
-    return found
+        progress = cursor.execute(statement("backfill", "load_progress"), key).fetchone()
+    assert progress is not None
+    return progress
 
 
 def tell(progress: Progress, rate: float | None, state: str, currency: str) -> str:

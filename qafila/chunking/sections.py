@@ -46,13 +46,13 @@ def sections(text: str) -> list[Section]:
     Headings are CommonMark's, ``#`` and underlined; not those in code, quotes or lists. YAML
     front matter belongs to what stands before the first heading.
     """
-    found: list[Section] = []
+    ended: list[Section] = []
     start = body = level = 0  # of the section whose end is not known yet
     path: tuple[str, ...] = ()
     levels, paths = [0], [path]  # of the headings above, outermost first
     for following, body_of_it, level_of_it, title in _headings(text):
         if following > 0:
-            found.append(Section(start, body, following, level, path))
+            ended.append(Section(start, body, following, level, path))
         start, body, level = following, body_of_it, level_of_it
         while levels[-1] >= level:
             levels.pop()
@@ -60,7 +60,7 @@ def sections(text: str) -> list[Section]:
         path = (*paths[-1], title)
         levels.append(level)
         paths.append(path)
-    return [*found, Section(start, body, len(text), level, path)]
+    return [*ended, Section(start, body, len(text), level, path)]
 
 
 def _headings(text: str) -> Iterator[tuple[int, int, int, str]]:

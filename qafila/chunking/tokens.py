@@ -24,10 +24,10 @@ def llama_tokenizer() -> Any:
     """Return the tokenizer, loaded once, without padding and without cutting."""
     from tokenizers import Tokenizer as Library
 
-    found = find_spec("wordllama")
-    assert found is not None
-    assert found.origin is not None
-    tokenizer = Library.from_file(str(Path(found.origin).parent / "tokenizers" / _FILE))
+    package = find_spec("wordllama")
+    assert package is not None
+    assert package.origin is not None
+    tokenizer = Library.from_file(str(Path(package.origin).parent / "tokenizers" / _FILE))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -49,8 +49,8 @@ def _lower_cases(embedder: Embedder) -> bool:
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = llama_tokenizer().encode(text, add_special_tokens=False).offsets
-    return found
+    ranges: list[tuple[int, int]] = llama_tokenizer().encode(text, add_special_tokens=False).offsets
+    return ranges
 
 
 def _lower_case_ranges(text: str) -> list[tuple[int, int]]:
